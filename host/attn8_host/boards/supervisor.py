@@ -1,0 +1,348 @@
+"""The virtual board: MicroPython's unix port behind a pseudo-terminal, behaving like a chip.
+
+    client (mpremote, attn8)  <-- pty -->  supervisor  <-- pty -->  micropython (unix port)
+
+A chip does four things that the bare unix port does not, and this process adds them:
+
+- **Soft reset.** Ctrl-D at an empty prompt ends the unix port. The supervisor prints
+  `MPY: soft reboot`, starts it again and, where the prompt was the raw REPL's, goes back there.
+- **Ctrl-C** interrupts a running program unless `micropython.kbd_intr(-1)` was called; then byte
+  0x03 is data. In the unix port that call does not reach the terminal, so the start-up script
+  below replaces it with one that also tells the supervisor, in the output stream itself (a secret
+  marker), so that the switch takes effect at exactly that point of the stream.
+- **A file system of its own**, a folder mounted as `/`, whose boot.py and main.py run at start.
+- **A small receive buffer.** An ESP32 keeps 259 unread bytes and drops what comes after them.
+
+Run `python -m attn8_host.boards.supervisor`: it prints the port's name and serves until its
+standard input closes or it is interrupted.
+"""
+
+import argparse
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import tty
+from pathlib import Path
+
+# ESP32_GENERIC has about 112 KB of Python heap with nothing else running. The suffix "w" scales by
+# the word: the unix port's objects are twice as large as the chip's.
+HEAP_SIZE = "112wK"
+RECEIVE_BUFFER = 259  # bytes; measured on emulated ESP32_GENERIC 1.26.1
+# A chip drops a byte that finds the buffer full. Here bytes arrive at once rather than at a line
+# rate, so a full buffer gets as long as 259 bytes take at 19,200 baud before it counts as overrun.
+OVERRUN_SECONDS = 0.135
+MARKER_SECONDS = 0.005  # a marker is written at once: its rest follows within this time, or never
+
+RAW_REPL = re.compile(
+    rb"MicroPython [^\n]*\n(?:Type [^\n]*\n)?>>> \r\n(raw REPL; CTRL-B to exit\r\n>)"
+)
+
+START_UP = """\
+def start():
+    import machine, os, sys, vfs
+    import micropython as real
+
+    class Module:
+        def __init__(self, module):
+            for name in dir(module):
+                setattr(self, name, getattr(module, name))
+
+    def tell(what):
+        sys.stdout.buffer.write({marker!r} + what)
+
+    def kbd_intr(char):
+        tell(b"-" if char < 0 else b"+")
+        real.kbd_intr(char)
+
+    def soft_reset():
+        raise SystemExit
+
+    def reset():
+        tell(b"r")
+        raise SystemExit
+
+    sys.modules["micropython"] = Module(real)
+    sys.modules["micropython"].kbd_intr = kbd_intr
+    sys.modules["machine"] = Module(machine)
+    sys.modules["machine"].reset = reset
+    sys.modules["machine"].soft_reset = soft_reset
+    vfs.umount("/")
+    vfs.mount(vfs.VfsPosix({root!r}), "/")
+    os.chdir("/")
+    sys.path[:] = ["", ".frozen", "/lib"]
+
+def run(name):
+    import sys
+    try:
+        with open(name) as file:
+            source = file.read()
+    except OSError:
+        return
+    try:
+        exec(compile(source, name, "exec"), globals())
+    except Exception as error:
+        sys.print_exception(error)
+
+start()
+del start
+run("boot.py")
+if {run_main}:
+    run("main.py")
+del run
+"""
+
+
+class Supervisor:
+    """Owns the two pseudo-terminals and the MicroPython process between them.
+
+    Args:
+        root: folder that the board sees as `/`.
+        heap_size: MicroPython's `-X heapsize=` value.
+        receive_buffer: unread bytes that the board keeps; what comes after them is lost.
+    """
+
+    def __init__(self, root: Path, heap_size: str = HEAP_SIZE, receive_buffer=RECEIVE_BUFFER):
+        self.root = root.resolve()
+        self.heap_size = heap_size
+        self.receive_buffer = receive_buffer
+        self.marker = b"\x1b]attn8:" + secrets.token_hex(8).encode() + b":"
+        self.client, self.client_side = os.openpty()
+        tty.setraw(self.client_side)
+        self.port = os.ttyname(self.client_side)
+        os.set_blocking(self.client, False)
+        self.process: subprocess.Popen | None = None
+        self.to_client = bytearray()
+        self.to_board = bytearray()
+
+    def serve(self, lifeline: int | None = None) -> None:
+        """Serves until `lifeline` (a file descriptor) reads end-of-file."""
+        child_ended, wakeup = os.pipe()
+        os.set_blocking(child_ended, False)
+        os.set_blocking(wakeup, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakeup)
+        self._boot(raw=False)
+        try:
+            while True:
+                reads = [child_ended, self.board]
+                if len(self.to_board) < 65536:
+                    reads.append(self.client)
+                if lifeline is not None:
+                    reads.append(lifeline)
+                writes = [self.client] if self.to_client else []
+                timeout = 0.001 if self.to_board else MARKER_SECONDS if self.held else None
+                ready, writable, _ = select.select(reads, writes, [], timeout)
+                if lifeline in ready and not os.read(lifeline, 4096):
+                    return
+                if self.client in ready:
+                    self.to_board += _read(self.client)
+                if self.to_board:
+                    self._feed_board()
+                if self.board in ready:
+                    self._from_board(_read(self.board))
+                elif self.held:
+                    self._release()
+                if writable:
+                    with contextlib.suppress(BlockingIOError):
+                        del self.to_client[: os.write(self.client, self.to_client)]
+                if child_ended in ready:
+                    os.read(child_ended, 4096)
+                    if self.process.poll() is not None:
+                        self._reboot()
+        finally:
+            signal.set_wakeup_fd(-1)
+            self._kill()
+
+    def _boot(self, raw: bool) -> None:
+        """Starts MicroPython; `raw` skips main.py and ends in the raw REPL, as on a chip."""
+        self.board, self.board_side = _open_board_pty()
+        self.binary = False  # True while the board has switched its keyboard interrupt off
+        self.hard_reset = False
+        self.last_output = b""  # the tail tells which prompt a process ended at
+        self.held = b""  # output that may be the start of a marker
+        self.column_cr = False
+        self.greeting = b"" if raw else None  # start-up output, held until the raw REPL answers
+        self.overrun_since: float | None = None
+        self._set_interrupt(True)
+        script = START_UP.format(marker=self.marker, root=str(self.root), run_main=not raw)
+        with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as file:
+            file.write(script)
+        self.script = Path(file.name)
+        command = [sys.executable, "-c", "import micropython_unix as m; m.main()"]
+        command += ["-X", f"heapsize={self.heap_size}", "-i", file.name]
+        self.process = subprocess.Popen(
+            command,
+            stdin=self.board_side,
+            stdout=self.board_side,
+            stderr=self.board_side,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            cwd=self.root,
+        )
+        if raw:
+            os.write(self.board, b"\x01")
+
+    def _reboot(self) -> None:
+        """What a chip does when its program ends: soft reboot, in the mode that it was in."""
+        while select.select([self.board], [], [], 0)[0]:
+            data = _read(self.board)
+            if not data:
+                break
+            self._from_board(data)
+        self._release()
+        status = self.process.returncode
+        raw = self.raw and not self.hard_reset
+        if status < 0:
+            raw = False
+            name = signal.Signals(-status).name
+            self._emit(b"\r\nvirtual board: MicroPython died of %s\r\n" % name.encode())
+        if self.hard_reset:
+            self._emit(b"\r\nvirtual board: reset\r\n")
+        else:
+            self._emit(b"MPY: soft reboot\r\n")
+        self._kill()
+        self.to_board.clear()  # a reset empties the receive buffer
+        self._boot(raw)
+
+    def _kill(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for descriptor in (self.board, self.board_side):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self.script.unlink(missing_ok=True)
+
+    raw = False  # whether the REPL in use is the raw one
+
+    def _set_interrupt(self, enabled: bool) -> None:
+        """Lets the board's terminal turn 0x03 into an interrupt, or pass it as data."""
+        attributes = termios.tcgetattr(self.board_side)
+        attributes[6][termios.VINTR] = b"\x03" if enabled else b"\x00"
+        termios.tcsetattr(self.board_side, termios.TCSANOW, attributes)
+
+    def _feed_board(self) -> None:
+        """Passes input on as far as the board's receive buffer has room; drops an overrun."""
+        waiting = struct.unpack("i", fcntl.ioctl(self.board_side, termios.FIONREAD, b"\0" * 4))[0]
+        room = self.receive_buffer - waiting
+        if room > 0:
+            self.overrun_since = None
+            del self.to_board[: os.write(self.board, self.to_board[:room])]
+        elif self.overrun_since is None:
+            self.overrun_since = time.monotonic()
+        elif time.monotonic() - self.overrun_since > OVERRUN_SECONDS:
+            self.to_board.clear()
+            self.overrun_since = None
+
+    def _from_board(self, data: bytes) -> None:
+        """Takes markers out of the board's output, in order, and passes the rest on."""
+        data = self.held + data
+        self.held = b""
+        *parts, rest = data.split(self.marker)
+        for i, part in enumerate(parts):
+            self._emit(part)
+            following = parts[i + 1] if i + 1 < len(parts) else rest
+            if not following:  # the marker's last byte has not come yet
+                self.held = self.marker
+                return
+            self._obey(following[:1])
+            if i + 1 < len(parts):
+                parts[i + 1] = following[1:]
+            else:
+                rest = following[1:]
+        keep = next(
+            (n for n in range(min(len(self.marker), len(rest)), 0, -1)
+             if rest.endswith(self.marker[:n])),
+            0,
+        )
+        self._emit(rest[: len(rest) - keep])
+        self.held = rest[len(rest) - keep :]
+
+    def _obey(self, what: bytes) -> None:
+        if what == b"r":
+            self.hard_reset = True
+        else:
+            self.binary = what == b"-"
+            self._set_interrupt(not self.binary)
+
+    def _release(self) -> None:
+        held, self.held = self.held, b""
+        self._emit(held)
+
+    def _emit(self, data: bytes) -> None:
+        """Queues output for the client, with a chip's line ends unless the board sends binary."""
+        if not data:
+            return
+        self.last_output = (self.last_output + data)[-64:]
+        if self.last_output.endswith((b"raw REPL; CTRL-B to exit\r\n>", b"\x04\x04>")):
+            self.raw = True
+        elif self.last_output.endswith(b">>> "):
+            self.raw = False
+        if not self.binary:
+            starts_after_cr = self.column_cr
+            self.column_cr = data.endswith(b"\r")
+            data = re.sub(rb"(?<!\r)\n", b"\r\n", b"\r" + data if starts_after_cr else data)
+            data = data[1:] if starts_after_cr else data
+        if self.greeting is not None:
+            # The unix port greets before it can be asked for the raw REPL; a chip would not
+            self.greeting += data
+            found = RAW_REPL.search(self.greeting)
+            if found is None and len(self.greeting) < 65536:
+                return
+            data = RAW_REPL.sub(rb"\1", self.greeting, count=1)
+            self.greeting = None
+        self.to_client += data
+
+
+def _open_board_pty() -> tuple[int, int]:
+    """A pseudo-terminal that passes bytes untouched, except for Ctrl-C (see _set_interrupt)."""
+    controller, side = os.openpty()
+    tty.setraw(side)
+    attributes = termios.tcgetattr(side)
+    attributes[3] |= termios.ISIG | termios.NOFLSH
+    for key in (termios.VINTR, termios.VQUIT, termios.VSUSP):
+        attributes[6][key] = b"\x00"
+    termios.tcsetattr(side, termios.TCSANOW, attributes)
+    return controller, side
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except BlockingIOError:
+        return b""
+    except OSError as error:
+        if error.errno == errno.EIO:  # the other side is closed
+            return b""
+        raise
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve a virtual board on a pseudo-terminal.")
+    parser.add_argument("--root", type=Path, help="folder to use as the board's file system")
+    parser.add_argument("--heap-size", default=HEAP_SIZE)
+    parser.add_argument("--foreground", action="store_true", help="ignore standard input")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with contextlib.ExitStack() as stack:
+        root = arguments.root or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        root.mkdir(parents=True, exist_ok=True)
+        supervisor = Supervisor(root, arguments.heap_size)
+        print(supervisor.port, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            supervisor.serve(None if arguments.foreground else sys.stdin.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""The errors that a user can meet: each is one line that says what is wrong and what to do."""
+
+
+class Attn8Error(Exception):
+    """Base of all expected failures; the command line prints it and exits with status 2."""
+
+
+class BoardError(Attn8Error):
+    """A board cannot be found, opened or used."""
+
+
+class LinkError(Attn8Error):
+    """The serial link gave no valid answer within its deadline."""
+
+
+class RemoteError(Attn8Error):
+    """The board refused a request; carries the board's own line."""
+
+
+class ModelError(Attn8Error):
+    """A model file is not what attn8 can run."""
