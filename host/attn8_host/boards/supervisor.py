@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import re
 import secrets
@@ -33,6 +34,7 @@ import tempfile
 import termios
 import time
 import tty
+from collections.abc import Callable
 from pathlib import Path
 
 # ESP32_GENERIC has about 112 KB of Python heap with nothing else running. The suffix "w" scales by
@@ -65,6 +67,10 @@ def start():
         tell(b"-" if char < 0 else b"+")
         real.kbd_intr(char)
 
+    def rename(old, new):
+        # A VfsPosix with a root builds both paths in one buffer: it renames a file to itself
+        plain.rename(*({root!r} + p if p.startswith("/") else p for p in (old, new)))
+
     def soft_reset():
         raise SystemExit
 
@@ -72,6 +78,9 @@ def start():
         tell(b"r")
         raise SystemExit
 
+    plain = vfs.VfsPosix()
+    sys.modules["os"] = Module(os)
+    sys.modules["os"].rename = rename
     sys.modules["micropython"] = Module(real)
     sys.modules["micropython"].kbd_intr = kbd_intr
     sys.modules["machine"] = Module(machine)
@@ -125,8 +134,11 @@ class Supervisor:
         self.to_client = bytearray()
         self.to_board = bytearray()
 
-    def serve(self, lifeline: int | None = None) -> None:
-        """Serves until `lifeline` (a file descriptor) reads end-of-file."""
+    def serve(self, lifeline: int | None, announce: Callable[[str], None] | None) -> None:
+        """Serves until `lifeline` (a file descriptor) reads end-of-file.
+
+        Calls `announce` with the port's name once the board shows its first prompt.
+        """
         child_ended, wakeup = os.pipe()
         os.set_blocking(child_ended, False)
         os.set_blocking(wakeup, False)
@@ -151,6 +163,9 @@ class Supervisor:
                     self._feed_board()
                 if self.board in ready:
                     self._from_board(_read(self.board))
+                    if announce and self.last_output.endswith(b">>> "):
+                        announce(self.port)
+                        announce = None
                 elif self.held:
                     self._release()
                 if writable:
@@ -339,9 +354,9 @@ def main() -> None:
         root = arguments.root or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root.mkdir(parents=True, exist_ok=True)
         supervisor = Supervisor(root, arguments.heap_size)
-        print(supervisor.port, flush=True)
+        lifeline = None if arguments.foreground else sys.stdin.fileno()
         with contextlib.suppress(KeyboardInterrupt):
-            supervisor.serve(None if arguments.foreground else sys.stdin.fileno())
+            supervisor.serve(lifeline, functools.partial(print, flush=True))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,27 @@
+# attn8: int8 attention for MicroPython. Formulas: the numerics section of the README.
+# Names are imported when first used, so that `import attn8` costs next to nothing.
+
+__version__ = "0.1.0"
+
+_modules = {
+    "Dense": "layers.dense",
+    "Exact": "cores.exact",
+    "MeanPool": "layers.pooling",
+    "Model": "model",
+    "MultiHeadAttention": "attention",
+    "ReLU": "layers.activation",
+    "load": "model",
+    "serve": "link.server",
+}
+
+
+def __getattr__(name):
+    path = _modules.get(name, name)
+    try:
+        value = __import__("attn8." + path, None, None, [name])
+    except ImportError:
+        raise AttributeError(name)
+    if name in _modules:
+        value = getattr(value, name)
+    globals()[name] = value
+    return value

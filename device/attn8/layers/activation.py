@@ -1,0 +1,17 @@
+from array import array
+
+from .. import checks
+from ..kernels import pointwise
+
+
+class ReLU:
+    # max(x, 0) over `size` int8 values
+
+    def __init__(self, size):
+        self.size = checks.between("relu.size", size, 1, 1 << 20)
+        self.out = array("b", bytes(size))
+
+    def __call__(self, x):
+        checks.int8("relu", x, self.size)
+        pointwise.relu(x, self.out, self.size)
+        return self.out

@@ -1,0 +1,77 @@
+from array import array
+
+from .. import checks
+from ..kernels import matmul as kernels
+
+
+class Linear:
+    # The parameters of out = x @ weight.T + bias, checked and packed, without buffers of their
+    # own: weight int8 [outputs, inputs], bias int32 [outputs], and for int8 results the
+    # requantisation mult int16 [outputs] and shift int8 [outputs]; without them int32 sums come out.
+    # Packing happens in place: weight and bias belong to this object from then on.
+
+    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None):
+        checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
+        checks.between(name + ".out_features", outputs, 1, 1 << 15)
+        checks.int8(name + ".weight", checks.writable(name + ".weight", weight), inputs * outputs)
+        checks.words(name + ".bias", checks.writable(name + ".bias", bias), outputs, 4)
+        limit = (1 << 30) - 1 - (inputs << 14)  # |bias + sum of products| < 2**30
+        checks.between(name + ".bias", min(bias), -limit, limit)
+        checks.between(name + ".bias", max(bias), -limit, limit)
+        self.wide = mult is None
+        if not self.wide:
+            checks.words(name + ".mult", mult, outputs, 2)
+            checks.int8(name + ".shift", shift, outputs)
+            for j in range(outputs):
+                checks.multiplier(name, mult[j], shift[j])
+        kernels.pack(weight, bias, inputs, outputs)
+        self.name = name
+        self.inputs = inputs
+        self.outputs = outputs
+        self.weight = weight
+        self.bias = bias
+        # Where the results are int32 the kernel reads neither, but wants a pointer
+        self.mult = bias if self.wide else mult
+        self.shift = bias if self.wide else shift
+
+    @classmethod
+    def take(cls, tensors, name, inputs, outputs):
+        # Takes the parameters out of a dict of arrays, under `name`.weight and so on
+        def get(part, optional=False):
+            key = name + "." + part
+            if key not in tensors and not optional:
+                raise ValueError("missing tensor " + key)
+            return tensors.pop(key, None)
+
+        return cls(name, inputs, outputs, get("weight"), get("bias"), get("mult", True),
+                   get("shift", True))
+
+    def heads(self, num_heads):
+        # The same parameters for each head's share of the outputs, as views: [(w, bias, mult, shift)]
+        n = self.outputs // num_heads
+        weight, bias = memoryview(self.weight), memoryview(self.bias)
+        mult, shift = memoryview(self.mult), memoryview(self.shift)
+        return [
+            (weight[h * n * self.inputs : (h + 1) * n * self.inputs], bias[h * n : (h + 1) * n],
+             mult[h * n : (h + 1) * n], shift[h * n : (h + 1) * n])
+            for h in range(num_heads)
+        ]
+
+
+class Dense:
+    # Fully connected layer over `rows` rows: int8 [rows, inputs] -> [rows, outputs], int8 or int32
+    # (see Linear). The result is the layer's own buffer, overwritten by the next call.
+
+    def __init__(self, linear, rows=1):
+        self.linear = linear
+        self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
+        n = rows * linear.outputs
+        self.out = array("i", bytes(4 * n)) if linear.wide else array("b", bytes(n))
+        self._row = bytearray(linear.inputs)
+
+    def __call__(self, x):
+        p = self.linear
+        checks.int8(p.name, x, self.rows * p.inputs)
+        kernels.matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self.out, self._row, self.rows,
+                       p.inputs, p.outputs, p.wide)
+        return self.out

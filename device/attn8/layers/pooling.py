@@ -1,0 +1,24 @@
+from array import array
+
+from .. import checks
+from ..kernels import pointwise
+
+
+class MeanPool:
+    # Mean over the tokens: int8 [seq_len, embed_dim] -> [embed_dim], requantised. mult and shift
+    # stand for input scale / (seq_len * output scale).
+
+    def __init__(self, seq_len, embed_dim, mult, shift):
+        checks.between("mean_pool.seq_len", seq_len, 1, 1 << 15)
+        checks.between("mean_pool.embed_dim", embed_dim, 1, 1 << 15)
+        checks.multiplier("mean_pool", mult, shift)
+        self.seq_len = seq_len
+        self.embed_dim = embed_dim
+        self.mult = mult
+        self.shift = shift
+        self.out = array("b", bytes(embed_dim))
+
+    def __call__(self, x):
+        checks.int8("mean_pool", x, self.seq_len * self.embed_dim)
+        pointwise.mean_pool(x, 0, self.out, self.seq_len, self.embed_dim, self.mult, self.shift)
+        return self.out

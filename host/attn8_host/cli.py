@@ -1,0 +1,142 @@
+"""The `attn8` command."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from . import __version__
+from .errors import Attn8Error
+
+# What needs NumPy, matplotlib or a board is imported by the command that uses it: --help is quick
+
+
+def demo(arguments: argparse.Namespace, console: Console) -> int:
+    from . import demo, report
+    from .boards import open_board
+
+    _writable(arguments.json)
+    _writable(arguments.png)
+    with open_board(arguments.board, arguments.baud) as board:
+        report.board_line(console, board.info)
+        outcome, result = demo.run(board, console, arguments.png, arguments.samples)
+    console.print(report.demo_table(outcome, result))
+    console.print(f"attention heat map: {arguments.png}", highlight=False, soft_wrap=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    return 0 if outcome.bit_exact else 1
+
+
+def deploy(arguments: argparse.Namespace, console: Console) -> int:
+    from rich.progress import Progress
+
+    from .boards import open_board
+    from .deploy import deploy
+    from .report import board_line
+
+    with open_board(arguments.board, arguments.baud) as board:
+        board_line(console, board.info)
+        with Progress(console=console) as bar:
+            task = bar.add_task("device/ to /lib/attn8", total=None)
+            done = deploy(
+                board, arguments.source, lambda n, total: bar.update(task, completed=n, total=total)
+            )
+    console.print(f"{done.files} files, {done.sent} sent ({done.bytes_sent:,} bytes)")
+    return 0
+
+
+def boards(arguments: argparse.Namespace, console: Console) -> int:
+    from .boards import find_boards
+
+    ports = find_boards()
+    for port in ports:
+        console.print(f"{port.device}  {port.description}", highlight=False)
+    if not ports:
+        console.print("No board is connected. `attn8 boards start virtual` starts a virtual one.")
+    return 0
+
+
+def boards_start(arguments: argparse.Namespace, console: Console) -> int:
+    import subprocess
+
+    command = [sys.executable, "-m", "attn8_host.boards.supervisor", "--foreground"]
+    if arguments.root:
+        command += ["--root", str(arguments.root)]
+    console.print("The virtual board's port follows; Ctrl-C stops it.", style="dim")
+    try:
+        return subprocess.run(command).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def _writable(path: Path | None) -> None:
+    if path is not None and not path.absolute().parent.is_dir():
+        raise Attn8Error(f"cannot write {path}: no such folder {path.absolute().parent}")
+
+
+def _samples(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(
+        prog="attn8",
+        description="int8 attention on an ESP32 from MicroPython, proven bit for bit against NumPy.",
+    )
+    main.add_argument("--version", action="version", version=f"attn8 {__version__}")
+    commands = main.add_subparsers(required=True, metavar="command")
+
+    on_board = argparse.ArgumentParser(add_help=False)
+    on_board.add_argument(
+        "--board",
+        metavar="BOARD",
+        help="auto (default: a connected chip, else the virtual board), virtual, a serial port, "
+        "socket://HOST:PORT or rfc2217://HOST:PORT",
+    )
+    on_board.add_argument("--baud", type=int, default=115200, help="of a serial line")
+
+    command = commands.add_parser(
+        "demo", parents=[on_board], help="classify handwritten digits on a board and prove it"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
+    command.add_argument(
+        "--png", type=Path, metavar="FILE", default=Path("attn8-attention.png"),
+        help="the attention heat map (default: %(default)s)",
+    )
+    command.add_argument("--samples", type=_samples, metavar="N", help="digits (default: all)")
+    command.set_defaults(run=demo)
+
+    command = commands.add_parser(
+        "deploy", parents=[on_board], help="put the attn8 package onto a board"
+    )
+    command.add_argument("--source", action="store_true", help="send .py instead of .mpy files")
+    command.set_defaults(run=deploy)
+
+    command = commands.add_parser("boards", help="list the boards that are connected")
+    command.set_defaults(run=boards)
+    actions = command.add_subparsers(metavar="action")
+    start = actions.add_parser("start", help="keep a virtual board running and print its port")
+    start.add_argument("what", choices=["virtual"])
+    start.add_argument("--root", type=Path, metavar="DIR", help="its file system (default: new)")
+    start.set_defaults(run=boards_start)
+    return main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit status: 0, 1 (a proof failed) or 2 (it could not run)."""
+    arguments = parser().parse_args(argv)
+    console = Console()
+    try:
+        return arguments.run(arguments, console)
+    except Attn8Error as error:
+        print(f"attn8: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("attn8: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,5 @@
+"""The binary link over the REPL's serial line: frames and the client of the board's server."""
+
+from .client import Client
+
+__all__ = ["Client"]

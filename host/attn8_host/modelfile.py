@@ -1,0 +1,43 @@
+"""Model files: safetensors with a JSON config in the metadata (key "config").
+
+The config names the format ("attn8", version 1), the model, its input (shape and scale) and its
+layers in order, each with its type, name, sizes and integer constants. Tensors are named as in
+torch.nn.Linear, `layer.weight` [outputs, inputs]; int8 models add `mult` and `shift`.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from .errors import ModelError
+
+
+def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """The config and the tensors of a model file.
+
+    Raises:
+        ModelError: it is not a safetensors file with an attn8 config of version 1.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except Exception as error:  # safetensors' own exception type is private to its Rust half
+        raise ModelError(f"{path}: not a safetensors file that can be read ({error})") from None
+    try:
+        config = json.loads(metadata["config"])
+    except (KeyError, ValueError):
+        raise ModelError(f"{path}: no attn8 config in the metadata") from None
+    if config.get("format") != "attn8" or config.get("version") != 1:
+        raise ModelError(f"{path}: expected an attn8 model of version 1")
+    return config, tensors
+
+
+def write(path: Path, config: dict, tensors: dict[str, np.ndarray]) -> None:
+    """Writes a model file."""
+    save_file(tensors, path, {"config": json.dumps(config)})

@@ -1,0 +1,14 @@
+"""NumPy implementations of what the device computes, bit for bit, module for module.
+
+Integers are computed in int64 and every intermediate is asserted to fit int32: a value that a chip
+could not hold is an error here, not a difference there. Nothing here imports or reads device code.
+"""
+
+from .attention import MultiHeadAttention
+from .cores.exact import Exact
+from .layers.activation import ReLU
+from .layers.dense import Dense
+from .layers.pooling import MeanPool
+from .model import Model, load
+
+__all__ = ["Dense", "Exact", "MeanPool", "Model", "MultiHeadAttention", "ReLU", "load"]

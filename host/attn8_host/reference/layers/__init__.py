@@ -1,0 +1,1 @@
+"""Layers other than attention."""

@@ -1,0 +1,121 @@
+"""Runs a model file's layers; what it computes is what a board must send."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ModelError
+from ..modelfile import read
+from .attention import MultiHeadAttention
+from .cores import CORES
+from .layers.activation import ReLU
+from .layers.dense import Dense
+from .layers.pooling import MeanPool
+
+
+class Model:
+    """A model file's layers in NumPy.
+
+    Args:
+        config: the JSON config of the file's metadata.
+        tensors: the file's tensors.
+
+    Raises:
+        ModelError: a tensor is missing or misshapen, or the layers do not fit each other.
+    """
+
+    def __init__(self, config: dict, tensors: dict[str, np.ndarray]):
+        self.config = config
+        self.tensors = tensors
+        self.name = config["name"]
+        self.input_size = int(np.prod(config["input"]["shape"]))
+        self.layers: list[tuple[str, object]] = []
+        width = self.input_size
+        for entry in config["layers"]:
+            takes, gives = self._add(entry, width)
+            if takes != width:
+                raise ModelError(
+                    f"{entry['name']}: takes {takes} values, the layer before gives {width}"
+                )
+            width = gives
+
+    def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Every layer's output by name, for one input int8 [input_size]."""
+        outputs: dict[str, np.ndarray] = {}
+        x = x.reshape(self.input_size)
+        for name, layer in self.layers:
+            if isinstance(layer, tuple):
+                x = x.reshape(layer)
+                continue
+            x = layer(x)
+            if isinstance(layer, MultiHeadAttention):
+                outputs.update({f"{name}.{part}": v for part, v in layer.outputs.items()})
+            outputs[name] = x
+        return outputs
+
+    def _add(self, entry: dict, width: int) -> tuple[int, int]:
+        """Appends one layer; returns how many values it takes and gives."""
+        kind, name = entry["type"], entry["name"]
+        layer: object
+        if kind == "dense":
+            layer = self._dense(
+                name, entry["in_features"], entry["out_features"], entry.get("output") == "int32"
+            )
+            sizes = entry["in_features"], entry["out_features"]
+        elif kind == "relu":
+            layer, sizes = ReLU(), (width, width)
+        elif kind == "reshape":
+            layer = tuple(entry["shape"])
+            sizes = (int(np.prod(layer)),) * 2
+        elif kind == "attention":
+            s, e, h = entry["seq_len"], entry["embed_dim"], entry["num_heads"]
+            if e % h:
+                raise ModelError(f"{name}.embed_dim: expected a multiple of num_heads {h}, got {e}")
+            if entry["core"] not in CORES:
+                raise ModelError(f"{name}.core: expected one of {sorted(CORES)}")
+            linears = {p: self._dense(f"{name}.{p}", e, e) for p in ("q", "k", "v", "out")}
+            layer = MultiHeadAttention(
+                h, linears, entry["constants"], entry["core"], entry["causal"]
+            )
+            sizes = s * e, s * e
+        elif kind == "mean_pool":
+            layer = MeanPool(entry["mult"], entry["shift"])
+            sizes = entry["seq_len"] * entry["embed_dim"], entry["embed_dim"]
+        else:
+            raise ModelError(f"{name}: unknown layer type {kind}")
+        self.layers.append((name, layer))
+        return sizes
+
+    def _dense(self, name: str, inputs: int, outputs: int, wide: bool = False) -> Dense:
+        parts = {
+            "weight": (np.int8, (outputs, inputs)),
+            "bias": (np.int32, (outputs,)),
+        }
+        if not wide:
+            parts |= {"mult": (np.int16, (outputs,)), "shift": (np.int8, (outputs,))}
+        found = {}
+        for part, (dtype, shape) in parts.items():
+            key = f"{name}.{part}"
+            if key not in self.tensors:
+                raise ModelError(f"missing tensor {key}")
+            tensor = self.tensors[key]
+            if tensor.shape != shape or tensor.dtype != dtype:
+                raise ModelError(
+                    f"{key}: expected {np.dtype(dtype).name} {list(shape)}, "
+                    f"got {tensor.dtype.name} {list(tensor.shape)}"
+                )
+            found[part] = tensor
+        return Dense(**found)
+
+
+def load(path: Path | str) -> Model:
+    """Loads an int8 model file.
+
+    Raises:
+        ModelError: it is not a model that attn8 can run; with what is wrong.
+    """
+    config, tensors = read(Path(path))
+    try:
+        return Model(config, tensors)
+    except KeyError as error:
+        raise ModelError(f"{path}: the config lacks {error}") from None

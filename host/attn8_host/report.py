@@ -1,0 +1,81 @@
+"""What a person looks at: tables on the terminal, heat maps as PNG."""
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from .verify import Verification
+
+
+def draw_attention(
+    path: Path, image: np.ndarray, outputs: dict[str, np.ndarray], prediction: int
+) -> None:
+    """Draws a digit and each head's attention weights, as the board computed them.
+
+    Args:
+        path: of the PNG.
+        image: pixels [8, 8].
+        outputs: the model's tensors for it; `attn.weights.H` and `attn.sums.H` of each head.
+        prediction: the digit that the board took it for.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    heads = sum(name.startswith("attn.weights.") for name in outputs)
+    maps = [outputs[f"attn.weights.{h}"] / outputs[f"attn.sums.{h}"][:, None] for h in range(heads)]
+    figure, axes = plt.subplots(
+        1, heads + 1, figsize=(3 * (heads + 1) + 0.6, 3.4), layout="constrained"
+    )
+    axes[0].imshow(image, cmap="gray_r")
+    axes[0].set(title=f"the board reads: {prediction}", xticks=[], yticks=[])
+    top = max(float(m.max()) for m in maps)
+    for h, (axis, weights) in enumerate(zip(axes[1:], maps, strict=True)):
+        drawn = axis.imshow(weights, cmap="viridis", vmin=0, vmax=top)
+        axis.set(title=f"head {h}", xlabel="key (token)", ylabel="query (token)" if h == 0 else "")
+    figure.colorbar(drawn, ax=axes[1:], label="attention weight", shrink=0.85)
+    figure.suptitle("attn8: attention weights computed on the board (softmax numerators / sum)")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def demo_table(outcome, result: Verification) -> Table:
+    """The demo's results (see demo.DemoResult) as a table."""
+    table = Table(show_header=False, title=f"attn8 demo: {outcome.samples} handwritten digits")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    board = outcome.board
+    equal = "[green]every bit equal[/]" if outcome.bit_exact else "[red]NOT EQUAL[/]"
+    rows = [
+        ("board", board["kind"], f"{board['machine']} ({board['arch']})"),
+        ("firmware", f"{board['implementation']} {board['version']}", board["port"]),
+        ("compared with NumPy", f"{outcome.compared:,}", "int values, all layers, all digits"),
+        ("mismatches", f"{outcome.mismatches:,}", equal),
+        ("accuracy on the board", f"{outcome.accuracy:.2%}",
+         f"float32 model: {outcome.float_accuracy:.2%}"),
+        ("same answer as float32", f"{outcome.top1_agreement_vs_float:.2%}", "top-1 agreement"),
+        ("cosine to float32", f"{outcome.cosine_vs_float:.5f}", "attention layer's output, mean"),
+        ("max error to float", f"{outcome.max_lsb_vs_float:.3f} LSB",
+         "softmax attention, same int8 q, k, v; 0.5 is rounding"),
+        ("time per inference", f"{outcome.device_us_per_inference:,.0f} us",
+         "median, clocked by the board" + (" (this computer's speed)"
+                                           if board["kind"] == "virtual" else "")),
+        ("RAM", f"{outcome.ram_bytes:,} bytes", "Python heap: package, model, all buffers"),
+        ("link", f"{outcome.link_bytes_per_s:,.0f} bytes/s",
+         f"payload both ways, {outcome.link_retries} frames sent again"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    for name, count in result.mismatched.most_common(5):
+        table.add_row("", f"{count:,}", f"[red]values differ in {name}[/]")
+    return table
+
+
+def board_line(console: Console, info) -> None:
+    """Says which board is used."""
+    kind = "the virtual board (no chip is connected)" if info.kind == "virtual" else "the board"
+    console.print(f"Using {kind}: {info}", highlight=False)
