@@ -18,7 +18,7 @@ def requant_constants(ratio):
 def score_constants(scale, head_dim):
     # (score_mult, score_shift, score_limit) for scores that stand for score * scale
     octaves = scale * 1.4426950408889634  # log2(e)
-    largest = 2 * 128 * 128 * head_dim
+    largest = 2 * 127 * 127 * head_dim
     if not 0 < octaves < 4:
         raise ValueError("score scale: expected 0 to 2.77, got %s" % scale)
     span = min(4096.0, 256 * octaves * largest + 2)

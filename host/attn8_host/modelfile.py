@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from .errors import ModelError
 
@@ -40,4 +40,4 @@ def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
 
 def write(path: Path, config: dict, tensors: dict[str, np.ndarray]) -> None:
     """Writes a model file."""
-    save_file(tensors, path, {"config": json.dumps(config)})
+    path.write_bytes(save(tensors, {"config": json.dumps(config)}))

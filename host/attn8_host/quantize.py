@@ -38,7 +38,7 @@ def score_constants(scale: float, head_dim: int) -> tuple[int, int, int]:
         ValueError: one step of the score would be 4 octaves or more.
     """
     octaves = scale * math.log2(math.e)
-    largest = 2 * 128 * 128 * head_dim
+    largest = 2 * 127 * 127 * head_dim
     if not 0 < octaves < 4:
         raise ValueError(f"score scale: expected 0 to 2.77, got {scale}")
     span = min(4096.0, 256 * octaves * largest + 2)
@@ -66,6 +66,15 @@ def output_constants(ratio: float) -> tuple[int, int]:
     if not 16 <= shift <= 45:
         raise ValueError(f"ratio of scales: expected 2**-15 to 16384, got {ratio}")
     return num, shift
+
+
+def heads_scale(peak: float, scale_v: float) -> float:
+    """The scale of attention outputs whose largest magnitude is `peak`.
+
+    Averaging shrinks them, so they get a finer scale than v, but at most 8 times as fine: below
+    that the rounding of the weights would show.
+    """
+    return max(peak / 127, scale_v / 8)
 
 
 def exact_constants(
@@ -159,7 +168,8 @@ def quantize_model(
             scale = peak / 127
             add(name, before, scale)
         elif entry["type"] == "attention":
-            scales = {part: peaks[f"{name}.{part}"] / 127 for part in ("q", "k", "v", "heads")}
+            scales = {part: peaks[f"{name}.{part}"] / 127 for part in ("q", "k", "v")}
+            scales["heads"] = heads_scale(peaks[f"{name}.heads"], scales["v"])
             for part in ("q", "k", "v"):
                 add(f"{name}.{part}", before, scales[part])
             scale = peaks[name] / 127

@@ -28,7 +28,7 @@ def draw_attention(
     heads = sum(name.startswith("attn.weights.") for name in outputs)
     maps = [outputs[f"attn.weights.{h}"] / outputs[f"attn.sums.{h}"][:, None] for h in range(heads)]
     figure, axes = plt.subplots(
-        1, heads + 1, figsize=(3 * (heads + 1) + 0.6, 3.4), layout="constrained"
+        1, heads + 1, figsize=(3 * (heads + 1) + 0.6, 3.9), layout="constrained"
     )
     axes[0].imshow(image, cmap="gray_r")
     axes[0].set(title=f"the board reads: {prediction}", xticks=[], yticks=[])
@@ -37,7 +37,7 @@ def draw_attention(
         drawn = axis.imshow(weights, cmap="viridis", vmin=0, vmax=top)
         axis.set(title=f"head {h}", xlabel="key (token)", ylabel="query (token)" if h == 0 else "")
     figure.colorbar(drawn, ax=axes[1:], label="attention weight", shrink=0.85)
-    figure.suptitle("attn8: attention weights computed on the board (softmax numerators / sum)")
+    figure.suptitle("Attention weights as the board computed them\n", fontsize="medium")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -1,0 +1,99 @@
+"""Fixtures: a board with the package on it, and the machine code of the kernels."""
+
+import ast
+import base64
+import re
+
+import numpy as np
+import pytest
+
+from attn8_host.boards import Board, open_board
+from attn8_host.deploy import deploy, push
+from attn8_host.paths import DEVICE, MODELS
+from tools import isa
+
+CODES = {"int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i"}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--board",
+        default="virtual",
+        help="board that device tests run on: virtual (default), a serial port or a URL",
+    )
+
+
+@pytest.fixture(scope="session")
+def board(request):
+    """The board, with the device package deployed and the digits model on it."""
+    with open_board(request.config.getoption("--board")) as board:
+        deploy(board)
+        push(board, "/models/digits.safetensors", (MODELS / "digits.safetensors").read_bytes())
+        yield board
+
+
+@pytest.fixture(scope="session")
+def remote(board):
+    """Runs code on the board over named arrays; returns what it passed to `give`."""
+    return Remote(board)
+
+
+class Remote:
+    """remote(code, name=array, ...) -> the arrays and values that the code gave.
+
+    The code sees each NumPy array as a MicroPython array of the same type, and other values as
+    literals; it calls give(array or int or str) any number of times.
+    """
+
+    PROLOGUE = (
+        "from array import array\n"
+        "from binascii import a2b_base64, b2a_base64\n"
+        "def give(x):\n"
+        "    if isinstance(x, (int, str, tuple, list)):\n"
+        "        print(repr(x))\n"
+        "    else:\n"
+        "        print(repr((str(x)[7:8], bytes(b2a_base64(x)))))\n"
+    )
+
+    def __init__(self, board: Board):
+        self.board = board
+        self.board.execute(self.PROLOGUE)
+
+    def __call__(self, code: str, **values):
+        lines = []
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                data = base64.b64encode(value.tobytes()).decode()
+                typecode = CODES[value.dtype.name]
+                lines.append(f"{name} = array('{typecode}', bytes(a2b_base64('{data}')))")
+            else:
+                lines.append(f"{name} = {value!r}")
+        printed = self.board.execute("\n".join(lines) + "\n" + code)
+        given = [_parse(ast.literal_eval(line)) for line in printed.splitlines()]
+        return given[0] if len(given) == 1 else given
+
+
+def _parse(value):
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], bytes):
+        dtype = {code: name for name, code in CODES.items()}[value[0]]
+        return np.frombuffer(base64.b64decode(value[1]), dtype)
+    return value
+
+
+@pytest.fixture(scope="session", params=isa.ARCHES)
+def machines(request):
+    """A function from a kernel module's name to a machine that runs its code on one chip."""
+    loaded = {}
+
+    def machine(name: str) -> isa.Machine:
+        if name not in loaded:
+            loaded[name] = isa.load(DEVICE / "attn8/kernels" / f"{name}.py", request.param)
+        loaded[name].reset()
+        return loaded[name]
+
+    return machine
+
+
+def words(text: str) -> str:
+    """Text as one line, for comparing messages."""
+    return re.sub(r"\s+", " ", text).strip()

@@ -1,0 +1,223 @@
+"""The kernels' own machine code, for ESP32 and ESP32-C3, against the NumPy reference.
+
+The unix port, on which the other tests run, has 64-bit words: what is right there may be wrong on a
+chip. Here the code that mpy-cross makes for the chips runs in emulators of their instructions, with
+operands at every alignment, canaries around every buffer, and extreme values.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from attn8_host.paths import DEVICE
+from attn8_host.reference import Dense, Exact, MeanPool, ReLU
+from attn8_host.reference.numerics import EXP2
+from tools import isa
+
+# Machines are shared between examples; each example frees its buffers first
+machine_settings = settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+alignment = st.integers(0, 3)
+fills = st.sampled_from(["random", "lowest", "highest", "opposite", "extremes"])
+
+
+def int8(rng, fill, *shape):
+    """int8 values; -128 is included although the convention is +-127: kernels must not care."""
+    if fill == "lowest":
+        return np.full(shape, -128, np.int8)
+    if fill == "highest":
+        return np.full(shape, 127, np.int8)
+    if fill == "opposite":
+        return np.where(np.arange(np.prod(shape)).reshape(shape) % 2, 127, -128).astype(np.int8)
+    if fill == "extremes":
+        return rng.choice(np.array([-128, -127, -1, 0, 1, 127], np.int8), shape)
+    return rng.integers(-128, 128, shape).astype(np.int8)
+
+
+class Call:
+    """Places operands, calls a kernel, and checks that it wrote nothing around any of them."""
+
+    def __init__(self, machine, offset=0):
+        self.machine = machine
+        self.offset = offset
+        self.buffers = []
+
+    def __call__(self, name, *arguments):
+        placed = []
+        for argument in arguments:
+            if isinstance(argument, np.ndarray):
+                # Bytes may lie anywhere; wider elements at multiples of their size, as in an array
+                size = argument.itemsize
+                argument = self.machine.buffer(argument, 4, self.offset // size * size)
+                self.buffers.append(argument)
+            placed.append(argument)
+        self.machine.call(name, *placed)
+        for buffer in self.buffers:
+            buffer.check_guards()
+        return placed
+
+
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 3),
+    inputs=st.integers(1, 130),
+    outputs=st.integers(1, 5),
+    offset=alignment,
+    fill=fills,
+    wide=st.booleans(),
+)
+@example(seed=0, rows=1, inputs=4096, outputs=1, offset=0, fill="lowest", wide=True)
+def test_matmul(machines, seed, rows, inputs, outputs, offset, fill, wide):
+    rng = np.random.default_rng(seed)
+    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
+    most = 2**30 - 1 - 16384 * inputs
+    bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
+    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
+    shift = rng.integers(16, 46, outputs).astype(np.int8)
+    reference = Dense(w, bias, *(() if wide else (mult, shift)))(x)
+
+    call = Call(machines("matmul"), offset)
+    packed, packed_bias, *_ = call("pack", w, bias, inputs, outputs)
+    assert (packed.read(np.uint8) == (w.ravel().astype(int) + 128)).all()
+    out = np.zeros(rows * outputs, np.int32 if wide else np.int8)
+    row = np.zeros(inputs, np.uint8)
+    *_, out, row, _, _, _, _ = call(
+        "matmul", packed, 0, x, packed_bias, mult, shift, out, row, rows, inputs, outputs, int(wide)
+    )
+    assert (out.read(reference.dtype) == reference.ravel()).all()
+
+
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    seq_len=st.integers(1, 24),
+    head_dim=st.integers(1, 40),
+    causal=st.booleans(),
+    offset=alignment,
+    fill=fills,
+    scale=st.floats(1e-7, 0.3),
+)
+@example(seed=0, seq_len=2, head_dim=130, causal=True, offset=1, fill="extremes", scale=1e-4)
+def test_attention(machines, seed, seq_len, head_dim, causal, offset, fill, scale):
+    rng = np.random.default_rng(seed)
+    run_attention(machines("attention"), rng, seq_len, head_dim, causal, offset, fill, scale)
+
+
+def run_attention(machine, rng, seq_len, head_dim, causal, offset, fill, scale):
+    """One head in two blocks of rows, through each kernel in turn."""
+    from attn8_host.quantize import output_constants, score_constants
+
+    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    mult, shift, limit = score_constants(scale, head_dim)
+    num, out_shift = output_constants(float(rng.uniform(0.5, 20)))
+    reference = Exact(mult, shift, limit, num, out_shift, causal)
+    expected = reference(q, k, v)
+
+    call = Call(machine, offset)
+    size = seq_len * head_dim
+    _, keys, key_sums, *_ = call(
+        "pack_keys", k, np.zeros(size, np.uint8), np.zeros(seq_len, np.int32), seq_len, head_dim
+    )
+    _, values, *_ = call("pack_values", v, np.zeros(size, np.uint8), seq_len, head_dim)
+    assert (values.read(np.uint8) == (v.T.astype(int) + 128).ravel()).all()
+    out = machine.buffer(np.zeros(size, np.int8))
+    query = machine.buffer(q, 4, offset)
+    row = machine.buffer(np.zeros(head_dim, np.uint8))
+    table = machine.buffer(EXP2.astype(np.uint16))
+    half = (seq_len + 1) // 2
+    for first in range(0, seq_len, half):
+        rows = min(half, seq_len - first)
+        scores = machine.buffer(np.full(rows * seq_len, 77, np.int32))
+        weights = machine.buffer(np.full(rows * seq_len, 77, np.uint16))
+        sums = machine.buffer(np.zeros(rows, np.int32))
+        call("scores", keys, 0, query, key_sums, scores, row, first, rows, seq_len, head_dim,
+             int(causal))
+        call("softmax", scores, 0, weights, sums, table, first, rows, seq_len, int(causal), mult,
+             shift, limit)
+        call("weighted_sum", values, 0, weights, sums, out, first, rows, seq_len, head_dim, num,
+             out_shift)
+        part = slice(first, first + rows)
+        assert (scores.read(np.int32).reshape(rows, -1) == reference.scores[part]).all()
+        assert (weights.read(np.uint16).reshape(rows, -1) == reference.weights[part]).all()
+        assert (sums.read(np.int32) == reference.sums[part]).all()
+        for buffer in (scores, weights, sums, out, row):
+            buffer.check_guards()
+    assert (out.read(np.int8).reshape(expected.shape) == expected).all()
+
+
+@pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
+def test_attention_at_the_longest_sequence(machines, fill):
+    # 516 keys of equal score: the largest sums there are, beyond int32 while they are offset
+    machine = machines("attention")
+    keys, head_dim = 516, 2
+    weights = np.full((1, keys), 32768, np.uint16)
+    v = int8(np.random.default_rng(1), fill, keys, head_dim)
+    v = np.maximum(v, -127)
+    sums = weights.sum(axis=1).astype(np.int32)
+    call = Call(machine)
+    _, values, *_ = call("pack_values", v, np.zeros(v.size, np.uint8), keys, head_dim)
+    out = machine.buffer(np.zeros(head_dim, np.int8))
+    call("weighted_sum", values, 0, weights, sums, out, 0, 1, keys, head_dim, 1 << 29, 29)
+    mean = v.astype(int).sum(axis=0) / keys
+    assert (out.read(np.int8) == np.floor(mean + 0.5)).all()
+
+
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 130), columns=st.integers(1, 20),
+    offset=alignment, fill=fills,
+)
+def test_mean_pool(machines, seed, rows, columns, offset, fill):
+    rng = np.random.default_rng(seed)
+    x = int8(rng, fill, rows, columns)
+    mult, shift = int(rng.integers(1 << 14, 1 << 15)), int(rng.integers(16, 46))
+    out = np.zeros(columns, np.int8)
+    call = Call(machines("pointwise"), offset)
+    _, _, out, *_ = call("mean_pool", x, 0, out, rows, columns, mult, shift)
+    assert (out.read(np.int8) == MeanPool(mult, shift)(x)).all()
+
+
+@machine_settings
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 130), offset=alignment, fill=fills)
+def test_relu(machines, seed, size, offset, fill):
+    x = int8(np.random.default_rng(seed), fill, size)
+    call = Call(machines("pointwise"), offset)
+    _, out, _ = call("relu", x, np.zeros(size, np.int8), size)
+    assert (out.read(np.int8) == ReLU()(x)).all()
+
+
+@machine_settings
+@given(
+    num_heads=st.integers(1, 8), seq_len=st.integers(1, 20), head_dim=st.integers(1, 20),
+    offset=alignment,
+)
+def test_merge_heads(machines, num_heads, seq_len, head_dim, offset):
+    heads = np.random.default_rng(0).integers(-128, 128, (num_heads, seq_len, head_dim))
+    heads = heads.astype(np.int8)
+    call = Call(machines("attention"), offset)
+    _, out, *_ = call(
+        "merge_heads", heads, np.zeros(heads.size, np.int8), num_heads, seq_len, head_dim
+    )
+    assert (out.read(np.int8) == heads.transpose(1, 0, 2).ravel()).all()
+
+
+def test_a_wrong_kernel_is_noticed():
+    # The comparison must be able to fail: one changed operator in the source
+    source = (DEVICE / "attn8/kernels/pointwise.py").read_text()
+    machine = isa.load(source.replace("if b & 128:", "if b & 64:"), "xtensawin")
+    x = np.array([-128, -1, 0, 1, 127], np.int8)
+    call = Call(machine)
+    _, out, _ = call("relu", x, np.zeros(5, np.int8), 5)
+    assert (out.read(np.int8) != ReLU()(x)).any()
+
+
+@pytest.mark.parametrize("arch", isa.ARCHES)
+@pytest.mark.parametrize("name", ["matmul", "attention", "pointwise"])
+def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):
+    # MicroPython 1.23 on a chip emits a wrong branch around a loop body of over 2 KB
+    machine = isa.load(DEVICE / "attn8/kernels" / f"{name}.py", arch)
+    assert max(machine.functions.values()) < 2048, machine.functions

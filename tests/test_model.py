@@ -1,0 +1,211 @@
+"""Model files: what the digits model reaches, loading, refusing, and running without allocation."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save
+
+from attn8_host import modelfile
+from attn8_host.deploy import push
+from attn8_host.errors import ModelError
+from attn8_host.paths import MODELS
+from attn8_host.quantize import quantize_model
+from attn8_host.reference import floating, load
+
+PATH = MODELS / "digits.safetensors"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """The int8 model, every test digit's int8 and float outputs, and the labels."""
+    model = load(PATH)
+    config, tensors = modelfile.read(MODELS / "digits_float.safetensors")
+    data = load_file(MODELS / "digits_data.safetensors")
+    inputs = (data["test.images"].astype(np.int16) * 7).astype(np.int8)
+    outputs = [model(x) for x in inputs]
+    floats = [floating.run(config, tensors, x / np.float32(112)) for x in inputs]
+    return model, inputs, outputs, floats, data["test.labels"]
+
+
+def test_digits_reach_their_targets(digits):
+    _, inputs, outputs, floats, labels = digits
+    assert len(inputs) >= 300
+    top1 = np.array([o["head"].argmax() for o in outputs])
+    float_top1 = np.array([f["head"].argmax() for f in floats])
+    accuracy, float_accuracy = (top1 == labels).mean(), (float_top1 == labels).mean()
+    assert float_accuracy >= 0.95
+    assert abs(accuracy - float_accuracy) <= 0.005
+    assert (top1 == float_top1).mean() >= 0.995
+
+
+def cosine(a, b):
+    a, b = np.ravel(a).astype(float), np.ravel(b).astype(float)
+    return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+def test_attention_is_close_to_float_on_trained_activations(digits):
+    model, _, outputs, floats, _ = digits
+    entry = next(layer for layer in model.config["layers"] if layer["name"] == "attn")
+    scales = entry["scales"]
+    kernel, network = [], []
+    for o, f in zip(outputs, floats, strict=True):
+        q, k, v = (o[f"attn.{part}"].astype(float) for part in "qkv")
+        exact = floating.attention(q, k, v, scales["q"] * scales["k"] / np.sqrt(q.shape[-1]))
+        exact = np.clip(exact * scales["v"] / scales["heads"], -127, 127)
+        assert np.abs(o["attn.heads"] - exact).max() <= 0.65
+        kernel.append(cosine(o["attn.heads"], exact))
+        network.append(cosine(o["attn"], f["attn"]))
+    assert np.mean(kernel) >= 0.9997  # attention on the same int8 q, k, v
+    assert np.mean(network) >= 0.999  # the whole network up to the layer's output
+
+
+def test_the_model_file_is_what_the_quantiser_makes():
+    config, tensors = modelfile.read(MODELS / "digits_float.safetensors")
+    images = load_file(MODELS / "digits_data.safetensors")["calibration.images"]
+    made_config, made = quantize_model(config, tensors, images.reshape(-1, 64) / 16)
+    stored_config, stored = modelfile.read(PATH)
+    assert made.keys() == stored.keys()
+    for name in made:
+        assert (made[name] == stored[name]).all(), name
+    for made_layer, layer in zip(made_config["layers"], stored_config["layers"], strict=True):
+        assert made_layer.get("constants") == layer.get("constants")
+
+
+def test_an_inference_allocates_nothing(remote):
+    before, after = remote("""
+import gc
+from attn8 import load
+model = load("/models/digits.safetensors", need_weights=True)
+x = array("b", bytes(64))
+model(x)
+def many():
+    for _ in range(1000):
+        model(x)
+gc.collect()
+gc.disable()
+before = gc.mem_alloc()
+many()
+after = gc.mem_alloc()
+gc.enable()
+give(before)
+give(after)
+""")
+    # The measurement itself may hold a few words; 1,000 inferences hold none
+    assert after - before <= 128, after - before
+
+
+def broken(tensors, config, path):
+    path.write_bytes(save(tensors, {"config": json.dumps(config)}))
+
+
+def drop(tensors, config):
+    del tensors["attn.k.weight"]
+
+
+def transpose(tensors, config):
+    tensors["embed.weight"] = np.ascontiguousarray(tensors["embed.weight"].T)
+
+
+def shorten(tensors, config):
+    tensors["attn.v.mult"] = tensors["attn.v.mult"][:-1].copy()
+
+
+def undivide(tensors, config):
+    config["layers"][3]["num_heads"] = 3
+
+
+def disconnect(tensors, config):
+    config["layers"][4]["seq_len"] = 4
+
+
+def lengthen(tensors, config):
+    config["layers"][2]["shape"] = [517, 16]
+
+
+def invent(tensors, config):
+    config["layers"][1]["type"] = "gelu"
+
+
+def forget(tensors, config):
+    del config["layers"][3]["causal"]
+
+
+BROKEN = [
+    (drop, "missing tensor attn.k.weight"),
+    (transpose, "embed.weight: expected"),
+    (shorten, "attn.v.mult: expected"),
+    (undivide, "attn.embed_dim: expected a multiple of num_heads 3, got 16"),
+    (disconnect, "pool: takes 64 values, the layer before gives 128"),
+    (lengthen, "tokens: takes 8272 values, the layer before gives 128"),
+    (invent, "unknown layer type gelu"),
+    (forget, "the config lacks"),
+]
+
+
+@pytest.mark.parametrize("change, message", BROKEN, ids=[c.__name__ for c, _ in BROKEN])
+def test_broken_models_are_refused_in_one_line(board, remote, tmp_path, change, message):
+    config, tensors = modelfile.read(PATH)
+    change(tensors, config)
+    path = tmp_path / "broken.safetensors"
+    broken(tensors, config, path)
+    with pytest.raises(ModelError) as caught:
+        load(path)
+    assert message in str(caught.value)
+
+    push(board, "/models/broken.safetensors", path.read_bytes())
+    said = remote("""
+from attn8 import load
+try:
+    load("/models/broken.safetensors")
+except ValueError as error:
+    give(str(error))
+""")
+    assert message in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda data: data[:-10], "does not fit the file"),
+        (lambda data: data[:100], "not a safetensors file"),
+        (lambda data: b"\xff" * 8 + data[8:], "not a safetensors file"),
+        (lambda data: data[:8] + b"?" + data[9:], "the header is not JSON"),
+        (lambda data: b"", "not a safetensors file"),
+    ],
+)
+def test_damaged_files_are_refused_by_the_board(board, remote, damage, message):
+    push(board, "/models/damaged.safetensors", damage(PATH.read_bytes()))
+    said = remote("""
+from attn8 import load
+try:
+    load("/models/damaged.safetensors")
+except ValueError as error:
+    give(str(error))
+""")
+    assert message in said
+
+
+def test_a_missing_file_is_named(remote, tmp_path):
+    with pytest.raises(ModelError, match="no such file"):
+        load(tmp_path / "nowhere.safetensors")
+    said = remote("""
+from attn8 import load
+try:
+    load("/nowhere.safetensors")
+except ValueError as error:
+    give(str(error))
+""")
+    assert said == "/nowhere.safetensors: no such file"
+
+
+def test_other_safetensors_files_are_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(save({"a": np.zeros(3, np.int8)}))
+    with pytest.raises(ModelError, match="no attn8 config"):
+        load(path)
+    shutil.copy(__file__, path)
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        load(path)

@@ -1,0 +1,1 @@
+"""What developers run: instruction counting, model training, .mpy inspection."""
