@@ -96,7 +96,7 @@ def read(data: bytes) -> Mpy:
     reader = Reader(data)
     magic, version, feature, small_int_bits = reader.take(4)
     if magic != ord("M") or version != VERSION:
-        raise FormatError(f"not an .mpy file of version {VERSION}: starts with {data[:4].hex()}")
+        raise FormatError(f"not a version {VERSION} .mpy file: starts with {data[:4].hex()}")
     arch_number = feature >> 2 & 0x0F
     if arch_number not in ARCHITECTURES and arch_number != 0:
         raise FormatError(f".mpy architecture {arch_number} is not supported")

@@ -10,21 +10,22 @@ from .errors import HelperError
 
 MASK = 0xFFFFFFFF
 
-NAMES = (
-    "const_none const_false const_true native_from_obj native_to_obj native_swap_globals load_name "
-    "load_global load_build_class load_attr load_method load_super_method store_name store_global "
-    "store_attr obj_subscr obj_is_true unary_op binary_op new_tuple new_list new_dict new_set "
-    "set_store list_append dict_store make_function call_function_n_kw call_method_n_kw "
-    "call_method_n_kw_var getiter iternext nlr_push nlr_pop raise import_name import_from "
-    "import_all new_slice unpack_sequence unpack_ex delete_name delete_global new_closure "
-    "arg_check_num_sig setup_code_state small_int_floor_divide small_int_modulo yield_from setjmp "
-    "memset memmove realloc printf vprintf raise_msg obj_get_type obj_new_str obj_new_bytes "
-    "obj_new_bytearray_by_ref obj_new_float_from_f obj_new_float_from_d obj_get_float_to_f "
-    "obj_get_float_to_d get_buffer_raise get_stream_raise plat_print type_type type_str type_list "
-    "type_dict type_fun_builtin_0 type_fun_builtin_1 type_fun_builtin_2 type_fun_builtin_3 "
-    "type_fun_builtin_var stream_read_obj stream_readinto_obj stream_unbuffered_readline_obj "
-    "stream_write_obj"
-).split()
+FUN_TABLE = """
+const_none const_false const_true native_from_obj native_to_obj native_swap_globals load_name
+load_global load_build_class load_attr load_method load_super_method store_name store_global
+store_attr obj_subscr obj_is_true unary_op binary_op new_tuple new_list new_dict new_set
+set_store list_append dict_store make_function call_function_n_kw call_method_n_kw
+call_method_n_kw_var getiter iternext nlr_push nlr_pop raise import_name import_from
+import_all new_slice unpack_sequence unpack_ex delete_name delete_global new_closure
+arg_check_num_sig setup_code_state small_int_floor_divide small_int_modulo yield_from setjmp
+memset memmove realloc printf vprintf raise_msg obj_get_type obj_new_str obj_new_bytes
+obj_new_bytearray_by_ref obj_new_float_from_f obj_new_float_from_d obj_get_float_to_f
+obj_get_float_to_d get_buffer_raise get_stream_raise plat_print type_type type_str type_list
+type_dict type_fun_builtin_0 type_fun_builtin_1 type_fun_builtin_2 type_fun_builtin_3
+type_fun_builtin_var stream_read_obj stream_readinto_obj stream_unbuffered_readline_obj
+stream_write_obj
+"""
+NAMES = FUN_TABLE.split()
 
 # The first three entries are not functions but the objects None, False and True. Objects and
 # native values are the same thing here, so they read as 0, 0 and 1.

@@ -14,6 +14,7 @@ All registers hold unsigned 32-bit numbers between two instructions.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .xtensa_decode import Instruction
 
@@ -171,7 +172,7 @@ def render_access(op: Instruction, address: int, memory_size: int) -> list[str]:
 
 
 def translate(
-    fetch: Callable[[int], Instruction], start: int, environment: Mapping[str, object]
+    fetch: Callable[[int], Instruction], start: int, environment: Mapping[str, Any]
 ) -> Block:
     """Translate the block that starts at `start`.
 
@@ -204,7 +205,7 @@ def translate(
 
 
 def compile_block(
-    lines: list[str], result: str, environment: Mapping[str, object]
+    lines: list[str], result: str, environment: Mapping[str, Any]
 ) -> Callable[[list[int]], int]:
     """Make a function that keeps the registers it uses in local variables."""
     text = "\n".join(lines)
@@ -213,7 +214,7 @@ def compile_block(
     load = [f"{name} = regs[{register_index(name)}]" for name in used]
     store = [f"regs[{register_index(name)}] = {name}" for name in assigned]
     body = "\n ".join([*load, *lines, *store, f"return {result}"])
-    namespace = dict(environment)
+    namespace: dict[str, Any] = dict(environment)
     exec(compile(f"def block(regs):\n {body}\n", "<block>", "exec"), namespace)
     return namespace["block"]
 

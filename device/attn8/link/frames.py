@@ -35,8 +35,8 @@ class Frames:
         return True
 
     def receive(self, timeout):
-        # -> (type, sequence, payload view), or (None, 0, None) after `timeout` ms of silence, or
-        # (None, 1, None) for a damaged frame. Bytes that are no frame are skipped.
+        # -> (type, sequence, payload view); `crc` tells a repeated frame from a new one. Or (None, 0, None)
+        # after `timeout` ms of silence, or (None, 1, None) for a damaged frame. Bytes that are no frame are skipped.
         view = self._view
         byte = self._byte
         matched = 0
@@ -52,7 +52,8 @@ class Frames:
         kind, sequence, length = struct.unpack("<BBH", view)
         if length > MAX_REQUEST or not self._read(view[4 : 8 + length], GAP_MS):
             return None, 1, None
-        if crc32(view[: 4 + length]) != struct.unpack_from("<I", view, 4 + length)[0]:
+        self.crc = crc32(view[: 4 + length])
+        if self.crc != struct.unpack_from("<I", view, 4 + length)[0]:
             return None, 1, None
         return kind, sequence, view[4 : 4 + length]
 

@@ -1,5 +1,5 @@
-# Serves a model over the link. Every request can be repeated without harm: whoever misses a reply
-# asks again. attn8_host.link.client is the other end.
+# Serves a model over the link. Whoever misses a reply asks again: a repeated request is answered with
+# the same reply and not carried out twice. attn8_host.link.client is the other end.
 import gc
 import json
 import struct
@@ -34,6 +34,7 @@ class Server:
     def run(self, idle):
         # Until EXIT, or `idle` ms without a valid frame: a host that died leaves a working REPL
         last = time.ticks_ms()
+        last_crc = answer = None
         self._frames.send(OK | HELLO, 0)
         self._serving = True
         while self._serving:
@@ -45,27 +46,31 @@ class Server:
                 if sequence:
                     self._frames.send(DAMAGED, 0)
                 continue
-            handler = self._handlers.get(kind)
-            try:
-                if handler is None:
-                    raise ValueError("unknown request %d" % kind)
-                parts = handler(payload)
-            except MemoryError:
-                gc.collect()
-                text = "out of memory: %d bytes of heap are free" % gc.mem_free()
-                self._frames.send(ERROR, sequence, (text.encode(),))
-            except Exception as error:
-                text = str(error) or type(error).__name__
-                self._frames.send(ERROR, sequence, (text.encode()[: frames.MAX_REPLY],))
-            else:
-                self._frames.send(OK | kind, sequence, parts)
+            if self._frames.crc != last_crc:
+                last_crc = self._frames.crc
+                answer = self._answer(kind, payload)
+            self._frames.send(answer[0], sequence, answer[1])
             last = time.ticks_ms()
+
+    def _answer(self, kind, payload):
+        # -> (type, payload parts) of the reply
+        try:
+            handler = self._handlers.get(kind)
+            if handler is None:
+                raise ValueError("unknown request %d" % kind)
+            return OK | kind, handler(payload)
+        except MemoryError:
+            gc.collect()
+            text = "out of memory: %d bytes of heap are free" % gc.mem_free()
+        except Exception as error:
+            text = str(error) or type(error).__name__
+        return ERROR, (text.encode()[: frames.MAX_REPLY],)
 
     def _hello(self, payload):
         return ()
 
     def _echo(self, payload):
-        return (payload,)
+        return (bytes(payload),)  # a later frame may overwrite it
 
     def _exit(self, payload):
         self._serving = False

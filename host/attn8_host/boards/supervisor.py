@@ -7,9 +7,9 @@ A chip does four things that the bare unix port does not, and this process adds 
 - **Soft reset.** Ctrl-D at an empty prompt ends the unix port. The supervisor prints
   `MPY: soft reboot`, starts it again and, where the prompt was the raw REPL's, goes back there.
 - **Ctrl-C** interrupts a running program unless `micropython.kbd_intr(-1)` was called; then byte
-  0x03 is data. In the unix port that call does not reach the terminal, so the start-up script
-  below replaces it with one that also tells the supervisor, in the output stream itself (a secret
-  marker), so that the switch takes effect at exactly that point of the stream.
+  0x03 is data. The start-up script below replaces that call with one that tells the supervisor, in
+  the output stream itself (a secret marker), so that the switch takes effect at exactly that point
+  of the stream; the supervisor turns 0x03 into the signal.
 - **A file system of its own**, a folder mounted as `/`, whose boot.py and main.py run at start.
 - **A small receive buffer.** An ESP32 keeps 259 unread bytes and drops what comes after them.
 
@@ -44,11 +44,17 @@ RECEIVE_BUFFER = 259  # bytes; measured on emulated ESP32_GENERIC 1.26.1
 # A chip drops a byte that finds the buffer full. Here bytes arrive at once rather than at a line
 # rate, so a full buffer gets as long as 259 bytes take at 19,200 baud before it counts as overrun.
 OVERRUN_SECONDS = 0.135
+# A second interrupt before the first is handled would end the unix port
+INTERRUPT_SECONDS = 0.1
 MARKER_SECONDS = 0.005  # a marker is written at once: its rest follows within this time, or never
 
 RAW_REPL = re.compile(
     rb"MicroPython [^\n]*\n(?:Type [^\n]*\n)?>>> \r\n(raw REPL; CTRL-B to exit\r\n>)"
 )
+
+# How output ends while a prompt waits: the friendly ones with what is typed after them, the raw one
+# with a raw paste that is still coming. Anything else is a program that runs.
+PROMPT = re.compile(rb"(?:\A|\n)(?:>>> |\.\.\. |=== )[^\n]*\Z|[\n\x04]>(?:R\x01\x80\x00\x01*)?\Z")
 
 START_UP = """\
 def start():
@@ -65,7 +71,6 @@ def start():
 
     def kbd_intr(char):
         tell(b"-" if char < 0 else b"+")
-        real.kbd_intr(char)
 
     def rename(old, new):
         # A VfsPosix with a root builds both paths in one buffer: it renames a file to itself
@@ -181,7 +186,8 @@ class Supervisor:
 
     def _boot(self, raw: bool) -> None:
         """Starts MicroPython; `raw` skips main.py and ends in the raw REPL, as on a chip."""
-        self.board, self.board_side = _open_board_pty()
+        self.board, self.board_side = os.openpty()
+        tty.setraw(self.board_side)
         self.binary = False  # True while the board has switched its keyboard interrupt off
         self.hard_reset = False
         self.last_output = b""  # the tail tells which prompt a process ended at
@@ -189,7 +195,7 @@ class Supervisor:
         self.column_cr = False
         self.greeting = b"" if raw else None  # start-up output, held until the raw REPL answers
         self.overrun_since: float | None = None
-        self._set_interrupt(True)
+        self.interrupted = 0.0  # when Ctrl-C was passed on last
         script = START_UP.format(marker=self.marker, root=str(self.root), run_main=not raw)
         with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as file:
             file.write(script)
@@ -241,14 +247,17 @@ class Supervisor:
 
     raw = False  # whether the REPL in use is the raw one
 
-    def _set_interrupt(self, enabled: bool) -> None:
-        """Lets the board's terminal turn 0x03 into an interrupt, or pass it as data."""
-        attributes = termios.tcgetattr(self.board_side)
-        attributes[6][termios.VINTR] = b"\x03" if enabled else b"\x00"
-        termios.tcsetattr(self.board_side, termios.TCSANOW, attributes)
-
     def _feed_board(self) -> None:
         """Passes input on as far as the board's receive buffer has room; drops an overrun."""
+        place = -1 if self.binary or PROMPT.search(self.last_output) else self.to_board.find(b"\x03")
+        if place >= 0:
+            if select.select([self.board], [], [], 0)[0]:
+                return  # what the program says may be that it has ended
+            del self.to_board[: place + 1]  # what came before waits for a program that ends now
+            if time.monotonic() - self.interrupted > INTERRUPT_SECONDS:
+                self.interrupted = time.monotonic()
+                self.process.send_signal(signal.SIGINT)
+            return
         waiting = struct.unpack("i", fcntl.ioctl(self.board_side, termios.FIONREAD, b"\0" * 4))[0]
         room = self.receive_buffer - waiting
         if room > 0:
@@ -289,7 +298,6 @@ class Supervisor:
             self.hard_reset = True
         else:
             self.binary = what == b"-"
-            self._set_interrupt(not self.binary)
 
     def _release(self) -> None:
         held, self.held = self.held, b""
@@ -299,7 +307,7 @@ class Supervisor:
         """Queues output for the client, with a chip's line ends unless the board sends binary."""
         if not data:
             return
-        self.last_output = (self.last_output + data)[-64:]
+        self.last_output = (self.last_output + data)[-1024:]
         if self.last_output.endswith((b"raw REPL; CTRL-B to exit\r\n>", b"\x04\x04>")):
             self.raw = True
         elif self.last_output.endswith(b">>> "):
@@ -318,18 +326,6 @@ class Supervisor:
             data = RAW_REPL.sub(rb"\1", self.greeting, count=1)
             self.greeting = None
         self.to_client += data
-
-
-def _open_board_pty() -> tuple[int, int]:
-    """A pseudo-terminal that passes bytes untouched, except for Ctrl-C (see _set_interrupt)."""
-    controller, side = os.openpty()
-    tty.setraw(side)
-    attributes = termios.tcgetattr(side)
-    attributes[3] |= termios.ISIG | termios.NOFLSH
-    for key in (termios.VINTR, termios.VQUIT, termios.VSUSP):
-        attributes[6][key] = b"\x00"
-    termios.tcsetattr(side, termios.TCSANOW, attributes)
-    return controller, side
 
 
 def _read(descriptor: int) -> bytes:

@@ -51,7 +51,13 @@ class Statistics:
     received: int = 0
     payload: int = 0
     seconds: float = 0.0
-    retries: int = 0
+    requests: int = 0
+    frames: int = 0  # towards the board
+
+    @property
+    def retries(self) -> int:
+        """Frames that were sent again."""
+        return self.frames - self.requests
 
 
 class Client:
@@ -59,50 +65,55 @@ class Client:
 
     Args:
         stream: an open pyserial object.
-        timeout: seconds without a valid reply after which a request is sent again.
-        attempts: how often a request is sent before LinkError is raised.
+        timeout: seconds without a valid reply after which a request is sent again; the time
+            doubles with each repetition.
+        deadline: seconds after which a request without a reply raises LinkError.
     """
 
-    def __init__(self, stream: Stream, timeout: float = 1.0, attempts: int = 6):
+    def __init__(self, stream: Stream, timeout: float = 1.0, deadline: float = 10.0):
         self.stream = stream
         self.timeout = timeout
-        self.attempts = attempts
+        self.deadline = deadline
         self.statistics = Statistics()
         self.outputs: list[Output] = []
         self.input_size = 0
         self._sequence = 0
         self._decoder = Decoder()
 
-    def wait_ready(self, deadline: float = 10.0) -> None:
+    def wait_ready(self) -> None:
         """Waits for the server's first frame.
 
         Raises:
-            LinkError: it did not come within `deadline` seconds; with what came instead.
+            LinkError: it did not come within the deadline; with what came instead.
         """
-        if self._receive(OK | HELLO, 0, deadline) is None:
+        if self._receive(OK | HELLO, 0, time.monotonic() + self.deadline) is None:
             heard = bytes(self._decoder.skipped).decode("utf-8", "replace").strip()
             line = heard.replace("\x04", "").strip().splitlines()[-1:] or ["nothing"]
             raise LinkError(f"the board's server did not start; the board said: {line[0]}")
 
-    def request(self, kind: int, payload: bytes = b"", timeout: float | None = None) -> bytes:
+    def request(self, kind: int, payload: bytes = b"", deadline: float | None = None) -> bytes:
         """Sends one request and returns the payload of its reply.
 
         Raises:
             RemoteError: the board answered that it cannot do this.
-            LinkError: no valid answer after all attempts.
+            LinkError: no valid answer within the deadline.
         """
         if len(payload) > MAX_REQUEST:
             raise ValueError(f"a request carries at most {MAX_REQUEST} bytes, got {len(payload)}")
         self._sequence = self._sequence % 255 + 1  # 0 is the server's own
         data = Frame(kind, self._sequence, payload).pack()
         start = time.monotonic()
+        end = start + (deadline or self.deadline)
+        wait = self.timeout
+        self.statistics.requests += 1
         try:
-            for attempt in range(self.attempts):
-                self.statistics.retries += attempt > 0
-                self.statistics.sent += len(data)
+            while time.monotonic() < end:
                 self.stream.write(data)
-                frame = self._receive(OK | kind, self._sequence, timeout or self.timeout)
+                self.statistics.sent += len(data)
+                self.statistics.frames += 1
+                frame = self._receive(OK | kind, self._sequence, min(end, time.monotonic() + wait))
                 if frame is None:
+                    wait *= 2
                     continue
                 if frame.kind == ERROR:
                     raise RemoteError(frame.payload.decode("utf-8", "replace"))
@@ -111,14 +122,13 @@ class Client:
         finally:
             self.statistics.seconds += time.monotonic() - start
         raise LinkError(
-            f"no valid answer from the board after {self.attempts} attempts; "
+            f"no valid answer from the board within {end - start:.0f} s; "
             "check the cable, reset the board and try again"
         )
 
-    def _receive(self, kind: int, sequence: int, timeout: float) -> Frame | None:
-        """The reply to one request; None on silence or where the board asks for it again."""
-        deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
+    def _receive(self, kind: int, sequence: int, end: float) -> Frame | None:
+        """The reply to one request; None after `end` or where the board asks for it again."""
+        while (left := end - time.monotonic()) > 0:
             self.stream.timeout = left
             data = self.stream.read(max(1, self.stream.in_waiting))
             self.statistics.received += len(data)
@@ -138,12 +148,12 @@ class Client:
         free, allocated = struct.unpack("<II", self.request(HEAP))
         return free, allocated
 
-    def load(self, path: str, need_weights: bool = True, timeout: float = 60.0) -> str:
+    def load(self, path: str, need_weights: bool = True, deadline: float = 60.0) -> str:
         """Loads a model file of the board's file system; returns the model's name.
 
         `need_weights` keeps all scores and attention weights, so that they can be read.
         """
-        reply = self.request(LOAD, bytes([need_weights]) + path.encode(), timeout)
+        reply = self.request(LOAD, bytes([need_weights]) + path.encode(), deadline)
         description = json.loads(self._read(TEXT, struct.unpack("<I", reply)[0]))
         self.input_size = description["input"]
         self.outputs = [
@@ -151,7 +161,7 @@ class Client:
         ]
         return description["name"]
 
-    def infer(self, x: np.ndarray, timeout: float = 30.0) -> tuple[dict[str, np.ndarray], int]:
+    def infer(self, x: np.ndarray, deadline: float = 60.0) -> tuple[dict[str, np.ndarray], int]:
         """Runs the model over one input, int8 [input_size].
 
         Returns:
@@ -168,7 +178,7 @@ class Client:
         step = MAX_REQUEST - 4
         for offset in range(0, len(data), step):
             self.request(WRITE, struct.pack("<I", offset) + data[offset : offset + step])
-        microseconds, digest = struct.unpack("<II", self.request(RUN, timeout=timeout))
+        microseconds, digest = struct.unpack("<II", self.request(RUN, deadline=deadline))
         values = self._read(OUTPUTS, sum(o.size * o.dtype.itemsize for o in self.outputs))
         if zlib.crc32(values) != digest:
             raise LinkError("the tensors that arrived do not have the digest that the board sent")

@@ -1,0 +1,194 @@
+"""The link: frames, echo of every byte, damage that is noticed and repaired, the REPL afterwards."""
+
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attn8_host.errors import LinkError, RemoteError
+from attn8_host.link import Client
+from attn8_host.link import client as requests
+from attn8_host.link.frames import MAGIC, MAX_REQUEST, OVERHEAD, Decoder, Frame
+
+frames = st.builds(
+    Frame, st.integers(0, 255), st.integers(0, 255), st.binary(max_size=300)
+)
+
+
+@given(sent=st.lists(frames, max_size=5), cuts=st.lists(st.integers(1, 40), max_size=60))
+def test_frames_survive_any_partition_of_the_stream(sent, cuts):
+    stream = b"".join(frame.pack() for frame in sent)
+    decoder, found = Decoder(), []
+    for cut in cuts:
+        found += decoder.feed(stream[:cut])
+        stream = stream[cut:]
+    found += decoder.feed(stream)
+    assert found == sent
+    assert not decoder.skipped
+
+
+@given(garbage=st.binary(max_size=50), frame=frames, more=frames)
+def test_frames_are_found_after_garbage(garbage, frame, more):
+    # Garbage may end in what looks like a header: then the frame comes out once more bytes follow
+    decoder = Decoder()
+    found = decoder.feed(garbage + frame.pack() + more.pack() + bytes(2000))
+    assert found[-2:] == [frame, more]
+
+
+@given(frame=frames, data=st.data())
+def test_a_flipped_bit_is_never_accepted(frame, data):
+    packed = bytearray(frame.pack())
+    bit = data.draw(st.integers(0, 8 * len(packed) - 1))
+    packed[bit // 8] ^= 1 << bit % 8
+    assert frame not in Decoder().feed(bytes(packed))
+    assert all(zlib.crc32(f.pack()[2:-4]) for f in Decoder().feed(bytes(packed)))
+
+
+def test_the_largest_request_fits_a_chip_receive_buffer():
+    assert MAX_REQUEST + OVERHEAD <= 255
+    assert len(Frame(1, 2, bytes(MAX_REQUEST)).pack()) == MAX_REQUEST + OVERHEAD
+
+
+def test_echo_of_every_length_and_every_byte(board):
+    every = bytes(range(256))
+    with board.serve() as client:
+        for length in range(MAX_REQUEST + 1):
+            payload = (every * 2)[length : 2 * length]
+            assert client.echo(payload) == payload
+        assert client.echo(every[:128]) + client.echo(every[128:]) == every
+        assert client.statistics.retries == 0
+    with pytest.raises(ValueError, match="at most 240 bytes"):
+        client.echo(bytes(241))
+
+
+class Faulty:
+    """A stream that damages a share of what passes, both ways; otherwise the real one."""
+
+    def __init__(self, stream, seed, share):
+        self.stream = stream
+        self.random = random.Random(seed)
+        self.share = share
+        self.faults = 0
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    @property
+    def timeout(self):
+        return self.stream.timeout
+
+    @timeout.setter
+    def timeout(self, value):
+        self.stream.timeout = value
+
+    def damage(self, data):
+        if not data or self.random.random() >= self.share:
+            return data
+        self.faults += 1
+        data = bytearray(data)
+        place = self.random.randrange(len(data))
+        kind = self.random.choice(["flip", "drop", "repeat", "garbage"])
+        if kind == "flip":
+            data[place] ^= 1 << self.random.randrange(8)
+        elif kind == "drop":
+            del data[place]
+        elif kind == "repeat":
+            data.insert(place, data[place])
+        else:
+            data[place:place] = MAGIC + self.random.randbytes(3)
+        return bytes(data)
+
+    def write(self, data):
+        self.stream.write(self.damage(data))
+
+    def read(self, size):
+        return self.damage(self.stream.read(size))
+
+
+def test_damage_is_noticed_and_repaired(board):
+    rng = random.Random(1)
+    with board.serve() as client:
+        stream = Faulty(client.stream, seed=2, share=0.1)
+        faulty = Client(stream, timeout=0.4, deadline=20)
+        for _ in range(150):
+            payload = rng.randbytes(rng.randrange(MAX_REQUEST + 1))
+            assert faulty.echo(payload) == payload
+        assert stream.faults > 20
+        assert faulty.statistics.retries > 10
+        assert client.echo(b"still here") == b"still here"
+
+
+def test_inference_through_damage_is_exact(board):
+    x = np.arange(64).astype(np.int8)
+    with board.serve() as client:
+        client.load("/models/digits.safetensors")
+        expected, _ = client.infer(x)
+        faulty = Client(Faulty(client.stream, seed=3, share=0.1), timeout=0.4, deadline=20)
+        faulty.load("/models/digits.safetensors")
+        for _ in range(10):
+            tensors, _ = faulty.infer(x)
+            assert all((tensors[name] == expected[name]).all() for name in expected)
+
+
+def test_wrong_requests_are_refused_and_the_server_goes_on(board):
+    with board.serve() as client:
+        with pytest.raises(RemoteError, match="no model is loaded"):
+            client.request(requests.RUN)
+        with pytest.raises(RemoteError, match="no such file"):
+            client.load("/models/nowhere")
+        with pytest.raises(RemoteError, match="unknown request 99"):
+            client.request(99)
+        client.load("/models/digits.safetensors")
+        with pytest.raises(RemoteError, match="takes 64 values, 70 came"):
+            client.request(requests.WRITE, struct.pack("<I", 60) + bytes(10))
+        with pytest.raises(RemoteError, match="past the end"):
+            client.request(requests.READ, struct.pack("<BIH", 1, 10**6, 10))
+        with pytest.raises(RemoteError, match="no such region"):
+            client.request(requests.READ, struct.pack("<BIH", 7, 0, 10))
+        with pytest.raises(RemoteError):
+            client.request(requests.WRITE, b"x")
+        with pytest.raises(ValueError, match="expected 64 int8"):
+            client.infer(np.zeros(63, np.int8))
+        assert client.echo(b"on") == b"on"
+
+
+def test_the_repl_and_its_interrupt_are_back_afterwards(board):
+    with board.serve() as client:
+        client.echo(b"\x03" * 100)
+    assert board.execute("print(6 * 7)") == "42\n"
+    board.transport.exec_raw_no_follow("print('started')\nwhile True:\n    pass\n")
+    board.transport.read_until(1, b"started", timeout=5)
+    board.transport.serial.write(b"\x03")
+    _, error = board.transport.follow(timeout=5)
+    assert b"KeyboardInterrupt" in error
+
+
+def test_a_server_whose_host_fell_silent_ends(board):
+    out, error = board.transport.exec_raw("from attn8 import serve\nserve(300)\n", timeout=5)
+    assert error == b""
+    assert board.execute("print('back')") == "back\n"
+
+
+def test_a_lost_session_leaves_a_board_that_can_be_used(board):
+    # The host dies while the server runs: the next session ends it
+    with board.serve():
+        pass
+    board.transport.exec_raw_no_follow("from attn8 import serve\nserve(60000)\n")
+    Client(board.transport.serial).wait_ready()
+    board.enter_repl(soft_reset=False)
+    assert board.execute("print('back')") == "back\n"
+
+
+def test_a_board_without_the_package_says_so(board):
+    board.execute("import os\nos.rename('/lib/attn8', '/lib/away')")
+    try:
+        board.enter_repl()
+        with pytest.raises(LinkError, match="no module named 'attn8'"), board.serve():
+            pass
+    finally:
+        board.execute("import os\nos.rename('/lib/away', '/lib/attn8')")
+    assert board.execute("import attn8\nprint(attn8.__version__)").strip()
