@@ -57,7 +57,6 @@ class Remote:
 
     def __init__(self, board: Board):
         self.board = board
-        self.board.execute(self.PROLOGUE)
 
     def __call__(self, code: str, **values):
         lines = []
@@ -68,7 +67,8 @@ class Remote:
                 lines.append(f"{name} = array('{typecode}', bytes(a2b_base64('{data}')))")
             else:
                 lines.append(f"{name} = {value!r}")
-        printed = self.board.execute("\n".join(lines) + "\n" + code)
+        # With the prologue each time: another test may have reset the board
+        printed = self.board.execute(self.PROLOGUE + "\n".join(lines) + "\n" + code)
         given = [_parse(ast.literal_eval(line)) for line in printed.splitlines()]
         return given[0] if len(given) == 1 else given
 

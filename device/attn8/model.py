@@ -7,8 +7,8 @@ from . import checks
 
 class Model:
     # Runs its layers in turn over one input, int8 [input_size]. `outputs` lists what every layer
-    # computed last, as (name, typecode, array): each array is the layer's own and is overwritten by the next
-    # call. A call allocates nothing.
+    # computed last, as (name, typecode, array): each array is the layer's own
+    # and is overwritten by the next call. A call allocates nothing.
 
     def __init__(self, name, input_size, layers, outputs):
         self.name = name

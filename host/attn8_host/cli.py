@@ -87,7 +87,7 @@ def _samples(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(
         prog="attn8",
-        description="int8 attention on an ESP32 from MicroPython, proven bit for bit against NumPy.",
+        description="int8 attention on an ESP32 from MicroPython, proven bit for bit with NumPy.",
     )
     main.add_argument("--version", action="version", version=f"attn8 {__version__}")
     commands = main.add_subparsers(required=True, metavar="command")

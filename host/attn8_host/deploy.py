@@ -143,7 +143,12 @@ def _send(
     for path, data in changed.items():
         # Under another name until it is whole: a cable pulled now must not leave half a module
         temporary = path + ".new"
-        board.write_file(temporary, data, lambda n, _, at=done: progress and progress(at + n, total))
+
+        def advance(written: int, _: int, before: int = done) -> None:
+            if progress:
+                progress(before + written, total)
+
+        board.write_file(temporary, data, advance)
         board.execute(FINISH.format(path=path, temporary=temporary))
         done += len(data)
     return Deployed(len(wanted), len(changed), total)

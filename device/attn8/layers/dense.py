@@ -7,7 +7,8 @@ from ..kernels import matmul as kernels
 class Linear:
     # The parameters of out = x @ weight.T + bias, checked and packed, without buffers of their
     # own: weight int8 [outputs, inputs], bias int32 [outputs], and for int8 results the
-    # requantisation mult int16 [outputs] and shift int8 [outputs]; without them int32 sums come out.
+    # requantisation mult int16 [outputs] and shift int8 [outputs]; without them int32 sums
+    # come out.
     # Packing happens in place: weight and bias belong to this object from then on.
 
     def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None):
@@ -47,7 +48,7 @@ class Linear:
                    get("shift", True))
 
     def heads(self, num_heads):
-        # The same parameters for each head's share of the outputs, as views: [(w, bias, mult, shift)]
+        # Views of each head's share of the outputs: [(weight, bias, mult, shift)]
         n = self.outputs // num_heads
         weight, bias = memoryview(self.weight), memoryview(self.bias)
         mult, shift = memoryview(self.mult), memoryview(self.shift)

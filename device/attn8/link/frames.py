@@ -35,8 +35,9 @@ class Frames:
         return True
 
     def receive(self, timeout):
-        # -> (type, sequence, payload view); `crc` tells a repeated frame from a new one. Or (None, 0, None)
-        # after `timeout` ms of silence, or (None, 1, None) for a damaged frame. Bytes that are no frame are skipped.
+        # -> (type, sequence, payload view); `crc` tells a repeated frame from a new one.
+        # (None, 0, None) after `timeout` ms of silence, (None, 1, None) for a damaged frame.
+        # Bytes that are no frame are skipped.
         view = self._view
         byte = self._byte
         matched = 0

@@ -1,5 +1,5 @@
-# Serves a model over the link. Whoever misses a reply asks again: a repeated request is answered with
-# the same reply and not carried out twice. attn8_host.link.client is the other end.
+# Serves a model over the link. Whoever misses a reply asks again: a repeated request gets the same
+# reply and is not carried out twice. attn8_host.link.client is the other end.
 import gc
 import json
 import struct
@@ -113,7 +113,9 @@ class Server:
         target = self._need_model().input
         values = payload[4:]
         if offset + len(values) > len(target):
-            raise ValueError("input: takes %d values, %d came" % (len(target), offset + len(values)))
+            raise ValueError(
+                "input: takes %d values, %d came" % (len(target), offset + len(values))
+            )
         uctypes.bytearray_at(uctypes.addressof(target) + offset, len(values))[:] = values
         return ()
 

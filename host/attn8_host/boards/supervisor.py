@@ -249,7 +249,8 @@ class Supervisor:
 
     def _feed_board(self) -> None:
         """Passes input on as far as the board's receive buffer has room; drops an overrun."""
-        place = -1 if self.binary or PROMPT.search(self.last_output) else self.to_board.find(b"\x03")
+        is_data = self.binary or PROMPT.search(self.last_output)
+        place = -1 if is_data else self.to_board.find(b"\x03")
         if place >= 0:
             if select.select([self.board], [], [], 0)[0]:
                 return  # what the program says may be that it has ended

@@ -12,7 +12,7 @@ class VirtualBoard:
     """A supervisor process; `port` is what mpremote opens.
 
     Args:
-        root: folder to use as the board's file system; by default a new one that goes when it stops.
+        root: folder to use as the board's file system; by default a new one, gone when it stops.
         heap_size: MicroPython's `-X heapsize=` value; by default as much as an ESP32 has.
     """
 

@@ -1,4 +1,4 @@
-"""The host's end of the link: asks the board's server (device/attn8/link/server.py), and asks again."""
+"""The host's end of the link: asks the board's server (device/attn8/link/server.py)."""
 
 import json
 import struct
@@ -87,9 +87,10 @@ class Client:
             LinkError: it did not come within the deadline; with what came instead.
         """
         if self._receive(OK | HELLO, 0, time.monotonic() + self.deadline) is None:
-            heard = bytes(self._decoder.skipped).decode("utf-8", "replace").strip()
-            line = heard.replace("\x04", "").strip().splitlines()[-1:] or ["nothing"]
-            raise LinkError(f"the board's server did not start; the board said: {line[0]}")
+            heard = bytes(self._decoder.skipped).decode("utf-8", "replace").replace("\x04", "\n")
+            lines = [line for line in heard.split("\n") if line.strip(" \r>")] or ["nothing"]
+            said = lines[-1].strip()
+            raise LinkError(f"the board's server did not start; the board said: {said}")
 
     def request(self, kind: int, payload: bytes = b"", deadline: float | None = None) -> bytes:
         """Sends one request and returns the payload of its reply.

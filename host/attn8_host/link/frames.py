@@ -9,9 +9,9 @@
 
 Why so: an ESP32 keeps 259 unread bytes and drops the rest, so a whole frame towards it stays within
 255 and only one is ever unacknowledged: the reply is the acknowledgement. All 256 byte values pass,
-as the board switches its keyboard interrupt off while it serves. Nothing on the way detects loss, so
-each frame carries a CRC. Requests can be repeated without harm, which makes recovery one rule: no
-valid reply, ask again.
+as the board switches its keyboard interrupt off while it serves. Nothing on the way detects loss,
+so each frame carries a CRC. A repeated request gets the same reply again and is not carried out
+twice, which makes recovery one rule: no valid reply, ask again.
 """
 
 import struct

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 
 from .cores import CORES
-from .layers.dense import Dense
 
 
 class MultiHeadAttention:

@@ -1,0 +1,65 @@
+"""The command line: the demo end to end, its JSON, its exit status, and bad input."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from attn8_host import demo
+from attn8_host.cli import main
+
+KEYS = {
+    "board", "transport", "samples", "accuracy", "bit_exact", "mismatches", "compared",
+    "max_lsb_vs_float", "cosine_vs_float", "top1_agreement_vs_float", "device_us_per_inference",
+    "ram_bytes", "link_bytes_per_s",
+}
+
+
+def test_demo_proves_every_tensor(tmp_path, capsys):
+    json_file, png = tmp_path / "demo.json", tmp_path / "map.png"
+    arguments = ["demo", "--board", "virtual", "--samples", "20"]
+    assert main([*arguments, "--json", str(json_file), "--png", str(png)]) == 0
+    outcome = json.loads(json_file.read_text())
+    assert outcome.keys() >= KEYS
+    assert outcome["board"].keys() >= {
+        "kind", "port", "implementation", "version", "machine", "arch"
+    }
+    assert outcome["bit_exact"] is True
+    assert outcome["mismatches"] == 0
+    assert outcome["compared"] == 20 * 1194
+    assert outcome["max_lsb_vs_float"] <= 0.65
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "every bit equal" in " ".join(capsys.readouterr().out.split())
+
+
+def test_demo_fails_when_one_weight_differs(tmp_path, monkeypatch):
+    # The proof must be able to fail: the reference computes with one other weight
+    load = demo.load
+
+    def altered(path):
+        model = load(path)
+        model.tensors["attn.v.weight"][3, 5] ^= 1
+        return model
+
+    monkeypatch.setattr(demo, "load", altered)
+    arguments = ["demo", "--board", "virtual", "--samples", "5", "--png", str(tmp_path / "a.png")]
+    assert main(arguments) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["demo", "--board", "nosuch"], "no such board: nosuch"),
+        (["demo", "--board", "/dev/ttyNONE"], "no such board or port: /dev/ttyNONE"),
+        (["demo", "--board", "socket://127.0.0.1:1"], "cannot open socket://127.0.0.1:1"),
+        (["demo", "--json", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "attn8_host", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"attn8: {message}")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,81 @@
+"""The virtual board behaves like a chip towards any mpremote command line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from attn8_host.boards.board import Board
+from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.errors import BoardError
+
+
+@pytest.fixture
+def virtual(tmp_path):
+    (tmp_path / "boot.py").write_text("print('boot ran')\nbooted = 1\n")
+    board = VirtualBoard(root=tmp_path)
+    yield board
+    board.stop()
+
+
+def mpremote(board, *arguments):
+    command = [sys.executable, "-m", "mpremote", "connect", board.port, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.replace("\r\n", "\n")
+
+
+def test_mpremote_commands(virtual, tmp_path):
+    local = tmp_path.parent / "local"
+    local.mkdir(exist_ok=True)
+    (local / "hello.py").write_text("print('hello', 6 * 7)\n")
+    assert mpremote(virtual, "exec", "print(booted)") == "1\n"
+    mpremote(virtual, "fs", "cp", str(local / "hello.py"), ":hello.py")
+    assert "hello.py" in mpremote(virtual, "fs", "ls")
+    assert mpremote(virtual, "fs", "cat", "hello.py") == "print('hello', 6 * 7)\n"
+    assert mpremote(virtual, "run", str(local / "hello.py")) == "hello 42\n"
+    assert "hello 42" in mpremote(virtual, "mount", str(local), "exec", "import hello")
+    mpremote(virtual, "soft-reset")
+    mpremote(virtual, "reset")
+    assert mpremote(virtual, "sleep", "0.5", "eval", "1 + 1") == "2\n"
+    mpremote(virtual, "fs", "rm", ":hello.py")
+    assert "hello.py" not in mpremote(virtual, "fs", "ls")
+
+
+def test_a_soft_reset_forgets_and_runs_boot_py(virtual):
+    with Board(virtual.port) as board:
+        board.execute("x = 5")
+        board.enter_repl()
+        assert board.execute("print('x' in globals(), booted)") == "False 1\n"
+
+
+def test_every_byte_reaches_a_program_that_switched_the_interrupt_off(virtual):
+    every = bytes(range(256))
+    with Board(virtual.port) as board:
+        board.transport.exec_raw_no_follow(
+            "import sys, micropython\nmicropython.kbd_intr(-1)\nprint('ready')\n"
+            "data = sys.stdin.buffer.read(256)\nmicropython.kbd_intr(3)\n"
+            "sys.stdout.buffer.write(repr(data == bytes(range(256))))\n"
+        )
+        board.transport.read_until(1, b"ready\n", timeout=5)
+        board.transport.serial.write(every)
+        out, error = board.transport.follow(timeout=5)
+        assert (out, error) == (b"True", b"")
+
+
+def test_the_heap_is_as_small_as_a_chip(virtual):
+    with Board(virtual.port) as board:
+        assert int(board.execute("import gc\nprint(gc.mem_free() + gc.mem_alloc())")) < 2 * 115_000
+
+
+def test_a_busy_port_is_said_to_be_busy(virtual):
+    with Board(virtual.port), pytest.raises(BoardError, match="is busy"):
+        Board(virtual.port)
+
+
+def test_a_crash_leaves_a_board_that_can_be_used(virtual):
+    with Board(virtual.port) as board:
+        board.transport.exec_raw_no_follow("import uctypes\nuctypes.bytes_at(8, 8)\n")
+        board.transport.read_until(1, b">>> ", timeout=5)
+        board.enter_repl()
+        assert board.execute("print(3)") == "3\n"
