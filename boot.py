@@ -1,1 +1,5 @@
-# What the board runs at power-up. Nothing here prints, waits or fails: the REPL always comes.
+# What the board runs at power-up. It prints nothing, waits for nothing and cannot fail: the REPL
+# always comes. /lib, where attn8 lives, is on MicroPython's path already.
+import gc
+
+gc.collect()
