@@ -79,3 +79,14 @@ def test_a_crash_leaves_a_board_that_can_be_used(virtual):
         board.transport.read_until(1, b">>> ", timeout=5)
         board.enter_repl()
         assert board.execute("print(3)") == "3\n"
+
+
+def test_too_little_heap_is_said_in_one_line(tmp_path, monkeypatch, capsys):
+    from attn8_host import boards, cli
+    from attn8_host.boards.virtual import open_virtual
+
+    monkeypatch.setattr(boards, "open_board", lambda *_: open_virtual(heap_size="24wK"))
+    assert cli.main(["demo", "--samples", "1", "--png", str(tmp_path / "a.png")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("attn8: out of memory")
+    assert len(said.splitlines()) == 1

@@ -61,7 +61,7 @@ class Server:
             return OK | kind, handler(payload)
         except MemoryError:
             gc.collect()
-            text = "out of memory: %d bytes of heap are free" % gc.mem_free()
+            text = "out of memory with %d bytes of heap free; use a smaller model" % gc.mem_free()
         except Exception as error:
             text = str(error) or type(error).__name__
         return ERROR, (text.encode()[: frames.MAX_REPLY],)
