@@ -1,7 +1,10 @@
 """Deployment sends what differs and nothing else."""
 
+import json
+
 from attn8_host.boards import open_board
 from attn8_host.deploy import LIB, compile_device, deploy
+from attn8_host.paths import DEVICE
 
 
 def test_only_changes_are_sent():
@@ -22,3 +25,10 @@ def test_it_compiles_for_the_chips():
     for arch in ("xtensawin", "rv32imc", "x64"):
         files = compile_device(arch)
         assert files["kernels/matmul.mpy"][:2] == b"M\x06"
+
+
+def test_the_mip_manifest_lists_the_whole_package():
+    manifest = json.loads((DEVICE.parent / "package.json").read_text())
+    listed = {source for _, source in manifest["urls"]}
+    package = (DEVICE / "attn8").rglob("*.py")
+    assert listed == {path.relative_to(DEVICE.parent).as_posix() for path in package}

@@ -209,3 +209,11 @@ def test_other_safetensors_files_are_refused(tmp_path):
     shutil.copy(__file__, path)
     with pytest.raises(ModelError, match="not a safetensors file"):
         load(path)
+
+
+def test_a_sequence_that_is_too_long_is_refused_before_a_board_is_asked(tmp_path):
+    config, tensors = modelfile.read(PATH)
+    config["layers"][3]["seq_len"] = 517
+    broken(tensors, config, tmp_path / "long.safetensors")
+    with pytest.raises(ModelError, match="seq_len: expected 1 to 516, got 517"):
+        load(tmp_path / "long.safetensors")

@@ -8,6 +8,7 @@ from ..errors import ModelError
 from ..modelfile import read
 from .attention import MultiHeadAttention
 from .cores import CORES
+from .cores.exact import MAX_KEYS
 from .layers.activation import ReLU
 from .layers.dense import Dense
 from .layers.pooling import MeanPool
@@ -71,6 +72,8 @@ class Model:
             s, e, h = entry["seq_len"], entry["embed_dim"], entry["num_heads"]
             if e % h:
                 raise ModelError(f"{name}.embed_dim: expected a multiple of num_heads {h}, got {e}")
+            if not 1 <= s <= MAX_KEYS:
+                raise ModelError(f"{name}.seq_len: expected 1 to {MAX_KEYS}, got {s}")
             if entry["core"] not in CORES:
                 raise ModelError(f"{name}.core: expected one of {sorted(CORES)}")
             linears = {p: self._dense(f"{name}.{p}", e, e) for p in ("q", "k", "v", "out")}

@@ -6,6 +6,8 @@ import numpy as np
 
 from ..numerics import INT32, bit_length, exp2, int32, requant
 
+MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
+
 
 @dataclass
 class Exact:
