@@ -2,7 +2,6 @@
 
 import ast
 import base64
-import re
 
 import numpy as np
 import pytest
@@ -92,8 +91,3 @@ def machines(request):
         return loaded[name]
 
     return machine
-
-
-def words(text: str) -> str:
-    """Text as one line, for comparing messages."""
-    return re.sub(r"\s+", " ", text).strip()

@@ -18,14 +18,17 @@ def requant_constants(ratio: float) -> tuple[int, int]:
     Raises:
         ValueError: the ratio is not within 2**-31 to 0.5.
     """
-    mantissa, exponent = math.frexp(ratio)
-    mult = math.floor(mantissa * 2**15 + 0.5)
-    shift = 15 - exponent
-    if mult == 2**15:
-        mult, shift = 2**14, shift - 1
+    mult, shift = _scaled(ratio, 15)
     if not 16 <= shift <= 45:
         raise ValueError(f"ratio of scales: expected 2**-31 to 0.5, got {ratio}")
     return mult, shift
+
+
+def _scaled(ratio: float, bits: int) -> tuple[int, int]:
+    """(n, s) with n / 2**s ~ ratio and n of exactly `bits` bits."""
+    mantissa, exponent = math.frexp(ratio)
+    n, shift = math.floor(mantissa * 2**bits + 0.5), bits - exponent
+    return (n >> 1, shift - 1) if n == 1 << bits else (n, shift)
 
 
 def score_constants(scale: float, head_dim: int) -> tuple[int, int, int]:
@@ -58,11 +61,7 @@ def output_constants(ratio: float) -> tuple[int, int]:
     Raises:
         ValueError: the ratio is not within 2**-15 to 2**14.
     """
-    mantissa, exponent = math.frexp(ratio)
-    num = math.floor(mantissa * 2**30 + 0.5)
-    shift = 30 - exponent
-    if num == 2**30:
-        num, shift = 2**29, shift - 1
+    num, shift = _scaled(ratio, 30)
     if not 16 <= shift <= 45:
         raise ValueError(f"ratio of scales: expected 2**-15 to 16384, got {ratio}")
     return num, shift
