@@ -146,7 +146,7 @@ def quantize_model(
         for name, values in floating.run(config, tensors, x).items():
             peaks[name] = max(peaks.get(name, 0.0), float(np.abs(values).max()))
     scale = config["input"]["scale"]
-    layers = []
+    layers: list[dict] = []
     quantized: dict[str, np.ndarray] = {}
 
     def add(name: str, scale_in: float, scale_out: float | None) -> dict[str, np.ndarray]:

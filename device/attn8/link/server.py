@@ -34,7 +34,8 @@ class Server:
     def run(self, idle):
         # Until EXIT, or `idle` ms without a valid frame: a host that died leaves a working REPL
         last = time.ticks_ms()
-        last_crc = answer = None
+        last_crc = None
+        answer = OK, b""
         self._frames.send(OK | HELLO, 0)
         self._serving = True
         while self._serving:

@@ -135,7 +135,7 @@ class Supervisor:
         tty.setraw(self.client_side)
         self.port = os.ttyname(self.client_side)
         os.set_blocking(self.client, False)
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen  # one for each boot
         self.to_client = bytearray()
         self.to_board = bytearray()
 
@@ -237,7 +237,7 @@ class Supervisor:
         self._boot(raw)
 
     def _kill(self) -> None:
-        if self.process and self.process.poll() is None:
+        if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         for descriptor in (self.board, self.board_side):

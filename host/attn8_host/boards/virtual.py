@@ -25,6 +25,7 @@ class VirtualBoard:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        assert self.process.stdout  # a pipe
         self.port = self.process.stdout.readline().strip()
         if not self.port:
             self.stop()
@@ -32,13 +33,11 @@ class VirtualBoard:
 
     def stop(self) -> None:
         """Ends the board; its default file system is removed."""
-        self.process.stdin.close()  # its lifeline
-        self.process.stdout.close()
         try:
-            self.process.wait(5)
+            self.process.communicate(timeout=5)  # closes its standard input, its lifeline
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()
 
 
 def open_virtual(heap_size: str | None = None) -> Board:

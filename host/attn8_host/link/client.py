@@ -18,7 +18,7 @@ ERROR = 0xFE
 DAMAGED = 0xFF
 TEXT, OUTPUTS = range(2)
 
-DTYPES = {"b": np.dtype("<i1"), "H": np.dtype("<u2"), "i": np.dtype("<i4")}
+DTYPES: dict[str, np.dtype] = {"b": np.dtype("<i1"), "H": np.dtype("<u2"), "i": np.dtype("<i4")}
 
 
 class Stream(Protocol):

@@ -49,7 +49,7 @@ class Decoder:
     def feed(self, data: bytes) -> list[Frame]:
         """Takes more of the stream; returns the frames that are now whole, in order."""
         self._data += data
-        frames = []
+        frames: list[Frame] = []
         while True:
             start = self._data.find(MAGIC)
             if start < 0:

@@ -1,6 +1,6 @@
 """Multi-head self-attention."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class MultiHeadAttention:
     def __init__(
         self,
         num_heads: int,
-        linears: dict[str, Callable],
+        linears: Mapping[str, Callable],
         constants: dict[str, int],
         core: str = "exact",
         causal: bool = False,

@@ -1,5 +1,6 @@
 """Runs a model file's layers; what it computes is what a board must send."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from .cores.exact import MAX_KEYS
 from .layers.activation import ReLU
 from .layers.dense import Dense
 from .layers.pooling import MeanPool
+
+Layer = Callable[[np.ndarray], np.ndarray]
+Shape = tuple[int, ...]  # what the next layer sees; nothing is computed
 
 
 class Model:
@@ -30,7 +34,7 @@ class Model:
         self.tensors = tensors
         self.name = config["name"]
         self.input_size = int(np.prod(config["input"]["shape"]))
-        self.layers: list[tuple[str, object]] = []
+        self.layers: list[tuple[str, Layer | Shape]] = []
         width = self.input_size
         for entry in config["layers"]:
             takes, gives = self._add(entry, width)
@@ -57,7 +61,7 @@ class Model:
     def _add(self, entry: dict, width: int) -> tuple[int, int]:
         """Appends one layer; returns how many values it takes and gives."""
         kind, name = entry["type"], entry["name"]
-        layer: object
+        layer: Layer | Shape
         if kind == "dense":
             layer = self._dense(
                 name, entry["in_features"], entry["out_features"], entry.get("output") == "int32"

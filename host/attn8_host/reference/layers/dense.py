@@ -22,6 +22,6 @@ class Dense:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         sums = int32(x.astype(np.int64) @ self.weight.astype(np.int64).T + self.bias)
-        if self.mult is None:
+        if self.mult is None or self.shift is None:
             return sums.astype(np.int32)
         return requant(sums, self.mult, self.shift)
