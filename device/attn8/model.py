@@ -110,14 +110,11 @@ def _attention(entry, tensors, shapes, outputs, width, need_weights):
     for part in ("q", "k", "v", "out"):
         _expect_linear(shapes, name + "." + part, e, e)
     layer = MultiHeadAttention(s, e, entry["num_heads"], tensors, entry["constants"],
-                               entry["core"], entry["causal"], need_weights, name)
+                               entry["core"], entry["causal"], need_weights, name,
+                               **entry.get("options", {}))
     for part in ("q", "k", "v"):
         outputs.append((name + "." + part, "b", getattr(layer, part)))
-    if need_weights:
-        for h, core in enumerate(layer.cores):
-            outputs.append(("%s.scores.%d" % (name, h), "i", core.scores))
-            outputs.append(("%s.weights.%d" % (name, h), "H", core.weights))
-            outputs.append(("%s.sums.%d" % (name, h), "i", core.sums))
+    outputs.extend((name + "." + part, code, values) for part, code, values in layer.outputs)
     outputs.append((name + ".heads", "b", layer.heads))
     outputs.append((name, "b", layer.out.out))
     return layer, s * e, s * e

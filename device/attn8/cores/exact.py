@@ -32,6 +32,8 @@ class Exact:
         self.scores = array("i", bytes(4 * self.block_rows * seq_len))
         self.weights = array("H", bytes(2 * self.block_rows * seq_len))
         self.sums = array("i", bytes(4 * self.block_rows))
+        self.outputs = [("scores", "i", self.scores), ("weights", "H", self.weights),
+                        ("sums", "i", self.sums)] if need_weights else []
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):

@@ -16,12 +16,15 @@ class MultiHeadAttention:
         constants: keywords of the core.
         core: its name.
         causal: whether a token attends only to itself and those before it.
+        parameters: keywords of the core that differ between the heads, [num_heads, ...] each.
+        options: more keywords of the core, such as a window.
 
-    After a call `outputs` holds q, k, v and heads as [num_heads, seq_len, head_dim] and each head's
-    scores, weights and sums, under the names that the board uses.
+    After a call `outputs` holds q, k, v and heads as [num_heads, seq_len, head_dim] and the
+    intermediates of each head's core, under the names that the board uses.
 
     Raises:
         ValueError: embed_dim is no multiple of num_heads.
+        TypeError: these are not the keywords of the core.
     """
 
     def __init__(
@@ -31,10 +34,15 @@ class MultiHeadAttention:
         constants: dict[str, int],
         core: str = "exact",
         causal: bool = False,
+        parameters: dict[str, np.ndarray] | None = None,
+        **options: int,
     ):
         self.num_heads = num_heads
         self.linears = linears
-        self.cores = [CORES[core](**constants, causal=causal) for _ in range(num_heads)]
+        self.cores = []
+        for h in range(num_heads):
+            share = {key: values[h] for key, values in (parameters or {}).items()}
+            self.cores.append(CORES[core](**constants, **options, **share, causal=causal))
         self.outputs: dict[str, np.ndarray] = {}
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -50,8 +58,6 @@ class MultiHeadAttention:
         heads = np.stack([core(*qkv) for core, *qkv in zip(self.cores, q, k, v, strict=True)])
         self.outputs = {"q": q, "k": k, "v": v}
         for h, core in enumerate(self.cores):
-            self.outputs[f"scores.{h}"] = core.scores
-            self.outputs[f"weights.{h}"] = core.weights
-            self.outputs[f"sums.{h}"] = core.sums
+            self.outputs.update({f"{part}.{h}": values for part, values in core.outputs.items()})
         self.outputs["heads"] = heads
         return self.linears["out"](heads.transpose(1, 0, 2).reshape(seq_len, embed_dim))

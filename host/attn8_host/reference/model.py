@@ -9,7 +9,6 @@ from ..errors import ModelError
 from ..modelfile import read
 from .attention import MultiHeadAttention
 from .cores import CORES
-from .cores.exact import MAX_KEYS
 from .layers.activation import ReLU
 from .layers.dense import Dense
 from .layers.pooling import MeanPool
@@ -76,14 +75,13 @@ class Model:
             s, e, h = entry["seq_len"], entry["embed_dim"], entry["num_heads"]
             if e % h:
                 raise ModelError(f"{name}.embed_dim: expected a multiple of num_heads {h}, got {e}")
-            if not 1 <= s <= MAX_KEYS:
-                raise ModelError(f"{name}.seq_len: expected 1 to {MAX_KEYS}, got {s}")
             if entry["core"] not in CORES:
                 raise ModelError(f"{name}.core: expected one of {sorted(CORES)}")
+            longest = CORES[entry["core"]].max_seq_len
+            if not 1 <= s <= longest:
+                raise ModelError(f"{name}.seq_len: expected 1 to {longest}, got {s}")
             linears = {p: self._dense(f"{name}.{p}", e, e) for p in ("q", "k", "v", "out")}
-            layer = MultiHeadAttention(
-                h, linears, entry["constants"], entry["core"], entry["causal"]
-            )
+            layer = self._attention(entry, linears)
             sizes = s * e, s * e
         elif kind == "mean_pool":
             layer = MeanPool(entry["mult"], entry["shift"])
@@ -92,6 +90,21 @@ class Model:
             raise ModelError(f"{name}: unknown layer type {kind}")
         self.layers.append((name, layer))
         return sizes
+
+    def _attention(self, entry: dict, linears: dict[str, Dense]) -> MultiHeadAttention:
+        prefix = f"{entry['name']}.core."
+        parameters = {
+            key.removeprefix(prefix): tensor
+            for key, tensor in self.tensors.items()
+            if key.startswith(prefix)
+        }
+        try:
+            return MultiHeadAttention(
+                entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],
+                parameters, **entry.get("options", {}),
+            )
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{entry['name']}: {error}") from None
 
     def _dense(self, name: str, inputs: int, outputs: int, wide: bool = False) -> Dense:
         parts = {

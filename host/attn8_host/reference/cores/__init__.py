@@ -1,5 +1,11 @@
-"""Attention cores: int8 q, k, v of one head, [seq_len, head_dim], into out of the same shape."""
+"""Attention cores: int8 q, k, v of one head, [seq_len, head_dim], into out of the same shape.
+
+A core is called with q, k, v and returns out; `outputs` then holds its intermediates by name, those
+that the device core of the same name keeps with need_weights. `max_seq_len` is its limit.
+"""
 
 from .exact import Exact
 
-CORES = {"exact": Exact}
+CORES = {
+    "exact": Exact,
+}

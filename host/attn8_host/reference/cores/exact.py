@@ -1,6 +1,7 @@
 """Two-pass softmax attention over one head; the device module of the same name is its twin."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,12 +18,18 @@ class Exact:
     numerators in Q15, unnormalised) and `sums` int32 [S] (their row sums) hold what it computed.
     """
 
+    max_seq_len: ClassVar[int] = MAX_KEYS
+
     score_mult: int
     score_shift: int
     score_limit: int
     out_num: int
     out_shift: int
     causal: bool = False
+
+    @property
+    def outputs(self) -> dict[str, np.ndarray]:
+        return {"scores": self.scores, "weights": self.weights, "sums": self.sums}
 
     def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
         """int8 [S, D] each; returns int8 [S, D]."""

@@ -1,99 +1,10 @@
-"""From scales and float weights to the integers of the specification, in float64.
-
-A quantised value x stands for x * scale. Formulas: the numerics section of the README. The device
-modules of the same constants' names check their ranges; device/attn8/quantize.py has the same
-functions in the board's floats, for experiments.
-"""
-
-import math
+"""Quantises layers and whole models after training."""
 
 import numpy as np
 
-from .reference import floating
-
-
-def requant_constants(ratio: float) -> tuple[int, int]:
-    """(M, s) with M / 2**s ~ ratio, 2**14 <= M < 2**15 and 16 <= s <= 45.
-
-    Raises:
-        ValueError: the ratio is not within 2**-31 to 0.5.
-    """
-    mult, shift = _scaled(ratio, 15)
-    if not 16 <= shift <= 45:
-        raise ValueError(f"ratio of scales: expected 2**-31 to 0.5, got {ratio}")
-    return mult, shift
-
-
-def _scaled(ratio: float, bits: int) -> tuple[int, int]:
-    """(n, s) with n / 2**s ~ ratio and n of exactly `bits` bits."""
-    mantissa, exponent = math.frexp(ratio)
-    n, shift = math.floor(mantissa * 2**bits + 0.5), bits - exponent
-    return (n >> 1, shift - 1) if n == 1 << bits else (n, shift)
-
-
-def score_constants(scale: float, head_dim: int) -> tuple[int, int, int]:
-    """(score_mult M, score_shift Sh, score_limit D) for scores that stand for score * scale.
-
-    A difference of scores becomes t = (diff * M + 2**(Sh - 1)) >> Sh, in 1/256 octaves; beyond D
-    its softmax numerator is 0. The largest M that keeps every product below 2**31.
-
-    Raises:
-        ValueError: one step of the score would be 4 octaves or more.
-    """
-    octaves = scale * math.log2(math.e)
-    largest = 2 * 127 * 127 * head_dim
-    if not 0 < octaves < 4:
-        raise ValueError(f"score scale: expected 0 to 2.77, got {scale}")
-    span = min(4096.0, 256 * octaves * largest + 2)
-    shift = min(28, math.floor(31 - math.log2(span)))
-    while True:
-        mult = max(1, math.floor(octaves * 2.0 ** (8 + shift) + 0.5))
-        half = 1 << (shift - 1)
-        limit = min(((1 << (12 + shift)) - half - 1) // mult, largest)
-        if limit * mult + half < 2**31 and mult < 2**30:
-            return mult, shift, limit
-        shift -= 1
-
-
-def output_constants(ratio: float) -> tuple[int, int]:
-    """(out_num NUM, out_shift u) with NUM / 2**u ~ ratio, 2**29 <= NUM < 2**30, 16 <= u <= 45.
-
-    Raises:
-        ValueError: the ratio is not within 2**-15 to 2**14.
-    """
-    num, shift = _scaled(ratio, 30)
-    if not 16 <= shift <= 45:
-        raise ValueError(f"ratio of scales: expected 2**-15 to 16384, got {ratio}")
-    return num, shift
-
-
-def heads_scale(peak: float, scale_v: float) -> float:
-    """The scale of attention outputs whose largest magnitude is `peak`.
-
-    Averaging shrinks them, so they get a finer scale than v, but at most 8 times as fine: below
-    that the rounding of the weights would show.
-    """
-    return max(peak / 127, scale_v / 8)
-
-
-def exact_constants(
-    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float
-) -> dict[str, int]:
-    """The constants of the exact core, by the names of its keywords."""
-    mult, shift, limit = score_constants(scale_q * scale_k / math.sqrt(head_dim), head_dim)
-    num, out_shift = output_constants(scale_v / scale_out)
-    return {
-        "score_mult": mult,
-        "score_shift": shift,
-        "score_limit": limit,
-        "out_num": num,
-        "out_shift": out_shift,
-    }
-
-
-def quantize(x: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
-    """x / scale, rounded half up and clamped to +-127, as int8."""
-    return np.clip(np.floor(np.asarray(x, np.float64) / scale + 0.5), -127, 127).astype(np.int8)
+from ..reference import floating
+from .cores import CONSTANTS, heads_scale
+from .integers import quantize, requant_constants
 
 
 def linear(
@@ -173,9 +84,10 @@ def quantize_model(
                 add(f"{name}.{part}", before, scales[part])
             scale = peaks[name] / 127
             add(f"{name}.out", scales["heads"], scale)
-            entry["constants"] = exact_constants(
+            entry["constants"] = CONSTANTS[entry["core"]](
                 entry["embed_dim"] // entry["num_heads"],
                 scales["q"], scales["k"], scales["v"], scales["heads"],
+                **entry.get("options", {}),
             )
             entry["scales"] = scales
         elif entry["type"] == "mean_pool":
