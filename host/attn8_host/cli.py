@@ -30,6 +30,34 @@ def demo(arguments: argparse.Namespace, console: Console) -> int:
     return 0 if outcome.bit_exact else 1
 
 
+def flash(arguments: argparse.Namespace, console: Console) -> int:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from .boards import resolve
+    from .flash import FLASH_BAUD, flash
+
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        tasks = {}
+
+        def report(phase: str, done: int, total: int | None) -> None:
+            if phase not in tasks:
+                finish()
+                tasks[phase] = bar.add_task(phase, total=total)
+            bar.update(tasks[phase], completed=done, total=total)
+
+        def finish() -> None:
+            for task in tasks.values():
+                bar.update(task, completed=1, total=1)
+
+        port = resolve(arguments.board)
+        baud = arguments.baud or FLASH_BAUD
+        info = flash(port, arguments.firmware, baud, not arguments.no_stub, report)
+        finish()
+    console.print(f"Flashed: {info}", highlight=False)
+    return 0
+
+
 def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
@@ -77,7 +105,7 @@ def _writable(path: Path | None) -> None:
         raise Attn8Error(f"cannot write {path}: no such folder {path.absolute().parent}")
 
 
-def _samples(text: str) -> int:
+def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise ValueError
@@ -97,9 +125,11 @@ def parser() -> argparse.ArgumentParser:
         "--board",
         metavar="BOARD",
         help="auto (default: a connected chip, else the virtual board), virtual, a serial port, "
-        "socket://HOST:PORT or rfc2217://HOST:PORT",
+        "a0, u0, c1, id:SERIAL, socket://HOST:PORT or rfc2217://HOST:PORT (or set ATTN8_BOARD)",
     )
-    on_board.add_argument("--baud", type=int, default=115200, help="of a serial line")
+    on_board.add_argument(
+        "--baud", type=_positive, help="of a serial line (default: 115200, or ATTN8_BAUD)"
+    )
 
     command = commands.add_parser(
         "demo", parents=[on_board], help="classify handwritten digits on a board and prove it"
@@ -109,8 +139,20 @@ def parser() -> argparse.ArgumentParser:
         "--png", type=Path, metavar="FILE", default=Path("attn8-attention.png"),
         help="the attention heat map (default: %(default)s)",
     )
-    command.add_argument("--samples", type=_samples, metavar="N", help="digits (default: all)")
+    command.add_argument("--samples", type=_positive, metavar="N", help="digits (default: all)")
     command.set_defaults(run=demo)
+
+    command = commands.add_parser(
+        "flash", parents=[on_board], help="erase a chip and put MicroPython onto it"
+    )
+    command.add_argument(
+        "--firmware", type=Path, metavar="FILE", required=True,
+        help="a .bin of micropython.org/download for this chip",
+    )
+    command.add_argument(
+        "--no-stub", action="store_true", help="only the ROM's own loader: slower, always there"
+    )
+    command.set_defaults(run=flash)
 
     command = commands.add_parser(
         "deploy", parents=[on_board], help="put the attn8 package onto a board"

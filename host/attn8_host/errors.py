@@ -19,3 +19,7 @@ class RemoteError(Attn8Error):
 
 class ModelError(Attn8Error):
     """A model file is not what attn8 can run."""
+
+
+class FirmwareError(Attn8Error):
+    """A firmware file is not one that the chip can run."""

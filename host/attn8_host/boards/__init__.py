@@ -4,21 +4,36 @@ import os
 
 from ..errors import BoardError
 from .board import BAUD, Board, BoardInfo
-from .discovery import find_boards
+from .discovery import find_boards, port_of
 
-__all__ = ["BAUD", "Board", "BoardInfo", "find_boards", "open_board"]
+__all__ = ["BAUD", "Board", "BoardInfo", "find_boards", "open_board", "resolve"]
 
 
-def open_board(spec: str | None = None, baud: int = BAUD) -> Board:
+def open_board(spec: str | None = None, baud: int | None = None) -> Board:
     """Opens a board.
 
     Args:
-        spec: "auto" (a connected chip, else the virtual board), "virtual", a port, a pyserial URL;
-            by default the environment's ATTN8_BOARD, else "auto".
-        baud: of a serial line.
+        spec: "auto" (a connected chip, else the virtual board), "virtual", a port, a pyserial URL,
+            one of mpremote's shortcuts (a0, u0, c1) or id:SERIAL; by default the environment's
+            ATTN8_BOARD, else "auto".
+        baud: of a serial line; by default the environment's ATTN8_BAUD, else 115200.
 
     Raises:
         BoardError: there is no such board, or it cannot be used.
+    """
+    port = resolve(spec)
+    if port == "virtual":
+        from .virtual import open_virtual
+
+        return open_virtual()
+    return Board(port, baud=baud or _default_baud())
+
+
+def resolve(spec: str | None = None) -> str:
+    """What a board's name stands for: "virtual", or a port that pyserial opens.
+
+    Raises:
+        BoardError: it stands for nothing, or for several.
     """
     spec = spec or os.environ.get("ATTN8_BOARD") or "auto"
     if spec == "auto":
@@ -26,14 +41,14 @@ def open_board(spec: str | None = None, baud: int = BAUD) -> Board:
         if len(ports) > 1:
             names = ", ".join(port.device for port in ports)
             raise BoardError(f"several boards are connected: {names}; choose one with --board")
-        spec = ports[0].device if ports else "virtual"
+        return ports[0].device if ports else "virtual"
     if spec == "virtual":
-        from .virtual import open_virtual
+        return spec
+    return port_of(spec)
 
-        return open_virtual()
-    if not spec.startswith(("/", "socket://", "rfc2217://")) and not spec.upper().startswith("COM"):
-        raise BoardError(
-            f"no such board: {spec}; expected auto, virtual, a serial port such as /dev/ttyUSB0 or "
-            "COM3, socket://HOST:PORT or rfc2217://HOST:PORT"
-        )
-    return Board(spec, baud=baud)
+
+def _default_baud() -> int:
+    text = os.environ.get("ATTN8_BAUD") or str(BAUD)
+    if not text.isdecimal() or int(text) == 0:
+        raise BoardError(f"ATTN8_BAUD is {text!r}; expected a baud rate such as {BAUD}")
+    return int(text)

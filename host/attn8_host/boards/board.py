@@ -84,7 +84,7 @@ class Board:
         try:
             self.transport = SerialTransport(port, baudrate=baud, timeout=TIMEOUT)
         except (TransportError, OSError, ValueError):
-            raise BoardError(_why_closed(port)) from None
+            raise BoardError(why_closed(port)) from None
         try:
             self.enter_repl()
             name, version, machine, mpy = self.evaluate_tuple(PROBE)
@@ -214,7 +214,8 @@ def _silenced() -> Iterator[None]:
         yield
 
 
-def _why_closed(port: str) -> str:
+def why_closed(port: str) -> str:
+    """Why a port could not be opened, and what to do."""
     if "://" in port:
         return f"cannot open {port}; is the other end running?"
     if not os.path.exists(port):

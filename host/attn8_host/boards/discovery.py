@@ -1,7 +1,11 @@
-"""Finds boards on the USB ports."""
+"""Finds boards on the USB ports, and the ports that names stand for."""
+
+import re
 
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
+
+from ..errors import BoardError
 
 # Vendors of what ESP32 boards show on USB: Espressif itself and the makers of the UART bridges
 VENDORS = {
@@ -11,7 +15,32 @@ VENDORS = {
     0x0403: "FTDI",
 }
 
+SHORTCUT = re.compile(r"([auc])(\d+)")  # mpremote's
+SHORTCUT_PORTS = {"a": "/dev/ttyACM", "u": "/dev/ttyUSB", "c": "COM"}
+
 
 def find_boards() -> list[ListPortInfo]:
     """The serial ports that an ESP32 board may be behind, sorted by name."""
     return sorted(port for port in list_ports.comports() if port.vid in VENDORS)
+
+
+def port_of(name: str) -> str:
+    """The port that a shortcut (a0, u0, c1), id:SERIAL, a port or a pyserial URL stands for.
+
+    Raises:
+        BoardError: it is none of these, or no port has that serial number.
+    """
+    if shortcut := SHORTCUT.fullmatch(name):
+        return SHORTCUT_PORTS[shortcut[1]] + shortcut[2]
+    if name.startswith("id:"):
+        ports = {port.serial_number: port.device for port in list_ports.comports()}
+        if name[3:] not in ports:
+            there = ", ".join(f"id:{number}" for number in ports if number) or "none"
+            raise BoardError(f"no board with serial number {name[3:]}; there are: {there}")
+        return ports[name[3:]]
+    if name.startswith(("/", "socket://", "rfc2217://")) or re.fullmatch(r"(?i)COM\d+", name):
+        return name
+    raise BoardError(
+        f"no such board: {name}; expected auto, virtual, a serial port such as /dev/ttyUSB0 or "
+        "COM3, a0, u0, c1, id:SERIAL, socket://HOST:PORT or rfc2217://HOST:PORT"
+    )

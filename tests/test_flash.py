@@ -1,0 +1,103 @@
+"""`attn8 flash`, with esptool's own code against a simulated ROM loader (see rom_loader.py)."""
+
+import random
+import struct
+
+import pytest
+
+from attn8_host.cli import main
+from tests.rom_loader import SimulatedChip
+
+# pyserial 3.5 and esptool call what newer versions of Python deprecate
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+ESP32, ESP32C3 = 0, 5
+
+
+def firmware(path, chip_id, bootloader_offset, size=70_001):
+    """A file in a firmware's form: header, partition table at 0x8000 of the flash, random rest."""
+    image = bytearray(random.Random(chip_id).randbytes(size))
+    struct.pack_into("<BBBBIB3xHBHHIB", image, 0, 0xE9, 2, 2, 0x20, 0x400805AC, 0xEE,
+                     chip_id, 0, 0, 399, 0, 1)  # fmt: skip
+    table = 0x8000 - bootloader_offset
+    image[table : table + 2] = b"\xaa\x50"
+    path.write_bytes(image)
+    return bytes(image)
+
+
+@pytest.fixture(params=["esp32", "esp32c3"])
+def chip(request):
+    chip = SimulatedChip(request.param)
+    yield chip
+    chip.close()
+
+
+def flash(chip, path):
+    return main(["flash", "--board", chip.url, "--firmware", str(path), "--no-stub"])
+
+
+def test_flash_erases_writes_verifies_and_starts(chip, tmp_path, capsys):
+    offset = chip.rom.BOOTLOADER_FLASH_OFFSET
+    image = firmware(tmp_path / "f.bin", chip.rom.IMAGE_CHIP_ID, offset)
+    assert flash(chip, tmp_path / "f.bin") == 0
+    end = offset + len(image)
+    assert chip.flash[offset:end] == image
+    assert set(chip.flash[end:]) == {0xFF}  # an old file system is gone
+    assert set(chip.flash[:offset]) <= {0}
+    assert "micropython" in capsys.readouterr().out
+
+
+def test_an_image_for_another_chip_is_refused_before_anything_is_erased(chip, tmp_path, capsys):
+    other = ESP32C3 if chip.rom.IMAGE_CHIP_ID == ESP32 else ESP32
+    firmware(tmp_path / "f.bin", other, chip.rom.BOOTLOADER_FLASH_OFFSET)
+    assert flash(chip, tmp_path / "f.bin") == 2
+    assert f"and the chip is {chip.rom.CHIP_NAME}; nothing was erased" in capsys.readouterr().err
+    assert chip.erased == 0
+
+
+def test_damage_in_the_flash_is_noticed(chip, tmp_path, capsys, monkeypatch):
+    write_block = SimulatedChip._write_block
+
+    def worn_out(self, data, checksum):
+        status = write_block(self, data, checksum)
+        self.flash[self.write_offset + 20_000] &= 0xFE
+        self.flash[self.write_offset + 20_001] &= 0xFE
+        self.flash[self.write_offset + 20_002] &= 0xFE
+        return status
+
+    monkeypatch.setattr(SimulatedChip, "_write_block", worn_out)
+    firmware(tmp_path / "f.bin", chip.rom.IMAGE_CHIP_ID, chip.rom.BOOTLOADER_FLASH_OFFSET)
+    assert flash(chip, tmp_path / "f.bin") == 2
+    assert "MD5 of file does not match data in flash" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "cannot read"),
+        (b"", "is no ESP32 firmware image"),
+        (b"MicroPython" * 10, "is no ESP32 firmware image"),
+        (b"\xe9" + bytes(40_000), "has no partition table"),
+        (b"\xe9" + bytes(0x6FFF) + b"\xaa\x50" + bytes(2_000_000), "will not fit in 1048576 bytes"),
+    ],
+)
+def test_what_is_no_firmware_is_refused(content, message, tmp_path, capsys):
+    chip = SimulatedChip("esp32")
+    path = tmp_path / "f.bin"
+    if content is not None:
+        path.write_bytes(content)
+    try:
+        assert flash(chip, path) == 2
+    finally:
+        chip.close()
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert chip.erased == 0
+
+
+def test_a_port_without_a_chip_is_one_line(tmp_path, capsys):
+    firmware(tmp_path / "f.bin", ESP32, 0x1000)
+    arguments = ["flash", "--board", "/dev/ttyNONE", "--firmware", str(tmp_path / "f.bin")]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("attn8: no such board or port: /dev/ttyNONE")
