@@ -2,6 +2,8 @@
 
 import random
 import struct
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ESP32, ESP32C3 = 0, 5
 
 
-def firmware(path, chip_id, bootloader_offset, size=70_001):
+def firmware(path, chip_id, bootloader_offset, size=40_001):
     """A file in a firmware's form: header, partition table at 0x8000 of the flash, random rest."""
     image = bytearray(random.Random(chip_id).randbytes(size))
     struct.pack_into("<BBBBIB3xHBHHIB", image, 0, 0xE9, 2, 2, 0x20, 0x400805AC, 0xEE,
@@ -23,6 +25,13 @@ def firmware(path, chip_id, bootloader_offset, size=70_001):
     image[table : table + 2] = b"\xaa\x50"
     path.write_bytes(image)
     return bytes(image)
+
+
+@pytest.fixture(autouse=True)
+def brisk_polling(monkeypatch):
+    """pyserial's RFC 2217 client looks every 50 ms for an answer, twice a command of esptool's."""
+    brisk = SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(seconds / 50))
+    monkeypatch.setattr("serial.rfc2217.time", brisk)
 
 
 @pytest.fixture(params=["esp32", "esp32c3"])
