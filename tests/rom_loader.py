@@ -61,7 +61,7 @@ class SimulatedChip:
         self.download = False
         self.received = bytearray()
         self.lock = threading.Lock()
-        self.client: socket.socket | None = None
+        self.client: socket.socket
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"rfc2217://127.0.0.1:{self.listener.getsockname()[1]}"
         self.held_in_reset = False
@@ -175,7 +175,7 @@ class SimulatedChip:
                 self._answer(SYNC, 0x20120707, OK + bytes(2))
             value = 0x20120707
         elif command == READ_REG:
-            value = self.registers.get(*struct.unpack("<I", data), 0)
+            value = self.registers.get(int.from_bytes(data, "little"), 0)
         elif command == WRITE_REG:
             address, word, _, _ = struct.unpack_from("<IIII", data)
             self._write_register(address, word)
