@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from attn8_host.errors import LinkError, RemoteError
 from attn8_host.link import Client
 from attn8_host.link import client as requests
-from attn8_host.link.frames import MAGIC, MAX_REQUEST, OVERHEAD, Decoder, Frame
+from attn8_host.link.frames import MAGIC, MAX_REQUEST, OVERHEAD, WINDOW, Decoder, Frame
 
 frames = st.builds(
     Frame, st.integers(0, 255), st.integers(0, 255), st.binary(max_size=300)
@@ -48,21 +48,64 @@ def test_a_flipped_bit_is_never_accepted(frame, data):
     assert all(zlib.crc32(f.pack()[2:-4]) for f in Decoder().feed(bytes(packed)))
 
 
-def test_the_largest_request_fits_a_chip_receive_buffer():
-    assert MAX_REQUEST + OVERHEAD <= 255
-    assert len(Frame(1, 2, bytes(MAX_REQUEST)).pack()) == MAX_REQUEST + OVERHEAD
+def test_the_window_holds_two_frames_and_fits_a_chip_receive_buffer():
+    largest = len(Frame(1, 2, bytes(MAX_REQUEST)).pack())
+    assert largest == MAX_REQUEST + OVERHEAD
+    assert 2 * largest <= WINDOW <= 255
 
 
 def test_echo_of_every_length_and_every_byte(board):
     every = bytes(range(256))
     with board.serve() as client:
-        for length in range(MAX_REQUEST + 1):
-            payload = (every * 2)[length : 2 * length]
+        for length in range(1101):
+            payload = (every * 6)[length % 256 :][:length]
+            received = client.statistics.received
             assert client.echo(payload) == payload
-        assert client.echo(every[:128]) + client.echo(every[128:]) == every
-        assert client.statistics.retries == 0
-    with pytest.raises(ValueError, match="at most 240 bytes"):
-        client.echo(bytes(241))
+            # RESERVE's and WRITE's replies are 10 bytes. READ's are 14 with up to 1020 of data, and
+            # one more where that is whole packets of USB
+            size = OVERHEAD * (1 + -(-length // (MAX_REQUEST - 4)))
+            for offset in range(0, length, 1020):
+                frame = OVERHEAD + 4 + min(1020, length - offset)
+                size += frame if frame % 64 else frame + 1
+            assert client.statistics.received - received == size
+        assert client.statistics.resent == client.statistics.faults == 0
+
+
+def test_a_request_too_long_is_refused_before_it_is_sent(board):
+    with board.serve() as client, pytest.raises(ValueError, match="at most 117 bytes"):
+        client.request(requests.LOAD, bytes(118))
+
+
+class Recorder:
+    """A stream that keeps a record of the bytes that are unacknowledged, as frames go by."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.decoders = Decoder(), Decoder()
+        self.under_way = {}
+        self.most = 0
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, data):
+        (frame,) = self.decoders[0].feed(data)
+        self.under_way[frame.sequence] = len(data)
+        self.most = max(self.most, sum(self.under_way.values()))
+        self.stream.write(data)
+
+    def read(self, size):
+        data = self.stream.read(size)
+        for frame in self.decoders[1].feed(data):
+            self.under_way.pop(frame.sequence, None)
+        return data
+
+
+def test_the_window_is_used_and_never_exceeded(board):
+    with board.serve() as client:
+        recorder = Recorder(client.stream)
+        assert Client(recorder).echo(bytes(5000)) == bytes(5000)
+    assert 2 * (MAX_REQUEST + OVERHEAD) <= recorder.most <= 255
 
 
 class Faulty:
@@ -115,22 +158,22 @@ def test_damage_is_noticed_and_repaired(board):
         stream = Faulty(client.stream, seed=2, share=0.1)
         faulty = Client(stream, timeout=0.3, deadline=20)
         for _ in range(60):
-            payload = rng.randbytes(rng.randrange(MAX_REQUEST + 1))
+            payload = rng.randbytes(rng.randrange(500))
             assert faulty.echo(payload) == payload
         assert stream.faults > 8
-        assert faulty.statistics.retries > 4
-        assert client.echo(b"still here") == b"still here"
+        assert faulty.statistics.resent > 4
+        assert Client(client.stream).echo(b"still here") == b"still here"
 
 
 def test_inference_through_damage_is_exact(board):
     x = np.arange(64).astype(np.int8)
     with board.serve() as client:
         client.load("/models/digits.safetensors")
-        expected, _ = client.infer(x)
+        expected = client.infer(x).tensors
         faulty = Client(Faulty(client.stream, seed=3, share=0.1), timeout=0.3, deadline=20)
         faulty.load("/models/digits.safetensors")
         for _ in range(10):
-            tensors, _ = faulty.infer(x)
+            tensors = faulty.infer(x).tensors
             assert all((tensors[name] == expected[name]).all() for name in expected)
 
 
@@ -143,12 +186,12 @@ def test_wrong_requests_are_refused_and_the_server_goes_on(board):
         with pytest.raises(RemoteError, match="unknown request 99"):
             client.request(99)
         client.load("/models/digits.safetensors")
-        with pytest.raises(RemoteError, match="takes 64 values, 70 came"):
-            client.request(requests.WRITE, struct.pack("<I", 60) + bytes(10))
-        with pytest.raises(RemoteError, match="past the end"):
-            client.request(requests.READ, struct.pack("<BIH", 1, 10**6, 10))
-        with pytest.raises(RemoteError, match="no such region"):
-            client.request(requests.READ, struct.pack("<BIH", 7, 0, 10))
+        with pytest.raises(RemoteError, match="6 of 10 bytes lie past"):
+            client.request(requests.WRITE, struct.pack("<I", 1 << 24 | 60) + bytes(10))
+        with pytest.raises(RemoteError, match="10 of 10 bytes lie past the region's end"):
+            client.request(requests.READ, struct.pack("<II", 2 << 24 | 10**6, 10))
+        with pytest.raises(RemoteError, match="no region 7"):
+            client.request(requests.READ, struct.pack("<II", 7 << 24, 10))
         with pytest.raises(RemoteError):
             client.request(requests.WRITE, b"x")
         with pytest.raises(ValueError, match="expected 64 int8"):

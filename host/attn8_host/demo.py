@@ -34,6 +34,8 @@ class DemoResult:
     bit_exact: bool
     compared: int
     mismatches: int
+    digest: str  # CRC-32 over every tensor of every run, as the board computed it
+    expected_digest: str  # as NumPy did
     max_lsb_vs_float: float  # head outputs against float64 attention over the same int8 q, k, v
     cosine_vs_float: float  # attention layer's output against the float32 model's, mean
     top1_agreement_vs_float: float
@@ -103,13 +105,15 @@ def run(
         bit_exact=result.bit_exact,
         compared=result.compared,
         mismatches=result.mismatches,
+        digest=f"{result.digest:08x}",
+        expected_digest=f"{result.expected_digest:08x}",
         max_lsb_vs_float=max(_lsb_error(model.config, o) for o in result.outputs),
         cosine_vs_float=float(np.mean(cosines)),
         top1_agreement_vs_float=float((top1 == float_top1).mean()),
         device_us_per_inference=statistics.median(result.microseconds),
         ram_bytes=ram,
         link_bytes_per_s=traffic.payload / traffic.seconds,
-        link_retries=traffic.retries,
+        link_retries=traffic.resent,
         png=str(png),
     )
     return outcome, result

@@ -55,6 +55,7 @@ def demo_table(outcome, result: Verification) -> Table:
         ("firmware", f"{board['implementation']} {board['version']}", board["port"]),
         ("compared with NumPy", f"{outcome.compared:,}", "int values, all layers, all digits"),
         ("mismatches", f"{outcome.mismatches:,}", equal),
+        ("digest of all runs", outcome.digest, f"NumPy: {outcome.expected_digest}"),
         ("accuracy on the board", f"{outcome.accuracy:.2%}",
          f"float32 model: {outcome.float_accuracy:.2%}"),
         ("same answer as float32", f"{outcome.top1_agreement_vs_float:.2%}", "top-1 agreement"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .errors import LinkError
-from .link import Client
+from .link import Client, run_digest
 from .reference import Model
 
 
@@ -21,11 +21,13 @@ class Verification:
     mismatched: Counter = field(default_factory=Counter)  # by tensor
     microseconds: list[int] = field(default_factory=list)  # of each inference on the board
     outputs: list[dict[str, np.ndarray]] = field(default_factory=list)  # the board's, shaped
+    digest: int = 0  # of all runs, as the board computed it
+    expected_digest: int = 0  # as NumPy did
 
     @property
     def bit_exact(self) -> bool:
-        """True if something was compared and everything was equal."""
-        return self.compared > 0 and self.mismatches == 0
+        """True if something was compared and everything was equal, the digests included."""
+        return self.compared > 0 and self.mismatches == 0 and self.digest == self.expected_digest
 
 
 def verify(
@@ -39,10 +41,11 @@ def verify(
     Raises:
         LinkError: the board's tensors are not those of the model.
     """
-    result = Verification()
+    result = Verification(expected_digest=client.digest)
     for x in inputs:
         expected = model(x)
-        actual, microseconds = client.infer(x)
+        run = client.infer(x)
+        actual = run.tensors
         if actual.keys() != expected.keys():
             names = sorted(actual.keys() ^ expected.keys())
             raise LinkError(f"the board runs another model: tensors differ ({', '.join(names)})")
@@ -60,7 +63,10 @@ def verify(
             if wrong:
                 result.mismatched[name] += wrong
         result.outputs.append(shaped)
-        result.microseconds.append(microseconds)
+        result.microseconds.append(run.microseconds)
+        in_order = {name: expected[name] for name in actual}
+        result.digest = run.digest
+        result.expected_digest = run_digest(in_order, result.expected_digest)
         result.samples += 1
         advance()
     return result

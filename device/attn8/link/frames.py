@@ -5,70 +5,75 @@ import sys
 from binascii import crc32
 
 MAGIC = b"\xa5\x8a"
-MAX_REQUEST = 240  # payload bytes: a whole frame fits a chip's 259-byte receive buffer
+MAX_REQUEST = 117  # payload bytes: two such frames are under way in a 259-byte receive buffer
 MAX_REPLY = 1024
-GAP_MS = 250  # silence within a frame after which its rest is given up
+GAP_MS = 50  # silence after which the rest of a frame is given up
 
 
 class Frames:
     def __init__(self):
-        self._in = sys.stdin.buffer
-        self._out = sys.stdout.buffer
-        self._poll = select.poll()
-        self._poll.register(self._in, select.POLLIN)
-        self._frame = bytearray(4 + MAX_REQUEST + 4)
-        self._view = memoryview(self._frame)
+        stream = sys.stdin.buffer
+        poll = select.poll()
+        poll.register(stream, select.POLLIN)
+        self._ipoll = poll.ipoll
+        self._readinto = stream.readinto
+        self._write = sys.stdout.buffer.write
         self._byte = bytearray(1)
-        self._head = bytearray(6)
-        self._tail = bytearray(4)
+        self._in = memoryview(bytearray(4 + MAX_REQUEST + 4))
+        self._out = memoryview(bytearray(6 + MAX_REPLY + 4 + 1))
 
     def _read(self, view, timeout):
         # Byte by byte: readinto of more would block for ever where a byte was lost
+        ipoll = self._ipoll
+        readinto = self._readinto
         byte = self._byte
         for i in range(len(view)):
-            for _ in self._poll.ipoll(timeout):
+            for _ in ipoll(timeout):
                 break
             else:
                 return False
-            self._in.readinto(byte)
+            readinto(byte)
             view[i] = byte[0]
         return True
 
     def receive(self, timeout):
-        # -> (type, sequence, payload view); `crc` tells a repeated frame from a new one.
-        # (None, 0, None) after `timeout` ms of silence, (None, 1, None) for a damaged frame.
-        # Bytes that are no frame are skipped.
-        view = self._view
+        # -> the type of the next frame, whose `sequence` and `payload` hold until the next call;
+        # 0 for a damaged frame or for bytes that are none; None after `timeout` ms of silence.
+        view = self._in
         byte = self._byte
         matched = 0
+        skipped = False
         while matched < 2:
-            if not self._read(byte, timeout):
-                return None, 0, None
+            if not self._read(byte, GAP_MS if skipped or matched else timeout):
+                return 0 if skipped or matched else None
             if byte[0] == MAGIC[matched]:
                 matched += 1
             else:
+                skipped = True
                 matched = 1 if byte[0] == MAGIC[0] else 0
         if not self._read(view[:4], GAP_MS):
-            return None, 1, None
-        kind, sequence, length = struct.unpack("<BBH", view)
+            return 0
+        kind, self.sequence, length = struct.unpack("<BBH", view)
         if length > MAX_REQUEST or not self._read(view[4 : 8 + length], GAP_MS):
-            return None, 1, None
-        self.crc = crc32(view[: 4 + length])
-        if self.crc != struct.unpack_from("<I", view, 4 + length)[0]:
-            return None, 1, None
-        return kind, sequence, view[4 : 4 + length]
+            return 0
+        if crc32(view[: 4 + length]) != struct.unpack_from("<I", view, 4 + length)[0]:
+            return 0
+        self.payload = view[4 : 4 + length]
+        return kind
 
     def send(self, kind, sequence, parts=()):
-        # One frame with the payload that `parts`, byte buffers, hold in turn
-        length = 0
+        # One frame with the payload that `parts`, byte buffers, hold in turn. It is one write: on
+        # USB one transfer, which must not end on a full packet, or the host may wait for another.
+        out = self._out
+        end = 6
         for part in parts:
-            length += len(part)
-        head = self._head
-        struct.pack_into("<2sBBH", head, 0, MAGIC, kind, sequence, length)
-        self._out.write(head)
-        crc = crc32(memoryview(head)[2:])
-        for part in parts:
-            self._out.write(part)
-            crc = crc32(part, crc)
-        struct.pack_into("<I", self._tail, 0, crc)
-        self._out.write(self._tail)
+            start = end
+            end += len(part)
+            out[start:end] = part
+        struct.pack_into("<2sBBH", out, 0, MAGIC, kind, sequence, end - 6)
+        struct.pack_into("<I", out, end, crc32(out[2:end]))
+        end += 4
+        if not end % 64:
+            out[end] = 0
+            end += 1
+        self._write(out[:end])

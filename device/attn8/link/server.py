@@ -1,9 +1,10 @@
-# Serves a model over the link. Whoever misses a reply asks again: a repeated request gets the same
-# reply and is not carried out twice. attn8_host.link.client is the other end.
+# Serves a model over the link: carries requests out in the order of their numbers, each once.
+# attn8_host.link.client is the other end, attn8_host.link.frames the description.
 import gc
 import json
 import struct
 import time
+from array import array
 from binascii import crc32
 
 import micropython
@@ -11,47 +12,60 @@ import uctypes
 
 from . import frames
 
-HELLO, LOAD, WRITE, RUN, READ, HEAP, ECHO, EXIT = range(1, 9)
+HELLO, LOAD, RESERVE, WRITE, RUN, READ, HEAP, EXIT = range(1, 9)
 OK = 0x80  # added to the request's type
 ERROR = 0xFE  # payload: one line of text
-DAMAGED = 0xFF  # the frame did not arrive whole: send it again
-TEXT, OUTPUTS = range(2)  # what READ reads from
+AGAIN = 0xFF  # something was lost: go on from the frame of this number
+TEXT, INPUT, OUTPUTS, SCRATCH = range(4)  # the regions that READ and WRITE reach
 
 _itemsizes = {"b": 1, "H": 2, "i": 4}
+_READ_STEP = frames.MAX_REPLY - 4
 
 
 class Server:
     def __init__(self):
         self._frames = frames.Frames()
         self._model = None
-        self._regions = [[], []]
+        self._regions = [[], [], [], []]  # each the concatenation of its parts
         self._reply = bytearray(8)
+        self.runs = self.digest = 0
         self._handlers = {
-            HELLO: self._hello, LOAD: self._load, WRITE: self._write, RUN: self._run,
-            READ: self._read, HEAP: self._heap, ECHO: self._echo, EXIT: self._exit,
+            HELLO: self._hello, LOAD: self._load, RESERVE: self._reserve, WRITE: self._write,
+            RUN: self._run, READ: self._read, HEAP: self._heap, EXIT: self._exit,
         }
 
     def run(self, idle):
         # Until EXIT, or `idle` ms without a valid frame: a host that died leaves a working REPL
+        link = self._frames
         last = time.ticks_ms()
-        last_crc = None
-        answer = OK, b""
-        self._frames.send(OK | HELLO, 0)
+        expected = 1
+        kind, sequence, parts = OK | HELLO, 0, ()
         self._serving = True
+        link.send(kind, sequence, parts)
         while self._serving:
             left = idle - time.ticks_diff(time.ticks_ms(), last)
             if left <= 0:
                 return
-            kind, sequence, payload = self._frames.receive(left)
-            if kind is None:
-                if sequence:
-                    self._frames.send(DAMAGED, 0)
+            request = link.receive(left)
+            if request is None:
                 continue
-            if self._frames.crc != last_crc:
-                last_crc = self._frames.crc
-                answer = self._answer(kind, payload)
-            self._frames.send(answer[0], sequence, answer[1])
+            if request == 0:
+                link.send(AGAIN, expected)
+                continue
             last = time.ticks_ms()
+            # HELLO starts the numbering, EXIT ends it: they are obeyed whatever their number
+            if link.sequence == expected or request == HELLO or request == EXIT:
+                sequence = link.sequence
+                expected = (sequence + 1) & 255
+                kind, parts = self._answer(request, link.payload)
+            elif (link.sequence - expected) & 255 < 128:
+                link.send(AGAIN, expected)
+                continue
+            # An old number comes from a host that missed replies: the last one stands for all
+            if kind == OK | READ:
+                self._send_span(sequence, *parts)
+            else:
+                link.send(kind, sequence, parts)
 
     def _answer(self, kind, payload):
         # -> (type, payload parts) of the reply
@@ -70,9 +84,6 @@ class Server:
     def _hello(self, payload):
         return ()
 
-    def _echo(self, payload):
-        return (bytes(payload),)  # a later frame may overwrite it
-
     def _exit(self, payload):
         self._serving = False
         return ()
@@ -87,69 +98,100 @@ class Server:
         from ..model import load
 
         self._model = None
-        self._regions = [[], []]
+        self._regions[TEXT] = self._regions[INPUT] = self._regions[OUTPUTS] = ()
+        self.runs = self.digest = 0
         gc.collect()
         model = load(bytes(payload[1:]).decode(), bool(payload[0]))
         outputs = []
+        parts = []
         for name, code, values in model.outputs:
-            # As bytes, whatever the type: a memoryview would count in elements
-            size = len(values) * _itemsizes[code]
-            self._regions[OUTPUTS].append(uctypes.bytearray_at(uctypes.addressof(values), size))
+            parts.append(_as_bytes(values, len(values) * _itemsizes[code]))
             outputs.append([name, code, len(values)])
+        self._crcs = array("I", bytes(4 * len(parts)))
+        parts.append(_as_bytes(self._crcs, 4 * len(parts)))
         text = json.dumps({"name": model.name, "input": len(model.input), "outputs": outputs})
-        self._regions[TEXT] = [text.encode()]
+        self._regions[TEXT] = (text.encode(),)
+        self._regions[INPUT] = (_as_bytes(model.input, len(model.input)),)
+        self._regions[OUTPUTS] = parts
         self._model = model
         gc.collect()
         struct.pack_into("<I", self._reply, 0, len(self._regions[TEXT][0]))
         return (memoryview(self._reply)[:4],)
 
-    def _need_model(self):
-        if self._model is None:
-            raise ValueError("no model is loaded")
-        return self._model
-
-    def _write(self, payload):
-        # payload: offset, int8 values for the model's input
-        offset = struct.unpack_from("<I", payload)[0]
-        target = self._need_model().input
-        values = payload[4:]
-        if offset + len(values) > len(target):
-            raise ValueError(
-                "input: takes %d values, %d came" % (len(target), offset + len(values))
-            )
-        uctypes.bytearray_at(uctypes.addressof(target) + offset, len(values))[:] = values
+    def _reserve(self, payload):
+        # payload: length that region SCRATCH gets
+        self._regions[SCRATCH] = ()
+        gc.collect()
+        self._regions[SCRATCH] = (bytearray(struct.unpack("<I", payload)[0]),)
         return ()
 
     def _run(self, payload):
-        # The reply: microseconds, CRC-32 of all outputs
-        model = self._need_model()
+        # The reply: microseconds, and the digest of this run and all before it since LOAD. Each
+        # output's CRC-32 stands at the end of region OUTPUTS.
+        if self._model is None:
+            raise ValueError("no model is loaded")
         start = time.ticks_us()
-        model()
+        self._model()
         elapsed = time.ticks_diff(time.ticks_us(), start)
-        crc = 0
-        for part in self._regions[OUTPUTS]:
-            crc = crc32(part, crc)
-        struct.pack_into("<II", self._reply, 0, elapsed, crc)
+        *parts, crcs = self._regions[OUTPUTS]
+        for i, part in enumerate(parts):
+            self._crcs[i] = crc32(part)
+        self.digest = crc32(crcs, self.digest)
+        self.runs += 1
+        struct.pack_into("<II", self._reply, 0, elapsed, self.digest)
         return (self._reply,)
 
+    def _write(self, payload):
+        # payload: place (region << 24 | offset), data
+        place = struct.unpack_from("<I", payload)[0]
+        source = payload[4:]
+        start = 0
+        for piece in self._span(place, len(source)):
+            piece[:] = source[start : start + len(piece)]
+            start += len(piece)
+        return ()
+
     def _read(self, payload):
-        # payload: region, offset, length. Regions are the concatenation of their parts.
-        region, offset, length = struct.unpack("<BIH", payload)
-        if region >= len(self._regions) or length > frames.MAX_REPLY:
-            raise ValueError("read: no such region, or over %d bytes" % frames.MAX_REPLY)
-        parts = []
+        # payload: place, length; the replies: see _send_span
+        place, length = struct.unpack("<II", payload)
+        self._span(place, length)
+        return place, length
+
+    def _send_span(self, sequence, place, length):
+        # As many frames as it takes; each begins with its place
+        end = place + length
+        while place < end:
+            size = min(_READ_STEP, end - place)
+            struct.pack_into("<I", self._reply, 0, place)
+            pieces = self._span(place, size)
+            pieces.insert(0, memoryview(self._reply)[:4])
+            self._frames.send(OK | READ, sequence, pieces)
+            place += size
+
+    def _span(self, place, length):
+        # -> the views that hold `length` bytes from a place on
+        region, offset = place >> 24, place & 0xFFFFFF
+        if region >= len(self._regions):
+            raise ValueError("there is no region %d" % region)
+        pieces = []
+        left = length
         for part in self._regions[region]:
             size = len(part)
-            if offset < size and length:
-                piece = memoryview(part)[offset : offset + length]
-                parts.append(piece)
-                length -= len(piece)
-                offset = 0
-            elif offset >= size:
+            if offset >= size:
                 offset -= size
-        if length:
-            raise ValueError("read: past the end")
-        return parts
+            elif left:
+                piece = memoryview(part)[offset : offset + left]
+                pieces.append(piece)
+                left -= len(piece)
+                offset = 0
+        if left:
+            raise ValueError("%d of %d bytes lie past the region's end" % (left, length))
+        return pieces
+
+
+def _as_bytes(values, size):
+    # A view in bytes, whatever the type: a memoryview would count in elements
+    return uctypes.bytearray_at(uctypes.addressof(values), size)
 
 
 def serve(idle=20000):
@@ -160,3 +202,5 @@ def serve(idle=20000):
         server.run(idle)
     finally:
         micropython.kbd_intr(3)
+    if server.runs:
+        print("attn8: %d runs, digest %08x" % (server.runs, server.digest))

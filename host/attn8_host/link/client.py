@@ -1,22 +1,30 @@
-"""The host's end of the link: asks the board's server (device/attn8/link/server.py)."""
+"""The host's end of the link: asks the board's server (device/attn8/link/server.py).
+
+The frames, the requests and the rules of recovery are described in frames.py.
+"""
 
 import json
 import struct
 import time
 import zlib
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from ..errors import LinkError, RemoteError
-from .frames import MAX_REPLY, MAX_REQUEST, Decoder, Frame
+from .frames import GAP, MAX_REQUEST, WINDOW, Decoder, Frame
 
-HELLO, LOAD, WRITE, RUN, READ, HEAP, ECHO, EXIT = range(1, 9)
+HELLO, LOAD, RESERVE, WRITE, RUN, READ, HEAP, EXIT = range(1, 9)
 OK = 0x80
 ERROR = 0xFE
-DAMAGED = 0xFF
-TEXT, OUTPUTS = range(2)
+AGAIN = 0xFF
+TEXT, INPUT, OUTPUTS, SCRATCH = range(4)
+
+READ_SIZE = 8192  # bytes that one READ asks for
+POLL = 0.02  # seconds that one read of the port waits
 
 DTYPES: dict[str, np.dtype] = {"b": np.dtype("<i1"), "H": np.dtype("<u2"), "i": np.dtype("<i4")}
 
@@ -52,12 +60,23 @@ class Statistics:
     payload: int = 0
     seconds: float = 0.0
     requests: int = 0
-    frames: int = 0  # towards the board
+    resent: int = 0  # frames
+    faults: int = 0  # times that something was lost or damaged
 
-    @property
-    def retries(self) -> int:
-        """Frames that were sent again."""
-        return self.frames - self.requests
+
+@dataclass
+class Run:
+    """What the board says of one inference."""
+
+    tensors: dict[str, np.ndarray]  # every layer's output by name, flat
+    microseconds: int
+    digest: int  # of this run and all before it since the model was loaded
+
+
+def run_digest(tensors: dict[str, np.ndarray], previous: int = 0) -> int:
+    """The digest of a run with these outputs, after runs with the digest `previous`."""
+    crcs = [zlib.crc32(np.ascontiguousarray(values)) for values in tensors.values()]
+    return zlib.crc32(np.array(crcs, "<u4"), previous)
 
 
 class Client:
@@ -65,9 +84,9 @@ class Client:
 
     Args:
         stream: an open pyserial object.
-        timeout: seconds without a valid reply after which a request is sent again; the time
-            doubles with each repetition.
-        deadline: seconds after which a request without a reply raises LinkError.
+        timeout: seconds of silence after which a frame is sent again; the time doubles with each
+            repetition.
+        deadline: seconds without progress after which an operation raises LinkError.
     """
 
     def __init__(self, stream: Stream, timeout: float = 1.0, deadline: float = 10.0):
@@ -77,8 +96,11 @@ class Client:
         self.statistics = Statistics()
         self.outputs: list[Output] = []
         self.input_size = 0
-        self._sequence = 0
+        self.digest = 0  # of the runs since the model was loaded
+        self._sequence: int | None = None  # of the next frame; None where the board's is not known
         self._decoder = Decoder()
+        self._frames: deque[Frame] = deque()
+        stream.timeout = min(POLL, timeout / 2)
 
     def wait_ready(self) -> None:
         """Waits for the server's first frame.
@@ -86,11 +108,14 @@ class Client:
         Raises:
             LinkError: it did not come within the deadline; with what came instead.
         """
-        if self._receive(OK | HELLO, 0, time.monotonic() + self.deadline) is None:
-            heard = bytes(self._decoder.skipped).decode("utf-8", "replace").replace("\x04", "\n")
-            lines = [line for line in heard.split("\n") if line.strip(" \r>")] or ["nothing"]
-            said = lines[-1].strip()
-            raise LinkError(f"the board's server did not start; the board said: {said}")
+        end = time.monotonic() + self.deadline
+        while (frame := self._next_frame(end)) is not None:
+            if frame.kind == OK | HELLO:
+                self._sequence = 1
+                return
+        heard = bytes(self._decoder.skipped).decode("utf-8", "replace").replace("\x04", "\n")
+        lines = [line for line in heard.split("\n") if line.strip(" \r>")] or ["nothing"]
+        raise LinkError(f"the board's server did not start; the board said: {lines[-1].strip()}")
 
     def request(self, kind: int, payload: bytes = b"", deadline: float | None = None) -> bytes:
         """Sends one request and returns the payload of its reply.
@@ -99,50 +124,172 @@ class Client:
             RemoteError: the board answered that it cannot do this.
             LinkError: no valid answer within the deadline.
         """
-        if len(payload) > MAX_REQUEST:
-            raise ValueError(f"a request carries at most {MAX_REQUEST} bytes, got {len(payload)}")
-        self._sequence = self._sequence % 255 + 1  # 0 is the server's own
-        data = Frame(kind, self._sequence, payload).pack()
+        replies: list[bytes] = []
+
+        def take(reply: bytes) -> bool:
+            replies.append(reply)
+            return True
+
+        self._exchange(kind, [payload], take, deadline)
+        return replies[-1]
+
+    def _exchange(
+        self,
+        kind: int,
+        payloads: list[bytes],
+        take: Callable[[bytes], bool],
+        deadline: float | None = None,
+    ) -> None:
+        """Has requests of one type carried out in order, as many under way as the window takes.
+
+        `take` gets the payloads of the last one's replies, until it returns True.
+        """
+        if max(map(len, payloads)) > MAX_REQUEST:
+            raise ValueError(f"a request carries at most {MAX_REQUEST} bytes")
+        if self._sequence is None and kind != HELLO:
+            self._exchange(HELLO, [b""], lambda _: True)
         start = time.monotonic()
-        end = start + (deadline or self.deadline)
-        wait = self.timeout
-        self.statistics.requests += 1
+        first, self._sequence = self._sequence or 0, None
+        frames = [
+            Frame(kind, (first + i) & 255, payload).pack() for i, payload in enumerate(payloads)
+        ]
         try:
-            while time.monotonic() < end:
-                self.stream.write(data)
-                self.statistics.sent += len(data)
-                self.statistics.frames += 1
-                frame = self._receive(OK | kind, self._sequence, min(end, time.monotonic() + wait))
-                if frame is None:
-                    wait *= 2
-                    continue
-                if frame.kind == ERROR:
-                    raise RemoteError(frame.payload.decode("utf-8", "replace"))
-                self.statistics.payload += len(payload) + len(frame.payload)
-                return frame.payload
+            error = self._carry(kind, first, frames, take, deadline or self.deadline)
         finally:
             self.statistics.seconds += time.monotonic() - start
-        raise LinkError(
-            f"no valid answer from the board within {end - start:.0f} s; "
-            "check the cable, reset the board and try again"
-        )
+        self._sequence = (first + len(frames)) & 255
+        self.statistics.requests += len(frames)
+        self.statistics.payload += sum(map(len, payloads))
+        if error:
+            raise RemoteError(error)
 
-    def _receive(self, kind: int, sequence: int, end: float) -> Frame | None:
-        """The reply to one request; None after `end` or where the board asks for it again."""
-        while (left := end - time.monotonic()) > 0:
-            self.stream.timeout = left
-            data = self.stream.read(max(1, self.stream.in_waiting))
+    def _carry(
+        self,
+        kind: int,
+        first: int,
+        frames: list[bytes],
+        take: Callable[[bytes], bool],
+        deadline: float,
+    ) -> str:
+        """The work of _exchange; returns the board's first error, or nothing."""
+        base = 0  # the first frame that is not acknowledged
+        following = 0  # the next one to send
+        reached = 0  # how many were sent at least once
+        last = len(frames) - 1
+        alone = False  # frame `base` was sent again and goes alone
+        excused = 0  # frames behind it, for which the board may still ask for it
+        error = ""
+        wait = self.timeout
+        end = time.monotonic() + deadline
+        while True:
+            window = sum(map(len, frames[base:following]))
+            while following <= last and window + len(frames[following]) <= WINDOW:
+                if alone and following > base:
+                    break
+                self._write(frames[following])
+                self.statistics.resent += following < reached
+                window += len(frames[following])
+                following += 1
+                reached = max(reached, following)
+            now = time.monotonic()
+            if now >= end:
+                raise LinkError(
+                    f"no valid answer from the board within {deadline:.0f} s; "
+                    "check the cable, reset the board and try again"
+                )
+            reply = self._next_frame(min(end, now + wait))
+            if reply is None:
+                self.statistics.faults += 1
+                alone, excused, following = True, 0, base
+                if time.monotonic() >= now + wait:
+                    wait *= 2
+                continue
+            place = base + ((reply.sequence - first - base) & 255)
+            if reply.kind == AGAIN:
+                if place == base and alone and excused:
+                    excused -= 1
+                elif place <= reached:
+                    # All before `place` arrived; the last one's reply is needed all the same
+                    self.statistics.faults += 1
+                    base = min(place, last)
+                    alone, excused, following = True, max(0, following - base - 1), base
+            elif place < reached and reply.kind in (OK | kind, ERROR):
+                wait = self.timeout
+                end = time.monotonic() + deadline
+                if reply.kind == ERROR:
+                    error = error or reply.payload.decode("utf-8", "replace")
+                if place == last and (error or take(reply.payload)):
+                    return error
+                base = min(place + 1, last)
+                following = max(following, base)
+                if place < last:
+                    alone = False
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self.stream.write(data)
+        except OSError as error:
+            raise LinkError(f"the port of the board is gone ({error})") from None
+        self.statistics.sent += len(data)
+
+    def _next_frame(self, end: float) -> Frame | None:
+        """The next frame that arrives; None after `end`, or where bytes came that are none."""
+        heard = None  # when bytes came that are no whole frame
+        while not self._frames:
+            try:
+                data = self.stream.read(max(1, self.stream.in_waiting))
+            except OSError as error:
+                raise LinkError(f"the port of the board is gone ({error})") from None
+            now = time.monotonic()
             self.statistics.received += len(data)
-            for frame in self._decoder.feed(data):
-                if frame.kind == DAMAGED:
-                    return None
-                if frame.sequence == sequence and frame.kind in (kind, ERROR):
-                    return frame
-        return None
+            self._frames.extend(self._decoder.feed(data))
+            if data.strip(b"\0"):
+                heard = now
+            if self._frames:
+                break
+            if heard and now - heard > GAP:
+                self._frames.extend(self._decoder.give_up())
+                heard = None
+                end = now
+            if now >= end and not self._frames:
+                return None
+        return self._frames.popleft()
+
+    def write(self, region: int, data: bytes) -> None:
+        """Fills the beginning of a region of the board's memory."""
+        step = MAX_REQUEST - 4
+        payloads = [
+            struct.pack("<I", region << 24 | offset) + data[offset : offset + step]
+            for offset in range(0, len(data), step)
+        ]
+        if payloads:
+            self._exchange(WRITE, payloads, lambda _: True)
+
+    def read(self, region: int, size: int) -> bytes:
+        """The first `size` bytes of a region of the board's memory."""
+        data = bytearray()
+        while len(data) < size:
+            wanted = min(size, len(data) + READ_SIZE)
+
+            def take(reply: bytes, wanted: int = wanted) -> bool:
+                place = struct.unpack_from("<I", reply)[0]
+                if place == region << 24 | len(data):
+                    data.extend(reply[4:])
+                elif place & 0xFFFFFF > len(data):
+                    self.statistics.faults += 1
+                    return True  # a part is missing: ask again from there on
+                return len(data) >= wanted
+
+            request = struct.pack("<II", region << 24 | len(data), wanted - len(data))
+            self._exchange(READ, [request], take)
+        self.statistics.payload += size
+        return bytes(data)
 
     def echo(self, payload: bytes) -> bytes:
-        """Returns what the board received of `payload` (at most 240 bytes)."""
-        return self.request(ECHO, payload)
+        """Returns what the board received of `payload`, of any length that its heap holds."""
+        self.request(RESERVE, struct.pack("<I", len(payload)))
+        self.write(SCRATCH, payload)
+        return self.read(SCRATCH, len(payload))
 
     def heap(self) -> tuple[int, int]:
         """Bytes of the board's Python heap that are (free, allocated), after a collection."""
@@ -155,47 +302,39 @@ class Client:
         `need_weights` keeps all scores and attention weights, so that they can be read.
         """
         reply = self.request(LOAD, bytes([need_weights]) + path.encode(), deadline)
-        description = json.loads(self._read(TEXT, struct.unpack("<I", reply)[0]))
+        description = json.loads(self.read(TEXT, struct.unpack("<I", reply)[0]))
+        self.digest = 0
         self.input_size = description["input"]
         self.outputs = [
             Output(name, DTYPES[code], size) for name, code, size in description["outputs"]
         ]
         return description["name"]
 
-    def infer(self, x: np.ndarray, deadline: float = 60.0) -> tuple[dict[str, np.ndarray], int]:
+    def infer(self, x: np.ndarray, deadline: float = 60.0) -> Run:
         """Runs the model over one input, int8 [input_size].
-
-        Returns:
-            Every layer's output by name, flat, and the microseconds that the board took.
 
         Raises:
             ValueError: x is not of the model's size and type.
-            LinkError: the tensors that came do not have the digest that the board computed.
+            LinkError: a tensor that came does not have the CRC-32 that the board computed.
         """
         x = np.asarray(x)
         if x.dtype != np.int8 or x.size != self.input_size:
             raise ValueError(f"input: expected {self.input_size} int8, got {x.size} {x.dtype}")
-        data = x.tobytes()
-        step = MAX_REQUEST - 4
-        for offset in range(0, len(data), step):
-            self.request(WRITE, struct.pack("<I", offset) + data[offset : offset + step])
-        microseconds, digest = struct.unpack("<II", self.request(RUN, deadline=deadline))
-        values = self._read(OUTPUTS, sum(o.size * o.dtype.itemsize for o in self.outputs))
-        if zlib.crc32(values) != digest:
-            raise LinkError("the tensors that arrived do not have the digest that the board sent")
+        self.write(INPUT, x.tobytes())
+        reply = self.request(RUN, deadline=deadline)
+        microseconds, self.digest = struct.unpack("<II", reply)
+        size = sum(o.size * o.dtype.itemsize for o in self.outputs)
+        values = self.read(OUTPUTS, size + 4 * len(self.outputs))
+        crcs = np.frombuffer(values, "<u4", offset=size)
         tensors = {}
         offset = 0
-        for output in self.outputs:
+        for output, crc in zip(self.outputs, crcs, strict=True):
+            end = offset + output.size * output.dtype.itemsize
+            if zlib.crc32(values[offset:end]) != crc:
+                raise LinkError(f"{output.name} does not have the CRC-32 that the board computed")
             tensors[output.name] = np.frombuffer(values, output.dtype, output.size, offset)
-            offset += output.size * output.dtype.itemsize
-        return tensors, microseconds
-
-    def _read(self, region: int, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            length = min(MAX_REPLY, size - len(data))
-            data += self.request(READ, struct.pack("<BIH", region, len(data), length))
-        return data
+            offset = end
+        return Run(tensors, microseconds, self.digest)
 
     def exit(self) -> None:
         """Ends the server; the board is back at its REPL."""

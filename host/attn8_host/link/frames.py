@@ -1,17 +1,54 @@
-"""The frame format of the link; device/attn8/link/frames.py is its other end.
+"""The frame format of the link, and why it is so; device/attn8/link/frames.py is its other end.
+
+The link asks the board's server over the REPL's serial line: a UART behind a USB bridge, a chip's
+own USB, a socket, a pseudo-terminal. Both directions use one frame:
 
     magic     2 bytes   A5 8A
-    type      1 byte    a request (1..127), or with bit 7 set the reply to it
-    sequence  1 byte    the request's number modulo 256; its reply carries the same
+    type      1 byte    a request (1..127) or a reply: bit 7 set and the request's type, FE, FF
+    sequence  1 byte    number of the request, modulo 256; replies carry that of their request
     length    2 bytes   of the payload, little-endian
-    payload   0..240 bytes towards the board, 0..1024 bytes from it
+    payload   0..117 bytes towards the board, 0..1024 bytes from it
     crc       4 bytes   CRC-32 (as in zlib) of type, sequence, length and payload, little-endian
 
-Why so: an ESP32 keeps 259 unread bytes and drops the rest, so a whole frame towards it stays within
-255 and only one is ever unacknowledged: the reply is the acknowledgement. All 256 byte values pass,
-as the board switches its keyboard interrupt off while it serves. Nothing on the way detects loss,
-so each frame carries a CRC. A repeated request gets the same reply again and is not carried out
-twice, which makes recovery one rule: no valid reply, ask again.
+Requests and their replies (integers are unsigned and little-endian; a place is a region << 24 plus
+an offset in it; regions: 0 description of the model, 1 its input, 2 its outputs and then the CRC-32
+of each of them, 3 scratch):
+
+    1 HELLO    -                             -              starts the numbering at its number + 1
+    2 LOAD     need_weights (1), path        length (4)     of the description, a JSON text
+    3 RESERVE  length (4)                    -              makes region 3 as long
+    4 WRITE    place (4), data               -
+    5 RUN      -                             microseconds (4), digest (4)
+    6 READ     place (4), length (4)         place (4), data: as many frames as it takes
+    7 HEAP     -                             bytes free (4), bytes allocated (4)
+    8 EXIT     -                             -              back to the REPL
+    FE         a reply: the request failed; payload: one line of text
+    FF         a reply: something was lost; its sequence is the number that the board waits for
+
+**Window.** An ESP32 keeps 259 unread bytes and drops the rest, so at most 255 bytes towards the
+board are unacknowledged: two full frames, one on the line while the board answers the other. A
+reply acknowledges its request and all before it. Towards the host nothing needs a window.
+
+**Order.** The board carries requests out in the order of their numbers, each exactly once. A number
+that is still to come shows that one was lost: it answers FF. An old number shows that the host
+missed a reply: it sends its last reply again, which acknowledges everything. HELLO and EXIT are
+obeyed whatever their number.
+
+**Recovery.** Nothing on the way detects loss, so every frame has its CRC, and both ends skip bytes
+until the next magic and give up the rest of a frame that does not come within 50 ms. The board
+answers FF to what is damaged, incomplete or no frame. After FF, after bytes that are no frame, or
+after silence, the host sends its first unacknowledged frame alone, and the others once that has got
+through: the window holds even while frames behind the damaged one are still unread. A part of a
+READ that did not arrive is asked for again.
+
+**Digests.** Each tensor has its own CRC-32, which the board computes from the memory the layers
+wrote. A run's digest is the CRC-32 of these, continued from the run before it: one number for all
+runs since LOAD, which the board prints after EXIT and NumPy recomputes.
+
+**All 256 byte values** pass, as the board switches its keyboard interrupt off while it serves.
+
+**USB.** A reply is one transfer. Where it would end on a multiple of 64 bytes, a full packet, after
+which USB-Serial/JTAG chips stall until they have more to say, one zero byte follows it.
 """
 
 import struct
@@ -19,9 +56,11 @@ import zlib
 from dataclasses import dataclass
 
 MAGIC = b"\xa5\x8a"
-MAX_REQUEST = 240
+MAX_REQUEST = 117
 MAX_REPLY = 1024
 OVERHEAD = 10  # bytes of a frame beside its payload
+GAP = 0.05  # seconds of silence after which the rest of a frame is given up
+WINDOW = 255  # unacknowledged bytes towards the board
 
 
 @dataclass(frozen=True)
@@ -39,7 +78,7 @@ class Frame:
 class Decoder:
     """Finds the frames in a stream of bytes; skips what is none.
 
-    `skipped` holds the bytes that belonged to no frame, for diagnosis.
+    `skipped` holds the last bytes that belonged to no frame, for diagnosis.
     """
 
     def __init__(self) -> None:
@@ -73,6 +112,15 @@ class Decoder:
             del self._data[:end]
             frames.append(Frame(kind, sequence, body[4:]))
 
+    def give_up(self) -> list[Frame]:
+        """Waits no longer for the rest of a frame; returns the frames that its bytes hold."""
+        frames = []
+        while self._data:
+            self._skip(1)
+            frames += self.feed(b"")
+        return frames
+
     def _skip(self, count: int) -> None:
-        self.skipped += self._data[:count]
-        del self._data[:count]
+        if count:
+            self.skipped = (self.skipped + self._data[:count])[-4096:]
+            del self._data[:count]
