@@ -98,7 +98,7 @@ class Server:
         from ..model import load
 
         self._model = None
-        self._regions[TEXT] = self._regions[INPUT] = self._regions[OUTPUTS] = ()
+        self._regions[:SCRATCH] = [[], [], []]
         self.runs = self.digest = 0
         gc.collect()
         model = load(bytes(payload[1:]).decode(), bool(payload[0]))
@@ -110,8 +110,8 @@ class Server:
         self._crcs = array("I", bytes(4 * len(parts)))
         parts.append(_as_bytes(self._crcs, 4 * len(parts)))
         text = json.dumps({"name": model.name, "input": len(model.input), "outputs": outputs})
-        self._regions[TEXT] = (text.encode(),)
-        self._regions[INPUT] = (_as_bytes(model.input, len(model.input)),)
+        self._regions[TEXT] = [text.encode()]
+        self._regions[INPUT] = [_as_bytes(model.input, len(model.input))]
         self._regions[OUTPUTS] = parts
         self._model = model
         gc.collect()
@@ -120,9 +120,9 @@ class Server:
 
     def _reserve(self, payload):
         # payload: length that region SCRATCH gets
-        self._regions[SCRATCH] = ()
+        self._regions[SCRATCH] = []
         gc.collect()
-        self._regions[SCRATCH] = (bytearray(struct.unpack("<I", payload)[0]),)
+        self._regions[SCRATCH] = [bytearray(struct.unpack("<I", payload)[0])]
         return ()
 
     def _run(self, payload):
