@@ -20,6 +20,9 @@ def pytest_addoption(parser):
         default="virtual",
         help="board that device tests run on: virtual (default), a serial port or a URL",
     )
+    parser.addoption(
+        "--masks", type=int, default=2000, help="random masks to compare (default: %(default)s)"
+    )
 
 
 @pytest.fixture(scope="session")
