@@ -143,7 +143,7 @@ class Mask:
         for i in range(rows):
             _fill(bits, i * self.stride, self.row(i))
         self.bits = bits
-        self.spans = self.offsets = None
+        self.spans = self.offsets = array("H")
 
 
 def boundaries(keys):
