@@ -19,6 +19,16 @@ give(core.weights)
 give(core.sums)
 """
 
+RUN_MASKED = """
+from attn8 import Exact
+out = array("b", bytes(len(q)))
+core = Exact(len(q) // head_dim, head_dim, key_len=len(mask), causal=causal, precise=precise,
+             need_weights=need, **constants)
+core(q, k, v, out, mask)
+give(out)
+for _, _, values in core.outputs: give(values)
+"""
+
 
 def quantized(q, k, v):
     """q, k, v as int8, and the scales of q, k, v and of the attention's output."""
@@ -58,6 +68,38 @@ def test_board_equals_reference(remote, seed, seq_len, head_dim, causal, need, b
         assert (scores == reference.scores.ravel()).all()
         assert (weights == reference.weights.ravel()).all()
         assert (sums == reference.sums).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    seq_len=st.integers(1, 30),
+    key_len=st.integers(1, 30),
+    head_dim=st.integers(1, 20),
+    causal=st.booleans(),
+    precise=st.booleans(),
+    need=st.booleans(),
+    padded=st.sampled_from([0, 0.4, 1]),
+)
+def test_padding_other_keys_and_the_second_pass(
+    remote, seed, seq_len, key_len, head_dim, causal, precise, need, padded
+):
+    rng = np.random.default_rng(seed)
+    (q, k, v), scales = normal(rng, max(seq_len, key_len), head_dim, 2.0)
+    key_len = seq_len if causal else key_len
+    q, k, v = q[:seq_len], k[:key_len], v[:key_len]
+    mask = (rng.random(key_len) < padded).astype(np.int8)
+    constants = exact_constants(head_dim, *scales, precise=precise)
+    reference = Exact(**constants, causal=causal, precise=precise)
+    expected = reference(q, k, v, mask)
+    given_ = remote(
+        RUN_MASKED, q=q, k=k, v=v, mask=mask, head_dim=head_dim, causal=causal, precise=precise,
+        need=need, constants=constants,
+    )
+    out, *outputs = given_ if need else [given_]
+    assert (out == expected.ravel()).all()
+    for got, want in zip(outputs, reference.outputs.values() if need else [], strict=True):
+        assert (got == want.ravel()).all()
 
 
 @pytest.mark.parametrize("value", [-128, 127])
@@ -134,6 +176,38 @@ def test_causal_rows_do_not_see_later_keys():
     assert (core.weights[np.triu_indices(12, 1)] == 0).all()
 
 
+def test_padding_is_as_if_the_keys_were_not_there():
+    (q, k, v), scales = normal(np.random.default_rng(4), 9, 8)
+    core = Exact(**exact_constants(8, *scales))
+    mask = np.arange(9) >= 6
+    padded = core(q, k, v, mask)
+    assert (padded == core(q, k[:6], v[:6])).all()
+    assert (core(q, k, v, np.ones(9)) == 0).all()  # a query without keys
+
+
+def adversarial(seq_len, head_dim):
+    """One key takes nearly all the weight and the many others pull the other way together."""
+    q, k = np.zeros((2, seq_len, head_dim), np.int8)
+    q[:, 0] = k[0, 0] = 127
+    v = np.full((seq_len, head_dim), -127, np.int8)
+    v[0] = 127
+    return q, k, v
+
+
+@pytest.mark.parametrize("precise, limit", [(False, 2.5), (True, 0.58)])
+def test_the_second_pass_helps_peaked_rows(precise, limit):
+    # Targets of the specification for the worst case at 512 keys
+    seq_len, head_dim, worst = 512, 64, 0.0
+    q, k, v = adversarial(seq_len, head_dim)
+    for lead in np.linspace(5, 11, 12):  # of the one key's score, in nats
+        scale = lead / 127**2 * np.sqrt(head_dim)
+        constants = exact_constants(head_dim, scale, 1.0, 1.0, 1.0, precise=precise)
+        out = Exact(**constants, precise=precise)(q, k, v)
+        exact = floating.attention(*(x.astype(float) for x in (q, k, v)), lead / 127**2)
+        worst = max(worst, np.abs(out - exact).max())
+    assert worst <= limit
+
+
 CONSTANTS = exact_constants(4, 0.05, 0.05, 0.05, 0.05)
 
 
@@ -152,6 +226,10 @@ CONSTANTS = exact_constants(4, 0.05, 0.05, 0.05, 0.05)
         ({"constants": CONSTANTS | {"out_num": 5}}, "out_num: expected"),
         ({"constants": CONSTANTS | {"out_shift": 46}}, "out_shift: expected 16 to 45, got 46"),
         ({"block": 0}, "block_rows: expected 1 to"),
+        ({"constants": CONSTANTS | {"key_len": 0}}, "key_len: expected 1 to 516, got 0"),
+        ({"constants": CONSTANTS | {"key_len": 4}}, "k: expected 16 int8 values, got 12"),
+        ({"causal": True, "constants": CONSTANTS | {"key_len": 4}},
+         "causal: expected key_len 3 as seq_len, got 4"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(remote, change, message):

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attn8_host.paths import DEVICE
+from attn8_host.quantize import output_constants, score_constants
 from attn8_host.reference import Dense, Exact, MeanPool, ReLU
 from attn8_host.reference.numerics import EXP2
 from tools import isa
@@ -109,8 +110,6 @@ def test_attention(machines, seed, seq_len, head_dim, causal, offset, fill, scal
 
 def run_attention(machine, rng, seq_len, head_dim, causal, offset, fill, scale):
     """One head in two blocks of rows, through each kernel in turn."""
-    from attn8_host.quantize import output_constants, score_constants
-
     q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
     mult, shift, limit = score_constants(scale, head_dim)
     num, out_shift = output_constants(float(rng.uniform(0.5, 20)))
@@ -138,8 +137,8 @@ def run_attention(machine, rng, seq_len, head_dim, causal, offset, fill, scale):
              int(causal))
         call("softmax", scores, 0, weights, sums, table, first, rows, seq_len, int(causal), mult,
              shift, limit)
-        call("weighted_sum", values, 0, weights, sums, out, first, rows, seq_len, head_dim, num,
-             out_shift)
+        call("weighted_sum", values, 0, weights, sums, out, first, rows, seq_len, seq_len, head_dim,
+             num, out_shift)
         part = slice(first, first + rows)
         assert (scores.read(np.int32).reshape(rows, -1) == reference.scores[part]).all()
         assert (weights.read(np.uint16).reshape(rows, -1) == reference.weights[part]).all()
@@ -147,6 +146,57 @@ def run_attention(machine, rng, seq_len, head_dim, causal, offset, fill, scale):
         for buffer in (scores, weights, sums, out, row):
             buffer.check_guards()
     assert (out.read(np.int8).reshape(expected.shape) == expected).all()
+
+
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), keys=st.integers(1, 40),
+    head_dim=st.integers(1, 9), causal=st.booleans(), padded=st.sampled_from([0, 0.3, 1]),
+    offset=alignment, fill=fills, scale=st.floats(1e-7, 0.3),
+)
+@example(seed=1, rows=1, keys=512, head_dim=2, causal=False, padded=0, offset=0, fill="highest",
+         scale=0.1)
+def test_masked_keys_and_the_second_pass(
+    machines, seed, rows, keys, head_dim, causal, padded, offset, fill, scale
+):
+    rng = np.random.default_rng(seed)
+    keys = rows if causal else keys
+    q, k = int8(rng, fill, rows, head_dim), int8(rng, fill, keys, head_dim)
+    v = int8(rng, fill, keys, head_dim)
+    mask = (rng.random(keys) < padded).astype(np.int8)
+    mult, shift, limit = score_constants(scale, head_dim, 24)
+    num, out_shift = output_constants(float(rng.uniform(0.5, 20)))
+    reference = Exact(mult, shift, limit, num, out_shift, causal, precise=True)
+    expected = reference(q, k, v, mask)
+
+    call = Call(machines("attention"), offset)
+    scores = q.astype(np.int32) @ k.T.astype(np.int32)
+    if causal:
+        scores[np.triu_indices(rows, 1)] = -(1 << 30)
+    scores, *_ = call("mask_keys", scores, mask, rows, keys)
+    scores = scores.read(np.int32)
+    assert (scores == reference.scores.ravel()).all()
+    table = EXP2.astype(np.uint16)
+    weights, sums = np.full(rows * keys, 77, np.uint16), np.full(rows, 77, np.int32)
+    _, _, weights, sums, *_ = call("softmax", scores, 0, weights, sums, table, 0, rows, keys,
+                                   int(causal), mult, shift, limit)
+    assert (weights.read(np.uint16) == reference.weights.ravel()).all()
+    assert (sums.read(np.int32) == reference.sums).all()
+
+    call = Call(machines("refine"), offset)
+    fine, fine_sums = np.full(rows * keys, 77, np.int32), np.full(rows, 77, np.int32)
+    _, _, _, fine, fine_sums, *_ = call(
+        "softmax", scores, 0, reference.sums, fine, fine_sums, table, 0, rows, keys, int(causal),
+        mult, shift, limit,
+    )
+    assert (fine.read(np.int32) == reference.fine_weights.ravel()).all()
+    assert (fine_sums.read(np.int32) == reference.fine_sums).all()
+    packed = (v.T.astype(int) + 128).astype(np.uint8).ravel()
+    *_, out, _, _, _, _, _, _ = call(
+        "weighted_sum", packed, 0, fine, fine_sums, np.zeros(q.size, np.int8), 0, rows, keys,
+        head_dim, num, out_shift,
+    )
+    assert (out.read(np.int8) == expected.ravel()).all()
 
 
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
@@ -161,7 +211,8 @@ def test_attention_at_the_longest_sequence(machines, fill):
     call = Call(machine)
     _, values, *_ = call("pack_values", v, np.zeros(v.size, np.uint8), keys, head_dim)
     out = machine.buffer(np.zeros(head_dim, np.int8))
-    call("weighted_sum", values, 0, weights, sums, out, 0, 1, keys, head_dim, 1 << 29, 29)
+    call("weighted_sum", values, 0, weights, sums, out, 0, 1, keys, keys, head_dim, 1 << 29,
+         29)
     mean = v.astype(int).sum(axis=0) / keys
     assert (out.read(np.int8) == np.floor(mean + 0.5)).all()
 
@@ -216,7 +267,7 @@ def test_a_wrong_kernel_is_noticed():
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
-@pytest.mark.parametrize("name", ["matmul", "attention", "pointwise"])
+@pytest.mark.parametrize("name", ["matmul", "attention", "pointwise", "refine"])
 def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):
     # MicroPython 1.23 on a chip emits a wrong branch around a loop body of over 2 KB
     machine = isa.load(DEVICE / "attn8/kernels" / f"{name}.py", arch)

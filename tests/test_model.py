@@ -96,6 +96,33 @@ give(after)
     assert after - before <= 128, after - before
 
 
+def test_a_fixed_memory_and_its_padding_come_with_the_file(board, remote, tmp_path):
+    config, tensors = modelfile.read(PATH)
+    rng = np.random.default_rng(1)
+    tensors["attn.memory"] = rng.integers(-127, 128, (5, 16)).astype(np.int8)
+    tensors["attn.key_padding_mask"] = np.array([0, 0, 1, 0, 1], np.int8)
+    modelfile.write(tmp_path / "memory.safetensors", config, tensors)
+    expected = load(tmp_path / "memory.safetensors")(np.arange(64, dtype=np.int8))
+    push(board, "/models/memory.safetensors", (tmp_path / "memory.safetensors").read_bytes())
+    names, *values = remote(
+        "from attn8 import load\n"
+        "model = load('/models/memory.safetensors', need_weights=True)\n"
+        "model(x)\n"
+        "give([name for name, _, _ in model.outputs])\n"
+        "for _, _, values in model.outputs: give(values)",
+        x=np.arange(64, dtype=np.int8),
+    )
+    assert set(names) == set(expected)
+    for name, got in zip(names, values, strict=True):
+        assert (got == expected[name].ravel()).all(), name
+    assert expected["attn.weights.0"].shape == (8, 5)
+
+    tensors["attn.key_padding_mask"] = np.zeros(4, np.int8)
+    modelfile.write(tmp_path / "memory.safetensors", config, tensors)
+    with pytest.raises(ModelError, match=r"attn: expected \[5\], got \[4\]"):
+        load(tmp_path / "memory.safetensors")
+
+
 def broken(tensors, config, path):
     path.write_bytes(save(tensors, {"config": json.dumps(config)}))
 

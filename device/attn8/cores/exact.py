@@ -2,38 +2,54 @@ from array import array
 
 from .. import checks, tables
 from ..kernels import attention as kernels
+from ..kernels import refine
 
 MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
 
 
 class Exact:
-    # Two-pass softmax attention over one head. int8 q, k, v, out [seq_len, head_dim]:
-    # out = softmax(q @ k.T * scale) @ v, causal where asked for. The integer constants come from
+    # Two-pass softmax attention over one head. int8 q, out [seq_len, head_dim], k, v [key_len,
+    # head_dim]: out = softmax(q @ k.T * scale) @ v, causal where asked for. key_len is seq_len
+    # unless the keys come from another sequence (cross-attention). The integer constants come from
     # the host (attn8_host.quantize) or, at a REPL, from `from_scales`.
     #
+    # precise: a second pass gives rows that few keys dominate up to 8 more bits.
     # Rows are computed in blocks: scores and softmax numerators need room for block_rows rows.
     # need_weights keeps all rows, in `scores` (int32) and `weights` (uint16, unnormalised Q15;
-    # `sums` holds each row's sum). buffers: the same three from another core, to share.
+    # `sums` holds each row's sum). buffers: the packed operands of another core, to share.
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
-                 causal=False, need_weights=False, block_rows=8, buffers=None):
-        check(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
+                 causal=False, need_weights=False, block_rows=8, buffers=None, key_len=None,
+                 precise=False):
+        key_len = seq_len if key_len is None else key_len
+        checks.between("seq_len", seq_len, 1, MAX_KEYS)
+        check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
+        if causal and key_len != seq_len:
+            raise ValueError("causal: expected key_len %d as seq_len, got %d" % (seq_len, key_len))
         self.seq_len = seq_len
+        self.key_len = key_len
         self.head_dim = head_dim
         self.causal = 1 if causal else 0
+        self.precise = precise
         self.score_mult = score_mult
         self.score_shift = score_shift
         self.score_limit = score_limit
         self.out_num = out_num
         self.out_shift = out_shift
         checks.between("block_rows", block_rows, 1, MAX_KEYS)
-        self.block_rows = seq_len if need_weights else min(block_rows, seq_len)
-        self.buffers = buffers or Buffers(seq_len, head_dim)
-        self.scores = array("i", bytes(4 * self.block_rows * seq_len))
-        self.weights = array("H", bytes(2 * self.block_rows * seq_len))
-        self.sums = array("i", bytes(4 * self.block_rows))
+        self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
+        self.buffers = buffers or Buffers(key_len, head_dim)
+        self.scores = array("i", bytes(4 * rows * key_len))
+        self.weights = array("H", bytes(2 * rows * key_len))
+        self.sums = array("i", bytes(4 * rows))
         self.outputs = [("scores", "i", self.scores), ("weights", "H", self.weights),
                         ("sums", "i", self.sums)] if need_weights else []
+        if precise:
+            self.fine_weights = array("i", bytes(4 * rows * key_len))
+            self.fine_sums = array("i", bytes(4 * rows))
+            if need_weights:
+                self.outputs += [("fine_weights", "i", self.fine_weights),
+                                 ("fine_sums", "i", self.fine_sums)]
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
@@ -44,25 +60,39 @@ class Exact:
         return cls(seq_len, head_dim, *scores, *quantize.output_constants(scale_v / scale_out),
                    **options)
 
-    def __call__(self, q, k, v, out):
+    def __call__(self, q, k, v, out, key_padding_mask=None):
+        # key_padding_mask: key_len bytes, not 0 where a key is padding that no query may see; a
+        # query that sees no key at all gets zeros
         n = self.seq_len
+        m = self.key_len
         d = self.head_dim
         checks.int8("q", q, n * d)
-        checks.int8("k", k, n * d)
-        checks.int8("v", v, n * d)
+        checks.int8("k", k, m * d)
+        checks.int8("v", v, m * d)
         checks.int8("out", checks.writable("out", out), n * d)
+        if key_padding_mask is not None:
+            checks.int8("key_padding_mask", key_padding_mask, m)
         b = self.buffers
-        kernels.pack_keys(k, b.keys, b.key_sums, n, d)
-        kernels.pack_values(v, b.values, n, d)
+        kernels.pack_keys(k, b.keys, b.key_sums, m, d)
+        kernels.pack_values(v, b.values, m, d)
         first = 0
         while first < n:
             rows = min(self.block_rows, n - first)
-            kernels.scores(b.keys, 0, q, b.key_sums, self.scores, b.row, first, rows, n, d,
+            kernels.scores(b.keys, 0, q, b.key_sums, self.scores, b.row, first, rows, m, d,
                            self.causal)
-            kernels.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, first, rows, n,
+            if key_padding_mask is not None:
+                kernels.mask_keys(self.scores, key_padding_mask, rows, m)
+            kernels.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, first, rows, m,
                             self.causal, self.score_mult, self.score_shift, self.score_limit)
-            kernels.weighted_sum(b.values, 0, self.weights, self.sums, out, first, rows, n, d,
-                                 self.out_num, self.out_shift)
+            if self.precise:
+                refine.softmax(self.scores, 0, self.sums, self.fine_weights, self.fine_sums,
+                               tables.EXP2, first, rows, m, self.causal, self.score_mult,
+                               self.score_shift, self.score_limit)
+                refine.weighted_sum(b.values, 0, self.fine_weights, self.fine_sums, out, first,
+                                    rows, m, d, self.out_num, self.out_shift)
+            else:
+                kernels.weighted_sum(b.values, 0, self.weights, self.sums, out, first, rows, m, m,
+                                     d, self.out_num, self.out_shift)
             first += rows
         return out
 
@@ -70,21 +100,21 @@ class Exact:
 class Buffers:
     # What the kernels pack their operands into; heads that run one after the other share one
 
-    def __init__(self, seq_len, head_dim):
-        self.keys = bytearray(seq_len * head_dim)
-        self.key_sums = array("i", bytes(4 * seq_len))
-        self.values = bytearray(seq_len * head_dim)
+    def __init__(self, key_len, head_dim):
+        self.keys = bytearray(key_len * head_dim)
+        self.key_sums = array("i", bytes(4 * key_len))
+        self.values = bytearray(key_len * head_dim)
         self.row = bytearray(head_dim)
 
 
-def check(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):
+def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):
     # The ranges within which every intermediate of the kernels stays in int32
-    checks.between("seq_len", seq_len, 1, MAX_KEYS)
+    checks.between("key_len", key_len, 1, MAX_KEYS)
     checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
     checks.between("score_mult", score_mult, 1, (1 << 30) - 1)
     checks.between("score_shift", score_shift, 1, 28)
     half = 1 << (score_shift - 1)
     most = min((1 << 31) - 1, (32 << (score_shift + 8)) - 1) - half
-    checks.between("score_limit", score_limit, 0, min((1 << 30) - 1, most // score_mult))
+    checks.between("score_limit", score_limit, 0, min(1 << 28, most // score_mult))
     checks.between("out_num", out_num, 1 << 29, (1 << 30) - 1)
     checks.between("out_shift", out_shift, 16, 45)

@@ -38,10 +38,10 @@ def pack_values(v: ptr8, packed: ptr8, keys: int, head_dim: int):
 @micropython.viper
 def scores(k: ptr8, acc: int, q: ptr8, sums: ptr32, out: ptr32, row: ptr8,
            first: int, rows: int, keys: int, head_dim: int, causal: int):
-    # For rows first..first + rows - 1 of q: out[r, j] = sum_i q[r, i]*k[j, i], and -2**31 where
+    # For rows first..first + rows - 1 of q: out[r, j] = sum_i q[r, i]*k[j, i], and -2**30 where
     # causal and j > r. k is packed; `row` is room for head_dim bytes; out holds these rows alone.
-    sign = 1
-    sign <<= 31
+    masked = -1
+    masked <<= 30
     start = int(k)
     q = ptr8(int(q) + first * head_dim)
     visible = keys
@@ -83,7 +83,7 @@ def scores(k: ptr8, acc: int, q: ptr8, sums: ptr32, out: ptr32, row: ptr8,
             out[j] = acc - sums[j] - total
             j += 1
         while j < keys:
-            out[j] = sign
+            out[j] = masked
             j += 1
         q = ptr8(int(q) + head_dim)
         out = ptr32(int(out) + (keys << 2))
@@ -92,12 +92,31 @@ def scores(k: ptr8, acc: int, q: ptr8, sums: ptr32, out: ptr32, row: ptr8,
 
 
 @micropython.viper
+def mask_keys(scores: ptr32, mask: ptr8, rows: int, keys: int):
+    # scores[r, j] = -2**30 where mask[j] is not 0: below every score, and its distance to the
+    # largest one stays in int32
+    masked = -1
+    masked <<= 30
+    while rows:
+        j = 0
+        while j < keys:
+            if mask[j]:
+                scores[j] = masked
+            j += 1
+        scores = ptr32(int(scores) + (keys << 2))
+        rows -= 1
+
+
+@micropython.viper
 def softmax(scores: ptr32, x: int, out: ptr16, sums: ptr32, table: ptr16, first: int, rows: int,
             keys: int, causal: int, mult: int, shift: int, limit: int):
     # Softmax numerators in Q15: out[r, j] = 2**(15 - t/256), t = 256*log2(e)*scale*(max - score),
-    # and sums[r] = sum_j out[r, j]. The largest score gives 32768; beyond `limit` it gives 0.
+    # and sums[r] = sum_j out[r, j]. The largest score gives 32768; beyond `limit` it gives 0. A row
+    # with every key masked gives zeros.
     sign = 1
     sign <<= 31
+    masked = -1
+    masked <<= 30
     half = (1 << shift) >> 1
     visible = keys
     if causal:
@@ -110,9 +129,12 @@ def softmax(scores: ptr32, x: int, out: ptr16, sums: ptr32, table: ptr16, first:
             if x > largest:
                 largest = x
             j += 1
+        shown = visible
+        if largest == masked:
+            shown = 0
         total = 0
         j = 0
-        while j < visible:
+        while j < shown:
             x = largest - ((scores[j] ^ sign) - sign)
             if x > limit:
                 x = 0
@@ -135,11 +157,13 @@ def softmax(scores: ptr32, x: int, out: ptr16, sums: ptr32, table: ptr16, first:
 
 @micropython.viper
 def weighted_sum(v: ptr8, acc: int, weights: ptr16, sums: ptr32, out: ptr8, first: int,
-                 rows: int, keys: int, head_dim: int, num: int, shift: int):
-    # out[first + r, i] = sum_j weights[r, j]*v[j, i] / sums[r] * num/2**shift, one division a row.
-    # v is packed [head_dim, keys]. The offset's sum may pass 2**31 for over 257 keys; it is taken
-    # off again modulo 2**32, and the true sum stays below 2**31 for up to 516 keys.
+                 rows: int, keys: int, stride: int, head_dim: int, num: int, shift: int):
+    # out[first + r, i] = sum_j weights[r, j]*v[j, i] / sums[r] * num/2**shift, one division a row;
+    # zeros where the sum is 0. v is packed [head_dim, stride], of which the first `keys` count. The
+    # offset's sum may pass 2**31 for over 257 keys; it is taken off again modulo 2**32, and the
+    # true sum stays below 2**31 for up to 516 keys.
     start = int(v)
+    stride -= keys
     s = shift - 16
     out = ptr8(int(out) + first * head_dim)
     while rows:
@@ -148,7 +172,8 @@ def weighted_sum(v: ptr8, acc: int, weights: ptr16, sums: ptr32, out: ptr8, firs
         while (total >> p) >= 65536:
             p += 1
         m = (total + ((1 << p) >> 1)) >> p
-        m = (num + (m >> 1)) // m
+        if m:
+            m = (num + (m >> 1)) // m
         total <<= 7
         v = ptr8(start)
         i = 0
@@ -174,6 +199,7 @@ def weighted_sum(v: ptr8, acc: int, weights: ptr16, sums: ptr32, out: ptr8, firs
                 v = ptr8(int(v) + 1)
                 w = ptr16(int(w) + 2)
                 n -= 1
+            v = ptr8(int(v) + stride)
             acc = (acc - total) >> p
             acc = (acc >> 15) * m + (((acc & 32767) * m) >> 15)
             acc = (acc + (1 << s)) >> (s + 1)

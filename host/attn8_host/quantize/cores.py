@@ -20,10 +20,12 @@ def heads_scale(peak: float, scale_v: float) -> float:
 
 
 def exact_constants(
-    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float,
+    precise: bool = False,
 ) -> dict[str, int]:
-    """The constants of the exact core, by the names of its keywords."""
-    mult, shift, limit = score_constants(scale_q * scale_k / math.sqrt(head_dim), head_dim)
+    """The constants of the exact core; the second pass of `precise` reaches 24 octaves down."""
+    scale = scale_q * scale_k / math.sqrt(head_dim)
+    mult, shift, limit = score_constants(scale, head_dim, 24 if precise else 16)
     num, out_shift = output_constants(scale_v / scale_out)
     return {
         "score_mult": mult,

@@ -27,7 +27,7 @@ def _scaled(ratio: float, bits: int) -> tuple[int, int]:
     return (n >> 1, shift - 1) if n == 1 << bits else (n, shift)
 
 
-def score_constants(scale: float, head_dim: int) -> tuple[int, int, int]:
+def score_constants(scale: float, head_dim: int, octaves: int = 16) -> tuple[int, int, int]:
     """(score_mult M, score_shift Sh, score_limit D) for scores that stand for score * scale.
 
     A difference of scores becomes t = (diff * M + 2**(Sh - 1)) >> Sh, in 1/256 octaves; beyond D
@@ -36,16 +36,16 @@ def score_constants(scale: float, head_dim: int) -> tuple[int, int, int]:
     Raises:
         ValueError: one step of the score would be 4 octaves or more.
     """
-    octaves = scale * math.log2(math.e)
+    step = scale * math.log2(math.e)
     largest = 2 * 127 * 127 * head_dim
-    if not 0 < octaves < 4:
+    if not 0 < step < 4:
         raise ValueError(f"score scale: expected 0 to 2.77, got {scale}")
-    span = min(4096.0, 256 * octaves * largest + 2)
+    span = min(256.0 * octaves, 256 * step * largest + 2)
     shift = min(28, math.floor(31 - math.log2(span)))
     while True:
-        mult = max(1, math.floor(octaves * 2.0 ** (8 + shift) + 0.5))
+        mult = max(1, math.floor(step * 2.0 ** (8 + shift) + 0.5))
         half = 1 << (shift - 1)
-        limit = min(((1 << (12 + shift)) - half - 1) // mult, largest)
+        limit = min(((octaves << (8 + shift)) - half - 1) // mult, largest)
         if limit * mult + half < 2**31 and mult < 2**30:
             return mult, shift, limit
         shift -= 1

@@ -1,6 +1,7 @@
-"""Multi-head self-attention."""
+"""Multi-head attention."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,11 @@ class MultiHeadAttention:
         self,
         num_heads: int,
         linears: Mapping[str, Callable],
-        constants: dict[str, int],
+        constants: dict[str, Any],
         core: str = "exact",
         causal: bool = False,
         parameters: dict[str, np.ndarray] | None = None,
-        **options: int,
+        **options: Any,
     ):
         self.num_heads = num_heads
         self.linears = linears
@@ -45,19 +46,34 @@ class MultiHeadAttention:
             self.cores.append(CORES[core](**constants, **options, **share, causal=causal))
         self.outputs: dict[str, np.ndarray] = {}
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        seq_len, embed_dim = x.shape
+    def __call__(
+        self,
+        x: np.ndarray,
+        memory: np.ndarray | None = None,
+        key_padding_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """int8 x [seq_len, embed_dim].
+
+        Args:
+            memory: int8 [key_len, embed_dim], where keys and values come from, if not from x.
+            key_padding_mask: [key_len], not 0 where a key is padding (exact core).
+        """
+        embed_dim = x.shape[1]
         if embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim: expected a multiple of num_heads {self.num_heads}, got {embed_dim}"
             )
-        shape = (seq_len, self.num_heads, embed_dim // self.num_heads)
+        sources = {"q": x} | dict.fromkeys("kv", x if memory is None else memory)
         q, k, v = (
-            self.linears[part](x).reshape(shape).transpose(1, 0, 2) for part in ("q", "k", "v")
+            self.linears[part](source).reshape(len(source), self.num_heads, -1).transpose(1, 0, 2)
+            for part, source in sources.items()
         )
-        heads = np.stack([core(*qkv) for core, *qkv in zip(self.cores, q, k, v, strict=True)])
+        options = {} if key_padding_mask is None else {"key_padding_mask": key_padding_mask}
+        heads = np.stack(
+            [core(*qkv, **options) for core, *qkv in zip(self.cores, q, k, v, strict=True)]
+        )
         self.outputs = {"q": q, "k": k, "v": v}
         for h, core in enumerate(self.cores):
             self.outputs.update({f"{part}.{h}": values for part, values in core.outputs.items()})
         self.outputs["heads"] = heads
-        return self.linears["out"](heads.transpose(1, 0, 2).reshape(seq_len, embed_dim))
+        return self.linears["out"](heads.transpose(1, 0, 2).reshape(x.shape))

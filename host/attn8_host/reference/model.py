@@ -34,6 +34,7 @@ class Model:
         self.name = config["name"]
         self.input_size = int(np.prod(config["input"]["shape"]))
         self.layers: list[tuple[str, Layer | Shape]] = []
+        self.operands: dict[str, list[np.ndarray | None]] = {}  # memory and mask of attention
         width = self.input_size
         for entry in config["layers"]:
             takes, gives = self._add(entry, width)
@@ -51,9 +52,11 @@ class Model:
             if isinstance(layer, tuple):
                 x = x.reshape(layer)
                 continue
-            x = layer(x)
             if isinstance(layer, MultiHeadAttention):
+                x = layer(x, *self.operands[name])
                 outputs.update({f"{name}.{part}": v for part, v in layer.outputs.items()})
+            else:
+                x = layer(x)
             outputs[name] = x
         return outputs
 
@@ -92,7 +95,15 @@ class Model:
         return sizes
 
     def _attention(self, entry: dict, linears: dict[str, Dense]) -> MultiHeadAttention:
-        prefix = f"{entry['name']}.core."
+        name = entry["name"]
+        memory = self.tensors.get(f"{name}.memory")
+        mask = self.tensors.get(f"{name}.key_padding_mask")
+        key_len = entry["seq_len"] if memory is None else len(memory)
+        for operand, shape in ((memory, (key_len, entry["embed_dim"])), (mask, (key_len,))):
+            if operand is not None and operand.shape != shape:
+                raise ModelError(f"{name}: expected {list(shape)}, got {list(operand.shape)}")
+        self.operands[name] = [memory, mask]
+        prefix = f"{name}.core."
         parameters = {
             key.removeprefix(prefix): tensor
             for key, tensor in self.tensors.items()
@@ -104,7 +115,7 @@ class Model:
                 parameters, **entry.get("options", {}),
             )
         except (TypeError, ValueError) as error:
-            raise ModelError(f"{entry['name']}: {error}") from None
+            raise ModelError(f"{name}: {error}") from None
 
     def _dense(self, name: str, inputs: int, outputs: int, wide: bool = False) -> Dense:
         parts = {

@@ -32,9 +32,11 @@ def requant(a: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int) -> n
     return np.clip(y, -127, 127).astype(np.int8)
 
 
-def exp2(t: np.ndarray) -> np.ndarray:
-    """2**(15 - t/256) for t >= 0 in 1/256 octaves, rounded: Q15, at most 32768, as int64."""
-    return ((EXP2[t & 255] >> (t >> 8)) + 1) >> 1
+def exp2(t: np.ndarray, extra: np.ndarray | int = 0) -> np.ndarray:
+    """2**(15 + extra - t/256) for t >= 0 in 1/256 octaves, rounded, as int64."""
+    octaves = np.minimum((t >> 8) - extra, 30)
+    right, left = np.maximum(octaves, 0), np.maximum(-octaves, 0)
+    return ((EXP2[t & 255] >> right << left) + 1) >> 1
 
 
 def bit_length(x: np.ndarray) -> np.ndarray:
