@@ -82,9 +82,10 @@ def _dense(entry, tensors, shapes, outputs, width, need_weights):
 
     name, n, m = entry["name"], entry["in_features"], entry["out_features"]
     _expect_linear(shapes, name, n, m, entry.get("output") == "int32")
-    layer = Dense(Linear.take(tensors, name, n, m))
+    rows = entry.get("rows", 1)
+    layer = Dense(Linear.take(tensors, name, n, m), rows)
     outputs.append((name, "i" if layer.linear.wide else "b", layer.out))
-    return layer, n, m
+    return layer, rows * n, rows * m
 
 
 def _relu(entry, tensors, shapes, outputs, width, need_weights):

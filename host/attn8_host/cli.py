@@ -76,6 +76,20 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def quantize(arguments: argparse.Namespace, console: Console) -> int:
+    from .quantize.file import quantize_file
+
+    _writable(arguments.output)
+    found = quantize_file(arguments.model, arguments.calibration, arguments.output, console)
+    console.print(
+        f"{arguments.output}: {arguments.output.stat().st_size:,} bytes. Against the float model "
+        f"over {found.samples:,} inputs: cosine {found.cosine:.5f} (lowest "
+        f"{found.lowest_cosine:.5f}), same largest output {found.top1:.2%}",
+        highlight=False,
+    )
+    return 0
+
+
 def boards(arguments: argparse.Namespace, console: Console) -> int:
     from .boards import find_boards
 
@@ -159,6 +173,15 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--source", action="store_true", help="send .py instead of .mpy files")
     command.set_defaults(run=deploy)
+
+    command = commands.add_parser("quantize", help="make an int8 model file from a float one")
+    command.add_argument("model", type=Path, help="float32 model file (safetensors with a config)")
+    command.add_argument(
+        "--calibration", type=Path, required=True, metavar="FILE.npy",
+        help="float inputs like those to come, [samples, ...]",
+    )
+    command.add_argument("--output", type=Path, required=True, metavar="FILE")
+    command.set_defaults(run=quantize)
 
     command = commands.add_parser("boards", help="list the boards that are connected")
     command.set_defaults(run=boards)

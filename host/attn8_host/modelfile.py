@@ -1,7 +1,8 @@
 """Model files: safetensors with a JSON config in the metadata (key "config").
 
 The config names the format ("attn8", version 1), the model, its input (shape and scale) and its
-layers in order, each with its type, name, sizes and integer constants. Tensors are named as in
+layers in order, each with its type, name, sizes and integer constants; a dense layer with `rows`
+runs over that many rows, such as the tokens of a feed-forward layer. Tensors are named as in
 torch.nn.Linear, `layer.weight` [outputs, inputs]; int8 models add `mult` and `shift`.
 """
 

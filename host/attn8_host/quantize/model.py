@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..errors import ModelError
 from ..reference import floating
 from .cores import CONSTANTS, heads_scale
 from .integers import quantize, requant_constants
@@ -45,18 +46,37 @@ def quantize_model(
     inputs, over 127; tensors that a mean or a softmax averages get their own.
 
     Args:
-        config: of the float model; its input has a scale.
+        config: of the float model; without an input scale the calibration inputs give one.
         tensors: float32, named as in torch.nn.Linear: `layer.weight` [outputs, inputs].
         calibration: float inputs [samples, ...].
 
     Returns:
         The config with scales and integer constants, and the integer tensors.
+
+    Raises:
+        ModelError: a tensor is missing or misshapen, or a layer's scales leave what its integers
+            can express.
     """
+    try:
+        return _quantize_model(config, tensors, calibration)
+    except KeyError as error:
+        raise ModelError(f"the float model lacks {error.args[0]}") from None
+    except ValueError as error:
+        raise ModelError(f"the float model cannot be quantised: {error}") from None
+
+
+def _quantize_model(
+    config: dict, tensors: dict[str, np.ndarray], calibration: np.ndarray
+) -> tuple[dict, dict[str, np.ndarray]]:
     peaks: dict[str, float] = {}
     for x in calibration:
         for name, values in floating.run(config, tensors, x).items():
-            peaks[name] = max(peaks.get(name, 0.0), float(np.abs(values).max()))
-    scale = config["input"]["scale"]
+            peaks[name] = np.maximum(peaks.get(name, 0.0), np.abs(values).max()).item()
+    for name, peak in peaks.items():
+        if not 0 < peak < np.inf:
+            raise ValueError(f"{name} is {peak:g} throughout the calibration inputs")
+    scale = config["input"].get("scale") or float(np.abs(calibration).max()) / 127
+    source = {**config["input"], "scale": scale}
     layers: list[dict] = []
     quantized: dict[str, np.ndarray] = {}
 
@@ -73,11 +93,13 @@ def quantize_model(
             scale = before * float(add(name, before, None)["scale"][0])
         elif entry["type"] == "dense":
             # A ReLU that follows cuts off what is negative: its peak is what needs the range
-            following = config["layers"][len(layers) + 1]
-            peak = peaks[following["name"] if following["type"] == "relu" else name]
-            scale = peak / 127
+            following = config["layers"][len(layers) + 1 : len(layers) + 2]
+            relu = following and following[0]["type"] == "relu"
+            scale = peaks[following[0]["name"] if relu else name] / 127
             add(name, before, scale)
         elif entry["type"] == "attention":
+            if entry["core"] not in CONSTANTS:
+                raise ValueError(f"{name}.core: expected one of {', '.join(CONSTANTS)}")
             scales = {part: peaks[f"{name}.{part}"] / 127 for part in ("q", "k", "v")}
             scales["heads"] = heads_scale(peaks[f"{name}.heads"], scales["v"])
             for part in ("q", "k", "v"):
@@ -96,4 +118,4 @@ def quantize_model(
         if entry["type"] != "reshape":
             entry["scale"] = scale
         layers.append(entry)
-    return {**config, "layers": layers}, quantized
+    return {**config, "input": source, "layers": layers}, quantized

@@ -35,13 +35,14 @@ def run(config: dict, tensors: dict[str, np.ndarray], x: np.ndarray) -> dict[str
     for entry in config["layers"]:
         name = entry["name"]
         if entry["type"] == "dense":
-            x = dense(name, x)
+            x = dense(name, x.reshape(entry.get("rows", 1), entry["in_features"]))
+            x = x[0] if len(x) == 1 else x
         elif entry["type"] == "relu":
             x = np.maximum(x, 0)
         elif entry["type"] == "reshape":
-            x = x.reshape(entry["shape"])
             continue
         elif entry["type"] == "attention":
+            x = x.reshape(entry["seq_len"], entry["embed_dim"])
             seq_len, embed_dim = x.shape
             head_dim = embed_dim // entry["num_heads"]
             shape = (seq_len, entry["num_heads"], head_dim)
@@ -54,6 +55,6 @@ def run(config: dict, tensors: dict[str, np.ndarray], x: np.ndarray) -> dict[str
             outputs[f"{name}.heads"] = heads
             x = dense(f"{name}.out", heads.transpose(1, 0, 2).reshape(seq_len, embed_dim))
         elif entry["type"] == "mean_pool":
-            x = x.mean(axis=0)
+            x = x.reshape(entry["seq_len"], entry["embed_dim"]).mean(axis=0)
         outputs[name] = x
     return outputs

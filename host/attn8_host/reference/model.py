@@ -14,7 +14,7 @@ from .layers.dense import Dense
 from .layers.pooling import MeanPool
 
 Layer = Callable[[np.ndarray], np.ndarray]
-Shape = tuple[int, ...]  # what the next layer sees; nothing is computed
+Shape = tuple[int, ...]
 
 
 class Model:
@@ -33,25 +33,25 @@ class Model:
         self.tensors = tensors
         self.name = config["name"]
         self.input_size = int(np.prod(config["input"]["shape"]))
-        self.layers: list[tuple[str, Layer | Shape]] = []
+        self.layers: list[tuple[str, Shape, Layer]] = []
         self.operands: dict[str, list[np.ndarray | None]] = {}  # memory and mask of attention
         width = self.input_size
         for entry in config["layers"]:
-            takes, gives = self._add(entry, width)
+            shape, layer, gives = self._make(entry, width)
+            takes = int(np.prod(shape))
             if takes != width:
                 raise ModelError(
                     f"{entry['name']}: takes {takes} values, the layer before gives {width}"
                 )
+            if layer is not None:
+                self.layers.append((entry["name"], shape, layer))
             width = gives
 
     def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Every layer's output by name, for one input int8 [input_size]."""
         outputs: dict[str, np.ndarray] = {}
-        x = x.reshape(self.input_size)
-        for name, layer in self.layers:
-            if isinstance(layer, tuple):
-                x = x.reshape(layer)
-                continue
+        for name, shape, layer in self.layers:
+            x = x.reshape(shape)
             if isinstance(layer, MultiHeadAttention):
                 x = layer(x, *self.operands[name])
                 outputs.update({f"{name}.{part}": v for part, v in layer.outputs.items()})
@@ -60,21 +60,18 @@ class Model:
             outputs[name] = x
         return outputs
 
-    def _add(self, entry: dict, width: int) -> tuple[int, int]:
-        """Appends one layer; returns how many values it takes and gives."""
+    def _make(self, entry: dict, width: int) -> tuple[Shape, Layer | None, int]:
+        """One layer: the shape that it takes, the layer, and how many values it gives."""
         kind, name = entry["type"], entry["name"]
-        layer: Layer | Shape
         if kind == "dense":
-            layer = self._dense(
-                name, entry["in_features"], entry["out_features"], entry.get("output") == "int32"
-            )
-            sizes = entry["in_features"], entry["out_features"]
-        elif kind == "relu":
-            layer, sizes = ReLU(), (width, width)
-        elif kind == "reshape":
-            layer = tuple(entry["shape"])
-            sizes = (int(np.prod(layer)),) * 2
-        elif kind == "attention":
+            rows, n, m = entry.get("rows", 1), entry["in_features"], entry["out_features"]
+            layer = self._dense(name, n, m, entry.get("output") == "int32")
+            return (n,) if rows == 1 else (rows, n), layer, rows * m
+        if kind == "relu":
+            return (width,), ReLU(), width
+        if kind == "reshape":  # tensors are flat on the board: only a check
+            return tuple(entry["shape"]), None, width
+        if kind == "attention":
             s, e, h = entry["seq_len"], entry["embed_dim"], entry["num_heads"]
             if e % h:
                 raise ModelError(f"{name}.embed_dim: expected a multiple of num_heads {h}, got {e}")
@@ -84,15 +81,11 @@ class Model:
             if not 1 <= s <= longest:
                 raise ModelError(f"{name}.seq_len: expected 1 to {longest}, got {s}")
             linears = {p: self._dense(f"{name}.{p}", e, e) for p in ("q", "k", "v", "out")}
-            layer = self._attention(entry, linears)
-            sizes = s * e, s * e
-        elif kind == "mean_pool":
-            layer = MeanPool(entry["mult"], entry["shift"])
-            sizes = entry["seq_len"] * entry["embed_dim"], entry["embed_dim"]
-        else:
-            raise ModelError(f"{name}: unknown layer type {kind}")
-        self.layers.append((name, layer))
-        return sizes
+            return (s, e), self._attention(entry, linears), s * e
+        if kind == "mean_pool":
+            s, e = entry["seq_len"], entry["embed_dim"]
+            return (s, e), MeanPool(entry["mult"], entry["shift"]), e
+        raise ModelError(f"{name}: unknown layer type {kind}")
 
     def _attention(self, entry: dict, linears: dict[str, Dense]) -> MultiHeadAttention:
         name = entry["name"]

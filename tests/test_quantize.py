@@ -1,0 +1,116 @@
+"""`attn8 quantize`: from a float model file to an int8 one."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from attn8_host import modelfile
+from attn8_host.cli import main
+from attn8_host.deploy import push
+from attn8_host.errors import ModelError
+from attn8_host.paths import MODELS
+from attn8_host.quantize.file import quantize_file
+from attn8_host.reference import floating, load
+from attn8_host.verify import verify
+
+FLOAT = MODELS / "digits_float.safetensors"
+
+
+@pytest.fixture
+def calibration(tmp_path):
+    path = tmp_path / "calibration.npy"
+    images = load_file(MODELS / "digits_data.safetensors")["calibration.images"]
+    np.save(path, images.reshape(-1, 64).astype(np.float32) / 16)
+    return path
+
+
+def test_the_file_holds_what_a_board_runs(calibration, tmp_path):
+    target = tmp_path / "int8.safetensors"
+    found = quantize_file(FLOAT, calibration, target)
+    assert found.samples == 300
+    assert found.top1 == 1.0
+    assert 0.998 < found.lowest_cosine <= found.cosine < 1.0
+    made, shipped = load(target), load(MODELS / "digits.safetensors")
+    assert made.tensors.keys() == shipped.tensors.keys()
+    for name, tensor in shipped.tensors.items():
+        assert (made.tensors[name] == tensor).all(), name
+
+
+def test_any_model_of_known_layers(board, tmp_path):
+    # No input scale, no reshape, a layer over every token, an int8 layer at the end: what a first
+    # model of one's own looks like
+    rng = np.random.default_rng(7)
+    attention = {"type": "attention", "name": "a", "seq_len": 5, "embed_dim": 12, "num_heads": 3,
+                 "core": "exact", "causal": True}
+    config = {
+        "format": "attn8", "version": 1, "name": "mine", "input": {"shape": [5, 12]},
+        "layers": [
+            attention,
+            {"type": "dense", "name": "f", "in_features": 12, "out_features": 8, "rows": 5},
+            {"type": "relu", "name": "r"},
+            {"type": "dense", "name": "d", "in_features": 40, "out_features": 4},
+        ],
+    }  # fmt: skip
+    path = "/models/mine.safetensors"
+    tensors = {f"a.{p}.weight": rng.normal(0, 0.3, (12, 12)) for p in ("q", "k", "v", "out")}
+    tensors |= {f"a.{p}.bias": rng.normal(0, 0.1, 12) for p in ("q", "k", "v", "out")}
+    tensors |= {"f.weight": rng.normal(0, 0.3, (8, 12)), "f.bias": rng.normal(0, 0.1, 8)}
+    tensors |= {"d.weight": rng.normal(0, 0.2, (4, 40)), "d.bias": rng.normal(0, 0.1, 4)}
+    inputs = rng.normal(0, 1, (20, 5, 12)).astype(np.float32)
+    source, target = tmp_path / "float.safetensors", tmp_path / "int8.safetensors"
+    np.save(tmp_path / "inputs.npy", inputs)
+    with pytest.raises(ModelError, match=r"expected numbers \[samples, 5, 12\]"):
+        np.save(tmp_path / "flat.npy", inputs.reshape(20, 60))
+        modelfile.write(source, config, tensors)
+        quantize_file(source, tmp_path / "flat.npy", target)
+    assert quantize_file(source, tmp_path / "inputs.npy", target).lowest_cosine > 0.99
+    model = load(target)
+    scale = model.config["input"]["scale"]
+    assert scale == pytest.approx(np.abs(inputs).max() / 127)
+    wanted = floating.run(config, tensors, inputs[0])["d"]
+    x = np.clip(np.round(inputs / scale), -127, 127).astype(np.int8)
+    made = model(x[0])["d"]
+    assert made.dtype == np.int8
+    assert np.abs(made * model.config["layers"][-1]["scale"] - wanted).max() < 0.1
+    push(board, path, target.read_bytes())
+    with board.serve() as client:
+        client.load(path)
+        assert verify(client, model, x).bit_exact
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, t: t.pop("attn.q.weight"), "the float model lacks attn.q.weight"),
+        (lambda c, t: t.update({"head.weight": np.ones((10, 15), np.float32)}),
+         "the float model cannot be quantised: "),
+        (lambda c, t: t.update({"embed.weight": t["embed.weight"] * 0,
+                                "embed.bias": t["embed.bias"] * 0}),
+         "embed is 0 throughout the calibration inputs"),
+        (lambda c, t: t["attn.v.bias"].fill(np.nan), "attn.v is nan throughout"),
+        (lambda c, t: c["layers"][3].pop("num_heads"), "the float model lacks num_heads"),
+        (lambda c, t: c["layers"][3].update(core="none"), "attn.core: expected one of"),
+    ],
+)  # fmt: skip
+def test_models_that_cannot_be_quantised_are_refused_in_one_line(
+    calibration, tmp_path, capsys, change, message
+):
+    config, tensors = modelfile.read(FLOAT)
+    tensors = {name: tensor.copy() for name, tensor in tensors.items()}
+    change(config, tensors)
+    source, target = tmp_path / "float.safetensors", tmp_path / "int8.safetensors"
+    modelfile.write(source, config, tensors)
+    status = main(["quantize", str(source), "--calibration", str(calibration),
+                   "--output", str(target)])  # fmt: skip
+    error = capsys.readouterr().err
+    assert status == 2
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("values", [np.zeros((0, 64)), np.full((3, 64), np.nan), np.ones(64)])
+def test_calibration_inputs_are_checked(tmp_path, values):
+    np.save(tmp_path / "inputs.npy", values)
+    with pytest.raises(ModelError, match=r"inputs\.npy"):
+        quantize_file(FLOAT, tmp_path / "inputs.npy", tmp_path / "int8.safetensors")
