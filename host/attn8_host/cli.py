@@ -90,6 +90,43 @@ def quantize(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def verify(arguments: argparse.Namespace, console: Console) -> int:
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    from . import report
+    from .boards import open_board
+    from .deploy import deploy
+    from .verify.run import run
+
+    _writable(arguments.json)
+    _writable(arguments.png)
+    with open_board(arguments.board, arguments.baud) as board:
+        report.board_line(console, board.info)
+        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("device/ to /lib/attn8", total=None)
+            deploy(board, progress=lambda n, total: bar.update(task, completed=n, total=total))
+            task = bar.add_task("mechanisms", total=None)
+            outcome = run(
+                board,
+                arguments.core,
+                lambda what, done, total: bar.update(
+                    task, description=what, completed=done, total=total
+                ),
+            )
+    console.print(report.mechanism_table(outcome))
+    for case in outcome.cases:
+        if not case.bit_exact and not case.skipped:
+            console.print(f"[red]differs:[/] {case.mechanism} {case.variant} {case.shape}")
+    if outcome.cost:
+        console.print(report.cost_table(outcome))
+        report.draw_cost(arguments.png, outcome)
+        console.print(f"cost over seq_len: {arguments.png}", highlight=False, soft_wrap=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    return 0 if outcome.bit_exact else 1
+
+
 def boards(arguments: argparse.Namespace, console: Console) -> int:
     from .boards import find_boards
 
@@ -182,6 +219,19 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--output", type=Path, required=True, metavar="FILE")
     command.set_defaults(run=quantize)
+
+    command = commands.add_parser(
+        "verify", parents=[on_board], help="prove every mechanism on a board and measure its cost"
+    )
+    command.add_argument(
+        "--core", nargs="+", metavar="NAME", help="mechanisms to verify (default: all)"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
+    command.add_argument(
+        "--png", type=Path, metavar="FILE", default=Path("attn8-cost.png"),
+        help="the cost over seq_len (default: %(default)s)",
+    )
+    command.set_defaults(run=verify)
 
     command = commands.add_parser("boards", help="list the boards that are connected")
     command.set_defaults(run=boards)

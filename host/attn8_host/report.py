@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -74,6 +75,82 @@ def demo_table(outcome, result: Verification) -> Table:
     for name, count in result.mismatched.most_common(5):
         table.add_row("", f"{count:,}", f"[red]values differ in {name}[/]")
     return table
+
+
+def mechanism_table(outcome) -> Table:
+    """What `attn8 verify` found (see verify.run.Outcome), a row per mechanism and variant."""
+    table = Table(title="attn8 verify: the board against NumPy", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("mechanism", no_wrap=True)
+    for column in ("cases", "compared", "wrong", "LSB", "cosine", "time us", "RAM"):
+        table.add_column(column, justify="right")
+    groups: dict[tuple[str, str], list] = {}
+    for case in outcome.cases:
+        groups.setdefault((case.mechanism, case.variant), []).append(case)
+    for (mechanism, variant), cases in groups.items():
+        ran = [case for case in cases if not case.skipped]
+        wrong = sum(case.mismatches for case in ran)
+        row = [f"{mechanism} {variant}", f"{len(ran)}" + ("" if ran == cases else f"/{len(cases)}")]
+        if ran:
+            row += [
+                f"{sum(case.compared for case in ran):,}",
+                f"[{'red' if wrong else 'green'}]{wrong:,}[/]",
+                f"{max(case.max_lsb_vs_float for case in ran):.2f}",
+                f"{min(case.cosine_vs_float for case in ran):.5f}",
+                f"{max(case.device_us for case in ran):,.0f}",
+                f"{max(case.ram_bytes for case in ran):,}",
+            ]
+        table.add_row(*row)
+    table.caption = (
+        "LSB: largest error against the float form on the same int8 q, k, v. Time and RAM: of the "
+        "largest case, the whole layer. Cases that do not fit the board's memory are left out."
+    )
+    return table
+
+
+def cost_table(outcome) -> Table:
+    """Time and heap of each mechanism over seq_len, in one head of 16."""
+    lengths = sorted({cost.seq_len for cost in outcome.cost})
+    table = Table(
+        title="one inference over seq_len: us, bytes of heap", box=SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("mechanism")
+    for length in lengths:
+        table.add_column(f"S={length}", justify="right")
+    for mechanism in dict.fromkeys(cost.mechanism for cost in outcome.cost):
+        found = {cost.seq_len: cost for cost in outcome.cost if cost.mechanism == mechanism}
+        table.add_row(mechanism, *(
+            f"{found[n].device_us:,.0f}\n[dim]{found[n].ram_bytes:,}[/]" if n in found else "-"
+            for n in lengths
+        ))
+    return table
+
+
+def draw_cost(path: Path, outcome) -> None:
+    """Draws time and heap over seq_len, with what O(N) and O(N^2) look like."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+    lengths = np.array(sorted({cost.seq_len for cost in outcome.cost}), float)
+    for axis, key, label in zip(axes, ("device_us", "ram_bytes"), ("time (us)", "heap (bytes)"),
+                                strict=True):
+        for mechanism in dict.fromkeys(cost.mechanism for cost in outcome.cost):
+            found = [cost for cost in outcome.cost if cost.mechanism == mechanism]
+            axis.plot([c.seq_len for c in found], [getattr(c, key) for c in found], ".-",
+                      label=mechanism)
+        start = min(getattr(cost, key) for cost in outcome.cost)
+        for power, style in ((1, ":"), (2, "--")):
+            axis.plot(lengths, start * (lengths / lengths[0]) ** power, style, color="grey",
+                      linewidth=1, label="O(N)" if power == 1 else "O(N^2)")
+        axis.set(xscale="log", yscale="log", xlabel="seq_len", ylabel=label,
+                 xticks=lengths, xticklabels=[f"{n:.0f}" for n in lengths])
+        axis.minorticks_off()
+    axes[0].legend(fontsize="small")
+    figure.suptitle("One inference, one head of 16, on " + outcome.board["machine"])
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 def board_line(console: Console, info) -> None:

@@ -17,11 +17,12 @@ class MultiHeadAttention:
         constants: keywords of the core.
         core: its name.
         causal: whether a token attends only to itself and those before it.
+        need_weights: whether `outputs` gets the intermediates of the cores.
         parameters: keywords of the core that differ between the heads, [num_heads, ...] each.
         options: more keywords of the core, such as a window.
 
-    After a call `outputs` holds q, k, v and heads as [num_heads, seq_len, head_dim] and the
-    intermediates of each head's core, under the names that the board uses.
+    After a call `outputs` holds q, k, v and heads as [num_heads, seq_len, head_dim] and, with
+    need_weights, the intermediates of each head's core, under the names that the board uses.
 
     Raises:
         ValueError: embed_dim is no multiple of num_heads.
@@ -35,11 +36,13 @@ class MultiHeadAttention:
         constants: dict[str, Any],
         core: str = "exact",
         causal: bool = False,
+        need_weights: bool = True,
         parameters: dict[str, np.ndarray] | None = None,
         **options: Any,
     ):
         self.num_heads = num_heads
         self.linears = linears
+        self.need_weights = need_weights
         self.cores = []
         for h in range(num_heads):
             share = {key: values[h] for key, values in (parameters or {}).items()}
@@ -73,7 +76,7 @@ class MultiHeadAttention:
             [core(*qkv, **options) for core, *qkv in zip(self.cores, q, k, v, strict=True)]
         )
         self.outputs = {"q": q, "k": k, "v": v}
-        for h, core in enumerate(self.cores):
+        for h, core in enumerate(self.cores if self.need_weights else []):
             self.outputs.update({f"{part}.{h}": values for part, values in core.outputs.items()})
         self.outputs["heads"] = heads
         return self.linears["out"](heads.transpose(1, 0, 2).reshape(x.shape))

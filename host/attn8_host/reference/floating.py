@@ -10,12 +10,22 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 def attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, causal: bool = False
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    scale: float,
+    causal: bool = False,
+    mask: np.ndarray | None = None,
 ) -> np.ndarray:
-    """softmax(q @ k.T * scale) @ v; [..., S, D] each, computed in the inputs' precision."""
+    """softmax(q @ k.T * scale) @ v; [..., S, D] each, computed in the inputs' precision.
+
+    mask: true where a key is not seen, [K] or [..., S, K].
+    """
     scores = q @ np.swapaxes(k, -1, -2) * scale
     if causal:
         scores = np.where(np.triu(np.ones(scores.shape[-2:], bool), 1), -np.inf, scores)
+    if mask is not None:
+        scores = np.where(mask, -np.inf, scores)
     return softmax(scores) @ v
 
 

@@ -23,13 +23,15 @@ class Model:
     Args:
         config: the JSON config of the file's metadata.
         tensors: the file's tensors.
+        need_weights: whether the outputs include all scores and attention weights.
 
     Raises:
         ModelError: a tensor is missing or misshapen, or the layers do not fit each other.
     """
 
-    def __init__(self, config: dict, tensors: dict[str, np.ndarray]):
+    def __init__(self, config: dict, tensors: dict[str, np.ndarray], need_weights: bool = True):
         self.config = config
+        self.need_weights = need_weights
         self.tensors = tensors
         self.name = config["name"]
         self.input_size = int(np.prod(config["input"]["shape"]))
@@ -105,7 +107,7 @@ class Model:
         try:
             return MultiHeadAttention(
                 entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],
-                parameters, **entry.get("options", {}),
+                self.need_weights, parameters, **entry.get("options", {}),
             )
         except (TypeError, ValueError) as error:
             raise ModelError(f"{name}: {error}") from None

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .errors import LinkError
-from .link import Client, run_digest
-from .reference import Model
+from ..errors import LinkError
+from ..link import Client, run_digest
+from ..reference import Model
 
 
 @dataclass

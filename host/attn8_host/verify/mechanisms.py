@@ -1,0 +1,226 @@
+"""What `attn8 verify` runs: for every mechanism cases, each a model file of one layer with inputs.
+
+Whoever adds an attention core adds a line to ATTENTION; another layer, a function to MECHANISMS.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from ..paths import MODELS
+from ..quantize import CONSTANTS, heads_scale, linear, quantize
+from ..reference import floating, load
+
+# (seq_len, embed_dim, num_heads), odd sizes among them
+SHAPES = [(1, 8, 1), (5, 9, 3), (16, 32, 4), (33, 24, 8), (64, 64, 2), (12, 128, 8), (512, 8, 1)]
+VARIANT_SHAPES = SHAPES[1:4]  # of all variants but the first
+COST_LENGTHS = (16, 32, 64, 128, 256)  # seq_len at which the cost is measured
+COST_WIDTH = 16  # embed_dim there, one head
+INPUT_SCALE = 4 / 127  # random inputs are normal; beyond 4 they saturate
+MAX_WEIGHTS = 33  # seq_len up to which the intermediates, which grow with its square, are compared
+
+
+@dataclass
+class Case:
+    """One model of one layer, what to send it, and how far it may be from floats.
+
+    Attributes:
+        shape: sizes by name, as reported.
+        inputs: int8 [samples, input size].
+        floats: from the outputs of one inference to (int8 values, the float form of the same
+            mechanism on the same int8 operands), in steps of int8.
+        need_weights: compare the intermediates as well.
+    """
+
+    mechanism: str
+    variant: str
+    shape: dict[str, int]
+    config: dict
+    tensors: dict[str, np.ndarray]
+    inputs: np.ndarray
+    floats: Callable[[dict[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
+    need_weights: bool = True
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How attention with one core is set up.
+
+    Attributes:
+        options: of the core, such as a window.
+        key_len: of another sequence that keys and values come from; None: they come from x.
+        padded: whether some keys are padding.
+    """
+
+    causal: bool = False
+    options: dict = field(default_factory=dict)
+    key_len: int | None = None
+    padded: bool = False
+
+
+@dataclass(frozen=True)
+class Attention:
+    """An attention core as a mechanism.
+
+    Attributes:
+        form: the core in floats: form(q, k, v, causal=, **options and parameters), real q, k, v
+            [num_heads, seq_len, head_dim], to real heads of the same shape.
+        variants: by name; the first runs on every shape.
+        parameters: from (generator, num_heads, head_dim) to the core's float parameters by name,
+            [num_heads, ...] each; the core's constants are made from them.
+    """
+
+    form: Callable[..., np.ndarray]
+    variants: dict[str, Variant]
+    parameters: Callable[..., dict[str, np.ndarray]] = lambda rng, num_heads, head_dim: {}
+
+
+def softmax(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    causal: bool,
+    mask: np.ndarray | None = None,
+    **options: object,
+) -> np.ndarray:
+    """Softmax attention in floats, whose result no option but `mask` changes."""
+    return floating.attention(q, k, v, q.shape[-1] ** -0.5, causal, mask)
+
+
+ATTENTION = {
+    "exact": Attention(
+        softmax,
+        {
+            "full": Variant(),
+            "causal": Variant(causal=True),
+            "padded": Variant(padded=True),
+            "cross": Variant(key_len=7),
+            "precise": Variant(options={"precise": True}),
+        },
+    ),
+}
+
+
+def attention_cases(core: str, rng: np.random.Generator) -> Iterator[Case]:
+    """The grid of a core: every shape for its first variant, some for the others."""
+    for i, (name, variant) in enumerate(ATTENTION[core].variants.items()):
+        for shape in VARIANT_SHAPES if i else SHAPES:
+            yield attention_case(core, name, variant, shape, rng)
+
+
+def cost_cases(core: str, rng: np.random.Generator) -> Iterator[Case]:
+    """The first variant of a core at growing seq_len."""
+    name, variant = next(iter(ATTENTION[core].variants.items()))
+    for seq_len in COST_LENGTHS:
+        yield attention_case(core, name, variant, (seq_len, COST_WIDTH, 1), rng)
+
+
+def attention_case(
+    core: str, name: str, variant: Variant, shape: tuple[int, int, int], rng: np.random.Generator
+) -> Case:
+    """Multi-head attention with random weights; q and k are such that scores are about normal."""
+    seq_len, embed_dim, num_heads = shape
+    head_dim = embed_dim // num_heads
+    mechanism = ATTENTION[core]
+    parameters = mechanism.parameters(rng, num_heads, head_dim)
+
+    def tokens(n: int) -> np.ndarray:
+        return quantize(rng.normal(size=(n, embed_dim)), INPUT_SCALE)
+
+    weights = {part: rng.normal(size=(embed_dim, embed_dim)) for part in ("q", "k", "v", "out")}
+    x = tokens(seq_len)
+    memory = None if variant.key_len is None else tokens(variant.key_len)
+    mask = None
+    if variant.padded:
+        mask = (np.arange(variant.key_len or seq_len) % 3 == 1).astype(np.int8)
+    form = partial(mechanism.form, causal=variant.causal, **variant.options, **parameters)
+    if mask is not None:
+        form = partial(form, mask=mask != 0)
+
+    # What comes out, in floats, sets the scale of the heads
+    weights = {part: w / np.sqrt(embed_dim) for part, w in weights.items()}
+    sources = {"q": x, "k": x if memory is None else memory, "v": x if memory is None else memory}
+    reals = {part: tokens * INPUT_SCALE @ weights[part].T for part, tokens in sources.items()}
+    scales = {part: float(np.abs(real).max()) / 127 for part, real in reals.items()}
+    heads = form(*(split(real, num_heads) for real in reals.values()))
+    scales["heads"] = heads_scale(float(np.abs(heads).max()), scales["v"])
+
+    tensors: dict[str, np.ndarray] = {}
+    for part, w in weights.items():
+        scale_in, scale_out = INPUT_SCALE, scales.get(part)
+        if part == "out":
+            scale_in, scale_out = scales["heads"], 2 * scales["heads"]
+        made = linear(w, np.zeros(embed_dim), scale_in, scale_out)
+        made.pop("scale")
+        tensors |= {f"attn.{part}.{kind}": values for kind, values in made.items()}
+    if memory is not None:
+        tensors["attn.memory"] = memory
+    if mask is not None:
+        tensors["attn.key_padding_mask"] = mask
+    constants = CONSTANTS[core](
+        head_dim, *(scales[part] for part in ("q", "k", "v", "heads")), **variant.options,
+        **parameters,
+    )
+    for key, values in list(constants.items()):
+        if isinstance(values, np.ndarray):
+            tensors[f"attn.core.{key}"] = constants.pop(key)
+    entry = {
+        "type": "attention", "name": "attn", "seq_len": seq_len, "embed_dim": embed_dim,
+        "num_heads": num_heads, "core": core, "causal": variant.causal, "constants": constants,
+        "options": variant.options,
+    }  # fmt: skip
+
+    def floats(outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        q, k, v = (outputs[f"attn.{part}"] * scales[part] for part in ("q", "k", "v"))
+        return outputs["attn.heads"], np.clip(form(q, k, v) / scales["heads"], -127, 127)
+
+    return Case(
+        mechanism=core,
+        variant=name,
+        shape={"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads},
+        config=one_layer(entry, [seq_len, embed_dim]),
+        tensors=tensors,
+        inputs=np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]).reshape(-1, x.size),
+        floats=floats,
+        need_weights=seq_len <= MAX_WEIGHTS,
+    )
+
+
+def split(x: np.ndarray, num_heads: int) -> np.ndarray:
+    """[seq_len, embed_dim] -> [num_heads, seq_len, head_dim]."""
+    return x.reshape(len(x), num_heads, -1).transpose(1, 0, 2)
+
+
+def one_layer(entry: dict, shape: list[int]) -> dict:
+    """The config of a model of one layer."""
+    layers = [{"type": "reshape", "name": "tokens", "shape": shape}, entry]
+    return {
+        "format": "attn8", "version": 1, "name": entry["name"], "layers": layers,
+        "input": {"shape": [int(np.prod(shape))], "scale": INPUT_SCALE},
+    }  # fmt: skip
+
+
+def extremes(rng: np.random.Generator, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """The largest values that there are: all of one sign, and both signs mixed."""
+    return [np.full(shape, 127, np.int8), rng.choice(np.array([-127, 127], np.int8), shape)]
+
+
+def recorded(shape: tuple[int, ...]) -> np.ndarray:
+    """Tokens as the digits model shows them to its attention, for as many digits as it takes."""
+    model = load(MODELS / "digits.safetensors")
+    images = load_file(MODELS / "digits_data.safetensors")["test.images"]
+    size, tokens = int(np.prod(shape)), np.empty(0, np.int8)
+    for image in images:
+        if tokens.size >= size:
+            break
+        tokens = np.append(tokens, model((image * 7).astype(np.int8))["relu"])
+    return tokens[:size].reshape(shape)
+
+
+# From a generator of random numbers to the cases of each mechanism
+MECHANISMS: dict[str, Callable[[np.random.Generator], Iterator[Case]]] = {
+    core: partial(attention_cases, core) for core in ATTENTION
+}

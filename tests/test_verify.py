@@ -1,0 +1,73 @@
+"""`attn8 verify`: every mechanism has its cases, they pass, and the proof can fail."""
+
+import json
+
+import numpy as np
+
+from attn8_host.cli import main
+from attn8_host.reference.cores import CORES
+from attn8_host.verify import mechanisms, run
+
+CASE = {
+    "mechanism", "variant", "shape", "bit_exact", "mismatches", "max_lsb_vs_float",
+    "cosine_vs_float", "device_us", "ram_bytes",
+}
+
+
+def test_every_core_is_verified():
+    assert mechanisms.MECHANISMS.keys() >= CORES.keys()
+
+
+def test_the_grid_is_wide():
+    lengths, widths, heads = zip(*mechanisms.SHAPES, strict=True)
+    assert min(lengths) == 1 and 64 in lengths and 512 in lengths
+    assert min(widths) == 8 and max(widths) == 128
+    assert min(heads) == 1 and max(heads) == 8
+
+
+def test_exact_on_the_virtual_board(tmp_path, capsys):
+    json_file, png = tmp_path / "verify.json", tmp_path / "cost.png"
+    arguments = ["verify", "--board", "virtual", "--core", "exact", "--json", str(json_file)]
+    assert main([*arguments, "--png", str(png)]) == 0
+    outcome = json.loads(json_file.read_text())
+    assert outcome["bit_exact"] is True
+    assert {case["variant"] for case in outcome["cases"]} == {
+        "full", "causal", "padded", "cross", "precise"
+    }
+    for case in outcome["cases"]:
+        assert case.keys() >= CASE
+        assert case["bit_exact"] and case["mismatches"] == 0 and case["compared"] > 0
+        assert case["max_lsb_vs_float"] <= 1
+        assert case["cosine_vs_float"] >= 0.9997
+        assert case["device_us"] > 0 and case["ram_bytes"] > 0
+    assert [cost["seq_len"] for cost in outcome["cost"]] == list(mechanisms.COST_LENGTHS)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "exact causal" in capsys.readouterr().out
+
+
+def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch):
+    send = run.send
+
+    def alter(board, case):
+        send(board, case)
+        case.tensors["attn.v.bias"][-1] += 1 << 12
+
+    monkeypatch.setattr(run, "send", alter)
+    monkeypatch.setattr(mechanisms, "SHAPES", [(5, 9, 3)])
+    monkeypatch.setattr(mechanisms, "VARIANT_SHAPES", [])
+    monkeypatch.setattr(mechanisms, "COST_LENGTHS", (16,))
+    arguments = ["verify", "--board", "virtual", "--core", "exact"]
+    assert main([*arguments, "--png", str(tmp_path / "a.png")]) == 1
+
+
+def test_an_unknown_mechanism_is_one_line(capsys):
+    assert main(["verify", "--board", "virtual", "--core", "nosuch"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("attn8: no such mechanism: nosuch; expected exact")
+    assert len(said.splitlines()) == 1
+
+
+def test_recorded_inputs_are_real_activations():
+    tokens = mechanisms.recorded((33, 24))
+    assert tokens.shape == (33, 24)
+    assert np.unique(tokens).size > 50
