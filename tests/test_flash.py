@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from attn8_host.boards.firmware import CHIPS
 from attn8_host.cli import main
 from tests.rom_loader import SimulatedChip
 
@@ -16,12 +17,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ESP32, ESP32C3 = 0, 5
 
 
-def firmware(path, chip_id, bootloader_offset, size=40_001):
+def firmware(path, chip_id, size=40_001):
     """A file in a firmware's form: header, partition table at 0x8000 of the flash, random rest."""
     image = bytearray(random.Random(chip_id).randbytes(size))
     struct.pack_into("<BBBBIB3xHBHHIB", image, 0, 0xE9, 2, 2, 0x20, 0x400805AC, 0xEE,
                      chip_id, 0, 0, 399, 0, 1)  # fmt: skip
-    table = 0x8000 - bootloader_offset
+    table = 0x8000 - CHIPS[chip_id].BOOTLOADER_FLASH_OFFSET
     image[table : table + 2] = b"\xaa\x50"
     path.write_bytes(image)
     return bytes(image)
@@ -47,7 +48,7 @@ def flash(chip, path):
 
 def test_flash_erases_writes_verifies_and_starts(chip, tmp_path, capsys):
     offset = chip.rom.BOOTLOADER_FLASH_OFFSET
-    image = firmware(tmp_path / "f.bin", chip.rom.IMAGE_CHIP_ID, offset)
+    image = firmware(tmp_path / "f.bin", chip.rom.IMAGE_CHIP_ID)
     assert flash(chip, tmp_path / "f.bin") == 0
     end = offset + len(image)
     assert chip.flash[offset:end] == image
@@ -58,7 +59,7 @@ def test_flash_erases_writes_verifies_and_starts(chip, tmp_path, capsys):
 
 def test_an_image_for_another_chip_is_refused_before_anything_is_erased(chip, tmp_path, capsys):
     other = ESP32C3 if chip.rom.IMAGE_CHIP_ID == ESP32 else ESP32
-    firmware(tmp_path / "f.bin", other, chip.rom.BOOTLOADER_FLASH_OFFSET)
+    firmware(tmp_path / "f.bin", other)
     assert flash(chip, tmp_path / "f.bin") == 2
     assert f"and the chip is {chip.rom.CHIP_NAME}; nothing was erased" in capsys.readouterr().err
     assert chip.erased == 0
@@ -75,7 +76,7 @@ def test_damage_in_the_flash_is_noticed(chip, tmp_path, capsys, monkeypatch):
         return status
 
     monkeypatch.setattr(SimulatedChip, "_write_block", worn_out)
-    firmware(tmp_path / "f.bin", chip.rom.IMAGE_CHIP_ID, chip.rom.BOOTLOADER_FLASH_OFFSET)
+    firmware(tmp_path / "f.bin", chip.rom.IMAGE_CHIP_ID)
     assert flash(chip, tmp_path / "f.bin") == 2
     assert "MD5 of file does not match data in flash" in capsys.readouterr().err
 
@@ -87,6 +88,7 @@ def test_damage_in_the_flash_is_noticed(chip, tmp_path, capsys, monkeypatch):
         (b"", "is no ESP32 firmware image"),
         (b"MicroPython" * 10, "is no ESP32 firmware image"),
         (b"\xe9" + bytes(40_000), "has no partition table"),
+        (b"\xe9" + bytes(11) + b"\x63" + bytes(40_000), "is for an unknown chip"),
         (b"\xe9" + bytes(0x6FFF) + b"\xaa\x50" + bytes(2_000_000), "will not fit in 1048576 bytes"),
     ],
 )
@@ -106,7 +108,7 @@ def test_what_is_no_firmware_is_refused(content, message, tmp_path, capsys):
 
 
 def test_a_port_without_a_chip_is_one_line(tmp_path, capsys):
-    firmware(tmp_path / "f.bin", ESP32, 0x1000)
+    firmware(tmp_path / "f.bin", ESP32)
     arguments = ["flash", "--board", "/dev/ttyNONE", "--firmware", str(tmp_path / "f.bin")]
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith("attn8: no such board or port: /dev/ttyNONE")

@@ -20,7 +20,7 @@ def demo(arguments: argparse.Namespace, console: Console) -> int:
 
     _writable(arguments.json)
     _writable(arguments.png)
-    with open_board(arguments.board, arguments.baud) as board:
+    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
         report.board_line(console, board.info)
         outcome, result = demo.run(board, console, arguments.png, arguments.samples)
     console.print(report.demo_table(outcome, result))
@@ -36,6 +36,8 @@ def flash(arguments: argparse.Namespace, console: Console) -> int:
     from .boards import resolve
     from .flash import FLASH_BAUD, flash
 
+    if arguments.firmware is None:
+        raise Attn8Error("which MicroPython? Give its .bin with --firmware FILE")
     columns = (TextColumn("{task.description:<20}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         tasks = {}
@@ -65,7 +67,7 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from .deploy import deploy
     from .report import board_line
 
-    with open_board(arguments.board, arguments.baud) as board:
+    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
         board_line(console, board.info)
         with Progress(console=console) as bar:
             task = bar.add_task("device/ to /lib/attn8", total=None)
@@ -176,10 +178,16 @@ def parser() -> argparse.ArgumentParser:
         "--board",
         metavar="BOARD",
         help="auto (default: a connected chip, else the virtual board), virtual, a serial port, "
-        "a0, u0, c1, id:SERIAL, socket://HOST:PORT or rfc2217://HOST:PORT (or set ATTN8_BOARD)",
+        "a0, u0, c1, id:SERIAL, socket://HOST:PORT, rfc2217://HOST:PORT or qemu (or set "
+        "ATTN8_BOARD)",
     )
     on_board.add_argument(
         "--baud", type=_positive, help="of a serial line (default: 115200, or ATTN8_BAUD)"
+    )
+    on_board.add_argument(
+        "--firmware", type=Path, metavar="FILE",
+        help="a .bin of micropython.org/download: what qemu runs (or set ATTN8_FIRMWARE), what "
+        "flash writes",
     )
 
     command = commands.add_parser(
@@ -195,10 +203,6 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser(
         "flash", parents=[on_board], help="erase a chip and put MicroPython onto it"
-    )
-    command.add_argument(
-        "--firmware", type=Path, metavar="FILE", required=True,
-        help="a .bin of micropython.org/download for this chip",
     )
     command.add_argument(
         "--no-stub", action="store_true", help="only the ROM's own loader: slower, always there"

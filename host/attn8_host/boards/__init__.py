@@ -1,6 +1,7 @@
 """Boards: the virtual one and those on serial ports."""
 
 import os
+from pathlib import Path
 
 from ..errors import BoardError
 from .board import BAUD, Board, BoardInfo
@@ -9,14 +10,17 @@ from .discovery import find_boards, port_of
 __all__ = ["BAUD", "Board", "BoardInfo", "find_boards", "open_board", "resolve"]
 
 
-def open_board(spec: str | None = None, baud: int | None = None) -> Board:
+def open_board(
+    spec: str | None = None, baud: int | None = None, firmware: Path | None = None
+) -> Board:
     """Opens a board.
 
     Args:
         spec: "auto" (a connected chip, else the virtual board), "virtual", a port, a pyserial URL,
-            one of mpremote's shortcuts (a0, u0, c1) or id:SERIAL; by default the environment's
-            ATTN8_BOARD, else "auto".
+            one of mpremote's shortcuts (a0, u0, c1), id:SERIAL or "qemu"; by default the
+            environment's ATTN8_BOARD, else "auto".
         baud: of a serial line; by default the environment's ATTN8_BAUD, else 115200.
+        firmware: what "qemu" runs; by default the environment's ATTN8_FIRMWARE.
 
     Raises:
         BoardError: there is no such board, or it cannot be used.
@@ -26,11 +30,15 @@ def open_board(spec: str | None = None, baud: int | None = None) -> Board:
         from .virtual import open_virtual
 
         return open_virtual()
+    if port == "qemu":
+        from .qemu import open_qemu
+
+        return open_qemu(firmware)
     return Board(port, baud=baud or _default_baud())
 
 
 def resolve(spec: str | None = None) -> str:
-    """What a board's name stands for: "virtual", or a port that pyserial opens.
+    """What a board's name stands for: "virtual", "qemu", or a port that pyserial opens.
 
     Raises:
         BoardError: it stands for nothing, or for several.
@@ -42,7 +50,7 @@ def resolve(spec: str | None = None) -> str:
             names = ", ".join(port.device for port in ports)
             raise BoardError(f"several boards are connected: {names}; choose one with --board")
         return ports[0].device if ports else "virtual"
-    if spec == "virtual":
+    if spec in ("virtual", "qemu"):
         return spec
     return port_of(spec)
 

@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -45,7 +46,7 @@ print(twice(21))
 class BoardInfo:
     """What a board says that it is."""
 
-    kind: str  # "virtual" or "serial"
+    kind: str  # "virtual", "serial" or "qemu"
     port: str
     implementation: str
     version: str
@@ -65,7 +66,7 @@ class Board:
 
     Args:
         port: what pyserial opens: a device path or a URL.
-        kind: "serial", or "virtual" for the project's own.
+        kind: "serial", "virtual" for the project's own, or "qemu".
         baud: of the line.
         close: called when the board is closed.
 
@@ -201,6 +202,23 @@ class Board:
                 f"the board at {self.transport.device_name} does not {what} ({_line(error)}); "
                 "is it the right port, with MicroPython on it, and free of other programs?"
             ) from None
+
+
+def first_answer(
+    open_board: Callable[[], Board], seconds: float, alive: Callable[[], bool] = lambda: True
+) -> Board:
+    """Opens a board that is still starting: tries for so many seconds, while it is alive.
+
+    A port of the chip's own USB vanishes and comes back meanwhile.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return open_board()
+        except BoardError:
+            if time.monotonic() > deadline or not alive():
+                raise
+            time.sleep(0.5)
 
 
 def _line(error: Exception) -> str:

@@ -41,6 +41,6 @@ def port_of(name: str) -> str:
     if name.startswith(("/", "socket://", "rfc2217://")) or re.fullmatch(r"(?i)COM\d+", name):
         return name
     raise BoardError(
-        f"no such board: {name}; expected auto, virtual, a serial port such as /dev/ttyUSB0 or "
-        "COM3, a0, u0, c1, id:SERIAL, socket://HOST:PORT or rfc2217://HOST:PORT"
+        f"no such board: {name}; expected auto, virtual, qemu, a serial port such as /dev/ttyUSB0 "
+        "or COM3, a0, u0, c1, id:SERIAL, socket://HOST:PORT or rfc2217://HOST:PORT"
     )
