@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from . import __version__
-from .errors import Attn8Error
+from .errors import Attn8Error, BoardError
 
 # What needs NumPy, matplotlib or a board is imported by the command that uses it: --help is quick
 
@@ -130,12 +131,22 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def boards(arguments: argparse.Namespace, console: Console) -> int:
-    from .boards import find_boards
+    from .boards import find_boards, open_board
+    from .report import boards_table
 
-    ports = find_boards()
-    for port in ports:
-        console.print(f"{port.device}  {port.description}", highlight=False)
-    if not ports:
+    chosen = arguments.board or os.environ.get("ATTN8_BOARD")
+    found = []
+    for spec in [chosen] if chosen else [port.device for port in find_boards()]:
+        try:
+            with open_board(spec, arguments.baud, arguments.firmware) as board:
+                found.append({**board.info.as_dict(), "free_heap": board.free_heap()})
+        except BoardError as error:
+            found.append({"port": spec, "error": str(error)})
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    elif found:
+        console.print(boards_table(found))
+    else:
         console.print("No board is connected. `attn8 boards start virtual` starts a virtual one.")
     return 0
 
@@ -237,7 +248,11 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=verify)
 
-    command = commands.add_parser("boards", help="list the boards that are connected")
+    command = commands.add_parser(
+        "boards", parents=[on_board],
+        help="list the boards that are connected; interrupts what they run",
+    )
+    command.add_argument("--json", action="store_true", help="print a list for programs")
     command.set_defaults(run=boards)
     actions = command.add_subparsers(metavar="action")
     start = actions.add_parser("start", help="keep a virtual board running and print its port")

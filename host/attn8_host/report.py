@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .verify import Verification
@@ -52,9 +53,10 @@ def demo_table(outcome, result: Verification) -> Table:
     board = outcome.board
     equal = "[green]every bit equal[/]" if outcome.bit_exact else "[red]NOT EQUAL[/]"
     rows = [
-        ("board", board["kind"], f"{board['machine']} ({board['arch']})"),
-        ("firmware", f"{board['implementation']} {board['version']}", board["port"]),
-        ("compared with NumPy", f"{outcome.compared:,}", "int values, all layers, all digits"),
+        ("board", board["kind"], board["machine"]),
+        ("firmware", f"{board['implementation']} {board['version']}",
+         f"{board['arch']}, {board['port']}"),
+        ("compared with NumPy", f"{outcome.compared:,}", "int values, all layers, digits"),
         ("mismatches", f"{outcome.mismatches:,}", equal),
         ("digest of all runs", outcome.digest, f"NumPy: {outcome.expected_digest}"),
         ("accuracy on the board", f"{outcome.accuracy:.2%}",
@@ -62,13 +64,13 @@ def demo_table(outcome, result: Verification) -> Table:
         ("same answer as float32", f"{outcome.top1_agreement_vs_float:.2%}", "top-1 agreement"),
         ("cosine to float32", f"{outcome.cosine_vs_float:.5f}", "attention layer's output, mean"),
         ("max error to float", f"{outcome.max_lsb_vs_float:.3f} LSB",
-         "softmax attention, same int8 q, k, v; 0.5 is rounding"),
+         "attention; 0.5 is rounding"),
         ("time per inference", f"{outcome.device_us_per_inference:,.0f} us",
-         "median, clocked by the board" + (" (this computer's speed)"
-                                           if board["kind"] == "virtual" else "")),
-        ("RAM", f"{outcome.ram_bytes:,} bytes", "Python heap: package, model, all buffers"),
+         "median, this computer's speed" if board["kind"] == "virtual"
+         else "median, clocked by the board"),
+        ("RAM", f"{outcome.ram_bytes:,} bytes", "heap: package, model, buffers"),
         ("link", f"{outcome.link_bytes_per_s:,.0f} bytes/s",
-         f"payload both ways, {outcome.link_retries} frames sent again"),
+         f"both ways, {outcome.link_retries} frames sent again"),
     ]
     for row in rows:
         table.add_row(*row)
@@ -151,6 +153,21 @@ def draw_cost(path: Path, outcome) -> None:
     figure.suptitle("One inference, one head of 16, on " + outcome.board["machine"])
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def boards_table(found: list[dict]) -> Table:
+    """What `attn8 boards` found: what each board says that it is, or why it says nothing."""
+    table = Table("port", "chip", "firmware", "free heap")
+    for board in found:
+        if "error" in board:
+            table.add_row(board["port"], f"[red]{escape(board['error'])}[/]")
+            continue
+        firmware = f"{board['implementation']} {board['version']}"
+        table.add_row(
+            board["port"], escape(f"{board['machine']} ({board['arch']})"), firmware,
+            f"{board['free_heap']:,} bytes",
+        )
+    return table
 
 
 def board_line(console: Console, info) -> None:

@@ -144,6 +144,10 @@ class Board:
         """Runs code that prints the repr of a literal; parses it without evaluating it."""
         return ast.literal_eval(self.execute(code))
 
+    def free_heap(self) -> int:
+        """Bytes of the board's Python heap that are free."""
+        return int(self.execute("import gc\ngc.collect()\nprint(gc.mem_free())"))
+
     def write_file(
         self, path: str, data: bytes, progress: Callable[[int, int], None] | None = None
     ) -> None:
