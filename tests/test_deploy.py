@@ -1,24 +1,252 @@
-"""Deployment sends what differs and nothing else."""
+"""Deployment sends what differs and nothing else, and is never seen half done."""
 
+import hashlib
 import json
+import shutil
+from pathlib import Path
 
-from attn8_host.boards import open_board
-from attn8_host.deploy import LIB, compile_device, deploy
-from attn8_host.paths import DEVICE
+import pytest
+from mpremote.transport import TransportError
+
+from attn8_host.boards import Board, open_board
+from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.cli import main
+from attn8_host.deploy import (
+    LIB,
+    apply,
+    compile_device,
+    deploy,
+    install_boot,
+    plan,
+    push,
+    undeploy,
+)
+from attn8_host.errors import BoardError, RemoteError
+from attn8_host.paths import BOOT, DEVICE
 
 
-def test_only_changes_are_sent():
-    with open_board("virtual") as board:
-        first = deploy(board)
-        assert first.sent == first.files > 10
-        assert deploy(board).sent == 0
-        board.execute(f"open('{LIB}/stale.py', 'w').close()\nopen('{LIB}/checks.mpy', 'w').close()")
-        assert deploy(board).sent == 1
-        assert "stale.py" not in board.execute(f"import os\nprint(os.listdir('{LIB}'))")
-        source = deploy(board, source=True)
-        assert source.sent == source.files
-        used = board.execute("from attn8 import ReLU\nprint(list(ReLU(2)(b'\\xff\\x05')))")
-        assert used == "[0, 5]\n"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """The file system of the board."""
+    return tmp_path_factory.mktemp("board")
+
+
+@pytest.fixture(scope="module")
+def virtual(root):
+    virtual = VirtualBoard(root=root)
+    yield virtual
+    virtual.stop()
+
+
+@pytest.fixture
+def fresh(virtual, root):
+    """A board with nothing on it."""
+    clear(root)
+    with Board(virtual.port, kind="virtual") as board:
+        yield board
+
+
+def clear(folder: Path) -> None:
+    for entry in folder.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*py")}
+    return dict(sorted(files.items()))
+
+
+def test_only_changes_are_sent(fresh, root):
+    first = deploy(fresh)
+    assert first.sent == first.files > 10
+    assert deploy(fresh).sent == 0
+    package = root / LIB[1:]
+    (package / "stale.py").touch()
+    (package / "checks.mpy").write_bytes(b"")
+    assert deploy(fresh).sent == 1
+    assert tree(package) == compile_device(fresh.info.arch)
+    source = deploy(fresh, source=True)
+    assert source.sent == source.files
+    assert tree(package) == compile_device(None)
+    used = fresh.execute("from attn8 import ReLU\nprint(list(ReLU(2)(b'\\xff\\x05')))")
+    assert used == "[0, 5]\n"
+
+
+def test_the_sums_on_the_board_are_those_of_its_files(fresh, root):
+    deploy(fresh)
+    package = root / LIB[1:]
+    lines = (package / "SHA256SUMS").read_text().splitlines()
+    sums = {path: digest for digest, path in (line.split("  ") for line in lines)}
+    files = tree(package)
+    assert sums == {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+
+
+def test_an_old_file_that_changed_unseen_is_sent_again(fresh, root):
+    apply(fresh, plan(fresh, OLD))
+    (root / LIB[1:] / "same.py").write_bytes(b"y = 0\n")  # of the same length
+    assert apply(fresh, plan(fresh, NEW)).sent == 4
+    assert tree(root / LIB[1:]) == NEW
+
+
+def test_a_dry_run_changes_nothing(virtual, fresh, capsys, root):
+    fresh.close()
+    arguments = ["deploy", "--board", virtual.port]
+    assert main([*arguments, "--dry-run"]) == 0
+    assert "send /lib/attn8/kernels/matmul.mpy (" in capsys.readouterr().out
+    assert not list(root.iterdir())
+    assert main(arguments) == 0
+    assert "boot.py is attn8's" in capsys.readouterr().out
+    assert main([*arguments, "--dry-run"]) == 0
+    assert "0 files to send, 0 to remove" in capsys.readouterr().out
+
+
+def test_a_boot_py_that_is_there_stays_unless_asked(fresh, root):
+    (root / "boot.py").write_text("mine = 1\n")
+    assert not install_boot(fresh)
+    assert (root / "boot.py").read_text() == "mine = 1\n"
+    assert install_boot(fresh, replace=True)
+    assert (root / "boot.py").read_bytes() == BOOT.read_bytes()
+
+
+def test_undeploy_removes_what_deploy_put_there(virtual, fresh, capsys, root):
+    deploy(fresh)
+    install_boot(fresh)
+    push(fresh, "/models/mine.safetensors", b"mine")
+    (root / "lib" / "other.py").touch()
+    fresh.close()
+    assert main(["undeploy", "--board", virtual.port]) == 0
+    assert tree(root) == {"lib/other.py": b""}
+    assert (root / "models/mine.safetensors").read_bytes() == b"mine"
+    (root / "boot.py").write_text("mine = 1\n")
+    with Board(virtual.port) as board:
+        undeploy(board)
+    assert (root / "boot.py").exists()
+
+
+# Two versions of a package: one file stays, one changes, one goes, one comes
+
+SAME = {"same.py": b"y = 1\n"}
+OLD = {"__init__.py": b"v = 1\n", "gone.py": b"z = 1\n", "part/x.py": b"v = 1\n", **SAME}
+NEW = {"__init__.py": b"v = 2\n", "part/x.py": b"v = 2\n", **SAME, "sub/new.py": b""}
+
+# Resets the board at its n-th change of the file system from now on
+FUSE = """
+import builtins, machine, os
+class Fuse:
+    left = {n}
+def fused(function):
+    def call(*arguments):
+        Fuse.left -= 1
+        if Fuse.left < 0:
+            plain_open("/blown", "w").close()
+            machine.reset()
+        return function(*arguments)
+    return call
+os.mkdir, os.rename, os.remove, os.rmdir = [
+    fused(f) for f in (os.mkdir, os.rename, os.remove, os.rmdir)
+]
+plain_open = open
+opened_to_write = fused(plain_open)
+def either(path, mode="r"):
+    return (opened_to_write if "w" in mode else plain_open)(path, mode)
+builtins.open = either
+"""
+
+
+def found(root: Path) -> dict[str, bytes]:
+    """The package that `import attn8` finds: MicroPython's path has / before /lib."""
+    return tree(root / "attn8" if (root / "attn8").exists() else root / LIB[1:])
+
+
+def test_a_board_that_resets_at_any_step_has_the_old_version_or_the_new(fresh, root, monkeypatch):
+    exec_raw = fresh.transport.exec_raw
+
+    def until_blown(command, *arguments, **options):
+        answer = exec_raw(command, *arguments, **options)
+        if (root / "blown").exists():
+            raise TransportError("reset")  # spares the host's waiting for a board that is gone
+        return answer
+
+    monkeypatch.setattr(fresh.transport, "exec_raw", until_blown)
+    seen = []
+    n = 0
+    while True:
+        clear(root)
+        apply(fresh, plan(fresh, OLD))
+        fresh.execute(FUSE.format(n=n))
+        try:
+            apply(fresh, plan(fresh, NEW))
+            break
+        except BoardError:
+            (root / "blown").unlink()
+            fresh.transport.read_until(1, b">>> ", timeout=5)
+            fresh.enter_repl()
+        version = found(root)
+        assert version in (OLD, NEW), f"reset at step {n}"
+        seen.append(version == NEW)
+        asked = "from attn8 import v\nfrom attn8.part import x\nprint((v, x.v))"
+        assert fresh.evaluate_tuple(asked) == ((2, 2) if version == NEW else (1, 1))
+        # The next deployment finishes it and leaves nothing behind
+        apply(fresh, plan(fresh, NEW))
+        assert tree(root) == {f"{LIB[1:]}/{path}": data for path, data in NEW.items()}
+        assert [p.name for p in (root / "lib").iterdir()] == ["attn8"]
+        n += 1
+    assert seen == sorted(seen)  # first the old one, then the new one
+    assert seen.count(False) > 8
+    assert seen.count(True) > 4
+
+
+def test_a_host_that_vanishes_at_any_step_leaves_a_whole_version(fresh, monkeypatch, root):
+    steps = 0
+    for name in ("execute", "write_file"):
+        method = getattr(Board, name)
+
+        def cut(board, *arguments, method=method, **options):
+            nonlocal steps
+            steps -= 1
+            if steps < 0:
+                raise KeyboardInterrupt
+            return method(board, *arguments, **options)
+
+        monkeypatch.setattr(Board, name, cut)
+    for n in range(100):
+        steps = 1000
+        undeploy(fresh)
+        apply(fresh, plan(fresh, OLD))
+        steps = n
+        try:
+            apply(fresh, plan(fresh, NEW))
+            break
+        except KeyboardInterrupt:
+            assert found(root) == OLD
+    assert n > 8
+    assert found(root) == NEW
+
+
+def test_what_arrives_damaged_is_noticed(fresh, monkeypatch, root):
+    apply(fresh, plan(fresh, OLD))
+    write_file = Board.write_file
+    monkeypatch.setattr(
+        Board, "write_file", lambda board, path, data, progress=None: write_file(
+            board, path, data.replace(b"2", b"3"), progress
+        ),
+    )  # fmt: skip
+    with pytest.raises(BoardError, match="differs from what was sent"):
+        apply(fresh, plan(fresh, NEW))
+    assert found(root) == OLD
+
+
+def test_a_full_file_system_is_one_line_and_leaves_the_old_version(fresh, monkeypatch, root):
+    apply(fresh, plan(fresh, OLD))
+
+    def full(board, path, data, progress=None):
+        raise RemoteError("the board says: OSError: 28")
+
+    monkeypatch.setattr(Board, "write_file", full)
+    with pytest.raises(RemoteError, match="OSError: 28"):
+        apply(fresh, plan(fresh, NEW))
+    assert tree(root) == {f"{LIB[1:]}/{path}": data for path, data in OLD.items()}
+    assert [p.name for p in (root / "lib").iterdir()] == ["attn8"]
 
 
 def test_it_compiles_for_the_chips():
@@ -32,3 +260,36 @@ def test_the_mip_manifest_lists_the_whole_package():
     listed = {source for _, source in manifest["urls"]}
     package = (DEVICE / "attn8").rglob("*.py")
     assert listed == {path.relative_to(DEVICE.parent).as_posix() for path in package}
+
+
+# A chip's pin and clock, which the virtual board lacks: the button is held down or not
+MACHINE = """
+import sys
+class Machine:
+    frequency = None
+    class Pin:
+        IN, PULL_UP = 0, 1
+        def __init__(self, number, mode, pull):
+            self.number = number
+        def value(self):
+            return {value}
+    def freq(self, value):
+        self.frequency = value
+machine = sys.modules["machine"] = Machine()
+before = set(globals())
+"""
+
+
+@pytest.mark.parametrize("released", [0, 1])
+def test_boot_py_sets_the_speed_unless_the_button_is_held(fresh, released):
+    fresh.execute(MACHINE.format(value=released))
+    assert fresh.execute(BOOT.read_text()) == ""
+    left = "set(globals()) - before - {'before'}, machine.frequency"
+    assert fresh.evaluate_tuple(f"print(({left}))") == (set(), 240_000_000 if released else None)
+
+
+def test_boot_py_is_quiet_and_the_prompt_comes(fresh):
+    with open_board("virtual") as board:
+        install_boot(board)
+        board.enter_repl()
+        assert board.execute("print('here')") == "here\n"

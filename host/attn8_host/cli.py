@@ -65,17 +65,44 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
     from .boards import open_board
-    from .deploy import deploy
+    from .deploy import LIB, apply, install_boot, package_for, plan
     from .report import board_line
 
     with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
         board_line(console, board.info)
+        planned = plan(board, package_for(board, arguments.source))
+        if arguments.dry_run:
+            for path in planned.changed:
+                console.print(f"send {LIB}/{path} ({len(planned.files[path]):,} bytes)")
+            for path in planned.stale:
+                console.print(f"remove {LIB}/{path}")
+            console.print(f"{len(planned.changed)} files to send, {len(planned.stale)} to remove")
+            return 0
         with Progress(console=console) as bar:
-            task = bar.add_task("device/ to /lib/attn8", total=None)
-            done = deploy(
-                board, arguments.source, lambda n, total: bar.update(task, completed=n, total=total)
-            )
-    console.print(f"{done.files} files, {done.sent} sent ({done.bytes_sent:,} bytes)")
+            task = bar.add_task(f"device/ to {LIB}", total=None)
+
+            def progress(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+
+            done = apply(board, planned, progress)
+            progress(done.bytes_sent, done.bytes_sent)
+        booting = install_boot(board, replace=arguments.boot)
+    console.print(
+        f"{done.files} files, {done.sent} sent ({done.bytes_sent:,} bytes); boot.py is "
+        + ("attn8's" if booting else "the board's own (--boot replaces it)")
+    )
+    return 0
+
+
+def undeploy(arguments: argparse.Namespace, console: Console) -> int:
+    from .boards import open_board
+    from .deploy import LIB, undeploy
+    from .report import board_line
+
+    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
+        board_line(console, board.info)
+        undeploy(board)
+    console.print(f"{LIB} is removed; models and your own files are as they were")
     return 0
 
 
@@ -224,6 +251,8 @@ def parser() -> argparse.ArgumentParser:
         "deploy", parents=[on_board], help="put the attn8 package onto a board"
     )
     command.add_argument("--source", action="store_true", help="send .py instead of .mpy files")
+    command.add_argument("--boot", action="store_true", help="replace a boot.py that is there")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
     command.set_defaults(run=deploy)
 
     command = commands.add_parser("quantize", help="make an int8 model file from a float one")
@@ -247,6 +276,11 @@ def parser() -> argparse.ArgumentParser:
         help="the cost over seq_len (default: %(default)s)",
     )
     command.set_defaults(run=verify)
+
+    command = commands.add_parser(
+        "undeploy", parents=[on_board], help="remove the attn8 package from a board"
+    )
+    command.set_defaults(run=undeploy)
 
     command = commands.add_parser(
         "boards", parents=[on_board],

