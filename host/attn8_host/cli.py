@@ -130,7 +130,7 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
 
     _writable(arguments.json)
     _writable(arguments.png)
-    with open_board(arguments.board, arguments.baud) as board:
+    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
         report.board_line(console, board.info)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as bar:
