@@ -63,7 +63,7 @@ class Server:
                 continue
             # An old number comes from a host that missed replies: the last one stands for all
             if kind == OK | READ:
-                self._send_span(sequence, *parts)
+                self._send_span(sequence, parts)
             else:
                 link.send(kind, sequence, parts)
 
@@ -157,8 +157,9 @@ class Server:
         self._span(place, length)
         return place, length
 
-    def _send_span(self, sequence, place, length):
+    def _send_span(self, sequence, span):
         # As many frames as it takes; each begins with its place
+        place, length = span
         end = place + length
         while place < end:
             size = min(_READ_STEP, end - place)

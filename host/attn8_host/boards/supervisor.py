@@ -13,6 +13,8 @@ A chip does four things that the bare unix port does not, and this process adds 
 - **A file system of its own**, a folder mounted as `/`, whose boot.py and main.py run at start.
 - **A small receive buffer.** An ESP32 keeps 259 unread bytes and drops what comes after them.
 
+With `--baud N` there is a fifth: bytes pass both ways at the rate of a serial line, ten bits each.
+
 Run `python -m attn8_host.boards.supervisor`: it prints the port's name and serves until its
 standard input closes or it is interrupted.
 """
@@ -44,6 +46,8 @@ RECEIVE_BUFFER = 259  # bytes; measured on emulated ESP32_GENERIC 1.26.1
 # A chip drops a byte that finds the buffer full. Here bytes arrive at once rather than at a line
 # rate, so a full buffer gets as long as 259 bytes take at 19,200 baud before it counts as overrun.
 OVERRUN_SECONDS = 0.135
+LINE_STEP = 16  # bytes that a line with a rate lets through at a time
+LINE_QUEUE = 4096  # bytes after which a program that prints waits for such a line
 # A second interrupt before the first is handled would end the unix port
 INTERRUPT_SECONDS = 0.1
 MARKER_SECONDS = 0.005  # a marker is written at once: its rest follows within this time, or never
@@ -117,6 +121,38 @@ del run
 """
 
 
+class Line:
+    """One direction of a serial line: a byte takes ten bits' time at `baud`, or none without it."""
+
+    def __init__(self, baud: int | None):
+        self.byte_seconds = 10 / baud if baud else 0.0
+        self.waiting = bytearray()
+        self._free_at = 0.0  # when the last byte that left had passed
+
+    def put(self, data: bytes) -> None:
+        """Sends bytes off."""
+        if not self.waiting:
+            self._free_at = max(self._free_at, time.monotonic())
+        self.waiting += data
+
+    def take(self) -> bytes:
+        """What has arrived since the last call."""
+        count = len(self.waiting)
+        if self.byte_seconds:
+            count = min(count, int((time.monotonic() - self._free_at) / self.byte_seconds))
+            self._free_at += count * self.byte_seconds
+        data = bytes(self.waiting[:count])
+        del self.waiting[:count]
+        return data
+
+    def wait(self) -> float | None:
+        """Seconds until it is worth to take again; None while nothing is under way."""
+        if not self.waiting:
+            return None
+        step = min(LINE_STEP, len(self.waiting))
+        return max(0.0, self._free_at + step * self.byte_seconds - time.monotonic())
+
+
 class Supervisor:
     """Owns the two pseudo-terminals and the MicroPython process between them.
 
@@ -124,19 +160,29 @@ class Supervisor:
         root: folder that the board sees as `/`.
         heap_size: MicroPython's `-X heapsize=` value.
         receive_buffer: unread bytes that the board keeps; what comes after them is lost.
+        baud: rate of the line to the client, each way; None: as fast as the computer is.
     """
 
-    def __init__(self, root: Path, heap_size: str = HEAP_SIZE, receive_buffer=RECEIVE_BUFFER):
+    def __init__(
+        self,
+        root: Path,
+        heap_size: str = HEAP_SIZE,
+        receive_buffer: int = RECEIVE_BUFFER,
+        baud: int | None = None,
+    ):
         self.root = root.resolve()
         self.heap_size = heap_size
         self.receive_buffer = receive_buffer
+        self.rated = baud is not None
+        self.line_in = Line(baud)
+        self.line_out = Line(baud)
         self.marker = b"\x1b]attn8:" + secrets.token_hex(8).encode() + b":"
         self.client, self.client_side = os.openpty()
         tty.setraw(self.client_side)
         self.port = os.ttyname(self.client_side)
         os.set_blocking(self.client, False)
         self.process: subprocess.Popen  # one for each boot
-        self.to_client = bytearray()
+        self.to_client = bytearray()  # has passed the line
         self.to_board = bytearray()
 
     def serve(self, lifeline: int | None, announce: Callable[[str], None] | None) -> None:
@@ -152,18 +198,23 @@ class Supervisor:
         self._boot(raw=False)
         try:
             while True:
-                reads = [child_ended, self.board]
-                if len(self.to_board) < 65536:
+                reads = [child_ended]
+                if len(self.line_out.waiting) < LINE_QUEUE:
+                    reads.append(self.board)
+                if len(self.line_in.waiting) + len(self.to_board) < 65536:
                     reads.append(self.client)
                 if lifeline is not None:
                     reads.append(lifeline)
                 writes = [self.client] if self.to_client else []
-                timeout = 0.001 if self.to_board else MARKER_SECONDS if self.held else None
+                waits = [self.line_in.wait(), self.line_out.wait()]
+                waits += [0.001 if self.to_board else None, MARKER_SECONDS if self.held else None]
+                timeout = min((wait for wait in waits if wait is not None), default=None)
                 ready, writable, _ = select.select(reads, writes, [], timeout)
                 if lifeline in ready and not os.read(lifeline, 4096):
                     return
                 if self.client in ready:
-                    self.to_board += _read(self.client)
+                    self.line_in.put(_read(self.client))
+                self.to_board += self.line_in.take()
                 if self.to_board:
                     self._feed_board()
                 if self.board in ready:
@@ -173,6 +224,7 @@ class Supervisor:
                         announce = None
                 elif self.held:
                     self._release()
+                self.to_client += self.line_out.take()
                 if writable:
                     with contextlib.suppress(BlockingIOError):
                         del self.to_client[: os.write(self.client, self.to_client)]
@@ -269,6 +321,8 @@ class Supervisor:
         elif time.monotonic() - self.overrun_since > OVERRUN_SECONDS:
             self.to_board.clear()
             self.overrun_since = None
+        if self.rated:
+            self.to_board.clear()  # what came at the line's rate and did not fit is lost
 
     def _from_board(self, data: bytes) -> None:
         """Takes markers out of the board's output, in order, and passes the rest on."""
@@ -326,7 +380,7 @@ class Supervisor:
                 return
             data = RAW_REPL.sub(rb"\1", self.greeting, count=1)
             self.greeting = None
-        self.to_client += data
+        self.line_out.put(data)
 
 
 def _read(descriptor: int) -> bytes:
@@ -344,13 +398,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve a virtual board on a pseudo-terminal.")
     parser.add_argument("--root", type=Path, help="folder to use as the board's file system")
     parser.add_argument("--heap-size", default=HEAP_SIZE)
+    parser.add_argument("--baud", type=int, help="rate of the serial line (default: no limit)")
     parser.add_argument("--foreground", action="store_true", help="ignore standard input")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
         root = arguments.root or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root.mkdir(parents=True, exist_ok=True)
-        supervisor = Supervisor(root, arguments.heap_size)
+        supervisor = Supervisor(root, arguments.heap_size, baud=arguments.baud)
         lifeline = None if arguments.foreground else sys.stdin.fileno()
         with contextlib.suppress(KeyboardInterrupt):
             supervisor.serve(lifeline, functools.partial(print, flush=True))

@@ -14,14 +14,19 @@ class VirtualBoard:
     Args:
         root: folder to use as the board's file system; by default a new one, gone when it stops.
         heap_size: MicroPython's `-X heapsize=` value; by default as much as an ESP32 has.
+        baud: rate of its serial line; by default there is no limit.
     """
 
-    def __init__(self, root: Path | None = None, heap_size: str | None = None):
+    def __init__(
+        self, root: Path | None = None, heap_size: str | None = None, baud: int | None = None
+    ):
         command = [sys.executable, "-m", "attn8_host.boards.supervisor"]
         if root is not None:
             command += ["--root", str(root)]
         if heap_size is not None:
             command += ["--heap-size", heap_size]
+        if baud is not None:
+            command += ["--baud", str(baud)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -40,9 +45,9 @@ class VirtualBoard:
             self.process.communicate()
 
 
-def open_virtual(heap_size: str | None = None) -> Board:
+def open_virtual(heap_size: str | None = None, baud: int | None = None) -> Board:
     """A new virtual board, stopped when the board is closed."""
-    virtual = VirtualBoard(heap_size=heap_size)
+    virtual = VirtualBoard(heap_size=heap_size, baud=baud)
     try:
         return Board(virtual.port, kind="virtual", close=virtual.stop)
     except BoardError:
