@@ -48,10 +48,10 @@ def test_a_flipped_bit_is_never_accepted(frame, data):
     assert all(zlib.crc32(f.pack()[2:-4]) for f in Decoder().feed(bytes(packed)))
 
 
-def test_the_window_holds_two_frames_and_fits_a_chip_receive_buffer():
+def test_the_window_holds_three_frames_and_fits_a_chip_receive_buffer():
     largest = len(Frame(1, 2, bytes(MAX_REQUEST)).pack())
     assert largest == MAX_REQUEST + OVERHEAD
-    assert 2 * largest <= WINDOW <= 255
+    assert 3 * largest <= WINDOW <= 255
 
 
 def test_echo_of_every_length_and_every_byte(board):
@@ -61,9 +61,9 @@ def test_echo_of_every_length_and_every_byte(board):
             payload = (every * 6)[length % 256 :][:length]
             received = client.statistics.received
             assert client.echo(payload) == payload
-            # RESERVE's and WRITE's replies are 10 bytes. READ's are 14 with up to 1020 of data, and
-            # one more where that is whole packets of USB
-            size = OVERHEAD * (1 + -(-length // (MAX_REQUEST - 4)))
+            # Replies of 10 bytes, then READ's: 14 with up to 1020 of data, and one more where that
+            # is whole packets of USB
+            size = OVERHEAD * (1 + max(1, -(-(length + 4) // MAX_REQUEST)))
             for offset in range(0, length, 1020):
                 frame = OVERHEAD + 4 + min(1020, length - offset)
                 size += frame if frame % 64 else frame + 1
@@ -72,8 +72,8 @@ def test_echo_of_every_length_and_every_byte(board):
 
 
 def test_a_request_too_long_is_refused_before_it_is_sent(board):
-    with board.serve() as client, pytest.raises(ValueError, match="at most 117 bytes"):
-        client.request(requests.LOAD, bytes(118))
+    with board.serve() as client, pytest.raises(ValueError, match="at most 75 bytes"):
+        client.request(requests.LOAD, bytes(76))
 
 
 class Recorder:
@@ -105,7 +105,7 @@ def test_the_window_is_used_and_never_exceeded(board):
     with board.serve() as client:
         recorder = Recorder(client.stream)
         assert Client(recorder).echo(bytes(5000)) == bytes(5000)
-    assert 2 * (MAX_REQUEST + OVERHEAD) <= recorder.most <= 255
+    assert 3 * (MAX_REQUEST + OVERHEAD) <= recorder.most <= 255
 
 
 class Faulty:
@@ -208,6 +208,17 @@ def test_the_repl_and_its_interrupt_are_back_afterwards(board):
     board.transport.serial.write(b"\x03")
     _, error = board.transport.follow(timeout=5)
     assert b"KeyboardInterrupt" in error
+
+
+def test_after_a_refused_write_more_is_refused_too(board):
+    with board.serve() as client:
+        client.load("/models/digits.safetensors")
+        with pytest.raises(RemoteError, match="no region 7"):
+            client.write(7, bytes(300))
+        with pytest.raises(RemoteError, match="7 of 71 bytes lie past"):
+            client.write(requests.INPUT, bytes(300))
+        with pytest.raises(RemoteError, match="no region 255"):
+            client.request(requests.MORE, b"x")
 
 
 def test_a_server_whose_host_fell_silent_ends(board):

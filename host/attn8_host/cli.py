@@ -184,11 +184,48 @@ def boards_start(arguments: argparse.Namespace, console: Console) -> int:
     command = [sys.executable, "-m", "attn8_host.boards.supervisor", "--foreground"]
     if arguments.root:
         command += ["--root", str(arguments.root)]
+    if arguments.baud:
+        command += ["--baud", str(arguments.baud)]
     console.print("The virtual board's port follows; Ctrl-C stops it.", style="dim")
     try:
         return subprocess.run(command).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def bench_link(arguments: argparse.Namespace, console: Console) -> int:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from .bench.link import BAUDS, bench_link
+    from .boards import BAUD, open_board
+    from .boards.virtual import open_virtual
+    from .deploy import deploy
+    from .report import link_table
+
+    _writable(arguments.json)
+    virtual = arguments.board in (None, "virtual")
+    results = []
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
+    # Drawing takes milliseconds, in which a whole window may pass: seldom is enough
+    with Progress(*columns, console=console, refresh_per_second=2) as bar:
+        for baud in arguments.baud or (BAUDS if virtual else [BAUD]):
+            task = bar.add_task(f"{baud} baud: deploy", total=None)
+
+            def report(what: str, done: int, total: int, task=task) -> None:
+                bar.update(task, description=what, completed=done, total=total)
+
+            opened = open_virtual(baud=baud) if virtual else open_board(arguments.board, baud)
+            with opened as board:
+                deploy(board)
+                results += bench_link(board, baud, arguments.bytes, report)
+                where = str(board.info)
+    if virtual:
+        where = "virtual board"
+    console.print(link_table(results, where))
+    if arguments.json:
+        outcome = {"board": where, "results": [result.as_dict() for result in results]}
+        arguments.json.write_text(json.dumps(outcome, indent=2) + "\n")
+    return 0
 
 
 def _writable(path: Path | None) -> None:
@@ -282,6 +319,22 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=undeploy)
 
+    command = commands.add_parser("bench", help="measure the link")
+    what = command.add_subparsers(required=True, metavar="what")
+    command = what.add_parser("link", help="bytes a second both ways, beside mpremote's fs cp")
+    command.add_argument(
+        "--board", metavar="BOARD", help="as for demo; by default the virtual board at each rate"
+    )
+    command.add_argument(
+        "--baud", type=_positive, action="append", metavar="N",
+        help="rate of the line; repeat for more (default: 115200, 460800 and 921600)",
+    )
+    command.add_argument(
+        "--bytes", type=_positive, metavar="N", default=8192, help="payload (default: %(default)s)"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
+    command.set_defaults(run=bench_link)
+
     command = commands.add_parser(
         "boards", parents=[on_board],
         help="list the boards that are connected; interrupts what they run",
@@ -292,6 +345,7 @@ def parser() -> argparse.ArgumentParser:
     start = actions.add_parser("start", help="keep a virtual board running and print its port")
     start.add_argument("what", choices=["virtual"])
     start.add_argument("--root", type=Path, metavar="DIR", help="its file system (default: new)")
+    start.add_argument("--baud", type=_positive, help="rate of its serial line (default: no limit)")
     start.set_defaults(run=boards_start)
     return main
 

@@ -170,6 +170,23 @@ def boards_table(found: list[dict]) -> Table:
     return table
 
 
+def link_table(results, where: str) -> Table:
+    """The link's throughput (see bench.link.Result) as a table."""
+    table = Table(title=f"attn8 bench link: {results[0].payload_bytes:,} bytes, {where}")
+    for heading in ("baud", "direction", "bytes/s", "of the line", "mpremote fs cp", "faster"):
+        table.add_column(heading, justify="left" if heading == "direction" else "right")
+    for result in results:
+        table.add_row(
+            str(result.baud),
+            result.direction.replace("_", " "),
+            f"{result.bytes_per_s:,.0f}",
+            f"{result.line_rate_fraction:.1%}",
+            f"{result.mpremote_bytes_per_s:,.0f}",
+            f"{result.bytes_per_s / result.mpremote_bytes_per_s:.1f} x",
+        )
+    return table
+
+
 def board_line(console: Console, info) -> None:
     """Says which board is used."""
     kind = "the virtual board (no chip is connected)" if info.kind == "virtual" else "the board"

@@ -5,7 +5,7 @@ import sys
 from binascii import crc32
 
 MAGIC = b"\xa5\x8a"
-MAX_REQUEST = 117  # payload bytes: two such frames are under way in a 259-byte receive buffer
+MAX_REQUEST = 75  # payload bytes: three such frames fit a chip's 259-byte receive buffer
 MAX_REPLY = 1024
 GAP_MS = 50  # silence after which the rest of a frame is given up
 

@@ -12,11 +12,13 @@ import uctypes
 
 from . import frames
 
-HELLO, LOAD, RESERVE, WRITE, RUN, READ, HEAP, EXIT = range(1, 9)
+HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, EXIT = range(1, 10)
 OK = 0x80  # added to the request's type
 ERROR = 0xFE  # payload: one line of text
 AGAIN = 0xFF  # something was lost: go on from the frame of this number
 TEXT, INPUT, OUTPUTS, SCRATCH = range(4)  # the regions that READ and WRITE reach
+
+NOWHERE = 255 << 24
 
 _itemsizes = {"b": 1, "H": 2, "i": 4}
 _READ_STEP = frames.MAX_REPLY - 4
@@ -27,11 +29,12 @@ class Server:
         self._frames = frames.Frames()
         self._model = None
         self._regions = [[], [], [], []]  # each the concatenation of its parts
+        self._end = NOWHERE
         self._reply = bytearray(8)
         self.runs = self.digest = 0
         self._handlers = {
             HELLO: self._hello, LOAD: self._load, RESERVE: self._reserve, WRITE: self._write,
-            RUN: self._run, READ: self._read, HEAP: self._heap, EXIT: self._exit,
+            MORE: self._more, RUN: self._run, READ: self._read, HEAP: self._heap, EXIT: self._exit,
         }
 
     def run(self, idle):
@@ -143,12 +146,19 @@ class Server:
 
     def _write(self, payload):
         # payload: place (region << 24 | offset), data
-        place = struct.unpack_from("<I", payload)[0]
-        source = payload[4:]
+        return self._put(struct.unpack_from("<I", payload)[0], payload[4:])
+
+    def _more(self, payload):
+        # payload: data for the place where the last WRITE or MORE ended
+        return self._put(self._end, payload)
+
+    def _put(self, place, data):
+        self._end = NOWHERE  # after a failure MORE fails too
         start = 0
-        for piece in self._span(place, len(source)):
-            piece[:] = source[start : start + len(piece)]
+        for piece in self._span(place, len(data)):
+            piece[:] = data[start : start + len(piece)]
             start += len(piece)
+        self._end = place + start
         return ()
 
     def _read(self, payload):

@@ -160,6 +160,16 @@ class Board:
         with _silenced(), self._errors("answer"):
             self.transport.fs_writefile(path, data, progress_callback=progress)
 
+    def read_file(self, path: str) -> bytes:
+        """Reads a file of the board.
+
+        Raises:
+            BoardError: the board does not answer.
+            RemoteError: there is no such file.
+        """
+        with _silenced(), self._errors("answer"):
+            return bytes(self.transport.fs_readfile(path))
+
     def require_viper(self) -> None:
         """Raises BoardError where the firmware cannot run attn8's kernels."""
         try:

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import LinkError, RemoteError
 from .frames import GAP, MAX_REQUEST, WINDOW, Decoder, Frame
 
-HELLO, LOAD, RESERVE, WRITE, RUN, READ, HEAP, EXIT = range(1, 9)
+HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, EXIT = range(1, 10)
 OK = 0x80
 ERROR = 0xFE
 AGAIN = 0xFF
@@ -130,48 +130,44 @@ class Client:
             replies.append(reply)
             return True
 
-        self._exchange(kind, [payload], take, deadline)
+        self._exchange([(kind, payload)], take, deadline)
         return replies[-1]
 
     def _exchange(
         self,
-        kind: int,
-        payloads: list[bytes],
+        requests: list[tuple[int, bytes]],
         take: Callable[[bytes], bool],
         deadline: float | None = None,
     ) -> None:
-        """Has requests of one type carried out in order, as many under way as the window takes.
+        """Has requests, (type, payload) each, carried out in order, with a full window under way.
 
         `take` gets the payloads of the last one's replies, until it returns True.
         """
-        if max(map(len, payloads)) > MAX_REQUEST:
+        if max(len(payload) for _, payload in requests) > MAX_REQUEST:
             raise ValueError(f"a request carries at most {MAX_REQUEST} bytes")
-        if self._sequence is None and kind != HELLO:
-            self._exchange(HELLO, [b""], lambda _: True)
+        if self._sequence is None and requests != [(HELLO, b"")]:
+            self.request(HELLO)
         start = time.monotonic()
         first, self._sequence = self._sequence or 0, None
         frames = [
-            Frame(kind, (first + i) & 255, payload).pack() for i, payload in enumerate(payloads)
+            Frame(kind, (first + i) & 255, payload) for i, (kind, payload) in enumerate(requests)
         ]
         try:
-            error = self._carry(kind, first, frames, take, deadline or self.deadline)
+            error = self._carry(frames, take, deadline or self.deadline)
         finally:
             self.statistics.seconds += time.monotonic() - start
         self._sequence = (first + len(frames)) & 255
         self.statistics.requests += len(frames)
-        self.statistics.payload += sum(map(len, payloads))
+        self.statistics.payload += sum(len(frame.payload) for frame in frames)
         if error:
             raise RemoteError(error)
 
     def _carry(
-        self,
-        kind: int,
-        first: int,
-        frames: list[bytes],
-        take: Callable[[bytes], bool],
-        deadline: float,
+        self, frames: list[Frame], take: Callable[[bytes], bool], deadline: float
     ) -> str:
         """The work of _exchange; returns the board's first error, or nothing."""
+        packed = [frame.pack() for frame in frames]
+        first = frames[0].sequence
         base = 0  # the first frame that is not acknowledged
         following = 0  # the next one to send
         reached = 0  # how many were sent at least once
@@ -182,13 +178,13 @@ class Client:
         wait = self.timeout
         end = time.monotonic() + deadline
         while True:
-            window = sum(map(len, frames[base:following]))
-            while following <= last and window + len(frames[following]) <= WINDOW:
+            window = sum(map(len, packed[base:following]))
+            while following <= last and window + len(packed[following]) <= WINDOW:
                 if alone and following > base:
                     break
-                self._write(frames[following])
+                self._write(packed[following])
                 self.statistics.resent += following < reached
-                window += len(frames[following])
+                window += len(packed[following])
                 following += 1
                 reached = max(reached, following)
             now = time.monotonic()
@@ -213,7 +209,7 @@ class Client:
                     self.statistics.faults += 1
                     base = min(place, last)
                     alone, excused, following = True, max(0, following - base - 1), base
-            elif place < reached and reply.kind in (OK | kind, ERROR):
+            elif place < reached and reply.kind in (OK | frames[place].kind, ERROR):
                 wait = self.timeout
                 end = time.monotonic() + deadline
                 if reply.kind == ERROR:
@@ -257,13 +253,13 @@ class Client:
 
     def write(self, region: int, data: bytes) -> None:
         """Fills the beginning of a region of the board's memory."""
-        step = MAX_REQUEST - 4
-        payloads = [
-            struct.pack("<I", region << 24 | offset) + data[offset : offset + step]
-            for offset in range(0, len(data), step)
+        start = MAX_REQUEST - 4
+        requests = [(WRITE, struct.pack("<I", region << 24) + data[:start])]
+        requests += [
+            (MORE, data[offset : offset + MAX_REQUEST])
+            for offset in range(start, len(data), MAX_REQUEST)
         ]
-        if payloads:
-            self._exchange(WRITE, payloads, lambda _: True)
+        self._exchange(requests, lambda _: True)
 
     def read(self, region: int, size: int) -> bytes:
         """The first `size` bytes of a region of the board's memory."""
@@ -281,7 +277,7 @@ class Client:
                 return len(data) >= wanted
 
             request = struct.pack("<II", region << 24 | len(data), wanted - len(data))
-            self._exchange(READ, [request], take)
+            self._exchange([(READ, request)], take)
         self.statistics.payload += size
         return bytes(data)
 

@@ -7,7 +7,7 @@ own USB, a socket, a pseudo-terminal. Both directions use one frame:
     type      1 byte    a request (1..127) or a reply: bit 7 set and the request's type, FE, FF
     sequence  1 byte    number of the request, modulo 256; replies carry that of their request
     length    2 bytes   of the payload, little-endian
-    payload   0..117 bytes towards the board, 0..1024 bytes from it
+    payload   0..75 bytes towards the board, 0..1024 bytes from it
     crc       4 bytes   CRC-32 (as in zlib) of type, sequence, length and payload, little-endian
 
 Requests and their replies (integers are unsigned and little-endian; a place is a region << 24 plus
@@ -18,16 +18,18 @@ of each of them, 3 scratch):
     2 LOAD     need_weights (1), path        length (4)     of the description, a JSON text
     3 RESERVE  length (4)                    -              makes region 3 as long
     4 WRITE    place (4), data               -
-    5 RUN      -                             microseconds (4), digest (4)
-    6 READ     place (4), length (4)         place (4), data: as many frames as it takes
-    7 HEAP     -                             bytes free (4), bytes allocated (4)
-    8 EXIT     -                             -              back to the REPL
+    5 MORE     data, to go where WRITE ended -
+    6 RUN      -                             microseconds (4), digest (4)
+    7 READ     place (4), length (4)         place (4), data: as many frames as it takes
+    8 HEAP     -                             bytes free (4), bytes allocated (4)
+    9 EXIT     -                             -              back to the REPL
     FE         a reply: the request failed; payload: one line of text
     FF         a reply: something was lost; its sequence is the number that the board waits for
 
 **Window.** An ESP32 keeps 259 unread bytes and drops the rest, so at most 255 bytes towards the
-board are unacknowledged: two full frames, one on the line while the board answers the other. A
-reply acknowledges its request and all before it. Towards the host nothing needs a window.
+board are unacknowledged: three full frames, two on the line while the board answers the other; 75
+bytes in 85 are payload. A reply acknowledges its request and all before it. Towards the host
+nothing needs a window.
 
 **Order.** The board carries requests out in the order of their numbers, each exactly once. A number
 that is still to come shows that one was lost: it answers FF. An old number shows that the host
@@ -56,7 +58,7 @@ import zlib
 from dataclasses import dataclass
 
 MAGIC = b"\xa5\x8a"
-MAX_REQUEST = 117
+MAX_REQUEST = 75
 MAX_REPLY = 1024
 OVERHEAD = 10  # bytes of a frame beside its payload
 GAP = 0.05  # seconds of silence after which the rest of a frame is given up

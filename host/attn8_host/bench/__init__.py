@@ -1,0 +1,1 @@
+"""Measurements: what the link carries and what the kernels cost."""
