@@ -1,8 +1,9 @@
 """The ESP32's processor (Xtensa LX6, windowed registers) as a Machine.
 
-Modelled: integer code, the register window of call4/8/12, entry and retw, exact alignment and
-mapping checks on every access. Not modelled: the FPU, MAC16, zero-overhead loops, exceptions and
-window overflow (registers of outer frames are kept beside the memory, not spilled to the stack).
+Modelled: integer code, MAC16, zero-overhead loops (loopnez), the register window of call4/8/12,
+entry and retw, exact alignment and mapping checks on every access. Not modelled: the FPU,
+exceptions and window overflow (registers of outer frames are kept beside the memory, not spilled to
+the stack).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,11 @@ MASK = runtime.MASK
 def sext(value: int, bit: int) -> int:
     """Sign-extend from the given bit."""
     return (value & (2 << bit) - 1 ^ 1 << bit) - (1 << bit)
+
+
+def half(word: int, high: int) -> int:
+    """The low or high 16 bits of a word, signed."""
+    return sext(word >> 16 if high else word, 15)
 
 
 def quotient(num: int, denom: int) -> int:
@@ -57,6 +63,8 @@ class XtensaMachine(machine.Machine):
             "enter": self._enter,
             "leave": self._leave,
             "call": self._call,
+            "loops": {},
+            "half": half,
             "sext": sext,
             "quotient": quotient,
             "remainder": remainder,

@@ -1,4 +1,4 @@
-"""Decoder of the Xtensa instructions that an ESP32 runs in integer code.
+"""Decoder of the Xtensa instructions that an ESP32 runs in integer code, MAC16 and LOOP included.
 
 Source: the instruction formats and opcode maps of the Xtensa ISA reference manual, little-endian.
 An instruction has three bytes, or two when bit 3 of the first byte is set (code density option).
@@ -12,7 +12,7 @@ from .errors import DecodeError
 
 @dataclass(frozen=True)
 class Instruction:
-    """A decoded instruction: register numbers r, s and t, and an immediate or a target address.
+    """A decoded instruction: register numbers r, s, t and m, and an immediate or a target address.
 
     `imm` is already scaled and signed; `target` is an absolute address. Density forms carry the
     name of the full instruction they abbreviate.
@@ -25,6 +25,7 @@ class Instruction:
     t: int = 0
     imm: int = 0
     target: int = 0
+    m: int = 0
 
 
 # Constants of the compare-with-immediate branches (B4CONST and B4CONSTU of the manual).
@@ -52,6 +53,8 @@ THREE_REGISTERS = {  # op0 = 0, by (op1, op2): the destination is r, the sources
     (3, 4): "min", (3, 5): "max", (3, 6): "minu", (3, 7): "maxu",
     (3, 8): "moveqz", (3, 9): "movnez", (3, 10): "movltz", (3, 11): "movgez",
 }  # fmt: skip
+
+SPECIAL = {3: "sar", 16: "acclo", 17: "acchi", 176: "configid0"}  # what rsr and wsr may name
 
 # Register fields that an instruction does not use must be zero.
 UNUSED_FIELD = {"sll": "t", "srl": "s", "sra": "s"}
@@ -130,6 +133,8 @@ def decode_arithmetic(word: int, address: int) -> Instruction | None:
         return decode_shift_setup(r, s, t)
     if op1 == 0 and op2 == 0:
         return decode_indirect_jump(r, s, t)
+    if op1 == 3 and op2 in (0, 1) and (r << 4 | s) in SPECIAL:
+        return Instruction(("rsr." if op2 == 0 else "wsr.") + SPECIAL[r << 4 | s], 3, t=t)
     return None
 
 
@@ -179,6 +184,33 @@ def decode_memory(word: int, address: int) -> Instruction | None:
     return None
 
 
+MAC16 = {  # op0 = 4, by op2: accumulate the product of two halves of m registers or others
+    0: "mula.dd.ldinc", 2: "mula.dd", 4: "mula.da.ldinc", 6: "mula.da", 7: "mula.aa",
+}  # fmt: skip
+
+
+def decode_mac16(word: int, address: int) -> Instruction | None:
+    """op0 = 4; `imm` says which halves are multiplied: 1 for the first operand's high, 2 for t's.
+
+    The first operand is register m, or s in mula.aa; ldinc loads m register r through s.
+    """
+    r, s, t = fields(word)
+    op1, op2 = word >> 16 & 15, word >> 20
+    if op2 == 8 and op1 == 0 and t == 0 and r < 4:
+        return Instruction("ldinc", 3, r=r, s=s, imm=4)
+    name = MAC16.get(op2)
+    if name is None or op1 >> 2 != 2:
+        return None
+    if ".dd" in name:  # t holds one bit, which m register: m2 or m3
+        if t & ~4:
+            return None
+        t = 2 + (t >> 2)
+    unused = r if name == "mula.aa" else r & ~4 | s if ".ldinc" not in name else r & ~7
+    if unused:
+        return None
+    return Instruction(name, 3, r=r & 3, s=s, t=t, m=r >> 2, imm=op1 & 3)
+
+
 def decode_call(word: int, address: int) -> Instruction:
     """op0 = 5: call0, call4, call8 and call12; `imm` is the number of registers divided by 4."""
     target = (address & ~3) + 4 + 4 * sign_extend(word >> 6, 18)
@@ -204,7 +236,9 @@ def decode_jump(word: int, address: int) -> Instruction | None:
     if m in (2, 3):
         name = "bltui" if m == 2 else "bgeui"
         return Instruction(name, 3, s=s, imm=B4CONSTU[r], target=target)
-    return None  # m = 1: loops and branches on boolean registers
+    if m == 1 and r == 9:
+        return Instruction("loopnez", 3, s=s, target=address + 4 + (word >> 16))
+    return None  # m = 1: other loops and branches on boolean registers
 
 
 def decode_branch(word: int, address: int) -> Instruction:
@@ -221,6 +255,7 @@ FORMATS = {
     0: decode_arithmetic,
     1: decode_l32r,
     2: decode_memory,
+    4: decode_mac16,
     5: decode_call,
     6: decode_jump,
     7: decode_branch,

@@ -2,7 +2,7 @@
 
 A block starts anywhere and ends with the first instruction that may go elsewhere. It becomes
 
-    def block(regs):          # regs: a0..a15, then SAR and CALLINC
+    def block(regs):          # regs: a0..a15, then those of REGISTERS
         a2, a8 = regs[2], regs[8]
         a8 = a8 * a2 & 4294967295
         regs[8] = a8
@@ -13,16 +13,26 @@ All registers hold unsigned 32-bit numbers between two instructions.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from .errors import DecodeError
 from .xtensa_decode import Instruction
 
 MASK = 0xFFFFFFFF
 SIGN = 0x80000000
+CONFIGID0 = 0xC2BCFFFE  # of the ESP32
+ACC = 0xFF_FFFFFFFF
+CONSTANTS = {
+    "MASK": MASK, "SIGN": SIGN, "ACC": ACC, "ACCHI": ACC ^ MASK, "CONFIGID0": CONFIGID0,
+}  # fmt: skip
 
-SAR, CALLINC = 16, 17  # indices of the special registers, after the sixteen of the window
-REGISTERS = 18
+# After the sixteen of the window: the special registers, the 40-bit accumulator as one number (in
+# two's complement), and the word registers of MAC16. CALLINC is a field of PS.
+SPECIAL = ("sar", "callinc", "lcount", "acc", "m0", "m1", "m2", "m3")
+CALLINC = 17
+NAME = r"a\d+|" + "|".join(SPECIAL)  # a register in the generated code
+REGISTERS = 16 + len(SPECIAL)
 
 # Longer runs are cut, to keep the generated functions at a size Python compiles quickly.
 MAX_BLOCK = 1000
@@ -82,6 +92,16 @@ EFFECTS = {
     "srli": "a{r} = a{t} >> {imm}",
     "srai": "a{r} = @{t} >> {imm} & {MASK}",
     "extui": "a{r} = a{t} >> {s} & {imm}",
+    "rsr.sar": "a{t} = sar",
+    "rsr.acclo": "a{t} = acc & {MASK}",
+    "rsr.acchi": "a{t} = sext(acc >> 32, 7) & {MASK}",
+    "rsr.configid0": "a{t} = {CONFIGID0}",
+    "wsr.sar": "sar = a{t} & 63",
+    "wsr.acclo": "acc = acc & {ACCHI} | a{t}",
+    "wsr.acchi": "acc = acc & {MASK} | (a{t} & 255) << 32",
+    "mula.aa": "acc = acc + half(a{s}, {imm} & 1) * half(a{t}, {imm} & 2) & {ACC}",
+    "mula.da": "acc = acc + half(m{m}, {imm} & 1) * half(a{t}, {imm} & 2) & {ACC}",
+    "mula.dd": "acc = acc + half(m{m}, {imm} & 1) * half(m{t}, {imm} & 2) & {ACC}",
 }
 
 # Loads and stores: size in bytes, and what to do with the checked address x.
@@ -90,12 +110,16 @@ LOADS = {
     "l16ui": (2, "a{t} = words16[x >> 1]"),
     "l16si": (2, "a{t} = sext(words16[x >> 1], 15) & {MASK}"),
     "l32i": (4, "a{t} = words32[x >> 2]"),
+    "ldinc": (4, "a{s} = x; m{r} = words32[x >> 2]"),
 }
 STORES = {
     "s8i": (1, "bytes8[x] = a{t} & 255"),
     "s16i": (2, "words16[x >> 1] = a{t} & 65535"),
     "s32i": (4, "words32[x >> 2] = a{t}"),
 }
+
+# The product takes the m register's value of before the load.
+MAC_AND_LOAD = ("mula.da.ldinc", "mula.dd.ldinc")
 
 # When each conditional branch is taken.
 CONDITIONS = {
@@ -149,9 +173,7 @@ class Block:
 def render(template: str, op: Instruction, after: int) -> str:
     """Fill the fields of an instruction into one of the templates above."""
     signed = re.sub(r"@(\{\w\})", r"((a\1 ^ {SIGN}) - {SIGN})", template)
-    return signed.format(
-        r=op.r, s=op.s, t=op.t, imm=op.imm, target=op.target, after=after, MASK=MASK, SIGN=SIGN
-    )
+    return signed.format_map({**vars(op), **CONSTANTS, "after": after})
 
 
 def render_access(op: Instruction, address: int, memory_size: int) -> list[str]:
@@ -177,8 +199,10 @@ def translate(
     """Translate the block that starts at `start`.
 
     `fetch(address)` decodes an instruction. The environment gives the names that the generated
-    code uses: memory_size, bytes8, words16, words32, access, literal, fault, enter, leave, call.
+    code uses: memory_size, bytes8, words16, words32, access, literal, fault, enter, leave, call;
+    and `loops`, which collects the zero-overhead loops met so far, {end: start of the body}.
     """
+    loops = environment["loops"]
     lines: list[str] = []
     result = ""
     address = start
@@ -195,10 +219,27 @@ def translate(
             result = f"{op.target} if {condition} else {after}"
         elif op.name in TRANSFERS:
             result = render(TRANSFERS[op.name], op, after)
+        elif op.name == "loopnez":
+            if after % 4 + fetch(after).size > 4:
+                raise DecodeError(f"the loop body at {after:#x} starts across two words")
+            loops[op.target] = after
+            lines.append(f"lcount = a{op.s} - 1 & {MASK}")
+            result = f"{after} if a{op.s} else {op.target}"
+        elif op.name in MAC_AND_LOAD:
+            product, load = op.name.rsplit(".", 1)
+            lines.append(render(EFFECTS[product], op, after))
+            op = replace(op, name=load, imm=4)
+            lines.extend(render_access(op, address, environment["memory_size"]))
         else:
             lines.extend(render_access(op, address, environment["memory_size"]))
         address = after
         length += 1
+        if after in loops and op.name != "loopnez":
+            if result:
+                raise DecodeError(f"the loop that ends at {after:#x} ends with a branch")
+            lines.append("again = lcount")
+            lines.append("lcount = max(lcount - 1, 0)")
+            result = f"{loops[after]} if again else {after}"
         if length == MAX_BLOCK and not result:
             result = f"{after}"
     return Block(compile_block(lines, result, environment), length)
@@ -209,8 +250,8 @@ def compile_block(
 ) -> Callable[[list[int]], int]:
     """Make a function that keeps the registers it uses in local variables."""
     text = "\n".join(lines)
-    used = sorted(set(re.findall(r"\b(?:a\d+|sar)\b", f"{text}\n{result}")))
-    assigned = sorted(set(re.findall(r"\b(a\d+|sar) = ", text)))
+    used = sorted(set(re.findall(rf"\b(?:{NAME})\b", f"{text}\n{result}")))
+    assigned = sorted(set(re.findall(rf"\b({NAME}) = ", text)))
     load = [f"{name} = regs[{register_index(name)}]" for name in used]
     store = [f"regs[{register_index(name)}] = {name}" for name in assigned]
     body = "\n ".join([*load, *lines, *store, f"return {result}"])
@@ -220,4 +261,4 @@ def compile_block(
 
 
 def register_index(name: str) -> int:
-    return SAR if name == "sar" else int(name[1:])
+    return 16 + SPECIAL.index(name) if name in SPECIAL else int(name[1:])
