@@ -1,0 +1,96 @@
+"""Pieces that several RV32IM kernels use."""
+
+from collections.abc import Callable, Sequence
+
+from ..mpy import Rv32Function
+from ..rv32 import A0, A1, A2, A3, A4, A5, A6, A7, S2, S3, S4, S5, S6, S7, S8, S9, T0, T1, ZERO
+
+# What `dot` uses: products of one row X with eight rows ROWS, into eight sums.
+SUMS = (S2, S3, S4, S5, S6, S7, S8, S9)
+ROWS = (A0, A1, A2, A3, A4, A5, A6, A7)
+X, END = T0, T1  # END: where X stops
+TILE = len(SUMS)
+UNROLL = 8
+
+
+def dot(
+    a: Rv32Function,
+    name: str,
+    tile: int,
+    load_x: Callable[[int, int, int], None],
+    load: Callable[[int, int, int], None],
+    sizes: tuple[int, int],
+    unrolled: int,
+    t: tuple[int, int, int],
+) -> None:
+    """SUMS += X times each of the first `tile` ROWS, up to END; the pointers end behind the rows.
+
+    A value of X is loaded once for all rows: (1 + 3*tile)/tile instructions a product.
+
+    Args:
+        name: a prefix for labels.
+        load_x, load: the instruction that loads a value of X, and of a row.
+        sizes: the bytes of such values.
+        unrolled: a register, where X stops in the unrolled loop.
+        t: three registers.
+    """
+    b, v, u = t
+
+    def products(k: int) -> None:
+        load_x(b, k * sizes[0], X)
+        for j in range(tile):
+            y = (v, u)[j % 2]
+            load(y, k * sizes[1], ROWS[j])
+            a.mul(y, y, b)
+            a.add(SUMS[j], SUMS[j], y)
+
+    def advance(k: int) -> None:
+        a.addi(X, X, k * sizes[0])
+        for row in ROWS[:tile]:
+            a.addi(row, row, k * sizes[1])
+
+    a.beq(X, unrolled, name + ", rest")
+    a.label(name + ", block")
+    for k in range(UNROLL):
+        products(k)
+    advance(UNROLL)
+    a.bne(X, unrolled, name + ", block")
+    a.label(name + ", rest")
+    a.beq(X, END, name + ", done")
+    a.label(name + ", one")
+    products(0)
+    advance(1)
+    a.bne(X, END, name + ", one")
+    a.label(name + ", done")
+
+
+def requantise(
+    a: Rv32Function, name: str, acc: int, mult: int, shift: int, high: int, low: int, t: int
+) -> None:
+    """acc = requant(acc; mult, shift + 16), clamped to +-127, which `high` and `low` hold.
+
+    acc*mult >> 15 from all 64 bits of the product; then (that + (1 << shift)) >> (shift + 1).
+    """
+    a.mulh(t, acc, mult)
+    a.mul(acc, acc, mult)
+    a.slli(t, t, 17)
+    a.srli(acc, acc, 15)
+    a.or_(acc, acc, t)
+    a.sra(acc, acc, shift)
+    a.addi(acc, acc, 1)
+    a.srai(acc, acc, 1)
+    a.bge(high, acc, name + " not high")
+    a.mv(acc, high)
+    a.label(name + " not high")
+    a.bge(acc, low, name + " not low")
+    a.mv(acc, low)
+    a.label(name + " not low")
+
+
+def copy(a: Rv32Function, registers: Sequence[int], value: int) -> None:
+    for register in registers:
+        a.mv(register, value)
+
+
+def clear(a: Rv32Function, registers: Sequence[int]) -> None:
+    copy(a, registers, ZERO)

@@ -1,0 +1,186 @@
+"""The turbo kernels' machine code against the NumPy reference, on emulators of both chips.
+
+As in test_kernels: operands at every alignment, canaries around every buffer, extreme values.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from attn8_host import turbo
+from attn8_host.quantize import output_constants, score_constants
+from attn8_host.reference import Dense, Exact
+from attn8_host.reference.numerics import EXP2
+from tools import isa
+
+from .test_kernels import Call, alignment, fills, int8
+
+# Machines are shared between examples; each example frees its buffers first
+machine_settings = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module", params=isa.ARCHES)
+def machine(request, tmp_path_factory):
+    """A machine that runs the turbo kernels of one chip."""
+    path = tmp_path_factory.mktemp("turbo") / "turbo.mpy"
+    path.write_bytes(turbo.build(request.param))
+    return isa.load(path, request.param)
+
+
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 3),
+    inputs=st.integers(1, 511),
+    outputs=st.integers(1, 10),
+    offset=alignment,
+    fill=fills,
+    wide=st.booleans(),
+)
+@example(seed=0, rows=1, inputs=4096, outputs=1, offset=0, fill="lowest", wide=True)
+@example(seed=0, rows=2, inputs=64, outputs=9, offset=0, fill="lowest", wide=False)
+def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide):
+    rng = np.random.default_rng(seed)
+    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
+    most = 2**30 - 1 - 16384 * inputs
+    bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
+    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
+    shift = rng.integers(16, 46, outputs).astype(np.int8)
+    reference = Dense(w, bias, *(() if wide else (mult, shift)))(x)
+
+    machine.reset()
+    constants = np.column_stack([bias, mult, shift.astype(int) - 16]).astype(np.int32)
+    packed = (w.astype(int) + 128).astype(np.uint8)
+    out = np.zeros(rows * outputs, np.int32 if wide else np.int8)
+    row = np.zeros(2 * inputs + 10, np.uint8)
+    call = Call(machine, offset)
+    *_, out, _, _, _, _, _ = call(
+        "matmul", packed, 0, x, constants, mult, shift, out, machine.buffer(row), rows, inputs,
+        outputs, int(wide)
+    )  # fmt: skip
+    assert (out.read(reference.dtype) == reference.ravel()).all()
+
+
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    seq_len=st.integers(1, 24),
+    head_dim=st.integers(1, 40),
+    causal=st.booleans(),
+    padding=st.sampled_from(["none", "some", "all"]),
+    offset=alignment,
+    fill=fills,
+    scale=st.floats(1e-7, 0.3),
+)
+@example(seed=0, seq_len=2, head_dim=511, causal=True, padding="none", offset=1, fill="extremes",
+         scale=1e-4)
+@example(seed=0, seq_len=150, head_dim=1, causal=False, padding="some", offset=2, fill="random",
+         scale=1e-2)  # fmt: skip
+def test_attention(machine, seed, seq_len, head_dim, causal, padding, offset, fill, scale):
+    """One head in two blocks of rows, through each kernel in turn."""
+    rng = np.random.default_rng(seed)
+    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    mult, shift, limit = score_constants(scale, head_dim)
+    num, out_shift = output_constants(float(rng.uniform(0.5, 20)))
+    mask = {"none": 0, "some": rng.integers(0, 2, seq_len), "all": 1}[padding]
+    mask = np.broadcast_to(mask, seq_len).astype(np.uint8)
+    reference = Exact(mult, shift, limit, num, out_shift, causal)
+    expected = reference(q, k, v, mask if padding != "none" else None)
+
+    machine.reset()
+    call = Call(machine, offset)
+    fours = [4 * -(-n // 4) for n in (seq_len, head_dim)]
+    keys = machine.buffer(np.zeros(2 * seq_len * fours[1] + 4, np.uint8))
+    values = machine.buffer(np.zeros(2 * head_dim * fours[0] + 4 * head_dim + 2 * fours[0] + 4,
+                                     np.uint8))
+    row = machine.buffer(np.zeros(2 * fours[1] + 4, np.uint8))
+    out = machine.buffer(np.zeros(q.size, np.int8), 4, offset)
+    query = machine.buffer(q, 4, offset)
+    table = machine.buffer(EXP2.astype(np.uint16))
+    call("pack_keys", k, keys, 0, seq_len, head_dim)
+    call("pack_values", v, values, seq_len, head_dim)
+    half = (seq_len + 1) // 2
+    for first in range(0, seq_len, half):
+        rows = min(half, seq_len - first)
+        scores = machine.buffer(np.full(rows * seq_len, 77, np.int32))
+        weights = machine.buffer(np.full(rows * seq_len, 77, np.uint16))
+        sums = machine.buffer(np.zeros(rows, np.int32))
+        call("scores", keys, 0, query, 0, scores, row, first, rows, seq_len, head_dim, int(causal))
+        if padding != "none":
+            call("mask_keys", scores, mask, rows, seq_len)
+        call("softmax", scores, 0, weights, sums, table, first, rows, seq_len, int(causal), mult,
+             shift, limit)
+        call("weighted_sum", values, 0, weights, sums, out, first, rows, seq_len, seq_len,
+             head_dim, num, out_shift)
+        part = slice(first, first + rows)
+        assert (scores.read(np.int32).reshape(rows, -1) == reference.scores[part]).all()
+        assert (weights.read(np.uint16).reshape(rows, -1) == reference.weights[part]).all()
+        assert (sums.read(np.int32) == reference.sums[part]).all()
+        for buffer in (scores, weights, sums, out, row, keys, values):
+            buffer.check_guards()
+    assert (out.read(np.int8).reshape(expected.shape) == expected).all()
+
+
+@pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
+def test_attention_at_the_longest_sequence(machine, fill):
+    # 516 keys of equal score: the largest sums there are, beyond int32 in a 16-bit weight's offset
+    keys, head_dim = 516, 2
+    weights = np.full((1, keys), 32768, np.uint16)
+    v = np.maximum(int8(np.random.default_rng(1), fill, keys, head_dim), -127)
+    machine.reset()
+    call = Call(machine)
+    values = machine.buffer(np.zeros(2 * (head_dim + 1) * keys + 4 * head_dim + 4, np.uint8))
+    call("pack_values", v, values, keys, head_dim)
+    out = machine.buffer(np.zeros(head_dim, np.int8))
+    call("weighted_sum", values, 0, weights, weights.sum(axis=1).astype(np.int32), out, 0, 1, keys,
+         keys, head_dim, 1 << 29, 29)  # fmt: skip
+    mean = v.astype(int).sum(axis=0) / keys
+    assert (out.read(np.int8) == np.floor(mean + 0.5)).all()
+
+
+def test_wrong_number_of_arguments_raises(machine):
+    with pytest.raises(isa.HelperError, match="does not take 3 arguments"):
+        machine.call("matmul", 1, 2, 3)
+
+
+# All instructions over all multiply-accumulates, calls included; the targets of the project
+LIMITS = {
+    "xtensawin": {"matvec": 2.3, "matmul": 2.5, "scores": 1.75, "weighted_sum": 2.15},
+    "rv32imc": {"matvec": 3.4, "matmul": 3.65, "scores": 3.6, "weighted_sum": 4.0},
+}
+
+
+def test_instructions_per_mac(machine):
+    def count(name, *arguments):
+        machine.reset()
+        placed = [
+            machine.buffer(a) if isinstance(a, np.ndarray) else a for a in arguments
+        ]
+        machine.call(name, *placed)
+        return machine.instructions
+
+    def zeros(n):
+        return np.zeros(n, np.uint8)
+
+    def matmul(rows, inputs, outputs, wide):
+        n = count("matmul", zeros(inputs * outputs), 0, zeros(rows * inputs), zeros(12 * outputs),
+                  0, 0, zeros(4 * rows * outputs), zeros(2 * inputs + 10), rows, inputs, outputs,
+                  wide)  # fmt: skip
+        return n / (rows * inputs * outputs)
+
+    tokens, head_dim = 32, 16
+    macs = tokens * tokens * head_dim
+    room = zeros(4096)
+    found = {
+        "matvec": matmul(1, 64, 256, 1),
+        "matmul": matmul(32, 64, 64, 0),
+        "scores": count("scores", room, 0, room, 0, room, room, 0, tokens, tokens, head_dim, 0)
+        / macs,
+        "weighted_sum": count("weighted_sum", room, 0, room, np.ones(tokens, np.int32), room, 0,
+                              tokens, tokens, tokens, head_dim, 1 << 29, 29) / macs,
+    }  # fmt: skip
+    limits = LIMITS[machine.arch]
+    assert {k: v for k, v in found.items() if v > limits[k]} == {}, found
