@@ -73,6 +73,65 @@ def test_board_equals_reference(remote, seed, seq_len, num_heads, head_dim, caus
         assert (tensor == reference.outputs[name].ravel()).all(), name
 
 
+STREAMING = {"decode": {"cache_len": 9}, "sliding": {"window": 4}}
+
+
+@pytest.mark.parametrize("core", STREAMING)
+def test_steps_equal_the_whole_sequence(remote, core):
+    rng = np.random.default_rng(3)
+    layers = parameters(rng, 15)
+    constants = exact_constants(5, 0.03, 0.03, 0.03, 0.02)
+    x = rng.integers(-127, 128, (9, 15)).astype(np.int8)
+    reference = MultiHeadAttention(3, layers, constants, core, True, **STREAMING[core])
+    expected = reference(x)
+    out, grown, rest, *rows = remote(
+        RUN.replace("need_weights=need", "need_weights=need, core=core, **options")
+        + """
+import gc
+give(out)
+gc.collect()
+before = gc.mem_alloc()
+layer.reset()
+for t in range(9): layer.step(token)
+give(gc.mem_alloc() - before)
+layer.reset()
+try:
+    layer.step(x)
+except ValueError as error:
+    give(str(error))
+for t in range(9):
+    give(layer.step(x[t * 15 : t * 15 + 15]))
+""",
+        x=x, token=x[0], seq_len=9, embed_dim=15, num_heads=3, constants=constants, causal=True,
+        need=False, core=core, options=STREAMING[core], **named(layers),
+    )
+    assert (out == expected.ravel()).all()
+    assert grown <= 64
+    assert rest == "attn: expected 15 int8 values, got 135"
+    assert (np.concatenate(rows) == expected.ravel()).all()
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_keys_and_values_from_another_sequence(remote, padded):
+    rng = np.random.default_rng(4)
+    layers = parameters(rng, 6)
+    constants = exact_constants(3, 0.03, 0.03, 0.03, 0.02)
+    x = rng.integers(-127, 128, (4, 6)).astype(np.int8)
+    memory = rng.integers(-127, 128, (7, 6)).astype(np.int8)
+    mask = np.array([0, 1, 0, 0, 1, 0, 1], np.int8) if padded else None
+    reference = MultiHeadAttention(2, layers, constants)
+    expected = reference(x, memory, mask)
+    out, said = remote(
+        RUN.replace("need_weights=need", "need_weights=need, key_len=7")
+        .replace("layer(x)", "layer(x, memory, mask)")
+        + "give(out)\ntry:\n    layer(x)\nexcept ValueError as error:\n    give(str(error))",
+        x=x, memory=memory, mask=mask, seq_len=4, embed_dim=6, num_heads=2, constants=constants,
+        causal=False, need=True, **named(layers),
+    )
+    assert (out == expected.ravel()).all()
+    assert said == "attn.memory: expected 42 int8 values, got 24"
+
+
 def test_embed_dim_must_be_divisible(remote):
     said = remote("""
 from attn8 import MultiHeadAttention
@@ -122,4 +181,5 @@ try:
 except ValueError as error:
     give(str(error))
 """)
-    assert said == "core: expected one of exact, got nosuch"
+    assert said.startswith("core: expected one of decode, exact, ")
+    assert said.endswith(", got nosuch")

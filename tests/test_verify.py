@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from attn8_host.cli import main
 from attn8_host.reference.cores import CORES
@@ -25,13 +26,21 @@ def test_the_grid_is_wide():
     assert min(heads) == 1 and max(heads) == 8
 
 
-def test_exact_on_the_virtual_board(tmp_path, capsys):
+@pytest.fixture
+def small_grid(monkeypatch):
+    monkeypatch.setattr(mechanisms, "SHAPES", [(5, 9, 3), (18, 16, 2)])
+    monkeypatch.setattr(mechanisms, "VARIANT_SHAPES", [(7, 6, 1)])
+    monkeypatch.setattr(mechanisms, "COST_LENGTHS", (16, 32))
+
+
+def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
     json_file, png = tmp_path / "verify.json", tmp_path / "cost.png"
-    arguments = ["verify", "--board", "virtual", "--core", "exact", "--json", str(json_file)]
-    assert main([*arguments, "--png", str(png)]) == 0
+    arguments = ["verify", "--board", "virtual", "--json", str(json_file), "--png", str(png)]
+    assert main(arguments) == 0
     outcome = json.loads(json_file.read_text())
     assert outcome["bit_exact"] is True
-    assert {case["variant"] for case in outcome["cases"]} == {
+    assert {case["mechanism"] for case in outcome["cases"]} == mechanisms.MECHANISMS.keys()
+    assert {case["variant"] for case in outcome["cases"] if case["mechanism"] == "exact"} == {
         "full", "causal", "padded", "cross", "precise"
     }
     for case in outcome["cases"]:
@@ -40,12 +49,13 @@ def test_exact_on_the_virtual_board(tmp_path, capsys):
         assert case["max_lsb_vs_float"] <= 1
         assert case["cosine_vs_float"] >= 0.9997
         assert case["device_us"] > 0 and case["ram_bytes"] > 0
-    assert [cost["seq_len"] for cost in outcome["cost"]] == list(mechanisms.COST_LENGTHS)
+    assert {cost["mechanism"] for cost in outcome["cost"]} == CORES.keys()
+    assert {cost["seq_len"] for cost in outcome["cost"]} == {16, 32}
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "exact causal" in capsys.readouterr().out
 
 
-def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch):
+def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch, small_grid):
     send = run.send
 
     def alter(board, case):
@@ -53,9 +63,6 @@ def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch):
         case.tensors["attn.v.bias"][-1] += 1 << 12
 
     monkeypatch.setattr(run, "send", alter)
-    monkeypatch.setattr(mechanisms, "SHAPES", [(5, 9, 3)])
-    monkeypatch.setattr(mechanisms, "VARIANT_SHAPES", [])
-    monkeypatch.setattr(mechanisms, "COST_LENGTHS", (16,))
     arguments = ["verify", "--board", "virtual", "--core", "exact"]
     assert main([*arguments, "--png", str(tmp_path / "a.png")]) == 1
 
@@ -63,7 +70,7 @@ def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch):
 def test_an_unknown_mechanism_is_one_line(capsys):
     assert main(["verify", "--board", "virtual", "--core", "nosuch"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("attn8: no such mechanism: nosuch; expected exact")
+    assert said.startswith("attn8: no such mechanism: nosuch; expected decode")
     assert len(said.splitlines()) == 1
 
 

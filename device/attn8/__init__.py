@@ -4,12 +4,15 @@
 __version__ = "0.1.0"
 
 _modules = {
+    "Decode": "cores.decode",
     "Dense": "layers.dense",
     "Exact": "cores.exact",
+    "Flash": "cores.flash",
     "MeanPool": "layers.pooling",
     "Model": "model",
     "MultiHeadAttention": "attention",
     "ReLU": "layers.activation",
+    "Sliding": "cores.sliding",
     "load": "model",
     "serve": "link.server",
 }

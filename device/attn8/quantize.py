@@ -2,6 +2,7 @@
 # last bits may differ from those of attn8_host.quantize, which computes a model's in float64.
 import math
 
+LOG2_E = 1.4426950408889634
 
 def requant_constants(ratio):
     # (M, s) with M/2**s ~ ratio, 2**14 <= M < 2**15
@@ -17,7 +18,7 @@ def requant_constants(ratio):
 
 def score_constants(scale, head_dim):
     # (score_mult, score_shift, score_limit) for scores that stand for score * scale
-    octaves = scale * 1.4426950408889634  # log2(e)
+    octaves = scale * LOG2_E
     largest = 2 * 127 * 127 * head_dim
     if not 0 < octaves < 4:
         raise ValueError("score scale: expected 0 to 2.77, got %s" % scale)
@@ -30,6 +31,18 @@ def score_constants(scale, head_dim):
         if limit * mult + half < 1 << 31 and mult < 1 << 30:
             return mult, shift, limit
         shift -= 1
+
+
+def logarithm_constants(octaves, head_dim):
+    # (mult, shift): a sum of head_dim products stands for sum * mult / 2**shift 1/256 octaves
+    largest = head_dim << 14
+    shift = min(24, int(math.floor(31 - math.log(256 * octaves * largest) / math.log(2))))
+    while shift >= 8:
+        mult = int(256 * octaves * 2.0**shift + 0.5)
+        if largest * mult + (1 << (shift - 1)) < 1 << 31:
+            return mult, shift
+        shift -= 1
+    raise ValueError("octaves of a product: expected less than 0.1, got %s" % octaves)
 
 
 def output_constants(ratio):

@@ -83,7 +83,7 @@ def mechanism_table(outcome) -> Table:
     """What `attn8 verify` found (see verify.run.Outcome), a row per mechanism and variant."""
     table = Table(title="attn8 verify: the board against NumPy", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("mechanism", no_wrap=True)
-    for column in ("cases", "compared", "wrong", "LSB", "cosine", "time us", "RAM"):
+    for column in ("cases", "values", "wrong", "LSB", "cosine", "us", "RAM"):
         table.add_column(column, justify="right")
     groups: dict[tuple[str, str], list] = {}
     for case in outcome.cases:
@@ -97,7 +97,7 @@ def mechanism_table(outcome) -> Table:
                 f"{sum(case.compared for case in ran):,}",
                 f"[{'red' if wrong else 'green'}]{wrong:,}[/]",
                 f"{max(case.max_lsb_vs_float for case in ran):.2f}",
-                f"{min(case.cosine_vs_float for case in ran):.5f}",
+                f"{min(case.cosine_vs_float for case in ran):.4f}",
                 f"{max(case.device_us for case in ran):,.0f}",
                 f"{max(case.ram_bytes for case in ran):,}",
             ]

@@ -7,7 +7,10 @@
 # A streaming core also has step(q, k, v, out), one token [head_dim] each, and reset().
 
 _cores = {
+    "decode": "Decode",
     "exact": "Exact",
+    "flash": "Flash",
+    "sliding": "Sliding",
 }
 
 

@@ -54,10 +54,7 @@ class Exact:
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # A value x stands for x * its scale. Computed in the board's floats: for experiments.
-        from .. import quantize
-
-        scores = quantize.score_constants(scale_q * scale_k / head_dim**0.5, head_dim)
-        return cls(seq_len, head_dim, *scores, *quantize.output_constants(scale_v / scale_out),
+        return cls(seq_len, head_dim, *constants(head_dim, scale_q, scale_k, scale_v, scale_out),
                    **options)
 
     def __call__(self, q, k, v, out, key_padding_mask=None):
@@ -118,3 +115,11 @@ def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_
     checks.between("score_limit", score_limit, 0, min(1 << 28, most // score_mult))
     checks.between("out_num", out_num, 1 << 29, (1 << 30) - 1)
     checks.between("out_shift", out_shift, 16, 45)
+
+
+def constants(head_dim, scale_q, scale_k, scale_v, scale_out):
+    # The constants in the order that `check` takes them
+    from .. import quantize
+
+    scores = quantize.score_constants(scale_q * scale_k / head_dim**0.5, head_dim)
+    return scores + quantize.output_constants(scale_v / scale_out)

@@ -3,18 +3,35 @@
 A quantised value x stands for x * scale. Formulas: the numerics section of the README.
 """
 
-from .cores import CONSTANTS, exact_constants, heads_scale
-from .integers import output_constants, quantize, requant_constants, score_constants
+from .cores import (
+    CONSTANTS,
+    decode_constants,
+    exact_constants,
+    flash_constants,
+    heads_scale,
+    sliding_constants,
+)
+from .integers import (
+    logarithm_constants,
+    output_constants,
+    quantize,
+    requant_constants,
+    score_constants,
+)
 from .model import linear, quantize_model
 
 __all__ = [
     "CONSTANTS",
+    "decode_constants",
     "exact_constants",
+    "flash_constants",
     "heads_scale",
     "linear",
+    "logarithm_constants",
     "output_constants",
     "quantize",
     "quantize_model",
     "requant_constants",
     "score_constants",
+    "sliding_constants",
 ]

@@ -7,7 +7,7 @@ core's options as keywords; it returns the core's other keywords. The device cor
 import math
 from collections.abc import Callable
 
-from .integers import output_constants, score_constants
+from .integers import logarithm_constants, output_constants, score_constants
 
 
 def heads_scale(peak: float, scale_v: float) -> float:
@@ -36,6 +36,38 @@ def exact_constants(
     }
 
 
+def decode_constants(
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float, cache_len: int
+) -> dict[str, int]:
+    """Those of the exact core; cache_len: an option of the core, on which none depends."""
+    return exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+
+
+def sliding_constants(
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float, window: int
+) -> dict[str, int]:
+    """Those of the exact core; window: an option of the core, on which none depends."""
+    return exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+
+
+def flash_constants(
+    head_dim: int,
+    scale_q: float,
+    scale_k: float,
+    scale_v: float,
+    scale_out: float,
+    block_size: int = 16,
+) -> dict[str, int]:
+    """The constants of the flash core; block_size: an option of it, on which none depends."""
+    octaves = scale_q * scale_k / math.sqrt(head_dim) * math.log2(math.e)
+    mult, shift = logarithm_constants(octaves, head_dim)
+    num, out_shift = output_constants(scale_v / scale_out)
+    return {"score_mult": mult, "score_shift": shift, "out_num": num, "out_shift": out_shift}
+
+
 CONSTANTS: dict[str, Callable[..., dict]] = {
+    "decode": decode_constants,
     "exact": exact_constants,
+    "flash": flash_constants,
+    "sliding": sliding_constants,
 }

@@ -51,6 +51,25 @@ def score_constants(scale: float, head_dim: int, octaves: int = 16) -> tuple[int
         shift -= 1
 
 
+def logarithm_constants(octaves: float, head_dim: int) -> tuple[int, int]:
+    """(mult, shift): a sum of head_dim products stands for sum * mult / 2**shift 1/256 octaves.
+
+    The largest that keeps 2**14 * head_dim * mult below 2**31.
+
+    Raises:
+        ValueError: the largest sum would be 2**15 octaves or more.
+    """
+    largest = head_dim << 14
+    shift = min(24, math.floor(31 - math.log2(256 * octaves * largest)))
+    while True:
+        if shift < 8:
+            raise ValueError(f"octaves of a product: expected less than 0.1, got {octaves}")
+        mult = math.floor(256 * octaves * 2**shift + 0.5)
+        if largest * mult + (1 << (shift - 1)) < 2**31:
+            return mult, shift
+        shift -= 1
+
+
 def output_constants(ratio: float) -> tuple[int, int]:
     """(out_num NUM, out_shift u) with NUM / 2**u ~ ratio, 2**29 <= NUM < 2**30, 16 <= u <= 45.
 

@@ -5,10 +5,24 @@ could not hold is an error here, not a difference there. Nothing here imports or
 """
 
 from .attention import MultiHeadAttention
+from .cores.decode import Decode
 from .cores.exact import Exact
+from .cores.flash import Flash
+from .cores.sliding import Sliding
 from .layers.activation import ReLU
 from .layers.dense import Dense
 from .layers.pooling import MeanPool
 from .model import Model, load
 
-__all__ = ["Dense", "Exact", "MeanPool", "Model", "MultiHeadAttention", "ReLU", "load"]
+__all__ = [
+    "Decode",
+    "Dense",
+    "Exact",
+    "Flash",
+    "MeanPool",
+    "Model",
+    "MultiHeadAttention",
+    "ReLU",
+    "Sliding",
+    "load",
+]

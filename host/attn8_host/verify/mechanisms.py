@@ -71,11 +71,13 @@ class Attention:
         variants: by name; the first runs on every shape.
         parameters: from (generator, num_heads, head_dim) to the core's float parameters by name,
             [num_heads, ...] each; the core's constants are made from them.
+        sized: from seq_len to more options of the core.
     """
 
     form: Callable[..., np.ndarray]
     variants: dict[str, Variant]
     parameters: Callable[..., dict[str, np.ndarray]] = lambda rng, num_heads, head_dim: {}
+    sized: Callable[[int], dict] = lambda seq_len: {}
 
 
 def softmax(
@@ -90,7 +92,20 @@ def softmax(
     return floating.attention(q, k, v, q.shape[-1] ** -0.5, causal, mask)
 
 
+def sliding(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, window: int
+) -> np.ndarray:
+    """Softmax attention in floats to the last `window` tokens."""
+    at, to = np.arange(q.shape[-2])[:, None], np.arange(q.shape[-2])
+    return softmax(q, k, v, causal, to <= at - window)
+
+
 ATTENTION = {
+    "decode": Attention(
+        softmax,
+        {"causal": Variant(causal=True)},
+        sized=lambda seq_len: {"cache_len": seq_len + 1},
+    ),
     "exact": Attention(
         softmax,
         {
@@ -99,6 +114,21 @@ ATTENTION = {
             "padded": Variant(padded=True),
             "cross": Variant(key_len=7),
             "precise": Variant(options={"precise": True}),
+        },
+    ),
+    "flash": Attention(
+        softmax,
+        {
+            "full": Variant(),
+            "causal": Variant(causal=True),
+            "block 5": Variant(options={"block_size": 5}),
+        },
+    ),
+    "sliding": Attention(
+        sliding,
+        {
+            "window 16": Variant(causal=True, options={"window": 16}),
+            "window 3": Variant(causal=True, options={"window": 3}),
         },
     ),
 }
@@ -126,6 +156,7 @@ def attention_case(
     head_dim = embed_dim // num_heads
     mechanism = ATTENTION[core]
     parameters = mechanism.parameters(rng, num_heads, head_dim)
+    options = variant.options | mechanism.sized(seq_len)
 
     def tokens(n: int) -> np.ndarray:
         return quantize(rng.normal(size=(n, embed_dim)), INPUT_SCALE)
@@ -136,7 +167,7 @@ def attention_case(
     mask = None
     if variant.padded:
         mask = (np.arange(variant.key_len or seq_len) % 3 == 1).astype(np.int8)
-    form = partial(mechanism.form, causal=variant.causal, **variant.options, **parameters)
+    form = partial(mechanism.form, causal=variant.causal, **options, **parameters)
     if mask is not None:
         form = partial(form, mask=mask != 0)
 
@@ -161,8 +192,7 @@ def attention_case(
     if mask is not None:
         tensors["attn.key_padding_mask"] = mask
     constants = CONSTANTS[core](
-        head_dim, *(scales[part] for part in ("q", "k", "v", "heads")), **variant.options,
-        **parameters,
+        head_dim, *(scales[part] for part in ("q", "k", "v", "heads")), **options, **parameters
     )
     for key, values in list(constants.items()):
         if isinstance(values, np.ndarray):
@@ -170,7 +200,7 @@ def attention_case(
     entry = {
         "type": "attention", "name": "attn", "seq_len": seq_len, "embed_dim": embed_dim,
         "num_heads": num_heads, "core": core, "causal": variant.causal, "constants": constants,
-        "options": variant.options,
+        "options": options,
     }  # fmt: skip
 
     def floats(outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

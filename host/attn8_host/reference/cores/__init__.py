@@ -4,8 +4,16 @@ A core is called with q, k, v and returns out; `outputs` then holds its intermed
 that the device core of the same name keeps with need_weights. `max_seq_len` is its limit.
 """
 
-from .exact import Exact
+from typing import Any
 
-CORES = {
+from .decode import Decode
+from .exact import Exact
+from .flash import Flash
+from .sliding import Sliding
+
+CORES: dict[str, Any] = {
+    "decode": Decode,
     "exact": Exact,
+    "flash": Flash,
+    "sliding": Sliding,
 }

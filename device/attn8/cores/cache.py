@@ -1,0 +1,85 @@
+from array import array
+
+from .. import checks, tables
+from ..kernels import attention as kernels
+from ..kernels.cache import copy, put
+from .exact import check
+
+
+class KeyValueCache:
+    # Keys and values of up to `slots` past tokens of one head, and softmax attention to them. The
+    # order of the slots does not matter: integer sums are exact. `scores` (int32) and `weights`
+    # (uint16, unnormalised Q15, their sum in `sums`) are those of the last query, by slot.
+
+    def __init__(self, slots, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):
+        check(slots, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
+        self.slots = slots
+        self.head_dim = head_dim
+        self.score_mult = score_mult
+        self.score_shift = score_shift
+        self.score_limit = score_limit
+        self.out_num = out_num
+        self.out_shift = out_shift
+        self.keys = bytearray(slots * head_dim)
+        self.key_sums = array("i", bytes(4 * slots))
+        self.values = bytearray(slots * head_dim)
+        self.scores = array("i", bytes(4 * slots))
+        self.weights = array("H", bytes(2 * slots))
+        self.sums = array("i", [0])
+        self._row = bytearray(head_dim)
+
+    def put(self, slot, k, v):
+        d = self.head_dim
+        checks.int8("k", k, d)
+        checks.int8("v", v, d)
+        put(k, v, self.keys, self.key_sums, self.values, slot, self.slots, d)
+
+    def attend(self, q, out, count):
+        # To the first `count` slots
+        d = self.head_dim
+        checks.int8("q", q, d)
+        checks.int8("out", checks.writable("out", out), d)
+        kernels.scores(self.keys, 0, q, self.key_sums, self.scores, self._row, 0, 1, count, d, 0)
+        kernels.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, 0, 1, count, 0,
+                        self.score_mult, self.score_shift, self.score_limit)
+        kernels.weighted_sum(self.values, 0, self.weights, self.sums, out, 0, 1, count, self.slots,
+                             d, self.out_num, self.out_shift)
+        return out
+
+
+class Streaming:
+    # What the cores with a cache share: a whole sequence, int8 [seq_len, head_dim] each, is so many
+    # steps from the start, after which `step` goes on.
+
+    def __init__(self, seq_len, head_dim, causal, need_weights, cache):
+        checks.between("seq_len", seq_len, 1, 1 << 15)
+        if not causal:
+            raise ValueError("causal: expected True, got False")
+        self.seq_len = seq_len
+        self.head_dim = head_dim
+        self.cache = cache
+        self.buffers = None
+        self.outputs = [("scores", "i", cache.scores), ("weights", "H", cache.weights),
+                        ("sums", "i", cache.sums)] if need_weights else []
+        # One token of each operand, to which a sequence is copied in turn: views would allocate
+        self._token = [array("b", bytes(head_dim)) for _ in range(4)]
+        self.reset()
+
+    def __call__(self, q, k, v, out):
+        d = self.head_dim
+        size = self.seq_len * d
+        checks.int8("q", q, size)
+        checks.int8("k", k, size)
+        checks.int8("v", v, size)
+        checks.int8("out", checks.writable("out", out), size)
+        self.reset()
+        one_q, one_k, one_v, one_out = self._token
+        start = 0
+        while start < size:
+            copy(q, start, one_q, 0, d)
+            copy(k, start, one_k, 0, d)
+            copy(v, start, one_v, 0, d)
+            self.step(one_q, one_k, one_v, one_out)
+            copy(one_out, 0, out, start, d)
+            start += d
+        return out

@@ -1,0 +1,43 @@
+from .. import checks
+from .cache import KeyValueCache, Streaming
+from .exact import MAX_KEYS, constants
+
+
+class Decode(Streaming):
+    # Causal softmax attention over one head, one token at a time: step(q, k, v, out), int8
+    # [head_dim] each, attends to all tokens since `reset`, of which the cache holds cache_len. Row
+    # by row the same as exact attention with causal set.
+
+    def __init__(self, seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num,
+                 out_shift, causal=True, need_weights=False, buffers=None):
+        checks.between("cache_len", cache_len, 1, MAX_KEYS)
+        cache = KeyValueCache(cache_len, head_dim, score_mult, score_shift, score_limit, out_num,
+                              out_shift)
+        if seq_len > cache_len:
+            raise ValueError("cache_len: expected seq_len %d or more, got %d"
+                             % (seq_len, cache_len))
+        super().__init__(seq_len, head_dim, causal, need_weights, cache)
+
+    @classmethod
+    def from_scales(cls, cache_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
+        # As Exact.from_scales; made for `step` alone
+        found = constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+        return cls(1, head_dim, cache_len, *found, **options)
+
+    def step(self, q, k, v, out):
+        if self.length == self.cache.slots:
+            raise ValueError("decode: the cache holds %d tokens and is full; reset or roll back"
+                             % self.length)
+        self.cache.put(self.length, k, v)
+        self.cache.attend(q, out, self.length + 1)
+        self.length += 1
+        return out
+
+    def rollback(self, tokens):
+        # Forgets the last tokens, for one those of a draft that was not accepted
+        if not 0 <= tokens <= self.length:
+            raise ValueError("rollback: expected 0 to %d tokens, got %s" % (self.length, tokens))
+        self.length -= tokens
+
+    def reset(self):
+        self.length = 0

@@ -1,0 +1,85 @@
+from array import array
+
+from .. import checks, tables
+from ..kernels import attention as scoring
+from ..kernels import flash as kernels
+from .exact import MAX_KEYS, Buffers
+
+ROWS = 8  # queries that share a tile of keys
+
+
+class Flash:
+    # Softmax attention over one head in one pass over tiles of block_size keys: int8 q, k, v, out
+    # [seq_len, head_dim], room for scores of one tile. Weights refer to the octave of the largest
+    # score so far (see kernels/flash.py), so that results do not depend on block_size.
+    #
+    # need_weights: `octaves` and `sums`, int32 [seq_len], are each row's last reference and sum.
+
+    def __init__(self, seq_len, head_dim, score_mult, score_shift, out_num, out_shift,
+                 causal=False, need_weights=False, block_size=16, buffers=None):
+        checks.between("seq_len", seq_len, 1, MAX_KEYS)
+        checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
+        checks.between("block_size", block_size, 1, MAX_KEYS)
+        # Every score, which is at most 2**14 * head_dim, must stay in int32 as a logarithm
+        checks.between("score_shift", score_shift, 8, 24)
+        largest = ((1 << 31) - 1 - (1 << (score_shift - 1))) // (head_dim << 14)
+        checks.between("score_mult", score_mult, 0, largest)
+        checks.between("out_num", out_num, 1 << 29, (1 << 30) - 1)
+        checks.between("out_shift", out_shift, 16, 45)
+        self.seq_len = seq_len
+        self.head_dim = head_dim
+        self.causal = 1 if causal else 0
+        self.score_mult = score_mult
+        self.score_shift = score_shift
+        self.out_num = out_num
+        self.out_shift = out_shift
+        self.buffers = b = buffers or Buffers(seq_len, head_dim)
+        size = min(block_size, seq_len)
+        self._scores = array("i", bytes(4 * ROWS * size))
+        self._weights = array("H", bytes(2 * size))
+        self._totals = array("i", bytes(4 * ROWS * head_dim))
+        self.octaves = array("i", bytes(4 * seq_len))
+        self.sums = array("i", bytes(4 * seq_len))
+        self.outputs = [("octaves", "i", self.octaves),
+                        ("sums", "i", self.sums)] if need_weights else []
+        keys, sums = memoryview(b.keys), memoryview(b.key_sums)
+        self._tiles = []  # (first key, keys, their packed values, their sums)
+        for first in range(0, seq_len, size):
+            n = min(size, seq_len - first)
+            self._tiles.append((first, n, keys[first * head_dim : (first + n) * head_dim],
+                                sums[first : first + n]))
+
+    @classmethod
+    def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
+        # As Exact.from_scales
+        from .. import quantize
+
+        octaves = scale_q * scale_k / head_dim**0.5 * quantize.LOG2_E
+        return cls(seq_len, head_dim, *quantize.logarithm_constants(octaves, head_dim),
+                   *quantize.output_constants(scale_v / scale_out), **options)
+
+    def __call__(self, q, k, v, out):
+        n = self.seq_len
+        d = self.head_dim
+        checks.int8("q", q, n * d)
+        checks.int8("k", k, n * d)
+        checks.int8("v", v, n * d)
+        checks.int8("out", checks.writable("out", out), n * d)
+        b = self.buffers
+        scoring.pack_keys(k, b.keys, b.key_sums, n, d)
+        scoring.pack_values(v, b.values, n, d)
+        first = 0
+        while first < n:
+            rows = min(ROWS, n - first)
+            kernels.clear(self.sums, self.octaves, self._totals, first, rows, d)
+            for first_key, keys, packed, key_sums in self._tiles:
+                if self.causal and first_key >= first + rows:
+                    break
+                scoring.scores(packed, 0, q, key_sums, self._scores, b.row, first, rows, keys, d, 0)
+                kernels.update(b.values, 0, self._scores, self._weights, self.sums, self.octaves,
+                               self._totals, tables.EXP2, first, rows, first_key, keys, n, d,
+                               self.causal, self.score_mult, self.score_shift)
+            kernels.finish(self._totals, 0, self.sums, out, first, rows, d, self.out_num,
+                           self.out_shift)
+            first += rows
+        return out

@@ -1,0 +1,33 @@
+from .. import checks
+from .cache import KeyValueCache, Streaming
+from .exact import MAX_KEYS, constants
+
+
+class Sliding(Streaming):
+    # Softmax attention over one head to the last `window` tokens, the newest among them: step(q, k,
+    # v, out), int8 [head_dim] each. Keys and values are kept in rings of `window` tokens, for ever.
+
+    def __init__(self, seq_len, head_dim, window, score_mult, score_shift, score_limit, out_num,
+                 out_shift, causal=True, need_weights=False, buffers=None):
+        checks.between("window", window, 1, MAX_KEYS)
+        cache = KeyValueCache(window, head_dim, score_mult, score_shift, score_limit, out_num,
+                              out_shift)
+        super().__init__(seq_len, head_dim, causal, need_weights, cache)
+
+    @classmethod
+    def from_scales(cls, window, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
+        # As Exact.from_scales; made for `step` alone
+        found = constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+        return cls(1, head_dim, window, *found, **options)
+
+    def step(self, q, k, v, out):
+        self.cache.put(self.slot, k, v)
+        self.filled = max(self.filled, self.slot + 1)
+        self.slot += 1
+        if self.slot == self.cache.slots:
+            self.slot = 0
+        return self.cache.attend(q, out, self.filled)
+
+    def reset(self):
+        self.slot = 0  # of the next token
+        self.filled = 0  # slots, from the first one on

@@ -1,0 +1,141 @@
+# Softmax attention over tiles of keys, in one pass: the octave of the largest score so far is the
+# reference of all weights, and when it rises what was summed before is halved as often.
+import micropython
+
+
+@micropython.viper
+def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octaves: ptr32,
+           totals: ptr32, table: ptr16, first: int, rows: int, first_key: int, keys: int,
+           stride: int, head_dim: int, causal: int, mult: int, shift: int):
+    # Adds the scores [rows, keys] of the keys first_key.. to the state of the rows first..: sums
+    # and octaves of all rows, totals [rows, head_dim] of these. v is packed [head_dim, stride];
+    # `weights` is room for one row. A key raises the octave before its weight is taken, so that
+    # the order of the keys alone decides, and not how they are cut into tiles.
+    sign = 1
+    sign <<= 31
+    half = (1 << shift) >> 1
+    sums = ptr32(int(sums) + (first << 2))
+    octaves = ptr32(int(octaves) + (first << 2))
+    start = int(v) + first_key
+    visible = keys
+    if causal:
+        visible = first + 1 - first_key
+    while rows:
+        shown = visible
+        if shown > keys:
+            shown = keys
+        octave = (octaves[0] ^ sign) - sign
+        total = sums[0]
+        done = 0
+        while done < shown:
+            # A run of keys that leave the octave as the first of them has made it
+            t = (((scores[done] ^ sign) - sign) * mult + half) >> shift
+            k = ((t + 255) >> 8) - octave
+            if k > 0:
+                octave += k
+                if k > 31:
+                    k = 31
+                total >>= k
+                i = 0
+                while i < head_dim:
+                    totals[i] = ((totals[i] ^ sign) - sign) >> k
+                    i += 1
+            run = 0
+            j = done
+            while j < shown:
+                t = (octave << 8) - ((((scores[j] ^ sign) - sign) * mult + half) >> shift)
+                if t < 0:
+                    break
+                k = t >> 8
+                if k > 30:
+                    k = 30
+                k = ((table[t & 255] >> k) + 1) >> 1
+                weights[j] = k
+                run += k
+                j += 1
+            total += run
+            run <<= 7
+            i = 0
+            while i < head_dim:
+                v = ptr8(start + i * stride + done)
+                acc = 0
+                w = ptr16(int(weights) + (done << 1))
+                n = (j - done) >> 3
+                while n:
+                    acc = v[0] * w[0] + acc
+                    acc = v[1] * w[1] + acc
+                    acc = v[2] * w[2] + acc
+                    acc = v[3] * w[3] + acc
+                    acc = v[4] * w[4] + acc
+                    acc = v[5] * w[5] + acc
+                    acc = v[6] * w[6] + acc
+                    acc = v[7] * w[7] + acc
+                    v = ptr8(int(v) + 8)
+                    w = ptr16(int(w) + 16)
+                    n -= 1
+                n = (j - done) & 7
+                while n:
+                    acc = v[0] * w[0] + acc
+                    v = ptr8(int(v) + 1)
+                    w = ptr16(int(w) + 2)
+                    n -= 1
+                totals[i] = totals[i] + (acc - run)
+                i += 1
+            done = j
+        octaves[0] = octave
+        sums[0] = total
+        octaves = ptr32(int(octaves) + 4)
+        sums = ptr32(int(sums) + 4)
+        scores = ptr32(int(scores) + (keys << 2))
+        totals = ptr32(int(totals) + (head_dim << 2))
+        visible += causal
+        rows -= 1
+
+
+@micropython.viper
+def clear(sums: ptr32, octaves: ptr32, totals: ptr32, first: int, rows: int, head_dim: int):
+    # The state of the rows first.. before their first key
+    lowest = -1
+    lowest <<= 22
+    i = 0
+    while i < rows:
+        sums[first + i] = 0
+        octaves[first + i] = lowest
+        i += 1
+    i = 0
+    while i < rows * head_dim:
+        totals[i] = 0
+        i += 1
+
+
+@micropython.viper
+def finish(totals: ptr32, acc: int, sums: ptr32, out: ptr8, first: int, rows: int, head_dim: int,
+           num: int, shift: int):
+    # out[first + r, i] = totals[r, i] / sums[first + r] * num/2**shift, one division a row
+    sign = 1
+    sign <<= 31
+    s = shift - 16
+    sums = ptr32(int(sums) + (first << 2))
+    out = ptr8(int(out) + first * head_dim)
+    while rows:
+        total = sums[0]
+        p = 0
+        while (total >> p) >= 65536:
+            p += 1
+        m = (total + ((1 << p) >> 1)) >> p
+        m = (num + (m >> 1)) // m
+        n = head_dim
+        while n:
+            acc = ((totals[0] ^ sign) - sign) >> p
+            acc = (acc >> 15) * m + (((acc & 32767) * m) >> 15)
+            acc = (acc + (1 << s)) >> (s + 1)
+            if acc > 127:
+                acc = 127
+            elif acc < -127:
+                acc = -127
+            out[0] = acc
+            totals = ptr32(int(totals) + 4)
+            out = ptr8(int(out) + 1)
+            n -= 1
+        sums = ptr32(int(sums) + 4)
+        rows -= 1

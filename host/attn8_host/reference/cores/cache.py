@@ -1,0 +1,63 @@
+"""Keys and values of past tokens; the device module of the same name is its twin."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .exact import Exact
+
+
+@dataclass
+class KeyValueCache:
+    """Up to `slots` tokens of one head, and exact attention to those that are filled.
+
+    `scores` int32, `weights` uint16 and `sums` int32 are those of the last query, by slot.
+    """
+
+    slots: int
+    exact: Exact
+    tokens: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.scores = np.zeros(self.slots, np.int32)
+        self.weights = np.zeros(self.slots, np.uint16)
+        self.sums = np.zeros(1, np.int32)
+
+    @property
+    def outputs(self) -> dict[str, np.ndarray]:
+        return {"scores": self.scores, "weights": self.weights, "sums": self.sums}
+
+    def put(self, slot: int, k: np.ndarray, v: np.ndarray) -> None:
+        """Keeps the key and the value of one token, int8 [D] each."""
+        self.tokens[slot] = k.copy(), v.copy()
+
+    def attend(self, q: np.ndarray, count: int) -> np.ndarray:
+        """int8 q [D] to the first `count` slots; returns int8 [D]."""
+        k, v = (np.stack([self.tokens[slot][i] for slot in range(count)]) for i in range(2))
+        out = self.exact(q[None], k, v)[0]
+        self.scores[:count], self.weights[:count] = self.exact.scores[0], self.exact.weights[0]
+        self.sums[:] = self.exact.sums
+        return out
+
+
+class Streaming:
+    """A core that takes one token at a time, [D] each, and a sequence as so many steps."""
+
+    cache: KeyValueCache
+
+    @property
+    def outputs(self) -> dict[str, np.ndarray]:
+        return {name: values.copy() for name, values in self.cache.outputs.items()}
+
+    def reset(self) -> None:
+        """The next token is the first of a new sequence."""
+        raise NotImplementedError
+
+    def step(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """The next token, int8 [D] each; returns int8 [D]."""
+        raise NotImplementedError
+
+    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """int8 [S, D] each, from the start; returns int8 [S, D]."""
+        self.reset()
+        return np.stack([self.step(*token) for token in zip(q, k, v, strict=True)])

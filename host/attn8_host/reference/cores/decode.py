@@ -1,0 +1,51 @@
+"""Causal attention with a cache, token by token; the device module of the same name is its twin."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .cache import KeyValueCache, Streaming
+from .exact import MAX_KEYS, Exact
+
+
+@dataclass
+class Decode(Streaming):
+    """Each token attends to all tokens since `reset`, itself among them, at most cache_len.
+
+    Raises:
+        ValueError: causal is false, or a token does not fit into the cache.
+    """
+
+    max_seq_len: ClassVar[int] = MAX_KEYS
+
+    cache_len: int
+    score_mult: int
+    score_shift: int
+    score_limit: int
+    out_num: int
+    out_shift: int
+    causal: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.causal:
+            raise ValueError("causal: expected True, got False")
+        constants = self.score_mult, self.score_shift, self.score_limit, self.out_num
+        self.cache = KeyValueCache(self.cache_len, Exact(*constants, self.out_shift))
+        self.reset()
+
+    def reset(self) -> None:
+        self.length = 0
+
+    def rollback(self, tokens: int) -> None:
+        """Forgets the last tokens."""
+        if not 0 <= tokens <= self.length:
+            raise ValueError(f"rollback: expected 0 to {self.length} tokens, got {tokens}")
+        self.length -= tokens
+
+    def step(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        if self.length == self.cache_len:
+            raise ValueError(f"decode: the cache holds {self.length} tokens and is full")
+        self.cache.put(self.length, k, v)
+        self.length += 1
+        return self.cache.attend(q, self.length)
