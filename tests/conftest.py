@@ -34,9 +34,13 @@ def board(request):
         yield board
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def remote(board):
-    """Runs code on the board over named arrays; returns what it passed to `give`."""
+    """Runs code on the board over named arrays; returns what it passed to `give`.
+
+    Each module starts with the whole of the board's memory.
+    """
+    board.enter_repl()
     return Remote(board)
 
 

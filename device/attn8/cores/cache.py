@@ -49,7 +49,7 @@ class KeyValueCache:
 
 class Streaming:
     # What the cores with a cache share: a whole sequence, int8 [seq_len, head_dim] each, is so many
-    # steps from the start, after which `step` goes on.
+    # steps from the start, after which `step` goes on. They add `reset` and `step`.
 
     def __init__(self, seq_len, head_dim, causal, need_weights, cache):
         checks.between("seq_len", seq_len, 1, 1 << 15)
@@ -63,7 +63,12 @@ class Streaming:
                         ("sums", "i", cache.sums)] if need_weights else []
         # One token of each operand, to which a sequence is copied in turn: views would allocate
         self._token = [array("b", bytes(head_dim)) for _ in range(4)]
-        self.reset()
+
+    def reset(self):
+        raise NotImplementedError
+
+    def step(self, q, k, v, out):
+        raise NotImplementedError
 
     def __call__(self, q, k, v, out):
         d = self.head_dim

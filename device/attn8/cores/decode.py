@@ -17,6 +17,7 @@ class Decode(Streaming):
             raise ValueError("cache_len: expected seq_len %d or more, got %d"
                              % (seq_len, cache_len))
         super().__init__(seq_len, head_dim, causal, need_weights, cache)
+        self.length = 0  # tokens in the cache
 
     @classmethod
     def from_scales(cls, cache_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):

@@ -13,6 +13,8 @@ class Sliding(Streaming):
         cache = KeyValueCache(window, head_dim, score_mult, score_shift, score_limit, out_num,
                               out_shift)
         super().__init__(seq_len, head_dim, causal, need_weights, cache)
+        self.slot = 0  # of the next token
+        self.filled = 0  # slots, from the first one on
 
     @classmethod
     def from_scales(cls, window, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
@@ -29,5 +31,4 @@ class Sliding(Streaming):
         return self.cache.attend(q, out, self.filled)
 
     def reset(self):
-        self.slot = 0  # of the next token
-        self.filled = 0  # slots, from the first one on
+        self.slot = self.filled = 0
