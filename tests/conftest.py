@@ -6,7 +6,7 @@ import base64
 import numpy as np
 import pytest
 
-from attn8_host.boards import Board, open_board
+from attn8_host.boards import Board
 from attn8_host.deploy import deploy, push
 from attn8_host.paths import DEVICE, MODELS
 from tools import isa
@@ -16,22 +16,16 @@ CODES = {"int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i"}
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--board",
-        default="virtual",
-        help="board that device tests run on: virtual (default), a serial port or a URL",
-    )
-    parser.addoption(
         "--masks", type=int, default=2000, help="random masks to compare (default: %(default)s)"
     )
 
 
 @pytest.fixture(scope="session")
-def board(request):
-    """The board, with the device package deployed and the digits model on it."""
-    with open_board(request.config.getoption("--board")) as board:
-        deploy(board)
-        push(board, "/models/digits.safetensors", (MODELS / "digits.safetensors").read_bytes())
-        yield board
+def board(board):
+    """The plugin's board, with the device package deployed and the digits model on it."""
+    deploy(board)
+    push(board, "/models/digits.safetensors", (MODELS / "digits.safetensors").read_bytes())
+    return board
 
 
 @pytest.fixture(scope="module")
