@@ -157,6 +157,18 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
     return 0 if outcome.bit_exact else 1
 
 
+def repl(arguments: argparse.Namespace, console: Console) -> int:
+    from .boards import open_board
+    from .repl import repl
+    from .report import board_line
+
+    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
+        board_line(console, board.info)
+        repl(board)
+    console.print()
+    return 0
+
+
 def boards(arguments: argparse.Namespace, console: Console) -> int:
     from .boards import find_boards, open_board
     from .report import boards_table
@@ -318,6 +330,11 @@ def parser() -> argparse.ArgumentParser:
         "undeploy", parents=[on_board], help="remove the attn8 package from a board"
     )
     command.set_defaults(run=undeploy)
+
+    command = commands.add_parser(
+        "repl", parents=[on_board], help="a terminal on a board, with attn8 live from this computer"
+    )
+    command.set_defaults(run=repl)
 
     command = commands.add_parser("bench", help="measure the link")
     what = command.add_subparsers(required=True, metavar="what")
