@@ -1,9 +1,10 @@
-# Reads safetensors files: 8 bytes of header length, a JSON header, the tensors' bytes.
+# Reads and writes safetensors files: 8 bytes of header length, a JSON header, the tensors' bytes.
 import json
 import os
 from array import array
 
-_types = {"I8": ("b", 1), "U8": ("B", 1), "I16": ("h", 2), "U16": ("H", 2), "I32": ("i", 4)}
+_types = {"I8": ("b", 1), "U8": ("B", 1), "I16": ("h", 2), "U16": ("H", 2), "I32": ("i", 4),
+          "F32": ("f", 4)}
 MAX_HEADER = 32768
 
 
@@ -44,3 +45,24 @@ def read(path):
             tensors[name] = tensor
             shapes[name] = shape
     return metadata, tensors, shapes
+
+
+def write(path, metadata, tensors):
+    # tensors: [(name, shape, typecode, array)]. Under another name until it is whole, then renamed,
+    # which file systems do at once: a power cut leaves the old file or the new one.
+    dtypes = {code: (dtype, size) for dtype, (code, size) in _types.items()}
+    header = {"__metadata__": metadata}
+    end = 0
+    for name, shape, code, values in tensors:
+        dtype, size = dtypes[code]
+        start, end = end, end + len(values) * size
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    temporary = path + ".new"
+    with open(temporary, "wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for _, _, _, values in tensors:
+            file.write(values)
+    os.rename(temporary, path)

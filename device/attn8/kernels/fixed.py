@@ -1,0 +1,359 @@
+# Fixed point for training: words of `frac` fractional bits that saturate at +-limit, limit < 2**30.
+# attn8/train/formats.py says how products are rounded. Every saturation adds 1 to count[0].
+import micropython
+
+
+@micropython.viper
+def peak(x: ptr32, acc: int, n: int) -> int:
+    # The largest of max(x, -1 - x)
+    sign = 1
+    sign <<= 31
+    largest = 0
+    while n:
+        acc = (x[0] ^ sign) - sign
+        acc ^= acc >> 31
+        if acc > largest:
+            largest = acc
+        x = ptr32(int(x) + 4)
+        n -= 1
+    return largest
+
+
+@micropython.viper
+def pack(x: ptr32, acc: int, m: ptr32, exponents: ptr8, offset: int, rows: int, inner: int,
+         row_stride: int, step: int):
+    # Row by row m = round(x / 2**e) with the smallest e that makes every |m| <= 16383;
+    # offset, row_stride and step count words of x, m [rows, inner] is contiguous
+    sign = 1
+    sign <<= 31
+    row_stride <<= 2
+    step <<= 2
+    x = ptr32(int(x) + (offset << 2))
+    while rows:
+        start = int(x)
+        peak = 0
+        n = inner
+        while n:
+            acc = (x[0] ^ sign) - sign
+            acc ^= acc >> 31
+            if acc > peak:
+                peak = acc
+            x = ptr32(int(x) + step)
+            n -= 1
+        e = 0
+        while (peak >> e) > 16382:
+            e += 1
+        exponents[0] = e
+        exponents = ptr8(int(exponents) + 1)
+        half = 0
+        if e:
+            half = 1
+            e -= 1
+        x = ptr32(start)
+        n = inner
+        while n:
+            acc = (x[0] ^ sign) - sign
+            m[0] = ((acc >> e) + half) >> half
+            m = ptr32(int(m) + 4)
+            x = ptr32(int(x) + step)
+            n -= 1
+        x = ptr32(start + row_stride)
+        rows -= 1
+
+
+@micropython.viper
+def matmul(a: ptr32, acc: int, b: ptr32, a_exponents: ptr8, b_exponents: ptr8, out: ptr32,
+           offset: int, cols: int, shape: ptr32, count: ptr32):
+    # out[i, j] = sum_k a[i, k]*b[j, k], or added to out; a and b are packed. The words of `shape`:
+    # rows, inner, out's row_stride and step, guard, frac, limit, whether to add. Loads of a and b
+    # need no sign: eight products are right modulo 2**32, and their sum lies within int32.
+    sign = 1
+    sign <<= 31
+    mask = (sign << 1) - 1
+    rows = shape[0]
+    inner = shape[1]
+    row_stride = shape[2] << 2
+    step = shape[3] << 2
+    guard = shape[4]
+    frac = shape[5]
+    limit = shape[6]
+    add = shape[7]
+    start = int(a)
+    out = ptr32(int(out) + (offset << 2))
+    while cols:
+        a = ptr32(start)
+        target = out
+        i = 0
+        while i < rows:
+            total = 0
+            r = b
+            n = inner >> 3
+            while n:
+                acc = a[0] * r[0]
+                acc = a[1] * r[1] + acc
+                acc = a[2] * r[2] + acc
+                acc = a[3] * r[3] + acc
+                acc = a[4] * r[4] + acc
+                acc = a[5] * r[5] + acc
+                acc = a[6] * r[6] + acc
+                acc = a[7] * r[7] + acc
+                total += (((acc & mask) ^ sign) - sign) >> guard
+                a = ptr32(int(a) + 32)
+                r = ptr32(int(r) + 32)
+                n -= 1
+            n = inner & 7
+            if n:
+                acc = 0
+                while n:
+                    acc = a[0] * r[0] + acc
+                    a = ptr32(int(a) + 4)
+                    r = ptr32(int(r) + 4)
+                    n -= 1
+                total += (((acc & mask) ^ sign) - sign) >> guard
+            shift = frac - guard - a_exponents[i] - b_exponents[0]
+            if shift > 0:
+                total = ((total >> (shift - 1)) + 1) >> 1
+            else:
+                shift = 0 - shift
+                most = limit >> shift
+                if total > most or total < 0 - most:
+                    count[0] = count[0] + 1
+                    most = limit
+                    if total < 0:
+                        most = 0 - limit
+                    total = most
+                else:
+                    total <<= shift
+            if add:
+                total += (target[0] ^ sign) - sign
+            if total > limit:
+                total = limit
+                count[0] = count[0] + 1
+            elif total < 0 - limit:
+                total = 0 - limit
+                count[0] = count[0] + 1
+            target[0] = total
+            target = ptr32(int(target) + row_stride)
+            i += 1
+        b = ptr32(int(b) + (inner << 2))
+        b_exponents = ptr8(int(b_exponents) + 1)
+        out = ptr32(int(out) + step)
+        cols -= 1
+
+
+@micropython.viper
+def spread(x: ptr32, out: ptr32, rows: int, columns: int):
+    # out[r, j] = x[j]
+    while rows:
+        j = 0
+        while j < columns:
+            out[j] = x[j]
+            j += 1
+        out = ptr32(int(out) + (columns << 2))
+        rows -= 1
+
+
+@micropython.viper
+def column_sums(x: ptr32, acc: int, out: ptr32, rows: int, columns: int, limit: int,
+                count: ptr32):
+    # out[j] += sum_r x[r, j], saturating at each step
+    sign = 1
+    sign <<= 31
+    j = 0
+    while j < columns:
+        source = ptr32(int(x) + (j << 2))
+        acc = (out[j] ^ sign) - sign
+        n = rows
+        while n:
+            acc += (source[0] ^ sign) - sign
+            if acc > limit:
+                acc = limit
+                count[0] = count[0] + 1
+            elif acc < 0 - limit:
+                acc = 0 - limit
+                count[0] = count[0] + 1
+            source = ptr32(int(source) + (columns << 2))
+            n -= 1
+        out[j] = acc
+        j += 1
+
+
+@micropython.viper
+def add(x: ptr32, y: ptr32, out: ptr32, n: int, negate: int, limit: int, count: ptr32):
+    # out = x + y, or x - y where `negate` is -1 (otherwise 0)
+    sign = 1
+    sign <<= 31
+    while n:
+        acc = (((y[0] ^ sign) - sign) ^ negate) - negate
+        acc += (x[0] ^ sign) - sign
+        if acc > limit:
+            acc = limit
+            count[0] = count[0] + 1
+        elif acc < 0 - limit:
+            acc = 0 - limit
+            count[0] = count[0] + 1
+        out[0] = acc
+        x = ptr32(int(x) + 4)
+        y = ptr32(int(y) + 4)
+        out = ptr32(int(out) + 4)
+        n -= 1
+
+
+@micropython.viper
+def scale(x: ptr32, acc: int, out: ptr32, n: int, mult: int, shift: int):
+    # out = x * mult / 2**shift, rounded half up; mult <= 2**15 and shift >= 15, so |out| <= |x|
+    sign = 1
+    sign <<= 31
+    shift -= 15
+    high = (1 << shift) >> 1
+    low = 0
+    if shift == 0:
+        low = 16384
+    while n:
+        acc = (x[0] ^ sign) - sign
+        acc = (acc >> 15) * mult + (((acc & 32767) * mult + low) >> 15)
+        out[0] = (acc + high) >> shift
+        x = ptr32(int(x) + 4)
+        out = ptr32(int(out) + 4)
+        n -= 1
+
+
+@micropython.viper
+def relu(x: ptr32, gate: ptr32, out: ptr32, n: int):
+    # out = x where gate > 0, else 0
+    sign = 1
+    sign <<= 31
+    while n:
+        value = 0
+        if gate[0] and (gate[0] & sign) == 0:
+            value = x[0]
+        out[0] = value
+        x = ptr32(int(x) + 4)
+        gate = ptr32(int(gate) + 4)
+        out = ptr32(int(out) + 4)
+        n -= 1
+
+
+@micropython.viper
+def softmax(scores: ptr32, x: int, out: ptr32, offset: int, table: ptr16, rows: int, columns: int,
+            mult: int, shift: int, up: int, limit: int) -> int:
+    # out[r, j] = 2**-t / sum_j 2**-t, in words with 16 - up fractional bits, t being
+    # (max_j score - score) * 2**up * mult/2**shift in 2**-15 octaves; beyond `limit` it gives 0.
+    # 2**-t comes from a table of one octave, interpolated. Returns the last row's sum in Q15.
+    sign = 1
+    sign <<= 31
+    shift -= 15
+    high = (1 << shift) >> 1
+    low = 0
+    if shift == 0:
+        low = 16384
+    total = 0
+    out = ptr32(int(out) + (offset << 2))
+    while rows:
+        largest = (scores[0] ^ sign) - sign
+        j = 1
+        while j < columns:
+            x = (scores[j] ^ sign) - sign
+            if x > largest:
+                largest = x
+            j += 1
+        total = 0
+        j = 0
+        while j < columns:
+            x = largest - ((scores[j] ^ sign) - sign)
+            if x > limit:
+                x = 0
+            else:
+                x <<= up
+                x = (x >> 15) * mult + (((x & 32767) * mult + low) >> 15)
+                x = (x + high) >> shift
+                i = (x >> 7) & 255
+                y = table[i]
+                z = 32768
+                if i < 255:
+                    z = table[i + 1]
+                x = (((y << 7) - (y - z) * (x & 127)) >> (7 + (x >> 15))) + 1
+                x >>= 1
+            out[j] = x
+            total += x
+            j += 1
+        j = 0
+        while j < columns:
+            x = ((out[j] << 15) + (total >> 1)) // total
+            if up:
+                x = (x + (1 << (up - 2))) >> (up - 1)
+            else:
+                x <<= 1
+            out[j] = x
+            j += 1
+        scores = ptr32(int(scores) + (columns << 2))
+        out = ptr32(int(out) + (columns << 2))
+        rows -= 1
+    return total
+
+
+@micropython.viper
+def softmax_backward(weights: ptr32, acc: int, offset: int, d: ptr32, rows: int, columns: int,
+                     up: int, mult: int, shift: int, limit: int, count: ptr32):
+    # In place: d = weights * (d - sum_j d*weights) * mult/2**shift, row by row. The weights lie
+    # in 0..1; they multiply as Q15.
+    sign = 1
+    sign <<= 31
+    shift -= 15
+    high = (1 << shift) >> 1
+    low = 0
+    if shift == 0:
+        low = 16384
+    weights = ptr32(int(weights) + (offset << 2))
+    while rows:
+        total = 0
+        j = 0
+        while j < columns:
+            acc = (d[j] ^ sign) - sign
+            w = (weights[j] << up) >> 1
+            total += (acc >> 15) * w + (((acc & 32767) * w + 16384) >> 15)
+            if total > limit:
+                total = limit
+                count[0] = count[0] + 1
+            elif total < 0 - limit:
+                total = 0 - limit
+                count[0] = count[0] + 1
+            j += 1
+        j = 0
+        while j < columns:
+            acc = (d[j] ^ sign) - sign - total
+            if acc > limit:
+                acc = limit
+                count[0] = count[0] + 1
+            elif acc < 0 - limit:
+                acc = 0 - limit
+                count[0] = count[0] + 1
+            w = (weights[j] << up) >> 1
+            acc = (acc >> 15) * w + (((acc & 32767) * w + 16384) >> 15)
+            acc = (acc >> 15) * mult + (((acc & 32767) * mult + low) >> 15)
+            d[j] = (acc + high) >> shift
+            j += 1
+        weights = ptr32(int(weights) + (columns << 2))
+        d = ptr32(int(d) + (columns << 2))
+        rows -= 1
+
+
+@micropython.viper
+def log(total: int, frac: int) -> int:
+    # ln(total / 2**15) with `frac` fractional bits, to 2**-13, for total >= 2**15: log2 bit by bit,
+    # by squaring
+    octaves = 0
+    while (total >> octaves) >= 65536:
+        octaves += 1
+    x = total >> octaves
+    n = 16
+    while n:
+        x = (x * (x >> 1)) >> 14
+        octaves <<= 1
+        if x >= 65536:
+            x >>= 1
+            octaves += 1
+        n -= 1
+    x = (octaves >> 15) * 22713 + (((octaves & 32767) * 22713 + 16384) >> 15)
+    n = 16 - frac
+    return (x + ((1 << n) >> 1)) >> n

@@ -1,0 +1,222 @@
+# The numbers that training computes with. Layers, losses and optimisers work with any of these.
+#
+# Fixed point: a word w of 32 bits stands for w / 2**frac. Q16.16 saturates at +-(2**30 - 1), one
+# bit below the word: the sum of any two values fits a word, and each is a small integer of
+# MicroPython. Q8.8 saturates at +-(2**15 - 1). What saturates is counted in `overflows`.
+# The chip multiplies 32 by 32 bits into 32. So
+# - a matrix product first brings every row of its operands to 14 bits: m = round(w / 2**e) with
+#   the smallest e that makes all |m| <= 16383 (rows of values below 1/4 stay exact in Q16.16).
+#   Products of eight mantissas are summed exactly, shifted right by `guard`, and summed up; the
+#   total is rounded once to the format, and only that can saturate.
+# - a product with a constant is w * mult / 2**shift, rounded half up, exact for all w.
+# - attention weights are multiples of 2**-15 and multiply as such.
+import math
+from array import array
+
+from .. import checks, tables
+from ..kernels import fixed as kernels
+from ..kernels import fixed_optimisers as optimisers
+
+BLOCK = 8  # rows of a product's second operand that are packed at a time
+MAX_COLUMNS = 512  # of a softmax: the sum of its numerators stays below 2**24
+ONE = 1 << 15  # a learning-rate factor of 1
+
+
+def get(name):
+    if name == "q16.16":
+        return Fixed(name, 16, (1 << 30) - 1)
+    if name == "q8.8":
+        return Fixed(name, 8, (1 << 15) - 1)
+    if name == "float":
+        from .floating import Float
+
+        return Float()
+    raise ValueError("format: expected q16.16, q8.8 or float, got %s" % name)
+
+
+def ratio(num, den=1):
+    # (mult, shift) with mult / 2**shift ~ num/den, 2**14 <= mult <= 2**15: computed in integers,
+    # so that boards with shorter floats agree. A float num is taken to 30 binary places.
+    if isinstance(num, float):
+        num, den = int(num * (1 << 30) + 0.5), den << 30
+    if not 0 < num <= den <= num << 15:
+        raise ValueError("ratio: expected 2**-15 to 1, got %s/%s" % (num, den))
+    shift = 15
+    while num << shift < den << 14:
+        shift += 1
+    return (((num << (shift + 1)) // den) + 1) >> 1, shift
+
+
+def root_ratio(num, den):
+    # The same for sqrt(num/den)
+    square = (num << 60) // den
+    root = 1 << 30
+    while root * root > square:
+        root = (root + square // root) >> 1
+    return ratio(root, 1 << 30)
+
+
+class Fixed:
+    def __init__(self, name, frac, limit):
+        self.name = name
+        self.typecode = "i"
+        self.frac = frac
+        self.limit = limit
+        self.up = 16 - frac
+        self.count = array("i", bytes(4))
+        self.left = array("i")
+        self.right = array("i")
+        self.left_exponents = bytearray(0)
+        self.right_exponents = bytearray(BLOCK)
+
+    @property
+    def overflows(self):
+        return self.count[0]
+
+    def zeros(self, n):
+        return array("i", bytes(4 * n))
+
+    def number(self, x):
+        # A float as a word of this format
+        return max(-self.limit, min(self.limit, math.floor(x * (1 << self.frac) + 0.5)))
+
+    def accept(self, last, x, n, what):
+        # Checks an array that comes from outside; the length only where it is not `last`, the one
+        # that came before: a check of an array's bytes allocates
+        if x is not last:
+            checks.words(what, x, n, 4)
+        peak = kernels.peak(x, 0, n)
+        if peak > self.limit:
+            raise ValueError("%s: expected values up to %d, got %d" % (what, self.limit, peak))
+        return x
+
+    def product(self, rows, cols, inner, a, b, out, add=False):
+        return Product(self, rows, cols, inner, a, b, out, add)
+
+    def spread(self, x, out, rows, columns):
+        kernels.spread(x, out, rows, columns)
+
+    def column_sums(self, x, out, rows, columns):
+        kernels.column_sums(x, 0, out, rows, columns, self.limit, self.count)
+
+    def add(self, x, y, out, n):
+        kernels.add(x, y, out, n, 0, self.limit, self.count)
+
+    def subtract(self, x, y, out, n):
+        kernels.add(x, y, out, n, -1, self.limit, self.count)
+
+    def scale(self, x, out, n, factor):
+        kernels.scale(x, 0, out, n, factor[0], factor[1])
+
+    def relu(self, x, gate, out, n):
+        kernels.relu(x, gate, out, n)
+
+    def factor(self, num, den):
+        # What `scale` takes
+        return ratio(num, den)
+
+    def softmax_scale(self, num, den):
+        # For softmax(scores * sqrt(num/den)): the steps of the forward pass are 2**-15 octaves,
+        # half of log2(e) = sqrt(2.0813689810056077); 17 octaves below the largest nothing is left
+        square = 2234852924  # log2(e)**2 * 2**30
+        mult, shift = root_ratio(num * square, den << 32)
+        limit = ((17 << 15) << shift) // mult >> self.up
+        return mult, shift, limit, root_ratio(num, den)
+
+    def softmax(self, scores, out, offset, rows, columns, scale):
+        return kernels.softmax(scores, 0, out, offset, tables.EXP2, rows, columns, scale[0],
+                               scale[1], self.up, scale[2])
+
+    def softmax_backward(self, weights, offset, d, rows, columns, scale):
+        mult, shift = scale[3]
+        kernels.softmax_backward(weights, 0, offset, d, rows, columns, self.up, mult, shift,
+                                 self.limit, self.count)
+
+    def log(self, total):
+        # The logarithm of what softmax returned
+        return kernels.log(total, self.frac)
+
+    def sgd(self, param, velocity, momentum, lr, factor):
+        decay, shift = momentum or (0, 15)
+        optimisers.sgd(param.value, 0, param.grad, velocity, param.size, decay, decay, shift,
+                       _part(lr[0], factor), lr[1], self.limit, self.count)
+
+    def adam_constants(self, beta1, beta2, lr, eps):
+        # 1 - beta as (mult, shift); the quotient that lr multiplies has 12 fractional bits
+        rate1, rate2 = (ratio((1 << b[1]) - b[0], 1 << b[1]) for b in (beta1, beta2))
+        shift = lr[1] - self.frac + 12
+        for what, found in (("1 - beta1", rate1[1]), ("1 - beta2", rate2[1]), ("lr", shift)):
+            checks.between(what + ": shift", found, 16, 45)
+        return array("i", rate1 + rate2 + (lr[0], shift, max(1, eps[0] << 15 >> eps[1])))
+
+    def adam(self, param, first, second, constants, lr, factor):
+        constants[4] = _part(lr[0], factor)
+        optimisers.adam(param.value, 0, param.grad, first, second, param.size, self.up, constants,
+                        self.limit, self.count)
+
+    def clip(self, params, norm, size):
+        # Scales the gradients, `size` values in all, where their joint norm is over `norm`
+        peak = 0
+        for p in params:
+            peak = max(peak, kernels.peak(p.grad, 0, p.size))
+        most = optimisers.root((1 << 30) // size) - 1  # the squares' sum stays below 2**30
+        shift = 0
+        while peak >> shift >= most:
+            shift += 1
+        total = 0
+        for p in params:
+            total += optimisers.squares(p.grad, 0, p.size, shift)
+        root = optimisers.root(total)
+        if norm >> shift > root:
+            return
+        mult = (norm << (15 - shift) if shift < 15 else norm >> (shift - 15)) // max(root, 1)
+        if mult < ONE:
+            for p in params:
+                kernels.scale(p.grad, 0, p.grad, p.size, mult, 15)
+
+
+def _part(mult, factor):
+    return (mult * factor + (ONE >> 1)) >> 15
+
+
+class Product:
+    # out[i, j] = sum_k a[i, k]*b[j, k] for rows x cols x inner, or added to out where `add`.
+    # a, b and out are given as (stride of i or j, stride of k) and (of i, of j), in words, and may
+    # start at an offset: transposes, slices and sliding windows need no copy.
+
+    def __init__(self, f, rows, cols, inner, a, b, out, add):
+        checks.between("rows", rows, 1, 1 << 15)
+        checks.between("cols", cols, 1, 1 << 15)
+        checks.between("inner", inner, 1, 1 << 15)
+        self.f = f
+        self.rows = rows
+        self.cols = cols
+        self.inner = inner
+        self.a = a
+        self.b = b
+        self.step = out[1]
+        guard = 1
+        while 8 << (guard - 1) < inner:
+            guard += 1
+        self.shape = array("i", (rows, inner, out[0], out[1], guard, f.frac, f.limit, int(add)))
+        if rows * inner > len(f.left):
+            f.left = f.zeros(rows * inner)
+        if rows > len(f.left_exponents):
+            f.left_exponents = bytearray(rows)
+        if min(cols, BLOCK) * inner > len(f.right):
+            f.right = f.zeros(min(cols, BLOCK) * inner)
+
+    def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0):
+        f = self.f
+        kernels.pack(a, 0, f.left, f.left_exponents, a_offset, self.rows, self.inner, self.a[0],
+                     self.a[1])
+        left = self.cols
+        while left:
+            cols = min(left, BLOCK)
+            kernels.pack(b, 0, f.right, f.right_exponents, b_offset, cols, self.inner, self.b[0],
+                         self.b[1])
+            kernels.matmul(f.left, 0, f.right, f.left_exponents, f.right_exponents, out, offset,
+                           cols, self.shape, f.count)
+            b_offset += cols * self.b[0]
+            offset += cols * self.step
+            left -= cols

@@ -1,0 +1,36 @@
+"""Losses: each gives its value and leaves its gradient in `grad`."""
+
+import numpy as np
+
+
+class CrossEntropy:
+    """log(sum(exp(logits))) - logits[label]; the gradient is softmax(logits) - onehot(label)."""
+
+    def __init__(self, f):
+        self.f = f
+        self._scale = f.softmax_scale(1, 1)
+
+    def __call__(self, logits: np.ndarray, label: int):
+        """The loss of one sample, a number of the format."""
+        weights, total = self.f.softmax(np.atleast_2d(logits), self._scale)
+        self.grad = weights[0]
+        logits = logits.ravel()
+        self.grad[label] -= self.f.array(1.0)
+        return self.f.log(total) + logits.max() - logits[label]
+
+
+class MSE:
+    """mean((y - target)**2); the gradient is 2*(y - target)/size."""
+
+    def __init__(self, f):
+        self.f = f
+
+    def __call__(self, y: np.ndarray, target: np.ndarray):
+        """The loss of one sample, a number of the format."""
+        f = self.f
+        factor = f.factor(1, y.size)
+        difference = f.subtract(y.ravel(), target.ravel())[None]
+        value = f.scale(f.product(difference, difference), factor)
+        share = f.scale(difference[0], factor)
+        self.grad = f.add(share, share)
+        return value[0, 0]

@@ -1,0 +1,190 @@
+"""The reference's gradients against finite differences and PyTorch, within derived bounds.
+
+Bounds for Q16.16, with u = 2**-16 a step of the format, S tokens, and all values within 4:
+
+- a dot product rounds each operand to 14 bits of its row's largest magnitude, 2**-14 relative, and
+  its result to u. A gradient passes at most 8 products in turn, whose errors relative to the
+  tensor's largest gradient add up to less than 2**-9;
+- a score's gradient is A*(dA - sum(dA*A)): dA is off by u, the sum by (S/2 + 1)*u, and the product
+  is rounded to u/2; over a row of keys, where A sums to 1, that is (S + 2)*u. A gradient of q or
+  k sums S such rows, times values within 4 and the scale 1/sqrt(head_dim) <= 1/2, and a weight's
+  gradient multiplies that by inputs within 4: 8*S*(S + 2)*u.
+"""
+
+import numpy as np
+import pytest
+
+from attn8_host.reference.train import formats
+from attn8_host.reference.train.model import Model
+from tests.test_train_model import ADAM, parameters, transformer
+
+RELATIVE = 2.0**-9
+
+
+def absolute(seq_len):
+    return 8 * seq_len * (seq_len + 2) * 2.0**-16
+
+
+# seq_len, embed_dim, num_heads
+ATTENTIONS = [(1, 4, 1), (4, 8, 2), (7, 12, 3), (16, 16, 4)]
+
+
+def attention_config(seq_len, embed_dim, num_heads, recompute=False, loss="mse"):
+    sizes = {"seq_len": seq_len, "embed_dim": embed_dim}
+    return {
+        "numbers": "q16.16",
+        "input": {"size": seq_len * embed_dim},
+        "layers": [
+            {"type": "attention", "name": "attn", "num_heads": num_heads, "recompute": recompute}
+            | sizes,
+            {"type": "global_avg_pool", "name": "pool"} | sizes,
+        ],
+        "loss": loss,
+        "optimiser": ADAM,
+    }
+
+
+def gradients(config, tensors, x, target, numbers):
+    """Every parameter's gradient by name, and the loss, as floats."""
+    model = Model(config, tensors, numbers)
+    f = model.f
+    if config["loss"] == "mse":
+        target = f.array(target)
+    loss = model.accumulate(f.array(x), target)
+    return {p.name: f.floats(p.grad) for p in model.params}, float(f.floats(loss))
+
+
+def sample(rng, config):
+    outputs = config["layers"][-1].get("embed_dim", 3)
+    target = 1 if config["loss"] == "cross_entropy" else 20 * rng.normal(size=outputs)
+    return rng.normal(size=config["input"]["size"]), target
+
+
+CONFIGS = [
+    transformer(),
+    transformer(attention={"recompute": True}),
+    *(attention_config(*shape, recompute) for shape in ATTENTIONS for recompute in (False, True)),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_float64_gradients_equal_finite_differences(config):
+    rng = np.random.default_rng(2)
+    tensors = parameters(rng, config)
+    x, target = sample(rng, config)
+    found, _ = gradients(config, tensors, x, target, "float64")
+    step = 1e-5
+    for name, values in tensors.items():
+        for index in rng.choice(values.size, min(values.size, 6), replace=False):
+            shifted = []
+            for sign in (1, -1):
+                changed = values.copy()
+                changed.flat[index] += sign * step
+                at = tensors | {name: changed}
+                shifted.append(gradients(config, at, x, target, "float64")[1])
+            slope = (shifted[0] - shifted[1]) / (2 * step)
+            # The third derivative's share of a central difference, and rounding
+            assert abs(found[name].flat[index] - slope) < 1e-7, (name, index)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("seed", range(3))
+def test_fixed_point_gradients_are_within_the_bound(config, seed):
+    rng = np.random.default_rng(seed)
+    tensors = parameters(rng, config)
+    x, target = sample(rng, config)
+    exact, loss = gradients(config, tensors, x, target, "float64")
+    fixed, fixed_loss = gradients(config, tensors, x, target, "q16.16")
+    small = absolute(next(e["seq_len"] for e in config["layers"] if "seq_len" in e))
+    assert abs(fixed_loss - loss) < RELATIVE * loss + small
+    for name, values in exact.items():
+        bound = RELATIVE * np.abs(values).max() + small
+        assert np.abs(fixed[name] - values).max() < bound, name
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("shape", ATTENTIONS)
+def test_attention_equals_autograd(shape, recompute):
+    torch = pytest.importorskip("torch")
+    seq_len, embed_dim, num_heads = shape
+    rng = np.random.default_rng(3)
+    config = attention_config(*shape, recompute)
+    tensors = parameters(rng, config)
+    x, target = sample(rng, config)
+    layer = torch.nn.MultiheadAttention(embed_dim, num_heads, batch_first=True).double()
+    parts = ("q", "k", "v")
+    with torch.no_grad():
+        for kind, joint in (("weight", layer.in_proj_weight), ("bias", layer.in_proj_bias)):
+            joint.copy_(torch.tensor(np.concatenate([tensors[f"attn.{p}.{kind}"] for p in parts])))
+            getattr(layer.out_proj, kind).copy_(torch.tensor(tensors[f"attn.out.{kind}"]))
+    tokens = torch.tensor(x.reshape(1, seq_len, embed_dim), requires_grad=True)
+    out = layer(tokens, tokens, tokens)[0].mean(1)[0]
+    loss = torch.nn.functional.mse_loss(out, torch.tensor(target))
+    loss.backward()
+    expected = {}
+    for kind in ("weight", "bias"):
+        joint = getattr(layer, f"in_proj_{kind}").grad.numpy()
+        expected |= {f"attn.{p}.{kind}": v for p, v in zip(parts, np.split(joint, 3), strict=True)}
+        expected[f"attn.out.{kind}"] = getattr(layer.out_proj, kind).grad.numpy()
+
+    for numbers, relative, small in (
+        ("float64", 1e-9, 1e-12), ("q16.16", RELATIVE, absolute(seq_len))
+    ):
+        model = Model(config, tensors, numbers)
+        f = model.f
+        found = f.floats(model.accumulate(f.array(x), f.array(target)))
+        assert abs(found - loss.item()) < relative * loss.item() + small
+        assert len(expected) == len(model.params)
+        for p in model.params:
+            bound = relative * np.abs(expected[p.name]).max() + small
+            assert np.abs(f.floats(p.grad) - expected[p.name]).max() < bound, (numbers, p.name)
+        dx = f.floats(model.layers[0].backward(model.layers[1].backward(model.loss.grad)))
+        exact = tokens.grad.numpy()[0]
+        assert np.abs(dx - exact).max() < relative * np.abs(exact).max() + small
+
+
+def test_cross_entropy_equals_autograd():
+    torch = pytest.importorskip("torch")
+    from attn8_host.reference.train.losses import CrossEntropy
+
+    logits = np.array([3.0, -2.0, 0.5, 7.25])
+    tensor = torch.tensor(logits, requires_grad=True)
+    expected = torch.nn.functional.cross_entropy(tensor[None], torch.tensor([2]))
+    expected.backward()
+    for numbers, bound in (("float64", 1e-12), ("q16.16", 2.0**-13), ("q8.8", 2.0**-7)):
+        f = formats.get(numbers)
+        loss = CrossEntropy(f)
+        assert abs(f.floats(loss(f.array(logits), 2)) - expected.item()) <= bound
+        assert np.abs(f.floats(loss.grad) - tensor.grad.numpy()).max() <= bound
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_optimisers_equal_pytorch(name):
+    torch = pytest.importorskip("torch")
+    from attn8_host.reference.train.optimisers import SGD, Adam
+    from attn8_host.reference.train.parameter import Parameter
+
+    rng = np.random.default_rng(4)
+    start = rng.normal(size=20)
+    slopes = rng.choice([-1, 1], (50, 20)) * rng.uniform(0.05, 0.5, (50, 20))
+    tensor = torch.tensor(start, requires_grad=True)
+    lr, mult, beta1, beta2 = 2.0**-6, 0.875, 0.875, 1 - 2.0**-8  # exact as (mult, shift) pairs
+    eps = 2.0**-15
+    theirs = (
+        torch.optim.SGD([tensor], lr, momentum=mult) if name == "sgd"
+        else torch.optim.Adam([tensor], lr, (beta1, beta2), eps)
+    )
+    for numbers, bound in (("float64", 1e-3), ("q16.16", 3e-3)):
+        f = formats.get(numbers)
+        p = Parameter("p", f.array(start))
+        ours = SGD(f, [p], lr, mult) if name == "sgd" else Adam(f, [p], lr, beta1, beta2, eps)
+        with torch.no_grad():
+            tensor.copy_(torch.tensor(start))
+        theirs.state.clear()
+        for slope in slopes:
+            tensor.grad = torch.tensor(slope)
+            theirs.step()
+            p.grad = f.array(slope)
+            ours.step()
+        # Adam's eps is added before its correction here, after it in PyTorch: lr*eps/sqrt(v)
+        assert np.abs(f.floats(p.value) - tensor.detach().numpy()).max() < bound, numbers

@@ -1,0 +1,232 @@
+"""Training's kernels: their machine code for ESP32 and ESP32-C3 against the NumPy reference."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from attn8_host.paths import DEVICE
+from attn8_host.reference.numerics import EXP2
+from attn8_host.reference.train import formats
+from tools import isa
+
+machine_settings = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+seeds = st.integers(0, 2**32 - 1)
+names = st.sampled_from(["q16.16", "q8.8"])
+magnitudes = st.integers(0, 30)  # bits
+
+
+def words(rng, f, bits, *shape):
+    """Random words of up to `bits` bits, the format's extremes among them."""
+    most = min(f.limit, (1 << bits) - 1)
+    x = rng.integers(-most, most, shape, endpoint=True)
+    return np.where(rng.random(shape) < 0.1, rng.choice([-most, 0, most], shape), x)
+
+
+class Call:
+    """Places operands, calls a kernel, and checks that it wrote nothing around any of them."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.count = machine.buffer(np.zeros(1, np.int32))
+        self.buffers = [self.count]
+
+    def place(self, x):
+        buffer = self.machine.buffer(x.astype(np.int32) if x.dtype == np.int64 else x)
+        self.buffers.append(buffer)
+        return buffer
+
+    def __call__(self, name, *arguments):
+        placed = [self.place(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        self.result = self.machine.call(name, *placed)
+        for buffer in self.buffers:
+            buffer.check_guards()
+        return placed
+
+    @property
+    def overflows(self):
+        return int(self.count.read(np.int32)[0])
+
+
+def product(call, f, a, b, onto, first=0):
+    """a @ b.T as the device composes it from `pack` and `matmul`; b's rows from `first` on."""
+    rows, inner = a.shape
+    cols = len(b)
+    guard = 1
+    while 8 << (guard - 1) < inner:
+        guard += 1
+    packed = []
+    for x in (a, b):
+        packed += call("pack", x, 0, np.zeros(x.size, np.int32), np.zeros(len(x), np.uint8), 0,
+                       len(x), inner, inner, 1)[2:4]
+    shape = np.array([rows, inner, cols, 1, guard, f.frac, f.limit, onto is not None], np.int32)
+    out = np.zeros((rows, cols), np.int32) if onto is None else onto
+    placed = call("matmul", packed[0], 0, packed[2], packed[1], packed[3], out, 0, cols, shape,
+                  call.count)
+    return placed[5].read(np.int32).reshape(rows, cols)
+
+
+@machine_settings
+@given(
+    seed=seeds, name=names, rows=st.integers(1, 4), cols=st.integers(1, 4),
+    inner=st.integers(1, 40), a_bits=magnitudes, b_bits=magnitudes, add=st.booleans(),
+)
+@example(seed=0, name="q16.16", rows=1, cols=1, inner=2048, a_bits=30, b_bits=30, add=True)
+@example(seed=0, name="q16.16", rows=2, cols=1, inner=8, a_bits=14, b_bits=14, add=False)
+def test_product(machines, seed, name, rows, cols, inner, a_bits, b_bits, add):
+    rng = np.random.default_rng(seed)
+    f = formats.get(name)
+    a, b = words(rng, f, a_bits, rows, inner), words(rng, f, b_bits, cols, inner)
+    onto = words(rng, f, 30, rows, cols) if add else None
+    call = Call(machines("fixed"))
+    assert (product(call, f, a, b, onto) == f.product(a, b, onto)).all()
+    assert call.overflows == f.overflows
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_eight_largest_mantissas_fit_a_word(machines, sign):
+    # -16383 and 16382 are the largest that stay as they are
+    f = formats.get("q16.16")
+    a, b = np.full((1, 8), -16383), np.full((1, 8), 16382 if sign < 0 else -16383)
+    call = Call(machines("fixed"))
+    assert product(call, f, a, b, None)[0, 0] == round(8 * int(a[0, 0]) * int(b[0, 0]) / 65536)
+
+
+def test_strides_and_offsets(machines):
+    # The transpose of a slice of columns, packed in place
+    x = np.arange(60).reshape(5, 12)
+    call = Call(machines("fixed"))
+    _, _, m, _, *_ = call("pack", x, 0, np.zeros(15, np.int32), np.zeros(3, np.uint8), 4, 3, 5, 1,
+                          12)
+    assert (m.read(np.int32).reshape(3, 5) == x[:, 4:7].T).all()
+
+
+@machine_settings
+@given(seed=seeds, name=names, rows=st.integers(1, 9), columns=st.integers(1, 9), bits=magnitudes)
+def test_sums(machines, seed, name, rows, columns, bits):
+    rng = np.random.default_rng(seed)
+    f = formats.get(name)
+    x, y = words(rng, f, bits, rows, columns), words(rng, f, bits, rows, columns)
+    onto = words(rng, f, 30, columns)
+    call = Call(machines("fixed"))
+    _, _, out, *_ = call("column_sums", x, 0, onto, rows, columns, f.limit, call.count)
+    assert (out.read(np.int32) == f.column_sums(x, onto)).all()
+    for negate, operation in ((0, f.add), (-1, f.subtract)):
+        out = call("add", x, y, np.zeros(x.size, np.int32), x.size, negate, f.limit, call.count)[2]
+        assert (out.read(np.int32) == operation(x, y).ravel()).all()
+    assert call.overflows == f.overflows
+    _, out, *_ = call("spread", onto, np.zeros(x.size, np.int32), rows, columns)
+    assert (out.read(np.int32).reshape(x.shape) == onto).all()
+    out = call("relu", x, y, np.zeros(x.size, np.int32), x.size)[2]
+    assert (out.read(np.int32) == np.where(y > 0, x, 0).ravel()).all()
+    call("peak", x, 0, x.size)
+    assert call.result == np.maximum(x, -1 - x).max()
+
+
+@machine_settings
+@given(seed=seeds, bits=magnitudes, mult=st.integers(0, 1 << 15), shift=st.integers(15, 45))
+@example(seed=0, bits=30, mult=1 << 15, shift=15)
+def test_scale(machines, seed, bits, mult, shift):
+    x = words(np.random.default_rng(seed), formats.get("q16.16"), bits, 20)
+    call = Call(machines("fixed"))
+    out = call("scale", x, 0, np.zeros(20, np.int32), 20, mult, shift)[2]
+    exact = [math.floor(int(v) * mult / 2**shift + 0.5) for v in x]
+    assert (out.read(np.int32) == exact).all()
+    assert (formats.multiply(x, mult, shift) == exact).all()
+
+
+@machine_settings
+@given(
+    seed=seeds, name=names, rows=st.integers(1, 3), columns=st.integers(1, 40), bits=magnitudes,
+    head_dim=st.sampled_from([1, 2, 4, 8, 64, 4096]),
+)
+@example(seed=0, name="q16.16", rows=1, columns=512, bits=0, head_dim=1)
+def test_softmax(machines, seed, name, rows, columns, bits, head_dim):
+    rng = np.random.default_rng(seed)
+    f = formats.get(name)
+    scores, d = words(rng, f, bits, rows, columns), words(rng, f, bits, rows, columns)
+    scale = f.softmax_scale(1, head_dim)
+    mult, shift, limit, (back_mult, back_shift) = scale
+    weights, total = f.softmax(scores, scale)
+    call = Call(machines("fixed"))
+    table = EXP2.astype(np.uint16)
+    placed = call("softmax", scores, 0, np.zeros(scores.size, np.int32), 0, table, rows, columns,
+                  mult, shift, f.up, limit)
+    out = placed[2].read(np.int32)
+    assert (out.reshape(rows, columns) == weights).all()
+    assert call.result == total
+    placed = call("softmax_backward", out, 0, 0, d, rows, columns, f.up, back_mult, back_shift,
+                  f.limit, call.count)
+    expected = f.softmax_backward(weights, d, scale)
+    assert (placed[3].read(np.int32).reshape(rows, columns) == expected).all()
+    assert call.overflows == f.overflows
+    call("log", total, f.frac)
+    assert call.result == f.log(total)
+    assert abs(call.result / 2**f.frac - math.log(total / 2**15)) <= 1.5 * 2**-f.frac + 2**-13
+
+
+@machine_settings
+@given(seed=seeds, name=names, bits=magnitudes, momentum=st.booleans())
+def test_sgd(machines, seed, name, bits, momentum):
+    rng = np.random.default_rng(seed)
+    f = formats.get(name)
+    n = 12
+    value, grad, velocity = (words(rng, f, bits, n) for _ in range(3))
+    lr, decay = formats.ratio(float(rng.uniform(1e-4, 1))), (29491, 15) if momentum else None
+    param = SimpleNamespace(value=value, grad=grad)
+    expected = f.sgd(param, velocity, decay, lr, formats.ONE)
+    call = Call(machines("fixed_optimisers"))
+    mult, shift = decay or (0, 15)
+    placed = call("sgd", value, 0, grad, velocity, n, mult, mult, shift, *lr, f.limit, call.count)
+    assert (placed[0].read(np.int32) == param.value).all()
+    assert (placed[3].read(np.int32) == expected).all()
+    assert not placed[2].read(np.int32).any()
+    assert call.overflows == f.overflows
+
+
+@machine_settings
+@given(seed=seeds, name=names, bits=magnitudes, steps=st.integers(1, 5))
+def test_adam(machines, seed, name, bits, steps):
+    rng = np.random.default_rng(seed)
+    f = formats.get(name)
+    n = 12
+    lr = formats.ratio(0.01)
+    constants = f.adam_constants((29491, 15), (32735, 15), lr, formats.ratio(0.001))
+    rate1, rate2, eps = constants
+    packed = np.array([*rate1, *rate2, lr[0], lr[1] - f.frac + 12, eps], np.int32)
+    value, first, second = words(rng, f, bits, n), np.zeros(n, int), np.zeros(n, int)
+    call = Call(machines("fixed_optimisers"))
+    for _ in range(steps):
+        grad = words(rng, f, bits, n)
+        param = SimpleNamespace(value=value, grad=grad)
+        expected = f.adam(param, first, second, constants, lr, formats.ONE)
+        placed = call("adam", value, 0, grad, first, second, n, f.up, packed, f.limit, call.count)
+        value, first, second = (placed[i].read(np.int32).astype(int) for i in (0, 3, 4))
+        assert (value == param.value).all()
+        assert (first == expected[0]).all()
+        assert (second == expected[1]).all()
+        assert not placed[2].read(np.int32).any()
+    assert call.overflows == f.overflows
+
+
+@machine_settings
+@given(x=st.integers(0, 2**31 - 1), seed=seeds, bits=st.integers(0, 12))
+def test_squares_and_root(machines, x, seed, bits):
+    call = Call(machines("fixed_optimisers"))
+    call("root", x)
+    assert call.result == math.isqrt(x)
+    values = words(np.random.default_rng(seed), formats.get("q16.16"), 11 + bits, 50)
+    call("squares", values, 0, 50, bits)
+    assert call.result == ((values >> bits) ** 2).sum()
+
+
+@pytest.mark.parametrize("arch", isa.ARCHES)
+@pytest.mark.parametrize("name", ["fixed", "fixed_optimisers"])
+def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):
+    machine = isa.load(DEVICE / "attn8/kernels" / f"{name}.py", arch)
+    assert max(machine.functions.values()) < 2048, machine.functions

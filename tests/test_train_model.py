@@ -1,0 +1,230 @@
+"""Whole models on the board: 100 steps bit for bit, no allocation, bad input refused."""
+
+import numpy as np
+import pytest
+
+from attn8_host.reference.train import formats
+from attn8_host.reference.train.formats import ratio
+from attn8_host.reference.train.model import Model
+
+TRAIN = """
+from attn8.train.model import Model
+tensors = dict(tensors)
+model = Model(config, tensors)
+losses = array("i")
+for step in range(len(y) // batch):
+    for i in range(step * batch, (step + 1) * batch):
+        losses.append(model.accumulate(x[i * 4 : i * 4 + 4], y[i] if labels else y[i : i + 1]))
+    model.step()
+give(losses)
+for p in model.params:
+    give(p.value)
+give(model.f.overflows)
+"""
+
+ADAM = {"type": "adam", "lr": ratio(0.01), "beta1": ratio(0.9), "beta2": ratio(0.999),
+        "eps": ratio(0.001)}
+SGD = {"type": "sgd", "lr": ratio(0.02), "momentum": ratio(0.9)}
+
+
+def transformer(**changes):
+    """The published tiny transformer, as a training config."""
+    attention = {"type": "attention", "name": "attn", "seq_len": 4, "embed_dim": 8, "num_heads": 2}
+    config = {
+        "numbers": "q16.16",
+        "input": {"size": 4},
+        "layers": [
+            {"type": "dense", "name": "embed", "in_features": 4, "out_features": 32},
+            {"type": "relu", "name": "relu"},
+            attention | changes.pop("attention", {}),
+            {"type": "global_avg_pool", "name": "pool", "seq_len": 4, "embed_dim": 8},
+            {"type": "dense", "name": "head", "in_features": 8, "out_features": 3},
+        ],
+        "loss": "cross_entropy",
+        "optimiser": ADAM,
+        "clip_norm": 1.0,
+    }
+    return config | changes
+
+
+def parameters(rng, config):
+    """Random floats, of the usual size, for the config's layers."""
+    tensors = {}
+
+    def dense(name, inputs, outputs):
+        tensors[f"{name}.weight"] = rng.normal(size=(outputs, inputs)) / np.sqrt(inputs)
+        tensors[f"{name}.bias"] = rng.normal(size=outputs) / 10
+
+    for layer in config["layers"]:
+        if layer["type"] == "dense":
+            dense(layer["name"], layer["in_features"], layer["out_features"])
+        elif layer["type"] == "attention":
+            for part in ("q", "k", "v", "out"):
+                dense(f"{layer['name']}.{part}", layer["embed_dim"], layer["embed_dim"])
+    return tensors
+
+
+def upload(remote, tensors, f):
+    """The code that makes `tensors` of int32 words on the board."""
+    for name, values in tensors.items():
+        remote("try:\n    tensors\nexcept NameError:\n    tensors = {}\ntensors[name] = values\n",
+               name=name, values=f.array(values).astype(np.int32).ravel())
+
+
+PERCEPTRON = {
+    "loss": "mse",
+    "layers": [
+        {"type": "dense", "name": "a", "in_features": 4, "out_features": 8},
+        {"type": "relu", "name": "r"},
+        {"type": "dense", "name": "b", "in_features": 8, "out_features": 1},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "changes, batch, spread",
+    [
+        ({}, 1, 1.0),
+        ({"attention": {"recompute": True}, "optimiser": SGD}, 1, 1.0),
+        (PERCEPTRON, 2, 1.0),
+        (PERCEPTRON | {"optimiser": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),  # it saturates
+        ({"numbers": "q8.8", "optimiser": SGD,
+          "schedule": {"warmup_steps": 10, "total_steps": 90}}, 1, 1.0),
+    ],
+    ids=["adam", "recompute", "mse", "overflow", "q8.8"],
+)
+def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
+    rng = np.random.default_rng(5)
+    config = transformer(**changes)
+    labels = config["loss"] == "cross_entropy"
+    tensors = parameters(rng, config)
+    model = Model(config, tensors)
+    x = model.f.array(rng.normal(size=(100 * batch, 4)) * spread)
+    y = np.clip(np.abs(x[:, 0]) * 3 >> (model.f.frac + 1), 0, 2) if labels else x.sum(axis=1)
+    losses = []
+    for i, (sample, target) in enumerate(zip(x, y, strict=True)):
+        losses.append(model.accumulate(sample, int(target) if labels else target))
+        if i % batch == batch - 1:
+            model.step()
+    remote("tensors = {}")
+    upload(remote, tensors, model.f)
+    given = remote(TRAIN, config=config, x=x.astype(np.int32).ravel(), y=y.astype(np.int32),
+                   batch=batch, labels=labels)
+    assert (given[0] == losses).all()
+    for p, values in zip(model.params, given[1:-1], strict=True):
+        assert (values == p.value.ravel()).all(), p.name
+    assert given[-1] == model.f.overflows
+    assert (model.f.overflows > 0) == (spread > 1)
+    assert (model.params[0].value != model.f.array(tensors[model.params[0].name])).any()
+
+
+ALLOCATION = """
+import gc
+from attn8.train.model import Model
+model = Model(config, tensors)
+x = model.f.zeros(4)
+x[0] = 5000
+def many():
+    for _ in range(300):
+        model.accumulate(x, 1)
+        model.step()
+model.accumulate(x, 1)
+model.step()
+gc.collect()
+gc.disable()
+before = gc.mem_alloc()
+many()
+after = gc.mem_alloc()
+gc.enable()
+give(before)
+give(after)
+"""
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("optimiser", [ADAM, SGD])
+def test_a_step_allocates_nothing(remote, optimiser, recompute):
+    config = transformer(
+        optimiser=optimiser, attention={"recompute": recompute},
+        schedule={"warmup_steps": 5, "total_steps": 1000},
+    )
+    remote("tensors = {}")
+    upload(remote, parameters(np.random.default_rng(0), config), formats.get("q16.16"))
+    before, after = remote(ALLOCATION, config=config)
+    assert after - before <= 128, after - before  # what the measurement itself may hold
+
+
+def test_the_float_mode_is_close_to_float64(remote):
+    rng = np.random.default_rng(1)
+    config = transformer(numbers="float")
+    tensors = parameters(rng, config)
+    model = Model(config, tensors, "float64")
+    x = rng.normal(size=(12, 4)).astype(np.float32)
+    losses = []
+    for i, sample in enumerate(x):
+        losses.append(model.accumulate(sample, i % 3))
+        model.step()
+    remote("tensors = {}")
+    for name, values in tensors.items():
+        remote("tensors[name] = array('f', values)", name=name, values=values.ravel().tolist())
+    found = remote(
+        "from attn8.train.model import Model\nmodel = Model(config, tensors)\n"
+        "for i in range(12):\n"
+        "    loss = model.accumulate(array('f', x[i * 4 : i * 4 + 4]), i % 3)\n"
+        "    model.step()\n    give(repr(loss))",
+        config=config, x=x.ravel().tolist(),
+    )
+    # A chip's floats have 24 bits
+    assert np.abs(np.array([float(v) for v in found]) - losses).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("Dense(f, 'd', 4, 2)(array('i', [1, 2, 3]))",
+         "d: expected 4 values of 4 bytes, got 12 bytes"),
+        ("Dense(f, 'd', 4, 2)(array('b', bytes(4)))",
+         "d: expected 4 values of 4 bytes, got 4 bytes"),
+        ("Dense(f, 'd', 4, 2)([1, 2, 3, 4])", "d: expected an array, got list"),
+        ("Dense(f, 'd', 1, 2)(array('i', [1 << 30]))",
+         "d: expected values up to 1073741823, got 1073741824"),
+        ("Dense(f, 'd', 0, 2)", "inner: expected 1 to 32768, got 0"),
+        ("Dense(g, 'd', 1, 1)(array('f', [float('nan')]))",
+         "d: expected finite numbers, got NaN or infinity"),
+        ("Dense(g, 'd', 1, 1)(array('f', [float('-inf')]))",
+         "d: expected finite numbers, got NaN or infinity"),
+        ("Dense(f, 'd', 1, 1).backward(array('i', [1, 2]))",
+         "d: expected 1 values of 4 bytes, got 8 bytes"),
+        ("CrossEntropy(f, 3)(f.zeros(3), 3)", "label: expected 0 to 2, got 3"),
+        ("MultiHeadAttention(f, 'a', 2, 6, 4)",
+         "a.embed_dim: expected a multiple of num_heads 4, got 6"),
+        ("MultiHeadAttention(f, 'a', 513, 6, 2)", "a.seq_len: expected 1 to 512, got 513"),
+        ("SGD(f, [], 2.0)", "ratio: expected 2**-15 to 1"),
+        ("Adam(f, [], 0.5)", "lr: shift: expected 16 to 45, got 11"),
+        ("LinearSchedule(5, 5)", "warmup_steps: expected 0 to 4, got 5"),
+        ("formats.get('q4.4')", "format: expected q16.16, q8.8 or float, got q4.4"),
+        ("Model(dict(config), {})", "missing tensor embed.weight"),
+        ("Model(dict(config, input={'size': 5}), {})",
+         "embed: takes 4 values, the layer before gives 5"),
+        ("Model(dict(config, loss='hinge'), dict(tensors))",
+         "loss: expected cross_entropy or mse, got hinge"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(remote, code, message):
+    config = transformer()
+    remote("tensors = {}")
+    if "tensors" in code:
+        upload(remote, parameters(np.random.default_rng(0), config), formats.get("q16.16"))
+    said = remote(
+        "from attn8.train import formats\n"
+        "from attn8.train.attention import MultiHeadAttention\n"
+        "from attn8.train.dense import Dense\n"
+        "from attn8.train.losses import CrossEntropy\n"
+        "from attn8.train.model import Model\n"
+        "from attn8.train.optimisers import SGD, Adam\n"
+        "from attn8.train.schedule import LinearSchedule\n"
+        "f, g = formats.get('q16.16'), formats.get('float')\n"
+        f"try:\n    {code}\nexcept (TypeError, ValueError) as error:\n    give(str(error))",
+        config=config,
+    )
+    assert said.startswith(message), said
