@@ -137,7 +137,10 @@ class Board:
             output, error = self.transport.exec_raw(textwrap.dedent(code), timeout=timeout)
         if error:
             lines = error.decode("utf-8", "replace").strip().splitlines()
-            raise RemoteError(f"the board says: {lines[-1] if lines else 'an error'}")
+            said = lines[-1] if lines else "an error"
+            if said.startswith("MemoryError"):
+                said = f"out of memory; reset it and start no other program on it ({said})"
+            raise RemoteError(f"the board says: {said}")
         return output.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def evaluate_tuple(self, code: str) -> tuple:
