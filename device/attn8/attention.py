@@ -1,8 +1,7 @@
 from array import array
 
 from . import checks, cores
-from .kernels import attention as kernels
-from .kernels.matmul import matmul
+from .kernels.pointwise import swap_axes
 from .layers.dense import Dense, Linear
 
 
@@ -45,20 +44,20 @@ class MultiHeadAttention:
         self.k = array("b", bytes(key_len * embed_dim))
         self.v = array("b", bytes(key_len * embed_dim))
         self.heads = array("b", bytes(size))
-        self._merged = array("b", bytes(size))
-        self._row = bytearray(embed_dim)
-        self._linears = [Linear.take(tensors, name + "." + part, embed_dim, embed_dim)
-                         for part in ("q", "k", "v")]
+        # [tokens, embed_dim], what a projection gives and what the heads are merged to
+        merged = memoryview(bytearray(max(seq_len, key_len) * embed_dim))
+        self._merged = merged[:size]
+        linears = [Linear.take(tensors, name + "." + part, embed_dim, embed_dim)
+                   for part in ("q", "k", "v")]
+        self._projections = []
+        for linear, target in zip(linears, (self.q, self.k, self.v)):
+            if linear.wide:
+                raise ValueError("missing tensor %s.mult" % linear.name)
+            n = len(target)
+            self._projections.append((Dense(linear, n // embed_dim, merged[:n]), target))
         self.out = Dense(Linear.take(tensors, name + ".out", embed_dim, embed_dim), seq_len)
 
         # Views are made here, once: a slice made in a forward pass would allocate
-        self._projections = []
-        for linear, target in zip(self._linears, (self.q, self.k, self.v)):
-            if linear.wide:
-                raise ValueError("missing tensor %s.mult" % linear.name)
-            rows = len(target) // embed_dim
-            self._projections += [share + (view, rows) for share, view in
-                                  zip(linear.heads(num_heads), _views(target, num_heads))]
         options.update(constants)
         shares = _shares(tensors, name + ".core.", num_heads)
         streaming = hasattr(kind, "step")
@@ -78,11 +77,13 @@ class MultiHeadAttention:
                         for h, core in enumerate(self.cores) for part, code, values in core.outputs]
         if streaming:
             self._token_out = Dense(self.out.linear)
-            self._token_projections = [p[:-2] + (p[-2][:head_dim], 1) for p in self._projections]
-            self._token_merged = memoryview(self._merged)[:embed_dim]
-            self._steps = [(core, [view[:head_dim] for view in qkvo[:3]] + [out])
-                           for (core, qkvo), out
-                           in zip(self._calls, _views(self._token_merged, num_heads))]
+            self._token_projections = [Dense(linear, 1, memoryview(target)[:embed_dim])
+                                       for linear, target in zip(linears, (self.q, self.k, self.v))]
+            self._token_merged = merged[:embed_dim]
+            token = [_views(dense.out, num_heads) for dense in self._token_projections]
+            token.append(_views(self._token_merged, num_heads))
+            self._steps = [(core, [view[h] for view in token])
+                           for h, (core, _) in enumerate(self._calls)]
 
     def __call__(self, x, memory=None, key_padding_mask=None):
         # key_padding_mask: key_len bytes, not 0 where a key is padding (with the exact core)
@@ -90,29 +91,26 @@ class MultiHeadAttention:
         if memory is None:
             memory = x
         checks.int8(self._memory_name, memory, self.key_len * self.embed_dim)
-        self._project(self._projections, x, memory)
+        x_or_memory = x
+        for dense, target in self._projections:
+            swap_axes(dense(x_or_memory), target, dense.rows, self.num_heads, self.head_dim)
+            x_or_memory = memory
         for core, (q, k, v, out) in self._calls:
             if key_padding_mask is None:
                 core(q, k, v, out)
             else:
                 core(q, k, v, out, key_padding_mask)
-        kernels.merge_heads(self.heads, self._merged, self.num_heads, self.seq_len, self.head_dim)
+        swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.head_dim)
         return self.out(self._merged)
 
     def step(self, x):
         # The next token, int8 [embed_dim] in and out; only with a streaming core
         checks.int8(self.name, x, self.embed_dim)
-        self._project(self._token_projections, x, x)
+        for dense in self._token_projections:
+            dense(x)
         for core, (q, k, v, out) in self._steps:
             core.step(q, k, v, out)
         return self._token_out(self._token_merged)
-
-    def _project(self, projections, x, memory):
-        n = self.num_heads  # the first are those of q
-        for w, bias, mult, shift, target, rows in projections:
-            matmul(w, 0, x if n > 0 else memory, bias, mult, shift, target, self._row, rows,
-                   self.embed_dim, self.head_dim, 0)
-            n -= 1
 
     def reset(self):
         # The next token is the first one of a new sequence

@@ -1,7 +1,6 @@
 from array import array
 
-from .. import checks, tables
-from ..kernels import attention as kernels
+from .. import checks, kernels, tables
 from ..kernels import refine
 
 MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
@@ -19,7 +18,7 @@ class Exact:
     # `sums` holds each row's sum). buffers: the packed operands of another core, to share.
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
-                 causal=False, need_weights=False, block_rows=8, buffers=None, key_len=None,
+                 causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None,
                  precise=False):
         key_len = seq_len if key_len is None else key_len
         checks.between("seq_len", seq_len, 1, MAX_KEYS)
@@ -38,7 +37,10 @@ class Exact:
         self.out_shift = out_shift
         checks.between("block_rows", block_rows, 1, MAX_KEYS)
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
+        # Kernels may work on three rows at a time: where too few are left some are computed again
+        self._last = seq_len - min(3, rows)
         self.buffers = buffers or Buffers(key_len, head_dim)
+        self._kernels = kernels.choose_attention(rows, key_len, head_dim, out_shift)
         self.scores = array("i", bytes(4 * rows * key_len))
         self.weights = array("H", bytes(2 * rows * key_len))
         self.sums = array("i", bytes(4 * rows))
@@ -70,17 +72,19 @@ class Exact:
         if key_padding_mask is not None:
             checks.int8("key_padding_mask", key_padding_mask, m)
         b = self.buffers
-        kernels.pack_keys(k, b.keys, b.key_sums, m, d)
-        kernels.pack_values(v, b.values, m, d)
+        kernel = self._kernels
+        kernel.pack_keys(k, b.keys, b.key_sums, m, d)
+        kernel.pack_values(v, b.values, m, d)
         first = 0
         while first < n:
+            first = min(first, self._last)
             rows = min(self.block_rows, n - first)
-            kernels.scores(b.keys, 0, q, b.key_sums, self.scores, b.row, first, rows, m, d,
-                           self.causal)
+            kernel.scores(b.keys, 0, q, b.key_sums, self.scores, b.row, first, rows, m, d,
+                          self.causal)
             if key_padding_mask is not None:
-                kernels.mask_keys(self.scores, key_padding_mask, rows, m)
-            kernels.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, first, rows, m,
-                            self.causal, self.score_mult, self.score_shift, self.score_limit)
+                kernel.mask_keys(self.scores, key_padding_mask, rows, m)
+            kernel.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, first, rows, m,
+                           self.causal, self.score_mult, self.score_shift, self.score_limit)
             if self.precise:
                 refine.softmax(self.scores, 0, self.sums, self.fine_weights, self.fine_sums,
                                tables.EXP2, first, rows, m, self.causal, self.score_mult,
@@ -88,8 +92,8 @@ class Exact:
                 refine.weighted_sum(b.values, 0, self.fine_weights, self.fine_sums, out, first,
                                     rows, m, d, self.out_num, self.out_shift)
             else:
-                kernels.weighted_sum(b.values, 0, self.weights, self.sums, out, first, rows, m, m,
-                                     d, self.out_num, self.out_shift)
+                kernel.weighted_sum(b.values, 0, self.weights, self.sums, out, first, rows, m, m,
+                                    d, self.out_num, self.out_shift)
             first += rows
         return out
 

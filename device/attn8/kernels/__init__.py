@@ -10,3 +10,42 @@
 #
 # Only the first two locals of a viper function live in registers (parameters count first). So a
 # kernel starts with its streaming pointer and its accumulator: `acc` is always passed as 0.
+#
+# Families. Some kernels come in several forms with the same signature and the same results to the
+# bit; the functions below choose one when a layer or core is made. The generic form is the module
+# of the family's name, for all sizes; the host's `attn8 deploy --model` adds modules specialised by
+# size (attn8_host.kernels). What each function does stands at the generic one:
+#   matmul     matmul(w, 0, x, constants, mult, shift, out, row, rows, inputs, outputs, wide), where
+#              w is packed; `constants` are the packed bias, or what the form makes of it
+#   attention  pack_keys, pack_values, scores, mask_keys, softmax, weighted_sum
+# A form states its own bounds; where a layer is not within them the next form is taken.
+
+
+def choose_matmul(linear, rows):
+    # -> (matmul, constants) for a layers.dense.Linear applied to `rows` rows at a time
+    if rows >= 3 and not linear.wide:
+        module = _module("matmul_%d" % linear.inputs)
+        if module:
+            from . import lanes
+
+            constants = lanes.constants(linear)
+            if constants:
+                return module.matmul, constants
+    return _module("matmul").matmul, linear.bias
+
+
+def choose_attention(rows, keys, head_dim, out_shift):
+    # -> the module for queries of which `rows` or more come at a time
+    # out_shift >= 22 keeps results below 2**15 until they are clamped
+    if rows >= 3 and out_shift >= 22:
+        module = _module("attention_%d_%d" % (keys, head_dim))
+        if module:
+            return module
+    return _module("attention")
+
+
+def _module(name):
+    try:
+        return __import__("attn8.kernels." + name, None, None, [name])
+    except ImportError:
+        return None

@@ -213,22 +213,3 @@ def weighted_sum(v: ptr8, acc: int, weights: ptr16, sums: ptr32, out: ptr8, firs
         sums = ptr32(int(sums) + 4)
         out = ptr8(int(out) + head_dim)
         rows -= 1
-
-
-@micropython.viper
-def merge_heads(heads: ptr8, out: ptr8, num_heads: int, seq_len: int, head_dim: int):
-    # [num_heads, seq_len, head_dim] -> [seq_len, num_heads*head_dim]
-    embed_dim = num_heads * head_dim
-    while num_heads:
-        target = out
-        t = seq_len
-        while t:
-            i = 0
-            while i < head_dim:
-                target[i] = heads[i]
-                i += 1
-            heads = ptr8(int(heads) + head_dim)
-            target = ptr8(int(target) + embed_dim)
-            t -= 1
-        out = ptr8(int(out) + head_dim)
-        num_heads -= 1

@@ -35,3 +35,32 @@ def mean_pool(x: ptr8, acc: int, out: ptr8, rows: int, columns: int, mult: int, 
             acc = -127
         out[i] = acc
         i += 1
+
+
+@micropython.viper
+def swap_axes(x: ptr8, out: ptr8, n: int, m: int, size: int):
+    # x [n, m, size] -> out [m, n, size]; in words where sizes and places allow
+    words = ((int(x) | int(out) | size) & 3) == 0
+    step = n * size
+    while n:
+        target = out
+        i = m
+        while i:
+            j = size
+            if words:
+                source4 = ptr32(x)
+                target4 = ptr32(target)
+                while j:
+                    target4[0] = source4[0]
+                    source4 = ptr32(int(source4) + 4)
+                    target4 = ptr32(int(target4) + 4)
+                    j -= 4
+            else:
+                while j:
+                    j -= 1
+                    target[j] = x[j]
+            x = ptr8(int(x) + size)
+            target = ptr8(int(target) + step)
+            i -= 1
+        out = ptr8(int(out) + size)
+        n -= 1

@@ -1,7 +1,7 @@
 from array import array
 
-from .. import checks
-from ..kernels import matmul as kernels
+from .. import checks, kernels
+from ..kernels.matmul import pack
 
 
 class Linear:
@@ -25,7 +25,7 @@ class Linear:
             checks.int8(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
-        kernels.pack(weight, bias, inputs, outputs)
+        pack(weight, bias, inputs, outputs)
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
@@ -47,32 +47,24 @@ class Linear:
         return cls(name, inputs, outputs, get("weight"), get("bias"), get("mult", True),
                    get("shift", True))
 
-    def heads(self, num_heads):
-        # Views of each head's share of the outputs: [(weight, bias, mult, shift)]
-        n = self.outputs // num_heads
-        weight, bias = memoryview(self.weight), memoryview(self.bias)
-        mult, shift = memoryview(self.mult), memoryview(self.shift)
-        return [
-            (weight[h * n * self.inputs : (h + 1) * n * self.inputs], bias[h * n : (h + 1) * n],
-             mult[h * n : (h + 1) * n], shift[h * n : (h + 1) * n])
-            for h in range(num_heads)
-        ]
-
 
 class Dense:
     # Fully connected layer over `rows` rows: int8 [rows, inputs] -> [rows, outputs], int8 or int32
-    # (see Linear). The result is the layer's own buffer, overwritten by the next call.
+    # (see Linear). The result is the layer's own buffer, or `out`, overwritten by the next call.
 
-    def __init__(self, linear, rows=1):
+    def __init__(self, linear, rows=1, out=None):
         self.linear = linear
         self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
         n = rows * linear.outputs
-        self.out = array("i", bytes(4 * n)) if linear.wide else array("b", bytes(n))
+        if out is None:
+            out = array("i", bytes(4 * n)) if linear.wide else array("b", bytes(n))
+        self.out = out
+        self._matmul, self._constants = kernels.choose_matmul(linear, rows)
         self._row = bytearray(linear.inputs)
 
     def __call__(self, x):
         p = self.linear
         checks.int8(p.name, x, self.rows * p.inputs)
-        kernels.matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self.out, self._row, self.rows,
-                       p.inputs, p.outputs, p.wide)
+        self._matmul(p.weight, 0, x, self._constants, p.mult, p.shift, self.out, self._row,
+                     self.rows, p.inputs, p.outputs, p.wide)
         return self.out

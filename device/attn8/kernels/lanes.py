@@ -1,0 +1,61 @@
+# What the specialised matmul needs beside the weights. It sums three products in two words, exact
+# while each stays below 2**20, and requantises S in two halves of the multiplier M and of
+# bias*M + 2**(s - 1): floor((S*M + bias*M + 2**(s-1)) / 2**s) =
+#   (S*m_high + b_high + ((S*m_low + b_low) >> 7)) >> (s - 7),  M = (m_high << 7) + m_low
+from array import array
+
+import micropython
+
+
+@micropython.viper
+def row_bound(w: ptr8, inputs: int, outputs: int) -> int:
+    # The largest sum of |weights| of one output; w is packed
+    largest = 0
+    while outputs:
+        total = 0
+        n = inputs
+        while n:
+            x = w[0] - 128
+            if x < 0:
+                x = 0 - x
+            total += x
+            w = ptr8(int(w) + 1)
+            n -= 1
+        if total > largest:
+            largest = total
+        outputs -= 1
+    return largest
+
+
+@micropython.viper
+def row_sum(w: ptr8, inputs: int, output: int) -> int:
+    # The sum of one output's packed weights
+    w = ptr8(int(w) + inputs * output)
+    total = 0
+    while inputs:
+        total += w[0]
+        w = ptr8(int(w) + 1)
+        inputs -= 1
+    return total
+
+
+def constants(linear):
+    # int32 [outputs, 5]: m_high, m_low, b_high, b_low, s - 7; None where a bound is not kept:
+    # 128 * sum |w| < 2**20, |bias| <= 2**20, and results below 2**15 until they are clamped
+    n = linear.inputs
+    if row_bound(linear.weight, n, linear.outputs) >= 8192:
+        return None
+    made = array("i", bytes(20 * linear.outputs))
+    for j in range(linear.outputs):
+        bias = linear.bias[j] - (n << 14) + (row_sum(linear.weight, n, j) << 7)
+        mult = linear.mult[j]
+        shift = linear.shift[j]
+        if not -(1 << 20) <= bias <= 1 << 20 or not 21 <= shift <= 36:
+            return None
+        product = bias * mult
+        made[5 * j] = mult >> 7
+        made[5 * j + 1] = mult & 127
+        made[5 * j + 2] = (product >> 7) + (1 << (shift - 8))
+        made[5 * j + 3] = product & 127
+        made[5 * j + 4] = shift - 7
+    return made
