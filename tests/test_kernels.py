@@ -247,17 +247,14 @@ def test_relu(machines, seed, size, offset, fill):
 
 @machine_settings
 @given(
-    num_heads=st.integers(1, 8), seq_len=st.integers(1, 20), head_dim=st.integers(1, 20),
-    offset=alignment,
+    n=st.integers(1, 20), m=st.integers(1, 20), size=st.integers(1, 20), offset=alignment,
 )
-def test_merge_heads(machines, num_heads, seq_len, head_dim, offset):
-    heads = np.random.default_rng(0).integers(-128, 128, (num_heads, seq_len, head_dim))
-    heads = heads.astype(np.int8)
-    call = Call(machines("attention"), offset)
-    _, out, *_ = call(
-        "merge_heads", heads, np.zeros(heads.size, np.int8), num_heads, seq_len, head_dim
-    )
-    assert (out.read(np.int8) == heads.transpose(1, 0, 2).ravel()).all()
+@example(n=4, m=3, size=16, offset=0)
+def test_swap_axes(machines, n, m, size, offset):
+    x = np.random.default_rng(0).integers(-128, 128, (n, m, size)).astype(np.int8)
+    call = Call(machines("pointwise"), offset)
+    _, out, *_ = call("swap_axes", x, np.zeros(x.size, np.int8), n, m, size)
+    assert (out.read(np.int8) == x.transpose(1, 0, 2).ravel()).all()
 
 
 def test_a_wrong_kernel_is_noticed():

@@ -64,13 +64,16 @@ def flash(arguments: argparse.Namespace, console: Console) -> int:
 def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
+    from . import modelfile
     from .boards import open_board
-    from .deploy import LIB, apply, install_boot, package_for, plan
+    from .deploy import LIB, MODELS, apply, install_boot, package_for, plan, push
     from .report import board_line
 
+    model = arguments.model
+    config = modelfile.read(model)[0] if model else None
     with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
         board_line(console, board.info)
-        planned = plan(board, package_for(board, arguments.source))
+        planned = plan(board, package_for(board, arguments.source, config))
         if arguments.dry_run:
             for path in planned.changed:
                 console.print(f"send {LIB}/{path} ({len(planned.files[path]):,} bytes)")
@@ -86,6 +89,9 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
 
             done = apply(board, planned, progress)
             progress(done.bytes_sent, done.bytes_sent)
+            if model:
+                task = bar.add_task(f"the model to {MODELS}", total=None)
+                push(board, f"{MODELS}/{model.name}", model.read_bytes(), progress)
         booting = install_boot(board, replace=arguments.boot)
     console.print(
         f"{done.files} files, {done.sent} sent ({done.bytes_sent:,} bytes); boot.py is "
@@ -300,6 +306,10 @@ def parser() -> argparse.ArgumentParser:
         "deploy", parents=[on_board], help="put the attn8 package onto a board"
     )
     command.add_argument("--source", action="store_true", help="send .py instead of .mpy files")
+    command.add_argument(
+        "--model", type=Path, metavar="FILE",
+        help="put this model there as well, and kernels specialised for its sizes",
+    )
     command.add_argument("--boot", action="store_true", help="replace a boot.py that is there")
     command.add_argument("--dry-run", action="store_true", help="only say what would be done")
     command.set_defaults(run=deploy)

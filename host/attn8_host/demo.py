@@ -73,7 +73,9 @@ def run(
             task = bar.add_task(description, total=None)
             return lambda done, total: bar.update(task, completed=done, total=total)
 
-        deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"))
+        deploy(
+            board, progress=progress("device/ to /lib/attn8 (bytes)"), config=model.config
+        )
         path = f"{BOARD_MODELS}/digits.safetensors"
         content = (MODELS / "digits.safetensors").read_bytes()
         push(board, path, content, progress(f"the model to {BOARD_MODELS} (bytes)"))

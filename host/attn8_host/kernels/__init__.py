@@ -5,8 +5,6 @@ carries: matmul_64 takes 64 inputs, attention_32_16 has 32 tokens and a head_dim
 takes it where it is there (attn8.kernels.family).
 """
 
-from collections.abc import Iterator
-
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 _templates = Environment(
@@ -17,8 +15,9 @@ _templates = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+LANES = 3  # rows that a kernel works on at a time
+MAX_INPUTS = 64  # of one dot product: 127 * 128 * 64 < 2**20
 MAX_WEIGHTS = 128  # in local variables: mpy-cross is wrong for more than 255 words of stack
-MAX_LANES = 64  # operands that a function holds in local variables: 128*127*64 < 2**20
 
 
 def matmul(inputs: int, word: int = 32) -> str:
@@ -41,16 +40,17 @@ def modules(config: dict, word: int = 32) -> dict[str, str]:
         config: of the model file.
         word: size of the board's viper int in bits.
     """
-    return dict(_modules(config, word))
-
-
-def _modules(config: dict, word: int) -> Iterator[tuple[str, str]]:
+    made = {}
     for entry in config["layers"]:
-        if entry["type"] != "attention" or entry["seq_len"] < 3:
+        if entry["type"] == "dense" and entry.get("rows", 1) >= LANES:
+            inputs = entry["in_features"]
+        elif entry["type"] == "attention" and entry["seq_len"] >= LANES:
+            inputs = entry["embed_dim"]
+            keys, head_dim = entry["seq_len"], inputs // entry["num_heads"]
+            if entry["core"] == "exact" and head_dim < MAX_INPUTS:
+                made[f"attention_{keys}_{head_dim}.py"] = attention(keys, head_dim, word)
+        else:
             continue
-        if entry["embed_dim"] <= MAX_LANES:
-            yield f"matmul_{entry['embed_dim']}.py", matmul(entry["embed_dim"], word)
-        head_dim = entry["embed_dim"] // entry["num_heads"]
-        if head_dim < MAX_LANES:
-            sizes = entry["seq_len"], head_dim
-            yield "attention_{}_{}.py".format(*sizes), attention(*sizes, word)
+        if inputs <= MAX_INPUTS:
+            made[f"matmul_{inputs}.py"] = matmul(inputs, word)
+    return made

@@ -1,0 +1,154 @@
+"""Kernels specialised by size: the machine code of both chips, and the board with its 64-bit words.
+
+They must do what the generic ones do, and be taken exactly where their bounds are kept.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from attn8_host import kernels
+from attn8_host.boards.virtual import open_virtual
+from attn8_host.deploy import deploy
+from attn8_host.paths import DEVICE
+from attn8_host.quantize import exact_constants, output_constants, score_constants
+from attn8_host.reference import Dense, Exact, MultiHeadAttention
+from attn8_host.reference.numerics import EXP2
+from tools import isa
+
+from .conftest import Remote
+from .test_attention import RUN, named, parameters
+from .test_kernels import Call, alignment, fills, int8
+
+compiled = settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+arches = pytest.mark.parametrize("arch", isa.ARCHES)
+
+
+def constants(bias, mult, shift):
+    """What attn8.kernels.lanes.constants makes of them."""
+    bias, mult, shift = (x.astype(np.int64) for x in (bias, mult, shift))
+    product = bias * mult
+    columns = (mult >> 7, mult & 127, (product >> 7) + (1 << (shift - 8)), product & 127, shift - 7)
+    return np.stack(columns, axis=1).astype(np.int32)
+
+
+@arches
+@compiled
+@given(
+    seed=st.integers(0, 2**32 - 1), rows=st.integers(3, 11), inputs=st.integers(1, 64),
+    outputs=st.integers(1, 9), offset=alignment, fill=fills,
+)
+@example(seed=0, rows=4, inputs=64, outputs=5, offset=1, fill="extremes")
+@example(seed=0, rows=3, inputs=64, outputs=1, offset=0, fill="lowest")
+@example(seed=0, rows=5, inputs=64, outputs=2, offset=3, fill="opposite")
+def test_matmul(arch, seed, rows, inputs, outputs, offset, fill):
+    rng = np.random.default_rng(seed)
+    x, w = int8(rng, fill, rows, inputs), np.maximum(int8(rng, fill, outputs, inputs), -127)
+    bias = rng.integers(-(2**20), 2**20, outputs, endpoint=True).astype(np.int32)
+    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
+    shift = rng.integers(21, 37, outputs).astype(np.int8)
+    call = Call(isa.load(kernels.matmul(inputs), arch), offset)
+    packed = (w.ravel().astype(int) + 128).astype(np.uint8)
+    values = constants(bias, mult, shift)
+    *_, out, _, _, _, _, _ = call(
+        "matmul", packed, 0, x, values, mult, shift, np.zeros(rows * outputs, np.int8),
+        np.zeros(inputs, np.uint8), rows, inputs, outputs, 0,
+    )
+    assert (out.read(np.int8) == Dense(w, bias, mult, shift)(x).ravel()).all()
+
+
+@arches
+@compiled
+@given(
+    seed=st.integers(0, 2**32 - 1), seq_len=st.integers(3, 40), head_dim=st.integers(1, 40),
+    causal=st.booleans(), offset=alignment, fill=fills, scale=st.floats(1e-7, 0.3),
+)
+@example(seed=0, seq_len=128, head_dim=2, causal=False, offset=1, fill="lowest", scale=1e-4)
+@example(seed=0, seq_len=130, head_dim=3, causal=True, offset=2, fill="extremes", scale=1e-4)
+@example(seed=0, seq_len=8, head_dim=63, causal=False, offset=0, fill="lowest", scale=1e-4)
+def test_attention(arch, seed, seq_len, head_dim, causal, offset, fill, scale):
+    rng = np.random.default_rng(seed)
+    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    mult, shift, limit = score_constants(scale, head_dim)
+    num, out_shift = output_constants(float(rng.uniform(0.5, 20)))
+    reference = Exact(mult, shift, limit, num, out_shift, causal)
+    expected = reference(q, k, v)
+    machine = isa.load(kernels.attention(seq_len, head_dim), arch)
+    generic = isa.load(DEVICE / "attn8/kernels/attention.py", arch)
+    size = seq_len * head_dim
+
+    call = Call(machine, offset)
+    _, keys, sums, *_ = call(
+        "pack_keys", k, np.zeros(size, np.uint8), np.zeros(seq_len, np.int32), seq_len, head_dim
+    )
+    assert (keys.read(np.uint8) == k.ravel().astype(int) + 128).all()
+    _, values, *_ = call("pack_values", v, np.zeros(size, np.uint8), seq_len, head_dim)
+    assert (values.read(np.uint8) == v.T.ravel().astype(int) + 128).all()
+    row = np.zeros(head_dim, np.uint8)
+    first = min(2, seq_len - 3)
+    for start, rows in ((0, seq_len), (first, seq_len - first)):
+        part = slice(start, start + rows)
+        scores = np.full(rows * seq_len, 77, np.int32)
+        _, _, _, _, scores, *_ = call("scores", keys, 0, q, sums, scores, row, start, rows, seq_len,
+                                      head_dim, int(causal))
+        assert (scores.read(np.int32) == reference.scores[part].ravel()).all()
+    softmax = Call(generic, offset)
+    _, _, weights, sums, *_ = softmax(
+        "softmax", reference.scores, 0, np.zeros(seq_len * seq_len, np.uint16),
+        np.zeros(seq_len, np.int32), EXP2.astype(np.uint16), 0, seq_len, seq_len, int(causal), mult,
+        shift, limit,
+    )
+    assert (weights.read(np.uint16) == reference.weights.ravel()).all()
+    if "weighted_sum" in machine.functions:
+        *_, out, _, _, _, _, _, _, _ = call(
+            "weighted_sum", values, 0, reference.weights, reference.sums, np.zeros(size, np.int8),
+            0, seq_len, seq_len, seq_len, head_dim, num, out_shift,
+        )
+        assert (out.read(np.int8) == expected.ravel()).all()
+    else:
+        assert seq_len > kernels.MAX_WEIGHTS
+
+
+SIZES = [  # seq_len, embed_dim, num_heads
+    (3, 1, 1), (7, 12, 4), (32, 64, 4), (33, 63, 1), (129, 8, 2),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def specialised():
+    """A virtual board that has the specialised kernels of all SIZES."""
+    layers = [
+        {"type": "attention", "core": "exact", "seq_len": s, "embed_dim": e, "num_heads": h}
+        for s, e, h in SIZES
+    ]
+    with open_virtual(heap_size="2M") as board:  # the weights come as text
+        deploy(board, config={"layers": layers})
+        yield Remote(board)
+
+
+@pytest.mark.parametrize("seq_len, embed_dim, num_heads", SIZES)
+@pytest.mark.parametrize("causal, need", [(False, False), (True, True)])
+def test_board_equals_reference(specialised, seq_len, embed_dim, num_heads, causal, need):
+    rng = np.random.default_rng(seq_len)
+    layers = parameters(rng, embed_dim)
+    head_dim = embed_dim // num_heads
+    constants = exact_constants(head_dim, 0.03, 0.03, 0.03, 0.02)
+    x = rng.integers(-128, 128, (seq_len, embed_dim)).astype(np.int8)
+    reference = MultiHeadAttention(num_heads, layers, constants, causal=causal)
+    expected = reference(x)
+    out, chosen, core, *given_ = specialised(
+        RUN + f"give(out)\nfrom attn8.kernels import matmul_{embed_dim} as module\n"
+        "give(int(layer.out._matmul is module.matmul))\n"
+        "give(layer.cores[0]._kernels.__name__)\n"
+        "for t in (layer.q, layer.k, layer.v, layer.heads): give(t)",
+        x=x, seq_len=seq_len, embed_dim=embed_dim, num_heads=num_heads, constants=constants,
+        causal=causal, need=need, **named(layers),
+    )
+    assert chosen == 1
+    assert core == f"attn8.kernels.attention_{seq_len}_{head_dim}"
+    for name, tensor in zip(("q", "k", "v", "heads"), given_, strict=True):
+        assert (tensor == reference.outputs[name].ravel()).all(), name
+    assert (out == expected.ravel()).all()
