@@ -19,12 +19,13 @@
 #              w is packed; `constants` are the packed bias, or what the form makes of it
 #   attention  pack_keys, pack_values, scores, mask_keys, softmax, weighted_sum
 # A form states its own bounds; where a layer is not within them the next form is taken.
+import os
 
 
 def choose_matmul(linear, rows):
     # -> (matmul, constants) for a layers.dense.Linear applied to `rows` rows at a time
     if rows >= 3 and not linear.wide:
-        module = _module("matmul_%d" % linear.inputs)
+        module = _specialised("matmul_%d" % linear.inputs)
         if module:
             from . import lanes
 
@@ -38,14 +39,21 @@ def choose_attention(rows, keys, head_dim, out_shift):
     # -> the module for queries of which `rows` or more come at a time
     # out_shift >= 22 keeps results below 2**15 until they are clamped
     if rows >= 3 and out_shift >= 22:
-        module = _module("attention_%d_%d" % (keys, head_dim))
+        module = _specialised("attention_%d_%d" % (keys, head_dim))
         if module:
             return module
     return _module("attention")
 
 
-def _module(name):
+def _specialised(name):
+    # Looked up, not tried: each name that an import looks for takes memory for good
     try:
-        return __import__("attn8.kernels." + name, None, None, [name])
-    except ImportError:
-        return None
+        if name + ".mpy" in os.listdir(__path__):
+            return _module(name)
+    except OSError:  # frozen into a firmware
+        pass
+    return None
+
+
+def _module(name):
+    return __import__("attn8.kernels." + name, None, None, [name])
