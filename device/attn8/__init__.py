@@ -13,6 +13,7 @@ _modules = {
     "MultiHeadAttention": "attention",
     "ReLU": "layers.activation",
     "Sliding": "cores.sliding",
+    "Sparse": "cores.sparse",
     "load": "model",
     "serve": "link.server",
 }

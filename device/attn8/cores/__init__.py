@@ -11,6 +11,7 @@ _cores = {
     "exact": "Exact",
     "flash": "Flash",
     "sliding": "Sliding",
+    "sparse": "Sparse",
 }
 
 

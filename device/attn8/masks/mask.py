@@ -2,8 +2,8 @@ from array import array
 
 from .. import checks
 
-MAX_SEQ_LEN = 724  # its square is below 8 * 65536: spans are counted in uint16
-LOWEST = -2147483648  # the score of a masked key
+MAX_SEQ_LEN = 1024  # spans are counted in uint16, and take no more bytes than the bits would
+MASKED = -(1 << 30)  # the score of a masked key, as in the exact core
 
 
 class Mask:
@@ -11,7 +11,7 @@ class Mask:
     # boundaries start, end, start, end ... of the keys that it sees.
     #
     # Kept as `spans`, flat (start, end) pairs, row i from pair offsets[i] to offsets[i + 1]. Where
-    # there are more than seq_len**2 / 8 of them, as `bits`, seq_len rows of `stride` bytes: key j
+    # the rows so far would be the smaller for it, as `bits`, seq_len rows of `stride` bytes: key j
     # is bit j & 7 of byte j >> 3.
 
     def __init__(self, seq_len, rows):
@@ -27,7 +27,7 @@ class Mask:
             if i == seq_len:
                 raise ValueError("mask: expected %d rows, got more" % seq_len)
             self._count(i, row)
-            if self.bits is None and 4 * (len(self.spans) + len(row)) > seq_len * seq_len:
+            if self.bits is None and 2 * (len(self.spans) + len(row)) > (i + 1) * self.stride:
                 self._pack(i)
             if self.bits is None:
                 self.spans.extend(array("H", row))
@@ -62,6 +62,11 @@ class Mask:
         if self.bits is None:
             return self.spans[2 * self.offsets[i] : 2 * self.offsets[i + 1]]
         return _scan(self.bits, i * self.stride, self.seq_len)
+
+    def count(self, i):
+        # How many keys query i sees
+        row = self.row(i)
+        return sum(row[k + 1] - row[k] for k in range(0, len(row), 2))
 
     @property
     def density(self):
@@ -102,11 +107,11 @@ class Mask:
 
     def to_attention_mask(self):
         # int32 [seq_len, seq_len] for scores of all pairs: 0 where the query sees the key, else
-        # LOWEST, which stands for minus infinity
+        # MASKED, which stands for minus infinity
         return self.apply_to_scores(array("i", bytes(4 * self.seq_len * self.seq_len)))
 
     def apply_to_scores(self, scores):
-        # int32 [seq_len, seq_len], in place: LOWEST where the query does not see the key. Set, not
+        # int32 [seq_len, seq_len], in place: MASKED where the query does not see the key. Set, not
         # added, as the sum would wrap.
         n = self.seq_len
         checks.words("scores", checks.writable("scores", scores), n * n, 4)
@@ -114,14 +119,14 @@ class Mask:
             hidden = _complement(self.row(i), n)
             for k in range(0, len(hidden), 2):
                 for j in range(hidden[k], hidden[k + 1]):
-                    scores[i * n + j] = LOWEST
+                    scores[i * n + j] = MASKED
         return scores
 
     def _combine(self, other, depth):
         n = self.seq_len
         if other.seq_len != n:
             raise ValueError("mask: expected one of seq_len %d, got %d" % (n, other.seq_len))
-        return Mask(n, (_overlap((self.row(i), other.row(i)), depth) for i in range(n)))
+        return Mask(n, (overlap((self.row(i), other.row(i)), depth) for i in range(n)))
 
     def _count(self, i, row):
         # Checks a row and adds its keys
@@ -178,7 +183,7 @@ def _fill(bits, start, row):
             bits[start + (j >> 3)] |= 1 << (j & 7)
 
 
-def _overlap(rows, depth):
+def overlap(rows, depth):
     # The boundaries of where at least `depth` of the rows are. Starts sort before ends at the same
     # place, so that spans that touch become one.
     events = sorted(2 * at + (k & 1) for row in rows for k, at in enumerate(row))

@@ -1,6 +1,6 @@
 # Masks that follow from positions alone
 from .. import checks
-from .mask import Mask, boundaries
+from .mask import Mask, boundaries, overlap
 
 
 def full(seq_len):
@@ -15,9 +15,7 @@ def causal(seq_len):
 
 def local_window(seq_len, window):
     # Each query sees `window` keys on either side of itself
-    checks.between("window", window, 0, 1 << 15)
-    return Mask(seq_len, ((max(0, i - window), min(seq_len, i + window + 1))
-                          for i in range(seq_len)))
+    return Mask(seq_len, _windows(seq_len, window))
 
 
 def global_indices(seq_len, indices):
@@ -28,7 +26,8 @@ def global_indices(seq_len, indices):
 
 def local_global(seq_len, window, indices):
     # A local window and the global indices
-    return local_window(seq_len, window).union(global_indices(seq_len, indices))
+    row = boundaries(indices)
+    return Mask(seq_len, (overlap((local, row), 1) for local in _windows(seq_len, window)))
 
 
 def block_diagonal(seq_len, block_size):
@@ -42,3 +41,8 @@ def strided(seq_len, window, stride):
     # A local window and every stride-th key
     checks.between("stride", stride, 1, 1 << 15)
     return local_global(seq_len, window, range(0, seq_len, stride))
+
+
+def _windows(seq_len, window):
+    checks.between("window", window, 0, 1 << 15)
+    return ((max(0, i - window), min(seq_len, i + window + 1)) for i in range(seq_len))

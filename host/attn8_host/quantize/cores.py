@@ -6,6 +6,7 @@ core's options as keywords; it returns the core's other keywords. The device cor
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from .integers import logarithm_constants, output_constants, score_constants
 
@@ -65,9 +66,18 @@ def flash_constants(
     return {"score_mult": mult, "score_shift": shift, "out_num": num, "out_shift": out_shift}
 
 
+def sparse_constants(
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float,
+    mask: Any = None,
+) -> dict[str, int]:
+    """Those of the exact core; mask: an option of the core, on which none depends."""
+    return exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+
+
 CONSTANTS: dict[str, Callable[..., dict]] = {
     "decode": decode_constants,
     "exact": exact_constants,
     "flash": flash_constants,
     "sliding": sliding_constants,
+    "sparse": sparse_constants,
 }

@@ -9,6 +9,7 @@ from .cores.decode import Decode
 from .cores.exact import Exact
 from .cores.flash import Flash
 from .cores.sliding import Sliding
+from .cores.sparse import Sparse
 from .layers.activation import ReLU
 from .layers.dense import Dense
 from .layers.pooling import MeanPool
@@ -24,5 +25,6 @@ __all__ = [
     "MultiHeadAttention",
     "ReLU",
     "Sliding",
+    "Sparse",
     "load",
 ]

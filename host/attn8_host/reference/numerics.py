@@ -6,6 +6,7 @@ import numpy as np
 EXP2 = np.minimum(np.floor(2.0 ** (16 - np.arange(256) / 256) + 0.5), 65535).astype(np.int64)
 
 INT32 = np.iinfo(np.int32)
+MASKED = -(1 << 30)  # a score that no query sees
 
 
 def int32(x: np.ndarray) -> np.ndarray:

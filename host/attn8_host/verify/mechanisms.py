@@ -3,7 +3,7 @@
 Whoever adds an attention core adds a line to ATTENTION; another layer, a function to MECHANISMS.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from ..paths import MODELS
 from ..quantize import CONSTANTS, heads_scale, linear, quantize
-from ..reference import floating, load
+from ..reference import floating, load, masks
 
 # (seq_len, embed_dim, num_heads), odd sizes among them
 SHAPES = [(1, 8, 1), (5, 9, 3), (16, 32, 4), (33, 24, 8), (64, 64, 2), (12, 128, 8), (512, 8, 1)]
@@ -100,6 +100,31 @@ def sliding(
     return softmax(q, k, v, causal, to <= at - window)
 
 
+def masked_softmax(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, mask: Sequence
+) -> np.ndarray:
+    """Softmax attention in floats over the pairs that a mask shows; without keys, zeros."""
+    seen = masks.build(q.shape[-2], *mask).dense
+    if causal:
+        seen = np.tril(seen)
+    some = seen.any(axis=1, keepdims=True)
+    return np.where(some, floating.attention(q, k, v, q.shape[-1] ** -0.5, mask=~seen & some), 0)
+
+
+MASKS = {
+    "window": ["local_window", 2],
+    "full": ["full"],
+    "causal": ["causal"],
+    "globals": ["global_indices", [0, 2]],
+    "local_global": ["local_global", 1, [0, 3]],
+    "blocks": ["block_diagonal", 3],
+    "strided": ["strided", 1, 4],
+    "random": ["random", 0.4, 3],
+    "hnsw_layers": ["from_hnsw_layers", [[0, 1, 2, 3, 4], [0, 2], [2]]],
+    "hnsw_edges": ["from_hnsw_edges", [[0, 4], [1, 2], [3, 1]]],
+    "hnsw_adaptive": ["adaptive", 1, [[0, 4], [1, 3]]],
+}
+
 ATTENTION = {
     "decode": Attention(
         softmax,
@@ -130,6 +155,11 @@ ATTENTION = {
             "window 16": Variant(causal=True, options={"window": 16}),
             "window 3": Variant(causal=True, options={"window": 3}),
         },
+    ),
+    "sparse": Attention(
+        masked_softmax,
+        {name: Variant(options={"mask": mask}) for name, mask in MASKS.items()}
+        | {"random causal": Variant(causal=True, options={"mask": MASKS["random"]})},
     ),
 }
 

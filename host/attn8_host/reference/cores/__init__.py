@@ -10,10 +10,12 @@ from .decode import Decode
 from .exact import Exact
 from .flash import Flash
 from .sliding import Sliding
+from .sparse import Sparse
 
 CORES: dict[str, Any] = {
     "decode": Decode,
     "exact": Exact,
     "flash": Flash,
     "sliding": Sliding,
+    "sparse": Sparse,
 }

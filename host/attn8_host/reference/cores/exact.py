@@ -5,12 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..numerics import bit_length, exp2, int32, requant
+from ..numerics import MASKED, bit_length, exp2, int32, requant
 
 MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
-
-
-MASKED = -(1 << 30)  # a score that no query sees
 
 
 @dataclass
@@ -48,7 +45,8 @@ class Exact:
         """int8 q [S, D], k and v [K, D] (K = S unless from another sequence); returns int8 [S, D].
 
         Args:
-            key_padding_mask: [K], not 0 where a key is padding. A query with no key gives zeros.
+            key_padding_mask: [K], not 0 where a key is padding; or [S, K], where that query does
+                not see it. A query with no key gives zeros.
         """
         masked = np.zeros((len(q), len(k)), bool)
         if self.causal:

@@ -4,15 +4,16 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-MAX_SEQ_LEN = 724  # the device counts up to seq_len**2 / 8 spans in uint16
-LOWEST = np.iinfo(np.int32).min  # the score of a masked key
+from ..numerics import MASKED
+
+MAX_SEQ_LEN = 1024  # as on the device, which counts spans in uint16
 
 
 class Mask:
     """Which keys each query may attend to.
 
     Args:
-        seq_len: number of queries and of keys, 1 to 724.
+        seq_len: number of queries and of keys, 1 to 1024.
         rows: for each query the rising boundaries start, end, start, end ... of the keys it sees.
 
     Raises:
@@ -125,12 +126,12 @@ class Mask:
         )
 
     def to_attention_mask(self) -> np.ndarray:
-        """int32 [S, S]: 0 where the query sees the key, else -2**31, for minus infinity."""
-        return np.where(self.dense, 0, LOWEST).astype(np.int32)
+        """int32 [S, S]: 0 where the query sees the key, else -2**30, for minus infinity."""
+        return np.where(self.dense, 0, MASKED).astype(np.int32)
 
     def apply_to_scores(self, scores: np.ndarray) -> np.ndarray:
-        """int32 scores [S, S] with -2**31 where the query does not see the key."""
-        return np.where(self.dense, scores, LOWEST).astype(np.int32)
+        """int32 scores [S, S] with -2**30 where the query does not see the key."""
+        return np.where(self.dense, scores, MASKED).astype(np.int32)
 
     def _same(self, other: "Mask") -> np.ndarray:
         if other.seq_len != self.seq_len:

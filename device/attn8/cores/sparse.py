@@ -1,0 +1,104 @@
+from array import array
+
+from .. import checks, masks, tables
+from ..kernels import sparse as kernels
+from ..masks.mask import Mask
+from . import exact
+
+
+class Sparse:
+    # Softmax attention over the pairs of query and key that a mask shows: to the bit what the exact
+    # core gives under that mask, in time for these pairs alone. A query without keys gives zeros.
+    # mask: a Mask, its bits (Mask.to_bits) or its description (masks.build).
+    #
+    # Rows are computed in blocks of block_rows. need_weights keeps all of them: `scores` (int32) of
+    # the pairs, row after row, `pairs` (uint16) with the key and the weight of each, and `sums`.
+
+    def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
+                 mask, causal=False, need_weights=False, block_rows=8, buffers=None):
+        exact.check(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
+        if isinstance(mask, (list, tuple)):
+            mask = masks.build(seq_len, *mask)
+        elif not isinstance(mask, Mask):
+            mask = Mask.from_bits(seq_len, mask)
+        if mask.seq_len != seq_len:
+            raise ValueError("mask: expected one of seq_len %d, got %d" % (seq_len, mask.seq_len))
+        if causal:
+            mask = mask.intersection(masks.causal(seq_len))
+        checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
+        self.seq_len = seq_len
+        self.head_dim = head_dim
+        self.mask = mask
+        self.score_mult = score_mult
+        self.score_shift = score_shift
+        self.score_limit = score_limit
+        self.out_num = out_num
+        self.out_shift = out_shift
+        self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
+        self.buffers = buffers or Buffers(seq_len, head_dim)
+        self.outputs = []
+        self._dense = None
+        if mask.num_positions == seq_len * seq_len and not need_weights:
+            # Nothing to skip
+            self._dense = exact.Exact(seq_len, head_dim, score_mult, score_shift, score_limit,
+                                      out_num, out_shift, block_rows=block_rows)
+            return
+        room = _largest_block(mask, rows)
+        self.scores = array("i", bytes(4 * room))
+        self.pairs = array("H", bytes(4 * room))
+        self.sums = array("i", bytes(4 * rows))
+        self._counts = array("H", bytes(2 * rows))
+        self._largest = array("i", bytes(4 * rows))
+        if need_weights:
+            self.outputs = [("scores", "i", self.scores), ("pairs", "H", self.pairs),
+                            ("sums", "i", self.sums)]
+
+    def __call__(self, q, k, v, out):
+        if self._dense:
+            return self._dense(q, k, v, out)
+        n = self.seq_len
+        d = self.head_dim
+        checks.int8("q", q, n * d)
+        checks.int8("k", k, n * d)
+        checks.int8("v", v, n * d)
+        checks.int8("out", checks.writable("out", out), n * d)
+        b = self.buffers
+        m = self.mask
+        kernels.pack_keys(k, 0, b.keys, b.key_sums, n, d)
+        kernels.pack_values(v, b.values, n * d)
+        first = 0
+        while first < n:
+            rows = min(self.block_rows, n - first)
+            if m.bits:
+                kernels.list_bits(self.pairs, 0, m.bits, self._counts, first, rows, m.stride)
+            else:
+                kernels.list_spans(self.pairs, 0, m.spans, self._counts, m.offsets, first, rows)
+            kernels.scores(b.keys, 0, q, b.key_sums, self.pairs, self._counts, self.scores,
+                           self._largest, first, rows, d)
+            kernels.softmax(self.scores, 0, self.pairs, self._counts, self._largest, self.sums,
+                            tables.EXP2, rows, self.score_mult, self.score_shift, self.score_limit)
+            kernels.weighted_sum(b.values, 0, self.pairs, self._counts, self.sums, b.room, out,
+                                 first, rows, d, self.out_num, self.out_shift)
+            first += rows
+        return out
+
+
+class Buffers:
+    # What the kernels pack their operands into; heads that run one after the other share one
+
+    def __init__(self, seq_len, head_dim):
+        self.keys = bytearray(seq_len * head_dim)
+        self.key_sums = array("i", bytes(4 * seq_len))
+        self.values = bytearray(seq_len * head_dim)
+        self.room = array("i", bytes(32))
+
+
+def _largest_block(mask, rows):
+    # Pairs in the block of `rows` rows that has most
+    largest = pairs = 0
+    for i in range(mask.seq_len):
+        if i % rows == 0:
+            pairs = 0
+        pairs += mask.count(i)
+        largest = max(largest, pairs)
+    return largest

@@ -1,0 +1,191 @@
+"""The sparse core: the board and the chips' machine code against the dense core under a mask."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from attn8_host.quantize import output_constants, score_constants
+from attn8_host.reference import Exact, Sparse, masks
+from attn8_host.reference.numerics import EXP2
+from tests.test_exact import CONSTANTS, normal
+from tests.test_kernels import Call, alignment, fills, int8
+
+RUN = """
+import gc
+from attn8 import Sparse
+core = None  # of the call before
+gc.collect()
+out = array("b", bytes(len(q)))
+core = Sparse(seq_len, head_dim, mask=mask, causal=causal, need_weights=need, block_rows=block,
+              **constants)
+core(q, k, v, out)
+give(out)
+for name, code, values in core.outputs:
+    give(values)
+"""
+
+
+def random_mask(rng, seq_len, density, run):
+    """Runs of `run` pairs; some rows without a key."""
+    dense = (rng.random((seq_len, seq_len)) < density).repeat(run, axis=1)[:, :seq_len]
+    dense[rng.random(seq_len) < 0.1] = False
+    return masks.Mask.from_dense(dense)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    seq_len=st.integers(1, 40),
+    head_dim=st.integers(1, 40),
+    density=st.sampled_from([0, 0.1, 0.5, 1]),
+    run=st.integers(1, 12),
+    causal=st.booleans(),
+    need=st.booleans(),
+    block=st.integers(1, 9),
+    spread=st.sampled_from([0.1, 1.0, 4.0]),
+)
+def test_board_equals_the_dense_core_under_the_mask(
+    remote, seed, seq_len, head_dim, density, run, causal, need, block, spread
+):
+    rng = np.random.default_rng(seed)
+    (q, k, v), scales = normal(rng, seq_len, head_dim, spread)
+    constants = CONSTANTS | dict(
+        zip(("score_mult", "score_shift", "score_limit"),
+            score_constants(scales[0] * scales[1] / head_dim**0.5, head_dim), strict=True)
+    )
+    mask = random_mask(rng, seq_len, density, run)
+    reference = Sparse(**constants, mask=mask, causal=causal)
+    expected = reference(q, k, v)
+    hidden = ~mask.dense | np.triu(np.ones_like(mask.dense), 1) * causal
+    assert (expected == Exact(**constants)(q, k, v, hidden)).all()
+    assert (expected[hidden.all(axis=1)] == 0).all()
+
+    found = remote(
+        RUN, q=q, k=k, v=v, seq_len=seq_len, head_dim=head_dim, mask=mask.to_bits().ravel(),
+        causal=causal, need=need, block=block, constants=constants,
+    )
+    if not need:
+        assert (found == expected.ravel()).all()
+        return
+    for values, want in zip(found, [expected, *reference.outputs.values()], strict=True):
+        assert (values == want.ravel()).all()
+
+
+@pytest.mark.parametrize("description", [["full"], ["local_window", 5], ["strided", 1, 7]])
+@pytest.mark.parametrize("value", [-128, 127])
+def test_board_equals_reference_at_the_longest_sequence(remote, description, value):
+    q = np.full((516, 4), value, np.int8)
+    v = np.maximum(q, -127)
+    expected = Sparse(**CONSTANTS, mask=description)(q, q, v)
+    out = remote(
+        RUN, q=q, k=q, v=v, seq_len=516, head_dim=4, mask=description, causal=False, need=False,
+        block=2, constants=CONSTANTS,
+    )
+    assert (out == expected.ravel()).all()
+    assert (expected == max(value, -127)).all()  # equal values have that value as their mean
+
+
+def test_a_full_mask_takes_the_dense_core(remote):
+    # There is nothing to skip; with every key seen both must agree anyhow
+    (q, k, v), _ = normal(np.random.default_rng(2), 20, 8)
+    operands = {"q": q, "k": k, "v": v, "seq_len": 20, "head_dim": 8, "causal": False, "block": 8,
+                "constants": CONSTANTS, "mask": ["full"]}
+    out, dense = remote(RUN + "give(type(core._dense).__name__)", need=False, **operands)
+    assert dense == "Exact"
+    out_sparse, *_, dense = remote(RUN + "give(str(core._dense))", need=True, **operands)
+    assert dense == "None"
+    assert (out == out_sparse).all()
+    assert (out == Exact(**CONSTANTS)(q, k, v).ravel()).all()
+
+
+@pytest.mark.parametrize(
+    "mask, message",
+    [
+        (["full", 3], "full() takes"),
+        (["nosuch"], "mask: expected one of adaptive"),
+        (["local_window", -1], "window: expected 0 to 32768, got -1"),
+        (np.zeros(4, np.uint8), "bits: expected 3 int8 values, got 4"),
+        (np.full(3, 8, np.uint8), "mask: row 0: expected rising boundaries up to 3, got"),
+    ],
+)
+def test_bad_masks_are_refused(remote, mask, message):
+    q = np.zeros(12, np.int8)
+    said = remote(
+        "try:\n" + "\n".join("    " + line for line in RUN.strip().splitlines())
+        + "\nexcept (TypeError, ValueError) as error:\n    give(str(error))",
+        q=q, k=q, v=q, seq_len=3, head_dim=4, mask=mask, causal=False, need=False, block=8,
+        constants=CONSTANTS,
+    )
+    assert said.startswith(message)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    seq_len=st.integers(1, 24),
+    head_dim=st.integers(1, 40),
+    density=st.sampled_from([0, 0.1, 0.5, 1]),
+    run=st.integers(1, 5),
+    offset=alignment,
+    fill=fills,
+    scale=st.floats(1e-7, 0.3),
+)
+@example(seed=0, seq_len=2, head_dim=130, density=1, run=1, offset=1, fill="extremes", scale=1e-4)
+def test_machine_code(machines, seed, seq_len, head_dim, density, run, offset, fill, scale):
+    rng = np.random.default_rng(seed)
+    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    constants = score_constants(scale, head_dim)
+    num, out_shift = output_constants(float(rng.uniform(0.5, 20)))
+    mask = random_mask(rng, seq_len, density, run)
+    reference = Sparse(*constants, num, out_shift, mask)
+    expected = reference(q, k, v)
+    out = heads(machines("sparse"), mask, q, k, v, constants, num, out_shift, reference, offset)
+    assert (out == expected).all()
+
+
+def heads(machine, mask, q, k, v, constants, num, out_shift, reference, offset):
+    """One head in two blocks of rows, through each kernel in turn, from spans and from bits."""
+    seq_len, head_dim = q.shape
+    call = Call(machine, offset)
+    _, values, _ = call("pack_values", v, np.zeros(v.size, np.uint8), v.size)
+    _, _, keys, key_sums, *_ = call("pack_keys", k, 0, np.zeros(k.size, np.uint8),
+                                    np.zeros(seq_len, np.int32), seq_len, head_dim)
+    assert (values.read(np.uint8) == (v.astype(int) + 128).ravel()).all()
+    assert (keys.read(np.uint8) == (k.astype(int) + 128).ravel()).all()
+    rows_of_spans = [mask.row(i) for i in range(seq_len)]
+    spans = machine.buffer(np.array([*chain(*rows_of_spans)], np.uint16))
+    offsets = machine.buffer(np.cumsum([0, *(len(row) // 2 for row in rows_of_spans)], dtype="H"))
+    bits = machine.buffer(mask.to_bits().ravel(), 4, offset)
+    query, table = machine.buffer(q.ravel(), 4, offset), machine.buffer(EXP2.astype(np.uint16))
+    out, room = machine.buffer(np.zeros(q.size, np.int8)), machine.buffer(np.zeros(8, np.int32))
+    half = (seq_len + 1) // 2
+    at = 0
+    for first in range(0, seq_len, half):
+        rows = min(half, seq_len - first)
+        seen = mask.dense[first : first + rows]
+        n = int(seen.sum())
+        pairs, again = (machine.buffer(np.zeros(2 * n, np.uint16)) for _ in range(2))
+        counts = machine.buffer(np.zeros(rows, np.uint16))
+        scores = machine.buffer(np.full(n, 77, np.int32))
+        largest, sums = (machine.buffer(np.zeros(rows, np.int32)) for _ in range(2))
+        call("list_bits", again, 0, bits, counts, first, rows, (seq_len + 7) // 8)
+        call("list_spans", pairs, 0, spans, counts, offsets, first, rows)
+        assert (pairs.read(np.uint16) == again.read(np.uint16)).all()
+        assert (counts.read(np.uint16) == seen.sum(axis=1)).all()
+        call("scores", keys, 0, query, key_sums, pairs, counts, scores, largest, first, rows,
+             head_dim)
+        call("softmax", scores, 0, pairs, counts, largest, sums, table, rows, *constants)
+        call("weighted_sum", values, 0, pairs, counts, sums, room, out, first, rows, head_dim, num,
+             out_shift)
+        assert (scores.read(np.int32) == reference.scores[at : at + n]).all()
+        assert (pairs.read(np.uint16) == reference.pairs[at : at + n].ravel()).all()
+        assert (sums.read(np.int32) == reference.sums[first : first + rows]).all()
+        for buffer in (pairs, again, counts, scores, largest, sums, out, room):
+            buffer.check_guards()
+        at += n
+    return out.read(np.int8).reshape(q.shape)
