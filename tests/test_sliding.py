@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from attn8_host.quantize import exact_constants, sliding_constants
 from attn8_host.reference import Exact, Sliding, floating
+from attn8_host.reference.numerics import EXP2
 
 from .test_exact import normal
 
@@ -128,6 +129,40 @@ give([size(1, 16), size(30000, 16), size(1, 64), size(1, 256)])
     assert abs(long - short) <= 64
     # Two int8 of 16 and a sum, a score and a weight a slot: 42 bytes
     assert 192 * 42 <= widest - wider <= 192 * 42 + 256
+
+
+def test_time_grows_with_the_number_of_tokens(machines):
+    # Instructions of all kernels of a step, for every number of filled slots: the target is at most
+    # 1.1 times linear from 64 to 256 tokens
+    window, head_dim = 16, 16
+    rng = np.random.default_rng(0)
+    constants = exact_constants(head_dim, 0.03, 0.03, 0.03, 0.02)
+    q, k, v = rng.integers(-127, 128, (3, head_dim)).astype(np.int8)
+    keys, values = (np.full(window * head_dim, 128, np.uint8) for _ in range(2))
+    sums, scores = (np.zeros(window, np.int32) for _ in range(2))
+    weights, row = np.zeros(window, np.uint16), np.zeros(head_dim, np.uint8)
+
+    def count(kernel, name, *arguments):
+        machine = machines(kernel)
+        machine.call(name, *(machine.buffer(a) if isinstance(a, np.ndarray) else a
+                             for a in arguments))
+        return machine.instructions
+
+    def step(slots):
+        return (
+            count("cache", "put", k, v, keys, sums, values, 0, window, head_dim)
+            + count("attention", "scores", keys, 0, q, sums, scores, row, 0, 1, slots, head_dim, 0)
+            + count("attention", "softmax", scores, 0, weights, np.zeros(1, np.int32),
+                    EXP2.astype(np.uint16), 0, 1, slots, 0, constants["score_mult"],
+                    constants["score_shift"], constants["score_limit"])
+            + count("attention", "weighted_sum", values, 0, np.full(window, 32768, np.uint16),
+                    np.full(1, slots << 15, np.int32), np.zeros(head_dim, np.int8), 0, 1, slots,
+                    window, head_dim, constants["out_num"], constants["out_shift"])
+        )
+
+    steps = [step(min(t + 1, window)) for t in range(window)]
+    short, long = (sum(steps) + (n - window) * steps[-1] for n in (64, 256))
+    assert long <= 1.1 * 4 * short
 
 
 @pytest.mark.parametrize(
