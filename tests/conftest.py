@@ -16,6 +16,12 @@ CODES = {"int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i"}
 
 def pytest_addoption(parser):
     parser.addoption(
+        "--faults", type=int, default=200, help="on the link (default: %(default)s)"
+    )
+    parser.addoption(
+        "--mutations", type=int, default=4000, help="of frames (default: %(default)s)"
+    )
+    parser.addoption(
         "--masks", type=int, default=2000, help="random masks to compare (default: %(default)s)"
     )
 

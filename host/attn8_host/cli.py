@@ -211,6 +211,32 @@ def boards_start(arguments: argparse.Namespace, console: Console) -> int:
         return 0
 
 
+def soak(arguments: argparse.Namespace, console: Console) -> int:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .boards import open_board
+    from .report import soak_table
+    from .soak import Soak, soak
+
+    _writable(arguments.json)
+    columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("connect and deploy", total=arguments.minutes * 60)
+
+        def advance(seen: Soak) -> None:
+            said = f"{seen.inferences:,} inferences, {seen.wrong:,} wrong"
+            bar.update(task, completed=seen.seconds, description=said)
+
+        outcome = soak(
+            lambda: open_board(arguments.board, arguments.baud, arguments.firmware),
+            arguments.minutes * 60, arguments.seed, advance,
+        )
+    console.print(soak_table(outcome))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    return 0 if outcome.passed else 1
+
+
 def bench_link(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -254,6 +280,13 @@ def _writable(path: Path | None) -> None:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
+        raise ValueError
+    return number
+
+
+def _duration(text: str) -> float:
+    number = float(text)
+    if not number > 0:
         raise ValueError
     return number
 
@@ -345,6 +378,12 @@ def parser() -> argparse.ArgumentParser:
         "repl", parents=[on_board], help="a terminal on a board, with attn8 live from this computer"
     )
     command.set_defaults(run=repl)
+        "soak", parents=[on_board], help="send requests without end and watch the board's heap"
+    )
+    command.add_argument("--minutes", type=_duration, metavar="N", default=1.0, help="(default: 1)")
+    command.add_argument("--seed", type=int, default=0, help="of the random inputs (default: 0)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
+    command.set_defaults(run=soak)
 
     command = commands.add_parser("bench", help="measure the link")
     what = command.add_subparsers(required=True, metavar="what")

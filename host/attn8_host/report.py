@@ -187,6 +187,25 @@ def link_table(results, where: str) -> Table:
     return table
 
 
+def soak_table(outcome) -> Table:
+    """What a soak test saw (see soak.Soak)."""
+    table = Table(show_header=False, title=f"attn8 soak: {outcome.seconds / 60:.1f} minutes")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    rows = [
+        ("requests", outcome.requests, f"{outcome.inferences:,} inferences; else random bytes"),
+        ("compared", outcome.compared, "int values and bytes"),
+        ("wrong", outcome.wrong, "must be 0"),
+        ("faults seen", outcome.faults, "losses and damage on the line, all repaired"),
+        ("reconnects", outcome.reconnects, "the board or its port went away and came back"),
+        ("heap drift", outcome.heap_drift, "bytes on the board; must be 0"),
+    ]
+    for name, value, what in rows:
+        table.add_row(name, f"{value:,}", what)
+    return table
+
+
 def board_line(console: Console, info) -> None:
     """Says which board is used."""
     kind = "the virtual board (no chip is connected)" if info.kind == "virtual" else "the board"

@@ -12,7 +12,8 @@ import uctypes
 
 from . import frames
 
-HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, EXIT = range(1, 10)
+HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP = range(1, 9)
+EXIT = 0x58
 OK = 0x80  # added to the request's type
 ERROR = 0xFE  # payload: one line of text
 AGAIN = 0xFF  # something was lost: go on from the frame of this number

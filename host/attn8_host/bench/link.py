@@ -1,14 +1,13 @@
 """`attn8 bench link`: bytes a second over the link, beside mpremote's `fs cp` on the same line."""
 
 import os
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from ..boards import Board
 from ..errors import LinkError
-from ..link.client import RESERVE, SCRATCH
+from ..link.client import SCRATCH
 
 BAUDS = (115200, 460800, 921600)
 SECONDS = 2.0  # for which each measurement is repeated
@@ -44,7 +43,7 @@ def bench_link(board: Board, baud: int, size: int, report: Report) -> list[Resul
     """
     data = os.urandom(size)
     with board.serve() as client:
-        client.request(RESERVE, struct.pack("<I", size))
+        client.reserve(size)
         report(f"{baud} baud: link", 0, 4)
         link = {"to_board": _best(lambda: client.write(SCRATCH, data))}
         report(f"{baud} baud: link", 1, 4)

@@ -13,9 +13,9 @@ from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
-from ..errors import BoardError, LinkError, RemoteError
-from ..link.client import EXIT, Client
-from ..link.frames import Frame
+from ..errors import Attn8Error, BoardError, LinkError, RemoteError
+from ..interrupts import uninterrupted
+from ..link import RESCUE, Client
 
 BAUD = 115200
 TIMEOUT = 10  # seconds that a read of the REPL waits for a byte
@@ -89,8 +89,9 @@ class Board:
         try:
             self.enter_repl()
             name, version, machine, mpy = self.evaluate_tuple(PROBE)
-        except BoardError:
-            self.transport.close()
+        except BaseException:
+            with uninterrupted():
+                self._leave()
             raise
         self.info = BoardInfo(
             kind=kind,
@@ -105,26 +106,37 @@ class Board:
     def __enter__(self) -> "Board":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with uninterrupted():
+            if kind is not None and not issubclass(kind, Attn8Error):
+                with contextlib.suppress(BoardError):  # it may be in the middle of something
+                    self.enter_repl()
+            self.close()
 
     def close(self) -> None:
         """Leaves the board at its friendly REPL and closes the port."""
+        self._leave()
+        self._close()
+
+    def _leave(self) -> None:
         with contextlib.suppress(TransportError, OSError):
             self.transport.exit_raw_repl()
         with contextlib.suppress(OSError):
             self.transport.close()
-        self._close()
 
     def enter_repl(self, soft_reset: bool = True) -> None:
         """Interrupts what runs and enters the raw REPL, by default of a freshly started board."""
         with _silenced(), self._errors("answer with a MicroPython REPL"):
+            self.transport.serial.timeout = 0.1  # so that timeout_overall is kept
+            # A server that a lost session left behind takes no Ctrl-C, but it takes this
+            self.transport.serial.write(RESCUE)
             try:
                 self.transport.enter_raw_repl(soft_reset, timeout_overall=5)
             except TransportError:
-                # A server that a lost session left behind takes no Ctrl-C, but it takes this
-                self.transport.serial.write(Frame(EXIT, 0).pack())
+                # It may have been starting, or computing for long
+                self.transport.serial.write(RESCUE)
                 self.transport.enter_raw_repl(soft_reset)
+            self.transport.serial.timeout = TIMEOUT
 
     def execute(self, code: str, timeout: float = 60) -> str:
         """Runs code on the board and returns what it printed.
@@ -196,17 +208,17 @@ class Board:
         except LinkError:
             self.enter_repl()
             raise
+        whole = False
         try:
             yield client
+            whole = True
+        except RemoteError:
+            whole = True
+            raise
         finally:
-            self._end_server(client)
-
-    def _end_server(self, client: Client) -> None:
-        with contextlib.suppress(LinkError, RemoteError, OSError):
-            client.exit()
-        self.transport.serial.timeout = TIMEOUT
-        with contextlib.suppress(BoardError):
-            self.enter_repl(soft_reset=False)
+            with uninterrupted(), contextlib.suppress(BoardError, OSError):
+                # A board that was lost may have taken frames for what is typed: start afresh
+                self.enter_repl(soft_reset=not whole)
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:

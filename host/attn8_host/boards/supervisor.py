@@ -57,8 +57,11 @@ RAW_REPL = re.compile(
 )
 
 # How output ends while a prompt waits: the friendly ones with what is typed after them, the raw one
-# with a raw paste that is still coming. Anything else is a program that runs.
-PROMPT = re.compile(rb"(?:\A|\n)(?:>>> |\.\.\. |=== )[^\n]*\Z|[\n\x04]>(?:R\x01\x80\x00\x01*)?\Z")
+# with a raw paste that is still coming, or an end-of-text that does not acknowledge such a paste:
+# then a program has ended and the prompt is about to come. Anything else is a program that runs.
+PROMPT = re.compile(
+    rb"(?:\A|\n)(?:>>> |\.\.\. |=== )[^\n]*\Z|[\n\x04]>(?:R\x01\x80\x00\x01*)?\Z|[^\x00\x01]\x04\Z"
+)
 
 START_UP = """\
 def start():
@@ -98,6 +101,7 @@ def start():
     vfs.umount("/")
     vfs.mount(vfs.VfsPosix({root!r}), "/")
     os.chdir("/")
+    tell(b"s")
     sys.path[:] = ["", ".frozen", "/lib"]
 
 def run(name):
@@ -207,7 +211,8 @@ class Supervisor:
                     reads.append(lifeline)
                 writes = [self.client] if self.to_client else []
                 waits = [self.line_in.wait(), self.line_out.wait()]
-                waits += [0.001 if self.to_board else None, MARKER_SECONDS if self.held else None]
+                feeding = self.to_board and not self.starting
+                waits += [0.001 if feeding else None, MARKER_SECONDS if self.held else None]
                 timeout = min((wait for wait in waits if wait is not None), default=None)
                 ready, writable, _ = select.select(reads, writes, [], timeout)
                 if lifeline in ready and not os.read(lifeline, 4096):
@@ -215,7 +220,7 @@ class Supervisor:
                 if self.client in ready:
                     self.line_in.put(_read(self.client))
                 self.to_board += self.line_in.take()
-                if self.to_board:
+                if self.to_board and not self.starting:
                     self._feed_board()
                 if self.board in ready:
                     self._from_board(_read(self.board))
@@ -240,6 +245,7 @@ class Supervisor:
         """Starts MicroPython; `raw` skips main.py and ends in the raw REPL, as on a chip."""
         self.board, self.board_side = os.openpty()
         tty.setraw(self.board_side)
+        self.starting = True  # until MicroPython itself runs and takes Ctrl-C; input waits
         self.binary = False  # True while the board has switched its keyboard interrupt off
         self.hard_reset = False
         self.last_output = b""  # the tail tells which prompt a process ended at
@@ -284,8 +290,12 @@ class Supervisor:
             self._emit(b"\r\nvirtual board: reset\r\n")
         else:
             self._emit(b"MPY: soft reboot\r\n")
+        if self.hard_reset or status < 0:
+            self.to_board.clear()  # this empties the receive buffer
+        else:
+            os.set_blocking(self.board_side, False)
+            self.to_board[:0] = _read(self.board_side)
         self._kill()
-        self.to_board.clear()  # a reset empties the receive buffer
         self._boot(raw)
 
     def _kill(self) -> None:
@@ -349,7 +359,9 @@ class Supervisor:
         self.held = rest[len(rest) - keep :]
 
     def _obey(self, what: bytes) -> None:
-        if what == b"r":
+        if what == b"s":
+            self.starting = False
+        elif what == b"r":
             self.hard_reset = True
         else:
             self.binary = what == b"-"

@@ -28,7 +28,8 @@ class VirtualBoard:
         if baud is not None:
             command += ["--baud", str(baud)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,  # the terminal's Ctrl-C is for the host
         )
         assert self.process.stdout  # a pipe
         self.port = self.process.stdout.readline().strip()

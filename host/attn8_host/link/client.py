@@ -17,11 +17,16 @@ import numpy as np
 from ..errors import LinkError, RemoteError
 from .frames import GAP, MAX_REQUEST, WINDOW, Decoder, Frame
 
-HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, EXIT = range(1, 10)
+HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP = range(1, 9)
+EXIT = 0x58
 OK = 0x80
 ERROR = 0xFE
 AGAIN = 0xFF
 TEXT, INPUT, OUTPUTS, SCRATCH = range(4)
+
+# Ends a server whatever state it is in: zeros complete a frame that was cut short. A REPL takes the
+# zeros for nothing and the frame, which has no control characters, for typed text.
+RESCUE = bytes(4 + MAX_REQUEST + 4) + Frame(EXIT, 0x40).pack()
 
 READ_SIZE = 8192  # bytes that one READ asks for
 POLL = 0.02  # seconds that one read of the port waits
@@ -281,9 +286,13 @@ class Client:
         self.statistics.payload += size
         return bytes(data)
 
+    def reserve(self, size: int) -> None:
+        """Makes the board's scratch region `size` bytes long; what was in it is gone."""
+        self.request(RESERVE, struct.pack("<I", size))
+
     def echo(self, payload: bytes) -> bytes:
         """Returns what the board received of `payload`, of any length that its heap holds."""
-        self.request(RESERVE, struct.pack("<I", len(payload)))
+        self.reserve(len(payload))
         self.write(SCRATCH, payload)
         return self.read(SCRATCH, len(payload))
 
@@ -331,7 +340,3 @@ class Client:
             tensors[output.name] = np.frombuffer(values, output.dtype, output.size, offset)
             offset = end
         return Run(tensors, microseconds, self.digest)
-
-    def exit(self) -> None:
-        """Ends the server; the board is back at its REPL."""
-        self.request(EXIT)

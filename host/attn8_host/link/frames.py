@@ -10,9 +10,9 @@ own USB, a socket, a pseudo-terminal. Both directions use one frame:
     payload   0..75 bytes towards the board, 0..1024 bytes from it
     crc       4 bytes   CRC-32 (as in zlib) of type, sequence, length and payload, little-endian
 
-Requests and their replies (integers are unsigned and little-endian; a place is a region << 24 plus
-an offset in it; regions: 0 description of the model, 1 its input, 2 its outputs and then the CRC-32
-of each of them, 3 scratch):
+Requests and their replies (types in hexadecimal; integers are unsigned and little-endian; a place
+is a region << 24 plus an offset in it; regions: 0 description of the model, 1 its input, 2 its
+outputs and then the CRC-32 of each of them, 3 scratch):
 
     1 HELLO    -                             -              starts the numbering at its number + 1
     2 LOAD     need_weights (1), path        length (4)     of the description, a JSON text
@@ -22,7 +22,7 @@ of each of them, 3 scratch):
     6 RUN      -                             microseconds (4), digest (4)
     7 READ     place (4), length (4)         place (4), data: as many frames as it takes
     8 HEAP     -                             bytes free (4), bytes allocated (4)
-    9 EXIT     -                             -              back to the REPL
+    58 EXIT    -                             -              back to the REPL
     FE         a reply: the request failed; payload: one line of text
     FF         a reply: something was lost; its sequence is the number that the board waits for
 

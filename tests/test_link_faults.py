@@ -1,0 +1,178 @@
+"""The link through a line that damages, loses and repeats; boards that reset; ports that vanish.
+
+`pytest tests/test_link_faults.py --faults 100000` makes the full run.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from attn8_host.boards.board import Board
+from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.deploy import deploy, push
+from attn8_host.errors import LinkError
+from attn8_host.link import Client, client
+from attn8_host.paths import MODELS
+from attn8_host.reference import load
+from attn8_host.soak import soak
+
+from .faults import FaultyStream
+
+MODEL = MODELS / "digits.safetensors"
+PATH = "/models/digits.safetensors"
+SEEDS = 4
+
+
+def prepare(board):
+    deploy(board)
+    push(board, PATH, MODEL.read_bytes())
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_no_fault_gets_through_or_stops_the_link(board, seed, monkeypatch, request):
+    # Both ends give up the rest of a frame after 10 ms in place of 50: more faults in the same time
+    monkeypatch.setattr(client, "GAP", 0.01)
+    board.execute("from attn8.link import frames\nframes.GAP_MS = 10")
+    wanted = request.config.getoption("--faults") // SEEDS
+    rng = random.Random(seed)
+    model = load(MODEL)
+    longest = 0.0
+    with board.serve() as whole:
+        stream = FaultyStream(whole.stream, seed, share=0)
+        link = Client(stream, timeout=0.05, deadline=10)
+        link.load(PATH)
+        while stream.faults < wanted:
+            stream.share = rng.choice((0.05, 0.2, 0.4))
+            start = time.monotonic()
+            if rng.random() < 0.1:
+                x = np.frombuffer(rng.randbytes(64), np.int8)
+                tensors = link.infer(x).tensors
+                expected = {name: values.ravel() for name, values in model(x).items()}
+                assert all((tensors[name] == expected[name]).all() for name in expected)
+            else:
+                payload = rng.randbytes(rng.randrange(300))
+                assert link.echo(payload) == payload
+            longest = max(longest, time.monotonic() - start)
+            stream.share = 0
+            assert link.heap()[0] > 0
+    board.execute("from attn8.link import frames\nframes.GAP_MS = 50")
+    assert link.statistics.faults > wanted // 4  # garbage between frames, for one, costs nothing
+    print(f"{stream.faults} faults, {link.statistics.requests} requests, longest {longest:.2f} s")
+
+
+class Trigger:
+    """A stream that calls `action` before frame number `at` is written."""
+
+    def __init__(self, stream, at, action):
+        self.stream = stream
+        self.at = at
+        self.action = action
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, data):
+        if self.at == 0:
+            self.action()
+        self.at -= 1
+        self.stream.write(data)
+
+
+def exchange(link, model):
+    """Every kind of request; what came back is compared."""
+    x = np.arange(-32, 32, dtype=np.int8)
+    assert link.echo(bytes(range(200))) == bytes(range(200))
+    link.load(PATH, deadline=link.deadline)
+    tensors = link.infer(x, deadline=link.deadline).tensors
+    assert all((tensors[name] == values.ravel()).all() for name, values in model(x).items())
+
+
+def test_a_reset_at_every_frame_of_an_exchange():
+    model = load(MODEL)
+    virtual = VirtualBoard()
+    try:
+        with Board(virtual.port) as board:
+            prepare(board)
+            with board.serve() as served:
+                link = Client(served.stream)
+                exchange(link, model)
+                frames = link.statistics.requests
+
+            def reset():
+                found = subprocess.run(
+                    ["pgrep", "-P", str(virtual.process.pid)], capture_output=True, text=True
+                )
+                os.kill(int(found.stdout), signal.SIGKILL)
+
+            for at in range(frames):
+                start = time.monotonic()
+                with pytest.raises(LinkError, match="no valid answer"), board.serve() as link:
+                    short = Client(Trigger(link.stream, at, reset), timeout=0.05, deadline=0.2)
+                    exchange(short, model)
+                assert time.monotonic() - start < 5
+            with board.serve() as link:
+                exchange(link, model)
+    finally:
+        virtual.stop()
+
+
+class Port:
+    """A virtual board whose port can vanish and come back under the same name."""
+
+    def __init__(self, folder):
+        self.root = folder / "board"
+        self.name = folder / "port"
+        self.plug_in()
+
+    def plug_in(self):
+        self.virtual = VirtualBoard(root=self.root)
+        self.name.unlink(missing_ok=True)
+        self.name.symlink_to(self.virtual.port)
+
+    def pull_out(self):
+        self.virtual.stop()
+
+
+def test_a_port_that_vanishes_and_comes_back(tmp_path):
+    model = load(MODEL)
+    port = Port(tmp_path)
+    try:
+        for at in (0, 2, 9):
+            start = time.monotonic()
+            with pytest.raises(LinkError, match="is gone"), Board(str(port.name)) as board:
+                prepare(board)
+                with board.serve() as link:
+                    exchange(Client(Trigger(link.stream, at, port.pull_out)), model)
+            assert time.monotonic() - start < 10
+            port.plug_in()
+            with Board(str(port.name)) as board, board.serve() as link:
+                exchange(link, model)
+    finally:
+        port.pull_out()
+
+
+def test_soak_connects_again_and_sees_no_drift(tmp_path):
+    port = Port(tmp_path)
+    with Board(str(port.name)) as board:
+        prepare(board)
+    looks = 0
+
+    def advance(seen):
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            port.pull_out()
+            port.plug_in()
+
+    try:
+        outcome = soak(lambda: Board(str(port.name)), 2.5, 0, advance)
+    finally:
+        port.pull_out()
+    assert outcome.passed
+    assert outcome.reconnects == 1
+    assert outcome.inferences > 50
