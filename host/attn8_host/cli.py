@@ -378,6 +378,8 @@ def parser() -> argparse.ArgumentParser:
         "repl", parents=[on_board], help="a terminal on a board, with attn8 live from this computer"
     )
     command.set_defaults(run=repl)
+
+    command = commands.add_parser(
         "soak", parents=[on_board], help="send requests without end and watch the board's heap"
     )
     command.add_argument("--minutes", type=_duration, metavar="N", default=1.0, help="(default: 1)")

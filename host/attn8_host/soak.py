@@ -69,11 +69,11 @@ def soak(
     while result is None or time.monotonic() - start < seconds:
         try:
             with open_board() as board:
-                if result is None:
-                    result = Soak(board.info.as_dict())
-                deploy(board)
                 path = f"{BOARD_MODELS}/{MODEL.name}"
-                push(board, path, MODEL.read_bytes())
+                if result is None:
+                    deploy(board)
+                    push(board, path, MODEL.read_bytes())
+                    result = Soak(board.info.as_dict())
                 with board.serve() as client:
                     try:
                         client.load(path)

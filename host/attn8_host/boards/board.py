@@ -4,6 +4,8 @@ import ast
 import contextlib
 import io
 import os
+import secrets
+import struct
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from ..interrupts import uninterrupted
 from ..link import RESCUE, Client
 
 BAUD = 115200
+ATTEMPTS = 3  # to enter the REPL, of five seconds each
 TIMEOUT = 10  # seconds that a read of the REPL waits for a byte
 
 # The names of .mpy architectures, in the order of sys.implementation._mpy >> 10
@@ -127,16 +130,28 @@ class Board:
     def enter_repl(self, soft_reset: bool = True) -> None:
         """Interrupts what runs and enters the raw REPL, by default of a freshly started board."""
         with _silenced(), self._errors("answer with a MicroPython REPL"):
-            self.transport.serial.timeout = 0.1  # so that timeout_overall is kept
-            # A server that a lost session left behind takes no Ctrl-C, but it takes this
-            self.transport.serial.write(RESCUE)
-            try:
-                self.transport.enter_raw_repl(soft_reset, timeout_overall=5)
-            except TransportError:
-                # It may have been starting, or computing for long
-                self.transport.serial.write(RESCUE)
-                self.transport.enter_raw_repl(soft_reset)
+            # A lost board may have taken frames for what is typed, and answer that first: only what
+            # answers a question of now is the REPL
+            for _ in range(ATTEMPTS - 1):
+                with contextlib.suppress(TransportError, ValueError, struct.error):
+                    if self._try_repl(soft_reset):
+                        break
+            else:
+                if not self._try_repl(soft_reset):
+                    raise TransportError("what it says is no answer")
             self.transport.serial.timeout = TIMEOUT
+
+    def _try_repl(self, soft_reset: bool) -> bool:
+        transport = self.transport
+        transport.serial.timeout = 0.1  # so that timeout_overall is kept
+        # A server that a lost session left behind takes no Ctrl-C, but it takes this
+        transport.serial.write(RESCUE)
+        transport.enter_raw_repl(soft_reset, timeout_overall=5)
+        transport.serial.timeout = 2
+        transport.use_raw_paste = True
+        question = secrets.token_hex(4)
+        answer, _ = transport.exec_raw(f"print({question!r})", timeout=2)
+        return answer.strip() == question.encode()
 
     def execute(self, code: str, timeout: float = 60) -> str:
         """Runs code on the board and returns what it printed.

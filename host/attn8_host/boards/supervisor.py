@@ -101,8 +101,8 @@ def start():
     vfs.umount("/")
     vfs.mount(vfs.VfsPosix({root!r}), "/")
     os.chdir("/")
-    tell(b"s")
     sys.path[:] = ["", ".frozen", "/lib"]
+    tell(b"s")
 
 def run(name):
     import sys
@@ -281,22 +281,22 @@ class Supervisor:
             self._from_board(data)
         self._release()
         status = self.process.returncode
-        raw = self.raw and not self.hard_reset
-        if status < 0:
-            raw = False
+        # The unix port dies of a Ctrl-C that finds its program just ended; a chip does not mind it
+        crashed = status < 0 and status != -signal.SIGINT
+        if crashed:
             name = signal.Signals(-status).name
             self._emit(b"\r\nvirtual board: MicroPython died of %s\r\n" % name.encode())
         if self.hard_reset:
             self._emit(b"\r\nvirtual board: reset\r\n")
         else:
             self._emit(b"MPY: soft reboot\r\n")
-        if self.hard_reset or status < 0:
+        if self.hard_reset or crashed:
             self.to_board.clear()  # this empties the receive buffer
         else:
             os.set_blocking(self.board_side, False)
             self.to_board[:0] = _read(self.board_side)
         self._kill()
-        self._boot(raw)
+        self._boot(raw=self.raw and not self.hard_reset and not crashed)
 
     def _kill(self) -> None:
         if self.process.poll() is None:
