@@ -5,6 +5,7 @@ _builders = {
     "adaptive": "hnsw",
     "block_diagonal": "patterns",
     "causal": "patterns",
+    "from_cut": "mincut",
     "from_hnsw_edges": "hnsw",
     "from_hnsw_layers": "hnsw",
     "full": "patterns",

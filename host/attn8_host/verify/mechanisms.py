@@ -123,6 +123,7 @@ MASKS = {
     "hnsw_layers": ["from_hnsw_layers", [[0, 1, 2, 3, 4], [0, 2], [2]]],
     "hnsw_edges": ["from_hnsw_edges", [[0, 4], [1, 2], [3, 1]]],
     "hnsw_adaptive": ["adaptive", 1, [[0, 4], [1, 3]]],
+    "mincut": ["from_cut", 150, 3],
 }
 
 ATTENTION = {

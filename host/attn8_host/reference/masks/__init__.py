@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from . import hnsw
+from . import hnsw, mincut
 from .drawn import random
 from .mask import Mask
 from .patterns import (
@@ -40,6 +40,7 @@ BUILDERS: dict[str, Callable[..., Mask]] = {
     "from_hnsw_layers": hnsw.from_hnsw_layers,
     "from_hnsw_edges": hnsw.from_hnsw_edges,
     "adaptive": hnsw.adaptive,
+    "from_cut": mincut.from_cut,
 }
 
 
