@@ -14,7 +14,7 @@ model = Model(config, tensors)
 losses = array("i")
 for step in range(len(y) // batch):
     for i in range(step * batch, (step + 1) * batch):
-        losses.append(model.accumulate(x[i * 4 : i * 4 + 4], y[i] if labels else y[i : i + 1]))
+        losses.append(model.accumulate(x[i * 4 : i * 4 + 4], y[i : i + 1]))
     model.step()
 give(losses)
 for p in model.params:
@@ -109,7 +109,7 @@ def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
     remote("tensors = {}")
     upload(remote, tensors, model.f)
     given = remote(TRAIN, config=config, x=x.astype(np.int32).ravel(), y=y.astype(np.int32),
-                   batch=batch, labels=labels)
+                   batch=batch)
     assert (given[0] == losses).all()
     for p, values in zip(model.params, given[1:-1], strict=True):
         assert (values == p.value.ravel()).all(), p.name
@@ -124,11 +124,12 @@ from attn8.train.model import Model
 model = Model(config, tensors)
 x = model.f.zeros(4)
 x[0] = 5000
+label = array("i", [1])
 def many():
     for _ in range(300):
-        model.accumulate(x, 1)
+        model.accumulate(x, label)
         model.step()
-model.accumulate(x, 1)
+model.accumulate(x, label)
 model.step()
 gc.collect()
 gc.disable()
@@ -170,7 +171,7 @@ def test_the_float_mode_is_close_to_float64(remote):
     found = remote(
         "from attn8.train.model import Model\nmodel = Model(config, tensors)\n"
         "for i in range(12):\n"
-        "    loss = model.accumulate(array('f', x[i * 4 : i * 4 + 4]), i % 3)\n"
+        "    loss = model.accumulate(array('f', x[i * 4 : i * 4 + 4]), [i % 3])\n"
         "    model.step()\n    give(repr(loss))",
         config=config, x=x.ravel().tolist(),
     )

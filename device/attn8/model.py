@@ -28,13 +28,18 @@ class Model:
 
 
 def load(path, need_weights=False):
-    # Loads a model; need_weights keeps all scores and attention weights (see cores)
+    # Loads a model; need_weights keeps all scores and attention weights (see cores). A training
+    # file gives what trains it (see train/trainer.py).
     from . import safetensors
 
     metadata, tensors, shapes = safetensors.read(path)
     if "config" not in metadata:
         raise ValueError("%s: no attn8 config in the metadata" % path)
     config = json.loads(metadata["config"])
+    if config.get("format") == "attn8-train":
+        from .train.trainer import Trainer
+
+        return Trainer(path, config, tensors)
     if config.get("format") != "attn8" or config.get("version") != 1:
         raise ValueError("%s: expected an attn8 model of version 1" % path)
     size = 1

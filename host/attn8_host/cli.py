@@ -61,6 +61,25 @@ def flash(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def train(arguments: argparse.Namespace, console: Console) -> int:
+    from . import report, train
+    from .boards import open_board
+
+    _writable(arguments.json)
+    _writable(arguments.png)
+    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
+        report.board_line(console, board.info)
+        with report.progress(console) as advance:
+            outcome = train.iris(board, arguments.numbers, arguments.epochs, arguments.batch,
+                                 arguments.seed, advance)
+    report.draw_training(arguments.png, outcome)
+    console.print(report.training_table(outcome))
+    console.print(f"loss and accuracy: {arguments.png}", highlight=False, soft_wrap=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    return 1 if outcome.bit_exact is False else 0
+
+
 def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
@@ -334,6 +353,23 @@ def parser() -> argparse.ArgumentParser:
         "--no-stub", action="store_true", help="only the ROM's own loader: slower, always there"
     )
     command.set_defaults(run=flash)
+
+    command = commands.add_parser(
+        "train", parents=[on_board], help="train a model on a board and prove every step"
+    )
+    command.add_argument("what", choices=["iris"])
+    command.add_argument("--numbers", choices=["q16.16", "q8.8", "float"], default="q16.16",
+                         help="fixed point, or the board's floats (default: %(default)s)")
+    command.add_argument("--epochs", type=_positive, default=20, metavar="N")
+    command.add_argument("--batch", type=_positive, default=10, metavar="N",
+                         help="samples of a step (default: %(default)s)")
+    command.add_argument("--seed", type=_positive, default=1, metavar="N")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
+    command.add_argument(
+        "--png", type=Path, metavar="FILE", default=Path("attn8-training.png"),
+        help="loss and accuracy per epoch (default: %(default)s)",
+    )
+    command.set_defaults(run=train)
 
     command = commands.add_parser(
         "deploy", parents=[on_board], help="put the attn8 package onto a board"

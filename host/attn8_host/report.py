@@ -1,11 +1,21 @@
 """What a person looks at: tables on the terminal, heat maps as PNG."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from .verify import Verification
@@ -151,6 +161,82 @@ def draw_cost(path: Path, outcome) -> None:
         axis.minorticks_off()
     axes[0].legend(fontsize="small")
     figure.suptitle("One inference, one head of 16, on " + outcome.board["machine"])
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+@contextlib.contextmanager
+def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars by description; yields a function of (description, done, total)."""
+    columns = (
+        TextColumn("{task.description:<30}"), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield advance
+
+
+def training_table(outcome) -> Table:
+    """The results of a training (see train.Outcome) as a table."""
+    table = Table(show_header=False, title=f"attn8 train {outcome.model}: {outcome.numbers}")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    equal = {True: "[green]every bit equal[/]", False: "[red]NOT EQUAL[/]", None: "not compared"}
+    first, last = outcome.history[0], outcome.history[-1]
+    rows = [
+        ("board", outcome.board["kind"], outcome.board["machine"]),
+        ("test accuracy", f"{outcome.test_accuracy:.2%}", "saved, reset, loaded again"),
+        ("in float64", f"{outcome.float64_test_accuracy:.2%}", "same data in the same order"),
+        ("loss", f"{last.loss:.4f}", f"in the first epoch {first.loss:.4f}"),
+        ("steps", f"{outcome.steps:,}", f"{outcome.epochs} epochs, {outcome.batch} samples a step"),
+        ("compared with NumPy", equal[outcome.bit_exact], "all tensors, all steps"),
+        ("values that saturated", f"{outcome.overflows:,}", "in all steps"),
+        ("time per step", f"{outcome.device_us_per_step:,.0f} us",
+         "median, clocked by the board" + (" (this computer's speed)"
+                                           if outcome.board["kind"] == "virtual" else "")),
+        ("RAM", f"{outcome.ram_bytes:,} bytes", "Python heap of the model in training"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    if outcome.history[-1].overflows > outcome.history[0].overflows:
+        table.add_row("", "", "[red]values still saturate: lower the learning rate[/]")
+    return table
+
+
+def draw_training(path: Path, outcome) -> None:
+    """Draws loss and accuracy of every epoch, on the board and in float64."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    epochs = range(1, outcome.epochs + 1)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    for key, style, label in (
+        ("loss", "o-", f"board, {outcome.numbers}"), ("float64_loss", "k--", "float64"),
+    ):
+        left.plot(epochs, [getattr(e, key) for e in outcome.history], style, ms=3, label=label)
+    left.set(xlabel="epoch", ylabel="loss (mean over the training data)", ylim=(0, None))
+    left.legend()
+    left.xaxis.get_major_locator().set_params(integer=True)
+    right.xaxis.get_major_locator().set_params(integer=True)
+    for key, style, label in (
+        ("accuracy", "o-", "training, board"), ("test_accuracy", "s-", "test, board"),
+        ("float64_test_accuracy", "k--", "test, float64"),
+    ):
+        right.plot(epochs, [100 * getattr(e, key) for e in outcome.history], style, ms=3,
+                   label=label)
+    right.set(xlabel="epoch", ylabel="accuracy in %", ylim=(0, 102))
+    right.legend()
+    figure.suptitle(f"{outcome.model}, trained on the board", fontsize="medium")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -34,7 +34,9 @@ class Model:
                 p.value = f.accept(None, tensors.pop(p.name), p.size, p.name)
                 self.params.append(p)
         self.loss = _loss(f, config["loss"], width)
-        self.target_size = 1 if config["loss"] == "cross_entropy" else width
+        self.output_size = width
+        self.labelled = config["loss"] == "cross_entropy"
+        self.target_size = 1 if self.labelled else width
         self.optimiser = _optimiser(f, self.params, config["optimiser"])
         self.clip = None
         if "clip_norm" in config:
@@ -53,15 +55,22 @@ class Model:
             x = layer(x)
         return x
 
-    def accumulate(self, x, target):
-        # Adds one sample's gradients to those of its batch; -> its loss
-        y = self(x)
-        loss = self.loss(y, target)
+    def measure(self, y, target):
+        # -> the loss of outputs y; target is an array, of one label where the loss is cross_entropy
+        return self.loss(y, int(target[0]) if self.labelled else target)
+
+    def backward(self):
+        # Adds the gradients of the loss that was measured last to those of its batch
         grad = self.loss.grad
         n = len(self.layers)
         while n:
             n -= 1
             grad = self.layers[n].backward(grad)
+
+    def accumulate(self, x, target):
+        # One sample forwards and backwards; -> its loss
+        loss = self.measure(self(x), target)
+        self.backward()
         return loss
 
     def step(self):

@@ -31,7 +31,9 @@ RESCUE = bytes(4 + MAX_REQUEST + 4) + Frame(EXIT, 0x40).pack()
 READ_SIZE = 8192  # bytes that one READ asks for
 POLL = 0.02  # seconds that one read of the port waits
 
-DTYPES: dict[str, np.dtype] = {"b": np.dtype("<i1"), "H": np.dtype("<u2"), "i": np.dtype("<i4")}
+DTYPES: dict[str, np.dtype] = {
+    "b": np.dtype("<i1"), "H": np.dtype("<u2"), "i": np.dtype("<i4"), "f": np.dtype("<f4"),
+}
 
 
 class Stream(Protocol):
@@ -325,9 +327,7 @@ class Client:
         x = np.asarray(x)
         if x.dtype != np.int8 or x.size != self.input_size:
             raise ValueError(f"input: expected {self.input_size} int8, got {x.size} {x.dtype}")
-        self.write(INPUT, x.tobytes())
-        reply = self.request(RUN, deadline=deadline)
-        microseconds, self.digest = struct.unpack("<II", reply)
+        microseconds = self.run(x.tobytes(), deadline)
         size = sum(o.size * o.dtype.itemsize for o in self.outputs)
         values = self.read(OUTPUTS, size + 4 * len(self.outputs))
         crcs = np.frombuffer(values, "<u4", offset=size)
@@ -340,3 +340,13 @@ class Client:
             tensors[output.name] = np.frombuffer(values, output.dtype, output.size, offset)
             offset = end
         return Run(tensors, microseconds, self.digest)
+
+    def run(self, data: bytes, deadline: float = 60.0) -> int:
+        """Fills the beginning of the input, runs the model and takes its digest.
+
+        Returns:
+            The microseconds that the board took; `digest` covers all that it computed.
+        """
+        self.write(INPUT, data)
+        microseconds, self.digest = struct.unpack("<II", self.request(RUN, deadline=deadline))
+        return microseconds

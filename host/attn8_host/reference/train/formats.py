@@ -17,7 +17,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..numerics import EXP2
+from ..numerics import EXP2, bit_length
 
 ONE = 1 << 15  # a learning-rate factor of 1
 
@@ -68,8 +68,9 @@ class Fixed:
 
     def saturate(self, x: np.ndarray) -> np.ndarray:
         """Clips to +-limit and counts."""
-        self.overflows += int((np.abs(x) > self.limit).sum())
-        return np.clip(x, -self.limit, self.limit)
+        clipped = np.minimum(np.maximum(x, -self.limit), self.limit)
+        self.overflows += int(np.count_nonzero(clipped != x))
+        return clipped
 
     def array(self, x: np.ndarray) -> np.ndarray:
         """Floats as words."""
@@ -82,10 +83,14 @@ class Fixed:
 
     @staticmethod
     def _pack(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        peak = np.maximum(x, -1 - x).max(axis=1)
-        e = np.array([int(p // 16383).bit_length() for p in peak])
+        """Mantissas in groups of eight [groups, rows, 8], and each row's exponent."""
+        rows, inner = x.shape
+        e = bit_length(np.maximum(x, -1 - x).max(axis=1) // 16383)
         half = (np.int64(1) << e) >> 1
-        return (x + half[:, None]) >> e[:, None], e
+        groups = -(-inner // 8)
+        packed = np.zeros((rows, groups * 8), np.int64)
+        packed[:, :inner] = (x + half[:, None]) >> e[:, None]
+        return packed.reshape(rows, groups, 8).transpose(1, 0, 2), e
 
     def product(
         self, a: np.ndarray, b: np.ndarray, onto: np.ndarray | None = None
@@ -93,22 +98,14 @@ class Fixed:
         """a @ b.T of words [rows, inner] and [cols, inner], added to `onto` where given."""
         a, a_exponents = self._pack(a)
         b, b_exponents = self._pack(b)
-        rows, inner = a.shape
-        groups = -(-inner // 8)
-        guard = 1 + max(0, groups - 1).bit_length()
-        pad = ((0, 0), (0, groups * 8 - inner))
-        a = np.pad(a, pad).reshape(rows, groups, 8)
-        b = np.pad(b, pad).reshape(len(b), groups, 8)
-        total = (np.einsum("igk,jgk->ijg", a, b) >> guard).sum(axis=2)
+        guard = 1 + (len(a) - 1).bit_length()
+        total = ((a @ b.transpose(0, 2, 1)) >> guard).sum(axis=0)
         shift = self.frac - guard - a_exponents[:, None] - b_exponents
         right, left = np.maximum(shift, 0), np.maximum(-shift, 0)
         total = np.where(shift > 0, ((total >> np.maximum(right - 1, 0)) + 1) >> 1, total)
-        most = self.limit >> left
-        too_large = (shift <= 0) & (np.abs(total) > most)
-        self.overflows += int(too_large.sum())
-        total = np.where(
-            too_large, np.sign(total) * self.limit, np.where(too_large, 0, total) << left
-        )
+        too_large = (shift <= 0) & (np.abs(total) > self.limit >> left)
+        self.overflows += int(np.count_nonzero(too_large))
+        total = np.where(too_large, np.sign(total) * self.limit, total << left)
         return self.saturate(total if onto is None else onto + total)
 
     def column_sums(self, x: np.ndarray, onto: np.ndarray) -> np.ndarray:

@@ -65,12 +65,16 @@ class Model:
             x = layer(x)
         return x.ravel()
 
-    def accumulate(self, x: np.ndarray, target):
-        """Adds one sample's gradients to those of its batch; returns its loss."""
-        loss = self.loss(self(x), target)
+    def backward(self) -> None:
+        """Adds the gradients of the loss that was measured last to those of its batch."""
         grad = self.loss.grad
         for layer in reversed(self.layers):
             grad = layer.backward(grad)
+
+    def accumulate(self, x: np.ndarray, target):
+        """One sample forwards and backwards; returns its loss."""
+        loss = self.loss(self(x), target)
+        self.backward()
         return loss
 
     def step(self) -> None:

@@ -1,0 +1,280 @@
+"""`attn8 train`: trains a model on a board, batch by batch over the link, and proves every step.
+
+A training file is a safetensors file like a model's (see modelfile.py) with format "attn8-train":
+its config names the numbers ("q16.16", "q8.8" or "float"), the layers, the loss, the optimiser and
+the batch; its tensors are the parameters in words of that format. The board saves to the same file.
+"""
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from .boards import Board
+from .deploy import MODELS as BOARD_MODELS
+from .deploy import deploy, push
+from .errors import Attn8Error
+from .link import Client
+from .link.client import OUTPUTS, run_digest
+from .paths import MODELS
+from .reference.train.formats import ratio
+from .reference.train.model import Model
+
+EVALUATE, TRAIN, SAVE = range(3)
+NUMBERS = ("q16.16", "q8.8", "float")
+
+
+@dataclass
+class Epoch:
+    """What one pass over the training data gave, on the board and in float64."""
+
+    loss: float  # mean
+    accuracy: float  # of the training data, as it was trained
+    test_accuracy: float
+    float64_loss: float
+    float64_test_accuracy: float
+    overflows: int  # since the beginning
+
+
+@dataclass
+class Outcome:
+    """What the training found; the keys of its JSON."""
+
+    board: dict
+    model: str
+    numbers: str
+    test_accuracy: float  # of the board, after a reset, with the saved parameters
+    float64_test_accuracy: float
+    epochs: int
+    steps: int
+    batch: int
+    device_us_per_step: float  # median, a whole batch forwards and backwards and the update
+    bit_exact: bool | None  # every parameter, loss and output of every step; None for floats
+    overflows: int
+    ram_bytes: int  # Python heap that the model takes, parameters, gradients and all buffers
+    history: list[Epoch] = field(default_factory=list)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def iris_config(numbers: str, epochs: int, steps: int, batch: int) -> dict:
+    """The tiny transformer: Dense 4 -> 32, ReLU, [4, 8], attention, mean, Dense 8 -> 3."""
+    size = {"seq_len": 4, "embed_dim": 8}
+    return {
+        "format": "attn8-train",
+        "version": 1,
+        "name": "iris",
+        "numbers": numbers,
+        "input": {"size": 4},
+        "layers": [
+            {"type": "dense", "name": "embed", "in_features": 4, "out_features": 32},
+            {"type": "relu", "name": "relu"},
+            {"type": "attention", "name": "attn", "num_heads": 2, "recompute": False, **size},
+            {"type": "global_avg_pool", "name": "pool", **size},
+            {"type": "dense", "name": "head", "in_features": 8, "out_features": 3},
+        ],
+        "loss": "cross_entropy",
+        "optimiser": {"type": "sgd", "lr": ratio(0.02), "momentum": ratio(0.9)},
+        "clip_norm": 1.0,
+        "schedule": {"warmup_steps": 5, "total_steps": epochs * steps},
+        "batch": batch,
+    }
+
+
+def initial(config: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Parameters to start from: uniform within 1/sqrt(inputs), biases 0, in float64."""
+    tensors = {}
+
+    def dense(name: str, inputs: int, outputs: int) -> None:
+        bound = inputs**-0.5
+        tensors[f"{name}.weight"] = rng.uniform(-bound, bound, (outputs, inputs))
+        tensors[f"{name}.bias"] = np.zeros(outputs)
+
+    for layer in config["layers"]:
+        if layer["type"] == "dense":
+            dense(layer["name"], layer["in_features"], layer["out_features"])
+        elif layer["type"] == "attention":
+            for part in ("q", "k", "v", "out"):
+                dense(f"{layer['name']}.{part}", layer["embed_dim"], layer["embed_dim"])
+    return tensors
+
+
+def pack(config: dict, tensors: dict[str, np.ndarray]) -> bytes:
+    """A training file with these float parameters."""
+    if config["numbers"] == "float":
+        words = {name: values.astype(np.float32) for name, values in tensors.items()}
+    else:
+        f = Model(config, tensors).f
+        words = {name: f.array(values).astype(np.int32) for name, values in tensors.items()}
+    return save(words, {"config": json.dumps(config)})
+
+
+class Training:
+    """A model on the board, followed by the reference and by the same model in float64.
+
+    Args:
+        client: the link to a board that has loaded the training file.
+        config, tensors: what the file holds, the parameters in float64.
+    """
+
+    def __init__(self, client: Client, config: dict, tensors: dict[str, np.ndarray]):
+        self.client = client
+        self.batch = config["batch"]
+        self.exact = Model(config, tensors, "float64")
+        self.reference = None if config["numbers"] == "float" else Model(config, tensors)
+        self.f = (self.reference or self.exact).f
+        self.dtype = client.outputs[0].dtype
+        self.bit_exact = None if self.reference is None else True
+        self.microseconds: list[int] = []
+        self.overflows = 0
+        self._digest = 0
+        self._expected = {o.name: np.zeros(o.size, o.dtype) for o in client.outputs}
+
+    def run(self, command: int, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Has the board evaluate or train a batch; returns its losses [n] and outputs [n, m]."""
+        n = len(x)
+        samples = [np.append(self.f.array(v), label) for v, label in zip(x, labels, strict=True)]
+        words = np.concatenate([[command, n], *samples]).astype(self.dtype)
+        microseconds = self.client.run(words.tobytes())
+        if command == TRAIN:
+            self.microseconds.append(microseconds)
+        if self.reference:
+            self._compare(self.reference, command, x, labels)
+        sizes = [o.size for o in self.client.outputs[:3]]
+        data = self.client.read(OUTPUTS, self.dtype.itemsize * sum(sizes))
+        losses, outputs, state = np.split(np.frombuffer(data, self.dtype), np.cumsum(sizes)[:2])
+        self.overflows = int(state[1])
+        return self.f.floats(losses[:n]), outputs.reshape(self.batch, -1)[:n]
+
+    def _compare(self, model: Model, command: int, x: np.ndarray, labels: np.ndarray) -> None:
+        """Does what the board did in the reference; every tensor is in the digest."""
+        expected = self._expected
+        outputs = expected["predictions"].reshape(self.batch, -1)
+        for i, (value, label) in enumerate(zip(x, labels, strict=True)):
+            outputs[i] = model(model.f.array(value))
+            expected["losses"][i] = model.loss(outputs[i].astype(np.int64), int(label))
+            if command == TRAIN:
+                model.backward()
+        if command == TRAIN:
+            model.step()
+        expected["state"][:] = model.steps, model.f.overflows
+        for p in model.params:
+            expected[p.name][:] = p.value.ravel()
+        self._digest = run_digest(expected, self._digest)
+        self.bit_exact = self.bit_exact and self._digest == self.client.digest
+
+    def evaluate(self, x: np.ndarray, labels: np.ndarray) -> float:
+        """The board's accuracy."""
+        hits = 0
+        for i in range(0, len(x), self.batch):
+            part = slice(i, i + self.batch)
+            _, outputs = self.run(EVALUATE, x[part], labels[part])
+            hits += int((outputs.argmax(axis=1) == labels[part]).sum())
+        return hits / len(x)
+
+    def epoch(
+        self, x: np.ndarray, labels: np.ndarray, test_x: np.ndarray, test_labels: np.ndarray,
+        order: np.ndarray, advance: Callable[[], object],
+    ) -> Epoch:
+        """Trains once with the samples in this order; whole batches only."""
+        losses: list[float] = []
+        exact_losses: list[float] = []
+        hits = 0
+        for batch in order.reshape(-1, self.batch):
+            found, outputs = self.run(TRAIN, x[batch], labels[batch])
+            losses += found.tolist()
+            hits += int((outputs.argmax(axis=1) == labels[batch]).sum())
+            exact_losses += [self.exact.accumulate(x[i], int(labels[i])) for i in batch]
+            self.exact.step()
+            advance()
+        right = [self.exact(v).argmax() == y for v, y in zip(test_x, test_labels, strict=True)]
+        return Epoch(
+            loss=float(np.mean(losses)),
+            accuracy=hits / order.size,
+            test_accuracy=self.evaluate(test_x, test_labels),
+            float64_loss=float(np.mean(exact_losses)),
+            float64_test_accuracy=float(np.mean(right)),
+            overflows=self.overflows,
+        )
+
+
+def iris(
+    board: Board,
+    numbers: str = "q16.16",
+    epochs: int = 20,
+    batch: int = 10,
+    seed: int = 1,
+    advance: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Outcome:
+    """Trains the iris classifier from scratch on a board.
+
+    Args:
+        board: any; the package and the training file are put onto it.
+        numbers: the format.
+        epochs, batch, seed: of the training.
+        advance: called with what comes next, what is done and all there is to do.
+
+    Raises:
+        Attn8Error: the board fails, or an argument makes no sense.
+    """
+    data = load_file(MODELS / "iris_data.safetensors")
+    x, labels, test_x, test_labels = (
+        data[key] for key in ("train.x", "train.label", "test.x", "test.label")
+    )
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    x, test_x = (x - mean) / spread, (test_x - mean) / spread
+    if numbers not in NUMBERS:
+        raise Attn8Error(f"no such numbers: {numbers}; expected {', '.join(NUMBERS)}")
+    if not 1 <= batch <= len(x):
+        raise Attn8Error(f"batch: expected 1 to {len(x)} samples, got {batch}")
+    steps = len(x) // batch
+    if not 1 <= epochs * steps < 1 << 15:
+        raise Attn8Error(f"epochs: expected 1 to {((1 << 15) - 1) // steps}, got {epochs}")
+    config = iris_config(numbers, epochs, steps, batch)
+    rng = np.random.default_rng(seed)
+    tensors = initial(config, rng)
+    path = f"{BOARD_MODELS}/iris.safetensors"
+
+    deploy(board, progress=lambda done, total: advance("package to the board (bytes)", done, total))
+    push(board, path, pack(config, tensors))
+    board.enter_repl()
+    total = epochs * steps
+    history = []
+    with board.serve() as client:
+        before = client.heap()[1]
+        client.load(path)
+        ram = client.heap()[1] - before
+        training = Training(client, config, tensors)
+        for _ in range(epochs):
+            order = rng.permutation(len(x))[: steps * batch]
+            history.append(training.epoch(
+                x, labels, test_x, test_labels, order,
+                lambda: advance("training (steps)", len(training.microseconds), total),
+            ))
+        client.run(np.array([SAVE, 0], training.dtype).tobytes())
+    board.enter_repl()  # a soft reset: what is evaluated now comes from the file
+    trained = training.reference or training.exact
+    tensors = {p.name: trained.f.floats(p.value) for p in trained.params}
+    with board.serve() as client:
+        client.load(path)
+        reloaded = Training(client, config, tensors)
+        accuracy = reloaded.evaluate(test_x, test_labels)
+    return Outcome(
+        board=board.info.as_dict(),
+        model="iris",
+        numbers=numbers,
+        test_accuracy=accuracy,
+        float64_test_accuracy=history[-1].float64_test_accuracy,
+        epochs=epochs,
+        steps=total,
+        batch=batch,
+        device_us_per_step=statistics.median(training.microseconds),
+        bit_exact=training.bit_exact and reloaded.bit_exact,
+        overflows=training.overflows,
+        ram_bytes=ram,
+        history=history,
+    )
