@@ -19,6 +19,9 @@ def pytest_addoption(parser):
         "--faults", type=int, default=200, help="on the link (default: %(default)s)"
     )
     parser.addoption(
+        "--interrupts", type=int, default=3, help="Ctrl-C in attn8 (default: %(default)s)"
+    )
+    parser.addoption(
         "--mutations", type=int, default=4000, help="of frames (default: %(default)s)"
     )
     parser.addoption(

@@ -1,0 +1,71 @@
+"""Ctrl-C in `attn8` at any moment leaves the board at a working REPL, its interrupt restored.
+
+`pytest tests/test_interrupts.py --interrupts 100` tries more moments.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+from mpremote.transport_serial import SerialTransport
+
+from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.interrupts import uninterrupted
+
+LATEST = 2.5  # seconds after the start; the commands take longer
+COMMANDS = (
+    ["soak", "--minutes", "1"],
+    ["demo", "--samples", "100", "--png", "map.png"],
+    ["deploy"],
+)
+
+
+def assert_working(port):
+    """The friendly REPL answers, and Ctrl-C interrupts a loop: as any mpremote finds it."""
+    transport = SerialTransport(port, timeout=5)
+    transport.serial.write(b"\r\n")
+    assert transport.read_until(1, b">>> ", timeout=5).endswith(b">>> ")
+    transport.enter_raw_repl(soft_reset=False)
+    transport.exec_raw_no_follow("print('started')\nwhile True:\n    pass\n")
+    assert transport.read_until(1, b"started", timeout=5).endswith(b"started")
+    transport.serial.write(b"\x03")
+    _, error = transport.follow(timeout=5)
+    assert b"KeyboardInterrupt" in error
+    transport.exit_raw_repl()
+    transport.close()
+
+
+def test_interrupts_at_random_moments(request, tmp_path):
+    rng = random.Random(0)
+    virtual = VirtualBoard()
+    try:
+        for i in range(request.config.getoption("--interrupts")):
+            command = COMMANDS[i % len(COMMANDS)]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "attn8_host", *command, "--board", virtual.port],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                cwd=tmp_path,
+                text=True,
+            )
+            try:
+                _, said = process.communicate(timeout=rng.uniform(0.3, LATEST))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=30)
+                assert process.returncode in (130, -signal.SIGINT)  # the latter while it imports
+                assert "attn8: interrupted" in said or process.returncode < 0
+            assert_working(virtual.port)
+    finally:
+        virtual.stop()
+
+
+def test_an_interrupt_waits_for_what_must_not_be_left_half_done():
+    done = False
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        done = True
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
