@@ -3,12 +3,17 @@
 As in test_kernels: operands at every alignment, canaries around every buffer, extreme values.
 """
 
+import importlib
+import sys
+from array import array
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attn8_host import turbo
+from attn8_host.paths import DEVICE
 from attn8_host.quantize import output_constants, score_constants
 from attn8_host.reference import Dense, Exact
 from attn8_host.reference.numerics import EXP2
@@ -124,6 +129,19 @@ def test_attention(machine, seed, seq_len, head_dim, causal, padding, offset, fi
     assert (out.read(np.int8).reshape(expected.shape) == expected).all()
 
 
+@machine_settings
+@given(
+    n=st.integers(1, 20), m=st.integers(1, 20), size=st.integers(1, 20), offset=alignment,
+)
+@example(n=4, m=3, size=16, offset=0)
+def test_swap_axes(machine, n, m, size, offset):
+    x = np.random.default_rng(0).integers(-128, 128, (n, m, size)).astype(np.int8)
+    machine.reset()
+    call = Call(machine, offset)
+    _, out, *_ = call("swap_axes", x, np.zeros(x.size, np.int8), n, m, size)
+    assert (out.read(np.int8) == x.transpose(1, 0, 2).ravel()).all()
+
+
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
 def test_attention_at_the_longest_sequence(machine, fill):
     # 516 keys of equal score: the largest sums there are, beyond int32 in a 16-bit weight's offset
@@ -153,34 +171,130 @@ LIMITS = {
 }
 
 
-def test_instructions_per_mac(machine):
-    def count(name, *arguments):
-        machine.reset()
-        placed = [
-            machine.buffer(a) if isinstance(a, np.ndarray) else a for a in arguments
-        ]
-        machine.call(name, *placed)
-        return machine.instructions
+def count(machine, name, *arguments):
+    """Instructions of one call; arrays become buffers."""
+    machine.reset()
+    machine.call(name, *(machine.buffer(a) if isinstance(a, np.ndarray) else a for a in arguments))
+    return machine.instructions
 
+
+def test_instructions_per_mac(machine):
     def zeros(n):
         return np.zeros(n, np.uint8)
 
     def matmul(rows, inputs, outputs, wide):
-        n = count("matmul", zeros(inputs * outputs), 0, zeros(rows * inputs), zeros(12 * outputs),
-                  0, 0, zeros(4 * rows * outputs), zeros(2 * inputs + 10), rows, inputs, outputs,
+        arrays = [zeros(n) for n in (inputs * outputs, rows * inputs, 12 * outputs,
+                                     4 * rows * outputs, 2 * inputs + 10)]  # fmt: skip
+        w, x, constants, out, row = arrays
+        n = count(machine, "matmul", w, 0, x, constants, 0, 0, out, row, rows, inputs, outputs,
                   wide)  # fmt: skip
         return n / (rows * inputs * outputs)
 
     tokens, head_dim = 32, 16
     macs = tokens * tokens * head_dim
-    room = zeros(4096)
+    room, sums = zeros(4096), np.ones(tokens, np.int32)
+    scores = count(machine, "scores", room, 0, room, 0, room, room, 0, tokens, tokens, head_dim, 0)
+    weighted_sum = count(machine, "weighted_sum", room, 0, room, sums, room, 0, tokens, tokens,
+                         tokens, head_dim, 1 << 29, 29)  # fmt: skip
     found = {
         "matvec": matmul(1, 64, 256, 1),
         "matmul": matmul(32, 64, 64, 0),
-        "scores": count("scores", room, 0, room, 0, room, room, 0, tokens, tokens, head_dim, 0)
-        / macs,
-        "weighted_sum": count("weighted_sum", room, 0, room, np.ones(tokens, np.int32), room, 0,
-                              tokens, tokens, tokens, head_dim, 1 << 29, 29) / macs,
-    }  # fmt: skip
+        "scores": scores / macs,
+        "weighted_sum": weighted_sum / macs,
+    }
     limits = LIMITS[machine.arch]
     assert {k: v for k, v in found.items() if v > limits[k]} == {}, found
+
+
+class Module:
+    """The turbo module as MicroPython code sees it: functions of arrays, run by a machine."""
+
+    def __init__(self, machine):
+        self.machine = machine
+
+    def __getattr__(self, name):
+        if name not in self.machine.functions:
+            raise AttributeError(name)
+
+        def function(*arguments):
+            self.machine.reset()
+            buffers = [
+                argument if isinstance(argument, int) else self.machine.buffer(bytes(argument))
+                for argument in arguments
+            ]
+            result = self.machine.call(name, *buffers)
+            for argument, buffer in zip(arguments, buffers, strict=True):
+                if isinstance(argument, array | bytearray):
+                    memoryview(argument).cast("B")[:] = buffer.read(np.uint8)
+            return result & 0xFFFFFFFF
+
+        return function
+
+
+@pytest.fixture
+def selftest(monkeypatch):
+    """The board's self-test, which is plain Python."""
+    monkeypatch.syspath_prepend(str(DEVICE))
+    for name in [name for name in sys.modules if name.split(".")[0] == "attn8"]:
+        monkeypatch.delitem(sys.modules, name)
+    yield importlib.import_module("attn8.kernels.selftest")
+    for name in [name for name in sys.modules if name.split(".")[0] == "attn8"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_the_selftest_knows_the_right_answers(selftest):
+    for inputs, answer in selftest.MATMUL.items():
+        x = np.array(selftest.numbers("b", 2 * inputs, 37), np.int8).reshape(2, inputs)
+        w = np.array(selftest.numbers("b", 9 * inputs, 91), np.int8).reshape(9, inputs)
+        j = np.arange(9)
+        layer = Dense(w, (500 * j - 2000).astype(np.int32), (20000 + j).astype(np.int16),
+                      (23 + j % 3).astype(np.int8))  # fmt: skip
+        assert layer(x).tobytes() == answer
+    q, k, v = (
+        np.array(selftest.numbers("b", 45, step), np.int8).reshape(9, 5) for step in (37, 91, 53)
+    )
+    core = Exact(20000, 19, 100000, 1 << 29, 29, causal=True)
+    mask = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1], np.uint8)
+    assert core(q, k, v, mask).tobytes() == selftest.ATTENTION
+
+
+def test_the_selftest_passes_and_fails(selftest, machine):
+    assert selftest.fault(Module(machine)) is None
+    for name in machine.functions.keys() - {"configid0"}:
+        wrong = Module(machine)
+        setattr(wrong, name, lambda *arguments: None)
+        assert "failed the self-test" in selftest.fault(wrong), name
+
+
+def test_another_chip_is_noticed(selftest, machine):
+    module = Module(machine)
+    module.configid0 = lambda: 0xC2ECFAFE  # an ESP32-S2
+    assert selftest.fault(module) == "were built for another chip"
+
+
+def test_instructions_of_a_whole_layer(machine):
+    """MultiHeadAttention of 32 tokens, embed_dim 64, 4 heads: every kernel call that it makes."""
+    tokens, embed_dim, heads, head_dim = 32, 64, 4, 16
+    instructions = 0
+
+    def call(name, *arguments):
+        nonlocal instructions
+        instructions += count(machine, name, *arguments)
+
+    x, w, room = (np.zeros(n, np.uint8) for n in (tokens * embed_dim, embed_dim**2, 8192))
+    sums = np.ones(tokens, np.int32)
+    for _ in ("q", "k", "v", "out"):
+        call("matmul", w, 0, x, room, 0, 0, x, room, tokens, embed_dim, embed_dim, 0)
+        call("swap_axes", x, x, tokens, heads, head_dim)
+    for _ in range(heads):
+        call("pack_keys", x, room, 0, tokens, head_dim)
+        call("pack_values", x, room, tokens, head_dim)
+        for first in range(0, tokens, 9):  # Exact's block_rows
+            rows = min(9, tokens - first)
+            call("scores", room, 0, x, 0, room, room, first, rows, tokens, head_dim, 0)
+            call("softmax", room, 0, room, sums, room, first, rows, tokens, 0, 20000, 19,
+                 100000)  # fmt: skip
+            call("weighted_sum", room, 0, room, sums, x, first, rows, tokens, tokens,
+                 head_dim, 1 << 29, 29)  # fmt: skip
+    macs = 4 * tokens * embed_dim**2 + 2 * tokens**2 * embed_dim
+    assert instructions / macs <= {"xtensawin": 2.6, "rv32imc": 4.0}[machine.arch]

@@ -14,6 +14,7 @@ _modules = {
     "ReLU": "layers.activation",
     "Sliding": "cores.sliding",
     "Sparse": "cores.sparse",
+    "backend": "kernels",
     "load": "model",
     "serve": "link.server",
 }

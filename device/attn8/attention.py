@@ -1,7 +1,6 @@
 from array import array
 
-from . import checks, cores
-from .kernels.pointwise import swap_axes
+from . import checks, cores, kernels
 from .layers.dense import Dense, Linear
 
 
@@ -63,6 +62,7 @@ class MultiHeadAttention:
         streaming = hasattr(kind, "step")
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
         self.cores = []
+        self._swap_axes = kernels.choose_swap_axes()
         self._calls = []
         for h in range(num_heads):
             # Heads run in turn: they can all use one core where it keeps nothing of its own
@@ -93,14 +93,15 @@ class MultiHeadAttention:
         checks.int8(self._memory_name, memory, self.key_len * self.embed_dim)
         x_or_memory = x
         for dense, target in self._projections:
-            swap_axes(dense(x_or_memory), target, dense.rows, self.num_heads, self.head_dim)
+            self._swap_axes(dense(x_or_memory), target, dense.rows, self.num_heads,
+                            self.head_dim)
             x_or_memory = memory
         for core, (q, k, v, out) in self._calls:
             if key_padding_mask is None:
                 core(q, k, v, out)
             else:
                 core(q, k, v, out, key_padding_mask)
-        swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.head_dim)
+        self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.head_dim)
         return self.out(self._merged)
 
     def step(self, x):

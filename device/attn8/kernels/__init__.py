@@ -19,11 +19,45 @@
 #              w is packed; `constants` are the packed bias, or what the form makes of it
 #   attention  pack_keys, pack_values, scores, mask_keys, softmax, weighted_sum
 # A form states its own bounds; where a layer is not within them the next form is taken.
+#
+# Before both comes the form in machine code, module `turbo`, which `attn8 deploy` adds for chips
+# that can run it: it takes all sizes, once it has given known answers.
 import os
+
+_turbo = 0  # not looked for yet
+
+
+def backend():
+    return "turbo" if _proven() else "viper"
+
+
+def _proven():
+    # The module of kernels in machine code, or None; looked for once
+    global _turbo
+    if _turbo == 0:
+        _turbo = wrong = None
+        try:
+            module = _specialised("turbo")
+            if module:
+                from . import selftest
+
+                wrong = selftest.fault(module)
+        except ValueError as error:  # MicroPython's word on a file for another chip or version
+            wrong = "cannot be loaded (%s)" % error
+        if wrong:
+            print("attn8: kernels/turbo.mpy %s; viper is used. Run attn8 deploy." % wrong)
+        else:
+            _turbo = module
+    return _turbo
 
 
 def choose_matmul(linear, rows):
-    # -> (matmul, constants) for a layers.dense.Linear applied to `rows` rows at a time
+    # -> (matmul, constants, bytes of `row`) for a layers.dense.Linear applied to `rows` rows at a
+    # time
+    if _proven():
+        from . import turbo_operands
+
+        return _turbo.matmul, turbo_operands.constants(linear), turbo_operands.row(linear.inputs)
     if rows >= 3 and not linear.wide:
         module = _specialised("matmul_%d" % linear.inputs)
         if module:
@@ -31,18 +65,31 @@ def choose_matmul(linear, rows):
 
             constants = lanes.constants(linear)
             if constants:
-                return module.matmul, constants
-    return _module("matmul").matmul, linear.bias
+                return module.matmul, constants, linear.inputs
+    return _module("matmul").matmul, linear.bias, linear.inputs
 
 
-def choose_attention(rows, keys, head_dim, out_shift):
-    # -> the module for queries of which `rows` or more come at a time
+def choose_attention(rows, keys, head_dim, out_shift, viper_packing):
+    # -> the module for queries of which `rows` or more come at a time, and the bytes of its packed
+    # keys, packed values and row, None for the usual; viper_packing: other viper kernels read them
+    if _proven() and not viper_packing:
+        from . import turbo_operands
+
+        return _turbo, turbo_operands.room(keys, head_dim)
+    return _choose_viper_attention(rows, keys, head_dim, out_shift), None
+
+
+def _choose_viper_attention(rows, keys, head_dim, out_shift):
     # out_shift >= 22 keeps results below 2**15 until they are clamped
     if rows >= 3 and out_shift >= 22:
         module = _specialised("attention_%d_%d" % (keys, head_dim))
         if module:
             return module
     return _module("attention")
+
+
+def choose_swap_axes():
+    return (_proven() or _module("pointwise")).swap_axes
 
 
 def _specialised(name):

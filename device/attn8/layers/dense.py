@@ -59,8 +59,8 @@ class Dense:
         if out is None:
             out = array("i", bytes(4 * n)) if linear.wide else array("b", bytes(n))
         self.out = out
-        self._matmul, self._constants = kernels.choose_matmul(linear, rows)
-        self._row = bytearray(linear.inputs)
+        self._matmul, self._constants, room = kernels.choose_matmul(linear, rows)
+        self._row = bytearray(room)
 
     def __call__(self, x):
         p = self.linear

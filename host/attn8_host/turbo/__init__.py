@@ -1,38 +1,95 @@
-"""Kernels in hand-written machine code: fewer instructions than a compiler's, on stock firmware."""
+"""Kernels in hand-written machine code: fewer instructions than a compiler's, on stock firmware.
+
+`attn8 deploy` puts them beside the viper kernels, as the module attn8.kernels.turbo, and the board
+takes them once they have given known answers.
+"""
 
 import ast
+import os
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
+from ..boards import BoardInfo
+from ..errors import BoardError
 from ..paths import DEVICE
 from . import mpy
-from .kernels import attention_rv32, attention_xtensa, matmul_rv32, matmul_xtensa
+from .kernels import (
+    attention_rv32,
+    attention_xtensa,
+    chip_xtensa,
+    matmul_rv32,
+    matmul_xtensa,
+    pointwise_rv32,
+    pointwise_xtensa,
+)
+
+FILE = "kernels/turbo.mpy"  # in the package on the board
+# ESP32-S2 has neither the multiply-accumulate unit nor the loops; every rv32imc chip has all
+XTENSA_CHIPS = ("ESP32", "ESP32S3")
 
 WRAPPERS: dict[str, type[mpy.Function]] = {
     "xtensawin": mpy.XtensaFunction,
     "rv32imc": mpy.Rv32Function,
 }
-MODULES: dict[str, tuple[ModuleType, ...]] = {
-    "xtensawin": (matmul_xtensa, attention_xtensa),
-    "rv32imc": (matmul_rv32, attention_rv32),
+# Each kernel has the signature of the viper kernel that it replaces, in the module of this name
+KERNELS: dict[str, dict[str, ModuleType]] = {
+    "xtensawin": {
+        "matmul": matmul_xtensa,
+        "attention": attention_xtensa,
+        "pointwise": pointwise_xtensa,
+    },
+    "rv32imc": {
+        "matmul": matmul_rv32,
+        "attention": attention_rv32,
+        "pointwise": pointwise_rv32,
+    },
 }
-# Each kernel has the signature of the viper kernel that it replaces: {module: names}
-KERNELS = {
+NAMES = {
     "matmul": ("matmul",),
     "attention": ("pack_keys", "pack_values", "scores", "mask_keys", "softmax", "weighted_sum"),
+    "pointwise": ("swap_axes",),
 }
+
+
+def files_for(info: BoardInfo) -> dict[str, bytes]:
+    """What to add to the package for a board: nothing where it cannot run turbo kernels.
+
+    The environment variable ATTN8_BACKEND may say `viper`, to go without them.
+
+    Raises:
+        BoardError: ATTN8_BACKEND is neither turbo nor viper.
+    """
+    wanted = os.environ.get("ATTN8_BACKEND", "turbo")
+    if wanted not in ("turbo", "viper"):
+        raise BoardError(f"ATTN8_BACKEND: expected turbo or viper, got {wanted}")
+    chip = info.machine.split()[-1]
+    if wanted == "viper" or info.mpy_version != mpy.VERSION or info.arch not in KERNELS:
+        return {}
+    if info.arch == "xtensawin" and chip not in XTENSA_CHIPS:
+        return {}
+    return {FILE: build(info.arch)}
 
 
 def build(arch: str) -> bytes:
-    """The .mpy file of all kernels for one instruction set, a key of MODULES."""
+    """The .mpy file of all kernels for one instruction set, a key of KERNELS."""
     functions = {}
-    for module, (family, names) in zip(MODULES[arch], KERNELS.items(), strict=True):
+    for family, module in KERNELS[arch].items():
         arguments = signatures(family)
-        for name in names:
-            function = WRAPPERS[arch](mpy.Signature(name, arguments[name]))
-            getattr(module, name)(function)
-            function.finish()
-            functions[name] = function.code()
+        for name in NAMES[family]:
+            signature = mpy.Signature(name, arguments[name])
+            functions[name] = _assemble(arch, signature, getattr(module, name))
+    if arch == "xtensawin":
+        signature = mpy.Signature("configid0", {}, returns=True)
+        functions["configid0"] = _assemble(arch, signature, chip_xtensa.configid0)
     return mpy.write(arch, "turbo", functions)
+
+
+def _assemble(arch: str, signature: mpy.Signature, kernel: Callable[[Any], None]) -> bytes:
+    function = WRAPPERS[arch](signature)
+    kernel(function)
+    function.finish()
+    return function.code()
 
 
 def signatures(family: str) -> dict[str, dict[str, int]]:

@@ -1,0 +1,69 @@
+# Known answers that the kernels in machine code have to give before they are used.
+from array import array
+from binascii import unhexlify as a2b
+
+from .. import tables
+from . import turbo_operands
+
+CONFIGID0 = (0xC2BCFFFE, 0xC2F0FFFE)  # ESP32 and ESP32-S3: both have MAC16 and loops
+# The sizes reach every loop: blocks and rests, aligned rows and others
+MATMUL = {
+    36: a2b("bc212045c7f819c2090ac0067d22f7f611e4"),
+    39: a2b("b4b91215400111c90a47d5f002f01d26d9ef"),
+}  # inputs: two rows of nine outputs
+ATTENTION = a2b(  # nine tokens of head_dim 5, causal
+    "81b6eb205586bbf0255a8abff4295e8ec3f82d628fc4f92e6397cc01365ea2d70c412c9cd1063b39"
+    "b0e51a4f08"
+)
+
+
+def numbers(typecode, n, step):
+    return array(typecode, [(i * step) % 255 - 127 for i in range(n)])
+
+
+def fault(turbo):
+    # What is wrong with these kernels; None if nothing is
+    if hasattr(turbo, "configid0") and turbo.configid0() not in CONFIGID0:
+        return "were built for another chip"
+    for inputs in MATMUL:
+        if matmul(turbo, inputs) != MATMUL[inputs]:
+            return "failed the self-test of matmul"
+    if attention(turbo) != ATTENTION:
+        return "failed the self-test of attention"
+    if swap_axes(turbo) != bytes((0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11)):
+        return "failed the self-test of swap_axes"
+
+
+def matmul(turbo, inputs):
+    x = numbers("b", 2 * inputs, 37)
+    w = bytes([v + 128 for v in numbers("b", 9 * inputs, 91)])
+    constants = array("i")
+    for j in range(9):
+        constants.extend(array("i", [500 * j - 2000, 20000 + j, 7 + j % 3]))
+    out = array("b", bytes(18))
+    row = bytearray(turbo_operands.row(inputs))
+    turbo.matmul(w, 0, x, constants, 0, 0, out, row, 2, inputs, 9, 0)
+    return bytes(out)
+
+
+def attention(turbo):
+    n, d = 9, 5
+    q, k, v = [numbers("b", n * d, step) for step in (37, 91, 53)]
+    keys, values, row = [bytearray(size) for size in turbo_operands.room(n, d)]
+    scores = array("i", bytes(4 * n * n))
+    weights = array("H", bytes(2 * n * n))
+    sums = array("i", bytes(4 * n))
+    out = array("b", bytes(n * d))
+    turbo.pack_keys(k, keys, 0, n, d)
+    turbo.pack_values(v, values, n, d)
+    turbo.scores(keys, 0, q, 0, scores, row, 0, n, n, d, 1)
+    turbo.mask_keys(scores, b"\0\0\1\0\0\0\0\0\1", n, n)
+    turbo.softmax(scores, 0, weights, sums, tables.EXP2, 0, n, n, 1, 20000, 19, 100000)
+    turbo.weighted_sum(values, 0, weights, sums, out, 0, n, n, n, d, 1 << 29, 29)
+    return bytes(out)
+
+
+def swap_axes(turbo):
+    out = bytearray(12)
+    turbo.swap_axes(bytes(range(12)), out, 3, 2, 2)
+    return bytes(out)

@@ -1,0 +1,40 @@
+"""Moving data on LX6 and LX7: attn8/kernels/pointwise.py says what each kernel computes."""
+
+from ..mpy import XtensaFunction
+
+
+def swap_axes(a: XtensaFunction) -> None:
+    x, out, n, m, size, step, words, target, to, left, v = range(2, 13)
+    a.arguments(x=x, out=out, n=n, m=m, size=size)
+    a.mull(step, n, size)
+    a.or_(words, x, out)
+    a.or_(words, words, size)
+    a.extui(words, words, 0, 2)  # not 0: bytes have to do
+    a.label("row")
+    a.mov(target, out)
+    a.mov(left, m)
+    a.label("piece")
+    a.mov(to, target)
+    a.bnez(words, "bytes")
+    a.extui(v, size, 2, 16)
+    a.loopnez(v, "moved words")
+    a.l32i(v, x)
+    a.addi(x, x, 4)
+    a.s32i(v, to)
+    a.addi(to, to, 4)
+    a.label("moved words")
+    a.j("next")
+    a.label("bytes")
+    a.loopnez(size, "moved bytes")
+    a.l8ui(v, x)
+    a.addi(x, x, 1)
+    a.s8i(v, to)
+    a.addi(to, to, 1)
+    a.label("moved bytes")
+    a.label("next")
+    a.add(target, target, step)
+    a.addi(left, left, -1)
+    a.bnez(left, "piece")
+    a.add(out, out, size)
+    a.addi(n, n, -1)
+    a.bnez(n, "row")
