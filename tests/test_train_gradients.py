@@ -16,7 +16,7 @@ import pytest
 
 from attn8_host.reference.train import formats
 from attn8_host.reference.train.model import Model
-from tests.test_train_model import ADAM, parameters, transformer
+from tests.test_train_model import ADAM, SENSOR, parameters, transformer
 
 RELATIVE = 2.0**-9
 
@@ -63,6 +63,7 @@ def sample(rng, config):
 CONFIGS = [
     transformer(),
     transformer(attention={"recompute": True}),
+    transformer(**SENSOR),
     *(attention_config(*shape, recompute) for shape in ATTENTIONS for recompute in (False, True)),
 ]
 

@@ -14,7 +14,7 @@ model = Model(config, tensors)
 losses = array("i")
 for step in range(len(y) // batch):
     for i in range(step * batch, (step + 1) * batch):
-        losses.append(model.accumulate(x[i * 4 : i * 4 + 4], y[i : i + 1]))
+        losses.append(model.accumulate(x[i * size : i * size + size], y[i : i + 1]))
     model.step()
 give(losses)
 for p in model.params:
@@ -56,7 +56,12 @@ def parameters(rng, config):
         tensors[f"{name}.bias"] = rng.normal(size=outputs) / 10
 
     for layer in config["layers"]:
-        if layer["type"] == "dense":
+        if layer["type"] == "selfattention1d":
+            for part in "qkv":
+                dense(f"{layer['name']}.{part}", layer["embed_dim"], layer["proj_dim"])
+        elif layer["type"] == "conv1d":
+            dense(layer["name"], layer["kernel_size"], layer["filters"])
+        elif layer["type"] == "dense":
             dense(layer["name"], layer["in_features"], layer["out_features"])
         elif layer["type"] == "attention":
             for part in ("q", "k", "v", "out"):
@@ -71,6 +76,17 @@ def upload(remote, tensors, f):
                name=name, values=f.array(values).astype(np.int32).ravel())
 
 
+# Features of a signal, then attention over time, as sensor pipelines have it
+SENSOR = {
+    "input": {"size": 20},
+    "layers": [
+        {"type": "conv1d", "name": "conv", "length": 20, "kernel_size": 5, "stride": 2,
+         "filters": 4},
+        {"type": "selfattention1d", "name": "attn", "seq_len": 8, "embed_dim": 4, "proj_dim": 6},
+        {"type": "global_avg_pool", "name": "pool", "seq_len": 8, "embed_dim": 6},
+        {"type": "dense", "name": "head", "in_features": 6, "out_features": 3},
+    ],
+}
 PERCEPTRON = {
     "loss": "mse",
     "layers": [
@@ -87,19 +103,22 @@ PERCEPTRON = {
         ({}, 1, 1.0),
         ({"attention": {"recompute": True}, "optimiser": SGD}, 1, 1.0),
         (PERCEPTRON, 2, 1.0),
+        (SENSOR, 1, 1.0),
+        (SENSOR | {"optimiser": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),
         (PERCEPTRON | {"optimiser": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),  # it saturates
         ({"numbers": "q8.8", "optimiser": SGD,
           "schedule": {"warmup_steps": 10, "total_steps": 90}}, 1, 1.0),
     ],
-    ids=["adam", "recompute", "mse", "overflow", "q8.8"],
+    ids=["adam", "recompute", "mse", "sensor", "sensor overflow", "overflow", "q8.8"],
 )
 def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
     rng = np.random.default_rng(5)
     config = transformer(**changes)
+    size = config["input"]["size"]
     labels = config["loss"] == "cross_entropy"
     tensors = parameters(rng, config)
     model = Model(config, tensors)
-    x = model.f.array(rng.normal(size=(100 * batch, 4)) * spread)
+    x = model.f.array(rng.normal(size=(100 * batch, size)) * spread)
     y = np.clip(np.abs(x[:, 0]) * 3 >> (model.f.frac + 1), 0, 2) if labels else x.sum(axis=1)
     losses = []
     for i, (sample, target) in enumerate(zip(x, y, strict=True)):
@@ -109,13 +128,13 @@ def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
     remote("tensors = {}")
     upload(remote, tensors, model.f)
     given = remote(TRAIN, config=config, x=x.astype(np.int32).ravel(), y=y.astype(np.int32),
-                   batch=batch)
+                   batch=batch, size=size)
     assert (given[0] == losses).all()
     for p, values in zip(model.params, given[1:-1], strict=True):
         assert (values == p.value.ravel()).all(), p.name
     assert given[-1] == model.f.overflows
     assert (model.f.overflows > 0) == (spread > 1)
-    assert (model.params[0].value != model.f.array(tensors[model.params[0].name])).any()
+    assert (model.params[-1].value != model.f.array(tensors[model.params[-1].name])).any()
 
 
 ALLOCATION = """

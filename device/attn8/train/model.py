@@ -119,7 +119,24 @@ def _global_avg_pool(f, entry, width):
     return GlobalAvgPool(f, entry["name"], s, e), s * e, e
 
 
+def _selfattention1d(f, entry, width):
+    from .selfattention1d import SelfAttention1D
+
+    s, e, p = entry["seq_len"], entry["embed_dim"], entry["proj_dim"]
+    return SelfAttention1D(f, entry["name"], s, e, p), s * e, s * p
+
+
+def _conv1d(f, entry, width):
+    from .conv1d import Conv1D
+
+    layer = Conv1D(f, entry["name"], entry["length"], entry["kernel_size"], entry["stride"],
+                   entry["filters"])
+    return layer, layer.length, layer.positions * layer.filters
+
+
 _builders = {
+    "conv1d": _conv1d,
+    "selfattention1d": _selfattention1d,
     "dense": _dense,
     "relu": _relu,
     "attention": _attention,

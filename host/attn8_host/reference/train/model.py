@@ -8,12 +8,14 @@ from . import formats
 from .activation import ReLU
 from .attention import MultiHeadAttention
 from .clipping import ClipNorm
+from .conv1d import Conv1D
 from .dense import Dense
 from .losses import MSE, CrossEntropy
 from .optimisers import SGD, Adam
 from .parameter import Parameter
 from .pooling import GlobalAvgPool
 from .schedule import LinearSchedule
+from .selfattention1d import SelfAttention1D
 
 LOSSES: dict[str, Any] = {"cross_entropy": CrossEntropy, "mse": MSE}
 OPTIMISERS: dict[str, Any] = {"sgd": SGD, "adam": Adam}
@@ -54,6 +56,11 @@ class Model:
             q, k, v, out = (self._dense(f"{name}.{part}") for part in ("q", "k", "v", "out"))
             recompute = entry.get("recompute", False)
             return MultiHeadAttention(self.f, entry["num_heads"], q, k, v, out, recompute)
+        if kind == "selfattention1d":
+            return SelfAttention1D(self.f, *(self._dense(f"{name}.{part}") for part in "qkv"))
+        if kind == "conv1d":
+            weight, bias = (self._tensors[f"{name}.{part}"] for part in ("weight", "bias"))
+            return Conv1D(self.f, name, weight, bias, entry["stride"])
         return GlobalAvgPool(self.f, entry["seq_len"])
 
     def _dense(self, name: str) -> Dense:
