@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attn8_host import turbo
+from attn8_host.boards import BoardInfo
+from attn8_host.errors import BoardError
 from attn8_host.paths import DEVICE
 from attn8_host.quantize import output_constants, score_constants
 from attn8_host.reference import Dense, Exact
@@ -298,3 +300,55 @@ def test_instructions_of_a_whole_layer(machine):
                  head_dim, 1 << 29, 29)  # fmt: skip
     macs = 4 * tokens * embed_dim**2 + 2 * tokens**2 * embed_dim
     assert instructions / macs <= {"xtensawin": 2.6, "rv32imc": 4.0}[machine.arch]
+
+
+def info(machine, arch, mpy_version="6.3"):
+    return BoardInfo("serial", "/dev/null", "micropython", "1.26.1", machine, arch, mpy_version)
+
+
+@pytest.mark.parametrize(
+    "machine_name, arch, shipped",
+    [
+        ("Generic ESP32 module with ESP32", "xtensawin", True),
+        ("Generic ESP32S3 module with ESP32S3", "xtensawin", True),
+        ("Generic ESP32S2 module with ESP32S2", "xtensawin", False),
+        ("ESP32C3 module with ESP32C3", "rv32imc", True),
+        ("linux [GCC 14.2.1] version", "x64", False),
+        ("ESP module with ESP8266", "xtensa", False),
+    ],
+)
+def test_deploy_ships_what_the_chip_can_run(machine_name, arch, shipped, monkeypatch):
+    monkeypatch.delenv("ATTN8_BACKEND", raising=False)
+    files = turbo.files_for(info(machine_name, arch))
+    assert list(files) == (["kernels/turbo.mpy"] if shipped else [])
+    # The indices of the firmware's function table are those of one version
+    assert turbo.files_for(info(machine_name, arch, "6.4")) == {}
+    monkeypatch.setenv("ATTN8_BACKEND", "viper")
+    assert turbo.files_for(info(machine_name, arch)) == {}
+    monkeypatch.setenv("ATTN8_BACKEND", "c")
+    with pytest.raises(BoardError, match="expected turbo or viper, got c"):
+        turbo.files_for(info(machine_name, arch))
+
+
+def test_where_there_is_no_turbo_viper_is_used(board):
+    assert board.execute("import attn8\nprint(attn8.backend())") == "viper\n"
+
+
+@pytest.mark.parametrize("arch", isa.ARCHES)
+def test_a_file_for_another_chip_is_refused_with_one_line(arch, board):
+    # The virtual board reads files for x64
+    board.write_file("/lib/attn8/kernels/turbo.mpy", turbo.build(arch))
+    try:
+        said = board.execute(
+            "import sys\n"
+            "for name in list(sys.modules):\n"
+            "    if name.startswith('attn8'):\n"
+            "        del sys.modules[name]\n"
+            "import attn8\nprint(attn8.backend())\nprint(attn8.backend())"
+        )
+        warning, *backends = said.splitlines()
+        assert warning.startswith("attn8: kernels/turbo.mpy cannot be loaded (incompatible .mpy")
+        assert backends == ["viper", "viper"]
+    finally:
+        board.execute("import os\nos.remove('/lib/attn8/kernels/turbo.mpy')")
+        board.enter_repl()
