@@ -4,10 +4,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from attn8_host import demo
 from attn8_host.cli import main
+from attn8_host.paths import MODELS
+from attn8_host.reference import load
 
 KEYS = {
     "board", "transport", "samples", "accuracy", "bit_exact", "mismatches", "compared",
@@ -47,6 +51,35 @@ def test_demo_fails_when_one_weight_differs(tmp_path, monkeypatch):
     assert main(arguments) == 1
 
 
+@pytest.fixture
+def digits(tmp_path):
+    path = tmp_path / "digits.npy"
+    images = load_file(MODELS / "digits_data.safetensors")["test.images"][:3]
+    np.save(path, images.reshape(3, 64) / 16)
+    return path
+
+
+def test_run_proves_a_model_over_inputs_of_ones_own(digits, tmp_path, capsys):
+    model = MODELS / "digits.safetensors"
+    files = {name: tmp_path / name for name in ("out.safetensors", "map.png", "run.json")}
+    arguments = ["run", str(model), str(digits), "--board", "virtual"]
+    for option, file in zip(("--output", "--png", "--json"), files.values(), strict=True):
+        arguments += [option, str(file)]
+    assert main(arguments) == 0
+    outcome = json.loads(files["run.json"].read_text())
+    assert outcome["bit_exact"] is True
+    assert outcome["digest"] == outcome["expected_digest"]
+    assert files["map.png"].read_bytes().startswith(b"\x89PNG")
+    tensors = load_file(files["out.safetensors"])
+    reference = load(model)
+    for i, x in enumerate(np.load(digits)):
+        for name, want in reference(np.round(x * 112).astype(np.int8)).items():
+            assert (tensors[name][i] == want).all(), name
+    capsys.readouterr()
+    assert main(["run", str(model), str(digits), "--board", "virtual", "--no-weights"]) == 0
+    assert "digits: 3 inputs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -54,6 +87,8 @@ def test_demo_fails_when_one_weight_differs(tmp_path, monkeypatch):
         (["demo", "--board", "/dev/ttyNONE"], "no such board or port: /dev/ttyNONE"),
         (["demo", "--board", "socket://127.0.0.1:1"], "cannot open socket://127.0.0.1:1"),
         (["demo", "--json", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
+        (["run", "none.safetensors", "none.npy"], "none.safetensors: no such file"),
+        (["run", str(MODELS / "digits.safetensors"), "none.npy"], "none.npy: no such file"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, message):

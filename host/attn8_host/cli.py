@@ -23,9 +23,41 @@ def demo(arguments: argparse.Namespace, console: Console) -> int:
     _writable(arguments.png)
     with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
         report.board_line(console, board.info)
-        outcome, result = demo.run(board, console, arguments.png, arguments.samples)
+        outcome, result = demo.demonstrate(board, console, arguments.png, arguments.samples)
     console.print(report.demo_table(outcome, result))
     console.print(f"attention heat map: {arguments.png}", highlight=False, soft_wrap=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    return 0 if outcome.bit_exact else 1
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    import numpy as np
+    from safetensors.numpy import save
+
+    from . import inputs, report
+    from .boards import open_board
+    from .quantize import quantize
+    from .reference import load
+    from .run import run
+
+    for path in (arguments.json, arguments.png, arguments.output):
+        _writable(path)
+    need_weights = not arguments.no_weights
+    model = load(arguments.model, need_weights)
+    samples = inputs.read(arguments.inputs, model.config)
+    if samples.dtype != np.int8:
+        samples = quantize(samples, model.config["input"]["scale"])
+    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
+        report.board_line(console, board.info)
+        outcome, result = run(board, model, arguments.model, samples, console, need_weights)
+    console.print(report.run_table(outcome, result))
+    if arguments.png and not report.draw_attention(arguments.png, result.outputs[0]):
+        console.print("no attention weights to draw")
+    if arguments.output:
+        outputs = result.outputs
+        stacked = {name: np.stack([o[name] for o in outputs]) for name in outputs[0]}
+        arguments.output.write_bytes(save(stacked))
     if arguments.json:
         arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
     return 0 if outcome.bit_exact else 1
@@ -345,6 +377,25 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--samples", type=_positive, metavar="N", help="digits (default: all)")
     command.set_defaults(run=demo)
+
+    command = commands.add_parser(
+        "run", parents=[on_board], help="run a model over your inputs on a board and prove it"
+    )
+    command.add_argument("model", type=Path, help="int8 model file (see attn8 quantize)")
+    command.add_argument(
+        "inputs", type=Path, metavar="inputs.npy",
+        help="[samples, ...]: int8 as they are, other numbers over the model's input scale",
+    )
+    command.add_argument(
+        "--output", type=Path, metavar="FILE", help="the board's tensors, as safetensors"
+    )
+    command.add_argument("--png", type=Path, metavar="FILE", help="the first attention weights")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
+    command.add_argument(
+        "--no-weights", action="store_true",
+        help="neither keep nor compare scores and weights: less memory on the board",
+    )
+    command.set_defaults(run=run)
 
     command = commands.add_parser(
         "flash", parents=[on_board], help="erase a chip and put MicroPython onto it"

@@ -22,67 +22,96 @@ from .verify import Verification
 
 
 def draw_attention(
-    path: Path, image: np.ndarray, outputs: dict[str, np.ndarray], prediction: int
-) -> None:
-    """Draws a digit and each head's attention weights, as the board computed them.
+    path: Path, outputs: dict[str, np.ndarray], image: np.ndarray | None = None, title: str = ""
+) -> bool:
+    """Draws each head's attention weights, as the board computed them: a row of maps a layer.
 
     Args:
         path: of the PNG.
-        image: pixels [8, 8].
-        outputs: the model's tensors for it; `attn.weights.H` and `attn.sums.H` of each head.
-        prediction: the digit that the board took it for.
+        outputs: a model's tensors for one input; LAYER.weights.H and LAYER.sums.H of each head.
+        image: pixels of the input, drawn beside them under `title`.
+
+    Returns:
+        False, with nothing drawn, where no tensor holds attention weights.
     """
+    layers: dict[str, list[np.ndarray]] = {}
+    for name, weights in outputs.items():
+        layer, _, head = name.rpartition(".weights.")
+        if layer:
+            sums = outputs[f"{layer}.sums.{head}"][:, None]
+            layers.setdefault(layer, []).append(weights / np.maximum(sums, 1))
+    if not layers:
+        return False
+
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    heads = sum(name.startswith("attn.weights.") for name in outputs)
-    maps = [outputs[f"attn.weights.{h}"] / outputs[f"attn.sums.{h}"][:, None] for h in range(heads)]
-    figure, axes = plt.subplots(
-        1, heads + 1, figsize=(3 * (heads + 1) + 0.6, 3.9), layout="constrained"
-    )
-    axes[0].imshow(image, cmap="gray_r")
-    axes[0].set(title=f"the board reads: {prediction}", xticks=[], yticks=[])
-    top = max(float(m.max()) for m in maps)
-    for h, (axis, weights) in enumerate(zip(axes[1:], maps, strict=True)):
-        drawn = axis.imshow(weights, cmap="viridis", vmin=0, vmax=top)
-        axis.set(title=f"head {h}", xlabel="key (token)", ylabel="query (token)" if h == 0 else "")
-    figure.colorbar(drawn, ax=axes[1:], label="attention weight", shrink=0.85)
+    first = 0 if image is None else 1
+    columns = first + max(map(len, layers.values()))
+    figure, grid = plt.subplots(
+        len(layers), columns, figsize=(3 * columns + 0.6, 3.3 * len(layers) + 0.6),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for axis in grid.flat:
+        axis.set_axis_off()
+    if image is not None:
+        grid[0, 0].imshow(image, cmap="gray_r")
+        grid[0, 0].set_title(title)
+    for (layer, maps), axes in zip(layers.items(), grid[:, first:], strict=True):
+        top = max(float(m.max()) for m in maps)
+        for h, (axis, weights) in enumerate(zip(axes, maps, strict=False)):
+            drawn = axis.imshow(weights, cmap="viridis", vmin=0, vmax=top)
+            axis.set_axis_on()
+            axis.set(title=f"{layer}, head {h}", xlabel="key (token)")
+        axes[0].set_ylabel("query (token)")
+        figure.colorbar(drawn, ax=list(axes), label="attention weight", shrink=0.85)
     figure.suptitle("Attention weights as the board computed them\n", fontsize="medium")
     figure.savefig(path, dpi=120)
     plt.close(figure)
+    return True
 
 
 def demo_table(outcome, result: Verification) -> Table:
     """The demo's results (see demo.DemoResult) as a table."""
-    table = Table(show_header=False, title=f"attn8 demo: {outcome.samples} handwritten digits")
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    board = outcome.board
-    equal = "[green]every bit equal[/]" if outcome.bit_exact else "[red]NOT EQUAL[/]"
-    rows = [
-        ("board", board["kind"], board["machine"]),
-        ("firmware", f"{board['implementation']} {board['version']}",
-         f"{board['arch']}, {board['port']}"),
-        ("compared with NumPy", f"{outcome.compared:,}", "int values, all layers, digits"),
-        ("mismatches", f"{outcome.mismatches:,}", equal),
-        ("digest of all runs", outcome.digest, f"NumPy: {outcome.expected_digest}"),
+    return _table(f"attn8 demo: {outcome.samples} handwritten digits", outcome, result, [
         ("accuracy on the board", f"{outcome.accuracy:.2%}",
          f"float32 model: {outcome.float_accuracy:.2%}"),
         ("same answer as float32", f"{outcome.top1_agreement_vs_float:.2%}", "top-1 agreement"),
         ("cosine to float32", f"{outcome.cosine_vs_float:.5f}", "attention layer's output, mean"),
         ("max error to float", f"{outcome.max_lsb_vs_float:.3f} LSB",
          "attention; 0.5 is rounding"),
+    ])  # fmt: skip
+
+
+def run_table(outcome, result: Verification) -> Table:
+    """The results of a run (see run.RunResult) as a table."""
+    return _table(f"{outcome.model}: {outcome.samples} inputs", outcome, result, [])
+
+
+def _table(title: str, outcome, result: Verification, rows: list[tuple[str, str, str]]) -> Table:
+    table = Table(show_header=False, title=title)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    board = outcome.board
+    equal = "[green]every bit equal[/]" if outcome.bit_exact else "[red]NOT EQUAL[/]"
+    for row in [
+        ("board", board["kind"], board["machine"]),
+        ("firmware", f"{board['implementation']} {board['version']}",
+         f"{board['arch']}, {board['port']}"),
+        ("compared with NumPy", f"{outcome.compared:,}", "int values, all layers, inputs"),
+        ("mismatches", f"{outcome.mismatches:,}", equal),
+        ("digest of all runs", outcome.digest, f"NumPy: {outcome.expected_digest}"),
+        *rows,
         ("time per inference", f"{outcome.device_us_per_inference:,.0f} us",
          "median, this computer's speed" if board["kind"] == "virtual"
          else "median, clocked by the board"),
         ("RAM", f"{outcome.ram_bytes:,} bytes", "heap: package, model, buffers"),
         ("link", f"{outcome.link_bytes_per_s:,.0f} bytes/s",
          f"both ways, {outcome.link_retries} frames sent again"),
-    ]
-    for row in rows:
+    ]:  # fmt: skip
         table.add_row(*row)
     for name, count in result.mismatched.most_common(5):
         table.add_row("", f"{count:,}", f"[red]values differ in {name}[/]")

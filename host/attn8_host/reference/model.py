@@ -134,14 +134,14 @@ class Model:
         return Dense(**found)
 
 
-def load(path: Path | str) -> Model:
-    """Loads an int8 model file.
+def load(path: Path | str, need_weights: bool = True) -> Model:
+    """Loads an int8 model file; `need_weights` as for Model.
 
     Raises:
         ModelError: it is not a model that attn8 can run; with what is wrong.
     """
     config, tensors = read(Path(path))
     try:
-        return Model(config, tensors)
+        return Model(config, tensors, need_weights)
     except KeyError as error:
         raise ModelError(f"{path}: the config lacks {error}") from None

@@ -1,0 +1,33 @@
+"""Input files: one .npy array, [samples, *input shape of the model]."""
+
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ModelError
+
+
+def read(path: Path, config: dict) -> np.ndarray:
+    """The numbers of an input file for a model with this config, in the file's own type.
+
+    Raises:
+        ModelError: it cannot be read, does not fit the model, or holds NaN or infinite values.
+    """
+    try:
+        inputs = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except (OSError, ValueError):
+        raise ModelError(f"{path}: not a .npy file of numbers") from None
+    if not isinstance(inputs, np.ndarray):
+        raise ModelError(f"{path}: expected one array (.npy), got an archive of several (.npz)")
+    shape = config["input"]["shape"]
+    fits = inputs.ndim == len(shape) + 1 and list(inputs.shape[1:]) == shape and len(inputs) > 0
+    if not fits or not np.issubdtype(inputs.dtype, np.number):
+        wanted = ", ".join(["samples", *map(str, shape)])
+        raise ModelError(
+            f"{path}: expected numbers [{wanted}], got {inputs.dtype} {list(inputs.shape)}"
+        )
+    if not np.isfinite(inputs).all():
+        raise ModelError(f"{path}: it holds NaN or infinite values")
+    return inputs
