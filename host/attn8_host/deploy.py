@@ -34,6 +34,8 @@ NEW = LIB + ".new"
 MODELS = "/models"
 SUMS = "SHA256SUMS"  # in the package's folder, in sha256sum's format
 
+FLASH_SECONDS = 600  # for one of the pieces below, which writes the flash and prints nothing
+
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 # Runs on the board before each of the pieces below, which print reprs of literals only
@@ -73,8 +75,11 @@ def blocks(path):
             yield block
 def sha256(path):
     h = hashlib.sha256()
-    for block in blocks(path):
-        h.update(block)
+    try:
+        for block in blocks(path):
+            h.update(block)
+    except OSError:
+        return None
     return h.digest()
 def settle():
     if exists(STAND_IN):
@@ -112,7 +117,7 @@ for path in {paths!r}:
 """
 
 SHA256 = """
-print(repr([sha256(path) if exists(path) else None for path in {paths!r}]))
+print(repr([sha256(path) for path in {paths!r}]))
 """
 
 SWITCH = """
@@ -137,7 +142,7 @@ remove(NEW)
 if exists(LIB):
     os.rename(LIB, OLD)
     remove(OLD)
-if exists("/boot.py") and sha256("/boot.py") == {boot!r}:
+if sha256("/boot.py") == {boot!r}:
     os.remove("/boot.py")
 """
 
@@ -229,7 +234,7 @@ def plan(board: Board, files: dict[str, bytes]) -> Plan:
 
     A file counts as present if its size and the sum that was kept at its deployment are right.
     """
-    sizes, sums = board.evaluate_tuple(HELPERS + INSPECT.format(sums=SUMS))
+    sizes, sums = _evaluate(board, INSPECT.format(sums=SUMS))
     present = dict(sizes)
     kept = {path: digest for digest, path in (line.split("  ") for line in sums.splitlines())}
     changed = [
@@ -258,16 +263,16 @@ def deploy(
 
 def apply(board: Board, plan: Plan, progress: Progress | None = None) -> Deployed:
     """Carries out a plan; the board has the old version until all of it is there and verified."""
-    board.execute(HELPERS + TIDY)
+    _execute(board, TIDY)
     if not plan.changed and not plan.stale:
         return Deployed(len(plan.files), 0, 0)
     try:
         sent = _build(board, plan, progress)
     except RemoteError:
         # For one because the file system is full: leave no half of a package on it
-        board.execute(HELPERS + TIDY)
+        _execute(board, TIDY)
         raise
-    board.execute(HELPERS + SWITCH)
+    _execute(board, SWITCH)
     return Deployed(len(plan.files), len(sent), sum(len(data) for data in sent.values()))
 
 
@@ -276,7 +281,7 @@ def _build(board: Board, plan: Plan, progress: Progress | None) -> dict[str, byt
     paths = {f"{NEW}/{path}": data for path, data in plan.files.items()}
     folders = sorted({path.rpartition("/")[0] + "/" for path in paths})
     kept = [path for path in plan.files if path not in plan.changed]
-    board.execute(HELPERS + COPY.format(folders=folders, paths=kept))
+    _execute(board, COPY.format(folders=folders, paths=kept))
     digests = {path: hashlib.sha256(data) for path, data in paths.items()}
     there = _sha256(board, paths)
     send = {p: data for p, data in paths.items() if there[p] != digests[p].digest()}
@@ -293,7 +298,7 @@ def _build(board: Board, plan: Plan, progress: Progress | None) -> dict[str, byt
 def undeploy(board: Board) -> None:
     """Removes the package, and boot.py if it is attn8's; models and all else stay."""
     boot = hashlib.sha256(BOOT.read_bytes()).digest()
-    board.execute(HELPERS + UNDEPLOY.format(boot=boot))
+    _execute(board, UNDEPLOY.format(boot=boot))
 
 
 def push(board: Board, path: str, data: bytes, progress: Progress | None = None) -> Deployed:
@@ -303,10 +308,10 @@ def push(board: Board, path: str, data: bytes, progress: Progress | None = None)
         return Deployed(1, 0, 0)
     # Under another name until it is whole: a cable pulled now must not leave half a file
     temporary = path + ".new"
-    board.execute(f"{HELPERS}make_folders({path!r})")
+    _execute(board, f"make_folders({path!r})")
     board.write_file(temporary, data, progress)
     _verify(board, {temporary: data})
-    board.execute(HELPERS + REPLACE.format(path=path, temporary=temporary))
+    _execute(board, REPLACE.format(path=path, temporary=temporary))
     return Deployed(1, 1, len(data))
 
 
@@ -323,6 +328,14 @@ def install_boot(board: Board, replace: bool = False) -> bool:
     return present == hashlib.sha256(data).digest()
 
 
+def _execute(board: Board, code: str) -> str:
+    return board.execute(HELPERS + code, timeout=FLASH_SECONDS)
+
+
+def _evaluate(board: Board, code: str) -> tuple:
+    return board.evaluate_tuple(HELPERS + code, timeout=FLASH_SECONDS)
+
+
 def _after(before: int, total: int, progress: Progress) -> Progress:
     return lambda written, _: progress(before + written, total)
 
@@ -330,7 +343,7 @@ def _after(before: int, total: int, progress: Progress) -> Progress:
 def _sha256(board: Board, paths: Iterable[str]) -> dict[str, bytes | None]:
     """The board's own sums of its files; None for one that it does not have."""
     paths = list(paths)
-    digests = board.evaluate_tuple(HELPERS + SHA256.format(paths=paths))
+    digests = _evaluate(board, SHA256.format(paths=paths))
     return dict(zip(paths, digests, strict=True))
 
 

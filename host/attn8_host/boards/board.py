@@ -156,6 +156,10 @@ class Board:
     def execute(self, code: str, timeout: float = 60) -> str:
         """Runs code on the board and returns what it printed.
 
+        Args:
+            code: MicroPython.
+            timeout: seconds in which it prints nothing.
+
         Raises:
             RemoteError: it raised; with the last line of the traceback.
             BoardError: the board does not answer.
@@ -170,9 +174,9 @@ class Board:
             raise RemoteError(f"the board says: {said}")
         return output.decode("utf-8", "replace").replace("\r\n", "\n")
 
-    def evaluate_tuple(self, code: str) -> tuple:
+    def evaluate_tuple(self, code: str, timeout: float = 60) -> tuple:
         """Runs code that prints the repr of a literal; parses it without evaluating it."""
-        return ast.literal_eval(self.execute(code))
+        return ast.literal_eval(self.execute(code, timeout))
 
     def free_heap(self) -> int:
         """Bytes of the board's Python heap that are free."""
