@@ -1,7 +1,7 @@
 """Tests that run on a MicroPython board: what another project's may look like.
 
 pytest examples                                    on the virtual board
-pytest examples --board /dev/ttyUSB0               on a chip
+pytest examples --board=/dev/ttyUSB0               on a chip
 pytest examples --board u0 --board u1 -n auto      on two chips at once
 """
 

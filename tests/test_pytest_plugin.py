@@ -39,7 +39,7 @@ def three_boards():
 
 
 def on(boards):
-    return [argument for board in boards for argument in ("--board", board.port)] + ["-n", "auto"]
+    return [f"--board={board.port}" for board in boards] + ["-n", "auto"]
 
 
 def test_the_example_of_another_project(run, tmp_path):
@@ -117,6 +117,7 @@ def test_count_measures_flakiness_and_retries_nothing(run):
     "arguments, message",
     [
         (["--board", "nosuch"], "no such board: nosuch; expected auto"),
+        (["-c", "", "--board", "/dev/null"], "write --board=/dev/null with ="),
         (["--board", "virtual", "--board", "virtual"], "2 boards need a worker each"),
         (["--board", "/dev/a", "--board", "/dev/b", "-n", "3"], "3 workers for 2 boards"),
     ],

@@ -20,7 +20,7 @@ marker `board`: `-m "not board"` leaves them out. With words in it (of the board
 kind), others than these boards skip the test.
 
     pytest                                  on the virtual board, or on ATTN8_BOARD
-    pytest --board /dev/ttyUSB0             on a chip: every name that `attn8 --board` takes
+    pytest --board=/dev/ttyUSB0             on a chip: every name that `attn8 --board` takes
     pytest --board u0 --board u1 -n auto    on two at once (pytest-xdist), one worker a board
     pytest --board rfc2217://lab:2217       on one at another machine, where esptool's
                                             `esp_rfc2217_server -p 2217 /dev/ttyUSB0` runs
@@ -29,7 +29,10 @@ kind), others than these boards skip the test.
 A board that stops answering fails the test that it stopped in and those that its worker holds
 already, all with its name; other boards run the rest. Nothing is tried again by itself.
 
-`--board-results FILE` writes JSON: `boards` (what each is, how many of its tests passed, failed and
+A path after `--board` needs the `=`: pytest looks for its configuration at any path that stands
+alone.
+
+`--board-results=FILE` writes JSON: `boards` (what each is, how many of its tests passed, failed and
 were skipped, and the test it died in), `tests` (test, board, outcome, seconds, message) and, with
 --count, `flaky` (tests that both passed and failed: [passed, runs]). JUnit's XML (--junitxml) has
 the properties board, chip and firmware in each test case.
@@ -93,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
     given = config.getoption("board")
     specs = given or [os.environ.get("ATTN8_BOARD") or DEFAULT]
     if given and not hasattr(config, "workerinput"):
-        _check(specs, len(getattr(config.option, "tx", None) or []))
+        _check(config, specs)
     run = Run(specs, list(specs))
     run.spec = getattr(config, "workerinput", {}).get("attn8_board", specs[0])
     config.stash[RUN] = run
@@ -101,15 +104,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Results(config), "attn8-results")
 
 
-def _check(specs: list[str], workers: int) -> None:
+def _check(config: pytest.Config, specs: list[str]) -> None:
     from .boards import resolve
     from .errors import BoardError
 
     for spec in specs:
+        if config.inipath is None and spec in config.invocation_params.args and Path(spec).exists():
+            raise pytest.UsageError(
+                f"write --board={spec} with =: pytest looked for its configuration at {spec}"
+            )
         try:
             resolve(spec)
         except BoardError as error:
             raise pytest.UsageError(str(error)) from None
+    workers = len(getattr(config.option, "tx", None) or [])
     if len(specs) > 1 and not workers:
         raise pytest.UsageError(
             f"{len(specs)} boards need a worker each: install pytest-xdist and add -n auto"
