@@ -288,6 +288,29 @@ def soak(arguments: argparse.Namespace, console: Console) -> int:
     return 0 if outcome.passed else 1
 
 
+def bench(arguments: argparse.Namespace, console: Console) -> int:
+    from . import report
+
+    _writable(arguments.json)
+    if arguments.isa:
+        from .bench import isa
+
+        with console.status(f"counting the instructions of {arguments.isa}"):
+            outcome = isa.measure(arguments.isa)
+    else:
+        from .bench import on_board
+        from .boards import open_board
+
+        with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
+            report.board_line(console, board.info)
+            with console.status("deploying and timing"):
+                outcome = on_board.measure(board)
+    console.print(report.bench_table(outcome))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(outcome, indent=2) + "\n")
+    return 0
+
+
 def bench_link(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -474,8 +497,16 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.set_defaults(run=soak)
 
-    command = commands.add_parser("bench", help="measure the link")
-    what = command.add_subparsers(required=True, metavar="what")
+    command = commands.add_parser(
+        "bench", parents=[on_board], help="what kernels and the attention layer cost; the link"
+    )
+    command.add_argument(
+        "--isa", choices=["xtensawin", "rv32imc"],
+        help="count the instructions of this architecture instead of timing a board",
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
+    command.set_defaults(run=bench)
+    what = command.add_subparsers(metavar="link")
     command = what.add_parser("link", help="bytes a second both ways, beside mpremote's fs cp")
     command.add_argument(
         "--board", metavar="BOARD", help="as for demo; by default the virtual board at each rate"

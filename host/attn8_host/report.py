@@ -321,6 +321,27 @@ def soak_table(outcome) -> Table:
     return table
 
 
+def bench_table(outcome: dict) -> Table:
+    """What the kernels and the layer cost (see bench.isa.measure and bench.on_board.measure)."""
+    counted = "isa" in outcome
+    table = Table(title=f"attn8 bench: {outcome.get('isa') or outcome['board']}")
+    table.add_column(outcome["method"])
+    table.add_column("shape", justify="right")
+    table.add_column("instructions" if counted else "us", justify="right")
+    table.add_column("per" if counted else "ns per MAC", justify="right" if not counted else "left")
+    layers = [outcome[key] for key in ("layer", "layer_generic", "layer_c") if outcome.get(key)]
+    for row in outcome["kernels"] + layers:
+        shape = " x ".join(str(n) for n in row["shape"])
+        if not counted:
+            values = f"{row['microseconds']:,}", f"{row['ns_per_mac']:.1f}"
+        elif "instructions_per_score" in row:
+            values = f"{row['instructions_per_score']:.2f}", "score"
+        else:
+            values = f"{row['instructions_per_mac']:.2f}", "MAC"
+        table.add_row(row["name"], shape, *values)
+    return table
+
+
 def board_line(console: Console, info) -> None:
     """Says which board is used."""
     kind = "the virtual board (no chip is connected)" if info.kind == "virtual" else "the board"

@@ -47,7 +47,7 @@ def modules(config: dict, word: int = 32) -> dict[str, str]:
         elif entry["type"] == "attention" and entry["seq_len"] >= LANES:
             inputs = entry["embed_dim"]
             keys, head_dim = entry["seq_len"], inputs // entry["num_heads"]
-            if entry["core"] == "exact" and head_dim < MAX_INPUTS:
+            if entry["core"] == "exact" and head_dim <= MAX_INPUTS:
                 made[f"attention_{keys}_{head_dim}.py"] = attention(keys, head_dim, word)
         else:
             continue

@@ -1,0 +1,308 @@
+"""`attn8 bench --isa`: instructions of the kernels' real machine code, counted one by one.
+
+A whole layer is counted by running the device's own Python under CPython, with each of its viper
+functions replaced by its machine code in an instruction emulator. What MicroPython's interpreter
+spends around the kernels is estimated, from the costs that were measured of its calls.
+"""
+
+import builtins
+import importlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import types
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .. import kernels
+from ..errors import Attn8Error
+from ..paths import DEVICE
+from ..quantize import exact_constants
+from ..reference.numerics import EXP2
+
+SEQ_LEN, EMBED_DIM, NUM_HEADS = 32, 64, 4
+# Machine instructions on an ESP32: of a viper call, of each of its arguments, of a Python call
+VIPER_CALL, INT_ARGUMENT, BUFFER_ARGUMENT, PYTHON_CALL = 180, 48, 95, 905
+
+
+def emulators():
+    """The instruction emulators, which are in the checkout and not in a wheel.
+
+    Raises:
+        Attn8Error: this is not a checkout.
+    """
+    try:
+        return importlib.import_module("tools.isa")
+    except ModuleNotFoundError as error:
+        if error.name == "unicorn":
+            raise Attn8Error("counting needs unicorn: pip install 'attn8[test]'") from None
+    root = DEVICE.parent
+    if not (root / "tools/isa").is_dir():
+        raise Attn8Error("counting needs a checkout of attn8; from there: attn8 bench --isa")
+    sys.path.insert(0, str(root))
+    return emulators()
+
+
+@dataclass
+class Tally:
+    """What a run executed."""
+
+    counted: Counter = field(default_factory=Counter)  # machine instructions by kernel
+    calls: int = 0  # of kernels
+    estimated: int = 0  # instructions of MicroPython's interpreter
+
+
+@contextmanager
+def device(arch: str, generated: dict[str, str]) -> Iterator[tuple[types.ModuleType, Tally]]:
+    """The device package in CPython, its kernels in an emulator: (attn8, the running tally).
+
+    Args:
+        arch: "xtensawin" or "rv32imc".
+        generated: specialised modules {file name: source} that it is to find.
+    """
+    isa = emulators()
+    tally = Tally()
+    machines: dict = {}
+    sources: dict[str, str] = {}
+
+    def viper(function: Callable) -> Callable:
+        module, name = function.__module__, function.__name__
+        if module not in sources:
+            path = Path(sys.modules[module].__file__ or "")
+            sources[module] = path.read_text()
+
+        def call(*arguments):
+            if module not in machines:
+                machines[module] = isa.load(sources[module], arch)
+            machine = machines[module]
+            machine.reset()
+            views = [None if isinstance(a, int) else memoryview(a).cast("B") for a in arguments]
+            placed = [
+                int(a) if view is None else machine.buffer(view)
+                for a, view in zip(arguments, views, strict=True)
+            ]
+            result = machine.call(name, *placed)
+            for view, buffer in zip(views, placed, strict=True):
+                if view is not None and not view.readonly:
+                    view[:] = buffer.read().tobytes()
+            tally.counted[f"{module.rpartition('.')[2]}.{name}"] += machine.instructions
+            tally.calls += 1
+            ints = views.count(None)
+            tally.estimated += VIPER_CALL + INT_ARGUMENT * ints
+            tally.estimated += BUFFER_ARGUMENT * (len(views) - ints)
+            return result
+
+        return call
+
+    def specialised(name: str):
+        if f"{name}.py" not in generated:
+            return None
+        full = f"attn8.kernels.{name}"
+        if full not in sys.modules:
+            sources[full] = generated[f"{name}.py"]
+            module = types.ModuleType(full)
+            module.__package__ = "attn8.kernels"
+            sys.modules[full] = module
+            exec(sources[full], module.__dict__)
+        return sys.modules[full]
+
+    pointers = ("ptr8", "ptr16", "ptr32")
+    before = dict(sys.modules)
+    stub = types.ModuleType("micropython")
+    stub.viper = viper  # type: ignore[attr-defined]
+    sys.modules["micropython"] = stub
+    sys.path.insert(0, str(DEVICE))
+    for pointer in pointers:
+        setattr(builtins, pointer, int)
+    try:
+        package = importlib.import_module("attn8")
+        importlib.import_module("attn8.kernels").__dict__["_specialised"] = specialised
+        yield package, tally
+    finally:
+        for pointer in pointers:
+            delattr(builtins, pointer)
+        sys.path.remove(str(DEVICE))
+        for name in set(sys.modules) - set(before):
+            if name == "micropython" or name.partition(".")[0] == "attn8":
+                del sys.modules[name]
+
+
+def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBED_DIM,
+          num_heads: int = NUM_HEADS) -> dict:
+    """Counts one MultiHeadAttention with the exact core; backend is "specialised" or "generic"."""
+    shape = {"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads}
+    config = {"layers": [{"type": "attention", "core": "exact", **shape}]}
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for part in ("q", "k", "v", "out"):
+        weight = rng.integers(-127, 128, (embed_dim, embed_dim)).astype(np.int8)
+        shift = 22 + int(np.ceil(np.log2(embed_dim) / 2))
+        tensors[f"attn.{part}.weight"] = array("b", weight.tobytes())
+        tensors[f"attn.{part}.bias"] = array("i", [0] * embed_dim)
+        tensors[f"attn.{part}.mult"] = array("h", [20000] * embed_dim)
+        tensors[f"attn.{part}.shift"] = array("b", [shift] * embed_dim)
+    head_dim = embed_dim // num_heads
+    constants = exact_constants(head_dim, 0.03, 0.03, 0.03, 0.02)
+    generated = kernels.modules(config) if backend == "specialised" else {}
+    with device(arch, generated) as (attn8, tally):
+        made = attn8.MultiHeadAttention(seq_len, embed_dim, num_heads, tensors, constants)
+        x = array("b", rng.integers(-127, 128, seq_len * embed_dim).astype(np.int8).tobytes())
+        tally.counted.clear()
+        tally.calls = tally.estimated = 0
+
+        def profile(frame, event, _):
+            if event == "call" and str(DEVICE) in frame.f_code.co_filename:
+                tally.estimated += PYTHON_CALL
+
+        sys.setprofile(profile)
+        try:
+            made(x)
+        finally:
+            sys.setprofile(None)
+    macs = 4 * seq_len * embed_dim**2 + 2 * num_heads * seq_len**2 * head_dim
+    counted = sum(tally.counted.values())
+    return {
+        "name": f"MultiHeadAttention, {backend}",
+        "shape": [seq_len, embed_dim, num_heads],
+        "instructions_per_mac": round((counted + tally.estimated) / macs, 3),
+        "macs": macs,
+        "counted": counted,
+        "estimated_for_calls": tally.estimated,
+        "by_kernel": dict(tally.counted),
+    }
+
+
+NAIVE = """
+import micropython
+
+
+@micropython.viper
+def matmul(x: ptr8, w: ptr8, out: ptr32, rows: int, inputs: int, outputs: int):
+    for r in range(rows):
+        for j in range(outputs):
+            total = 0
+            for k in range(inputs):
+                a = x[r * inputs + k]
+                if a > 127:
+                    a -= 256
+                b = w[j * inputs + k]
+                if b > 127:
+                    b -= 256
+                total += a * b
+            out[r * outputs + j] = total
+"""
+
+
+def kernel_counts(arch: str) -> list[dict]:
+    """Each kernel on its own, specialised and generic, on random operands."""
+    isa = emulators()
+    rng = np.random.default_rng(0)
+    rows = []
+
+    def count(name: str, source: str | Path, call: str, shape: list[int], arguments: list,
+              per: str = "mac") -> None:
+        machine = isa.load(source, arch)
+        placed = [machine.buffer(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        machine.call(call, *placed)
+        work = int(np.prod(shape))
+        rows.append({
+            "name": name, "shape": shape,
+            f"instructions_per_{per}": round(machine.instructions / work, 3),
+        })
+
+    def int8(*shape: int) -> np.ndarray:
+        return rng.integers(-127, 128, shape).astype(np.int8)
+
+    def words(n: int) -> np.ndarray:
+        return np.zeros(n, np.int32)
+
+    generic = DEVICE / "attn8/kernels"
+    for inputs in (64, 16):
+        n, m = 33, 64
+        constants = np.tile(np.array([156, 32, 1 << 18, 0, 19], np.int32), m)
+        operands = [int8(m * inputs), 0, int8(n * inputs), constants, words(m), words(m),
+                    int8(n * m), int8(inputs), n, inputs, m, 0]
+        count("matmul, int8 out", kernels.matmul(inputs), "matmul", [n, m, inputs], operands)
+    for head_dim in (64, 16):
+        n = 129
+        operands = [int8(n * head_dim), 0, int8(n * head_dim), words(n), words(n * n),
+                    int8(head_dim), 0, n, n, head_dim, 0]
+        count("matmul, int32 out (scores)", kernels.attention(n, head_dim), "scores",
+              [n, n, head_dim], operands)
+    for n in (128, 32):
+        head_dim = 16
+        weights = rng.integers(0, 32768, (n, n)).astype(np.uint16)
+        operands = [int8(n * head_dim), 0, weights, weights.sum(axis=1).astype(np.int32),
+                    int8(n * head_dim), 0, n, n, n, head_dim, 1 << 29, 29]
+        count("weights x V", kernels.attention(n, head_dim), "weighted_sum",
+              [n, n, head_dim], operands)
+    n = 128
+    operands = [rng.integers(-40000, 40000, (n, n)).astype(np.int32), 0,
+                np.zeros((n, n), np.uint16), words(n), EXP2.astype(np.uint16), 0, n, n, 0,
+                20000, 19, 100000]
+    count("softmax", kernels.attention(n, 16), "softmax", [n, n], operands, "score")
+    count("softmax, generic", generic / "attention.py", "softmax", [n, n], operands, "score")
+    n, m, inputs = 33, 64, 64
+    operands = [int8(m * inputs), 0, int8(n * inputs), words(m), np.full(m, 20000, np.int16),
+                np.full(m, 26, np.int8), int8(n * m), int8(inputs), n, inputs, m, 0]
+    count("matmul, int8 out, generic", generic / "matmul.py", "matmul", [n, m, inputs], operands)
+    operands = [int8(n * inputs), int8(m * inputs), words(n * m), n, inputs, m]
+    count("matmul, int32 out, naive viper", NAIVE, "matmul", [n, m, inputs], operands)
+    return rows
+
+
+def measure(arch: str) -> dict:
+    """All of `attn8 bench --isa`: kernels, the layer, and what they are compared with."""
+    if arch not in emulators().ARCHES:
+        raise Attn8Error(f"no counter for {arch}; there are {', '.join(emulators().ARCHES)}")
+    return {
+        "isa": arch,
+        "method": "counted",
+        "backend": "viper",
+        "layer": layer(arch, "specialised"),
+        "layer_generic": layer(arch, "generic"),
+        "layer_c": layer_in_c(arch),
+        "kernels": kernel_counts(arch),
+    }
+
+
+def layer_in_c(arch: str) -> dict | None:
+    """The same layer in C at -O2, where Debian's gcc-riscv64-unknown-elf is; else None."""
+    compiler = shutil.which("riscv64-unknown-elf-gcc")
+    if arch != "rv32imc" or not compiler:
+        return None
+    isa = emulators()
+    source = Path(__file__).with_name("layer.c")
+    with tempfile.TemporaryDirectory() as folder:
+        linked, image = Path(folder) / "layer.elf", Path(folder) / "layer.bin"
+        command = [compiler, "-march=rv32imc", "-mabi=ilp32", "-O2", "-ffreestanding", "-nostdlib",
+                   "-fno-builtin", "-fno-toplevel-reorder", "-Wl,-Ttext=0x100000",
+                   "-o", str(linked), str(source)]
+        for line in (command, ["riscv64-unknown-elf-objcopy", "-O", "binary", "-j", ".text",
+                               str(linked), str(image)]):
+            done = subprocess.run(line, capture_output=True, text=True)
+            if done.returncode:
+                raise Attn8Error(f"{line[0]}: {done.stderr.strip().splitlines()[-1]}")
+        machine = isa.MACHINES[arch]({"layer": image.read_bytes()}, [])
+    rng = np.random.default_rng(0)
+    s, e, h = SEQ_LEN, EMBED_DIM, NUM_HEADS
+    x = rng.integers(-127, 128, s * e).astype(np.int8)
+    w = rng.integers(-127, 128, 4 * e * e).astype(np.int8)
+    constants = exact_constants(e // h, 0.03, 0.03, 0.03, 0.02)
+    values = np.array([s, e, h, 20000, 25, *constants.values()], np.int32)
+    room = [np.zeros(5 * s * e, np.int8), np.zeros(s, np.int32), np.zeros(s, np.uint16)]
+    machine.call("layer", *(machine.buffer(a) for a in (x, w, values, EXP2.astype(np.uint16),
+                                                        *room)))
+    macs = 4 * s * e * e + 2 * s * s * e
+    return {
+        "name": "MultiHeadAttention in C, gcc -O2",
+        "shape": [s, e, h],
+        "instructions_per_mac": round(machine.instructions / macs, 3),
+    }
