@@ -134,7 +134,9 @@ def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
         assert (values == p.value.ravel()).all(), p.name
     assert given[-1] == model.f.overflows
     assert (model.f.overflows > 0) == (spread > 1)
-    assert any((p.value != model.f.array(tensors[p.name])).any() for p in model.params)
+    # Gradients at the format's limit, clipped to a norm of 1, are all 0
+    changed = [p.name for p in model.params if (p.value != model.f.array(tensors[p.name])).any()]
+    assert spread > 1 or changed
 
 
 ALLOCATION = """
