@@ -214,6 +214,34 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
     return 0 if outcome.bit_exact else 1
 
 
+def mask(arguments: argparse.Namespace, console: Console) -> int:
+    from rich.progress import Progress
+
+    from . import mask, report
+    from .boards import open_board
+    from .deploy import deploy
+
+    _writable(arguments.json)
+    _writable(arguments.png)
+    made = mask.make(arguments.name, arguments.seq_len, arguments.arguments)
+    title = " ".join([arguments.name, *map(str, arguments.arguments)])
+    console.print(made.visualize(), highlight=False, end="")
+    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
+        report.board_line(console, board.info)
+        with Progress(console=console) as bar:
+            task = bar.add_task("device/ to /lib/attn8", total=None)
+            deploy(board, progress=lambda n, total: bar.update(task, completed=n, total=total))
+            task = bar.add_task("attention on the board", total=None)
+            result, pictures = mask.run(board, made, title)
+            bar.update(task, total=1, completed=1)
+    console.print(report.mask_table(result))
+    report.draw_mask(arguments.png, title, pictures)
+    console.print(f"picture: {arguments.png}", highlight=False, soft_wrap=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result.as_dict(), indent=2) + "\n")
+    return 0 if result.bit_exact else 1
+
+
 def repl(arguments: argparse.Namespace, console: Console) -> int:
     from .boards import open_board
     from .repl import repl
@@ -351,6 +379,13 @@ def _writable(path: Path | None) -> None:
         raise Attn8Error(f"cannot write {path}: no such folder {path.absolute().parent}")
 
 
+def _number(text: str) -> int | float | list[int]:
+    """3, 0.5 or 0,2,5."""
+    if "," in text:
+        return [int(part) for part in text.split(",")]
+    return float(text) if "." in text else int(text)
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -478,6 +513,29 @@ def parser() -> argparse.ArgumentParser:
         help="the cost over seq_len (default: %(default)s)",
     )
     command.set_defaults(run=verify)
+
+    command = commands.add_parser(
+        "mask", parents=[on_board],
+        help="sparse attention over images of digits on a board, beside dense attention",
+    )
+    command.add_argument(
+        "name", metavar="NAME",
+        help="full, causal, local_window W, global_indices I,J, local_global W I,J, "
+        "block_diagonal B, strided W STRIDE, random LEVEL SEED, from_cut LAMBDA PARTS, "
+        "hnsw [W LINKS] or mincut [PARTS LAMBDA]",
+    )
+    command.add_argument(
+        "arguments", nargs="*", type=_number, metavar="ARGUMENT", help="of the mask"
+    )
+    command.add_argument(
+        "--seq-len", type=_positive, metavar="N", default=48, help="tokens (default: %(default)s)"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
+    command.add_argument(
+        "--png", type=Path, metavar="FILE", default=Path("attn8-mask.png"),
+        help="the mask, the attention and its difference from dense (default: %(default)s)",
+    )
+    command.set_defaults(run=mask)
 
     command = commands.add_parser(
         "undeploy", parents=[on_board], help="remove the attn8 package from a board"

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from .mask import MaskResult, Pictures
 from .verify import Verification
 
 
@@ -346,3 +347,46 @@ def board_line(console: Console, info) -> None:
     """Says which board is used."""
     kind = "the virtual board (no chip is connected)" if info.kind == "virtual" else "the board"
     console.print(f"Using {kind}: {info}", highlight=False)
+
+
+def mask_table(result: MaskResult) -> Table:
+    """The results of `attn8 mask`."""
+    table = Table(show_header=False, title=f"attn8 mask {result.mask}")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    pairs = result.seq_len**2
+    equal = "[green]every bit equal[/]" if result.bit_exact else "[red]NOT EQUAL[/]"
+    share = f"of {pairs:,}: {result.num_positions / pairs:.1%}"
+    table.add_row("pairs", f"{result.num_positions:,}", share)
+    table.add_row("recall", f"{result.recall:.1%}", "of dense attention's 8 top keys a query")
+    table.add_row(
+        "difference", f"{result.mean_difference:.2f} LSB", "of the outputs from dense ones, mean"
+    )
+    table.add_row("compared with NumPy", f"{result.compared:,}", equal)
+    return table
+
+
+def draw_mask(path: Path, title: str, pictures: Pictures) -> None:
+    """Draws a mask, the attention that it yields, and what that differs in from dense attention."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(12.6, 4.2), layout="constrained")
+    axes[0].imshow(pictures.mask, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    drawn = axes[1].imshow(pictures.sparse, cmap="viridis", vmin=0, interpolation="nearest")
+    figure.colorbar(drawn, ax=axes[1], label="attention weight", shrink=0.85)
+    difference = pictures.sparse - pictures.dense
+    most = max(float(np.abs(difference).max()), 1e-9)
+    drawn = axes[2].imshow(difference, cmap="RdBu_r", vmin=-most, vmax=most,
+                           interpolation="nearest")  # fmt: skip
+    figure.colorbar(drawn, ax=axes[2], label="difference of the weights", shrink=0.85)
+    names = ("pairs that attend", "attention on the board", "less dense attention")
+    for axis, name in zip(axes, names, strict=True):
+        axis.set(title=name, xlabel="key (token)")
+    axes[0].set_ylabel("query (token)")
+    figure.suptitle(f"{title}: tokens are images of digits, sorted by digit", fontsize="medium")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
