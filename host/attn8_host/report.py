@@ -182,9 +182,9 @@ def draw_cost(path: Path, outcome) -> None:
             found = [cost for cost in outcome.cost if cost.mechanism == mechanism]
             axis.plot([c.seq_len for c in found], [getattr(c, key) for c in found], ".-",
                       label=mechanism)
-        start = min(getattr(cost, key) for cost in outcome.cost)
+        end = max(getattr(cost, key) for cost in outcome.cost)
         for power, style in ((1, ":"), (2, "--")):
-            axis.plot(lengths, start * (lengths / lengths[0]) ** power, style, color="grey",
+            axis.plot(lengths, end * (lengths / lengths[-1]) ** power, style, color="grey",
                       linewidth=1, label="O(N)" if power == 1 else "O(N^2)")
         axis.set(xscale="log", yscale="log", xlabel="seq_len", ylabel=label,
                  xticks=lengths, xticklabels=[f"{n:.0f}" for n in lengths])

@@ -2,7 +2,8 @@
 # shape. A core is named by its module; `get` imports it when it is first asked for. All share this:
 #   core = Core(seq_len, head_dim, causal=, need_weights=, buffers=, **constants and options)
 #   core(q, k, v, out) -> out
-#   core.buffers   room to work in, which may go to another core of the same shape as `buffers`
+#   core.buffers   room to work in, which may go to another core of the same shape as `buffers`;
+#                  None where all that a core holds is its own
 #   core.outputs   with need_weights the intermediates, [(name, typecode, array)], else empty
 # A streaming core also has step(q, k, v, out), one token [head_dim] each, and reset().
 
