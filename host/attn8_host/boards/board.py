@@ -20,7 +20,7 @@ from ..interrupts import uninterrupted
 from ..link import RESCUE, Client
 
 BAUD = 115200
-ATTEMPTS = 3  # to enter the REPL, of five seconds each
+ATTEMPTS = 2  # to enter the REPL
 TIMEOUT = 10  # seconds that a read of the REPL waits for a byte
 
 # The names of .mpy architectures, in the order of sys.implementation._mpy >> 10
@@ -146,7 +146,7 @@ class Board:
         transport.serial.timeout = 0.1  # so that timeout_overall is kept
         # A server that a lost session left behind takes no Ctrl-C, but it takes this
         transport.serial.write(RESCUE)
-        transport.enter_raw_repl(soft_reset, timeout_overall=5)
+        transport.enter_raw_repl(soft_reset, timeout_overall=10)
         transport.serial.timeout = 2
         transport.use_raw_paste = True
         question = secrets.token_hex(4)
