@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import shutil
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def pytest_addoption(parser):
         "--faults", type=int, default=200, help="on the link (default: %(default)s)"
     )
     parser.addoption(
-        "--interrupts", type=int, default=3, help="Ctrl-C in attn8 (default: %(default)s)"
+        "--interrupts", type=int, default=2, help="Ctrl-C in attn8 (default: %(default)s)"
     )
     parser.addoption(
         "--mutations", type=int, default=4000, help="of frames (default: %(default)s)"
@@ -35,6 +36,15 @@ def board(board):
     deploy(board)
     push(board, "/models/digits.safetensors", (MODELS / "digits.safetensors").read_bytes())
     return board
+
+
+@pytest.fixture
+def attn8_folder(tmp_path):
+    """A folder for a virtual board's file system, with the package and the digits model in it."""
+    shutil.copytree(DEVICE / "attn8", tmp_path / "board/lib/attn8")
+    (tmp_path / "board/models").mkdir()
+    shutil.copy(MODELS / "digits.safetensors", tmp_path / "board/models")
+    return tmp_path / "board"
 
 
 @pytest.fixture(scope="module")
