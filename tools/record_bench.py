@@ -11,7 +11,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from attn8_host.bench.isa import measure
+from attn8_host.bench.isa import LAYERS, measure
 from tools import isa
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +29,7 @@ def newest() -> dict[str, dict]:
 def figures(entry: dict) -> dict[str, float]:
     """All counts of an entry: {"name shape, unit": instructions}."""
     rows = list(entry["kernels"])
-    rows += [entry[key] for key in ("layer", "layer_generic", "layer_c") if entry.get(key)]
+    rows += [entry[key] for key in LAYERS if entry.get(key)]
     found = {}
     for row in rows:
         shape = " x ".join(str(n) for n in row["shape"])

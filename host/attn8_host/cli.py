@@ -324,7 +324,7 @@ def bench(arguments: argparse.Namespace, console: Console) -> int:
         from .bench import isa
 
         with console.status(f"counting the instructions of {arguments.isa}"):
-            outcome = isa.measure(arguments.isa)
+            outcome = isa.measure(arguments.isa, arguments.backend)
     else:
         from .bench import on_board
         from .boards import open_board
@@ -332,7 +332,7 @@ def bench(arguments: argparse.Namespace, console: Console) -> int:
         with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
             report.board_line(console, board.info)
             with console.status("deploying and timing"):
-                outcome = on_board.measure(board)
+                outcome = on_board.measure(board, arguments.backend)
     console.print(report.bench_table(outcome))
     if arguments.json:
         arguments.json.write_text(json.dumps(outcome, indent=2) + "\n")
@@ -561,6 +561,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--isa", choices=["xtensawin", "rv32imc"],
         help="count the instructions of this architecture instead of timing a board",
+    )
+    command.add_argument(
+        "--backend", choices=["viper", "turbo"], default="turbo",
+        help="the kernels: turbo where the chip has them (default), or viper",
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.set_defaults(run=bench)

@@ -210,7 +210,10 @@ def _compile(name: str, data: bytes, arch: str, folder: Path) -> bytes:
 
 
 def package_for(
-    board: Board, source: bool = False, config: dict | None = None
+    board: Board,
+    source: bool = False,
+    config: dict | None = None,
+    backend: str | None = None,
 ) -> dict[str, bytes]:
     """The files that a board is to hold in /lib/attn8: {path within it: content}.
 
@@ -225,7 +228,7 @@ def package_for(
     board.require_viper()
     if source or board.info.mpy_version != _mpy_cross_version():
         return compile_device(None)
-    turbo_files = turbo.files_for(board.info)
+    turbo_files = turbo.files_for(board.info, backend)
     return compile_device(board.info.arch, None if turbo_files else config) | turbo_files
 
 
@@ -251,6 +254,7 @@ def deploy(
     source: bool = False,
     progress: Progress | None = None,
     config: dict | None = None,
+    backend: str | None = None,
 ) -> Deployed:
     """Makes /lib/attn8 on the board equal to the package (see package_for).
 
@@ -258,7 +262,7 @@ def deploy(
         BoardError: the board fails, or has no viper emitter, or what it received differs from what
             was sent; the version that it had is the one that it has.
     """
-    return apply(board, plan(board, package_for(board, source, config)), progress)
+    return apply(board, plan(board, package_for(board, source, config, backend)), progress)
 
 
 def apply(board: Board, plan: Plan, progress: Progress | None = None) -> Deployed:

@@ -324,13 +324,15 @@ def soak_table(outcome) -> Table:
 
 def bench_table(outcome: dict) -> Table:
     """What the kernels and the layer cost (see bench.isa.measure and bench.on_board.measure)."""
+    from .bench.isa import LAYERS
+
     counted = "isa" in outcome
     table = Table(title=f"attn8 bench: {outcome.get('isa') or outcome['board']}")
     table.add_column(outcome["method"])
     table.add_column("shape", justify="right")
     table.add_column("instructions" if counted else "us", justify="right")
     table.add_column("per" if counted else "ns per MAC", justify="right" if not counted else "left")
-    layers = [outcome[key] for key in ("layer", "layer_generic", "layer_c") if outcome.get(key)]
+    layers = [outcome[key] for key in LAYERS if outcome.get(key)]
     for row in outcome["kernels"] + layers:
         shape = " x ".join(str(n) for n in row["shape"])
         if not counted:

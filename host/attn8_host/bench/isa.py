@@ -21,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import kernels
+from .. import kernels, turbo
 from ..errors import Attn8Error
 from ..paths import DEVICE
 from ..quantize import exact_constants
 from ..reference.numerics import EXP2
 
+LAYERS = ("layer", "layer_viper", "layer_generic", "layer_c")  # in what measure() gives
 SEQ_LEN, EMBED_DIM, NUM_HEADS = 32, 64, 4
 # Machine instructions on an ESP32: of a viper call, of each of its arguments, of a Python call
 VIPER_CALL, INT_ARGUMENT, BUFFER_ARGUMENT, PYTHON_CALL = 180, 48, 95, 905
@@ -50,6 +51,12 @@ def emulators():
     return emulators()
 
 
+def turbo_machine(arch: str):
+    """An emulator with the turbo kernels."""
+    isa = emulators()
+    return isa.machine_of(isa.mpy.read(turbo.build(arch)), arch, "")
+
+
 @dataclass
 class Tally:
     """What a run executed."""
@@ -60,12 +67,15 @@ class Tally:
 
 
 @contextmanager
-def device(arch: str, generated: dict[str, str]) -> Iterator[tuple[types.ModuleType, Tally]]:
+def device(
+    arch: str, generated: dict[str, str], with_turbo: bool = False
+) -> Iterator[tuple[types.ModuleType, Tally]]:
     """The device package in CPython, its kernels in an emulator: (attn8, the running tally).
 
     Args:
         arch: "xtensawin" or "rv32imc".
         generated: specialised modules {file name: source} that it is to find.
+        with_turbo: it is to find the turbo kernels too.
     """
     isa = emulators()
     tally = Tally()
@@ -81,27 +91,38 @@ def device(arch: str, generated: dict[str, str]) -> Iterator[tuple[types.ModuleT
         def call(*arguments):
             if module not in machines:
                 machines[module] = isa.load(sources[module], arch)
-            machine = machines[module]
-            machine.reset()
-            views = [None if isinstance(a, int) else memoryview(a).cast("B") for a in arguments]
-            placed = [
-                int(a) if view is None else machine.buffer(view)
-                for a, view in zip(arguments, views, strict=True)
-            ]
-            result = machine.call(name, *placed)
-            for view, buffer in zip(views, placed, strict=True):
-                if view is not None and not view.readonly:
-                    view[:] = buffer.read().tobytes()
-            tally.counted[f"{module.rpartition('.')[2]}.{name}"] += machine.instructions
-            tally.calls += 1
-            ints = views.count(None)
-            tally.estimated += VIPER_CALL + INT_ARGUMENT * ints
-            tally.estimated += BUFFER_ARGUMENT * (len(views) - ints)
-            return result
+            return run(machines[module], module, name, arguments)
 
         return call
 
+    def run(machine, module: str, name: str, arguments: tuple) -> int:
+        machine.reset()
+        views = [None if isinstance(a, int) else memoryview(a).cast("B") for a in arguments]
+        buffers = [None if view is None else machine.buffer(view) for view in views]
+        placed = [a if b is None else b for a, b in zip(arguments, buffers, strict=True)]
+        result = machine.call(name, *placed)
+        for view, buffer in zip(views, buffers, strict=True):
+            if view is not None and buffer is not None and not view.readonly:
+                view[:] = buffer.read().tobytes()
+        tally.counted[f"{module.rpartition('.')[2]}.{name}"] += machine.instructions
+        tally.calls += 1
+        ints = views.count(None)
+        tally.estimated += VIPER_CALL + INT_ARGUMENT * ints
+        tally.estimated += BUFFER_ARGUMENT * (len(views) - ints)
+        return result
+
+    def turbo_module() -> types.ModuleType:
+        machine = turbo_machine(arch)
+        module = types.ModuleType("attn8.kernels.turbo")
+        for name in machine.functions:
+            # What turbo kernels return is unsigned, or nothing
+            setattr(module, name, lambda *arguments, name=name: run(
+                machine, module.__name__, name, arguments) & 0xFFFFFFFF)
+        return module
+
     def specialised(name: str):
+        if name == "turbo" and with_turbo:
+            return turbo_module()
         if f"{name}.py" not in generated:
             return None
         full = f"attn8.kernels.{name}"
@@ -136,7 +157,10 @@ def device(arch: str, generated: dict[str, str]) -> Iterator[tuple[types.ModuleT
 
 def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBED_DIM,
           num_heads: int = NUM_HEADS) -> dict:
-    """Counts one MultiHeadAttention with the exact core; backend is "specialised" or "generic"."""
+    """Counts one MultiHeadAttention with the exact core.
+
+    `backend` is "turbo", "specialised" or "generic"; the latter two are viper.
+    """
     shape = {"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads}
     config = {"layers": [{"type": "attention", "core": "exact", **shape}]}
     rng = np.random.default_rng(0)
@@ -151,7 +175,7 @@ def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBE
     head_dim = embed_dim // num_heads
     constants = exact_constants(head_dim, 0.03, 0.03, 0.03, 0.02)
     generated = kernels.modules(config) if backend == "specialised" else {}
-    with device(arch, generated) as (attn8, tally):
+    with device(arch, generated, backend == "turbo") as (attn8, tally):
         made = attn8.MultiHeadAttention(seq_len, embed_dim, num_heads, tensors, constants)
         x = array("b", rng.integers(-127, 128, seq_len * embed_dim).astype(np.int8).tobytes())
         tally.counted.clear()
@@ -258,18 +282,61 @@ def kernel_counts(arch: str) -> list[dict]:
     return rows
 
 
-def measure(arch: str) -> dict:
+def turbo_counts(arch: str) -> list[dict]:
+    """The turbo kernels on their own; how many instructions they run depends on the sizes alone."""
+    machine = turbo_machine(arch)
+    rows = []
+
+    def count(name: str, call: str, shape: list[int], arguments: list, per: str = "mac") -> None:
+        machine.reset()
+        placed = [machine.buffer(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        machine.call(call, *placed)
+        work = int(np.prod(shape))
+        rows.append({
+            "name": f"{name}, turbo", "shape": shape,
+            f"instructions_per_{per}": round(machine.instructions / work, 3),
+        })
+
+    def room(n: int) -> np.ndarray:
+        return np.zeros(n, np.int32)
+
+    for name, rows_of_x, outputs, inputs, wide in (
+        ("matvec, int32 out", 1, 256, 64, 1),
+        ("matvec, int32 out", 1, 64, 64, 1),
+        ("matmul, int8 out", 33, 64, 64, 0),
+        ("matmul, int8 out", 33, 64, 16, 0),
+    ):
+        out, constants = room(rows_of_x * outputs), room(3 * outputs)
+        count(name, "matmul", [rows_of_x, outputs, inputs],
+              [room(outputs * inputs), 0, room(rows_of_x * inputs), constants, 0, 0, out,
+               room(inputs), rows_of_x, inputs, outputs, wide])
+    n, head_dim = 32, 16
+    some = room(n * n)
+    sums = np.ones(n, np.int32)
+    count("scores", "scores", [n, n, head_dim],
+          [some, 0, some, 0, some, some, 0, n, n, head_dim, 0])
+    count("weights x V", "weighted_sum", [n, n, head_dim],
+          [some, 0, some, sums, some, 0, n, n, n, head_dim, 1 << 29, 29])
+    count("softmax", "softmax", [n, n],
+          [some, 0, some, sums, some, 0, n, n, 0, 20000, 19, 100000], "score")
+    return rows
+
+
+def measure(arch: str, backend: str = "turbo") -> dict:
     """All of `attn8 bench --isa`: kernels, the layer, and what they are compared with."""
     if arch not in emulators().ARCHES:
         raise Attn8Error(f"no counter for {arch}; there are {', '.join(emulators().ARCHES)}")
+    viper, ours = layer(arch, "specialised"), {}
+    if backend == "turbo":
+        ours = {"layer": layer(arch, "turbo"), "layer_viper": viper}
     return {
         "isa": arch,
         "method": "counted",
-        "backend": "viper",
-        "layer": layer(arch, "specialised"),
+        "backend": backend,
+        **(ours or {"layer": viper}),
         "layer_generic": layer(arch, "generic"),
         "layer_c": layer_in_c(arch),
-        "kernels": kernel_counts(arch),
+        "kernels": (turbo_counts(arch) if backend == "turbo" else []) + kernel_counts(arch),
     }
 
 

@@ -6,7 +6,7 @@ from ..quantize import exact_constants
 from .isa import EMBED_DIM, NUM_HEADS, SEQ_LEN
 
 RUN = """
-import gc, time
+import attn8, gc, time
 from array import array
 from attn8 import MultiHeadAttention
 s, e, h = {shape!r}
@@ -34,19 +34,22 @@ def median(call, arguments):
         times.append(time.ticks_diff(time.ticks_us(), start))
     times.sort()
     return times[len(times) // 2]
-print([(name, median(call, arguments)) for name, call, arguments in calls])
+print((attn8.backend(), [(name, median(call, arguments)) for name, call, arguments in calls]))
 """
 
 
-def measure(board: Board, repeats: int = 9) -> dict:
-    """Deploys attn8 with kernels for the layer's sizes and times the layer and its parts."""
+def measure(board: Board, backend: str = "turbo", repeats: int = 9) -> dict:
+    """Deploys attn8 with kernels for the layer's sizes and times the layer and its parts.
+
+    `backend` is "turbo", which boards whose chip has none do without, or "viper".
+    """
     s, e, h = SEQ_LEN, EMBED_DIM, NUM_HEADS
     shape = {"seq_len": s, "embed_dim": e, "num_heads": h}
     config = {"layers": [{"type": "attention", "core": "exact", **shape}]}
-    deploy(board, config=config)
+    deploy(board, config=config, backend=backend)
     constants = exact_constants(e // h, 0.03, 0.03, 0.03, 0.02)
     code = RUN.format(shape=(s, e, h), constants=constants, repeats=repeats)
-    (_, whole), *parts = board.evaluate_tuple(code)
+    used, ((_, whole), *parts) = board.evaluate_tuple(code)
     macs = {"projection": s * e * e, "attention, one head": 2 * s * s * (e // h)}
     total = 4 * macs["projection"] + h * macs["attention, one head"]
     on_chip = board.info.kind == "serial" and not board.info.port.startswith("socket://")
@@ -54,7 +57,7 @@ def measure(board: Board, repeats: int = 9) -> dict:
     return {
         "board": str(board.info),
         "method": "on chip" if on_chip else "emulated",
-        "backend": "viper",
+        "backend": used,
         "layer": {"name": "MultiHeadAttention", "shape": [s, e, h], "instructions_per_mac": None,
                   "microseconds": whole, "ns_per_mac": round(1000 * whole / total, 1)},
         "kernels": [

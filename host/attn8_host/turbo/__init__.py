@@ -52,15 +52,18 @@ NAMES = {
 }
 
 
-def files_for(info: BoardInfo) -> dict[str, bytes]:
+def files_for(info: BoardInfo, backend: str | None = None) -> dict[str, bytes]:
     """What to add to the package for a board: nothing where it cannot run turbo kernels.
 
-    The environment variable ATTN8_BACKEND may say `viper`, to go without them.
+    Args:
+        info: of the board.
+        backend: "turbo", or "viper" to go without them; None for what the environment variable
+            ATTN8_BACKEND says, and otherwise turbo.
 
     Raises:
         BoardError: ATTN8_BACKEND is neither turbo nor viper.
     """
-    wanted = os.environ.get("ATTN8_BACKEND", "turbo")
+    wanted = backend or os.environ.get("ATTN8_BACKEND", "turbo")
     if wanted not in ("turbo", "viper"):
         raise BoardError(f"ATTN8_BACKEND: expected turbo or viper, got {wanted}")
     chip = info.machine.split()[-1]
