@@ -2,16 +2,20 @@
 
 It answers at an rfc2217:// address, which carries the reset lines: RTS holds the chip in reset, and
 DTR at its release chooses the ROM's download mode over the flash. The loader speaks SLIP and the
-commands of docs.espressif.com/projects/esptool ("Serial Protocol"); its flash is NOR: a write only
-clears bits, an erase sets them. What starts from the flash is the virtual board, if the flash holds
+commands of docs.espressif.com/projects/esptool ("Serial Protocol"), also those of esptool's stub
+flasher once one was loaded and started; its flash is NOR: a write only clears bits, an erase sets
+them. What starts from the flash is the virtual board, if the flash holds
 an image for this chip where this chip's ROM looks for one.
 """
 
+import functools
 import hashlib
+import operator
 import os
 import socket
 import struct
 import threading
+import zlib
 
 import serial
 from esptool.targets import CHIP_DEFS
@@ -25,6 +29,8 @@ INVALID = b"\x01\x05"  # status: failed, the message is invalid
 OK = b"\x00\x00"
 
 FLASH_BEGIN, FLASH_DATA, FLASH_END = 0x02, 0x03, 0x04
+MEM_BEGIN, MEM_END, MEM_DATA = 0x05, 0x06, 0x07
+DEFLATE_BEGIN, DEFLATE_DATA, DEFLATE_END, ERASE_FLASH = 0x10, 0x11, 0x12, 0xD0
 SYNC, WRITE_REG, READ_REG = 0x08, 0x09, 0x0A
 SPI_SET_PARAMS, SPI_ATTACH, CHANGE_BAUD, FLASH_MD5, SECURITY_INFO = 0x0B, 0x0D, 0x0F, 0x13, 0x14
 
@@ -120,6 +126,7 @@ class SimulatedChip:
 
     def _reset(self) -> None:
         self.received.clear()
+        self.stub = False
         self.download = self.dtr
         if self.download:
             self._send(b"rst:0x1 (POWERON_RESET),boot:0x3 (DOWNLOAD_BOOT)\r\n")
@@ -181,19 +188,31 @@ class SimulatedChip:
             self._write_register(address, word)
         elif command == SECURITY_INFO and not self.rom.USES_MAGIC_VALUE:
             result = struct.pack("<I8xII", 0, self.rom.IMAGE_CHIP_ID, 0)
-        elif command in (SPI_SET_PARAMS, SPI_ATTACH, CHANGE_BAUD, FLASH_END):
+        elif command in (SPI_SET_PARAMS, SPI_ATTACH, CHANGE_BAUD, FLASH_END, DEFLATE_END):
             pass
-        elif command == FLASH_BEGIN:
-            size, _, self.block_size, self.write_offset = struct.unpack_from("<IIII", data)
+        elif command in (MEM_BEGIN, MEM_DATA):
+            status = self._intact(data, checksum) if command == MEM_DATA else OK
+        elif command in (FLASH_BEGIN, DEFLATE_BEGIN):
+            size, _, _, self.write_offset = struct.unpack_from("<IIII", data)
+            self.inflate = zlib.decompressobj()
             self._erase(self.write_offset, size)
-        elif command == FLASH_DATA:
-            status = self._write_block(data, checksum)
+        elif command in (FLASH_DATA, DEFLATE_DATA):
+            status = self._intact(data, checksum)
+            if status == OK:
+                block = data[16:]
+                self._write(self.inflate.decompress(block) if command == DEFLATE_DATA else block)
+        elif command == ERASE_FLASH and self.stub:
+            self._erase(0, len(self.flash))
         elif command == FLASH_MD5:
             offset, size = struct.unpack_from("<II", data)
-            result = hashlib.md5(self.flash[offset : offset + size]).hexdigest().encode()
-        else:
+            md5 = hashlib.md5(self.flash[offset : offset + size])
+            result = md5.digest() if self.stub else md5.hexdigest().encode()
+        elif command != MEM_END:
             status = INVALID
-        self._answer(command, value, result + status + bytes(2))
+        self._answer(command, value, result + status + (b"" if self.stub else bytes(2)))
+        if command == MEM_END:
+            self.stub = True
+            self._send(END + b"OHAI" + END)
 
     def _erase(self, offset: int, size: int) -> None:
         assert offset % 4096 == 0
@@ -201,18 +220,17 @@ class SimulatedChip:
         self.flash[offset : offset + size] = b"\xff" * size
         self.erased += size
 
-    def _write_block(self, data: bytes, checksum: int) -> bytes:
-        size, sequence = struct.unpack_from("<II", data)
+    def _intact(self, data: bytes, checksum: int) -> bytes:
+        """The status of a block: its length and checksum."""
         block = data[16:]
-        expected = 0xEF
-        for byte in block:
-            expected ^= byte
-        if size != len(block) or checksum & 0xFF != expected:
-            return INVALID
-        start = self.write_offset + sequence * self.block_size
-        for i, byte in enumerate(block, start):
+        expected = functools.reduce(operator.xor, block, 0xEF)
+        same = int.from_bytes(data[:4], "little") == len(block) and checksum & 0xFF == expected
+        return OK if same else INVALID
+
+    def _write(self, block: bytes) -> None:
+        for i, byte in enumerate(block, self.write_offset):
             self.flash[i] &= byte
-        return OK
+        self.write_offset += len(block)
 
     def _write_register(self, address: int, word: int) -> None:
         self.registers[address] = word
