@@ -339,6 +339,31 @@ def bench(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def bench_density(arguments: argparse.Namespace, console: Console) -> int:
+    from functools import partial
+
+    from rich.progress import Progress
+
+    from . import report
+    from .bench import density
+
+    _writable(arguments.json)
+    _writable(arguments.png)
+    outcomes = []
+    runs = 2 + len(density.MASKS) * len(density.LEVELS)
+    with Progress(console=console) as bar:
+        for arch in [arguments.isa] if arguments.isa else ["xtensawin", "rv32imc"]:
+            task = bar.add_task(arch, total=runs)
+            outcomes.append(density.measure(arch, partial(bar.advance, task)))
+    for outcome in outcomes:
+        console.print(report.density_table(outcome))
+    report.draw_density(arguments.png, outcomes)
+    console.print(f"picture: {arguments.png}", highlight=False, soft_wrap=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(outcomes, indent=2) + "\n")
+    return 0
+
+
 def bench_link(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -568,7 +593,19 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.set_defaults(run=bench)
-    what = command.add_subparsers(metavar="link")
+    what = command.add_subparsers(metavar="density|link")
+    density = what.add_parser(
+        "density", help="instructions of the sparse core against the density of its mask"
+    )
+    density.add_argument(
+        "--isa", choices=["xtensawin", "rv32imc"], help="architecture (default: both)"
+    )
+    density.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
+    density.add_argument(
+        "--png", type=Path, metavar="FILE", default=Path("attn8-density.png"),
+        help="the curve (default: %(default)s)",
+    )
+    density.set_defaults(run=bench_density)
     command = what.add_parser("link", help="bytes a second both ways, beside mpremote's fs cp")
     command.add_argument(
         "--board", metavar="BOARD", help="as for demo; by default the virtual board at each rate"

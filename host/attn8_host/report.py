@@ -392,3 +392,49 @@ def draw_mask(path: Path, title: str, pictures: Pictures) -> None:
     figure.suptitle(f"{title}: tokens are images of digits, sorted by digit", fontsize="medium")
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def density_table(outcome: dict) -> Table:
+    """What bench.density.measure counted, as a table."""
+    seq_len, head_dim = outcome["shape"]
+    table = Table(
+        title=f"the sparse core on {outcome['isa']}, S = {seq_len}, D = {head_dim}",
+        caption="instructions of the machine code, counted; ratio to the exact core, generic "
+        f"kernels ({outcome['dense']:,}; specialised: {outcome['dense_specialised']:,})",
+        box=SIMPLE_HEAD,
+    )
+    for heading in ("mask", "density", "instructions", "ratio"):
+        table.add_column(heading, justify="left" if heading == "mask" else "right")
+    for point in outcome["points"]:
+        table.add_row(
+            point["mask"], f"{point['density']:.1%}", f"{point['instructions']:,}",
+            f"{point['ratio']:.3f}",
+        )  # fmt: skip
+    return table
+
+
+def draw_density(path: Path, outcomes: list[dict]) -> None:
+    """Draws instructions against density, for each architecture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(outcomes), figsize=(5.5 * len(outcomes), 4.4), layout="constrained", squeeze=False
+    )
+    for axis, outcome in zip(axes[0], outcomes, strict=True):
+        for name in dict.fromkeys(point["mask"] for point in outcome["points"]):
+            points = [point for point in outcome["points"] if point["mask"] == name]
+            axis.plot([p["density"] for p in points], [p["ratio"] for p in points], "o-",
+                      label=f"sparse, {name}", markersize=4)  # fmt: skip
+        axis.axhline(1, color="black", label="dense, generic kernels")
+        fast = outcome["dense_specialised"] / outcome["dense"]
+        axis.axhline(fast, color="black", linestyle=":", label="dense, specialised kernels")
+        axis.set(title=f"{outcome['isa']}, S = {outcome['shape'][0]}, D = {outcome['shape'][1]}",
+                 xlabel="density of the mask", ylabel="instructions / dense core's",
+                 xlim=(0, 1.02), ylim=(0, 1.1))  # fmt: skip
+        axis.legend(fontsize="small")
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -41,7 +41,7 @@ class Sparse:
         if mask.num_positions == seq_len * seq_len and not need_weights:
             # Nothing to skip
             self._dense = exact.Exact(seq_len, head_dim, score_mult, score_shift, score_limit,
-                                      out_num, out_shift, block_rows=block_rows)
+                                      out_num, out_shift)
             return
         room = _largest_block(mask, rows)
         self.scores = array("i", bytes(4 * room))

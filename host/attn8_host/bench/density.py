@@ -1,0 +1,66 @@
+"""`attn8 bench density`: instructions of the sparse core against the density of its mask."""
+
+from array import array
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import kernels
+from ..quantize import exact_constants
+from . import isa
+
+SEQ_LEN, HEAD_DIM = 128, 16
+LEVELS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  # of pairs
+# From a level to the description of a mask of about that density
+MASKS: dict[str, Callable[[float], list]] = {
+    "random": lambda level: ["random", level, 1],
+    "window": lambda level: ["local_window", round((level * SEQ_LEN - 1) / 2) if level < 1 else
+                             SEQ_LEN],
+}  # fmt: skip
+
+
+def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict:
+    """Counts one head of the sparse core, generic kernels, and of the exact core beside it.
+
+    Args:
+        arch: "xtensawin" or "rv32imc".
+        advance: called after each of the 1 + 2 * len(LEVELS) + 1 runs.
+
+    Returns:
+        Instructions of the machine code: `dense` with the generic kernels, `dense_specialised` with
+        those made for the size, and `points`, each with mask, density, instructions and `ratio` to
+        `dense`.
+    """
+    rng = np.random.default_rng(0)
+    operands = [
+        array("b", rng.integers(-127, 128, SEQ_LEN * HEAD_DIM).astype(np.int8).tobytes())
+        for _ in range(4)
+    ]
+    constants = exact_constants(HEAD_DIM, 0.03, 0.03, 0.03, 0.02)
+    specialised = {
+        f"attention_{SEQ_LEN}_{HEAD_DIM}.py": kernels.attention(SEQ_LEN, HEAD_DIM)
+    }
+
+    def count(core: Callable, tally: isa.Tally) -> int:
+        tally.counted.clear()
+        core(*operands)
+        advance()
+        return sum(tally.counted.values())
+
+    with isa.device(arch, specialised) as (attn8, tally):
+        fast = count(attn8.Exact(SEQ_LEN, HEAD_DIM, **constants), tally)
+    points = []
+    with isa.device(arch, {}) as (attn8, tally):
+        dense = count(attn8.Exact(SEQ_LEN, HEAD_DIM, **constants), tally)
+        for name, describe in MASKS.items():
+            for level in LEVELS:
+                core = attn8.Sparse(SEQ_LEN, HEAD_DIM, mask=describe(level), **constants)
+                counted = count(core, tally)
+                points.append({
+                    "mask": name, "density": core.mask.density, "instructions": counted,
+                    "ratio": round(counted / dense, 4),
+                })  # fmt: skip
+    return {
+        "isa": arch, "method": "counted", "shape": [SEQ_LEN, HEAD_DIM], "dense": dense,
+        "dense_specialised": fast, "points": points,
+    }  # fmt: skip
