@@ -31,6 +31,8 @@ RESCUE = bytes(4 + MAX_REQUEST + 4) + Frame(EXIT, 0x40).pack()
 READ_SIZE = 8192  # bytes that one READ asks for
 POLL = 0.02  # seconds that one read of the port waits
 
+PROMPT = b"\x04>"  # of the raw REPL, after a program ended
+
 DTYPES: dict[str, np.dtype] = {
     "b": np.dtype("<i1"), "H": np.dtype("<u2"), "i": np.dtype("<i4"), "f": np.dtype("<f4"),
 }
@@ -113,11 +115,12 @@ class Client:
         """Waits for the server's first frame.
 
         Raises:
-            LinkError: it did not come within the deadline; with what came instead.
+            LinkError: the server ended or did not come within the deadline; with what came instead.
         """
         end = time.monotonic() + self.deadline
-        while (frame := self._next_frame(end)) is not None:
-            if frame.kind == OK | HELLO:
+        while time.monotonic() < end and not self._decoder.skipped.endswith(PROMPT):
+            frame = self._next_frame(end)
+            if frame is not None and frame.kind == OK | HELLO:
                 self._sequence = 1
                 return
         heard = bytes(self._decoder.skipped).decode("utf-8", "replace").replace("\x04", "\n")
