@@ -285,7 +285,9 @@ def _build(board: Board, plan: Plan, progress: Progress | None) -> dict[str, byt
     paths = {f"{NEW}/{path}": data for path, data in plan.files.items()}
     folders = sorted({path.rpartition("/")[0] + "/" for path in paths})
     kept = [path for path in plan.files if path not in plan.changed]
-    _execute(board, COPY.format(folders=folders, paths=kept))
+    _execute(board, COPY.format(folders=folders, paths=[]))
+    for some in _batches(kept):
+        _execute(board, COPY.format(folders=[], paths=some))
     digests = {path: hashlib.sha256(data) for path, data in paths.items()}
     there = _sha256(board, paths)
     send = {p: data for p, data in paths.items() if there[p] != digests[p].digest()}
@@ -347,8 +349,15 @@ def _after(before: int, total: int, progress: Progress) -> Progress:
 def _sha256(board: Board, paths: Iterable[str]) -> dict[str, bytes | None]:
     """The board's own sums of its files; None for one that it does not have."""
     paths = list(paths)
-    digests = _evaluate(board, SHA256.format(paths=paths))
-    return dict(zip(paths, digests, strict=True))
+    sums: dict[str, bytes | None] = {}
+    for some in _batches(paths):
+        sums.update(zip(some, _evaluate(board, SHA256.format(paths=some)), strict=True))
+    return sums
+
+
+def _batches(paths: list[str]) -> Iterable[list[str]]:
+    """A few paths at a time: a board holds the code that names them in one piece of memory."""
+    return (paths[i : i + 16] for i in range(0, len(paths), 16))
 
 
 def _verify(board: Board, sent: dict[str, bytes]) -> None:

@@ -11,6 +11,10 @@ _cores = {
     "decode": "Decode",
     "exact": "Exact",
     "flash": "Flash",
+    "linear": "Linear",
+    "local_global": "LocalGlobal",
+    "micro": "Micro",
+    "performer": "Performer",
     "sliding": "Sliding",
     "sparse": "Sparse",
 }

@@ -5,19 +5,22 @@ core's options as keywords; it returns the core's other keywords. The device cor
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .integers import logarithm_constants, output_constants, score_constants
+import numpy as np
+
+from ..reference import floating
+from .integers import logarithm_constants, output_constants, quantize, score_constants
 
 
-def heads_scale(peak: float, scale_v: float) -> float:
-    """The scale of attention outputs whose largest magnitude is `peak`.
+def heads_scale(peak: float, scale_v: float, core: str = "exact") -> float:
+    """The scale of a core's outputs whose largest magnitude is `peak`.
 
     Averaging shrinks them, so they get a finer scale than v, but at most 8 times as fine: below
-    that the rounding of the weights would show.
+    that the rounding of the weights would show. The micro core gives them the scale of v.
     """
-    return max(peak / 127, scale_v / 8)
+    return scale_v if core == "micro" else max(peak / 127, scale_v / 8)
 
 
 def exact_constants(
@@ -74,10 +77,113 @@ def sparse_constants(
     return exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
 
 
+def linear_constants(
+    head_dim: int,
+    scale_q: float,
+    scale_k: float,
+    scale_v: float,
+    scale_out: float,
+    phi: str = "relu+1",
+    normalise: bool = True,
+) -> dict[str, int | list[int]]:
+    """The constants of the linear core; with phi = "elu+1" its tables as well."""
+    ratio = scale_v / scale_out
+    if not normalise:
+        ratio *= 2**16
+        if phi != "elu+1":
+            ratio *= scale_q * scale_k
+    constants: dict[str, int | list[int]] = {}
+    for name, scale in (("table_q", scale_q), ("table_k", scale_k)):
+        if phi == "elu+1":
+            table = floating.elu_plus_one(np.arange(256, dtype=np.uint8).view(np.int8) * scale)
+            unit = float(table.max()) / 255
+            constants[name] = [max(1, math.floor(y / unit + 0.5)) for y in table]
+            if not normalise:
+                ratio *= unit
+    constants["out_num"], constants["out_shift"] = output_constants(ratio)
+    return constants
+
+
+def performer_constants(
+    head_dim: int,
+    scale_q: float,
+    scale_k: float,
+    scale_v: float,
+    scale_out: float,
+    features: np.ndarray,
+) -> dict[str, int | np.ndarray]:
+    """The constants of the performer core, and its features as int8.
+
+    Args:
+        features: float [num_heads, num_features, head_dim], see random_features.
+    """
+    scale = float(np.abs(features).max()) / 127
+    octaves = scale * math.log2(math.e) / head_dim**0.25
+    num, out_shift = output_constants(scale_v / scale_out)
+    constants: dict[str, int | np.ndarray] = {"out_num": num, "out_shift": out_shift}
+    for name, each in (
+        ("query", scale_q * octaves),
+        ("key", scale_k * octaves),
+        ("norm", scale_k**2 * math.log2(math.e) / math.sqrt(head_dim) / 2),
+    ):
+        constants[f"{name}_mult"], constants[f"{name}_shift"] = logarithm_constants(each, head_dim)
+    constants["features"] = quantize(features, scale)
+    return constants
+
+
+def random_features(
+    num_heads: int, num_features: int, head_dim: int, seed: int, orthogonal: bool = True
+) -> np.ndarray:
+    """The random projections of FAVOR+, float [num_heads, num_features, head_dim].
+
+    Normal vectors; orthogonal: the rows of random orthogonal matrices, with the norms that normal
+    vectors have (Choromanski et al., 2021, section 2.4).
+    """
+    rng = np.random.default_rng(seed)
+    if not orthogonal:
+        return rng.normal(size=(num_heads, num_features, head_dim))
+    blocks = -(-num_features // head_dim)
+    q, _ = np.linalg.qr(rng.normal(size=(num_heads, blocks, head_dim, head_dim)))
+    norms = np.sqrt(rng.chisquare(head_dim, size=(num_heads, blocks, head_dim, 1)))
+    return (q * norms).reshape(num_heads, -1, head_dim)[:, :num_features]
+
+
+def local_global_constants(
+    head_dim: int,
+    scale_q: float,
+    scale_k: float,
+    scale_v: float,
+    scale_out: float,
+    gate: np.ndarray,
+    window: int,
+    global_indices: Sequence[int],
+) -> dict[str, int | np.ndarray]:
+    """The constants of the local_global core, and its gate in Q15 as uint16 [num_heads, head_dim].
+
+    Args:
+        gate: what the sigmoid is taken of, float [num_heads, head_dim].
+        window, global_indices: options of the core; no constant depends on them.
+    """
+    constants = exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out / 32)
+    blend = np.floor(32768 / (1 + np.exp(-np.asarray(gate, np.float64))) + 0.5)
+    return {**constants, "gate": blend.astype(np.uint16)}
+
+
+def micro_constants(
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float
+) -> dict[str, int]:
+    """The micro core has none: its output has the scale of v, and scores no scale at all."""
+    return {}
+
+
 CONSTANTS: dict[str, Callable[..., dict]] = {
     "decode": decode_constants,
     "exact": exact_constants,
     "flash": flash_constants,
     "sliding": sliding_constants,
     "sparse": sparse_constants,
+    "linear": linear_constants,
+    "local_global": local_global_constants,
+    "micro": micro_constants,
+    "performer": performer_constants,
 }

@@ -61,7 +61,7 @@ def quantize_model(
         return _quantize_model(config, tensors, calibration)
     except KeyError as error:
         raise ModelError(f"the float model lacks {error.args[0]}") from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ModelError(f"the float model cannot be quantised: {error}") from None
 
 
@@ -98,19 +98,25 @@ def _quantize_model(
             scale = peaks[following[0]["name"] if relu else name] / 127
             add(name, before, scale)
         elif entry["type"] == "attention":
-            if entry["core"] not in CONSTANTS:
-                raise ValueError(f"{name}.core: expected one of {', '.join(CONSTANTS)}")
             scales = {part: peaks[f"{name}.{part}"] / 127 for part in ("q", "k", "v")}
-            scales["heads"] = heads_scale(peaks[f"{name}.heads"], scales["v"])
+            scales["heads"] = heads_scale(peaks[f"{name}.heads"], scales["v"], entry["core"])
             for part in ("q", "k", "v"):
                 add(f"{name}.{part}", before, scales[part])
             scale = peaks[name] / 127
             add(f"{name}.out", scales["heads"], scale)
+            prefix = f"{name}.core."
+            parameters = {
+                key.removeprefix(prefix): tensor
+                for key, tensor in tensors.items()
+                if key.startswith(prefix)
+            }
             entry["constants"] = CONSTANTS[entry["core"]](
                 entry["embed_dim"] // entry["num_heads"],
                 scales["q"], scales["k"], scales["v"], scales["heads"],
-                **entry.get("options", {}),
+                **entry.get("options", {}), **parameters,
             )
+            for key in [k for k, v in entry["constants"].items() if isinstance(v, np.ndarray)]:
+                quantized[prefix + key] = entry["constants"].pop(key)
             entry["scales"] = scales
         elif entry["type"] == "mean_pool":
             scale = peaks[name] / 127

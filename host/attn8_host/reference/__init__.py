@@ -8,6 +8,10 @@ from .attention import MultiHeadAttention
 from .cores.decode import Decode
 from .cores.exact import Exact
 from .cores.flash import Flash
+from .cores.linear import Linear
+from .cores.local_global import LocalGlobal
+from .cores.micro import Micro
+from .cores.performer import Performer
 from .cores.sliding import Sliding
 from .cores.sparse import Sparse
 from .layers.activation import ReLU
@@ -20,9 +24,13 @@ __all__ = [
     "Dense",
     "Exact",
     "Flash",
+    "Linear",
+    "LocalGlobal",
     "MeanPool",
+    "Micro",
     "Model",
     "MultiHeadAttention",
+    "Performer",
     "ReLU",
     "Sliding",
     "Sparse",

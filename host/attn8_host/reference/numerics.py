@@ -21,16 +21,20 @@ def int32(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def requant(a: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
-    """floor((a * mult + 2**(shift - 1)) / 2**shift) clamped to +-127, as int8, in 32-bit steps.
+def rounded(a: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
+    """floor((a * mult + 2**(shift - 1)) / 2**shift), as int64, in 32-bit steps.
 
-    `a` is int32 with |a| < 2**30; 0 < mult <= 2**15; 16 <= shift <= 45.
+    `a` is int32 with |a| < 2**30; 0 <= mult <= 2**15; 16 <= shift <= 45.
     """
     a = int32(a)
     mult, shift = np.asarray(mult, np.int64), np.asarray(shift, np.int64)
     y = int32(int32((a >> 15) * mult) + (int32((a & 32767) * mult) >> 15))
-    y = int32(y + (np.int64(1) << (shift - 16))) >> (shift - 15)
-    return np.clip(y, -127, 127).astype(np.int8)
+    return int32(y + (np.int64(1) << (shift - 16))) >> (shift - 15)
+
+
+def requant(a: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
+    """`rounded`, clamped to +-127, as int8."""
+    return np.clip(rounded(a, mult, shift), -127, 127).astype(np.int8)
 
 
 def exp2(t: np.ndarray, extra: np.ndarray | int = 0) -> np.ndarray:

@@ -3,7 +3,7 @@
 Whoever adds an attention core adds a line to ATTENTION; another layer, a function to MECHANISMS.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,8 +11,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from ..paths import MODELS
-from ..quantize import CONSTANTS, heads_scale, linear, quantize
-from ..reference import floating, load, masks
+from ..quantize import CONSTANTS, heads_scale, linear, quantize, random_features
+from ..reference import floating, load
 
 # (seq_len, embed_dim, num_heads), odd sizes among them
 SHAPES = [(1, 8, 1), (5, 9, 3), (16, 32, 4), (33, 24, 8), (64, 64, 2), (12, 128, 8), (512, 8, 1)]
@@ -66,49 +66,24 @@ class Attention:
     """An attention core as a mechanism.
 
     Attributes:
-        form: the core in floats: form(q, k, v, causal=, **options and parameters), real q, k, v
-            [num_heads, seq_len, head_dim], to real heads of the same shape.
         variants: by name; the first runs on every shape.
         parameters: from (generator, num_heads, head_dim) to the core's float parameters by name,
             [num_heads, ...] each; the core's constants are made from them.
         sized: from seq_len to more options of the core.
     """
 
-    form: Callable[..., np.ndarray]
     variants: dict[str, Variant]
     parameters: Callable[..., dict[str, np.ndarray]] = lambda rng, num_heads, head_dim: {}
     sized: Callable[[int], dict] = lambda seq_len: {}
 
 
-def softmax(
-    q: np.ndarray,
-    k: np.ndarray,
-    v: np.ndarray,
-    causal: bool,
-    mask: np.ndarray | None = None,
-    **options: object,
-) -> np.ndarray:
-    """Softmax attention in floats, whose result no option but `mask` changes."""
-    return floating.attention(q, k, v, q.shape[-1] ** -0.5, causal, mask)
-
-
-def sliding(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, window: int
-) -> np.ndarray:
-    """Softmax attention in floats to the last `window` tokens."""
-    at, to = np.arange(q.shape[-2])[:, None], np.arange(q.shape[-2])
-    return softmax(q, k, v, causal, to <= at - window)
-
-
-def masked_softmax(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, mask: Sequence
-) -> np.ndarray:
-    """Softmax attention in floats over the pairs that a mask shows; without keys, zeros."""
-    seen = masks.build(q.shape[-2], *mask).dense
-    if causal:
-        seen = np.tril(seen)
-    some = seen.any(axis=1, keepdims=True)
-    return np.where(some, floating.attention(q, k, v, q.shape[-1] ** -0.5, mask=~seen & some), 0)
+def int8_features(
+    rng: np.random.Generator, num_heads: int, head_dim: int
+) -> dict[str, np.ndarray]:
+    """Random features as the board has them: the float form gets the same operands."""
+    features = random_features(num_heads, 32, head_dim, int(rng.integers(1 << 30)))
+    step = float(np.abs(features).max()) / 127
+    return {"features": quantize(features, step) * step}
 
 
 MASKS = {
@@ -128,12 +103,10 @@ MASKS = {
 
 ATTENTION = {
     "decode": Attention(
-        softmax,
         {"causal": Variant(causal=True)},
         sized=lambda seq_len: {"cache_len": seq_len + 1},
     ),
     "exact": Attention(
-        softmax,
         {
             "full": Variant(),
             "causal": Variant(causal=True),
@@ -143,7 +116,6 @@ ATTENTION = {
         },
     ),
     "flash": Attention(
-        softmax,
         {
             "full": Variant(),
             "causal": Variant(causal=True),
@@ -151,16 +123,36 @@ ATTENTION = {
         },
     ),
     "sliding": Attention(
-        sliding,
         {
             "window 16": Variant(causal=True, options={"window": 16}),
             "window 3": Variant(causal=True, options={"window": 3}),
         },
     ),
     "sparse": Attention(
-        masked_softmax,
         {name: Variant(options={"mask": mask}) for name, mask in MASKS.items()}
         | {"random causal": Variant(causal=True, options={"mask": MASKS["random"]})},
+    ),
+    "linear": Attention(
+        {
+            "relu+1": Variant(options={"phi": "relu+1"}),
+            "relu": Variant(options={"phi": "relu"}),
+            "elu+1": Variant(options={"phi": "elu+1"}),
+            "causal": Variant(causal=True),
+            "unnormalised": Variant(options={"phi": "relu", "normalise": False}),
+        },
+    ),
+    "local_global": Attention(
+        {
+            "full": Variant(options={"window": 4, "global_indices": [0]}),
+            "causal": Variant(causal=True, options={"window": 2, "global_indices": [0, 3]}),
+            "local": Variant(options={"window": 3, "global_indices": []}),
+        },
+        lambda rng, num_heads, head_dim: {"gate": rng.normal(size=(num_heads, head_dim))},
+    ),
+    "micro": Attention({"full": Variant(), "causal": Variant(causal=True)}),
+    "performer": Attention(
+        {"full": Variant(), "causal": Variant(causal=True)},
+        int8_features,
     ),
 }
 
@@ -198,17 +190,19 @@ def attention_case(
     mask = None
     if variant.padded:
         mask = (np.arange(variant.key_len or seq_len) % 3 == 1).astype(np.int8)
-    form = partial(mechanism.form, causal=variant.causal, **options, **parameters)
-    if mask is not None:
-        form = partial(form, mask=mask != 0)
-
     # What comes out, in floats, sets the scale of the heads
     weights = {part: w / np.sqrt(embed_dim) for part, w in weights.items()}
     sources = {"q": x, "k": x if memory is None else memory, "v": x if memory is None else memory}
     reals = {part: tokens * INPUT_SCALE @ weights[part].T for part, tokens in sources.items()}
     scales = {part: float(np.abs(real).max()) / 127 for part, real in reals.items()}
+    form = partial(
+        floating.FORMS[core], causal=variant.causal,
+        steps=[scales[part] for part in ("q", "k", "v")], **options, **parameters,
+    )
+    if mask is not None:
+        form = partial(form, mask=mask != 0)
     heads = form(*(split(real, num_heads) for real in reals.values()))
-    scales["heads"] = heads_scale(float(np.abs(heads).max()), scales["v"])
+    scales["heads"] = heads_scale(float(np.abs(heads).max()), scales["v"], core)
 
     tensors: dict[str, np.ndarray] = {}
     for part, w in weights.items():

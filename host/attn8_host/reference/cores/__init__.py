@@ -9,6 +9,10 @@ from typing import Any
 from .decode import Decode
 from .exact import Exact
 from .flash import Flash
+from .linear import Linear
+from .local_global import LocalGlobal
+from .micro import Micro
+from .performer import Performer
 from .sliding import Sliding
 from .sparse import Sparse
 
@@ -16,6 +20,10 @@ CORES: dict[str, Any] = {
     "decode": Decode,
     "exact": Exact,
     "flash": Flash,
+    "linear": Linear,
+    "local_global": LocalGlobal,
+    "micro": Micro,
+    "performer": Performer,
     "sliding": Sliding,
     "sparse": Sparse,
 }

@@ -1,0 +1,141 @@
+from array import array
+
+from .. import checks
+from ..kernels import linear as kernels
+
+MOST = (1 << 30) - 1 + (1 << 30)
+
+
+class Linear:
+    # Linear attention over one head, O(seq_len) time and O(head_dim**2) memory:
+    # out = phi(q) @ (phi(k).T @ v) / (phi(q) @ sum(phi(k))). phi is one of
+    #   "relu"    max(x, 0)
+    #   "relu+1"  max(x, 0) + 1, in steps of int8
+    #   "elu+1"   x + 1 or e**x as tables of 256 uint8, indexed by the byte, for q and for k
+    # Without `normalise` out = phi(q) @ (phi(k).T @ v), and the output's ratio has 16 more bits.
+    # The constants come from the host: attn8_host.quantize.linear_constants.
+    #
+    # Causal, and token by token with `step`, the state runs along; row t is then what the first
+    # t + 1 tokens alone would give. need_weights keeps kv, rounded and transposed, z and each row's
+    # denominator in `sums`.
+
+    def __init__(self, seq_len, head_dim, out_num, out_shift, phi="relu+1", table_q=None,
+                 table_k=None, normalise=True, causal=False, need_weights=False, block_rows=8,
+                 buffers=None):
+        checks.between("head_dim", head_dim, 1, 1024)
+        self._table_q = _table(phi, "table_q", table_q)
+        self._table_k = _table(phi, "table_k", table_k)
+        most_q = max(1, max(self._table_q))
+        most_k = max(1, max(self._table_k))
+        # The largest sums: phi(q) @ z, and kv before it is rounded
+        longest = (MOST - (1 << 16)) // (most_k * max(most_q * head_dim, 128))
+        checks.between("seq_len", seq_len, 1, min(longest, 1 << 15))
+        self._limit = MOST // (most_q * head_dim)
+        self._denominator = 0
+        if not normalise:
+            p = 0
+            while 128 * most_k * seq_len >> p > self._limit:
+                p += 1
+            self._denominator = 1 << (16 + p)
+            out_shift -= p
+        self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
+                       block_rows, buffers)
+
+    def _allocate(self, seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
+                  block_rows, buffers):
+        checks.between("out_num", out_num, 1 << 29, (1 << 30) - 1)
+        checks.between("out_shift", out_shift, 16, 45)
+        checks.between("block_rows", block_rows, 1, 1 << 15)
+        self.seq_len = seq_len
+        self.head_dim = head_dim
+        self.num_features = num_features
+        self.out_num = out_num
+        self.out_shift = out_shift
+        self.causal = causal
+        self.length = 0  # tokens in the state
+        self.block_rows = 1 if causal else min(block_rows, seq_len)
+        self.buffers = buffers or Buffers(head_dim, num_features, self.block_rows)
+        self._state = array("i", bytes(4 * num_features * head_dim))
+        self.kv = array("i", bytes(4 * num_features * head_dim))
+        self.z = array("i", bytes(4 * num_features))
+        self._z = self.z  # at the scale of kv
+        self.sums = array("i", bytes(4 * seq_len))
+        self.outputs = [("kv", "i", self.kv), ("z", "i", self.z),
+                        ("sums", "i", self.sums)] if need_weights else []
+
+    def __call__(self, q, k, v, out):
+        n = self.seq_len * self.head_dim
+        checks.int8("q", q, n)
+        checks.int8("k", k, n)
+        checks.int8("v", v, n)
+        checks.int8("out", checks.writable("out", out), n)
+        self.reset()
+        if not self.causal:
+            self._add(k, v, 0, self.seq_len)
+            self.length = self.seq_len
+            self._attend(q, out, 0, self.seq_len)
+        while self.length < self.seq_len:
+            self._add(k, v, self.length, 1)
+            self.length += 1
+            self._attend(q, out, self.length - 1, 1)
+        return out
+
+    def step(self, q, k, v, out):
+        # The next token, int8 [head_dim] each
+        checks.int8("q", q, self.head_dim)
+        checks.int8("k", k, self.head_dim)
+        checks.int8("v", v, self.head_dim)
+        checks.int8("out", checks.writable("out", out), self.head_dim)
+        checks.between("tokens", self.length + 1, 1, self.seq_len)
+        self._add(k, v, 0, 1)
+        self._attend(q, out, 0, 1)
+        self.length += 1
+        return out
+
+    def reset(self):
+        # The next token is the first one of a new sequence
+        self.length = 0
+        kernels.fill(self._state, 0, len(self._state))
+        kernels.fill(self.z, 0, len(self.z))
+
+    def _add(self, k, v, first, tokens):
+        kernels.accumulate(self._state, self.buffers.row, k, v, self._table_k, self.z, first,
+                           tokens, self.head_dim)
+
+    def _attend(self, q, out, first, rows):
+        p = self._shrink()
+        while rows > 0:
+            n = min(rows, self.block_rows)
+            self._features(q, first, n)
+            kernels.attend(self.kv, 0, self.buffers.phi, self._z, self.sums, out, first, n,
+                           self.num_features, self.head_dim, p, self._denominator,
+                           self.out_num, self.out_shift)
+            first += n
+            rows -= n
+
+    def _shrink(self):
+        return kernels.shrink(self._state, 0, self.z, self.kv, self.num_features, self.head_dim,
+                              self._limit)
+
+    def _features(self, q, first, rows):
+        kernels.features(q, self._table_q, self.buffers.phi, first, rows, self.head_dim)
+
+
+class Buffers:
+    # What a call works in; heads that run one after the other share one
+
+    def __init__(self, head_dim, num_features, rows):
+        self.row = bytearray(head_dim)
+        self.phi = array("H", bytes(2 * rows * num_features))
+
+
+def _table(phi, what, values):
+    if phi == "elu+1":
+        table = bytes(values or ())
+        if len(table) != 256:
+            raise ValueError("%s: expected 256 uint8 values, got %d" % (what, len(table)))
+        return table
+    if phi not in ("relu", "relu+1"):
+        raise ValueError("phi: expected relu, relu+1 or elu+1, got %s" % phi)
+    one = 1 if phi == "relu+1" else 0
+    return bytes([x + one if x < 128 else one for x in range(256)])

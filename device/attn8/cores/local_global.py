@@ -1,0 +1,114 @@
+from array import array
+
+from .. import checks, tables
+from ..kernels import attention
+from ..kernels import local_global as kernels
+from .exact import MAX_KEYS, Buffers, check
+
+
+class LocalGlobal:
+    # Each token attends to `window` tokens on each side and, in a softmax of its own, to the tokens
+    # global_indices: out = gate*local + (1 - gate)*distant, O(seq_len*(window + indices)). gate is
+    # uint16 [head_dim] in Q15, the sigmoid of what was learnt. Without indices distant is 0.
+    # The constants are those of `exact`, the output's with 5 more bits: see
+    # attn8_host.quantize.local_global_constants.
+    #
+    # need_weights keeps the local softmax numerators [seq_len, width] and both softmaxes' sums.
+
+    def __init__(self, seq_len, head_dim, gate, window, global_indices, score_mult, score_shift,
+                 score_limit, out_num, out_shift, causal=False, need_weights=False, block_rows=8,
+                 buffers=None):
+        checks.between("seq_len", seq_len, 1, 1 << 15)
+        checks.between("window", window, 0, 1 << 15)
+        width = min(seq_len, window + 1 if causal else 2 * window + 1)
+        checks.between("keys in a window", width, 1, MAX_KEYS)
+        check(width, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
+        checks.words("gate", gate, head_dim, 2)
+        checks.between("gate", max(gate), 0, 32768)
+        checks.between("block_rows", block_rows, 1, 1 << 15)
+        self.seq_len = seq_len
+        self.head_dim = head_dim
+        self.gate = gate
+        self.causal = causal
+        self._score = score_mult, score_shift, score_limit
+        self._out_num = out_num
+        self._out_shift = out_shift
+        self.block_rows = seq_len if need_weights else min(block_rows, seq_len)
+        self.buffers = buffers or Buffers(seq_len, head_dim)
+        self._local = Part(self, width)
+        for t in range(seq_len):
+            start = max(0, t - window)
+            end = t + 1 if causal else min(seq_len, t + window + 1)
+            self._local.ranges[2 * t] = start
+            self._local.ranges[2 * t + 1] = end - start
+        self._global = Part(self, 0)
+        self.update_global_indices(global_indices)
+        self.outputs = [("local_weights", "H", self._local.weights),
+                        ("local_sums", "i", self._local.sums),
+                        ("global_sums", "i", self._global.sums)] if need_weights else []
+
+    def update_global_indices(self, indices):
+        # The positions of the tokens that every token sees (causal: every later one). Allocates.
+        indices = sorted(set(indices))
+        checks.between("global_indices", len(indices), 0, MAX_KEYS)
+        if indices:
+            checks.between("global_indices", indices[0], 0, self.seq_len - 1)
+            checks.between("global_indices", indices[-1], 0, self.seq_len - 1)
+        self.global_indices = array("H", indices)
+        self._keys = Buffers(len(indices), self.head_dim)
+        part = self._global
+        part.resize(len(indices))
+        seen = 0
+        for t in range(self.seq_len):
+            while seen < len(indices) and (indices[seen] <= t or not self.causal):
+                seen += 1
+            part.ranges[2 * t + 1] = seen
+
+    def __call__(self, q, k, v, out):
+        n = self.seq_len
+        d = self.head_dim
+        checks.int8("q", q, n * d)
+        checks.int8("k", k, n * d)
+        checks.int8("v", v, n * d)
+        checks.int8("out", checks.writable("out", out), n * d)
+        b = self.buffers
+        g = self._keys
+        attention.pack_keys(k, b.keys, b.key_sums, n, d)
+        attention.pack_values(v, b.values, n, d)
+        kernels.gather(b.keys, b.key_sums, b.values, self.global_indices, g.keys, g.key_sums,
+                       g.values, len(self.global_indices), n, d)
+        first = 0
+        while first < n:
+            rows = min(self.block_rows, n - first)
+            self._attend(self._local, b, n, q, first, rows)
+            self._attend(self._global, g, len(self.global_indices), q, first, rows)
+            kernels.blend(self._local.out, 0, self._global.out, self.gate, out, first, rows, d)
+            first += rows
+        return out
+
+    def _attend(self, part, b, keys, q, first, rows):
+        d = self.head_dim
+        width = part.width
+        mult, shift, limit = self._score
+        kernels.scores(b.keys, 0, q, b.key_sums, part.ranges, part.scores, self.buffers.row, first,
+                       rows, width, d)
+        kernels.softmax(part.scores, 0, part.ranges, part.weights, part.sums, tables.EXP2, first,
+                        rows, width, mult, shift, limit)
+        kernels.weighted_sum(b.values, 0, part.weights, part.sums, part.ranges, part.out, first,
+                             rows, keys, width, d, self._out_num, self._out_shift)
+
+
+class Part:
+    # One of the two softmaxes: the keys that each row sees, and room for a block of rows
+
+    def __init__(self, core, width):
+        self.rows = core.block_rows
+        self.ranges = array("H", bytes(4 * core.seq_len))
+        self.sums = array("i", bytes(4 * self.rows))
+        self.out = array("h", bytes(2 * self.rows * core.head_dim))
+        self.resize(width)
+
+    def resize(self, width):
+        self.width = width
+        self.scores = array("i", bytes(4 * self.rows * width))
+        self.weights = array("H", bytes(2 * self.rows * width))

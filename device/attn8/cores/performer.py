@@ -1,0 +1,84 @@
+from array import array
+
+from .. import checks, tables
+from ..kernels import attention, performer
+from ..kernels import linear as kernels
+from .linear import Buffers, Linear
+
+MAX_KEYS = 512  # 512 * 32768 * 128, rounded, is the largest sum of weighted values within int32
+MAX_FEATURES = 64  # of 12 bits, times sums of 13 bits
+
+
+class Performer(Linear):
+    # FAVOR+ attention: linear attention with phi(x) = exp(features @ x - |x|**2 / 2), positive
+    # random features that approximate softmax; O(seq_len). features int8 [num_features, head_dim]
+    # and the constants come from the host (attn8_host.quantize.performer_constants): the
+    # multipliers turn features @ x and |x|**2 into 1/256 octaves.
+
+    def __init__(self, seq_len, head_dim, features, query_mult, query_shift, key_mult, key_shift,
+                 norm_mult, norm_shift, out_num, out_shift, causal=False, need_weights=False,
+                 block_rows=8, buffers=None):
+        checks.between("seq_len", seq_len, 1, MAX_KEYS)
+        checks.between("head_dim", head_dim, 1, 1024)
+        num_features = len(features) // head_dim
+        checks.between("num_features", num_features, 1, MAX_FEATURES)
+        checks.int8("features", features, num_features * head_dim)
+        self._query = _logarithm("query", query_mult, query_shift, head_dim)
+        self._key = _logarithm("key", key_mult, key_shift, head_dim)
+        self._norm = _logarithm("norm", norm_mult, norm_shift, head_dim)
+        self._denominator = 0
+        self._allocate(seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
+                       block_rows, buffers)
+        self.buffers = buffers or LogarithmBuffers(head_dim, num_features, self.block_rows)
+        self._packed = bytearray(num_features * head_dim)
+        self._packed_sums = array("i", bytes(4 * num_features))
+        attention.pack_keys(features, self._packed, self._packed_sums, num_features, head_dim)
+        self._z = array("i", bytes(4 * num_features))
+        self._octaves = array("i", bytes(4 * num_features))
+        self._scales = array("i", bytes(4 * num_features))
+        self.reset()
+
+    def reset(self):
+        super().reset()
+        kernels.fill(self._octaves, -(1 << 24), self.num_features)
+
+    def _logarithms(self, x, first, rows, mult, shift, norm_mult, norm_shift):
+        b = self.buffers
+        attention.scores(self._packed, 0, x, self._packed_sums, b.logarithms, b.row, first, rows,
+                         self.num_features, self.head_dim, 0)
+        performer.logarithms(b.logarithms, 0, x, first, rows, self.num_features, self.head_dim,
+                             mult, shift, norm_mult, norm_shift)
+
+    def _add(self, k, v, first, tokens):
+        b = self.buffers
+        while tokens > 0:
+            n = min(tokens, self.block_rows)
+            self._logarithms(k, first, n, self._key[0], self._key[1], self._norm[0], self._norm[1])
+            performer.accumulate(self._state, b.row, b.logarithms, v, self.z, self._octaves,
+                                 tables.EXP2, first, n, self.num_features, self.head_dim)
+            first += n
+            tokens -= n
+
+    def _shrink(self):
+        performer.shrink(self._state, 0, self.z, self._octaves, self.kv, self._z, self._scales,
+                         self.num_features, self.head_dim)
+        return 7
+
+    def _features(self, q, first, rows):
+        self._logarithms(q, first, rows, self._query[0], self._query[1], 0, 1)
+        performer.features(self.buffers.logarithms, 0, self._scales, self.buffers.phi, tables.EXP2,
+                           rows, self.num_features)
+
+
+class LogarithmBuffers(Buffers):
+    def __init__(self, head_dim, num_features, rows):
+        super().__init__(head_dim, num_features, rows)
+        self.logarithms = array("i", bytes(4 * rows * num_features))
+
+
+def _logarithm(what, mult, shift, head_dim):
+    # 2**14*head_dim*mult and its rounding stay in int32; a logarithm stays below 2**23
+    checks.between(what + "_shift", shift, 8, 28)
+    most = ((1 << 30) - 1 + (1 << 30) - (1 << (shift - 1))) // (head_dim << 14)
+    checks.between(what + "_mult", mult, 0, most)
+    return mult, shift

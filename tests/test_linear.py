@@ -1,0 +1,233 @@
+"""Linear attention: the kernels and the board against the reference, and that against floats."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from attn8_host.quantize import linear_constants, quantize
+from attn8_host.reference import Linear, floating
+
+from .test_exact import KINDS, structured
+from .test_kernels import Call, alignment, fills, int8, machine_settings
+
+RUN = """
+from attn8 import Linear
+out = array("b", bytes(len(q)))
+core = Linear(seq_len, head_dim, causal=causal, need_weights=need, block_rows=block, **constants)
+core(q, k, v, out)
+give(out)
+for name, code, values in core.outputs:
+    give(values)
+"""
+
+FORMS = [("relu", True), ("relu", False), ("relu+1", True), ("relu+1", False), ("elu+1", True)]
+forms = st.sampled_from(FORMS)
+
+
+def constants(head_dim, phi, normalise, scales=(0.02, 0.03, 0.02, 0.01)):
+    """Keywords of the core. Without normalisation the output needs a range to match."""
+    if not normalise:
+        scales = (*scales[:3], scales[3] * head_dim * 50)
+    return linear_constants(head_dim, *scales, phi, normalise) | {
+        "phi": phi, "normalise": normalise
+    }
+
+
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    seq_len=st.integers(1, 24),
+    head_dim=st.integers(1, 20),
+    form=forms,
+    offset=alignment,
+    fill=fills,
+)
+@example(seed=0, seq_len=2, head_dim=65, form=("elu+1", True), offset=1, fill="extremes")
+def test_machine_code(machines, seed, seq_len, head_dim, form, offset, fill):
+    rng = np.random.default_rng(seed)
+    run_kernels(machines("linear"), rng, seq_len, head_dim, form, offset, fill)
+
+
+@pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
+def test_machine_code_at_the_largest_sums(machines, fill):
+    # 255*255*4*8256: next to int32's limit
+    rng = np.random.default_rng(0)
+    full = {"table_q": [255] * 256, "table_k": [255] * 256}
+    run_kernels(machines("linear"), rng, 8256, 4, ("elu+1", True), 0, fill, full, last_rows=2)
+
+
+def run_kernels(machine, rng, seq_len, head_dim, form, offset, fill, change=None, last_rows=None):
+    """The steps of a bidirectional call; compares all rows, or the last ones only."""
+    reference = Linear(**constants(head_dim, *form) | (change or {}))
+    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    expected = reference(q, k, v)
+    table_q = reference._table(reference.table_q)
+    table_k = reference._table(reference.table_k)
+    limit = (2**31 - 1) // (max(1, table_q.max()) * head_dim)
+    denominator, shift = reference.denominator(seq_len, head_dim)
+
+    call = Call(machine, offset)
+    kv, _, _, _, _, z, *_ = call(
+        "accumulate", np.zeros(head_dim**2, np.int32), np.zeros(head_dim, np.uint8), k, v,
+        table_k.astype(np.uint8), np.zeros(head_dim, np.int32), 0, seq_len, head_dim,
+    )
+    out = machine.buffer(np.zeros(head_dim**2, np.int32))
+    p = machine.call("shrink", kv, 0, z, out, head_dim, head_dim, int(limit))
+    out.check_guards()
+    assert (out.read(np.int32) == reference.outputs["kv"].ravel()).all()
+    assert (z.read(np.int32) == reference.outputs["z"]).all()
+    first = seq_len - last_rows if last_rows else 0
+    rows = seq_len - first
+    _, _, phi, *_ = call(
+        "features", q, table_q.astype(np.uint8), np.zeros(rows * head_dim, np.uint16), first, rows,
+        head_dim,
+    )
+    sums = machine.buffer(np.zeros(seq_len, np.int32))
+    result = machine.buffer(np.zeros(seq_len * head_dim, np.int8), 4, offset)
+    call("attend", out, 0, phi, z, sums, result, first, rows, head_dim, head_dim, p, denominator,
+         reference.out_num, shift)
+    for buffer in (sums, result):
+        buffer.check_guards()
+    assert (sums.read(np.int32)[first:] == reference.outputs["sums"][first:]).all()
+    assert (result.read(np.int8).reshape(expected.shape)[first:] == expected[first:]).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    seq_len=st.integers(1, 40),
+    head_dim=st.integers(1, 30),
+    form=forms,
+    causal=st.booleans(),
+    need=st.booleans(),
+    block=st.integers(1, 9),
+    fill=fills,
+)
+def test_board_equals_reference(remote, seed, seq_len, head_dim, form, causal, need, block, fill):
+    rng = np.random.default_rng(seed)
+    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    keywords = constants(head_dim, *form)
+    reference = Linear(**keywords, causal=causal)
+    expected = reference(q, k, v)
+    given_ = remote(
+        RUN, q=q, k=k, v=v, seq_len=seq_len, head_dim=head_dim, causal=causal, need=need,
+        block=block, constants=keywords,
+    )
+    out, *kept = given_ if need else [given_]
+    assert (out == expected.ravel()).all()
+    for name, got in zip(("kv", "z", "sums"), kept, strict=False):
+        assert (got == reference.outputs[name].ravel()).all(), name
+
+
+def test_steps_equal_the_causal_result_and_can_start_again(remote):
+    rng = np.random.default_rng(5)
+    q, k, v = rng.integers(-127, 128, (3, 9, 6)).astype(np.int8)
+    keywords = constants(6, "elu+1", True)
+    expected = Linear(**keywords, causal=True)(q, k, v)
+    first, second, said = remote("""
+from attn8 import Linear
+core = Linear(9, 6, **constants)
+def run():
+    rows = array("b", bytes(54))
+    for t in range(9):
+        a, b = 6 * t, 6 * t + 6
+        core.step(q[a:b], k[a:b], v[a:b], memoryview(rows)[a:b])
+    return rows
+give(run())
+core.reset()
+give(run())
+try:
+    core.step(q[:6], k[:6], v[:6], array("b", bytes(6)))
+except ValueError as error:
+    give(str(error))
+""", q=q, k=k, v=v, constants=keywords)
+    assert (first == expected.ravel()).all()
+    assert (second == expected.ravel()).all()
+    assert said == "tokens: expected 1 to 9, got 10"
+
+
+def test_a_causal_row_is_the_result_of_its_prefix():
+    rng = np.random.default_rng(6)
+    q, k, v = rng.integers(-127, 128, (3, 20, 8)).astype(np.int8)
+    keywords = constants(8, "relu+1", True)
+    rows = Linear(**keywords, causal=True)(q, k, v)
+    for t in range(20):
+        assert (rows[t] == Linear(**keywords)(q[: t + 1], k[: t + 1], v[: t + 1])[t]).all()
+
+
+def test_a_call_allocates_nothing(remote):
+    assert remote("""
+from micropython import heap_lock, heap_unlock
+from attn8 import Linear
+q = array("b", bytes(96))
+out = array("b", bytes(96))
+for causal in (False, True):
+    core = Linear(12, 8, causal=causal, **constants)
+    core(q, q, q, out)
+    heap_lock()
+    try:
+        core(q, q, q, out)
+    finally:
+        heap_unlock()
+give("done")
+""", constants=constants(8, "relu+1", True)) == "done"
+
+
+LIMITS = {"relu": 0.51, "relu+1": 0.51, "elu+1": 0.9}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reference_is_close_to_float(form):
+    # Targets of the specification, over its kinds of scores; cosine >= 0.999
+    phi, normalise = form
+    rng = np.random.default_rng(7)
+    for kind in KINDS:
+        for seq_len, head_dim in ((8, 16), (33, 64), (128, 16), (512, 64)):
+            q, k, v = structured(kind, rng, seq_len, head_dim)
+            v = v + rng.normal(size=(1, head_dim)) / 2  # channels with means of their own
+            scales = [float(np.abs(x).max()) / 127 for x in (q, k, v)]
+            q, k, v = (quantize(x, s) for x, s in zip((q, k, v), scales, strict=True))
+            exact = floating.linear(
+                *(x * s for x, s in zip((q, k, v), scales, strict=True)), False, scales, phi,
+                normalise,
+            )
+            scale = float(np.abs(exact).max()) / 127
+            keywords = linear_constants(head_dim, *scales, scale, phi, normalise)
+            out = Linear(**keywords, phi=phi, normalise=normalise)(q, k, v)
+            assert np.abs(out - exact / scale).max() <= LIMITS[phi], (kind, seq_len, head_dim)
+            cosine = (out * exact).sum() / np.linalg.norm(out) / np.linalg.norm(exact)
+            assert cosine >= 0.999, (kind, seq_len, head_dim)
+
+
+CONSTANTS = constants(4, "elu+1", True)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"seq_len": 0}, "seq_len: expected 1 to"),
+        ({"seq_len": 8257}, "seq_len: expected 1 to 8256, got 8257"),  # 2**31 / (255 * 255 * 4)
+        ({"head_dim": 1025}, "head_dim: expected 1 to 1024, got 1025"),
+        ({"q": np.zeros(11, np.int8)}, "q: expected 12 int8 values, got 11"),
+        ({"k": [0] * 12}, "k: expected array('b'), got list"),
+        ({"constants": CONSTANTS | {"phi": "tanh"}}, "phi: expected relu, relu+1 or elu+1, got"),
+        ({"constants": CONSTANTS | {"table_q": [1]}}, "table_q: expected 256 uint8 values, got 1"),
+        ({"constants": CONSTANTS | {"table_k": None}}, "table_k: expected 256 uint8 values, got 0"),
+        ({"constants": CONSTANTS | {"out_num": 5}}, "out_num: expected"),
+        ({"constants": CONSTANTS | {"out_shift": 46}}, "out_shift: expected 16 to 45, got 46"),
+        ({"block": 0}, "block_rows: expected 1 to"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(remote, change, message):
+    values = {name: np.zeros(12, np.int8) for name in "qkv"} | {
+        "seq_len": 3, "head_dim": 4, "causal": False, "need": False, "block": 8,
+        "constants": CONSTANTS,
+    }
+    said = remote(
+        "try:\n" + "\n".join("    " + line for line in RUN.strip().splitlines())
+        + "\nexcept (TypeError, ValueError) as error:\n    give(str(error))",
+        **values | change,
+    )
+    assert said.startswith(message)
+    assert "\n" not in said
