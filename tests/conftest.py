@@ -12,7 +12,9 @@ from attn8_host.deploy import deploy, push
 from attn8_host.paths import DEVICE, MODELS
 from tools import isa
 
-CODES = {"int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i"}
+CODES = {
+    "int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i", "float32": "f"
+}
 
 
 def pytest_addoption(parser):

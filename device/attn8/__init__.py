@@ -4,6 +4,7 @@
 __version__ = "0.1.0"
 
 _modules = {
+    "Conv1D": "layers.conv1d",
     "Decode": "cores.decode",
     "Dense": "layers.dense",
     "Exact": "cores.exact",
@@ -15,7 +16,9 @@ _modules = {
     "Model": "model",
     "MultiHeadAttention": "attention",
     "Performer": "cores.performer",
+    "QConv1D": "layers.conv1d",
     "ReLU": "layers.activation",
+    "SelfAttention1D": "layers.selfattention1d",
     "Sliding": "cores.sliding",
     "Sparse": "cores.sparse",
     "backend": "kernels",

@@ -15,11 +15,14 @@ from .cores.performer import Performer
 from .cores.sliding import Sliding
 from .cores.sparse import Sparse
 from .layers.activation import ReLU
+from .layers.conv1d import Conv1D, QConv1D
 from .layers.dense import Dense
 from .layers.pooling import MeanPool
+from .layers.selfattention1d import SelfAttention1D
 from .model import Model, load
 
 __all__ = [
+    "Conv1D",
     "Decode",
     "Dense",
     "Exact",
@@ -31,7 +34,9 @@ __all__ = [
     "Model",
     "MultiHeadAttention",
     "Performer",
+    "QConv1D",
     "ReLU",
+    "SelfAttention1D",
     "Sliding",
     "Sparse",
     "load",

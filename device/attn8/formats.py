@@ -1,0 +1,72 @@
+# Number formats of the layers that do not compute in int8.
+import math
+from array import array
+
+# typecode, bytes, fractional bits
+_formats = {"Q8.8": ("h", 2, 8), "Q16.16": ("i", 4, 16), "Q24.8": ("i", 4, 8), "float": ("f", 4, 0)}
+_arrays = (array, memoryview)
+_everything = type("", (), {"__getitem__": lambda self, part: part})()[:]  # the slice [:], once
+
+
+class Format:
+    # "Q8.8", "Q16.16" and "Q24.8" are signed fixed point: arrays of raw integers, a number times
+    # 2**frac. rounding ("nearest", half up, or "truncate") is that of each product; overflow
+    # ("wrap" or "saturate") that of each product and sum. "float" is the board's own.
+
+    def __init__(self, name, rounding="nearest", overflow="wrap"):
+        for what, value, known in (("format", name, _formats),
+                                   ("rounding", rounding, ("nearest", "truncate")),
+                                   ("overflow", overflow, ("wrap", "saturate"))):
+            if value not in known:
+                raise ValueError("%s: expected one of %s, got %s"
+                                 % (what, ", ".join(sorted(known)), value))
+        self.name = name
+        self.code, self.itemsize, self.frac = _formats[name]
+        self._half = (1 << self.frac) >> 1 if rounding == "nearest" else 0
+        self._saturate = 1 if overflow == "saturate" else 0
+        if name == "float":
+            from .kernels.float import matmul
+        elif self.itemsize == 2:
+            from .kernels.qformat import matmul16 as matmul
+        else:
+            from .kernels.qformat import matmul32 as matmul
+        self.matmul = matmul  # (a, 0, b, bias, out, plan)
+
+    def zeros(self, n):
+        return array(self.code, bytes(n * self.itemsize))
+
+    def plan(self, shape, a, b, bias, out, relu=0):
+        # Of a product out = bias + a @ b: shape is (rows, inner, columns); the steps are those of
+        # a (row, inner), b (inner, column), bias (column), out (row, column)
+        unit = 1 if self.code == "f" else self.itemsize
+        steps = [unit * step for step in a + b + (bias,) + out]
+        return array("i", list(shape) + steps + [self.frac, self._half, self._saturate, relu])
+
+    def encode(self, what, value):
+        # A number as an array element
+        if self.code == "f":
+            return float(value)
+        if isinstance(value, int):
+            raw = value << self.frac
+        else:
+            raw = math.floor(value * (1 << self.frac) + 0.5)
+        most = 1 << (8 * self.itemsize - 1)
+        if not -most <= raw < most:
+            raise ValueError("%s: expected a number of %s, got %s" % (what, self.name, value))
+        return raw
+
+    def decode(self, raw):
+        return raw if self.code == "f" else raw / (1 << self.frac)
+
+    def copy(self, what, x, target):
+        # x into a memoryview of an array of this format. Raises where the length or the type of x
+        # is another: copying checks what kernels cannot.
+        if not isinstance(x, _arrays):
+            raise TypeError("%s: expected array('%s'), got %s"
+                            % (what, self.code, type(x).__name__))
+        if len(x) != len(target):
+            raise ValueError("%s: expected %d values, got %d" % (what, len(target), len(x)))
+        try:
+            target[_everything] = x
+        except ValueError:
+            raise TypeError("%s: expected array('%s')" % (what, self.code))

@@ -1,0 +1,76 @@
+from array import array
+
+from .. import checks
+from ..formats import Format
+from ..kernels import conv1d as kernels
+from .dense import Dense
+
+
+class Conv1D:
+    # Convolution of one channel, int8 [length] -> [filters, positions], or [positions, filters]
+    # where time_major, as attention takes it; positions = (length - kernel_size)//stride + 1.
+    # linear holds the parameters, weight [filters, kernel_size] (see Dense); int8 results.
+
+    def __init__(self, length, kernel_size, stride, filters, linear, time_major=False):
+        self.positions = positions(length, kernel_size, stride)
+        if (linear.inputs, linear.outputs) != (kernel_size, filters):
+            raise ValueError("%s.weight: expected shape [%d, %d], got [%d, %d]" % (
+                linear.name, filters, kernel_size, linear.outputs, linear.inputs))
+        if linear.wide:
+            raise ValueError("missing tensor %s.mult" % linear.name)
+        self.length = length
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.time_major = time_major
+        self._windows = array("b", bytes(self.positions * kernel_size))
+        self._dense = Dense(linear, self.positions)
+        self.out = self._dense.out if time_major else array("b", bytes(self.positions * filters))
+
+    def __call__(self, x):
+        linear = self._dense.linear
+        checks.int8(linear.name, x, self.length)
+        kernels.windows(x, self._windows, self.positions, self.kernel_size, self.stride)
+        self._dense(self._windows)
+        if not self.time_major:
+            kernels.transpose(self._dense.out, self.out, self.positions, linear.outputs)
+        return self.out
+
+
+class QConv1D:
+    # The same in fixed point or floats (see formats). `weights` [filters, kernel_size] and
+    # `biases` [filters] are 0 at first.
+
+    def __init__(self, length, kernel_size, stride, filters, format="Q16.16", rounding="nearest",
+                 overflow="wrap", time_major=False):
+        self.positions = n = positions(length, kernel_size, stride)
+        checks.between("filters", filters, 1, 1 << 12)
+        self.format = f = Format(format, rounding, overflow)
+        self.kernel_size = kernel_size
+        self.weights = f.zeros(filters * kernel_size)
+        self.biases = f.zeros(filters)
+        self.x = f.zeros(length)
+        self._x = memoryview(self.x)
+        self.out = f.zeros(filters * n)
+        self._plan = f.plan((n, kernel_size, filters), (stride, 1), (1, kernel_size), 1,
+                            (filters, 1) if time_major else (1, n))
+
+    def __call__(self, x):
+        self.format.copy("x", x, self._x)
+        self.format.matmul(self.x, 0, self.weights, self.biases, self.out, self._plan)
+        return self.out
+
+    def set_weight(self, filter, index, value):
+        checks.between("filter", filter, 0, len(self.biases) - 1)
+        checks.between("index", index, 0, self.kernel_size - 1)
+        self.weights[filter * self.kernel_size + index] = self.format.encode("weight", value)
+
+    def set_bias(self, filter, value):
+        checks.between("filter", filter, 0, len(self.biases) - 1)
+        self.biases[filter] = self.format.encode("bias", value)
+
+
+def positions(length, kernel_size, stride):
+    checks.between("length", length, 1, 1 << 15)
+    checks.between("kernel_size", kernel_size, 1, min(length, checks.MAX_INPUTS))
+    checks.between("stride", stride, 1, 1 << 15)
+    return (length - kernel_size) // stride + 1

@@ -1,0 +1,76 @@
+from .. import checks
+from ..formats import Format
+
+
+class SelfAttention1D:
+    # Linear self-attention without normalisation, in fixed point or floats (see formats):
+    #   q = relu(x @ w_q + b_q), k = relu(x @ w_k + b_k), v = x @ w_v + b_v, out = q @ (k.T @ v)
+    # x [seq_len, embed_dim], out [seq_len, projection_dim]. `weights` holds w_q, w_k, w_v
+    # [3, embed_dim, projection_dim] and `biases` [3, projection_dim], all 0 at first.
+
+    def __init__(self, seq_len, embed_dim, projection_dim, format="Q16.16", rounding="nearest",
+                 overflow="wrap"):
+        n = checks.between("seq_len", seq_len, 1, 1 << 15)
+        d = checks.between("embed_dim", embed_dim, 1, 1 << 12)
+        p = checks.between("projection_dim", projection_dim, 1, 1 << 12)
+        self.seq_len, self.embed_dim, self.projection_dim = n, d, p
+        self.format = f = Format(format, rounding, overflow)
+        self.weights = f.zeros(3 * d * p)
+        self.biases = f.zeros(3 * p)
+        self.x = f.zeros(n * d)
+        self.q, self.k, self.v = f.zeros(n * p), f.zeros(n * p), f.zeros(n * p)
+        self.kv = f.zeros(p * p)
+        self.out = f.zeros(n * p)
+        self._x = memoryview(self.x)
+        self._zero = f.zeros(1)
+        weights, biases = memoryview(self.weights), memoryview(self.biases)
+        self._projections = []
+        for i, target in enumerate((self.q, self.k, self.v)):
+            plan = f.plan((n, d, p), (d, 1), (p, 1), 1, (p, 1), 1 if i < 2 else 0)
+            self._projections.append((weights[i * d * p : (i + 1) * d * p],
+                                      biases[i * p : (i + 1) * p], target, plan))
+        self._kv_plan = f.plan((p, n, p), (1, p), (p, 1), 0, (p, 1))
+        self._out_plan = f.plan((n, p, p), (p, 1), (p, 1), 0, (p, 1))
+
+    def __call__(self, x):
+        self.format.copy("x", x, self._x)
+        matmul = self.format.matmul
+        for weights, biases, target, plan in self._projections:
+            matmul(self.x, 0, weights, biases, target, plan)
+        matmul(self.k, 0, self.v, self._zero, self.kv, self._kv_plan)
+        matmul(self.q, 0, self.kv, self._zero, self.out, self._out_plan)
+        return self.out
+
+    def index(self, projection, row, column):
+        # The flat index of a weight; projection 0, 1, 2: q, k, v
+        checks.between("projection", projection, 0, 2)
+        checks.between("row", row, 0, self.embed_dim - 1)
+        checks.between("column", column, 0, self.projection_dim - 1)
+        return (projection * self.embed_dim + row) * self.projection_dim + column
+
+    def set_weight(self, index, value):
+        checks.between("index", index, 0, len(self.weights) - 1)
+        self.weights[index] = self.format.encode("weight", value)
+
+    def get_weight(self, index):
+        checks.between("index", index, 0, len(self.weights) - 1)
+        return self.format.decode(self.weights[index])
+
+    def set_bias(self, index, value):
+        checks.between("index", index, 0, len(self.biases) - 1)
+        self.biases[index] = self.format.encode("bias", value)
+
+    def get_bias(self, index):
+        checks.between("index", index, 0, len(self.biases) - 1)
+        return self.format.decode(self.biases[index])
+
+    def set_projection_weight(self, projection, row, column, value):
+        self.set_weight(self.index(projection, row, column), value)
+
+    def get_projection_weight(self, projection, row, column):
+        return self.get_weight(self.index(projection, row, column))
+
+    def set_projection_bias(self, projection, column, value):
+        checks.between("projection", projection, 0, 2)
+        checks.between("column", column, 0, self.projection_dim - 1)
+        self.set_bias(projection * self.projection_dim + column, value)
