@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 
 _modules = {
     "Conv1D": "layers.conv1d",
+    "Convert": "layers.convert",
     "Decode": "cores.decode",
     "Dense": "layers.dense",
     "Exact": "cores.exact",

@@ -144,7 +144,62 @@ def _mean_pool(entry, tensors, shapes, outputs, width, need_weights):
     return layer, s * e, e
 
 
+def _convert(entry, tensors, shapes, outputs, width, need_weights):
+    from .layers.convert import Convert
+
+    layer = Convert(width, entry["format"], entry["shift"])
+    outputs.append((entry["name"], layer.format.code, layer.out))
+    return layer, width, width
+
+
+def _conv1d(entry, tensors, shapes, outputs, width, need_weights):
+    # int8, or in the entry's format; always time-major
+    from .layers.conv1d import Conv1D, QConv1D
+    from .layers.dense import Linear
+
+    name = entry["name"]
+    sizes = entry["length"], entry["kernel_size"], entry["stride"], entry["filters"]
+    if "format" in entry:
+        layer = QConv1D(*sizes, *_format(entry), time_major=True)
+        _fill(layer, name, tensors)
+        code = layer.format.code
+    else:
+        _expect_linear(shapes, name, sizes[1], sizes[3])
+        layer = Conv1D(*sizes, Linear.take(tensors, name, sizes[1], sizes[3]), True)
+        code = "b"
+    outputs.append((name, code, layer.out))
+    return layer, sizes[0], len(layer.out)
+
+
+def _self_attention_1d(entry, tensors, shapes, outputs, width, need_weights):
+    from .layers.selfattention1d import SelfAttention1D
+
+    name, n, d, p = entry["name"], entry["seq_len"], entry["embed_dim"], entry["projection_dim"]
+    layer = SelfAttention1D(n, d, p, *_format(entry))
+    _fill(layer, name, tensors)
+    for part in ("q", "k", "v", "kv"):
+        outputs.append((name + "." + part, layer.format.code, getattr(layer, part)))
+    outputs.append((name, layer.format.code, layer.out))
+    return layer, n * d, n * p
+
+
+def _format(entry):
+    return entry["format"], entry.get("rounding", "nearest"), entry.get("overflow", "wrap")
+
+
+def _fill(layer, name, tensors):
+    # The parameters of a layer in a format of its own
+    for part in ("weights", "biases"):
+        key = name + "." + part
+        if key not in tensors:
+            raise ValueError("missing tensor " + key)
+        layer.format.copy(key, tensors.pop(key), memoryview(getattr(layer, part)))
+
+
 _builders = {
+    "convert": _convert,
+    "conv1d": _conv1d,
+    "self_attention_1d": _self_attention_1d,
     "dense": _dense,
     "relu": _relu,
     "reshape": _reshape,

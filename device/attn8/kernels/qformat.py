@@ -120,3 +120,22 @@ def matmul32(a: ptr32, acc: int, b: ptr32, bias: ptr32, out: ptr32, plan: ptr32)
         a = ptr32(int(a) + plan[3])
         out = ptr32(int(out) + plan[8])
         rows -= 1
+
+
+@micropython.viper
+def widen16(x: ptr8, out: ptr16, n: int, shift: int):
+    # out = x << shift
+    while n:
+        out[0] = ((x[0] ^ 128) - 128) << shift
+        x = ptr8(int(x) + 1)
+        out = ptr16(int(out) + 2)
+        n -= 1
+
+
+@micropython.viper
+def widen32(x: ptr8, out: ptr32, n: int, shift: int):
+    while n:
+        out[0] = ((x[0] ^ 128) - 128) << shift
+        x = ptr8(int(x) + 1)
+        out = ptr32(int(out) + 4)
+        n -= 1

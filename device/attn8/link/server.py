@@ -21,7 +21,7 @@ TEXT, INPUT, OUTPUTS, SCRATCH = range(4)  # the regions that READ and WRITE reac
 
 NOWHERE = 255 << 24
 
-_itemsizes = {"b": 1, "H": 2, "i": 4, "f": 4}
+_itemsizes = {"b": 1, "h": 2, "H": 2, "i": 4, "f": 4}
 _READ_STEP = frames.MAX_REPLY - 4
 
 

@@ -34,8 +34,9 @@ POLL = 0.02  # seconds that one read of the port waits
 PROMPT = b"\x04>"  # of the raw REPL, after a program ended
 
 DTYPES: dict[str, np.dtype] = {
-    "b": np.dtype("<i1"), "H": np.dtype("<u2"), "i": np.dtype("<i4"), "f": np.dtype("<f4"),
-}
+    "b": np.dtype("<i1"), "h": np.dtype("<i2"), "H": np.dtype("<u2"), "i": np.dtype("<i4"),
+    "f": np.dtype("<f4"),
+}  # fmt: skip
 
 
 class Stream(Protocol):

@@ -16,6 +16,7 @@ from .cores.sliding import Sliding
 from .cores.sparse import Sparse
 from .layers.activation import ReLU
 from .layers.conv1d import Conv1D, QConv1D
+from .layers.convert import Convert
 from .layers.dense import Dense
 from .layers.pooling import MeanPool
 from .layers.selfattention1d import SelfAttention1D
@@ -23,6 +24,7 @@ from .model import Model, load
 
 __all__ = [
     "Conv1D",
+    "Convert",
     "Decode",
     "Dense",
     "Exact",

@@ -9,9 +9,13 @@ from ..errors import ModelError
 from ..modelfile import read
 from .attention import MultiHeadAttention
 from .cores import CORES
+from .formats import Format
 from .layers.activation import ReLU
+from .layers.conv1d import Conv1D, QConv1D
+from .layers.convert import Convert
 from .layers.dense import Dense
 from .layers.pooling import MeanPool
+from .layers.selfattention1d import SelfAttention1D
 
 Layer = Callable[[np.ndarray], np.ndarray]
 Shape = tuple[int, ...]
@@ -54,11 +58,9 @@ class Model:
         outputs: dict[str, np.ndarray] = {}
         for name, shape, layer in self.layers:
             x = x.reshape(shape)
-            if isinstance(layer, MultiHeadAttention):
-                x = layer(x, *self.operands[name])
+            x = layer(x, *self.operands.get(name, ()))
+            if isinstance(layer, (MultiHeadAttention, SelfAttention1D)):
                 outputs.update({f"{name}.{part}": v for part, v in layer.outputs.items()})
-            else:
-                x = layer(x)
             outputs[name] = x
         return outputs
 
@@ -84,6 +86,19 @@ class Model:
                 raise ModelError(f"{name}.seq_len: expected 1 to {longest}, got {s}")
             linears = {p: self._dense(f"{name}.{p}", e, e) for p in ("q", "k", "v", "out")}
             return (s, e), self._attention(entry, linears), s * e
+        if kind == "convert":
+            return (width,), Convert(Format(entry["format"]), entry["shift"]), width
+        if kind == "conv1d":
+            length, size, filters = entry["length"], entry["kernel_size"], entry["filters"]
+            n = ((length - size) // entry["stride"] + 1) * filters
+            if "format" not in entry:
+                dense = self._dense(name, size, filters)
+                return (length,), Conv1D(dense, entry["stride"], True), n
+            weights, biases, form = self._raw(entry, (filters, size), (filters,))
+            return (length,), QConv1D(weights, biases, entry["stride"], form, True), n
+        if kind == "self_attention_1d":
+            s, e, p = entry["seq_len"], entry["embed_dim"], entry["projection_dim"]
+            return (s, e), SelfAttention1D(*self._raw(entry, (3, e, p), (3, p))), s * p
         if kind == "mean_pool":
             s, e = entry["seq_len"], entry["embed_dim"]
             return (s, e), MeanPool(entry["mult"], entry["shift"]), e
@@ -111,6 +126,22 @@ class Model:
             )
         except (TypeError, ValueError) as error:
             raise ModelError(f"{name}: {error}") from None
+
+    def _raw(
+        self, entry: dict, weights: Shape, biases: Shape
+    ) -> tuple[np.ndarray, np.ndarray, Format]:
+        """The weights and biases of a layer with a number format of its own, and that format."""
+        form = Format(
+            entry["format"], entry.get("rounding", "nearest"), entry.get("overflow", "wrap")
+        )
+        found = []
+        for part, shape in (("weights", weights), ("biases", biases)):
+            key = f"{entry['name']}.{part}"
+            tensor = self.tensors.get(key)
+            if tensor is None or tensor.shape != shape or tensor.dtype != form.dtype:
+                raise ModelError(f"{key}: expected {np.dtype(form.dtype).name} {list(shape)}")
+            found.append(tensor)
+        return found[0], found[1], form
 
     def _dense(self, name: str, inputs: int, outputs: int, wide: bool = False) -> Dense:
         parts = {

@@ -13,6 +13,8 @@ from safetensors.numpy import load_file
 from ..paths import MODELS
 from ..quantize import CONSTANTS, heads_scale, linear, quantize, random_features
 from ..reference import floating, load
+from ..reference.formats import FIXED, Format
+from ..reference.layers.conv1d import windows
 
 # (seq_len, embed_dim, num_heads), odd sizes among them
 SHAPES = [(1, 8, 1), (5, 9, 3), (16, 32, 4), (33, 24, 8), (64, 64, 2), (12, 128, 8), (512, 8, 1)]
@@ -236,7 +238,7 @@ def attention_case(
         mechanism=core,
         variant=name,
         shape={"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads},
-        config=one_layer(entry, [seq_len, embed_dim]),
+        config=model([entry], [seq_len, embed_dim]),
         tensors=tensors,
         inputs=np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]).reshape(-1, x.size),
         floats=floats,
@@ -249,11 +251,11 @@ def split(x: np.ndarray, num_heads: int) -> np.ndarray:
     return x.reshape(len(x), num_heads, -1).transpose(1, 0, 2)
 
 
-def one_layer(entry: dict, shape: list[int]) -> dict:
-    """The config of a model of one layer."""
-    layers = [{"type": "reshape", "name": "tokens", "shape": shape}, entry]
+def model(layers: list[dict], shape: list[int]) -> dict:
+    """The config of a model of a few layers."""
+    layers = [{"type": "reshape", "name": "tokens", "shape": shape}, *layers]
     return {
-        "format": "attn8", "version": 1, "name": entry["name"], "layers": layers,
+        "format": "attn8", "version": 1, "name": layers[-1]["name"], "layers": layers,
         "input": {"shape": [int(np.prod(shape))], "scale": INPUT_SCALE},
     }  # fmt: skip
 
@@ -275,7 +277,90 @@ def recorded(shape: tuple[int, ...]) -> np.ndarray:
     return tokens[:size].reshape(shape)
 
 
+def conv1d_cases(rng: np.random.Generator) -> Iterator[Case]:
+    """Convolutions in int8, behind a ReLU; the first has the published sizes."""
+    for length, size, stride, filters in ((128, 5, 2, 4), (33, 7, 3, 5), (9, 9, 1, 1)):
+        sizes = {"length": length, "kernel_size": size, "stride": stride, "filters": filters}
+        weight, bias = rng.normal(size=(filters, size)), rng.normal(size=filters)
+        x = quantize(rng.normal(size=length), INPUT_SCALE)
+        scale = float(np.abs(convolve(x * INPUT_SCALE, weight, bias, stride)).max()) / 127
+        made = linear(weight, bias, INPUT_SCALE, scale)
+        weight_scales = made.pop("scale").astype(np.float64)
+        form = partial(
+            convolve, weight=made["weight"] * weight_scales[:, None],
+            bias=made["bias"] * INPUT_SCALE * weight_scales, stride=stride,
+        )
+
+        def floats(
+            outputs: dict[str, np.ndarray], form: Callable = form, scale: float = scale
+        ) -> tuple[np.ndarray, np.ndarray]:
+            want = form(outputs["relu"].astype(np.float64) * INPUT_SCALE) / scale
+            return outputs["conv"], np.clip(want, -127, 127)
+
+        yield Case(
+            "conv1d", "int8", sizes,
+            model([{"type": "relu", "name": "relu"}, {"type": "conv1d", "name": "conv", **sizes}],
+                  [length]),
+            {f"conv.{part}": tensor for part, tensor in made.items()},
+            np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]), floats,
+        )
+
+
+def attention_1d_cases(rng: np.random.Generator) -> Iterator[Case]:
+    """SelfAttention1D in each fixed-point format; at last behind a Conv1D, as published."""
+    variants = [("Q8.8", "nearest", "saturate"), ("Q8.8", "truncate", "wrap"),
+                ("Q16.16", "nearest", "wrap"), ("Q16.16", "truncate", "saturate"),
+                ("Q24.8", "nearest", "wrap")]  # fmt: skip
+    for name, rounding, overflow in variants:
+        form = Format(name, rounding, overflow)
+        for n, d, p in ((4, 2, 2), (16, 8, 4), (33, 5, 3)):
+            yield attention_1d_case(form, n, d, p, rng)
+    yield attention_1d_case(Format("Q16.16"), 62, 4, 4, rng, conv=True)
+
+
+def attention_1d_case(
+    form: Format, n: int, d: int, p: int, rng: np.random.Generator, conv: bool = False
+) -> Case:
+    """One layer; its errors count in steps of the format."""
+    settings = {"format": form.name, "rounding": form.rounding, "overflow": form.overflow}
+    sizes = {"seq_len": n, "embed_dim": d, "projection_dim": p}
+    real = {"attn.weights": rng.normal(0, 0.5 / np.sqrt(d), (3, d, p)),
+            "attn.biases": rng.normal(0, 0.1, (3, p))}
+    length = n * d
+    # int8 becomes numbers within +-1: sums of products stay in the range of Q16.16
+    layers: list[dict] = [{"type": "convert", "name": "x", "format": form.name,
+                           "shift": FIXED[form.name][1] - 7}]
+    if conv:
+        length = 2 * n + 4
+        layers.append({"type": "conv1d", "name": "conv", "length": length, "kernel_size": 5,
+                       "stride": 2, "filters": d, **settings})
+        real |= {"conv.weights": rng.normal(0, 0.3, (d, 5)), "conv.biases": rng.normal(0, 0.1, d)}
+    layers.append({"type": "self_attention_1d", "name": "attn", **sizes, **settings})
+    tensors = {name: form.encode(values) for name, values in real.items()}
+    weights, biases = (form.decode(tensors[f"attn.{part}"]) for part in ("weights", "biases"))
+
+    def floats(outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        x = form.decode(outputs["conv" if conv else "x"]).reshape(n, d)
+        q, k, v = (x @ weights[i] + biases[i] for i in range(3))
+        exact = np.maximum(q, 0) @ (np.maximum(k, 0).T @ v)
+        return outputs["attn"], exact * 2 ** FIXED[form.name][1]
+
+    x = rng.integers(-127, 128, length).astype(np.int8)
+    return Case(
+        "attention_1d", "conv1d" if conv else f"{form.name} {form.overflow}", sizes,
+        model(layers, [length]), tensors,
+        np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]), floats,
+    )
+
+
+def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int) -> np.ndarray:
+    """[length] -> [positions, filters], with weight [filters, kernel_size]."""
+    return windows(x, weight.shape[1], stride) @ weight.T + bias
+
+
 # From a generator of random numbers to the cases of each mechanism
 MECHANISMS: dict[str, Callable[[np.random.Generator], Iterator[Case]]] = {
-    core: partial(attention_cases, core) for core in ATTENTION
+    **{core: partial(attention_cases, core) for core in ATTENTION},
+    "conv1d": conv1d_cases,
+    "attention_1d": attention_1d_cases,
 }
