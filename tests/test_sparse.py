@@ -103,6 +103,28 @@ def test_a_full_mask_takes_the_dense_core(remote):
     assert (out == Exact(**CONSTANTS)(q, k, v).ravel()).all()
 
 
+@pytest.mark.parametrize("description", [["local_window", 2], ["random", 0.5, 1], ["full"]])
+def test_nothing_is_allocated(remote, description):
+    grown = remote("""
+import gc
+from attn8 import Sparse
+core = Sparse(16, 8, mask=description, **constants)
+out = array("b", bytes(128))
+def many():
+    for _ in range(200):
+        core(x, x, x, out)
+many()
+gc.collect()
+gc.disable()
+before = gc.mem_alloc()
+many()
+grown = gc.mem_alloc() - before
+gc.enable()
+give(grown)
+""", x=np.arange(128).astype(np.int8), description=description, constants=CONSTANTS)
+    assert grown <= 128
+
+
 @pytest.mark.parametrize(
     "mask, message",
     [

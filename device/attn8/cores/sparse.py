@@ -53,6 +53,12 @@ class Sparse:
             self.outputs = [("scores", "i", self.scores), ("pairs", "H", self.pairs),
                             ("sums", "i", self.sums)]
 
+    @classmethod
+    def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
+        # As Exact.from_scales
+        return cls(seq_len, head_dim,
+                   *exact.constants(head_dim, scale_q, scale_k, scale_v, scale_out), **options)
+
     def __call__(self, q, k, v, out):
         if self._dense:
             return self._dense(q, k, v, out)
