@@ -181,8 +181,9 @@ def float_model(path, split):
 def write_data(path, split):
     """Write the test digits, and calibration digits from the training split, to path."""
     images, labels = split["test"]
-    calibration = split["fit"][0][:CALIBRATION]
-    tensors = {"test.images": images, "test.labels": labels, "calibration.images": calibration}
+    tensors = {"test.images": images, "test.labels": labels}
+    for name, values in zip(("images", "labels"), split["fit"], strict=True):
+        tensors[f"calibration.{name}"] = values[:CALIBRATION]
     path.write_bytes(save(tensors, {"data": json.dumps(SOURCE)}))  # one key: a fixed order
 
 

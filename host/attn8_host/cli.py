@@ -102,14 +102,23 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
     with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
         report.board_line(console, board.info)
         with report.progress(console) as advance:
-            outcome = train.iris(board, arguments.numbers, arguments.epochs, arguments.batch,
-                                 arguments.seed, advance)
-    report.draw_training(arguments.png, outcome)
-    console.print(report.training_table(outcome))
-    console.print(f"loss and accuracy: {arguments.png}", highlight=False, soft_wrap=True)
+            if arguments.what == "digits":
+                tuned = train.digits(board, arguments.shift, arguments.epochs or 3,
+                                     arguments.batch, arguments.seed, advance)
+            else:
+                outcome = train.iris(board, arguments.numbers, arguments.epochs or 20,
+                                     arguments.batch, arguments.seed, advance)
+    if arguments.what == "digits":
+        console.print(report.tuning_table(tuned))
+        result = tuned.as_dict()
+    else:
+        report.draw_training(arguments.png, outcome)
+        console.print(report.training_table(outcome))
+        console.print(f"loss and accuracy: {arguments.png}", highlight=False, soft_wrap=True)
+        result = outcome.as_dict()
     if arguments.json:
-        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
-    return 1 if outcome.bit_exact is False else 0
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 1 if result["bit_exact"] is False else 0
 
 
 def deploy(arguments: argparse.Namespace, console: Console) -> int:
@@ -491,10 +500,17 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "train", parents=[on_board], help="train a model on a board and prove every step"
     )
-    command.add_argument("what", choices=["iris"])
+    command.add_argument(
+        "what", choices=["iris", "digits"],
+        help="iris: a transformer from scratch; digits: fine-tunes the demo's model and quantises "
+        "it on the board",
+    )
+    command.add_argument("--shift", choices=["invert", "rotate"], default="invert",
+                         help="what happens to a tenth of the digits (default: %(default)s)")
     command.add_argument("--numbers", choices=["q16.16", "q8.8", "float"], default="q16.16",
                          help="fixed point, or the board's floats (default: %(default)s)")
-    command.add_argument("--epochs", type=_positive, default=20, metavar="N")
+    command.add_argument("--epochs", type=_positive, metavar="N",
+                         help="default: 20 for iris, 3 for digits")
     command.add_argument("--batch", type=_positive, default=10, metavar="N",
                          help="samples of a step (default: %(default)s)")
     command.add_argument("--seed", type=_positive, default=1, metavar="N")

@@ -241,6 +241,33 @@ def training_table(outcome) -> Table:
     return table
 
 
+def tuning_table(outcome) -> Table:
+    """The results of fine-tuning (see train.TuneOutcome) as a table."""
+    table = Table(show_header=False, title=f"attn8 train digits: a tenth {outcome.shift}ed")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    rows = [
+        ("board", outcome.board["kind"], outcome.board["machine"]),
+        ("int8 accuracy before", f"{outcome.accuracy_before:.2%}",
+         f"of the shifted tenth {outcome.shifted_before:.2%}"),
+        ("int8 accuracy after", f"{outcome.accuracy_after:.2%}",
+         f"of the shifted tenth {outcome.shifted_after:.2%}"),
+        ("loss", f"{outcome.losses[-1]:.4f}", f"in the first epoch {outcome.losses[0]:.4f}"),
+        ("steps", f"{outcome.steps:,}", f"{outcome.epochs} epochs"),
+        ("compared with NumPy", "[green]every bit equal[/]" if outcome.bit_exact
+         else "[red]NOT EQUAL[/]", "training and int8 inference"),
+        ("values that saturated", f"{outcome.overflows:,}", "in all steps"),
+        ("time per step", f"{outcome.device_us_per_step:,.0f} us",
+         "median, clocked by the board" + (" (this computer's speed)"
+                                           if outcome.board["kind"] == "virtual" else "")),
+        ("RAM", f"{outcome.ram_bytes:,} bytes", "Python heap of the model in training"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def draw_training(path: Path, outcome) -> None:
     """Draws loss and accuracy of every epoch, on the board and in float64."""
     import matplotlib

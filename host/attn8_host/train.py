@@ -9,10 +9,13 @@ import json
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from . import modelfile
 from .boards import Board
 from .deploy import MODELS as BOARD_MODELS
 from .deploy import deploy, push
@@ -20,10 +23,14 @@ from .errors import Attn8Error
 from .link import Client
 from .link.client import OUTPUTS, run_digest
 from .paths import MODELS
+from .reference import Model as Base
+from .reference import load
+from .reference.train import formats
 from .reference.train.formats import ratio
 from .reference.train.model import Model
+from .verify import verify
 
-EVALUATE, TRAIN, SAVE = range(3)
+EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
 NUMBERS = ("q16.16", "q8.8", "float")
 
 
@@ -108,7 +115,7 @@ def pack(config: dict, tensors: dict[str, np.ndarray]) -> bytes:
     if config["numbers"] == "float":
         words = {name: values.astype(np.float32) for name, values in tensors.items()}
     else:
-        f = Model(config, tensors).f
+        f = formats.get(config["numbers"])
         words = {name: f.array(values).astype(np.int32) for name, values in tensors.items()}
     return save(words, {"config": json.dumps(config)})
 
@@ -119,14 +126,21 @@ class Training:
     Args:
         client: the link to a board that has loaded the training file.
         config, tensors: what the file holds, the parameters in float64.
+        base: the int8 model whose first layers come before those that train, where they do; the
+            inputs are its integers then.
     """
 
-    def __init__(self, client: Client, config: dict, tensors: dict[str, np.ndarray]):
+    def __init__(
+        self, client: Client, config: dict, tensors: dict[str, np.ndarray],
+        base: Base | None = None,
+    ):
         self.client = client
         self.batch = config["batch"]
-        self.exact = Model(config, tensors, "float64")
-        self.reference = None if config["numbers"] == "float" else Model(config, tensors)
+        self.exact = Model(config, tensors, "float64", base)
+        fixed = config["numbers"] != "float"
+        self.reference = Model(config, tensors, base=base) if fixed else None
         self.f = (self.reference or self.exact).f
+        self._words = self.f.array if base is None else lambda x: x.astype(np.int64)
         self.dtype = client.outputs[0].dtype
         self.bit_exact = None if self.reference is None else True
         self.microseconds: list[int] = []
@@ -137,7 +151,7 @@ class Training:
     def run(self, command: int, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Has the board evaluate or train a batch; returns its losses [n] and outputs [n, m]."""
         n = len(x)
-        samples = [np.append(self.f.array(v), label) for v, label in zip(x, labels, strict=True)]
+        samples = [np.append(self._words(v), label) for v, label in zip(x, labels, strict=True)]
         words = np.concatenate([[command, n], *samples]).astype(self.dtype)
         microseconds = self.client.run(words.tobytes())
         if command == TRAIN:
@@ -155,7 +169,7 @@ class Training:
         expected = self._expected
         outputs = expected["predictions"].reshape(self.batch, -1)
         for i, (value, label) in enumerate(zip(x, labels, strict=True)):
-            outputs[i] = model(model.f.array(value))
+            outputs[i] = model(self._words(value))
             expected["losses"][i] = model.loss(outputs[i].astype(np.int64), int(label))
             if command == TRAIN:
                 model.backward()
@@ -277,4 +291,150 @@ def iris(
         overflows=training.overflows,
         ram_bytes=ram,
         history=history,
+    )
+
+
+@dataclass
+class TuneOutcome:
+    """What fine-tuning found; the keys of its JSON."""
+
+    board: dict
+    model: str
+    shift: str
+    accuracy_before: float  # int8 on the board, on the shifted test digits
+    accuracy_after: float  # the same with the weights that the board trained and quantised
+    shifted_before: float  # of the shifted ones among them
+    shifted_after: float
+    epochs: int
+    steps: int
+    device_us_per_step: float  # median, a batch
+    bit_exact: bool  # every training step and every int8 inference against NumPy
+    overflows: int
+    ram_bytes: int  # Python heap of the model in training
+    losses: list[float] = field(default_factory=list)  # of each epoch
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+SHIFTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "invert": lambda images: 16 - images,
+    "rotate": lambda images: np.rot90(images.reshape(-1, 8, 8), axes=(1, 2)).reshape(-1, 64),
+}
+
+
+def digits_config(base: Base, path: str, batch: int) -> dict:
+    """Trains the attention and the head of the digits model, behind its first int8 layers."""
+    size = {"seq_len": 8, "embed_dim": 16}
+    scale = next(entry["scale"] for entry in base.config["layers"] if entry["name"] == "relu")
+    return {
+        "format": "attn8-train",
+        "version": 1,
+        "name": "digits",
+        "numbers": "q16.16",
+        "input": {"size": 64},
+        "layers": [
+            {"type": "front", "name": "front", "model": path, "count": 2, "last": "relu",
+             "mult": round(scale * 2**24)},
+            {"type": "attention", "name": "attn", "num_heads": 2, "recompute": False, **size},
+            {"type": "global_avg_pool", "name": "pool", **size},
+            {"type": "dense", "name": "head", "in_features": 16, "out_features": 10},
+        ],
+        "loss": "cross_entropy",
+        "optimiser": {"type": "adam", "lr": ratio(0.005), "beta1": ratio(0.9),
+                      "beta2": ratio(0.999), "eps": ratio(0.001)},
+        "clip_norm": 1.0,
+        "batch": batch,
+        "int8": path,
+    }
+
+
+def digits(
+    board: Board,
+    shift: str = "invert",
+    epochs: int = 3,
+    batch: int = 10,
+    seed: int = 1,
+    advance: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> TuneOutcome:
+    """Fine-tunes the digits model on a board whose world has changed, and quantises it there.
+
+    A tenth of the test digits is shifted (inverted or turned). The board trains the attention and
+    the head with 300 other digits, each as it is and shifted, measures the activations, writes new
+    int8 weights into the model file, restarts, and runs that model.
+
+    Args:
+        board: any; the package and the models are put onto it.
+        shift: a key of SHIFTS.
+        epochs, batch, seed: of the training.
+        advance: called with what comes next, what is done and all there is to do.
+    """
+    rng = np.random.default_rng(seed)
+    base = load(MODELS / "digits.safetensors")
+    data = load_file(MODELS / "digits_data.safetensors")
+    test, labels = data["test.images"].astype(np.int64), data["test.labels"]
+    moved = rng.permutation(len(test))[: len(test) // 10]
+    test[moved] = SHIFTS[shift](test[moved])
+    images = data["calibration.images"].astype(np.int64)
+    images = np.concatenate([images, SHIFTS[shift](images)])
+    targets = np.tile(data["calibration.labels"], 2)
+    x, test_x = (7 * images).astype(np.int8), (7 * test).astype(np.int8)  # see demo.py
+
+    path, training_path = (f"{BOARD_MODELS}/{name}.safetensors" for name in ("tuned", "tune"))
+    config = digits_config(base, path, batch)
+    _, tensors = modelfile.read(MODELS / "digits_float.safetensors")
+    tensors = {n: t.astype(float) for n, t in tensors.items() if not n.startswith("embed.")}
+    deploy(board, progress=lambda done, total: advance("package to the board (bytes)", done, total))
+    push(board, path, (MODELS / "digits.safetensors").read_bytes())
+    push(board, training_path, pack(config, tensors))
+
+    def infer(model: Base, what: str) -> tuple[float, float, bool]:
+        board.enter_repl()
+        with board.serve() as client:
+            client.load(path)
+            count = iter(range(1, len(test_x) + 1))
+            found = verify(client, model, test_x, lambda: advance(what, next(count), len(test_x)))
+        right = np.array([o["head"].argmax() for o in found.outputs]) == labels
+        return float(right.mean()), float(right[moved].mean()), found.bit_exact
+
+    before, shifted_before, exact_before = infer(base, "int8 before (digits)")
+    board.enter_repl()
+    steps = len(x) // batch
+    losses = []
+    with board.serve() as client:
+        heap = client.heap()[1]
+        client.load(training_path)
+        ram = client.heap()[1] - heap
+        training = Training(client, config, tensors, base)
+        for _ in range(epochs):
+            order = rng.permutation(len(x))[: steps * batch].reshape(-1, batch)
+            found = []
+            for chosen in order:
+                found.append(training.run(TRAIN, x[chosen], targets[chosen])[0].mean())
+                done = len(training.microseconds)
+                advance("training (steps)", done, epochs * steps)
+            losses.append(float(np.mean(found)))
+        for i in range(0, len(x), 6 * batch):
+            training.run(CALIBRATE, x[i : i + batch], targets[i : i + batch])
+        client.run(np.array([QUANTIZE, 0], training.dtype).tobytes())
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "tuned.safetensors"
+        copy.write_bytes(board.read_file(path))
+        tuned = load(copy)
+    after, shifted_after, exact_after = infer(tuned, "int8 after (digits)")
+    return TuneOutcome(
+        board=board.info.as_dict(),
+        model="digits",
+        shift=shift,
+        accuracy_before=before,
+        accuracy_after=after,
+        shifted_before=shifted_before,
+        shifted_after=shifted_after,
+        epochs=epochs,
+        steps=epochs * steps,
+        device_us_per_step=statistics.median(training.microseconds),
+        bit_exact=bool(training.bit_exact) and exact_before and exact_after,
+        overflows=training.overflows,
+        ram_bytes=ram,
+        losses=losses,
     )

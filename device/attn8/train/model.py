@@ -134,7 +134,15 @@ def _conv1d(f, entry, width):
     return layer, layer.length, layer.positions * layer.filters
 
 
+def _front(f, entry, width):
+    from .front import Front
+
+    layer = Front(f, entry["name"], entry["model"], entry["count"], entry["mult"])
+    return layer, width, len(layer.out)
+
+
 _builders = {
+    "front": _front,
     "conv1d": _conv1d,
     "selfattention1d": _selfattention1d,
     "dense": _dense,

@@ -2,13 +2,15 @@ import uctypes
 
 from .model import Model
 
-EVALUATE, TRAIN, SAVE = range(3)
+EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
 
 
 class Trainer:
     # What the link serves of a model that trains (see link/server.py). A run takes a batch from
     # `input`, words of the format: a command, the number of samples, and each sample's inputs and
-    # target. SAVE writes the parameters to the file that the model came from.
+    # target. SAVE writes the parameters to the file that the model came from; CALIBRATE evaluates
+    # and measures, and QUANTIZE then writes them as int8 into the model file that config["int8"]
+    # names.
 
     def __init__(self, path, config, tensors):
         self.path = path
@@ -31,6 +33,10 @@ class Trainer:
         self.state = f.zeros(2)  # steps and overflows
         self.outputs = [("losses", code, self.losses), ("predictions", code, self.predictions),
                         ("state", code, self.state)]
+        if "int8" in config:
+            from .requantize import Requantizer
+
+            self.requantizer = Requantizer(model, config["int8"])
         for p in model.params:
             self.outputs.append((p.name, code, p.value))
 
@@ -40,6 +46,9 @@ class Trainer:
         command = self._words[0]
         if command == SAVE:
             model.save(self.path)
+            return
+        if command == QUANTIZE:
+            self.requantizer.write()
             return
         size = model.output_size
         for i in range(min(int(self._words[1]), self.batch)):
@@ -51,6 +60,8 @@ class Trainer:
             self.losses[i] = model.measure(y, self._target)
             if command == TRAIN:
                 model.backward()
+            elif command == CALIBRATE:
+                self.requantizer.measure()
         if command == TRAIN:
             model.step()
         self.state[0] = model.steps

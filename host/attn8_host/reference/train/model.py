@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 
+from ..model import Model as Base
 from . import formats
 from .activation import ReLU
 from .attention import MultiHeadAttention
 from .clipping import ClipNorm
 from .conv1d import Conv1D
 from .dense import Dense
+from .front import Front
 from .losses import MSE, CrossEntropy
 from .optimisers import SGD, Adam
 from .parameter import Parameter
@@ -28,9 +30,14 @@ class Model:
         config: as in a training file (see attn8_host.train).
         tensors: float parameters by name.
         numbers: a format's name in place of the config's.
+        base: the int8 model whose first layers come before those that train, where they do.
     """
 
-    def __init__(self, config: dict, tensors: dict[str, np.ndarray], numbers: str | None = None):
+    def __init__(
+        self, config: dict, tensors: dict[str, np.ndarray], numbers: str | None = None,
+        base: Base | None = None,
+    ):
+        self._base = base
         self.f = formats.get(numbers or config["numbers"])
         self._tensors = {name: self.f.array(values) for name, values in tensors.items()}
         self.layers = [self._layer(entry) for entry in config["layers"]]
@@ -56,6 +63,10 @@ class Model:
             q, k, v, out = (self._dense(f"{name}.{part}") for part in ("q", "k", "v", "out"))
             recompute = entry.get("recompute", False)
             return MultiHeadAttention(self.f, entry["num_heads"], q, k, v, out, recompute)
+        if kind == "front":
+            if self._base is None:
+                raise ValueError(f"{name}: needs the int8 model")
+            return Front(self.f, self._base, entry["last"], entry["mult"])
         if kind == "selfattention1d":
             return SelfAttention1D(self.f, *(self._dense(f"{name}.{part}") for part in "qkv"))
         if kind == "conv1d":
