@@ -325,6 +325,18 @@ def soak(arguments: argparse.Namespace, console: Console) -> int:
     return 0 if outcome.passed else 1
 
 
+def plan(arguments: argparse.Namespace, console: Console) -> int:
+    from . import report
+    from .plan import plan
+
+    _writable(arguments.json)
+    planned = plan(arguments.seq_len, arguments.embed_dim, arguments.heads, arguments.isa)
+    console.print(report.plan_table(planned))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(planned.as_dict(), indent=2) + "\n")
+    return 0 if any(planned.fits.values()) else 1
+
+
 def bench(arguments: argparse.Namespace, console: Console) -> int:
     from . import report
 
@@ -595,6 +607,19 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the random inputs (default: 0)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.set_defaults(run=soak)
+
+    command = commands.add_parser(
+        "plan", help="flash, memory and predicted time of an attention layer, without a board"
+    )
+    command.add_argument("--seq-len", type=_positive, required=True, metavar="S", help="tokens")
+    command.add_argument("--embed-dim", type=_positive, required=True, metavar="E")
+    command.add_argument("--heads", type=_positive, required=True, metavar="H")
+    command.add_argument(
+        "--isa", choices=["xtensawin", "rv32imc"], default="xtensawin",
+        help="ESP32 (default) or ESP32-C3 and C6",
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the plan here as well")
+    command.set_defaults(run=plan)
 
     command = commands.add_parser(
         "bench", parents=[on_board], help="what kernels and the attention layer cost; the link"

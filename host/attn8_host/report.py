@@ -349,6 +349,28 @@ def soak_table(outcome) -> Table:
     return table
 
 
+def plan_table(planned) -> Table:
+    """What a layer would take on a board (see plan.Plan)."""
+    table = Table(title=f"attn8 plan: {planned.arch}, exact core, kernels for these sizes")
+    table.add_column("what")
+    table.add_column("", justify="right")
+    for name, size in planned.buffers.items():
+        table.add_row(f"RAM: {name}", f"{size:,} bytes", style="dim")
+    table.add_row("RAM of the layer, objects included", f"{planned.ram:,} bytes")
+    table.add_row("peak heap, with the package", f"{planned.peak_heap:,} bytes")
+    table.add_row("RAM for machine code", f"{planned.exec_ram:,} bytes")
+    table.add_row("flash, the whole package", f"{planned.flash:,} bytes")
+    if planned.instructions:
+        table.add_row("instructions, predicted", f"{planned.instructions:,}")
+    for clock, time in planned.milliseconds.items():
+        table.add_row(
+            f"predicted at {clock}, {planned.cycles_per_instruction} cycles each", f"{time:,} ms"
+        )
+    for chip, fits in planned.fits.items():
+        table.add_row(f"fits {chip}", "yes" if fits else "no")
+    return table
+
+
 def bench_table(outcome: dict) -> Table:
     """What the kernels and the layer cost (see bench.isa.measure and bench.on_board.measure)."""
     from .bench.isa import LAYERS

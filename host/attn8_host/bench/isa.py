@@ -155,14 +155,8 @@ def device(
                 del sys.modules[name]
 
 
-def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBED_DIM,
-          num_heads: int = NUM_HEADS) -> dict:
-    """Counts one MultiHeadAttention with the exact core.
-
-    `backend` is "turbo", "specialised" or "generic"; the latter two are viper.
-    """
-    shape = {"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads}
-    config = {"layers": [{"type": "attention", "core": "exact", **shape}]}
+def make_layer(attn8: types.ModuleType, seq_len: int, embed_dim: int, num_heads: int):
+    """A MultiHeadAttention of the device package with random weights, and an input for it."""
     rng = np.random.default_rng(0)
     tensors = {}
     for part in ("q", "k", "v", "out"):
@@ -172,12 +166,22 @@ def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBE
         tensors[f"attn.{part}.bias"] = array("i", [0] * embed_dim)
         tensors[f"attn.{part}.mult"] = array("h", [20000] * embed_dim)
         tensors[f"attn.{part}.shift"] = array("b", [shift] * embed_dim)
-    head_dim = embed_dim // num_heads
-    constants = exact_constants(head_dim, 0.03, 0.03, 0.03, 0.02)
+    constants = exact_constants(embed_dim // num_heads, 0.03, 0.03, 0.03, 0.02)
+    x = array("b", rng.integers(-127, 128, seq_len * embed_dim).astype(np.int8).tobytes())
+    return attn8.MultiHeadAttention(seq_len, embed_dim, num_heads, tensors, constants), x
+
+
+def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBED_DIM,
+          num_heads: int = NUM_HEADS) -> dict:
+    """Counts one MultiHeadAttention with the exact core.
+
+    `backend` is "turbo", "specialised" or "generic"; the latter two are viper.
+    """
+    shape = {"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads}
+    config = {"layers": [{"type": "attention", "core": "exact", **shape}]}
     generated = kernels.modules(config) if backend == "specialised" else {}
     with device(arch, generated, backend == "turbo") as (attn8, tally):
-        made = attn8.MultiHeadAttention(seq_len, embed_dim, num_heads, tensors, constants)
-        x = array("b", rng.integers(-127, 128, seq_len * embed_dim).astype(np.int8).tobytes())
+        made, x = make_layer(attn8, seq_len, embed_dim, num_heads)
         tally.counted.clear()
         tally.calls = tally.estimated = 0
 
@@ -190,7 +194,7 @@ def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBE
             made(x)
         finally:
             sys.setprofile(None)
-    macs = 4 * seq_len * embed_dim**2 + 2 * num_heads * seq_len**2 * head_dim
+    macs = 4 * seq_len * embed_dim**2 + 2 * seq_len**2 * embed_dim
     counted = sum(tally.counted.values())
     return {
         "name": f"MultiHeadAttention, {backend}",
