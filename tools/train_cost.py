@@ -1,0 +1,112 @@
+"""Count what training costs: instructions per multiply-accumulate on both chips, words of memory.
+
+    python -m tools.train_cost
+
+The device's own layers run here, in CPython; their kernels run as the chips' machine code in the
+instruction emulators. What is counted is the kernels; the calls between them come on top.
+"""
+
+import importlib
+import sys
+from array import array
+from types import ModuleType
+
+from rich.console import Console
+from rich.table import Table
+
+from attn8_host.paths import DEVICE
+from tools import isa
+
+SHAPES = [(4, 8, 2), (8, 16, 2), (16, 32, 4), (32, 64, 4)]  # seq_len, embed_dim, num_heads
+KERNELS = ("fixed", "fixed_optimisers")
+
+
+class Meter:
+    """Runs kernels on one chip's emulator; counts instructions and multiply-accumulates."""
+
+    def __init__(self, arch: str):
+        self.machines = {
+            name: isa.load(DEVICE / "attn8/kernels" / f"{name}.py", arch) for name in KERNELS
+        }
+        self.instructions = self.macs = 0
+
+    def call(self, module: str, name: str, arguments: tuple) -> int:
+        machine = self.machines[module]
+        placed = {i: machine.buffer(bytes(a)) for i, a in enumerate(arguments)
+                  if isinstance(a, (array, bytearray))}
+        result = machine.call(name, *(placed.get(i, a) for i, a in enumerate(arguments)))
+        for i, buffer in placed.items():
+            buffer.check_guards()
+            memoryview(arguments[i]).cast("B")[:] = buffer.read().tobytes()
+        machine.reset()
+        self.instructions += machine.instructions
+        if name == "matmul":
+            cols, shape = arguments[7], arguments[8]
+            self.macs += shape[0] * shape[1] * cols
+        return result
+
+    def measure(self, function, *arguments) -> tuple[int, int]:
+        """(instructions, multiply-accumulates) of one call."""
+        self.instructions = self.macs = 0
+        function(*arguments)
+        return self.instructions, self.macs
+
+
+def device(meter: Meter) -> tuple[ModuleType, ModuleType]:
+    """The device's train.attention and train.formats; their kernels run on the meter's machines."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "attn8"]:
+        del sys.modules[name]
+    for name in KERNELS:
+        kernels = ModuleType(f"attn8.kernels.{name}")
+        for function in meter.machines[name].functions:
+            setattr(kernels, function, lambda *a, m=name, f=function: meter.call(m, f, a))
+        sys.modules[kernels.__name__] = kernels
+    sys.path.insert(0, str(DEVICE))
+    try:
+        attention = importlib.import_module("attn8.train.attention")
+        return attention, importlib.import_module("attn8.train.formats")
+    finally:
+        sys.path.remove(str(DEVICE))
+
+
+def attention_words(seq_len: int, embed_dim: int, num_heads: int, recompute: bool) -> int:
+    """32-bit words of a MultiHeadAttention that trains: parameters, gradients, caches, scratch.
+
+    With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E); out and dx of the
+    four projections 8*S*E; context, its gradients and a row of zeros 5*S*E; attention weights
+    H*S^2 and scores S^2 (S and S with recompute); scratch for the largest product.
+    """
+    e, s, d = embed_dim, seq_len, embed_dim // num_heads
+    rows = 1 if recompute else s
+    products = [(s, e, e), (e, e, s), (rows, s, d), (rows, d, s), (s, d, rows)]  # rows, cols, inner
+    scratch = max(r * i for r, _, i in products) + max(min(c, 8) * i for _, c, i in products)
+    weights = s if recompute else num_heads * s * s
+    return 8 * (e * e + e) + 13 * s * e + weights + rows * s + scratch
+
+
+def main() -> None:
+    table = Table(title="MultiHeadAttention: instructions per multiply-accumulate, Q16.16")
+    columns = ("S", "E", "H", *(f"{a}\n{way}" for a in isa.ARCHES
+               for way in ("forward", "backward")), "bytes", "recompute\nbytes")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for shape in SHAPES:
+        row = [str(n) for n in shape]
+        for arch in isa.ARCHES:
+            meter = Meter(arch)
+            attention, formats = device(meter)
+            f = formats.get("q16.16")
+            layer = attention.MultiHeadAttention(f, "attn", *shape)
+            x = f.zeros(shape[0] * shape[1])
+            for values in (x, *(p.value for p in layer.collect_params())):
+                values[:] = array("i", [(i * 40503) % 65536 - 32768 for i in range(len(values))])
+            for ways in ((layer, x), (layer.backward, x)):
+                instructions, macs = meter.measure(*ways)
+                row.append(f"{instructions / macs:.1f}")
+        row += [f"{4 * attention_words(*shape, recompute):,}" for recompute in (False, True)]
+        table.add_row(*row)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
