@@ -47,7 +47,8 @@ def machine(request, tmp_path_factory):
     fill=fills,
     wide=st.booleans(),
 )
-@example(seed=0, rows=1, inputs=4096, outputs=1, offset=0, fill="lowest", wide=True)
+@example(seed=0, rows=1, inputs=511, outputs=1, offset=0, fill="lowest", wide=True)
+@example(seed=0, rows=1, inputs=511, outputs=1, offset=0, fill="opposite", wide=True)
 @example(seed=0, rows=2, inputs=64, outputs=9, offset=0, fill="lowest", wide=False)
 def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide):
     rng = np.random.default_rng(seed)
@@ -59,11 +60,14 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide):
     reference = Dense(w, bias, *(() if wide else (mult, shift)))(x)
 
     machine.reset()
-    constants = np.column_stack([bias, mult, shift.astype(int) - 16]).astype(np.int32)
     packed = (w.astype(int) + 128).astype(np.uint8)
+    packed_bias = bias - 128 * w.astype(int).sum(axis=1)
+    columns = [packed_bias, mult, shift.astype(int) - 16, np.zeros(outputs)]
+    constants = np.column_stack(columns).astype(np.int64).astype(np.int32)
     out = np.zeros(rows * outputs, np.int32 if wide else np.int8)
     row = np.zeros(2 * inputs + 10, np.uint8)
     call = Call(machine, offset)
+    packed, constants, _, _ = call("pack", packed, constants, inputs, outputs)
     *_, out, _, _, _, _, _ = call(
         "matmul", packed, 0, x, constants, mult, shift, out, machine.buffer(row), rows, inputs,
         outputs, int(wide)
@@ -166,9 +170,9 @@ def test_wrong_number_of_arguments_raises(machine):
         machine.call("matmul", 1, 2, 3)
 
 
-# All instructions over all multiply-accumulates, calls included; the targets of the project
+# All instructions over all multiply-accumulates, wrappers included
 LIMITS = {
-    "xtensawin": {"matvec": 2.3, "matmul": 2.5, "scores": 1.75, "weighted_sum": 2.15},
+    "xtensawin": {"matvec": 1.8, "matmul": 2.06, "scores": 1.75, "weighted_sum": 2.15},
     "rv32imc": {"matvec": 3.4, "matmul": 3.65, "scores": 3.6, "weighted_sum": 4.0},
 }
 
@@ -185,7 +189,7 @@ def test_instructions_per_mac(machine):
         return np.zeros(n, np.uint8)
 
     def matmul(rows, inputs, outputs, wide):
-        arrays = [zeros(n) for n in (inputs * outputs, rows * inputs, 12 * outputs,
+        arrays = [zeros(n) for n in (inputs * outputs, rows * inputs, 16 * outputs,
                                      4 * rows * outputs, 2 * inputs + 10)]  # fmt: skip
         w, x, constants, out, row = arrays
         n = count(machine, "matmul", w, 0, x, constants, 0, 0, out, row, rows, inputs, outputs,
@@ -299,7 +303,7 @@ def test_instructions_of_a_whole_layer(machine):
             call("weighted_sum", room, 0, room, sums, x, first, rows, tokens, tokens,
                  head_dim, 1 << 29, 29)  # fmt: skip
     macs = 4 * tokens * embed_dim**2 + 2 * tokens**2 * embed_dim
-    assert instructions / macs <= {"xtensawin": 2.6, "rv32imc": 4.0}[machine.arch]
+    assert instructions / macs <= {"xtensawin": 2.26, "rv32imc": 3.9}[machine.arch]
 
 
 def info(machine, arch, mpy_version="6.3"):

@@ -57,7 +57,10 @@ def choose_matmul(linear, rows):
     if _proven():
         from . import turbo_operands
 
-        return _turbo.matmul, turbo_operands.constants(linear), turbo_operands.row(linear.inputs)
+        if linear.inputs <= turbo_operands.MAX_INPUTS:
+            if not linear.constants:
+                linear.constants = turbo_operands.pack(_turbo, linear)
+            return _turbo.matmul, linear.constants, turbo_operands.row(linear.inputs)
     if rows >= 3 and not linear.wide:
         module = _specialised("matmul_%d" % linear.inputs)
         if module:

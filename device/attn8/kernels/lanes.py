@@ -39,20 +39,15 @@ def row_sum(w: ptr8, inputs: int, output: int) -> int:
     return total
 
 
-def plain_bias(linear, output):
-    # The bias of one output as it was before it was packed
-    n = linear.inputs
-    return linear.bias[output] - (n << 14) + (row_sum(linear.weight, n, output) << 7)
-
-
 def constants(linear):
     # int32 [outputs, 5]: m_high, m_low, b_high, b_low, s - 7; None where a bound is not kept:
     # 128 * sum |w| < 2**20, |bias| <= 2**20, and results below 2**15 until they are clamped
-    if row_bound(linear.weight, linear.inputs, linear.outputs) >= 8192:
+    n = linear.inputs
+    if row_bound(linear.weight, n, linear.outputs) >= 8192:
         return None
     made = array("i", bytes(20 * linear.outputs))
     for j in range(linear.outputs):
-        bias = plain_bias(linear, j)
+        bias = linear.bias[j] - (n << 14) + (row_sum(linear.weight, n, j) << 7)
         mult = linear.mult[j]
         shift = linear.shift[j]
         if not -(1 << 20) <= bias <= 1 << 20 or not 21 <= shift <= 36:

@@ -36,10 +36,12 @@ def fault(turbo):
 
 def matmul(turbo, inputs):
     x = numbers("b", 2 * inputs, 37)
-    w = bytes([v + 128 for v in numbers("b", 9 * inputs, 91)])
+    w = bytearray([v + 128 for v in numbers("b", 9 * inputs, 91)])
     constants = array("i")
     for j in range(9):
-        constants.extend(array("i", [500 * j - 2000, 20000 + j, 7 + j % 3]))
+        packed = 500 * j - 2000 + (inputs << 14) - (sum(w[j * inputs : (j + 1) * inputs]) << 7)
+        constants.extend(array("i", [packed, 20000 + j, 7 + j % 3, 0]))
+    turbo.pack(w, constants, inputs, 9)
     out = array("b", bytes(18))
     row = bytearray(turbo_operands.row(inputs))
     turbo.matmul(w, 0, x, constants, 0, 0, out, row, 2, inputs, 9, 0)

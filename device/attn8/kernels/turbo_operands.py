@@ -2,18 +2,20 @@
 # int8 to int16, rows in fours, and may read a word further.
 from array import array
 
+MAX_INPUTS = 511  # 256 * the sum of as many products fits into 32 bits
 
-def constants(linear):
-    # int32 [outputs, 3]: bias, mult, shift - 16
-    from .lanes import plain_bias
 
-    made = array("i", bytes(12 * linear.outputs))
+def pack(turbo, linear):
+    # Packs the weights anew, in place -> what the kernels need beside them, int32 [outputs, 4]:
+    # bias, mult, shift - 16 and one that the packing fills in
+    constants = array("i", bytes(16 * linear.outputs))
     for j in range(linear.outputs):
-        made[3 * j] = plain_bias(linear, j)
+        constants[4 * j] = linear.bias[j]
         if not linear.wide:
-            made[3 * j + 1] = linear.mult[j]
-            made[3 * j + 2] = linear.shift[j] - 16
-    return made
+            constants[4 * j + 1] = linear.mult[j]
+            constants[4 * j + 2] = linear.shift[j] - 16
+    turbo.pack(linear.weight, constants, linear.inputs, linear.outputs)
+    return constants
 
 
 def row(inputs):

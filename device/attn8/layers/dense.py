@@ -31,6 +31,7 @@ class Linear:
         self.outputs = outputs
         self.weight = weight
         self.bias = bias
+        self.constants = None  # of kernels that pack the weights anew, for all who use them
         # Where the results are int32 the kernel reads neither, but wants a pointer
         self.mult = bias if self.wide else mult
         self.shift = bias if self.wide else shift

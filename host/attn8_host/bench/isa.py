@@ -310,7 +310,7 @@ def turbo_counts(arch: str) -> list[dict]:
         ("matmul, int8 out", 33, 64, 64, 0),
         ("matmul, int8 out", 33, 64, 16, 0),
     ):
-        out, constants = room(rows_of_x * outputs), room(3 * outputs)
+        out, constants = room(rows_of_x * outputs), room(4 * outputs)
         count(name, "matmul", [rows_of_x, outputs, inputs],
               [room(outputs * inputs), 0, room(rows_of_x * inputs), constants, 0, 0, out,
                room(inputs), rows_of_x, inputs, outputs, wide])

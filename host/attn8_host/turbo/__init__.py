@@ -46,7 +46,7 @@ KERNELS: dict[str, dict[str, ModuleType]] = {
     },
 }
 NAMES = {
-    "matmul": ("matmul",),
+    "matmul": ("pack", "matmul"),
     "attention": ("pack_keys", "pack_values", "scores", "mask_keys", "softmax", "weighted_sum"),
     "pointwise": ("swap_axes",),
 }

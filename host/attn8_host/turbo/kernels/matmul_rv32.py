@@ -18,8 +18,34 @@ UNROLLED = T5
 T = (T2, T3, T4)
 
 
+def pack(a: Rv32Function) -> None:
+    """The packed bias in constants, which `bias` is, becomes the plain one; w stays w + 128.
+
+    constants: int32 [outputs, 4]: bias, mult, shift - 16, and one that is not used here.
+    """
+    w, constants, inputs, outputs = ROWS[:4]
+    a.arguments(w=w, bias=constants, inputs=inputs, outputs=outputs)
+    a.label("row")
+    a.li(T2, 0)
+    a.add(T3, w, inputs)
+    a.label("weight")
+    a.lbu(T4, 0, w)
+    a.addi(w, w, 1)
+    a.add(T2, T2, T4)
+    a.bne(w, T3, "weight")
+    a.lw(T3, 0, constants)
+    a.slli(T2, T2, 7)
+    a.slli(T4, inputs, 14)
+    a.sub(T2, T2, T4)
+    a.add(T3, T3, T2)
+    a.sw(T3, 0, constants)
+    a.addi(constants, constants, 16)
+    a.addi(outputs, outputs, -1)
+    a.bne(outputs, ZERO, "row")
+
+
 def matmul(a: Rv32Function) -> None:
-    """bias: int32 [outputs, 3], bias, mult, shift - 16; mult, shift and row are not used."""
+    """bias: the constants that `pack` made; mult, shift and row are not used."""
     w = ROWS[0]
     a.arguments(out=OUT)
     a.li(LOW, -127)
@@ -83,22 +109,22 @@ def outputs(a: Rv32Function, tile: int) -> None:
     a.bne(T2, ZERO, name + " wide")
     for j, acc in enumerate(SUMS[:tile]):
         mult, shift, t = T
-        a.lw(t, 12 * j, CONSTANTS)
-        a.lw(mult, 12 * j + 4, CONSTANTS)
+        a.lw(t, 16 * j, CONSTANTS)
+        a.lw(mult, 16 * j + 4, CONSTANTS)
         a.add(acc, acc, t)
-        a.lw(shift, 12 * j + 8, CONSTANTS)
+        a.lw(shift, 16 * j + 8, CONSTANTS)
         requantise(a, f"{name} {j}", acc, mult, shift, HIGH, LOW, t)
         a.sb(acc, j, OUT)
     a.addi(OUT, OUT, tile)
     a.j(name + " next")
     a.label(name + " wide")
     for j, acc in enumerate(SUMS[:tile]):
-        a.lw(T2, 12 * j, CONSTANTS)
+        a.lw(T2, 16 * j, CONSTANTS)
         a.add(acc, acc, T2)
         a.sw(acc, 4 * j, OUT)
     a.addi(OUT, OUT, 4 * tile)
     a.label(name + " next")
-    a.addi(CONSTANTS, CONSTANTS, 12 * tile)
+    a.addi(CONSTANTS, CONSTANTS, 16 * tile)
     a.addi(COUNT, COUNT, -tile)
     a.li(T2, tile)
     a.bge(COUNT, T2, name)

@@ -1,9 +1,15 @@
 """int8 matrix product on LX6 and LX7: attn8/kernels/matmul.py says what it computes.
 
-Weights are packed as bytes, w + 128. A word of four, w0..w3, becomes two words of int16 halves by
-two masks: w & 0x00FF00FF holds w0 and w2, and w >> 8, masked, w1 and w3. A row of x is widened
-once, in the same order. ACCLO starts at what takes the offset of the weights off again. Rows of
-weights that start at multiples of four are read in words, others through a funnel shift.
+Six instructions for four products: a word of weights needs one mask. Along a row, weights of even
+place are packed as u = w + 128, those of odd place as they are. So a halfword of weights is
+u0 + 256*w1, an int16, and w & 0x00FF00FF holds u0 alone. With X0 = 256*x0 - x1 + 127, which covers
+int16 exactly,
+
+    (u0 + 256*w1)*x1 + u0*X0 = 256*(u0*x0 + w1*x1) + 127*u0,
+
+and ACCLO starts at what takes the offsets off again. 256 times the sum of up to 511 products fits
+into 32 bits. Rows of weights that start at multiples of four are read in words, others through a
+funnel shift.
 """
 
 from collections.abc import Callable
@@ -15,13 +21,52 @@ from .common_xtensa import round_shift, scale
 # Register map
 W, X, X_START, OUT, CONSTANTS, BLOCKS, WORDS, MASK, END, START, LOW = range(2, 13)
 V, T, M = 13, 14, 15
-# START is what the accumulator starts at, -128 * sum(x); LOW is -127.
+# START is -32768 * the sum of x of even place; LOW is -127.
 
 BLOCK = 8  # words in the unrolled loop
 
 
+def pack(a: XtensaFunction) -> None:
+    """Packs w, [outputs, inputs] of w + 128, and constants, which `bias` is.
+
+    constants: int32 [outputs, 4]: the packed bias becomes the plain one; mult and shift - 16 stay;
+    the last one becomes -127 * the sum of u of even place.
+    """
+    w, constants, inputs, outputs, flip, odd, total, even, u, t, zero = range(2, 13)
+    a.arguments(w=w, bias=constants, inputs=inputs, outputs=outputs)
+    a.movi(flip, 128)
+    a.movi(zero, 0)
+    a.label("row")
+    a.mov(odd, zero)  # 0 or 128
+    a.mov(total, zero)
+    a.mov(even, zero)
+    a.loopnez(inputs, "weight")
+    a.l8ui(u, w)
+    a.add(total, total, u)
+    a.mov(t, u)
+    a.movnez(t, zero, odd)
+    a.add(even, even, t)
+    a.xor(u, u, odd)
+    a.s8i(u, w)
+    a.xor(odd, odd, flip)
+    a.addi(w, w, 1)
+    a.label("weight")
+    a.slli(total, total, 7)
+    a.slli(t, inputs, 14)
+    a.sub(total, total, t)
+    a.l32i(t, constants, 0)
+    a.add(t, t, total)
+    a.s32i(t, constants, 0)
+    a.slli(t, even, 7)
+    a.sub(t, even, t)
+    a.s32i(t, constants, 12)
+    a.addi(constants, constants, 16)
+    a.addi(outputs, outputs, -1)
+    a.bnez(outputs, "row")
+
+
 def matmul(a: XtensaFunction) -> None:
-    """bias: int32 [outputs, 3], bias, mult, shift - 16; mult and shift are not used."""
+    """bias: the constants that `pack` made; mult and shift are not used."""
     a.arguments(out=OUT)
     a.movi(LOW, -127)
     a.movi(MASK, 255)
@@ -61,43 +106,58 @@ def matmul(a: XtensaFunction) -> None:
 
 
 def widen(a: XtensaFunction) -> None:
-    """x as int16 at `row`, filled up with zeros to a multiple of four; sets START.
+    """x1 and x3 in one word, X0 and X2 in the next, for each four of x, at `row`; sets START.
 
-    The first word stands again at the end, so that every product leaves it in m0 for the next one.
+    The last four are filled up with zeros, and the first word stands again at the end, so that
+    every product leaves it in m0 for the next one.
     """
-    to, b = W, M
+    to, even, odd = W, M, V
     a.arguments(x=X, row=X_START, inputs=T)
     a.mov(to, X_START)
     a.movi(START, 0)
 
-    def value(i: int, place: int) -> None:
-        a.l8ui(b, X, i)
+    def load(b: int, place: int) -> None:
+        a.l8ui(b, X, place)
         a.sext(b, b, 7)
-        a.s16i(b, to, place)
-        a.add(START, START, b)
+
+    def store(pair: int) -> None:
+        a.add(START, START, even)
+        a.s16i(odd, to, 2 * pair)
+        a.slli(even, even, 8)
+        a.sub(even, even, odd)
+        a.addi(even, even, 127)
+        a.s16i(even, to, 4 + 2 * pair)
 
     a.srli(V, T, 2)
     a.loopnez(V, "widened")
-    for i, place in enumerate((0, 4, 2, 6)):  # x0 and x2 share a word, x1 and x3 the next one
-        value(i, place)
+    for pair in range(2):
+        load(even, 2 * pair)
+        load(odd, 2 * pair + 1)
+        store(pair)
     a.addi(X, X, 4)
     a.addi(to, to, 8)
     a.label("widened")
     a.extui(T, T, 0, 2)
     a.beqz(T, "filled")
-    a.movi(b, 0)
-    a.s32i(b, to, 0)
-    a.s32i(b, to, 4)
-    for i, place in enumerate((0, 4, 2)):
-        value(i, place)
+    a.movi(odd, 0)
+    a.s32i(odd, to, 0)
+    a.s32i(odd, to, 4)
+    for pair in range(2):
+        load(even, 2 * pair)
+        a.movi(odd, 0)
         a.addi(T, T, -1)
-        a.beqz(T, "filled last")
-    a.label("filled last")
+        a.beqz(T, f"no partner of {2 * pair}")
+        load(odd, 2 * pair + 1)
+        a.addi(T, T, -1)
+        a.label(f"no partner of {2 * pair}")
+        store(pair)
+        a.beqz(T, "last four")
+    a.label("last four")
     a.addi(to, to, 8)
     a.label("filled")
-    a.l32i(b, X_START)
-    a.s32i(b, to)
-    a.slli(START, START, 7)
+    a.l32i(even, X_START)
+    a.s32i(even, to)
+    a.slli(START, START, 15)
     a.neg(START, START)
     a.addi(X, X_START, -4)
     a.ldinc(0, X)  # which adds 4 before it loads
@@ -108,13 +168,16 @@ def outputs(
 ) -> None:
     """One row's products: to OUT up to END."""
     a.label(name)
+    a.l32i(T, CONSTANTS, 12)
     a.mov(X, X_START)
-    a.wsr(START, ACCLO)
+    a.add(T, T, START)
+    a.wsr(T, ACCLO)
     dot(a, name)
     a.l32i(T, CONSTANTS, 0)
     a.rsr(V, ACCLO)
+    a.srai(V, V, 8)
     if wide:
-        a.addi(CONSTANTS, CONSTANTS, 12)
+        a.addi(CONSTANTS, CONSTANTS, 16)
         a.add(V, V, T)
         a.s32i(V, OUT)
         a.addi(OUT, OUT, 4)
@@ -123,7 +186,7 @@ def outputs(
         a.add(V, V, T)
         scale(a, V, M, T)
         a.l32i(T, CONSTANTS, 8)
-        a.addi(CONSTANTS, CONSTANTS, 12)
+        a.addi(CONSTANTS, CONSTANTS, 16)
         round_shift(a, V, T, LOW)
         a.s8i(V, OUT)
         a.addi(OUT, OUT, 1)
@@ -134,12 +197,11 @@ def outputs(
 
 
 def aligned_dot(a: XtensaFunction, name: str) -> None:
-    """ACC += a row of weights times x; moves W to the next row."""
+    """ACC += 256 * a row of weights times x, and offsets; moves W to the next row."""
     a.loopnez(BLOCKS, name + " block")
     a.l32i(V, W, 0)
     for i in range(BLOCK):
-        v, t = (V, T) if i % 2 == 0 else (T, V)
-        multiply(a, v, t, 4 * i + 4 if i + 1 < BLOCK else None)
+        multiply(a, V, T, 4 * i + 4 if i + 1 < BLOCK else None)
     a.addi(W, W, 4 * BLOCK)
     a.label(name + " block")
     a.loopnez(WORDS, name + " word")
@@ -169,13 +231,11 @@ def any_dot(a: XtensaFunction, name: str) -> None:
 
 
 def multiply(a: XtensaFunction, v: int, t: int, after: int | None = None) -> None:
-    """ACC += the four weights in v times x in m0 and at X; then t = the word at W + after."""
+    """ACC += the four weights in v times x in m0 and at X; then v = the word at W + after."""
     a.and_(t, v, MASK)
-    a.srli(v, v, 8)
-    a.and_(v, v, MASK)
-    a.mula_da_ldinc(LL, 1, X, 0, t)
-    a.mula_da(HH, 0, t)
+    a.mula_da_ldinc(LL, 1, X, 0, v)
+    a.mula_da(HH, 0, v)
     if after is not None:  # early: the pipeline is long
-        a.l32i(t, W, after)
-    a.mula_da_ldinc(LL, 0, X, 1, v)
-    a.mula_da(HH, 1, v)
+        a.l32i(v, W, after)
+    a.mula_da_ldinc(LL, 0, X, 1, t)
+    a.mula_da(HH, 1, t)
