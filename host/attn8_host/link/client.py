@@ -112,13 +112,13 @@ class Client:
         self._frames: deque[Frame] = deque()
         stream.timeout = min(POLL, timeout / 2)
 
-    def wait_ready(self) -> None:
-        """Waits for the server's first frame.
+    def wait_ready(self, deadline: float = 40.0) -> None:
+        """Waits for the server's first frame; a board that compiles sources takes its time.
 
         Raises:
             LinkError: the server ended or did not come within the deadline; with what came instead.
         """
-        end = time.monotonic() + self.deadline
+        end = time.monotonic() + deadline
         while time.monotonic() < end and not self._decoder.skipped.endswith(PROMPT):
             frame = self._next_frame(end)
             if frame is not None and frame.kind == OK | HELLO:
