@@ -51,10 +51,10 @@ def test_mincut(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["nosuch"], "no such mask: nosuch; expected one of adaptive"),
+        (["nosuch"], "no such mask: nosuch; expected one of block_diagonal"),
         (["local_window"], "mask local_window: expected window, got nothing"),
         (["full", "3"], "mask full: expected no arguments, got 3"),
-        (["local_window", "--seq-len", "1"], "mask local_window: expected window, got nothing"),
+        (["full", "--seq-len", "1"], "seq-len: expected 2 to 360, got 1"),
         (["global_indices", "3,1"], "mask global_indices: keys: expected each once, rising"),
     ],
 )

@@ -84,17 +84,21 @@ def from_mincut(seq_len: int, parts: int = 6, lambda_: int = 150) -> Mask:
     return mincut.from_cut(seq_len, lambda_, parts, labels)
 
 
-KINDS: dict[str, Callable[..., Mask]] = {"hnsw": from_hnsw, "mincut": from_mincut} | BUILDERS
+# Those of hnsw take graphs as arguments: from_hnsw has one made
+KINDS: dict[str, Callable[..., Mask]] = {"hnsw": from_hnsw, "mincut": from_mincut} | {
+    name: builder for name, builder in BUILDERS.items() if builder.__module__ != hnsw.__name__
+}
 
 
 def make(name: str, seq_len: int, arguments: Sequence[int | float | list[int]]) -> Mask:
     """The mask of this name over `tokens`.
 
     Raises:
-        Attn8Error: there is no such mask, or it takes other arguments.
+        Attn8Error: there is no such mask, it takes other arguments, or tokens are too few.
     """
     if name not in KINDS:
         raise Attn8Error(f"no such mask: {name}; expected one of {', '.join(sorted(KINDS))}")
+    tokens(seq_len)
     takes = list(inspect.signature(KINDS[name]).parameters)[1:]
     try:
         return KINDS[name](seq_len, *arguments)
