@@ -21,7 +21,7 @@
 # A form states its own bounds; where a layer is not within them the next form is taken.
 #
 # Before both comes the form in machine code, module `turbo`, which `attn8 deploy` adds for chips
-# that can run it: it takes all sizes, once it has given known answers.
+# that can run it: it is taken for up to 511 inputs, once it has given known answers.
 import os
 
 _turbo = 0  # not looked for yet
