@@ -130,9 +130,9 @@ def model(x: np.ndarray, mask: Mask | None) -> tuple[Model, np.ndarray]:
         "format": "attn8", "version": 1, "name": "mask", "layers": layers,
         "input": {"shape": [x.size]},
     }  # fmt: skip
-    config, made = quantize_model(config, tensors, x.reshape(1, -1))
     if mask is not None:
-        made["attn.core.mask"] = mask.to_bits().reshape(1, -1)
+        tensors["attn.core.mask"] = mask.to_bits().reshape(1, -1)
+    config, made = quantize_model(config, tensors, x.reshape(1, -1))
     return Model(config, made), quantize(x, config["input"]["scale"]).reshape(1, -1)
 
 

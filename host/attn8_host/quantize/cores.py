@@ -72,9 +72,10 @@ def flash_constants(
 def sparse_constants(
     head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float,
     mask: Any = None,
-) -> dict[str, int]:
-    """Those of the exact core; mask: an option of the core, on which none depends."""
-    return exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+) -> dict[str, Any]:
+    """Those of the exact core, which depend on no mask; the bits of the heads' masks stay."""
+    constants = exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+    return {**constants, "mask": mask} if isinstance(mask, np.ndarray) else constants
 
 
 def linear_constants(

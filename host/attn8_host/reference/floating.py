@@ -54,13 +54,25 @@ def sliding(
 
 
 def sparse(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, mask: Sequence, **options: object
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    causal: bool,
+    mask: Sequence | np.ndarray,
+    **options: object,
 ) -> np.ndarray:
-    """Softmax attention over the pairs that a mask shows; a row without any gives zeros."""
-    seen = masks.build(q.shape[-2], *mask).dense
+    """Softmax attention over the pairs that a mask shows; a row without any gives zeros.
+
+    mask: its description (see masks.build), or the bits of each head's mask.
+    """
+    seq_len = q.shape[-2]
+    if isinstance(mask, np.ndarray):
+        seen = np.stack([masks.Mask.from_bits(seq_len, bits).dense for bits in mask])
+    else:
+        seen = masks.build(seq_len, *mask).dense
     if causal:
         seen = np.tril(seen)
-    some = seen.any(axis=1, keepdims=True)
+    some = seen.any(axis=-1, keepdims=True)
     return np.where(some, exact(q, k, v, False, ~seen & some), 0)
 
 
