@@ -160,14 +160,14 @@ def _conv1d(entry, tensors, shapes, outputs, width, need_weights):
     name = entry["name"]
     sizes = entry["length"], entry["kernel_size"], entry["stride"], entry["filters"]
     if "format" in entry:
-        layer = QConv1D(*sizes, *_format(entry), time_major=True)
-        _fill(layer, name, tensors)
-        code = layer.format.code
-    else:
-        _expect_linear(shapes, name, sizes[1], sizes[3])
-        layer = Conv1D(*sizes, Linear.take(tensors, name, sizes[1], sizes[3]), True)
-        code = "b"
-    outputs.append((name, code, layer.out))
+        kind, rounding, overflow = _format(entry)
+        fixed = QConv1D(*sizes, kind, rounding, overflow, True)
+        _fill(fixed, name, tensors)
+        outputs.append((name, fixed.format.code, fixed.out))
+        return fixed, sizes[0], len(fixed.out)
+    _expect_linear(shapes, name, sizes[1], sizes[3])
+    layer = Conv1D(*sizes, Linear.take(tensors, name, sizes[1], sizes[3]), True)
+    outputs.append((name, "b", layer.out))
     return layer, sizes[0], len(layer.out)
 
 

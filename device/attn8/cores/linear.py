@@ -39,10 +39,11 @@ class Linear:
             self._denominator = 1 << (16 + p)
             out_shift -= p
         self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
-                       block_rows, buffers)
+                       block_rows)
+        self.buffers = buffers or Buffers(head_dim, head_dim, self.block_rows)
 
     def _allocate(self, seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
-                  block_rows, buffers):
+                  block_rows):
         checks.between("out_num", out_num, 1 << 29, (1 << 30) - 1)
         checks.between("out_shift", out_shift, 16, 45)
         checks.between("block_rows", block_rows, 1, 1 << 15)
@@ -54,7 +55,6 @@ class Linear:
         self.causal = causal
         self.length = 0  # tokens in the state
         self.block_rows = 1 if causal else min(block_rows, seq_len)
-        self.buffers = buffers or Buffers(head_dim, num_features, self.block_rows)
         self._state = array("i", bytes(4 * num_features * head_dim))
         self.kv = array("i", bytes(4 * num_features * head_dim))
         self.z = array("i", bytes(4 * num_features))

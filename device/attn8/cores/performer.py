@@ -28,7 +28,7 @@ class Performer(Linear):
         self._norm = _logarithm("norm", norm_mult, norm_shift, head_dim)
         self._denominator = 0
         self._allocate(seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
-                       block_rows, buffers)
+                       block_rows)
         self.buffers = buffers or LogarithmBuffers(head_dim, num_features, self.block_rows)
         self._packed = bytearray(num_features * head_dim)
         self._packed_sums = array("i", bytes(4 * num_features))
