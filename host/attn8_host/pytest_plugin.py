@@ -232,7 +232,8 @@ def _last_words(board: Board, test: str) -> str | None:
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     given = config.getoption("board") or []
-    return len(given) if len(given) > 1 else None
+    own_each = len(given) == 1 and given[0] in OWN_EACH
+    return None if own_each else len(given) or None
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -135,7 +135,7 @@ def device(
         return sys.modules[full]
 
     pointers = ("ptr8", "ptr16", "ptr32")
-    before = dict(sys.modules)
+    before = _take_device_modules()
     stub = types.ModuleType("micropython")
     stub.viper = viper  # type: ignore[attr-defined]
     sys.modules["micropython"] = stub
@@ -150,9 +150,14 @@ def device(
         for pointer in pointers:
             delattr(builtins, pointer)
         sys.path.remove(str(DEVICE))
-        for name in set(sys.modules) - set(before):
-            if name == "micropython" or name.partition(".")[0] == "attn8":
-                del sys.modules[name]
+        _take_device_modules()
+        sys.modules.update(before)
+
+
+def _take_device_modules() -> dict[str, types.ModuleType]:
+    """Takes what a run with other kernels may have imported out of sys.modules."""
+    names = [n for n in sys.modules if n.partition(".")[0] in ("attn8", "micropython")]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def make_layer(attn8: types.ModuleType, seq_len: int, embed_dim: int, num_heads: int):
