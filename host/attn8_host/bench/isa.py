@@ -46,7 +46,7 @@ def emulators():
             raise Attn8Error("counting needs unicorn: pip install 'attn8[test]'") from None
     root = DEVICE.parent
     if not (root / "tools/isa").is_dir():
-        raise Attn8Error("counting needs a checkout of attn8; from there: attn8 bench --isa")
+        raise Attn8Error("counting instructions needs a checkout of attn8: run the command there")
     sys.path.insert(0, str(root))
     return emulators()
 
