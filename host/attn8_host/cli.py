@@ -4,30 +4,32 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from . import __version__
 from .errors import Attn8Error, BoardError
 
+if TYPE_CHECKING:
+    from .boards import Board
+
 # What needs NumPy, matplotlib or a board is imported by the command that uses it: --help is quick
 
 
 def demo(arguments: argparse.Namespace, console: Console) -> int:
     from . import demo, report
-    from .boards import open_board
 
     _writable(arguments.json)
     _writable(arguments.png)
-    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
-        report.board_line(console, board.info)
+    with _board(arguments, console) as board:
         outcome, result = demo.demonstrate(board, console, arguments.png, arguments.samples)
     console.print(report.demo_table(outcome, result))
     console.print(f"attention heat map: {arguments.png}", highlight=False, soft_wrap=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    _write_json(arguments.json, outcome.as_dict())
     return 0 if outcome.bit_exact else 1
 
 
@@ -36,7 +38,6 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from safetensors.numpy import save
 
     from . import inputs, report
-    from .boards import open_board
     from .quantize import quantize
     from .reference import load
     from .run import run
@@ -48,8 +49,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     samples = inputs.read(arguments.inputs, model.config)
     if samples.dtype != np.int8:
         samples = quantize(samples, model.config["input"]["scale"])
-    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
-        report.board_line(console, board.info)
+    with _board(arguments, console) as board:
         outcome, result = run(board, model, arguments.model, samples, console, need_weights)
     console.print(report.run_table(outcome, result))
     if arguments.png and not report.draw_attention(arguments.png, result.outputs[0]):
@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         outputs = result.outputs
         stacked = {name: np.stack([o[name] for o in outputs]) for name in outputs[0]}
         arguments.output.write_bytes(save(stacked))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    _write_json(arguments.json, outcome.as_dict())
     return 0 if outcome.bit_exact else 1
 
 
@@ -95,19 +94,16 @@ def flash(arguments: argparse.Namespace, console: Console) -> int:
 
 def train(arguments: argparse.Namespace, console: Console) -> int:
     from . import report, train
-    from .boards import open_board
 
     _writable(arguments.json)
     _writable(arguments.png)
-    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
-        report.board_line(console, board.info)
-        with report.progress(console) as advance:
-            if arguments.what == "digits":
-                tuned = train.digits(board, arguments.shift, arguments.epochs or 3,
-                                     arguments.batch, arguments.seed, advance)
-            else:
-                outcome = train.iris(board, arguments.numbers, arguments.epochs or 20,
-                                     arguments.batch, arguments.seed, advance)
+    with _board(arguments, console) as board, report.progress(console) as advance:
+        if arguments.what == "digits":
+            tuned = train.digits(board, arguments.shift, arguments.epochs or 3,
+                                 arguments.batch, arguments.seed, advance)
+        else:
+            outcome = train.iris(board, arguments.numbers, arguments.epochs or 20,
+                                 arguments.batch, arguments.seed, advance)
     if arguments.what == "digits":
         console.print(report.tuning_table(tuned))
         result = tuned.as_dict()
@@ -116,8 +112,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         console.print(report.training_table(outcome))
         console.print(f"loss and accuracy: {arguments.png}", highlight=False, soft_wrap=True)
         result = outcome.as_dict()
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    _write_json(arguments.json, result)
     return 1 if result["bit_exact"] is False else 0
 
 
@@ -125,14 +120,11 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
     from . import modelfile
-    from .boards import open_board
     from .deploy import LIB, MODELS, apply, install_boot, package_for, plan, push
-    from .report import board_line
 
     model = arguments.model
     config = modelfile.read(model)[0] if model else None
-    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
-        board_line(console, board.info)
+    with _board(arguments, console) as board:
         planned = plan(board, package_for(board, arguments.source, config))
         if arguments.dry_run:
             for path in planned.changed:
@@ -161,12 +153,9 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def undeploy(arguments: argparse.Namespace, console: Console) -> int:
-    from .boards import open_board
     from .deploy import LIB, undeploy
-    from .report import board_line
 
-    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
-        board_line(console, board.info)
+    with _board(arguments, console) as board:
         undeploy(board)
     console.print(f"{LIB} is removed; models and your own files are as they were")
     return 0
@@ -190,14 +179,12 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
     from . import report
-    from .boards import open_board
     from .deploy import deploy
     from .verify.run import run
 
     _writable(arguments.json)
     _writable(arguments.png)
-    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
-        report.board_line(console, board.info)
+    with _board(arguments, console) as board:
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("device/ to /lib/attn8", total=None)
@@ -218,8 +205,7 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
         console.print(report.cost_table(outcome))
         report.draw_cost(arguments.png, outcome)
         console.print(f"cost over seq_len: {arguments.png}", highlight=False, soft_wrap=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    _write_json(arguments.json, outcome.as_dict())
     return 0 if outcome.bit_exact else 1
 
 
@@ -227,7 +213,6 @@ def mask(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
     from . import mask, report
-    from .boards import open_board
     from .deploy import deploy
 
     _writable(arguments.json)
@@ -235,29 +220,23 @@ def mask(arguments: argparse.Namespace, console: Console) -> int:
     made = mask.make(arguments.name, arguments.seq_len, arguments.arguments)
     title = " ".join([arguments.name, *map(str, arguments.arguments)])
     console.print(made.visualize(), highlight=False, end="")
-    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
-        report.board_line(console, board.info)
-        with Progress(console=console) as bar:
-            task = bar.add_task("device/ to /lib/attn8", total=None)
-            deploy(board, progress=lambda n, total: bar.update(task, completed=n, total=total))
-            task = bar.add_task("attention on the board", total=None)
-            result, pictures = mask.run(board, made, title)
-            bar.update(task, total=1, completed=1)
+    with _board(arguments, console) as board, Progress(console=console) as bar:
+        task = bar.add_task("device/ to /lib/attn8", total=None)
+        deploy(board, progress=lambda n, total: bar.update(task, completed=n, total=total))
+        task = bar.add_task("attention on the board", total=None)
+        result, pictures = mask.run(board, made, title)
+        bar.update(task, total=1, completed=1)
     console.print(report.mask_table(result))
     report.draw_mask(arguments.png, title, pictures)
     console.print(f"picture: {arguments.png}", highlight=False, soft_wrap=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result.as_dict(), indent=2) + "\n")
+    _write_json(arguments.json, result.as_dict())
     return 0 if result.bit_exact else 1
 
 
 def repl(arguments: argparse.Namespace, console: Console) -> int:
-    from .boards import open_board
     from .repl import repl
-    from .report import board_line
 
-    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
-        board_line(console, board.info)
+    with _board(arguments, console) as board:
         repl(board)
     console.print()
     return 0
@@ -320,8 +299,7 @@ def soak(arguments: argparse.Namespace, console: Console) -> int:
             arguments.minutes * 60, arguments.seed, advance,
         )
     console.print(soak_table(outcome))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    _write_json(arguments.json, outcome.as_dict())
     return 0 if outcome.passed else 1
 
 
@@ -332,8 +310,7 @@ def plan(arguments: argparse.Namespace, console: Console) -> int:
     _writable(arguments.json)
     planned = plan(arguments.seq_len, arguments.embed_dim, arguments.heads, arguments.isa)
     console.print(report.plan_table(planned))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(planned.as_dict(), indent=2) + "\n")
+    _write_json(arguments.json, planned.as_dict())
     return 0 if any(planned.fits.values()) else 1
 
 
@@ -348,15 +325,11 @@ def bench(arguments: argparse.Namespace, console: Console) -> int:
             outcome = isa.measure(arguments.isa, arguments.backend)
     else:
         from .bench import on_board
-        from .boards import open_board
 
-        with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
-            report.board_line(console, board.info)
-            with console.status("deploying and timing"):
-                outcome = on_board.measure(board, arguments.backend)
+        with _board(arguments, console) as board, console.status("deploying and timing"):
+            outcome = on_board.measure(board, arguments.backend)
     console.print(report.bench_table(outcome))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(outcome, indent=2) + "\n")
+    _write_json(arguments.json, outcome)
     return 0
 
 
@@ -380,8 +353,7 @@ def bench_density(arguments: argparse.Namespace, console: Console) -> int:
         console.print(report.density_table(outcome))
     report.draw_density(arguments.png, outcomes)
     console.print(f"picture: {arguments.png}", highlight=False, soft_wrap=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(outcomes, indent=2) + "\n")
+    _write_json(arguments.json, outcomes)
     return 0
 
 
@@ -414,10 +386,25 @@ def bench_link(arguments: argparse.Namespace, console: Console) -> int:
     if virtual:
         where = "virtual board"
     console.print(link_table(results, where))
-    if arguments.json:
-        outcome = {"board": where, "results": [result.as_dict() for result in results]}
-        arguments.json.write_text(json.dumps(outcome, indent=2) + "\n")
+    outcome = {"board": where, "results": [result.as_dict() for result in results]}
+    _write_json(arguments.json, outcome)
     return 0
+
+
+@contextmanager
+def _board(arguments: argparse.Namespace, console: Console) -> "Iterator[Board]":
+    """The board that the options name, and a line that says which it is."""
+    from .boards import open_board
+    from .report import board_line
+
+    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
+        board_line(console, board.info)
+        yield board
+
+
+def _write_json(path: Path | None, result: object) -> None:
+    if path is not None:
+        path.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _writable(path: Path | None) -> None:
