@@ -4,16 +4,21 @@ import math
 
 LOG2_E = 1.4426950408889634
 
+
 def requant_constants(ratio):
     # (M, s) with M/2**s ~ ratio, 2**14 <= M < 2**15
-    mantissa, exponent = math.frexp(ratio)
-    mult = int(mantissa * 32768 + 0.5)
-    shift = 15 - exponent
-    if mult == 32768:
-        mult, shift = 16384, shift - 1
+    mult, shift = _scaled(ratio, 15)
     if not 16 <= shift <= 45:
         raise ValueError("ratio of scales: expected 2**-31 to 0.5, got %s" % ratio)
     return mult, shift
+
+
+def _scaled(ratio, bits):
+    # (n, s) with n/2**s ~ ratio and n of exactly `bits` bits
+    mantissa, exponent = math.frexp(ratio)
+    n = int(mantissa * (1 << bits) + 0.5)
+    shift = bits - exponent
+    return (n >> 1, shift - 1) if n == 1 << bits else (n, shift)
 
 
 def score_constants(scale, head_dim):
@@ -47,11 +52,7 @@ def logarithm_constants(octaves, head_dim):
 
 def output_constants(ratio):
     # (out_num, out_shift) with out_num/2**out_shift ~ ratio, 2**29 <= out_num < 2**30
-    mantissa, exponent = math.frexp(ratio)
-    num = int(mantissa * 1073741824 + 0.5)
-    shift = 30 - exponent
-    if num == 1 << 30:
-        num, shift = 1 << 29, shift - 1
+    num, shift = _scaled(ratio, 30)
     if not 16 <= shift <= 45:
         raise ValueError("ratio of scales: expected 2**-15 to 16384, got %s" % ratio)
     return num, shift
