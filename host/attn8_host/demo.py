@@ -49,7 +49,7 @@ def demonstrate(
     float_top1 = np.array([f["head"].argmax() for f in floats])
     top1 = logits.argmax(axis=1)
     cosines = [
-        _cosine(o["attn"], f["attn"]) for o, f in zip(result.outputs, floats, strict=True)
+        floating.cosine(o["attn"], f["attn"]) for o, f in zip(result.outputs, floats, strict=True)
     ]
     title = f"the board reads: {top1[0]}"
     report.draw_attention(png, result.outputs[0], images[0].reshape(8, 8), title)
@@ -63,11 +63,6 @@ def demonstrate(
         png=str(png),
     )
     return outcome, result
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def _lsb_error(config: dict, outputs: dict[str, np.ndarray]) -> float:

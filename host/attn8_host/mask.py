@@ -3,8 +3,6 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -139,10 +137,7 @@ def model(x: np.ndarray, mask: Mask | None) -> tuple[Model, np.ndarray]:
 def attend(board: Board, x: np.ndarray, mask: Mask | None) -> Verification:
     """Runs it on a board that has the package, and compares with NumPy."""
     reference, inputs = model(x, mask)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "mask.safetensors"
-        modelfile.write(path, reference.config, reference.tensors)
-        push(board, PATH, path.read_bytes())
+    push(board, PATH, modelfile.pack(reference.config, reference.tensors))
     with board.serve() as client:
         client.load(PATH)
         return verify(client, reference, inputs)

@@ -39,6 +39,21 @@ def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     return config, tensors
 
 
+def pack(config: dict, tensors: dict[str, np.ndarray]) -> bytes:
+    """The content of a model file."""
+    return save(tensors, {"config": json.dumps(config)})
+
+
 def write(path: Path, config: dict, tensors: dict[str, np.ndarray]) -> None:
     """Writes a model file."""
-    path.write_bytes(save(tensors, {"config": json.dumps(config)}))
+    path.write_bytes(pack(config, tensors))
+
+
+def core_parameters(tensors: dict[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:
+    """Those of an attention layer's core by keyword, [num_heads, ...] each."""
+    prefix = f"{layer}.core."
+    return {
+        key.removeprefix(prefix): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(prefix)
+    }

@@ -22,6 +22,16 @@ from .mask import MaskResult, Pictures
 from .verify import Verification
 
 
+def _pyplot():
+    """pyplot without a display, imported where something is drawn: that takes a while."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
 def draw_attention(
     path: Path, outputs: dict[str, np.ndarray], image: np.ndarray | None = None, title: str = ""
 ) -> bool:
@@ -44,11 +54,7 @@ def draw_attention(
     if not layers:
         return False
 
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     first = 0 if image is None else 1
     columns = first + max(map(len, layers.values()))
     figure, grid = plt.subplots(
@@ -169,11 +175,7 @@ def cost_table(outcome) -> Table:
 
 def draw_cost(path: Path, outcome) -> None:
     """Draws time and heap over seq_len, with what O(N) and O(N^2) look like."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
     lengths = np.array(sorted({cost.seq_len for cost in outcome.cost}), float)
     for axis, key, label in zip(axes, ("device_us", "ram_bytes"), ("time (us)", "heap (bytes)"),
@@ -270,11 +272,7 @@ def tuning_table(outcome) -> Table:
 
 def draw_training(path: Path, outcome) -> None:
     """Draws loss and accuracy of every epoch, on the board and in float64."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     epochs = range(1, outcome.epochs + 1)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     for key, style, label in (
@@ -420,11 +418,7 @@ def mask_table(result: MaskResult) -> Table:
 
 def draw_mask(path: Path, title: str, pictures: Pictures) -> None:
     """Draws a mask, the attention that it yields, and what that differs in from dense attention."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     figure, axes = plt.subplots(1, 3, figsize=(12.6, 4.2), layout="constrained")
     axes[0].imshow(pictures.mask, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     drawn = axes[1].imshow(pictures.sparse, cmap="viridis", vmin=0, interpolation="nearest")
@@ -464,11 +458,7 @@ def density_table(outcome: dict) -> Table:
 
 def draw_density(path: Path, outcomes: list[dict]) -> None:
     """Draws instructions against density, for each architecture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     figure, axes = plt.subplots(
         1, len(outcomes), figsize=(5.5 * len(outcomes), 4.4), layout="constrained", squeeze=False
     )

@@ -5,7 +5,6 @@ its config names the numbers ("q16.16", "q8.8" or "float"), the layers, the loss
 the batch; its tensors are the parameters in words of that format. The board saves to the same file.
 """
 
-import json
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
 from . import modelfile
 from .boards import Board
@@ -117,7 +116,7 @@ def pack(config: dict, tensors: dict[str, np.ndarray]) -> bytes:
     else:
         f = formats.get(config["numbers"])
         words = {name: f.array(values).astype(np.int32) for name, values in tensors.items()}
-    return save(words, {"config": json.dumps(config)})
+    return modelfile.pack(config, words)
 
 
 class Training:

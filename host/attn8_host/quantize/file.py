@@ -45,10 +45,9 @@ def quantize_file(
     scale = int8_config["input"]["scale"]
     cosines, same = [], 0
     for x in track(samples, "compare with float", console=console, disable=console is None):
-        actual = model(quantize(x, scale))[last].ravel().astype(np.float64)
-        wanted = floating.run(config, tensors, x)[last].ravel()
-        norm = np.linalg.norm(actual) * np.linalg.norm(wanted)
-        cosines.append(float(actual @ wanted / norm) if norm else 1.0)
+        actual = model(quantize(x, scale))[last]
+        wanted = floating.run(config, tensors, x)[last]
+        cosines.append(floating.cosine(actual, wanted))
         same += int(actual.argmax() == wanted.argmax())
     modelfile.write(target, int8_config, int8_tensors)
     return Agreement(len(samples), float(np.mean(cosines)), min(cosines), same / len(samples))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..errors import ModelError
+from ..modelfile import core_parameters
 from ..reference import floating
 from .cores import CONSTANTS, heads_scale
 from .integers import quantize, requant_constants
@@ -104,19 +105,13 @@ def _quantize_model(
                 add(f"{name}.{part}", before, scales[part])
             scale = peaks[name] / 127
             add(f"{name}.out", scales["heads"], scale)
-            prefix = f"{name}.core."
-            parameters = {
-                key.removeprefix(prefix): tensor
-                for key, tensor in tensors.items()
-                if key.startswith(prefix)
-            }
             entry["constants"] = CONSTANTS[entry["core"]](
                 entry["embed_dim"] // entry["num_heads"],
                 scales["q"], scales["k"], scales["v"], scales["heads"],
-                **entry.get("options", {}), **parameters,
+                **entry.get("options", {}), **core_parameters(tensors, name),
             )
             for key in [k for k, v in entry["constants"].items() if isinstance(v, np.ndarray)]:
-                quantized[prefix + key] = entry["constants"].pop(key)
+                quantized[f"{name}.core.{key}"] = entry["constants"].pop(key)
             entry["scales"] = scales
         elif entry["type"] == "mean_pool":
             scale = peaks[name] / 127

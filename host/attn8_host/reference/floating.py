@@ -4,7 +4,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..modelfile import core_parameters
 from . import masks
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of the angle between two tensors of one size; 1.0 where either is all zeros."""
+    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / norms) if norms else 1.0
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -236,15 +244,10 @@ def run(config: dict, tensors: dict[str, np.ndarray], x: np.ndarray) -> dict[str
                     dense(f"{name}.{part}", x).reshape(shape).transpose(1, 0, 2)
                 )
             q, k, v = (outputs[f"{name}.{part}"] for part in ("q", "k", "v"))
-            parameters = {
-                key.removeprefix(f"{name}.core."): tensor
-                for key, tensor in tensors.items()
-                if key.startswith(f"{name}.core.")
-            }
             steps = [max(float(np.abs(x).max()), 1e-30) / 127 for x in (q, k, v)]
             heads = FORMS[entry["core"]](
                 q, k, v, causal=entry["causal"], steps=steps, **entry.get("options", {}),
-                **parameters,
+                **core_parameters(tensors, name),
             )
             outputs[f"{name}.heads"] = heads
             x = dense(f"{name}.out", heads.transpose(1, 0, 2).reshape(seq_len, embed_dim))

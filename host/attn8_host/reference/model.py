@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ModelError
-from ..modelfile import read
+from ..modelfile import core_parameters, read
 from .attention import MultiHeadAttention
 from .cores import CORES
 from .formats import Format
@@ -113,12 +113,7 @@ class Model:
             if operand is not None and operand.shape != shape:
                 raise ModelError(f"{name}: expected {list(shape)}, got {list(operand.shape)}")
         self.operands[name] = [memory, mask]
-        prefix = f"{name}.core."
-        parameters = {
-            key.removeprefix(prefix): tensor
-            for key, tensor in self.tensors.items()
-            if key.startswith(prefix)
-        }
+        parameters = core_parameters(self.tensors, name)
         try:
             return MultiHeadAttention(
                 entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],

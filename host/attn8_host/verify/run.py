@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -12,7 +10,7 @@ from ..boards import Board
 from ..deploy import MODELS as BOARD_MODELS
 from ..deploy import push
 from ..errors import Attn8Error, RemoteError
-from ..reference import Model
+from ..reference import Model, floating
 from .compare import Verification, verify
 from .mechanisms import ATTENTION, MECHANISMS, Case, cost_cases
 
@@ -121,21 +119,17 @@ def prove(board: Board, case: Case) -> CaseResult:
     pairs = [case.floats(outputs) for outputs in found.outputs]
     got = np.concatenate([g.ravel() for g, _ in pairs]).astype(np.float64)
     want = np.concatenate([w.ravel() for _, w in pairs])
-    norms = np.linalg.norm(got) * np.linalg.norm(want)
     result.bit_exact = found.bit_exact
     result.compared, result.mismatches = found.compared, found.mismatches
     result.max_lsb_vs_float = float(np.abs(got - want).max())
-    result.cosine_vs_float = float(got @ want / norms) if norms else 1.0
+    result.cosine_vs_float = floating.cosine(got, want)
     return result
 
 
 def send(board: Board, case: Case) -> None:
     """Puts the case's model file onto the board, freshly started: its memory is in one piece."""
     board.enter_repl()
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "case.safetensors"
-        modelfile.write(path, case.config, case.tensors)
-        push(board, PATH, path.read_bytes())
+    push(board, PATH, modelfile.pack(case.config, case.tensors))
 
 
 def compare(board: Board, case: Case) -> Verification:
