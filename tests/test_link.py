@@ -157,6 +157,26 @@ def test_a_server_whose_host_fell_silent_ends(board):
     assert board.execute("print('back')") == "back\n"
 
 
+def test_a_request_may_take_longer_than_the_server_waits_for_one(board):
+    # As loading a model does on a chip with slow flash: the wait begins when the reply is sent
+    board.execute(
+        """
+        import time
+        from attn8.link.server import Server
+        def slow(self, payload):
+            time.sleep(1.5)
+            return ()
+        Server._reserve = slow
+        """
+    )
+    board.transport.exec_raw_no_follow("from attn8 import serve\nserve(1000)\n")
+    client = Client(board.transport.serial)
+    client.wait_ready()
+    client.reserve(1)
+    assert client.heap()
+    board.enter_repl()
+
+
 def test_a_lost_session_leaves_a_board_that_can_be_used(board):
     # The host dies while the server runs: the next session ends it
     with board.serve():

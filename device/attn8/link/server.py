@@ -56,7 +56,6 @@ class Server:
             if request == 0:
                 link.send(AGAIN, expected)
                 continue
-            last = time.ticks_ms()
             # HELLO starts the numbering, EXIT ends it: they are obeyed whatever their number
             if link.sequence == expected or request == HELLO or request == EXIT:
                 sequence = link.sequence
@@ -70,6 +69,7 @@ class Server:
                 self._send_span(sequence, parts)
             else:
                 link.send(kind, sequence, parts)
+            last = time.ticks_ms()  # now: the work itself, such as LOAD, may take longer than `idle`
 
     def _answer(self, kind, payload):
         # -> (type, payload parts) of the reply
