@@ -45,7 +45,10 @@ def _proven():
         except ValueError as error:  # MicroPython's word on a file for another chip or version
             wrong = "cannot be loaded (%s)" % error
         if wrong:
-            print("attn8: kernels/turbo.mpy %s; viper is used. Run attn8 deploy." % wrong)
+            # What was deployed with turbo has no modules specialised by size to fall back on
+            print("attn8: kernels/turbo.mpy %s; slower viper is used. Run attn8 deploy, or for "
+                  "kernels of a model's sizes ATTN8_BACKEND=viper attn8 deploy --model FILE."
+                  % wrong)
         else:
             _turbo = module
     return _turbo

@@ -87,10 +87,6 @@ def requantise(
     a.label(name + " not low")
 
 
-def copy(a: Rv32Function, registers: Sequence[int], value: int) -> None:
-    for register in registers:
-        a.mv(register, value)
-
-
 def clear(a: Rv32Function, registers: Sequence[int]) -> None:
-    copy(a, registers, ZERO)
+    for register in registers:
+        a.mv(register, ZERO)

@@ -1,17 +1,17 @@
 """int8 matrix product on RV32IM: attn8/kernels/matmul.py says what it computes.
 
 Eight outputs at a time, so that a value of x is loaded once for eight products; then one by one.
-Weights are packed as bytes, w + 128, which the sums start at taking off again.
+Weights are packed as the int8 that they were.
 """
 
 from ..mpy import Rv32Function
 from ..rv32 import RA, S0, S1, S10, S11, T2, T3, T4, T5, T6, ZERO
-from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, copy, dot, requantise
+from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, dot, requantise
 
 # Register map, beside that of `dot`
-START = S0  # of each sum
+X_START = S0
 OUT = S1
-COUNT = S10  # outputs left
+LEFT = S10  # outputs beyond the next tile
 CONSTANTS = S11
 LOW, HIGH = RA, T6  # -127 and 127
 UNROLLED = T5
@@ -19,7 +19,7 @@ T = (T2, T3, T4)
 
 
 def pack(a: Rv32Function) -> None:
-    """The packed bias in constants, which `bias` is, becomes the plain one; w stays w + 128.
+    """w + 128 becomes w, and the packed bias in constants, which `bias` is, the plain one.
 
     constants: int32 [outputs, 4]: bias, mult, shift - 16, and one that is not used here.
     """
@@ -30,8 +30,10 @@ def pack(a: Rv32Function) -> None:
     a.add(T3, w, inputs)
     a.label("weight")
     a.lbu(T4, 0, w)
-    a.addi(w, w, 1)
     a.add(T2, T2, T4)
+    a.xori(T4, T4, 128)
+    a.sb(T4, 0, w)
+    a.addi(w, w, 1)
     a.bne(w, T3, "weight")
     a.lw(T3, 0, constants)
     a.slli(T2, T2, 7)
@@ -47,71 +49,42 @@ def pack(a: Rv32Function) -> None:
 def matmul(a: Rv32Function) -> None:
     """bias: the constants that `pack` made; mult, shift and row are not used."""
     w = ROWS[0]
-    a.arguments(out=OUT)
+    a.arguments(x=X_START, out=OUT)
     a.li(LOW, -127)
     a.li(HIGH, 127)
     a.label("row")
-    sum_row(a)
-    a.arguments(w=w, outputs=COUNT, bias=CONSTANTS)
+    a.arguments(w=w, outputs=LEFT, bias=CONSTANTS, inputs=END)
+    a.andi(UNROLLED, END, -UNROLL)
+    a.add(UNROLLED, UNROLLED, X_START)
+    a.add(END, END, X_START)
     outputs(a, TILE)
     outputs(a, 1)
-    a.arguments(rows=T2, x=X, inputs=T3)
-    a.add(X, X, T3)
-    a.keep(X, "x")
+    a.mv(X_START, END)
+    a.arguments(rows=T2)
     a.addi(T2, T2, -1)
     a.keep(T2, "rows")
     a.bne(T2, ZERO, "row")
 
 
-def sum_row(a: Rv32Function) -> None:
-    """START = -128 * sum(x), what takes off the offset of the weights."""
-    x, end, unrolled, b = X, END, UNROLLED, T2
-    a.arguments(x=x, inputs=end)
-    a.andi(unrolled, end, -UNROLL)
-    a.add(unrolled, unrolled, x)
-    a.add(end, end, x)
-    a.li(START, 0)
-
-    def value(i: int) -> None:
-        a.lb(b, i, x)
-        a.add(START, START, b)
-
-    a.beq(x, unrolled, "sum rest")
-    a.label("sum block")
-    for i in range(UNROLL):
-        value(i)
-    a.addi(x, x, UNROLL)
-    a.bne(x, unrolled, "sum block")
-    a.label("sum rest")
-    a.beq(x, end, "summed")
-    a.label("sum one")
-    value(0)
-    a.addi(x, x, 1)
-    a.bne(x, end, "sum one")
-    a.label("summed")
-    a.slli(START, START, 7)
-    a.sub(START, ZERO, START)
-
-
 def outputs(a: Rv32Function, tile: int) -> None:
     """Outputs of one row while `tile` or more are left; ROWS[0] is the next one's weights."""
     name = f"{tile} outputs"
-    a.li(T2, tile)
-    a.blt(COUNT, T2, name + " done")
+    a.addi(LEFT, LEFT, -tile)
+    a.blt(LEFT, ZERO, name + " done")
     a.label(name)
-    a.arguments(x=X, inputs=T2)
+    a.mv(X, X_START)
+    a.arguments(inputs=T2)
     for j in range(1, tile):
         a.add(ROWS[j], ROWS[j - 1], T2)
-    copy(a, SUMS[:tile], START)
-    dot(a, name, tile, a.lb, a.lbu, (1, 1), UNROLLED, T)
+    for j, acc in enumerate(SUMS[:tile]):
+        a.lw(acc, 16 * j, CONSTANTS)
+    dot(a, name, tile, a.lb, a.lb, (1, 1), UNROLLED, T)
     a.mv(ROWS[0], ROWS[tile - 1])
     a.arguments(wide=T2)
     a.bne(T2, ZERO, name + " wide")
     for j, acc in enumerate(SUMS[:tile]):
         mult, shift, t = T
-        a.lw(t, 16 * j, CONSTANTS)
         a.lw(mult, 16 * j + 4, CONSTANTS)
-        a.add(acc, acc, t)
         a.lw(shift, 16 * j + 8, CONSTANTS)
         requantise(a, f"{name} {j}", acc, mult, shift, HIGH, LOW, t)
         a.sb(acc, j, OUT)
@@ -119,13 +92,11 @@ def outputs(a: Rv32Function, tile: int) -> None:
     a.j(name + " next")
     a.label(name + " wide")
     for j, acc in enumerate(SUMS[:tile]):
-        a.lw(T2, 16 * j, CONSTANTS)
-        a.add(acc, acc, T2)
         a.sw(acc, 4 * j, OUT)
     a.addi(OUT, OUT, 4 * tile)
     a.label(name + " next")
     a.addi(CONSTANTS, CONSTANTS, 16 * tile)
-    a.addi(COUNT, COUNT, -tile)
-    a.li(T2, tile)
-    a.bge(COUNT, T2, name)
+    a.addi(LEFT, LEFT, -tile)
+    a.bge(LEFT, ZERO, name)
     a.label(name + " done")
+    a.addi(LEFT, LEFT, tile)
