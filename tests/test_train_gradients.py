@@ -9,6 +9,8 @@ Bounds for Q16.16, with u = 2**-16 a step of the format, S tokens, and all value
   is rounded to u/2; over a row of keys, where A sums to 1, that is (S + 2)*u. A gradient of q or
   k sums S such rows, times values within 4 and the scale 1/sqrt(head_dim) <= 1/2, and a weight's
   gradient multiplies that by inputs within 4: 8*S*(S + 2)*u.
+
+Without a softmax `Bounds` computes a bound of each value's own along with the value.
 """
 
 import numpy as np
@@ -101,6 +103,119 @@ def test_fixed_point_gradients_are_within_the_bound(config, seed):
     for name, values in exact.items():
         bound = RELATIVE * np.abs(values).max() + small
         assert np.abs(fixed[name] - values).max() < bound, name
+
+
+class Bounds:
+    """Float64 that knows how far Q16.16 may be off: complex numbers, value + 1j * bound.
+
+    Each operation adds, to what the errors of its operands make of each other, its own rounding
+    (see reference/train/formats.py; u = 2**-16, rounding is half up):
+
+    - a product takes its operands in multiples of 2**e, e a row's exponent: off by 2**e/2 each. A
+      group of eight products loses less than 2**guard of such units, the total u/2;
+    - a factor is off by 2**-15 of itself, and its product with a value by u/2.
+    """
+
+    overflows = 0
+    unit = 2.0**-16
+
+    def array(self, x):
+        return np.asarray(x) + 0.5j * self.unit
+
+    def floats(self, x):
+        return np.asarray(x).real
+
+    def product(self, a, b, onto=0):
+        (a, error_a, unit_a), (b, error_b, unit_b) = self._rounded(a), self._rounded(b)
+        groups = -(-a.shape[1] // 8)
+        guard = 1 + (groups - 1).bit_length()
+        error = abs(a) @ error_b.T + error_a @ abs(b).T + error_a @ error_b.T
+        error += groups * 2**guard * unit_a * unit_b.T + self.unit / 2
+        return onto + a @ b.T + 1j * error
+
+    def _rounded(self, x):
+        """Rows of values, their errors once they are rounded to 14 bits, and what they count in."""
+        words = (abs(x.real) + x.imag).max(axis=1, keepdims=True) / self.unit
+        units = 2.0 ** np.ceil(np.log2(np.maximum(words / 16383, 1))) * self.unit
+        return x.real, x.imag + np.where(units > self.unit, units / 2, 0), units
+
+    def column_sums(self, x, onto):
+        return onto + x.sum(axis=0)
+
+    def add(self, x, y):
+        return x + y
+
+    def subtract(self, x, y):
+        return x.real - y.real + 1j * (x.imag + y.imag)
+
+    def scale(self, x, factor):
+        return x * factor + 1j * (abs(x) * factor * 2.0**-15 + self.unit / 2)
+
+    def factor(self, num, den):
+        return num / den
+
+    def adam_constants(self, beta1, beta2, lr, eps):
+        return None
+
+
+def sensor_config(length, kernel_size, stride, filters, proj_dim):
+    positions = (length - kernel_size) // stride + 1
+    return {
+        "numbers": "q16.16",
+        "input": {"size": length},
+        "layers": [
+            {"type": "conv1d", "name": "conv", "length": length, "kernel_size": kernel_size,
+             "stride": stride, "filters": filters},
+            {"type": "selfattention1d", "name": "attn", "seq_len": positions,
+             "embed_dim": filters, "proj_dim": proj_dim},
+            {"type": "global_avg_pool", "name": "pool", "seq_len": positions,
+             "embed_dim": proj_dim},
+        ],
+        "loss": "mse",
+        "optimiser": ADAM,
+    }
+
+
+@pytest.mark.parametrize("sizes", [(128, 5, 2, 4, 4), (20, 5, 2, 4, 6), (9, 1, 1, 1, 1),
+                                   (7, 7, 3, 2, 5)])
+def test_conv1d_and_self_attention_1d_equal_autograd(sizes, monkeypatch):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(4)
+    config = sensor_config(*sizes)
+    tensors = parameters(rng, config)
+    x, target = rng.normal(size=sizes[0]), rng.normal(size=sizes[4])
+    leaves = {name: torch.tensor(t, requires_grad=True) for name, t in tensors.items()}
+    signal = torch.tensor(x, requires_grad=True)
+    tokens = torch.nn.functional.conv1d(
+        signal[None, None], leaves["conv.weight"][:, None], leaves["conv.bias"], sizes[2]
+    )[0].T
+    q, k, v = (torch.nn.functional.linear(tokens, leaves[f"attn.{p}.weight"],
+                                          leaves[f"attn.{p}.bias"]) for p in "qkv")
+    out = torch.relu(q) @ (torch.relu(k).T @ v)
+    torch.nn.functional.mse_loss(out.mean(0), torch.tensor(target)).backward()
+    expected = {name: leaf.grad.numpy() for name, leaf in leaves.items()}
+
+    formats_get = formats.get
+    monkeypatch.setattr(formats, "get", lambda n: Bounds() if n == "bounds" else formats_get(n))
+    found = {}
+    for numbers in ("float64", "q16.16", "bounds"):
+        model = Model(config, tensors, numbers)
+        f = model.f
+        model.accumulate(f.array(x), f.array(target))
+        found[numbers] = {p.name: p.grad for p in model.params}
+        grad = model.loss.grad
+        for layer in reversed(model.layers):
+            grad = layer.backward(grad)
+        found[numbers]["x"] = grad
+        if numbers == "bounds":  # where a ReLU might open for one and close for the other, none
+            for relu in (model.layers[1]._relu_q, model.layers[1]._relu_k):
+                assert (abs(relu.x.real) > relu.x.imag).all()
+    assert found["q16.16"].keys() == (expected | {"x": 0}).keys()
+    for name, exact in (expected | {"x": signal.grad.numpy()}).items():
+        assert np.abs(found["float64"][name] - exact).max() < 1e-9, name
+        bounds = found["bounds"][name].imag
+        assert (np.abs(found["q16.16"][name] / 2**16 - exact) <= bounds).all(), name
+        assert bounds.max() < np.abs(exact).max() / 10, name  # a bound that says something
 
 
 @pytest.mark.parametrize("recompute", [False, True])
