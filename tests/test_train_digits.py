@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from attn8_host import modelfile
+from attn8_host import modelfile, train
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
@@ -20,6 +20,8 @@ from attn8_host.deploy import deploy, push
 from attn8_host.paths import MODELS
 from attn8_host.reference import load
 from attn8_host.train import digits_config, pack
+
+from .test_train_model import GROWN, parameters
 
 # How often the power fails: ATTN8_POWER_CUTS=100 is thorough
 CUTS = int(os.environ.get("ATTN8_POWER_CUTS", "10"))
@@ -48,9 +50,29 @@ def test_the_board_learns_what_changed(tmp_path):
     assert main([*arguments, "--json", str(json_file)]) == 0
     outcome = json.loads(json_file.read_text())
     assert outcome["bit_exact"] is True
-    assert outcome["overflows"] == 0
+    assert outcome["overflows"] == 0 and outcome["overflows_grow"] is False
+    assert outcome["device_us_per_step"] > 0
     assert outcome["accuracy_after"] > outcome["accuracy_before"]
     assert outcome["shifted_after"] > outcome["shifted_before"]
+
+
+def test_a_run_that_saturates_says_so(tmp_path, monkeypatch, capsys):
+    usual = train.digits_config
+
+    def steep(*arguments):
+        config = usual(*arguments)
+        config.pop("clip_norm")  # Adam's gradients count up to sqrt(2)
+        return config
+
+    monkeypatch.setattr(train, "digits_config", steep)
+    json_file = tmp_path / "digits.json"
+    arguments = ["train", "digits", "--board", "virtual", "--epochs", "1"]
+    assert main([*arguments, "--json", str(json_file)]) == 0
+    outcome = json.loads(json_file.read_text())
+    assert outcome["overflows"] == outcome["history"][-1]["overflows"] > 0
+    assert outcome["overflows_grow"] is True
+    assert outcome["bit_exact"] is True
+    assert "still in the last epoch" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -114,3 +136,23 @@ def test_a_power_cut_leaves_old_or_new_weights(tuning):
         board.enter_repl()
         assert content(path) in versions
         assert board.execute(f"from attn8 import load\nprint(load({MODEL!r}).name)") == "digits\n"
+
+
+BATCH = f"""
+from attn8 import load
+trainer = load({TRAINING!r})
+trainer._words[0] = command
+trainer._words[1] = trainer.batch
+step = trainer
+"""
+
+
+@pytest.mark.parametrize("command", [train.EVALUATE, train.TRAIN, train.CALIBRATE])
+def test_a_batch_behind_int8_layers_allocates_nothing(board, remote, command):
+    path = "/models/digits.safetensors"
+    config = digits_config(load(MODELS / "digits.safetensors"), path, batch=2)
+    tensors = parameters(np.random.default_rng(0), config)
+    push(board, TRAINING, pack(config, tensors))
+    board.enter_repl()
+    without, with_batches = remote(BATCH + GROWN, command=command)
+    assert with_batches == without

@@ -7,6 +7,7 @@ import pytest
 
 from attn8_host import train
 from attn8_host.cli import main
+from attn8_host.reference.train.formats import ratio
 
 SHORT = ["train", "iris", "--board", "virtual", "--epochs", "1"]
 
@@ -20,7 +21,7 @@ def test_iris_is_learned_on_the_board(tmp_path, capsys):
     assert outcome["test_accuracy"] >= 0.94
     assert outcome["test_accuracy"] >= outcome["float64_test_accuracy"] - 0.02
     assert outcome["epochs"] == 15 == len(outcome["history"])
-    assert outcome["overflows"] == 0
+    assert outcome["overflows"] == 0 and outcome["overflows_grow"] is False
     assert outcome["device_us_per_step"] > 0
     first, *_, last = outcome["history"]
     assert last["loss"] < first["loss"]
@@ -40,6 +41,25 @@ def test_one_wrong_word_is_noticed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "pack", alter)
     assert main([*SHORT, "--png", str(tmp_path / "a.png")]) == 1
+
+
+def test_a_run_that_saturates_says_so(tmp_path, monkeypatch, capsys):
+    usual = train.iris_config
+
+    def steep(*arguments):
+        config = usual(*arguments)
+        config.pop("clip_norm")
+        config["optimiser"]["lr"] = ratio(0.4)
+        return config
+
+    monkeypatch.setattr(train, "iris_config", steep)
+    json_file = tmp_path / "iris.json"
+    assert main([*SHORT, "--json", str(json_file), "--png", str(tmp_path / "a.png")]) == 0
+    outcome = json.loads(json_file.read_text())
+    assert outcome["overflows"] == outcome["history"][-1]["overflows"] > 0
+    assert outcome["overflows_grow"] is True
+    assert outcome["bit_exact"] is True
+    assert "still in the last epoch" in capsys.readouterr().out
 
 
 def test_floats_are_trained_but_not_compared(tmp_path):

@@ -217,55 +217,46 @@ def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
 
 def training_table(outcome) -> Table:
     """The results of a training (see train.Outcome) as a table."""
-    table = Table(show_header=False, title=f"attn8 train {outcome.model}: {outcome.numbers}")
+    title = f"attn8 train {outcome.model}: {outcome.numbers}"
+    return _training_table(title, outcome, "all tensors", [
+        ("test accuracy", f"{outcome.test_accuracy:.2%}", "saved, reset, loaded again"),
+        ("in float64", f"{outcome.float64_test_accuracy:.2%}", "same data in the same order"),
+    ])  # fmt: skip
+
+
+def tuning_table(outcome) -> Table:
+    """The results of fine-tuning (see train.TuneOutcome) as a table."""
+    return _training_table(f"attn8 train digits: a tenth {outcome.shift}ed", outcome,
+                           "training and int8 inference", [
+        ("int8 accuracy before", f"{outcome.accuracy_before:.2%}",
+         f"of the shifted tenth {outcome.shifted_before:.2%}"),
+        ("int8 accuracy after", f"{outcome.accuracy_after:.2%}",
+         f"of the shifted tenth {outcome.shifted_after:.2%}"),
+    ])  # fmt: skip
+
+
+def _training_table(title: str, outcome, compared: str, rows: list[tuple[str, str, str]]) -> Table:
+    table = Table(show_header=False, title=title)
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(style="dim")
     equal = {True: "[green]every bit equal[/]", False: "[red]NOT EQUAL[/]", None: "not compared"}
     first, last = outcome.history[0], outcome.history[-1]
-    rows = [
+    overflows = f"{outcome.overflows:,}", "in all steps"
+    if outcome.overflows_grow:
+        overflows = f"[red]{overflows[0]}[/]", "[red]still in the last epoch: lr too high[/]"
+    for row in [
         ("board", outcome.board["kind"], outcome.board["machine"]),
-        ("test accuracy", f"{outcome.test_accuracy:.2%}", "saved, reset, loaded again"),
-        ("in float64", f"{outcome.float64_test_accuracy:.2%}", "same data in the same order"),
+        *rows,
         ("loss", f"{last.loss:.4f}", f"in the first epoch {first.loss:.4f}"),
         ("steps", f"{outcome.steps:,}", f"{outcome.epochs} epochs, {outcome.batch} samples a step"),
-        ("compared with NumPy", equal[outcome.bit_exact], "all tensors, all steps"),
-        ("values that saturated", f"{outcome.overflows:,}", "in all steps"),
+        ("compared with NumPy", equal[outcome.bit_exact], f"{compared}, all steps"),
+        ("values that saturated", *overflows),
         ("time per step", f"{outcome.device_us_per_step:,.0f} us",
          "median, clocked by the board" + (" (this computer's speed)"
                                            if outcome.board["kind"] == "virtual" else "")),
         ("RAM", f"{outcome.ram_bytes:,} bytes", "Python heap of the model in training"),
-    ]
-    for row in rows:
-        table.add_row(*row)
-    if outcome.history[-1].overflows > outcome.history[0].overflows:
-        table.add_row("", "", "[red]values still saturate: lower the learning rate[/]")
-    return table
-
-
-def tuning_table(outcome) -> Table:
-    """The results of fine-tuning (see train.TuneOutcome) as a table."""
-    table = Table(show_header=False, title=f"attn8 train digits: a tenth {outcome.shift}ed")
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    rows = [
-        ("board", outcome.board["kind"], outcome.board["machine"]),
-        ("int8 accuracy before", f"{outcome.accuracy_before:.2%}",
-         f"of the shifted tenth {outcome.shifted_before:.2%}"),
-        ("int8 accuracy after", f"{outcome.accuracy_after:.2%}",
-         f"of the shifted tenth {outcome.shifted_after:.2%}"),
-        ("loss", f"{outcome.losses[-1]:.4f}", f"in the first epoch {outcome.losses[0]:.4f}"),
-        ("steps", f"{outcome.steps:,}", f"{outcome.epochs} epochs"),
-        ("compared with NumPy", "[green]every bit equal[/]" if outcome.bit_exact
-         else "[red]NOT EQUAL[/]", "training and int8 inference"),
-        ("values that saturated", f"{outcome.overflows:,}", "in all steps"),
-        ("time per step", f"{outcome.device_us_per_step:,.0f} us",
-         "median, clocked by the board" + (" (this computer's speed)"
-                                           if outcome.board["kind"] == "virtual" else "")),
-        ("RAM", f"{outcome.ram_bytes:,} bytes", "Python heap of the model in training"),
-    ]
-    for row in rows:
+    ]:
         table.add_row(*row)
     return table
 

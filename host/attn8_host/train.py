@@ -6,8 +6,8 @@ the batch; its tensors are the parameters in words of that format. The board sav
 """
 
 import statistics
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,38 +33,57 @@ EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
 NUMBERS = ("q16.16", "q8.8", "float")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Epoch:
-    """What one pass over the training data gave, on the board and in float64."""
+    """What one pass over the training data gave on the board."""
 
     loss: float  # mean
-    accuracy: float  # of the training data, as it was trained
-    test_accuracy: float
-    float64_loss: float
-    float64_test_accuracy: float
-    overflows: int  # since the beginning
+    overflows: int  # values that saturated, since the beginning
 
 
-@dataclass
-class Outcome:
-    """What the training found; the keys of its JSON."""
+@dataclass(kw_only=True)
+class Trained:
+    """What any training found."""
 
     board: dict
     model: str
-    numbers: str
-    test_accuracy: float  # of the board, after a reset, with the saved parameters
-    float64_test_accuracy: float
     epochs: int
     steps: int
     batch: int
     device_us_per_step: float  # median, a whole batch forwards and backwards and the update
     bit_exact: bool | None  # every parameter, loss and output of every step; None for floats
-    overflows: int
+    overflows: int  # values that saturated, in all steps
     ram_bytes: int  # Python heap that the model takes, parameters, gradients and all buffers
-    history: list[Epoch] = field(default_factory=list)
+    history: Sequence[Epoch]
+
+    @property
+    def overflows_grow(self) -> bool:
+        """Whether values still saturated in the last epoch: its steps were too large."""
+        counts = [0, *(epoch.overflows for epoch in self.history)]
+        return counts[-1] > counts[-2]
 
     def as_dict(self) -> dict:
-        return asdict(self)
+        return {**asdict(self), "overflows_grow": self.overflows_grow}
+
+
+@dataclass(kw_only=True)
+class ComparedEpoch(Epoch):
+    """The same beside a training in float64, on the same data in the same order."""
+
+    accuracy: float  # of the training data, as it was trained
+    test_accuracy: float
+    float64_loss: float
+    float64_test_accuracy: float
+
+
+@dataclass(kw_only=True)
+class Outcome(Trained):
+    """What `attn8 train iris` found; the keys of its JSON."""
+
+    numbers: str
+    test_accuracy: float  # of the board, after a reset, with the saved parameters
+    float64_test_accuracy: float
+    history: list[ComparedEpoch]
 
 
 def iris_config(numbers: str, epochs: int, steps: int, batch: int) -> dict:
@@ -192,7 +211,7 @@ class Training:
     def epoch(
         self, x: np.ndarray, labels: np.ndarray, test_x: np.ndarray, test_labels: np.ndarray,
         order: np.ndarray, advance: Callable[[], object],
-    ) -> Epoch:
+    ) -> ComparedEpoch:
         """Trains once with the samples in this order; whole batches only."""
         losses: list[float] = []
         exact_losses: list[float] = []
@@ -205,7 +224,7 @@ class Training:
             self.exact.step()
             advance()
         right = [self.exact(v).argmax() == y for v, y in zip(test_x, test_labels, strict=True)]
-        return Epoch(
+        return ComparedEpoch(
             loss=float(np.mean(losses)),
             accuracy=hits / order.size,
             test_accuracy=self.evaluate(test_x, test_labels),
@@ -293,27 +312,15 @@ def iris(
     )
 
 
-@dataclass
-class TuneOutcome:
-    """What fine-tuning found; the keys of its JSON."""
+@dataclass(kw_only=True)
+class TuneOutcome(Trained):
+    """What `attn8 train digits` found; the keys of its JSON. bit_exact: int8 inference as well."""
 
-    board: dict
-    model: str
     shift: str
     accuracy_before: float  # int8 on the board, on the shifted test digits
     accuracy_after: float  # the same with the weights that the board trained and quantised
     shifted_before: float  # of the shifted ones among them
     shifted_after: float
-    epochs: int
-    steps: int
-    device_us_per_step: float  # median, a batch
-    bit_exact: bool  # every training step and every int8 inference against NumPy
-    overflows: int
-    ram_bytes: int  # Python heap of the model in training
-    losses: list[float] = field(default_factory=list)  # of each epoch
-
-    def as_dict(self) -> dict:
-        return asdict(self)
 
 
 SHIFTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -399,7 +406,7 @@ def digits(
     before, shifted_before, exact_before = infer(base, "int8 before (digits)")
     board.enter_repl()
     steps = len(x) // batch
-    losses = []
+    history = []
     with board.serve() as client:
         heap = client.heap()[1]
         client.load(training_path)
@@ -412,7 +419,8 @@ def digits(
                 found.append(training.run(TRAIN, x[chosen], targets[chosen])[0].mean())
                 done = len(training.microseconds)
                 advance("training (steps)", done, epochs * steps)
-            losses.append(float(np.mean(found)))
+            loss = float(np.mean(found))
+            history.append(Epoch(loss=loss, overflows=training.overflows))
         for i in range(0, len(x), 6 * batch):
             training.run(CALIBRATE, x[i : i + batch], targets[i : i + batch])
         client.run(np.array([QUANTIZE, 0], training.dtype).tobytes())
@@ -431,9 +439,10 @@ def digits(
         shifted_after=shifted_after,
         epochs=epochs,
         steps=epochs * steps,
+        batch=batch,
         device_us_per_step=statistics.median(training.microseconds),
         bit_exact=bool(training.bit_exact) and exact_before and exact_after,
         overflows=training.overflows,
         ram_bytes=ram,
-        losses=losses,
+        history=history,
     )

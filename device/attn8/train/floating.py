@@ -19,6 +19,9 @@ class Float:
     def number(self, x):
         return float(x)
 
+    def saturate(self, x):
+        return x
+
     def accept(self, last, x, n, what):
         if x is not last:
             checks.words(what, x, n, 4)

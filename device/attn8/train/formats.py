@@ -80,6 +80,13 @@ class Fixed:
         # A float as a word of this format
         return max(-self.limit, min(self.limit, math.floor(x * (1 << self.frac) + 0.5)))
 
+    def saturate(self, x):
+        # A positive number of any size as a word
+        if x <= self.limit:
+            return x
+        self.count[0] += 1
+        return self.limit
+
     def accept(self, last, x, n, what):
         # Checks an array that comes from outside; the length only where it is not `last`, the one
         # that came before: a check of an array's bytes allocates

@@ -22,7 +22,7 @@ class CrossEntropy:
         checks.between("label", label, 0, self.classes - 1)
         total = f.softmax(logits, self.grad, 0, 1, self.classes, self._scale)
         self.grad[label] -= self._one
-        return f.log(total) + max(logits) - logits[label]
+        return f.saturate(f.log(total) + max(logits) - logits[label])
 
 
 class MSE:

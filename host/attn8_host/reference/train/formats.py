@@ -227,6 +227,9 @@ class Float64:
 
     overflows = 0
 
+    def saturate(self, x):
+        return x
+
     def array(self, x: np.ndarray) -> np.ndarray:
         return np.array(x, float)
 

@@ -16,7 +16,7 @@ class CrossEntropy:
         self.grad = weights[0]
         logits = logits.ravel()
         self.grad[label] -= self.f.array(1.0)
-        return self.f.log(total) + logits.max() - logits[label]
+        return self.f.saturate(self.f.log(total) + logits.max() - logits[label])
 
 
 class MSE:
