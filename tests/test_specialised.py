@@ -13,7 +13,7 @@ from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import deploy
 from attn8_host.quantize import exact_constants, output_constants, score_constants
 from attn8_host.reference import Dense, Exact, MultiHeadAttention
-from attn8_host.reference.numerics import EXP2
+from attn8_host.reference.numerics import exp2
 from tools import isa
 
 from .conftest import Remote
@@ -26,11 +26,12 @@ compiled = settings(
 arches = pytest.mark.parametrize("arch", isa.ARCHES)
 
 
-def constants(bias, mult, shift):
+def constants(w, bias, mult, shift):
     """What attn8.kernels.lanes.constants makes of them."""
-    bias, mult, shift = (x.astype(np.int64) for x in (bias, mult, shift))
+    w, bias, mult, shift = (x.astype(np.int64) for x in (w, bias, mult, shift))
     product = bias * mult
-    columns = (mult >> 7, mult & 127, (product >> 7) + (1 << (shift - 8)), product & 127, shift - 7)
+    columns = (mult >> 7, mult & 127, (product >> 7) + (1 << (shift - 8)), product & 127, shift - 7,
+               -(257 + (1 << 29)) * w.sum(axis=1))
     return np.stack(columns, axis=1).astype(np.int32)
 
 
@@ -51,7 +52,7 @@ def test_matmul(arch, seed, rows, inputs, outputs, offset, fill):
     shift = rng.integers(21, 37, outputs).astype(np.int8)
     call = Call(isa.load(kernels.matmul(inputs), arch), offset)
     packed = (w.ravel().astype(int) + 128).astype(np.uint8)
-    values = constants(bias, mult, shift)
+    values = constants(w, bias, mult, shift)
     *_, out, _, _, _, _, _ = call(
         "matmul", packed, 0, x, values, mult, shift, np.zeros(rows * outputs, np.int8),
         np.zeros(inputs, np.uint8), rows, inputs, outputs, 0,
@@ -95,8 +96,8 @@ def test_attention(arch, seed, seq_len, head_dim, causal, offset, fill, scale):
         assert (scores.read(np.int32) == reference.scores[part].ravel()).all()
     _, _, weights, sums, *_ = call(
         "softmax", reference.scores, 0, np.zeros(seq_len * seq_len, np.uint16),
-        np.zeros(seq_len, np.int32), EXP2.astype(np.uint16), 0, seq_len, seq_len, int(causal), mult,
-        shift, limit,
+        np.zeros(seq_len, np.int32), exp2(np.arange(4096)).astype(np.uint16), 0, seq_len, seq_len,
+        int(causal), mult, shift, limit,
     )
     assert (weights.read(np.uint16) == reference.weights.ravel()).all()
     assert (sums.read(np.int32) == reference.sums).all()
@@ -150,3 +151,38 @@ def test_board_equals_reference(specialised, seq_len, embed_dim, num_heads, caus
     for name, tensor in zip(("q", "k", "v", "heads"), given_, strict=True):
         assert (tensor == reference.outputs[name].ravel()).all(), name
     assert (out == expected.ravel()).all()
+
+
+RUN_SOFTMAX = """
+import gc
+from attn8 import Exact, tables
+from attn8.kernels import attention
+tables._octaves = None
+gc.collect()
+taken = []
+while not spare and gc.mem_free() >= 32768:
+    taken.append(bytes(4096))
+out = array("b", bytes(len(q)))
+core = Exact(32, 16, **constants)
+core(q, k, v, out)
+give(out)
+give(core._kernels.__name__)
+give(int(core._softmax is attention.softmax))
+taken = None
+"""
+
+
+@pytest.mark.parametrize("octaves, spare, generic", [(16, True, 0), (24, True, 1), (16, False, 1)])
+def test_softmax_looks_up_16_octaves_where_there_is_room(specialised, octaves, spare, generic):
+    rng = np.random.default_rng(1)
+    q, k, v = (rng.integers(-127, 128, (32, 16)).astype(np.int8) for _ in range(3))
+    constants = exact_constants(16, 0.03, 0.03, 0.03, 0.02)
+    for name, value in zip(("mult", "shift", "limit"), score_constants(0.0005, 16, octaves),
+                           strict=True):
+        constants["score_" + name] = value
+    out, module, chosen = specialised(
+        RUN_SOFTMAX, q=q, k=k, v=v, constants=constants, spare=spare
+    )
+    assert module == "attn8.kernels.attention_32_16"
+    assert chosen == generic
+    assert (out == Exact(**constants)(q, k, v).ravel()).all()

@@ -1,5 +1,8 @@
+# Powers of two.
+#
 # EXP2[f] = min(65535, floor(2**(16 - f/256) + 1/2)), f = 0..255: one octave of 2**-x in Q16.
 # A chip's 24-bit floats could not compute it reliably; a test compares it with the formula.
+import gc
 from array import array
 
 EXP2 = array(
@@ -39,3 +42,16 @@ EXP2 = array(
         33486, 33395, 33305, 33215, 33125, 33035, 32946, 32857,
     ),
 )
+
+_octaves = None
+
+
+def octaves():
+    # Softmax numerators in Q15 over 16 octaves: [t] = ((EXP2[t & 255] >> (t >> 8)) + 1) >> 1. The
+    # 8 KB are made once, for all who look them up; None where the heap has not 32 KB to spare.
+    global _octaves
+    if _octaves is None and gc.mem_free() >= 32768:
+        _octaves = array("H", bytes(8192))
+        for t in range(4096):
+            _octaves[t] = ((EXP2[t & 255] >> (t >> 8)) + 1) >> 1
+    return _octaves

@@ -39,7 +39,9 @@ class Exact:
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
         # Kernels may work on three rows at a time: where too few are left some are computed again
         self._last = seq_len - min(3, rows)
-        self._kernels, room = kernels.choose_attention(rows, key_len, head_dim, out_shift, precise)
+        largest = (score_limit * score_mult + (1 << score_shift - 1)) >> score_shift
+        self._kernels, self._softmax, self._table, room = kernels.choose_attention(
+            rows, key_len, head_dim, out_shift, largest, precise)
         self.buffers = buffers or Buffers(key_len, head_dim, room)
         self.scores = array("i", bytes(4 * rows * key_len))
         self.weights = array("H", bytes(2 * rows * key_len))
@@ -83,8 +85,8 @@ class Exact:
                           self.causal)
             if key_padding_mask is not None:
                 kernel.mask_keys(self.scores, key_padding_mask, rows, m)
-            kernel.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, first, rows, m,
-                           self.causal, self.score_mult, self.score_shift, self.score_limit)
+            self._softmax(self.scores, 0, self.weights, self.sums, self._table, first, rows, m,
+                          self.causal, self.score_mult, self.score_shift, self.score_limit)
             if self.precise:
                 refine.softmax(self.scores, 0, self.sums, self.fine_weights, self.fine_sums,
                                tables.EXP2, first, rows, m, self.causal, self.score_mult,

@@ -75,23 +75,25 @@ def choose_matmul(linear, rows):
     return _module("matmul").matmul, linear.bias, linear.inputs
 
 
-def choose_attention(rows, keys, head_dim, out_shift, viper_packing):
-    # -> the module for queries of which `rows` or more come at a time, and the bytes of its packed
-    # keys, packed values and row, None for the usual; viper_packing: other viper kernels read them
+def choose_attention(rows, keys, head_dim, out_shift, largest, viper_packing):
+    # -> (module, softmax, its table, room) for queries of which `rows` or more come at a time and
+    # logarithms t of up to `largest`; room is the bytes of packed keys, packed values and row, None
+    # for the usual. viper_packing: other viper kernels read these
+    from .. import tables
+
     if _proven() and not viper_packing:
         from . import turbo_operands
 
-        return _turbo, turbo_operands.room(keys, head_dim)
-    return _choose_viper_attention(rows, keys, head_dim, out_shift), None
-
-
-def _choose_viper_attention(rows, keys, head_dim, out_shift):
-    # out_shift >= 22 keeps results below 2**15 until they are clamped
-    if rows >= 3 and out_shift >= 22:
+        return _turbo, _turbo.softmax, tables.EXP2, turbo_operands.room(keys, head_dim)
+    generic = _module("attention")
+    module = None
+    if rows >= 3 and out_shift >= 22:  # keeps results below 2**15 until they are clamped
         module = _specialised("attention_%d_%d" % (keys, head_dim))
-        if module:
-            return module
-    return _module("attention")
+    if module and largest < 4096:
+        octaves = tables.octaves()
+        if octaves:
+            return module, module.softmax, octaves, None
+    return module or generic, generic.softmax, tables.EXP2, None
 
 
 def choose_swap_axes():

@@ -40,22 +40,26 @@ def row_sum(w: ptr8, inputs: int, output: int) -> int:
 
 
 def constants(linear):
-    # int32 [outputs, 5]: m_high, m_low, b_high, b_low, s - 7; None where a bound is not kept:
-    # 128 * sum |w| < 2**20, |bias| <= 2**20, and results below 2**15 until they are clamped
+    # int32 [outputs, 6]: m_high, m_low, b_high, b_low, s - 7, and what the offset of x leaves,
+    # modulo 2**32; None where a bound is not kept: 128 * sum |w| < 2**20, |bias| <= 2**20, and
+    # results below 2**15 until they are clamped
     n = linear.inputs
     if row_bound(linear.weight, n, linear.outputs) >= 8192:
         return None
-    made = array("i", bytes(20 * linear.outputs))
+    made = array("i", bytes(24 * linear.outputs))
     for j in range(linear.outputs):
-        bias = linear.bias[j] - (n << 14) + (row_sum(linear.weight, n, j) << 7)
+        total = row_sum(linear.weight, n, j) - (n << 7)
+        bias = linear.bias[j] + (total << 7)
         mult = linear.mult[j]
         shift = linear.shift[j]
         if not -(1 << 20) <= bias <= 1 << 20 or not 21 <= shift <= 36:
             return None
         product = bias * mult
-        made[5 * j] = mult >> 7
-        made[5 * j + 1] = mult & 127
-        made[5 * j + 2] = (product >> 7) + (1 << (shift - 8))
-        made[5 * j + 3] = product & 127
-        made[5 * j + 4] = shift - 7
+        made[6 * j] = mult >> 7
+        made[6 * j + 1] = mult & 127
+        made[6 * j + 2] = (product >> 7) + (1 << (shift - 8))
+        made[6 * j + 3] = product & 127
+        made[6 * j + 4] = shift - 7
+        constant = (1 << 31) - (257 + (1 << 29)) * total
+        made[6 * j + 5] = (constant & (1 << 32) - 1) - (1 << 31)
     return made
