@@ -51,10 +51,14 @@ def test_machine_code(machines, seed, seq_len, head_dim, form, offset, fill):
 
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
 def test_machine_code_at_the_largest_sums(machines, fill):
+    run_largest_sums(machines("linear"), fill)
+
+
+def run_largest_sums(machine, fill):
     # 255*255*4*8256: next to int32's limit
     rng = np.random.default_rng(0)
     full = {"table_q": [255] * 256, "table_k": [255] * 256}
-    run_kernels(machines("linear"), rng, 8256, 4, ("elu+1", True), 0, fill, full, last_rows=2)
+    run_kernels(machine, rng, 8256, 4, ("elu+1", True), 0, fill, full, last_rows=2)
 
 
 def run_kernels(machine, rng, seq_len, head_dim, form, offset, fill, change=None, last_rows=None):
@@ -68,8 +72,8 @@ def run_kernels(machine, rng, seq_len, head_dim, form, offset, fill, change=None
     denominator, shift = reference.denominator(seq_len, head_dim)
 
     call = Call(machine, offset)
-    kv, _, _, _, _, z, *_ = call(
-        "accumulate", np.zeros(head_dim**2, np.int32), np.zeros(head_dim, np.uint8), k, v,
+    kv, _, _, _, _, _, z, *_ = call(
+        "accumulate", np.zeros(head_dim**2, np.int32), 0, np.zeros(head_dim, np.uint8), k, v,
         table_k.astype(np.uint8), np.zeros(head_dim, np.int32), 0, seq_len, head_dim,
     )
     out = machine.buffer(np.zeros(head_dim**2, np.int32))

@@ -12,13 +12,15 @@ from attn8_host import kernels
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import deploy
 from attn8_host.quantize import exact_constants, output_constants, score_constants
-from attn8_host.reference import Dense, Exact, MultiHeadAttention
+from attn8_host.reference import Dense, Exact, Linear, MultiHeadAttention
 from attn8_host.reference.numerics import exp2
 from tools import isa
 
 from .conftest import Remote
 from .test_attention import RUN, named, parameters
 from .test_kernels import Call, alignment, fills, int8
+from .test_linear import FORMS, forms, run_kernels, run_largest_sums
+from .test_linear import constants as linear_constants
 
 compiled = settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -111,6 +113,26 @@ def test_attention(arch, seed, seq_len, head_dim, causal, offset, fill, scale):
         assert seq_len > kernels.MAX_WEIGHTS
 
 
+@arches
+@compiled
+@given(
+    seed=st.integers(0, 2**32 - 1), seq_len=st.integers(1, 40), head_dim=st.integers(1, 64),
+    form=forms, offset=alignment, fill=fills,
+)
+@example(seed=0, seq_len=3, head_dim=64, form=("elu+1", True), offset=1, fill="extremes")
+@example(seed=0, seq_len=2, head_dim=1, form=("relu", True), offset=2, fill="lowest")
+def test_linear(arch, seed, seq_len, head_dim, form, offset, fill):
+    rng = np.random.default_rng(seed)
+    machine = isa.load(kernels.linear(head_dim), arch)
+    run_kernels(machine, rng, seq_len, head_dim, form, offset, fill)
+
+
+@arches
+@pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
+def test_linear_at_the_largest_sums(arch, fill):
+    run_largest_sums(isa.load(kernels.linear(4), arch), fill)
+
+
 SIZES = [  # seq_len, embed_dim, num_heads
     (3, 1, 1), (7, 12, 4), (32, 64, 4), (33, 63, 1), (129, 8, 2),
 ]  # fmt: skip
@@ -120,8 +142,8 @@ SIZES = [  # seq_len, embed_dim, num_heads
 def specialised():
     """A virtual board that has the specialised kernels of all SIZES."""
     layers = [
-        {"type": "attention", "core": "exact", "seq_len": s, "embed_dim": e, "num_heads": h}
-        for s, e, h in SIZES
+        {"type": "attention", "core": core, "seq_len": s, "embed_dim": e, "num_heads": h}
+        for core in ("exact", "linear") for s, e, h in SIZES
     ]
     with open_virtual(heap_size="2M") as board:  # the weights come as text
         deploy(board, config={"layers": layers})
@@ -155,10 +177,8 @@ def test_board_equals_reference(specialised, seq_len, embed_dim, num_heads, caus
 
 RUN_SOFTMAX = """
 import gc
-from attn8 import Exact, tables
+from attn8 import Exact
 from attn8.kernels import attention
-tables._octaves = None
-gc.collect()
 taken = []
 while not spare and gc.mem_free() >= 32768:
     taken.append(bytes(4096))
@@ -180,9 +200,38 @@ def test_softmax_looks_up_16_octaves_where_there_is_room(specialised, octaves, s
     for name, value in zip(("mult", "shift", "limit"), score_constants(0.0005, 16, octaves),
                            strict=True):
         constants["score_" + name] = value
+    specialised.board.enter_repl()  # with the whole of its memory
     out, module, chosen = specialised(
         RUN_SOFTMAX, q=q, k=k, v=v, constants=constants, spare=spare
     )
     assert module == "attn8.kernels.attention_32_16"
     assert chosen == generic
     assert (out == Exact(**constants)(q, k, v).ravel()).all()
+
+
+RUN_LINEAR = """
+from attn8 import Linear
+out = array("b", bytes(len(q)))
+core = Linear(len(q) // head_dim, head_dim, causal=causal, need_weights=True, **constants)
+core(q, k, v, out)
+give(out)
+give(core._kernels.__name__)
+for _, _, values in core.outputs: give(values)
+"""
+
+
+@pytest.mark.parametrize("seq_len, head_dim", [(s, e // h) for s, e, h in SIZES])
+@pytest.mark.parametrize("causal, form", [(False, FORMS[4]), (True, FORMS[0]), (True, FORMS[3])])
+def test_linear_on_the_board_equals_reference(specialised, seq_len, head_dim, causal, form):
+    rng = np.random.default_rng(seq_len)
+    q, k, v = (rng.integers(-128, 128, (seq_len, head_dim)).astype(np.int8) for _ in range(3))
+    keywords = linear_constants(head_dim, *form)
+    reference = Linear(**keywords, causal=causal)
+    expected = reference(q, k, v)
+    out, module, *outputs = specialised(
+        RUN_LINEAR, q=q, k=k, v=v, head_dim=head_dim, causal=causal, constants=keywords
+    )
+    assert module == f"attn8.kernels.linear_{head_dim}"
+    assert (out == expected.ravel()).all()
+    for got, want in zip(outputs, reference.outputs.values(), strict=True):
+        assert (got == want.ravel()).all()

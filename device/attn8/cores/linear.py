@@ -1,7 +1,6 @@
 from array import array
 
-from .. import checks
-from ..kernels import linear as kernels
+from .. import checks, kernels
 
 MOST = (1 << 30) - 1 + (1 << 30)
 
@@ -54,6 +53,7 @@ class Linear:
         self.out_shift = out_shift
         self.causal = causal
         self.length = 0  # tokens in the state
+        self._kernels = kernels.choose_linear(num_features, head_dim)
         self.block_rows = 1 if causal else min(block_rows, seq_len)
         self._state = array("i", bytes(4 * num_features * head_dim))
         self.kv = array("i", bytes(4 * num_features * head_dim))
@@ -95,30 +95,30 @@ class Linear:
     def reset(self):
         # The next token is the first one of a new sequence
         self.length = 0
-        kernels.fill(self._state, 0, len(self._state))
-        kernels.fill(self.z, 0, len(self.z))
+        self._kernels.fill(self._state, 0, len(self._state))
+        self._kernels.fill(self.z, 0, len(self.z))
 
     def _add(self, k, v, first, tokens):
-        kernels.accumulate(self._state, self.buffers.row, k, v, self._table_k, self.z, first,
-                           tokens, self.head_dim)
+        self._kernels.accumulate(self._state, 0, self.buffers.row, k, v, self._table_k, self.z,
+                                 first, tokens, self.head_dim)
 
     def _attend(self, q, out, first, rows):
         p = self._shrink()
         while rows > 0:
             n = min(rows, self.block_rows)
             self._features(q, first, n)
-            kernels.attend(self.kv, 0, self.buffers.phi, self._z, self.sums, out, first, n,
-                           self.num_features, self.head_dim, p, self._denominator,
-                           self.out_num, self.out_shift)
+            self._kernels.attend(self.kv, 0, self.buffers.phi, self._z, self.sums, out, first, n,
+                                 self.num_features, self.head_dim, p, self._denominator,
+                                 self.out_num, self.out_shift)
             first += n
             rows -= n
 
     def _shrink(self):
-        return kernels.shrink(self._state, 0, self.z, self.kv, self.num_features, self.head_dim,
-                              self._limit)
+        return self._kernels.shrink(self._state, 0, self.z, self.kv, self.num_features,
+                                    self.head_dim, self._limit)
 
     def _features(self, q, first, rows):
-        kernels.features(q, self._table_q, self.buffers.phi, first, rows, self.head_dim)
+        self._kernels.features(q, self._table_q, self.buffers.phi, first, rows, self.head_dim)
 
 
 class Buffers:

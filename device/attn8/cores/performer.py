@@ -2,7 +2,6 @@ from array import array
 
 from .. import checks, tables
 from ..kernels import attention, performer
-from ..kernels import linear as kernels
 from .linear import Buffers, Linear
 
 MAX_KEYS = 512  # 512 * 32768 * 128, rounded, is the largest sum of weighted values within int32
@@ -40,7 +39,7 @@ class Performer(Linear):
 
     def reset(self):
         super().reset()
-        kernels.fill(self._octaves, -(1 << 24), self.num_features)
+        self._kernels.fill(self._octaves, -(1 << 24), self.num_features)
 
     def _logarithms(self, x, first, rows, mult, shift, norm_mult, norm_shift):
         b = self.buffers

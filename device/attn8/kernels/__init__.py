@@ -18,6 +18,7 @@
 #   matmul     matmul(w, 0, x, constants, mult, shift, out, row, rows, inputs, outputs, wide), where
 #              w is packed; `constants` are the packed bias, or what the form makes of it
 #   attention  pack_keys, pack_values, scores, mask_keys, softmax, weighted_sum
+#   linear     fill, accumulate, shrink, features, attend
 # A form states its own bounds; where a layer is not within them the next form is taken.
 #
 # Before both comes the form in machine code, module `turbo`, which `attn8 deploy` adds for chips
@@ -94,6 +95,11 @@ def choose_attention(rows, keys, head_dim, out_shift, largest, viper_packing):
         if octaves:
             return module, module.softmax, octaves, None
     return module or generic, generic.softmax, tables.EXP2, None
+
+
+def choose_linear(features, head_dim):
+    module = features == head_dim and _specialised("linear_%d" % head_dim)
+    return module or _module("linear")
 
 
 def choose_swap_axes():

@@ -15,7 +15,7 @@ def fill(x: ptr32, value: int, n: int):
 
 
 @micropython.viper
-def accumulate(kv: ptr32, row: ptr8, k: ptr8, v: ptr8, table: ptr8, z: ptr32, first: int,
+def accumulate(kv: ptr32, f: int, row: ptr8, k: ptr8, v: ptr8, table: ptr8, z: ptr32, first: int,
                tokens: int, head_dim: int):
     # For tokens first..: kv[i, j] += table[k[t, i]]*(v[t, j] + 128), z[i] += table[k[t, i]].
     # `row` is room for head_dim bytes.

@@ -292,7 +292,46 @@ def kernel_counts(arch: str) -> list[dict]:
     count("matmul, int8 out, generic", generic / "matmul.py", "matmul", [n, m, inputs], operands)
     operands = [int8(n * inputs), int8(m * inputs), words(n * m), n, inputs, m]
     count("matmul, int32 out, naive viper", NAIVE, "matmul", [n, m, inputs], operands)
+    for source, form in ((kernels.linear(16), ""), (generic / "linear.py", ", generic")):
+        rows += linear_counts(isa.load(source, arch), form)
     return rows
+
+
+def linear_counts(machine, form: str) -> list[dict]:
+    """Linear attention over one head: its two products, and a streaming step with all it takes."""
+    rng = np.random.default_rng(0)
+    n, d = 32, 16
+
+    def room(size: int, dtype: type) -> object:
+        return machine.buffer(np.zeros(size, dtype))
+
+    def run(name: str, *arguments) -> int:
+        machine.call(name, *arguments)
+        return machine.instructions
+
+    k, v = (machine.buffer(rng.integers(-127, 128, n * d).astype(np.int8)) for _ in range(2))
+    table = machine.buffer(np.maximum(np.arange(256) - 128, 1).astype(np.uint8))
+    state, kv, z, sums = (room(size, np.int32) for size in (d * d, d * d, d, n))
+    phi, row, out = room(n * d, np.uint16), room(d, np.uint8), room(n * d, np.int8)
+
+    def products(tokens: int) -> tuple[int, int, int, int]:
+        return (
+            run("accumulate", state, 0, row, k, v, table, z, 0, tokens, d),
+            run("shrink", state, 0, z, kv, d, d, (2**31 - 1) // (128 * d)),
+            run("features", k, table, phi, 0, tokens, d),
+            run("attend", kv, 0, phi, z, sums, out, 0, tokens, d, d, 2, 0, 1 << 29, 29),
+        )
+
+    accumulate, _, _, attend = products(n)
+    return [
+        {"name": name + form, "shape": [macs, d, d],
+         "instructions_per_mac": round(work / (macs * d * d), 3)}
+        for name, macs, work in (
+            ("linear, K'^T V", n, accumulate),
+            ("linear, Q' KV", n, attend),
+            ("linear, one token", 2, sum(products(1))),
+        )
+    ]
 
 
 def turbo_counts(arch: str) -> list[dict]:

@@ -1,8 +1,8 @@
 """Kernels specialised by size: viper source from one template each, compiled for a board.
 
 A specialised module does what the generic one of attn8.kernels does, for the sizes that its name
-carries: matmul_64 takes 64 inputs, attention_32_16 has 32 tokens and a head_dim of 16. The board
-takes it where it is there (attn8.kernels.family).
+carries: matmul_64 takes 64 inputs, attention_32_16 has 32 tokens and a head_dim of 16, linear_16 a
+head_dim of 16. The board takes it where it is there (attn8.kernels.family).
 """
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +17,7 @@ _templates = Environment(
 )
 LANES = 3  # rows that a kernel works on at a time
 MAX_INPUTS = 64  # of one dot product: 127 * 128 * 64 < 2**20
+MAX_INDEX = 255  # mpy-cross is wrong for larger constants, but for a pointer in a register
 MAX_WEIGHTS = 128  # in local variables: mpy-cross is wrong for more than 255 words of stack
 
 
@@ -31,6 +32,23 @@ def attention(seq_len: int, head_dim: int, word: int = 32) -> str:
     return template.render(
         seq_len=seq_len, head_dim=head_dim, word=word, max_weights=MAX_WEIGHTS
     )
+
+
+def linear(head_dim: int, word: int = 32) -> str:
+    """Viper source of the linear family for one head_dim, and as many features."""
+    return _templates.get_template("linear.j2").render(
+        head_dim=head_dim,
+        word=word,
+        rows=_divisor(head_dim, 64 // head_dim),  # unrolled: some code for few dimensions
+        columns=_divisor(head_dim, 1 + MAX_INDEX // head_dim),
+        step=_divisor(head_dim, 16),
+        pair=_divisor(head_dim, 2),
+    )
+
+
+def _divisor(n: int, most: int) -> int:
+    """The largest divisor of n that is not above `most`."""
+    return max(i for i in range(1, most + 1) if n % i == 0)
 
 
 def modules(config: dict, word: int = 32) -> dict[str, str]:
@@ -49,6 +67,8 @@ def modules(config: dict, word: int = 32) -> dict[str, str]:
             keys, head_dim = entry["seq_len"], inputs // entry["num_heads"]
             if entry["core"] == "exact" and head_dim <= MAX_INPUTS:
                 made[f"attention_{keys}_{head_dim}.py"] = attention(keys, head_dim, word)
+            if entry["core"] == "linear" and head_dim <= MAX_INPUTS:
+                made[f"linear_{head_dim}.py"] = linear(head_dim, word)
         else:
             continue
         if inputs <= MAX_INPUTS:
