@@ -41,11 +41,11 @@ def constants(w, bias, mult, shift):
 @compiled
 @given(
     seed=st.integers(0, 2**32 - 1), rows=st.integers(3, 11), inputs=st.integers(1, 64),
-    outputs=st.integers(1, 9), offset=alignment, fill=fills,
+    outputs=st.integers(2, 9), offset=alignment, fill=fills,
 )
 @example(seed=0, rows=4, inputs=64, outputs=5, offset=1, fill="extremes")
-@example(seed=0, rows=3, inputs=64, outputs=1, offset=0, fill="lowest")
-@example(seed=0, rows=5, inputs=64, outputs=2, offset=3, fill="opposite")
+@example(seed=0, rows=3, inputs=64, outputs=2, offset=0, fill="lowest")
+@example(seed=0, rows=5, inputs=64, outputs=3, offset=3, fill="opposite")
 def test_matmul(arch, seed, rows, inputs, outputs, offset, fill):
     rng = np.random.default_rng(seed)
     x, w = int8(rng, fill, rows, inputs), np.maximum(int8(rng, fill, outputs, inputs), -127)
@@ -134,7 +134,7 @@ def test_linear_at_the_largest_sums(arch, fill):
 
 
 SIZES = [  # seq_len, embed_dim, num_heads
-    (3, 1, 1), (7, 12, 4), (32, 64, 4), (33, 63, 1), (129, 8, 2),
+    (3, 2, 2), (7, 12, 4), (32, 64, 4), (33, 63, 1), (129, 8, 2),
 ]  # fmt: skip
 
 

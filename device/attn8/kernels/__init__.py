@@ -65,7 +65,7 @@ def choose_matmul(linear, rows):
             if not linear.constants:
                 linear.constants = turbo_operands.pack(_turbo, linear)
             return _turbo.matmul, linear.constants, turbo_operands.row(linear.inputs)
-    if rows >= 3 and not linear.wide:
+    if rows >= 3 and linear.outputs >= 2 and not linear.wide:
         module = _specialised("matmul_%d" % linear.inputs)
         if module:
             from . import lanes

@@ -30,7 +30,11 @@ def attention(seq_len: int, head_dim: int, word: int = 32) -> str:
     """Viper source of the attention family for one sequence length and head_dim."""
     template = _templates.get_template("attention.j2")
     return template.render(
-        seq_len=seq_len, head_dim=head_dim, word=word, max_weights=MAX_WEIGHTS
+        seq_len=seq_len,
+        head_dim=head_dim,
+        word=word,
+        max_weights=MAX_WEIGHTS,
+        columns=_divisor(head_dim, max(1, MAX_WEIGHTS // seq_len)),
     )
 
 
