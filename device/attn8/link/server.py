@@ -12,7 +12,7 @@ import uctypes
 
 from . import frames
 
-HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP = range(1, 9)
+HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE = range(1, 10)
 EXIT = 0x58
 OK = 0x80  # added to the request's type
 ERROR = 0xFE  # payload: one line of text
@@ -32,10 +32,12 @@ class Server:
         self._regions = [[], [], [], []]  # each the concatenation of its parts
         self._end = NOWHERE
         self._reply = bytearray(8)
+        self._rate = None  # of the line, where the host asked for another
         self.runs = self.digest = 0
         self._handlers = {
             HELLO: self._hello, LOAD: self._load, RESERVE: self._reserve, WRITE: self._write,
-            MORE: self._more, RUN: self._run, READ: self._read, HEAP: self._heap, EXIT: self._exit,
+            MORE: self._more, RUN: self._run, READ: self._read, HEAP: self._heap,
+            RATE: self._set_rate, EXIT: self._exit,
         }
 
     def run(self, idle):
@@ -50,9 +52,11 @@ class Server:
             left = idle - time.ticks_diff(time.ticks_ms(), last)
             if left <= 0:
                 return
-            request = link.receive(left)
+            request = link.receive(self._rate.left(left) if self._rate else left)
             if request is None:
                 continue
+            if self._rate:
+                self._rate.heard(request != 0)
             if request == 0:
                 link.send(AGAIN, expected)
                 continue
@@ -69,7 +73,13 @@ class Server:
                 self._send_span(sequence, parts)
             else:
                 link.send(kind, sequence, parts)
-            last = time.ticks_ms()  # now: the work itself, such as LOAD, may take longer than `idle`
+            if kind == OK | RATE and self._rate:
+                self._rate.change()
+            last = time.ticks_ms()  # the work itself, such as LOAD, may take longer than `idle`
+
+    def restore_rate(self):
+        if self._rate:
+            self._rate.restore()
 
     def _answer(self, kind, payload):
         # -> (type, payload parts) of the reply
@@ -96,6 +106,17 @@ class Server:
         gc.collect()
         struct.pack_into("<II", self._reply, 0, gc.mem_free(), gc.mem_alloc())
         return (self._reply,)
+
+    def _set_rate(self, payload):
+        # payload: address of the UART's clock divider, the line's rate and the one that it gets
+        # once the reply is sent
+        from .rate import Rate
+
+        register, rate, new_rate = struct.unpack("<III", payload)
+        if self._rate is None:
+            self._rate = Rate(register)
+        self._rate.aim(rate, new_rate)
+        return ()
 
     def _load(self, payload):
         # payload: need_weights, path. The reply is the length of a JSON text in region TEXT.
@@ -214,5 +235,6 @@ def serve(idle=20000):
         server.run(idle)
     finally:
         micropython.kbd_intr(3)
+        server.restore_rate()
     if server.runs:
         print("attn8: %d runs, digest %08x" % (server.runs, server.digest))

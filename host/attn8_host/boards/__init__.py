@@ -19,7 +19,8 @@ def open_board(
         spec: "auto" (a connected chip, else the virtual board), "virtual", a port, a pyserial URL,
             one of mpremote's shortcuts (a0, u0, c1), id:SERIAL or "qemu"; by default the
             environment's ATTN8_BOARD, else "auto".
-        baud: of a serial line; by default the environment's ATTN8_BAUD, else 115200.
+        baud: of a serial line; by default the environment's ATTN8_BAUD, else 115200 and a faster
+            one for the link where the board can change it.
         firmware: what "qemu" runs; by default the environment's ATTN8_FIRMWARE.
 
     Raises:
@@ -55,8 +56,10 @@ def resolve(spec: str | None = None) -> str:
     return port_of(spec)
 
 
-def _default_baud() -> int:
-    text = os.environ.get("ATTN8_BAUD") or str(BAUD)
+def _default_baud() -> int | None:
+    text = os.environ.get("ATTN8_BAUD")
+    if not text:
+        return None
     if not text.isdecimal() or int(text) == 0:
         raise BoardError(f"ATTN8_BAUD is {text!r}; expected a baud rate such as {BAUD}")
     return int(text)

@@ -18,6 +18,7 @@ from serial.tools import list_ports
 from ..errors import Attn8Error, BoardError, LinkError, RemoteError
 from ..interrupts import uninterrupted
 from ..link import RESCUE, Client
+from . import uart
 
 BAUD = 115200
 ATTEMPTS = 2  # to enter the REPL
@@ -70,7 +71,9 @@ class Board:
     Args:
         port: what pyserial opens: a device path or a URL.
         kind: "serial", "virtual" for the project's own, or "qemu".
-        baud: of the line.
+        baud: of the line; by default 115200, and the link negotiates a faster one where it can.
+        clkdiv: address of the clock divider of the UART that the link may speed up; by default
+            that of the chip, where the chip's UART is on the line.
         close: called when the board is closed.
 
     Raises:
@@ -81,12 +84,14 @@ class Board:
         self,
         port: str,
         kind: str = "serial",
-        baud: int = BAUD,
+        baud: int | None = None,
+        clkdiv: int | None = None,
         close: Callable[[], None] = lambda: None,
     ):
         self._close = close
+        self._baud = baud or BAUD
         try:
-            self.transport = SerialTransport(port, baudrate=baud, timeout=TIMEOUT)
+            self.transport = SerialTransport(port, baudrate=self._baud, timeout=TIMEOUT)
         except (TransportError, OSError, ValueError):
             raise BoardError(why_closed(port)) from None
         try:
@@ -105,6 +110,8 @@ class Board:
             arch=ARCHES[mpy >> 10] if mpy >> 10 < len(ARCHES) else None,
             mpy_version=f"{mpy & 0xFF}.{mpy >> 8 & 3}",
         )
+        self._clkdiv = clkdiv or (None if baud else uart.clkdiv(machine, port))
+        self._rates: tuple[int, ...] = uart.RATES  # to try when a server starts
 
     def __enter__(self) -> "Board":
         return self
@@ -229,6 +236,9 @@ class Board:
             raise
         whole = False
         try:
+            if self._clkdiv and self._rates:
+                rate = client.speed_up(self._clkdiv, self._rates)
+                self._rates = (rate,) if rate else ()
             yield client
             whole = True
         except RemoteError:
@@ -236,6 +246,7 @@ class Board:
             raise
         finally:
             with uninterrupted(), contextlib.suppress(BoardError, OSError):
+                client.end(self._baud)
                 # A board that was lost may have taken frames for what is typed: start afresh
                 self.enter_repl(soft_reset=not whole)
 

@@ -14,6 +14,8 @@ A chip does four things that the bare unix port does not, and this process adds 
 - **A small receive buffer.** An ESP32 keeps 259 unread bytes and drops what comes after them.
 
 With `--baud N` there is a fifth: bytes pass both ways at the rate of a serial line, ten bits each.
+`machine.mem32[CLKDIV]` is its UART's clock divider then, which a program may change; as long as the
+client has not changed its own rate likewise, what arrives at either end is garbage.
 
 Run `python -m attn8_host.boards.supervisor`: it prints the port's name and serves until its
 standard input closes or it is interrupted.
@@ -48,6 +50,12 @@ RECEIVE_BUFFER = 259  # bytes; measured on emulated ESP32_GENERIC 1.26.1
 OVERRUN_SECONDS = 0.135
 LINE_STEP = 16  # bytes that a line with a rate lets through at a time
 LINE_QUEUE = 4096  # bytes after which a program that prints waits for such a line
+CLKDIV = 0x3FF40014  # the address on an ESP32: whole part in bits 0..19, sixteenths in bits 20..23
+CLOCK = 80_000_000  # Hz, which it divides
+GARBAGE = bytes(0x80 | 37 * byte & 0x7F for byte in range(256))  # what a byte at a wrong rate reads
+RATES = {
+    getattr(termios, name): int(name[1:]) for name in dir(termios) if re.fullmatch(r"B\d+", name)
+}
 # A second interrupt before the first is handled would end the unix port
 INTERRUPT_SECONDS = 0.1
 MARKER_SECONDS = 0.005  # a marker is written at once: its rest follows within this time, or never
@@ -90,6 +98,17 @@ def start():
         tell(b"r")
         raise SystemExit
 
+    class Registers:
+        def __init__(self, words):
+            self.words = words
+
+        def __getitem__(self, address):
+            return self.words[address]
+
+        def __setitem__(self, address, word):
+            self.words[address] = word
+            tell(b"d%08x" % word)
+
     plain = vfs.VfsPosix()
     sys.modules["os"] = Module(os)
     sys.modules["os"].rename = rename
@@ -98,6 +117,7 @@ def start():
     sys.modules["machine"] = Module(machine)
     sys.modules["machine"].reset = reset
     sys.modules["machine"].soft_reset = soft_reset
+    sys.modules["machine"].mem32 = Registers({registers})
     vfs.umount("/")
     vfs.mount(vfs.VfsPosix({root!r}), "/")
     os.chdir("/")
@@ -126,10 +146,10 @@ del run
 
 
 class Line:
-    """One direction of a serial line: a byte takes ten bits' time at `baud`, or none without it."""
+    """One direction of a serial line, on which a byte takes `byte_seconds`."""
 
-    def __init__(self, baud: int | None):
-        self.byte_seconds = 10 / baud if baud else 0.0
+    def __init__(self) -> None:
+        self.byte_seconds = 0.0
         self.waiting = bytearray()
         self._free_at = 0.0  # when the last byte that left had passed
 
@@ -177,9 +197,9 @@ class Supervisor:
         self.root = root.resolve()
         self.heap_size = heap_size
         self.receive_buffer = receive_buffer
-        self.rated = baud is not None
-        self.line_in = Line(baud)
-        self.line_out = Line(baud)
+        self.baud = baud
+        self.line_in = Line()
+        self.line_out = Line()
         self.marker = b"\x1b]attn8:" + secrets.token_hex(8).encode() + b":"
         self.client, self.client_side = os.openpty()
         tty.setraw(self.client_side)
@@ -218,7 +238,7 @@ class Supervisor:
                 if lifeline in ready and not os.read(lifeline, 4096):
                     return
                 if self.client in ready:
-                    self.line_in.put(_read(self.client))
+                    self.line_in.put(self._over_the_line(_read(self.client)))
                 self.to_board += self.line_in.take()
                 if self.to_board and not self.starting:
                     self._feed_board()
@@ -229,7 +249,7 @@ class Supervisor:
                         announce = None
                 elif self.held:
                     self._release()
-                self.to_client += self.line_out.take()
+                self.to_client += self._over_the_line(self.line_out.take())
                 if writable:
                     with contextlib.suppress(BlockingIOError):
                         del self.to_client[: os.write(self.client, self.to_client)]
@@ -254,7 +274,14 @@ class Supervisor:
         self.greeting = b"" if raw else None  # start-up output, held until the raw REPL answers
         self.overrun_since: float | None = None
         self.interrupted = 0.0  # when Ctrl-C was passed on last
-        script = START_UP.format(marker=self.marker, root=str(self.root), run_main=not raw)
+        registers = {}
+        if self.baud:
+            registers[CLKDIV] = _divider(self.baud)
+            self.client_baud = 0  # the client's rate when the board first changed its own
+            self._set_rate(self.baud)
+        script = START_UP.format(
+            marker=self.marker, root=str(self.root), registers=registers, run_main=not raw
+        )
         with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as file:
             file.write(script)
         self.script = Path(file.name)
@@ -331,7 +358,7 @@ class Supervisor:
         elif time.monotonic() - self.overrun_since > OVERRUN_SECONDS:
             self.to_board.clear()
             self.overrun_since = None
-        if self.rated:
+        if self.baud:
             self.to_board.clear()  # what came at the line's rate and did not fit is lost
 
     def _from_board(self, data: bytes) -> None:
@@ -342,14 +369,15 @@ class Supervisor:
         for i, part in enumerate(parts):
             self._emit(part)
             following = parts[i + 1] if i + 1 < len(parts) else rest
-            if not following:  # the marker's last byte has not come yet
-                self.held = self.marker
+            size = 9 if following.startswith(b"d") else 1
+            if len(following) < size:  # the rest of what the marker says has not come yet
+                self.held = self.marker + following
                 return
-            self._obey(following[:1])
+            self._obey(following[:size])
             if i + 1 < len(parts):
-                parts[i + 1] = following[1:]
+                parts[i + 1] = following[size:]
             else:
-                rest = following[1:]
+                rest = following[size:]
         keep = next(
             (n for n in range(min(len(self.marker), len(rest)), 0, -1)
              if rest.endswith(self.marker[:n])),
@@ -363,8 +391,30 @@ class Supervisor:
             self.starting = False
         elif what == b"r":
             self.hard_reset = True
+        elif what.startswith(b"d"):
+            word = int(what[1:], 16)
+            self.client_baud = self.client_baud or self._client_rate()
+            self._set_rate(16 * CLOCK / ((word & 0xFFFFF) << 4 | word >> 20 & 15))
         else:
             self.binary = what == b"-"
+
+    def _set_rate(self, rate: float) -> None:
+        """Has the board's UART send and receive at `rate` baud."""
+        self.rate = rate
+        self.line_in.byte_seconds = self.line_out.byte_seconds = 10 / rate
+
+    def _over_the_line(self, data: bytes) -> bytes:
+        """What arrives: the same, where the client changed its rate as the board changed its own.
+
+        Whatever rate the client had before the board's first change counts as the right one.
+        """
+        if not self.baud or not self.client_baud:
+            return data
+        share = self._client_rate() / self.client_baud * self.baud / self.rate
+        return data if abs(share - 1) < 0.03 else data.translate(GARBAGE)
+
+    def _client_rate(self) -> int:
+        return RATES[termios.tcgetattr(self.client_side)[5]]
 
     def _release(self) -> None:
         held, self.held = self.held, b""
@@ -393,6 +443,12 @@ class Supervisor:
             data = RAW_REPL.sub(rb"\1", self.greeting, count=1)
             self.greeting = None
         self.line_out.put(data)
+
+
+def _divider(rate: float) -> int:
+    """CLKDIV's word that gives so many baud."""
+    sixteenths = round(16 * CLOCK / rate)
+    return sixteenths >> 4 | (sixteenths & 15) << 20
 
 
 def _read(descriptor: int) -> bytes:

@@ -8,7 +8,7 @@ import struct
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import LinkError, RemoteError
 from .frames import GAP, MAX_REQUEST, WINDOW, Decoder, Frame
 
-HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP = range(1, 9)
+HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE = range(1, 10)
 EXIT = 0x58
 OK = 0x80
 ERROR = 0xFE
@@ -27,6 +27,8 @@ TEXT, INPUT, OUTPUTS, SCRATCH = range(4)
 # Ends a server whatever state it is in: zeros complete a frame that was cut short. A REPL takes the
 # zeros for nothing and the frame, which has no control characters, for typed text.
 RESCUE = bytes(4 + MAX_REQUEST + 4) + Frame(EXIT, 0x40).pack()
+
+TRIAL = 1.2  # seconds after which a board has given up a rate at which it hears nothing
 
 READ_SIZE = 8192  # bytes that one READ asks for
 POLL = 0.02  # seconds that one read of the port waits
@@ -43,6 +45,7 @@ class Stream(Protocol):
     """What the client needs of pyserial's Serial."""
 
     timeout: float | None
+    baudrate: int
 
     @property
     def in_waiting(self) -> int: ...
@@ -50,6 +53,8 @@ class Stream(Protocol):
     def read(self, size: int) -> bytes: ...
 
     def write(self, data: bytes) -> int | None: ...
+
+    def flush(self) -> None: ...
 
 
 @dataclass
@@ -127,6 +132,42 @@ class Client:
         heard = bytes(self._decoder.skipped).decode("utf-8", "replace").replace("\x04", "\n")
         lines = [line for line in heard.split("\n") if line.strip(" \r>")] or ["nothing"]
         raise LinkError(f"the board's server did not start; the board said: {lines[-1].strip()}")
+
+    def speed_up(self, register: int, rates: Sequence[int]) -> int | None:
+        """Changes the line to the first of `rates` at which both ends hear each other.
+
+        Args:
+            register: address of the clock divider of the board's UART.
+            rates: in baud.
+
+        Returns:
+            That rate; None if there is none, and the line is as it was.
+        """
+        first = self.stream.baudrate
+        for rate in rates:
+            try:
+                self.request(RATE, struct.pack("<III", register, first, rate))
+            except RemoteError:  # the board has no such register, or cannot divide so
+                return None
+            self._change_rate(rate)
+            try:
+                self.request(HELLO, deadline=self.timeout / 2)
+                return rate
+            except LinkError:
+                self._change_rate(first)
+                time.sleep(TRIAL)
+        return None
+
+    def end(self, rate: int) -> None:
+        """Ends the server, at whatever rate it is, and goes back to the rate of its REPL."""
+        if self.stream.baudrate != rate:
+            self.stream.write(RESCUE)
+            self._change_rate(rate)
+
+    def _change_rate(self, rate: int) -> None:
+        self.stream.flush()
+        time.sleep(0.02 + 4000 / self.stream.baudrate)  # twice what the board waits, and a bridge
+        self.stream.baudrate = rate
 
     def request(self, kind: int, payload: bytes = b"", deadline: float | None = None) -> bytes:
         """Sends one request and returns the payload of its reply.

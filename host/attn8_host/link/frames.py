@@ -22,6 +22,7 @@ outputs and then the CRC-32 of each of them, 3 scratch):
     6 RUN      -                             microseconds (4), digest (4)
     7 READ     place (4), length (4)         place (4), data: as many frames as it takes
     8 HEAP     -                             bytes free (4), bytes allocated (4)
+    9 RATE     register, rate, new (4 each)  -              then the line's rate changes
     58 EXIT    -                             -              back to the REPL
     FE         a reply: the request failed; payload: one line of text
     FF         a reply: something was lost; its sequence is the number that the board waits for
@@ -42,6 +43,12 @@ answers FF to what is damaged, incomplete or no frame. After FF, after bytes tha
 after silence, the host sends its first unacknowledged frame alone, and the others once that has got
 through: the window holds even while frames behind the damaged one are still unread. A part of a
 READ that did not arrive is asked for again.
+
+**Rate.** A board behind a USB-UART bridge starts at the REPL's rate. RATE names the register of the
+UART's clock divider, the rate that it gives now and a new one; after the reply both ends change,
+and the host says HELLO. The board goes back to the first rate where no frame comes within a second
+of the change, or no whole one within four seconds of a damaged one; the host then tries a lower
+rate, or stays at the first. When the session ends the first rate is back.
 
 **Digests.** Each tensor has its own CRC-32, which the board computes from the memory the layers
 wrote. A run's digest is the CRC-32 of these, continued from the run before it: one number for all
