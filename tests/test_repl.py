@@ -17,21 +17,24 @@ def test_the_package_is_live_from_this_computer():
     process = subprocess.Popen(COMMAND, stdin=side, stdout=side, stderr=side)
     os.close(side)
 
-    def until(text, seconds=20):
+    def until(text, seconds=60):
         seen, deadline = b"", time.monotonic() + seconds
         while text not in seen:
             assert time.monotonic() < deadline, seen
             if select.select([terminal], [], [], 0.1)[0]:
                 seen += os.read(terminal, 4096)
 
-    until(b">>> ")
-    os.write(terminal, b"import attn8, os; print(os.getcwd(), attn8.__file__)\r")
-    until(b"/remote attn8/__init__.py\r\n")
-    os.write(terminal, b"print(list(attn8.ReLU(2)(b'\\xff\\x05')))\r")
-    until(b"[0, 5]\r\n")
-    os.write(terminal, b"\x1d")  # Ctrl-]
-    assert process.wait(20) == 0
-    os.close(terminal)
+    try:
+        until(b">>> ")
+        os.write(terminal, b"import attn8, os; print(os.getcwd(), attn8.__file__)\r")
+        until(b"/remote attn8/__init__.py\r\n")
+        os.write(terminal, b"print(list(attn8.ReLU(2)(b'\\xff\\x05')))\r")
+        until(b"[0, 5]\r\n")
+        os.write(terminal, b"\x1d")  # Ctrl-]
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        os.close(terminal)
 
 
 def test_without_a_terminal_it_is_one_line(capsys, monkeypatch):
