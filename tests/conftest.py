@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from attn8_host import turbo
+from attn8_host.bench.isa import turbo_machine
 from attn8_host.boards import Board
 from attn8_host.deploy import deploy, push
 from attn8_host.paths import DEVICE, MODELS
@@ -107,7 +109,9 @@ def machines(request):
     loaded = {}
 
     def machine(name: str) -> isa.Machine:
-        if name not in loaded:
+        if name not in loaded and name in turbo.MODULES:
+            loaded[name] = turbo_machine(request.param, name)
+        elif name not in loaded:
             loaded[name] = isa.load(DEVICE / "attn8/kernels" / f"{name}.py", request.param)
         loaded[name].reset()
         return loaded[name]

@@ -6,6 +6,7 @@ As in test_kernels: operands at every alignment, canaries around every buffer, e
 import importlib
 import sys
 from array import array
+from binascii import crc32
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from attn8_host.deploy import package_for
 from attn8_host.errors import BoardError
 from attn8_host.paths import DEVICE
 from attn8_host.quantize import output_constants, score_constants
-from attn8_host.reference import Dense, Exact
+from attn8_host.reference import Dense, Exact, Sparse
+from attn8_host.reference.masks import Mask
 from attn8_host.reference.numerics import EXP2
 from tools import isa
 
@@ -30,12 +32,10 @@ machine_settings = settings(
 )
 
 
-@pytest.fixture(scope="module", params=isa.ARCHES)
-def machine(request, tmp_path_factory):
+@pytest.fixture
+def machine(machines):
     """A machine that runs the turbo kernels of one chip."""
-    path = tmp_path_factory.mktemp("turbo") / "turbo.mpy"
-    path.write_bytes(turbo.build(request.param))
-    return isa.load(path, request.param)
+    return machines("turbo")
 
 
 @machine_settings
@@ -266,20 +266,31 @@ def test_the_selftest_knows_the_right_answers(selftest):
     core = Exact(20000, 19, 100000, 1 << 29, 29, causal=True)
     mask = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1], np.uint8)
     assert core(q, k, v, mask).tobytes() == selftest.ATTENTION
+    q, k, v = (
+        np.array(selftest.numbers("b", 189, step), np.int8).reshape(9, 21) for step in (37, 91, 53)
+    )
+    seen = np.zeros((9, 9), bool)
+    seen[0, 0] = seen[1, :2] = seen[2, [0, 2]] = True  # in spans
+    bits = np.frombuffer(selftest.SEEN, np.uint8).reshape(6, 4)
+    seen[3:] = np.unpackbits(bits, axis=1, bitorder="little")[:, :9]
+    sparse = Sparse(20000, 19, 100000, 1 << 29, 29, Mask.from_dense(seen))
+    assert crc32(sparse(q, k, v)) == selftest.SPARSE
 
 
-def test_the_selftest_passes_and_fails(selftest, machine):
-    assert selftest.fault(Module(machine)) is None
+@pytest.mark.parametrize("module", turbo.MODULES)
+def test_the_selftest_passes_and_fails(selftest, machines, module):
+    machine = machines(module)
+    assert selftest.fault(module, Module(machine)) is None
     for name in machine.functions.keys() - {"configid0"}:
         wrong = Module(machine)
         setattr(wrong, name, lambda *arguments: None)
-        assert "failed the self-test" in selftest.fault(wrong), name
+        assert "failed the self-test" in selftest.fault(module, wrong), name
 
 
 def test_another_chip_is_noticed(selftest, machine):
     module = Module(machine)
     module.configid0 = lambda: 0xC2ECFAFE  # an ESP32-S2
-    assert selftest.fault(module) == "were built for another chip"
+    assert selftest.fault("turbo", module) == "were built for another chip"
 
 
 def test_instructions_of_a_whole_layer(machine):
@@ -328,7 +339,8 @@ def info(machine, arch, mpy_version="6.3"):
 def test_deploy_ships_what_the_chip_can_run(machine_name, arch, shipped, monkeypatch):
     monkeypatch.delenv("ATTN8_BACKEND", raising=False)
     files = turbo.files_for(info(machine_name, arch))
-    assert list(files) == (["kernels/turbo.mpy"] if shipped else [])
+    names = [f"kernels/{name}.mpy" for name in turbo.MODULES]
+    assert list(files) == (names if shipped else [])
     # The indices of the firmware's function table are those of one version
     assert turbo.files_for(info(machine_name, arch, "6.4")) == {}
     monkeypatch.setenv("ATTN8_BACKEND", "viper")

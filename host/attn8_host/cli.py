@@ -344,10 +344,9 @@ def bench_density(arguments: argparse.Namespace, console: Console) -> int:
     _writable(arguments.json)
     _writable(arguments.png)
     outcomes = []
-    runs = 2 + len(density.MASKS) * len(density.LEVELS)
     with Progress(console=console) as bar:
         for arch in [arguments.isa] if arguments.isa else ["xtensawin", "rv32imc"]:
-            task = bar.add_task(arch, total=runs)
+            task = bar.add_task(arch, total=density.RUNS)
             outcomes.append(density.measure(arch, partial(bar.advance, task)))
     for outcome in outcomes:
         console.print(report.density_table(outcome))

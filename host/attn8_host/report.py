@@ -1,6 +1,7 @@
 """What a person looks at: tables on the terminal, heat maps as PNG."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -431,39 +432,43 @@ def draw_mask(path: Path, title: str, pictures: Pictures) -> None:
 def density_table(outcome: dict) -> Table:
     """What bench.density.measure counted, as a table."""
     seq_len, head_dim = outcome["shape"]
+    backends = outcome["backends"]
     table = Table(
         title=f"the sparse core on {outcome['isa']}, S = {seq_len}, D = {head_dim}",
-        caption="instructions of the machine code, counted; ratio to the exact core, generic "
-        f"kernels ({outcome['dense']:,}; specialised: {outcome['dense_specialised']:,})",
+        caption="instructions of the machine code, counted, and their ratio to the exact core's "
+        "with the same backend: "
+        + ", ".join(f"{name} {found['dense']:,}" for name, found in backends.items()),
         box=SIMPLE_HEAD,
     )
-    for heading in ("mask", "density", "instructions", "ratio"):
-        table.add_column(heading, justify="left" if heading == "mask" else "right")
-    for point in outcome["points"]:
-        table.add_row(
-            point["mask"], f"{point['density']:.1%}", f"{point['instructions']:,}",
-            f"{point['ratio']:.3f}",
-        )  # fmt: skip
+    table.add_column("mask")
+    table.add_column("density", justify="right")
+    for name in backends:
+        table.add_column(name, justify="right")
+        table.add_column("ratio", justify="right")
+    for points in zip(*(found["points"] for found in backends.values()), strict=True):
+        cells = [(f"{point['instructions']:,}", f"{point['ratio']:.3f}") for point in points]
+        density = f"{points[0]['density']:.1%}"
+        table.add_row(points[0]["mask"], density, *itertools.chain(*cells))
     return table
 
 
 def draw_density(path: Path, outcomes: list[dict]) -> None:
-    """Draws instructions against density, for each architecture."""
+    """Draws instructions against density, for each architecture and backend."""
     plt = _pyplot()
     figure, axes = plt.subplots(
         1, len(outcomes), figsize=(5.5 * len(outcomes), 4.4), layout="constrained", squeeze=False
     )
     for axis, outcome in zip(axes[0], outcomes, strict=True):
-        for name in dict.fromkeys(point["mask"] for point in outcome["points"]):
-            points = [point for point in outcome["points"] if point["mask"] == name]
-            axis.plot([p["density"] for p in points], [p["ratio"] for p in points], "o-",
-                      label=f"sparse, {name}", markersize=4)  # fmt: skip
-        axis.axhline(1, color="black", label="dense, generic kernels")
-        fast = outcome["dense_specialised"] / outcome["dense"]
-        axis.axhline(fast, color="black", linestyle=":", label="dense, specialised kernels")
+        for number, (backend, found) in enumerate(outcome["backends"].items()):
+            for name, line in zip(dict.fromkeys(p["mask"] for p in found["points"]), ("o-", "s:"),
+                                  strict=True):  # fmt: skip
+                points = [point for point in found["points"] if point["mask"] == name]
+                axis.plot([p["density"] for p in points], [p["ratio"] for p in points], line,
+                          color=f"C{number}", label=f"{backend}, {name}", markersize=4)  # fmt: skip
+        axis.axhline(1, color="black", label="dense, same backend")
         axis.set(title=f"{outcome['isa']}, S = {outcome['shape'][0]}, D = {outcome['shape'][1]}",
                  xlabel="density of the mask", ylabel="instructions / dense core's",
-                 xlim=(0, 1.02), ylim=(0, 1.1))  # fmt: skip
+                 xlim=(0, 1.02), ylim=(0, 1.2))  # fmt: skip
         axis.legend(fontsize="small")
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

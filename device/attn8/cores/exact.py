@@ -16,10 +16,11 @@ class Exact:
     # Rows are computed in blocks: scores and softmax numerators need room for block_rows rows.
     # need_weights keeps all rows, in `scores` (int32) and `weights` (uint16, unnormalised Q15;
     # `sums` holds each row's sum). buffers: the packed operands of another core, to share.
+    # hide(scores, first, rows) masks more of a block's scores (see sparse).
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                  causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None,
-                 precise=False):
+                 precise=False, hide=None):
         key_len = seq_len if key_len is None else key_len
         checks.between("seq_len", seq_len, 1, MAX_KEYS)
         check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
@@ -30,6 +31,7 @@ class Exact:
         self.head_dim = head_dim
         self.causal = 1 if causal else 0
         self.precise = precise
+        self._hide = hide
         self.score_mult = score_mult
         self.score_shift = score_shift
         self.score_limit = score_limit
@@ -85,6 +87,8 @@ class Exact:
                           self.causal)
             if key_padding_mask is not None:
                 kernel.mask_keys(self.scores, key_padding_mask, rows, m)
+            if self._hide:
+                self._hide(self.scores, first, rows)
             self._softmax(self.scores, 0, self.weights, self.sums, self._table, first, rows, m,
                           self.causal, self.score_mult, self.score_shift, self.score_limit)
             if self.precise:

@@ -1,7 +1,7 @@
 from array import array
 
-from .. import checks, masks, tables
-from ..kernels import sparse as kernels
+from .. import checks, kernels, masks, tables
+from ..kernels import sparse
 from ..masks.mask import Mask
 from . import exact
 
@@ -15,7 +15,7 @@ class Sparse:
     # the pairs, row after row, `pairs` (uint16) with the key and the weight of each, and `sums`.
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
-                 mask, causal=False, need_weights=False, block_rows=8, buffers=None):
+                 mask, causal=False, need_weights=False, block_rows=9, buffers=None):
         exact.check(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
         if isinstance(mask, (list, tuple)):
             mask = masks.build(seq_len, *mask)
@@ -35,14 +35,20 @@ class Sparse:
         self.out_num = out_num
         self.out_shift = out_shift
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
-        self.buffers = buffers or Buffers(seq_len, head_dim)
+        self._kernels, room, most = kernels.choose_sparse(seq_len, head_dim, out_shift)
         self.outputs = []
         self._dense = None
-        if mask.num_positions == seq_len * seq_len and not need_weights:
-            # Nothing to skip
+        if mask.num_positions * 16 > most * mask.max_positions and not need_weights:
+            # Heads of other masks may use the other core, whose room is of another kind
             self._dense = exact.Exact(seq_len, head_dim, score_mult, score_shift, score_limit,
-                                      out_num, out_shift)
+                                      out_num, out_shift, block_rows=block_rows,
+                                      buffers=buffers if hasattr(buffers, "row") else None,
+                                      hide=Hidden(mask, self._kernels, rows))
+            buffers = self._dense.buffers
+            self.buffers = buffers
             return
+        self.buffers = buffers if hasattr(buffers, "room") else Buffers(seq_len, head_dim, room)
+        self._list, self._listed = _lister(mask, self._kernels)
         room = _largest_block(mask, rows)
         self.scores = array("i", bytes(4 * room))
         self.pairs = array("H", bytes(4 * room))
@@ -70,21 +76,19 @@ class Sparse:
         checks.int8("out", checks.writable("out", out), n * d)
         b = self.buffers
         m = self.mask
-        kernels.pack_keys(k, 0, b.keys, b.key_sums, n, d)
-        kernels.pack_values(v, b.values, n * d)
+        kernel = self._kernels
+        kernel.pack_keys(k, 0, b.keys, b.key_sums, n, d)
+        kernel.pack_values(v, b.values, n, d)
         first = 0
         while first < n:
             rows = min(self.block_rows, n - first)
-            if m.bits:
-                kernels.list_bits(self.pairs, 0, m.bits, self._counts, first, rows, m.stride)
-            else:
-                kernels.list_spans(self.pairs, 0, m.spans, self._counts, m.offsets, first, rows)
-            kernels.scores(b.keys, 0, q, b.key_sums, self.pairs, self._counts, self.scores,
-                           self._largest, first, rows, d)
-            kernels.softmax(self.scores, 0, self.pairs, self._counts, self._largest, self.sums,
-                            tables.EXP2, rows, self.score_mult, self.score_shift, self.score_limit)
-            kernels.weighted_sum(b.values, 0, self.pairs, self._counts, self.sums, b.room, out,
-                                 first, rows, d, self.out_num, self.out_shift)
+            self._list(self.pairs, 0, self._listed, self._counts, m.offsets, m.stride, first, rows)
+            kernel.scores(b.keys, 0, q, b.key_sums, self.pairs, self._counts, self.scores,
+                          self._largest, first, rows, d)
+            kernel.softmax(self.scores, 0, self.pairs, self._counts, self._largest, self.sums,
+                           tables.EXP2, rows, self.score_mult, self.score_shift, self.score_limit)
+            kernel.weighted_sum(b.values, 0, self.pairs, self._counts, self.sums, b.room, out,
+                                first, rows, d, self.out_num, self.out_shift)
             first += rows
         return out
 
@@ -92,11 +96,34 @@ class Sparse:
 class Buffers:
     # What the kernels pack their operands into; heads that run one after the other share one
 
-    def __init__(self, seq_len, head_dim):
-        self.keys = bytearray(seq_len * head_dim)
+    def __init__(self, seq_len, head_dim, room=None):
+        # room: the bytes of keys and values that some kernels want
+        keys, values = room or (seq_len * head_dim, seq_len * head_dim)
+        self.keys = bytearray(keys)
         self.key_sums = array("i", bytes(4 * seq_len))
-        self.values = bytearray(seq_len * head_dim)
-        self.room = array("i", bytes(32))
+        self.values = bytearray(values)
+        self.room = array("i", bytes(4 * max(8, head_dim)))
+
+
+class Hidden:
+    # Masks in dense scores what a mask hides
+
+    def __init__(self, mask, kernel, rows):
+        self._mask = mask.complement()
+        self._list, self._listed = _lister(self._mask, kernel)
+        most = max([self._mask.count(i) for i in range(mask.seq_len)])
+        self._pairs = array("H", bytes(4 * most * rows))
+        self._counts = array("H", bytes(2 * rows))
+
+    def __call__(self, scores, first, rows):
+        m = self._mask
+        self._list(self._pairs, 0, self._listed, self._counts, m.offsets, m.stride, first, rows)
+        sparse.hide(scores, self._pairs, self._counts, rows, m.seq_len)
+
+
+def _lister(mask, kernel):
+    # The kernel that lists a mask's pairs, and what it lists them from
+    return (kernel.list_bits, mask.bits) if mask.bits else (kernel.list_spans, mask.spans)
 
 
 def _largest_block(mask, rows):

@@ -19,52 +19,57 @@
 #              w is packed; `constants` are the packed bias, or what the form makes of it
 #   attention  pack_keys, pack_values, scores, mask_keys, softmax, weighted_sum
 #   linear     fill, accumulate, shrink, features, attend
+#   sparse     list_spans, list_bits, pack_keys, pack_values, scores, softmax, weighted_sum
 # A form states its own bounds; where a layer is not within them the next form is taken.
 #
-# Before both comes the form in machine code, module `turbo`, which `attn8 deploy` adds for chips
-# that can run it: it is taken for up to 511 inputs, once it has given known answers.
+# Before both comes the form in machine code, modules `turbo` and turbo_*, which `attn8 deploy` adds
+# for chips that can run it: it is taken for up to 511 inputs, once it has given known answers.
 import os
 
-_turbo = 0  # not looked for yet
+_turbo = {}  # the modules in machine code, None where there is none to use, as far as looked for
 
 
 def backend():
-    return "turbo" if _proven() else "viper"
+    return "turbo" if _proven("turbo") else "viper"
 
 
-def _proven():
-    # The module of kernels in machine code, or None; looked for once
-    global _turbo
-    if _turbo == 0:
-        _turbo = wrong = None
-        try:
-            module = _specialised("turbo")
-            if module:
-                from . import selftest
+def _proven(name):
+    # A module of kernels in machine code that gives known answers, or None; looked for once
+    if name not in _turbo:
+        _turbo[name] = None
+        if name == "turbo" or _proven("turbo"):
+            _turbo[name] = _tested(name)
+    return _turbo[name]
 
-                wrong = selftest.fault(module)
-        except ValueError as error:  # MicroPython's word on a file for another chip or version
-            wrong = "cannot be loaded (%s)" % error
-        if wrong:
-            # What was deployed with turbo has no modules specialised by size to fall back on
-            print("attn8: kernels/turbo.mpy %s; slower viper is used. Run attn8 deploy, or for "
-                  "kernels of a model's sizes ATTN8_BACKEND=viper attn8 deploy --model FILE."
-                  % wrong)
-        else:
-            _turbo = module
-    return _turbo
+
+def _tested(name):
+    wrong = None
+    try:
+        module = _specialised(name)
+        if module:
+            from . import selftest
+
+            wrong = selftest.fault(name, module)
+    except ValueError as error:  # MicroPython's word on a file for another chip or version
+        wrong = "cannot be loaded (%s)" % error
+    if not wrong:
+        return module
+    # What was deployed with turbo has no modules specialised by size to fall back on
+    print("attn8: kernels/%s.mpy %s; slower viper is used. Run attn8 deploy, or for kernels of a "
+          "model's sizes ATTN8_BACKEND=viper attn8 deploy --model FILE." % (name, wrong))
 
 
 def choose_matmul(linear, rows):
     # -> (matmul, constants, bytes of `row`) for a layers.dense.Linear applied to `rows` rows at a
     # time
-    if _proven():
+    turbo = _proven("turbo")
+    if turbo:
         from . import turbo_operands
 
         if linear.inputs <= turbo_operands.MAX_INPUTS:
             if not linear.constants:
-                linear.constants = turbo_operands.pack(_turbo, linear)
-            return _turbo.matmul, linear.constants, turbo_operands.row(linear.inputs)
+                linear.constants = turbo_operands.pack(turbo, linear)
+            return turbo.matmul, linear.constants, turbo_operands.row(linear.inputs)
     if rows >= 3 and linear.outputs >= 2 and not linear.wide:
         module = _specialised("matmul_%d" % linear.inputs)
         if module:
@@ -82,14 +87,13 @@ def choose_attention(rows, keys, head_dim, out_shift, largest, viper_packing):
     # for the usual. viper_packing: other viper kernels read these
     from .. import tables
 
-    if _proven() and not viper_packing:
+    turbo = _proven("turbo")
+    if turbo and not viper_packing:
         from . import turbo_operands
 
-        return _turbo, _turbo.softmax, tables.EXP2, turbo_operands.room(keys, head_dim)
+        return turbo, turbo.softmax, tables.EXP2, turbo_operands.room(keys, head_dim)
     generic = _module("attention")
-    module = None
-    if rows >= 3 and out_shift >= 22:  # keeps results below 2**15 until they are clamped
-        module = _specialised("attention_%d_%d" % (keys, head_dim))
+    module = _attention_of_size(rows, keys, head_dim, out_shift)
     if module and largest < 4096:
         octaves = tables.octaves()
         if octaves:
@@ -97,13 +101,33 @@ def choose_attention(rows, keys, head_dim, out_shift, largest, viper_packing):
     return module or generic, generic.softmax, tables.EXP2, None
 
 
+def _attention_of_size(rows, keys, head_dim, out_shift):
+    # out_shift >= 22 keeps results below 2**15 until they are clamped
+    if rows >= 3 and out_shift >= 22:
+        return _specialised("attention_%d_%d" % (keys, head_dim))
+
+
 def choose_linear(features, head_dim):
     module = features == head_dim and _specialised("linear_%d" % head_dim)
     return module or _module("linear")
 
 
+def choose_sparse(seq_len, head_dim, out_shift):
+    # -> the module; the bytes of its packed keys and values, None for the usual; and how many of 16
+    # pairs a mask may show: where it shows more, the dense kernels are faster
+    turbo = _proven("turbo_sparse")
+    if turbo and 18 <= out_shift <= 33:  # the shifts that one product's high word can stand for
+        from . import turbo_operands
+
+        # MAC16, which Xtensa has, helps the dense kernels more
+        return (turbo, turbo_operands.sparse_room(seq_len, head_dim),
+                12 if hasattr(_proven("turbo"), "configid0") else 15)
+    dense = _attention_of_size(seq_len, seq_len, head_dim, out_shift)
+    return _module("sparse"), None, 8 if dense else 15
+
+
 def choose_swap_axes():
-    return (_proven() or _module("pointwise")).swap_axes
+    return (_proven("turbo") or _module("pointwise")).swap_axes
 
 
 def _specialised(name):

@@ -1,5 +1,6 @@
 # Known answers that the kernels in machine code have to give before they are used.
 from array import array
+from binascii import crc32
 from binascii import unhexlify as a2b
 
 from .. import tables
@@ -15,14 +16,21 @@ ATTENTION = a2b(  # nine tokens of head_dim 5, causal
     "81b6eb205586bbf0255a8abff4295e8ec3f82d628fc4f92e6397cc01365ea2d70c412c9cd1063b39"
     "b0e51a4f08"
 )
+SPARSE = 0x55ADDAFB  # CRC of the outputs of nine tokens of head_dim 21: tiles of all sizes
+# Its mask, three rows as spans and six as bits: up to nine keys, and once none
+SPANS = array("H", (0, 1, 0, 2, 0, 1, 2, 3))
+OFFSETS = array("H", (0, 1, 2, 4))
+SEEN = a2b("0000000008000000aa000000a6010000ff010000fe010000")
 
 
 def numbers(typecode, n, step):
     return array(typecode, [(i * step) % 255 - 127 for i in range(n)])
 
 
-def fault(turbo):
-    # What is wrong with these kernels; None if nothing is
+def fault(name, turbo):
+    # What is wrong with the kernels of a module; None if nothing is
+    if name == "turbo_sparse":
+        return None if crc32(sparse(turbo)) == SPARSE else "failed the self-test"
     if hasattr(turbo, "configid0") and turbo.configid0() not in CONFIGID0:
         return "were built for another chip"
     for inputs in MATMUL:
@@ -68,4 +76,26 @@ def attention(turbo):
 def swap_axes(turbo):
     out = bytearray(12)
     turbo.swap_axes(bytes(range(12)), out, 3, 2, 2)
+    return bytes(out)
+
+
+def sparse(turbo):
+    n, d = 9, 21
+    q, k, v = [numbers("b", n * d, step) for step in (37, 91, 53)]
+    keys, values = [bytearray(size) for size in turbo_operands.sparse_room(n, d)]
+    pairs = array("H", bytes(108))
+    counts, largest, sums = [array(code, bytes(12)) for code in "Hii"]
+    scores = array("i", bytes(108))
+    room = array("i", bytes(4 * d))
+    out = array("b", bytes(n * d))
+    turbo.pack_keys(k, 0, keys, 0, n, d)
+    turbo.pack_values(v, values, n, d)
+    turbo.list_spans(pairs, 0, SPANS, counts, OFFSETS, 0, 0, 3)
+    for first in (0, 3, 6):
+        if first:  # in words, and at an odd address in bytes
+            bits = SEEN if first == 3 else memoryview(b"\0" + SEEN)[1:]
+            turbo.list_bits(pairs, 0, bits, counts, 0, 4, first - 3, 3)
+        turbo.scores(keys, 0, q, 0, pairs, counts, scores, largest, first, 3, d)
+        turbo.softmax(scores, 0, pairs, counts, largest, sums, tables.EXP2, 3, 20000, 19, 100000)
+        turbo.weighted_sum(values, 0, pairs, counts, sums, room, out, first, 3, d, 1 << 29, 29)
     return bytes(out)

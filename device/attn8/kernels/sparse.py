@@ -4,9 +4,10 @@ import micropython
 
 
 @micropython.viper
-def list_spans(pairs: ptr16, key: int, spans: ptr16, counts: ptr16, offsets: ptr16, first: int,
-               rows: int):
-    # From a mask in spans, (start, end) pairs of which row i has offsets[i] to offsets[i + 1]
+def list_spans(pairs: ptr16, key: int, spans: ptr16, counts: ptr16, offsets: ptr16, stride: int,
+               first: int, rows: int):
+    # From a mask in spans, (start, end) pairs of which row i has offsets[i] to offsets[i + 1];
+    # stride is not used
     offsets = ptr16(int(offsets) + (first << 1))
     spans = ptr16(int(spans) + (offsets[0] << 2))
     while rows:
@@ -28,8 +29,10 @@ def list_spans(pairs: ptr16, key: int, spans: ptr16, counts: ptr16, offsets: ptr
 
 
 @micropython.viper
-def list_bits(pairs: ptr16, b: int, bits: ptr8, counts: ptr16, first: int, rows: int, stride: int):
-    # From a packed mask, rows of `stride` bytes: key j is bit j & 7 of byte j >> 3
+def list_bits(pairs: ptr16, b: int, bits: ptr8, counts: ptr16, offsets: ptr16, stride: int,
+              first: int, rows: int):
+    # From a packed mask, rows of `stride` bytes: key j is bit j & 7 of byte j >> 3; offsets are not
+    # used
     bits = ptr8(int(bits) + first * stride)
     while rows:
         begin = int(pairs)
@@ -71,6 +74,22 @@ def list_bits(pairs: ptr16, b: int, bits: ptr8, counts: ptr16, first: int, rows:
 
 
 @micropython.viper
+def hide(scores: ptr32, pair: ptr16, counts: ptr16, rows: int, keys: int):
+    # The dense core's mask: scores[r, key] = -2**30 for the listed keys
+    masked = -1
+    masked <<= 30
+    while rows:
+        n = counts[0]
+        while n:
+            scores[pair[0]] = masked
+            pair = ptr16(int(pair) + 4)
+            n -= 1
+        scores = ptr32(int(scores) + (keys << 2))
+        counts = ptr16(int(counts) + 2)
+        rows -= 1
+
+
+@micropython.viper
 def pack_keys(k: ptr8, acc: int, packed: ptr8, sums: ptr32, keys: int, head_dim: int):
     # packed = k + 128 [keys, head_dim]; sums[j] = 128*sum_i packed[j, i], to take off each score
     while keys:
@@ -106,8 +125,9 @@ def pack_keys(k: ptr8, acc: int, packed: ptr8, sums: ptr32, keys: int, head_dim:
 
 
 @micropython.viper
-def pack_values(v: ptr8, packed: ptr8, n: int):
-    # packed = v + 128, n values
+def pack_values(v: ptr8, packed: ptr8, keys: int, head_dim: int):
+    # packed = v + 128 [keys, head_dim]
+    n = keys * head_dim
     rest = n & 7
     n >>= 3
     while n:

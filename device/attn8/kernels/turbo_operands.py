@@ -26,3 +26,9 @@ def room(keys, head_dim):
     # The bytes of packed keys; of packed values, their sums and a row of weights; of a query
     n = (keys + 3) & ~3
     return keys * row(head_dim) + 4, 2 * (head_dim + 1) * n + 4 * head_dim + 4, row(head_dim)
+
+
+def sparse_room(keys, head_dim):
+    # The bytes of packed keys, with a query in front of them, and of packed values
+    size = row(head_dim) - 4
+    return (keys + 1) * size + 4, keys * size + 4

@@ -19,17 +19,22 @@ MASKS: dict[str, Callable[[float], list]] = {
 }  # fmt: skip
 
 
+# The kernels of both cores: in machine code, viper as it is deployed with a model (dense kernels
+# specialised by size), and generic viper
+BACKENDS = ("turbo", "viper", "generic")
+RUNS = len(BACKENDS) * (1 + len(MASKS) * len(LEVELS))
+
+
 def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict:
-    """Counts one head of the sparse core, generic kernels, and of the exact core beside it.
+    """Counts one head of the sparse core, and of the exact core with the same backend beside it.
 
     Args:
         arch: "xtensawin" or "rv32imc".
-        advance: called after each of the 1 + 2 * len(LEVELS) + 1 runs.
+        advance: called after each of the RUNS.
 
     Returns:
-        Instructions of the machine code: `dense` with the generic kernels, `dense_specialised` with
-        those made for the size, and `points`, each with mask, density, instructions and `ratio` to
-        `dense`.
+        For each backend, instructions of the machine code: `dense`, and `points`, each with mask,
+        density, instructions and `ratio` to `dense`.
     """
     rng = np.random.default_rng(0)
     operands = [
@@ -40,27 +45,28 @@ def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict:
     specialised = {
         f"attention_{SEQ_LEN}_{HEAD_DIM}.py": kernels.attention(SEQ_LEN, HEAD_DIM)
     }
+    backends = {}
+    for backend in BACKENDS:
+        generated = specialised if backend == "viper" else {}
+        with isa.device(arch, generated, backend == "turbo") as (attn8, tally):
 
-    def count(core: Callable, tally: isa.Tally) -> int:
-        tally.counted.clear()
-        core(*operands)
-        advance()
-        return sum(tally.counted.values())
+            def count(core: Callable, tally: isa.Tally = tally) -> int:
+                tally.counted.clear()
+                core(*operands)
+                advance()
+                return sum(tally.counted.values())
 
-    with isa.device(arch, specialised) as (attn8, tally):
-        fast = count(attn8.Exact(SEQ_LEN, HEAD_DIM, **constants), tally)
-    points = []
-    with isa.device(arch, {}) as (attn8, tally):
-        dense = count(attn8.Exact(SEQ_LEN, HEAD_DIM, **constants), tally)
-        for name, describe in MASKS.items():
-            for level in LEVELS:
-                core = attn8.Sparse(SEQ_LEN, HEAD_DIM, mask=describe(level), **constants)
-                counted = count(core, tally)
-                points.append({
-                    "mask": name, "density": core.mask.density, "instructions": counted,
-                    "ratio": round(counted / dense, 4),
-                })  # fmt: skip
+            dense = count(attn8.Exact(SEQ_LEN, HEAD_DIM, **constants))
+            points = []
+            for name, describe in MASKS.items():
+                for level in LEVELS:
+                    core = attn8.Sparse(SEQ_LEN, HEAD_DIM, mask=describe(level), **constants)
+                    counted = count(core)
+                    points.append({
+                        "mask": name, "density": core.mask.density, "instructions": counted,
+                        "ratio": round(counted / dense, 4),
+                    })  # fmt: skip
+            backends[backend] = {"dense": dense, "points": points}
     return {
-        "isa": arch, "method": "counted", "shape": [SEQ_LEN, HEAD_DIM], "dense": dense,
-        "dense_specialised": fast, "points": points,
+        "isa": arch, "method": "counted", "shape": [SEQ_LEN, HEAD_DIM], "backends": backends,
     }  # fmt: skip

@@ -52,10 +52,10 @@ def emulators():
     return emulators()
 
 
-def turbo_machine(arch: str):
-    """An emulator with the turbo kernels."""
+def turbo_machine(arch: str, module: str = "turbo"):
+    """An emulator with a module of turbo kernels, a key of turbo.MODULES."""
     isa = emulators()
-    return isa.machine_of(isa.mpy.read(turbo.build(arch)), arch, "")
+    return isa.machine_of(isa.mpy.read(turbo.build(arch, module)), arch, "")
 
 
 @dataclass
@@ -112,18 +112,18 @@ def device(
         tally.estimated += BUFFER_ARGUMENT * (len(views) - ints)
         return result
 
-    def turbo_module() -> types.ModuleType:
-        machine = turbo_machine(arch)
-        module = types.ModuleType("attn8.kernels.turbo")
-        for name in machine.functions:
+    def turbo_module(name: str) -> types.ModuleType:
+        machine = turbo_machine(arch, name)
+        module = types.ModuleType(f"attn8.kernels.{name}")
+        for kernel in machine.functions:
             # What turbo kernels return is unsigned, or nothing
-            setattr(module, name, lambda *arguments, name=name: run(
-                machine, module.__name__, name, arguments) & 0xFFFFFFFF)
+            setattr(module, kernel, lambda *arguments, kernel=kernel: run(
+                machine, module.__name__, kernel, arguments) & 0xFFFFFFFF)
         return module
 
     def specialised(name: str):
-        if name == "turbo" and with_turbo:
-            return turbo_module()
+        if name in turbo.MODULES and with_turbo:
+            return turbo_module(name)
         if f"{name}.py" not in generated:
             return None
         full = f"attn8.kernels.{name}"

@@ -1,6 +1,6 @@
 """Kernels in hand-written machine code: fewer instructions than a compiler's, on stock firmware.
 
-`attn8 deploy` puts them beside the viper kernels, as the module attn8.kernels.turbo, and the board
+`attn8 deploy` puts them beside the viper kernels, as attn8.kernels.turbo and turbo_*, and the board
 takes them once they have given known answers.
 """
 
@@ -22,9 +22,16 @@ from .kernels import (
     matmul_xtensa,
     pointwise_rv32,
     pointwise_xtensa,
+    sparse_rv32,
+    sparse_xtensa,
 )
 
-FILE = "kernels/turbo.mpy"  # in the package on the board
+# Modules of attn8.kernels on the board, and the viper modules whose kernels each has. What only
+# some cores use is on its own, to take memory where these are used alone.
+MODULES: dict[str, tuple[str, ...]] = {
+    "turbo": ("matmul", "attention", "pointwise"),
+    "turbo_sparse": ("sparse",),
+}
 # ESP32-S2 has neither the multiply-accumulate unit nor the loops; every rv32imc chip has all
 XTENSA_CHIPS = ("ESP32", "ESP32S3")
 
@@ -38,17 +45,22 @@ KERNELS: dict[str, dict[str, ModuleType]] = {
         "matmul": matmul_xtensa,
         "attention": attention_xtensa,
         "pointwise": pointwise_xtensa,
+        "sparse": sparse_xtensa,
     },
     "rv32imc": {
         "matmul": matmul_rv32,
         "attention": attention_rv32,
         "pointwise": pointwise_rv32,
+        "sparse": sparse_rv32,
     },
 }
 NAMES = {
     "matmul": ("pack", "matmul"),
     "attention": ("pack_keys", "pack_values", "scores", "mask_keys", "softmax", "weighted_sum"),
     "pointwise": ("swap_axes",),
+    "sparse": (
+        "list_spans", "list_bits", "pack_keys", "pack_values", "scores", "softmax", "weighted_sum"
+    ),
 }
 
 
@@ -71,21 +83,21 @@ def files_for(info: BoardInfo, backend: str | None = None) -> dict[str, bytes]:
         return {}
     if info.arch == "xtensawin" and chip not in XTENSA_CHIPS:
         return {}
-    return {FILE: build(info.arch)}
+    return {f"kernels/{module}.mpy": build(info.arch, module) for module in MODULES}
 
 
-def build(arch: str) -> bytes:
-    """The .mpy file of all kernels for one instruction set, a key of KERNELS."""
+def build(arch: str, module: str = "turbo") -> bytes:
+    """The .mpy file of a module, a key of MODULES, for one instruction set, a key of KERNELS."""
     functions = {}
-    for family, module in KERNELS[arch].items():
+    for family in MODULES[module]:
         arguments = signatures(family)
         for name in NAMES[family]:
             signature = mpy.Signature(name, arguments[name])
-            functions[name] = _assemble(arch, signature, getattr(module, name))
-    if arch == "xtensawin":
+            functions[name] = _assemble(arch, signature, getattr(KERNELS[arch][family], name))
+    if arch == "xtensawin" and module == "turbo":
         signature = mpy.Signature("configid0", {}, returns=True)
         functions["configid0"] = _assemble(arch, signature, chip_xtensa.configid0)
-    return mpy.write(arch, "turbo", functions)
+    return mpy.write(arch, module, functions)
 
 
 def _assemble(arch: str, signature: mpy.Signature, kernel: Callable[[Any], None]) -> bytes:

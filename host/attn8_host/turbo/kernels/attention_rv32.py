@@ -31,7 +31,7 @@ from ..rv32 import (
     T6,
     ZERO,
 )
-from .common_rv32 import END, ROWS, SUMS, TILE, X, clear, dot, requantise
+from .common_rv32 import END, ROWS, SUMS, TILE, X, clear, dot, reciprocal, requantise
 
 
 def round_up(a: Rv32Function, to: int, n: int) -> None:
@@ -282,31 +282,3 @@ def weighted_sum(a: Rv32Function) -> None:
     a.addi(T2, T2, -1)
     a.keep(T2, "rows")
     a.bne(T2, ZERO, "row")
-
-
-def reciprocal(a: Rv32Function, m: int, p: int) -> None:
-    """p = the bits beyond 16 of the row's sum; m = num / (sum >> p), rounded; 0 without a sum."""
-    t, total = A0, A1
-    a.arguments(sums=t, num=m)
-    a.lw(total, 0, t)
-    a.addi(t, t, 4)
-    a.keep(t, "sums")
-    a.li(p, 0)
-    a.label("too long")
-    a.srl(t, total, p)
-    a.srli(t, t, 16)
-    a.beq(t, ZERO, "short enough")
-    a.addi(p, p, 1)
-    a.j("too long")
-    a.label("short enough")
-    a.li(t, 1)
-    a.sll(t, t, p)
-    a.srli(t, t, 1)
-    a.add(total, total, t)
-    a.srl(total, total, p)
-    a.srli(t, total, 1)
-    a.add(t, m, t)
-    a.li(m, 0)
-    a.beq(total, ZERO, "no key")
-    a.divu(m, t, total)
-    a.label("no key")

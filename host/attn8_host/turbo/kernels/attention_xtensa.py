@@ -7,9 +7,7 @@ inner loop both multiplies and loads.
 
 from ..mpy import XtensaFunction
 from ..xtensa import ACCLO
-from .common_xtensa import dot16, round_shift, scale, widen
-
-IN_ORDER = (0, 2, 4, 6)
+from .common_xtensa import dot16, reciprocal, round_shift, scale, widen_row
 
 
 def pack_keys(a: XtensaFunction) -> None:
@@ -23,29 +21,6 @@ def pack_keys(a: XtensaFunction) -> None:
     widen_row(a, k, packed, groups, rest, t, zero)
     a.addi(keys, keys, -1)
     a.bnez(keys, "key")
-
-
-def widen_row(
-    a: XtensaFunction, source: int, target: int, groups: int, rest: int, t: int, zero: int
-) -> None:
-    """A row of int8 to int16, filled up with zeros; both pointers move to the next row."""
-    a.loopnez(groups, "groups")
-    widen(a, source, target, IN_ORDER, t)
-    a.addi(source, source, 4)
-    a.addi(target, target, 8)
-    a.label("groups")
-    a.beqz(rest, "filled")
-    a.s32i(zero, target, 0)
-    a.s32i(zero, target, 4)
-    a.loopnez(rest, "rest")
-    widen(a, source, target, (0,), t)
-    a.addi(source, source, 1)
-    a.addi(target, target, 2)
-    a.label("rest")
-    a.addi(target, target, 7)  # on to a multiple of 8 bytes
-    a.srli(target, target, 3)
-    a.slli(target, target, 3)
-    a.label("filled")
 
 
 def scores(a: XtensaFunction) -> None:
@@ -242,30 +217,13 @@ def weighted_sum(a: XtensaFunction) -> None:
     a.addi(weights, weights, 8)
     a.addi(t, t, 8)
     a.label("offset")
-    # p = the bits of the row's sum beyond 16; m = num / (sum >> p), both rounded
     a.arguments(sums=y, num=m, weights=weights, keys=t)
     a.addx2(weights, t, weights)
     a.keep(weights, "weights")
     a.l32i(t, y)
     a.addi(y, y, 4)
     a.keep(y, "sums")
-    a.nsau(p, t)
-    a.movi(acc, 16)
-    a.sub(p, acc, p)
-    a.max(p, p, zero)
-    a.movi(acc, 1)
-    a.ssl(p)
-    a.sll(acc, acc)
-    a.srli(acc, acc, 1)
-    a.add(t, t, acc)
-    a.ssr(p)
-    a.sra(t, t)
-    a.srli(acc, t, 1)
-    a.add(acc, m, acc)
-    a.mov(m, zero)
-    a.beqz(t, "no key")
-    a.quou(m, acc, t)
-    a.label("no key")
+    reciprocal(a, p, m, t, acc, zero)
     a.addi(row, row, -4)
     a.addi(v, v, -4)
     a.ldinc(0, v)

@@ -79,12 +79,45 @@ def requantise(
     a.sra(acc, acc, shift)
     a.addi(acc, acc, 1)
     a.srai(acc, acc, 1)
+    clamp(a, name, acc, high, low)
+
+
+def clamp(a: Rv32Function, name: str, acc: int, high: int, low: int) -> None:
+    """acc between low and high; `name` is a prefix for labels."""
     a.bge(high, acc, name + " not high")
     a.mv(acc, high)
     a.label(name + " not high")
     a.bge(acc, low, name + " not low")
     a.mv(acc, low)
     a.label(name + " not low")
+
+
+def reciprocal(a: Rv32Function, m: int, p: int) -> None:
+    """p = the bits beyond 16 of the row's sum; m = num / (sum >> p), rounded; 0 without a sum."""
+    t, total = A0, A1
+    a.arguments(sums=t, num=m)
+    a.lw(total, 0, t)
+    a.addi(t, t, 4)
+    a.keep(t, "sums")
+    a.li(p, 0)
+    a.label("too long")
+    a.srl(t, total, p)
+    a.srli(t, t, 16)
+    a.beq(t, ZERO, "short enough")
+    a.addi(p, p, 1)
+    a.j("too long")
+    a.label("short enough")
+    a.li(t, 1)
+    a.sll(t, t, p)
+    a.srli(t, t, 1)
+    a.add(total, total, t)
+    a.srl(total, total, p)
+    a.srli(t, total, 1)
+    a.add(t, m, t)
+    a.li(m, 0)
+    a.beq(total, ZERO, "no key")
+    a.divu(m, t, total)
+    a.label("no key")
 
 
 def clear(a: Rv32Function, registers: Sequence[int]) -> None:

@@ -4,12 +4,42 @@ from ..mpy import XtensaFunction
 from ..xtensa import ACCLO, HH, LL
 
 
-def widen(a: XtensaFunction, source: int, target: int, places: tuple[int, ...], t: int) -> None:
-    """int8 at source -> int16 at target, `places` being offsets in bytes; neither moves."""
-    for i, place in enumerate(places):
+def row_bytes(a: XtensaFunction, to: int, n: int) -> None:
+    """to = the bytes of a row of n int16 values, filled up to a multiple of four values."""
+    a.addi(to, n, 3)
+    a.srli(to, to, 2)
+    a.slli(to, to, 3)
+
+
+def widen_row(
+    a: XtensaFunction, source: int, target: int, groups: int, rest: int, t: int, zero: int
+) -> None:
+    """A row of int8 to int16, filled up with zeros; both pointers move to the next row."""
+    a.loopnez(groups, "groups")
+    widen(a, source, target, 4, t)
+    a.addi(source, source, 4)
+    a.addi(target, target, 8)
+    a.label("groups")
+    a.beqz(rest, "filled")
+    a.s32i(zero, target, 0)
+    a.s32i(zero, target, 4)
+    a.loopnez(rest, "rest")
+    widen(a, source, target, 1, t)
+    a.addi(source, source, 1)
+    a.addi(target, target, 2)
+    a.label("rest")
+    a.addi(target, target, 7)  # on to a multiple of 8 bytes
+    a.srli(target, target, 3)
+    a.slli(target, target, 3)
+    a.label("filled")
+
+
+def widen(a: XtensaFunction, source: int, target: int, n: int, t: int) -> None:
+    """n values of int8 to int16; neither pointer moves."""
+    for i in range(n):
         a.l8ui(t, source, i)
         a.sext(t, t, 7)
-        a.s16i(t, target, place)
+        a.s16i(t, target, 2 * i)
 
 
 def dot16(a: XtensaFunction, x: int, y: int, start: int, groups: int, zero: int, end: str) -> None:
@@ -27,6 +57,27 @@ def dot16(a: XtensaFunction, x: int, y: int, start: int, groups: int, zero: int,
     a.mula_dd_ldinc(LL, 0, x, 1, 3)
     a.mula_dd_ldinc(HH, 2, y, 1, 3)
     a.label(end)
+
+
+def reciprocal(a: XtensaFunction, p: int, m: int, total: int, t: int, zero: int) -> None:
+    """p = the bits of a row's sum beyond 16; m becomes m / (total >> p), both rounded; else 0."""
+    a.nsau(p, total)
+    a.movi(t, 16)
+    a.sub(p, t, p)
+    a.max(p, p, zero)
+    a.movi(t, 1)
+    a.ssl(p)
+    a.sll(t, t)
+    a.srli(t, t, 1)
+    a.add(total, total, t)
+    a.ssr(p)
+    a.sra(total, total)
+    a.srli(t, total, 1)
+    a.add(t, m, t)
+    a.mov(m, zero)
+    a.beqz(total, "no key")
+    a.quou(m, t, total)
+    a.label("no key")
 
 
 def scale(a: XtensaFunction, acc: int, mult: int, t: int) -> None:
