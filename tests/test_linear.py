@@ -23,6 +23,7 @@ for name, code, values in core.outputs:
 
 FORMS = [("relu", True), ("relu", False), ("relu+1", True), ("relu+1", False), ("elu+1", True)]
 forms = st.sampled_from(FORMS)
+MODULES = ["linear", "turbo_linear"]
 
 
 def constants(head_dim, phi, normalise, scales=(0.02, 0.03, 0.02, 0.01)):
@@ -44,14 +45,18 @@ def constants(head_dim, phi, normalise, scales=(0.02, 0.03, 0.02, 0.01)):
     fill=fills,
 )
 @example(seed=0, seq_len=2, head_dim=65, form=("elu+1", True), offset=1, fill="extremes")
-def test_machine_code(machines, seed, seq_len, head_dim, form, offset, fill):
+@example(seed=1, seq_len=3, head_dim=29, form=("relu", False), offset=0, fill="random")
+@example(seed=2, seq_len=2, head_dim=511, form=("relu+1", True), offset=3, fill="extremes")
+@pytest.mark.parametrize("module", MODULES)
+def test_machine_code(machines, module, seed, seq_len, head_dim, form, offset, fill):
     rng = np.random.default_rng(seed)
-    run_kernels(machines("linear"), rng, seq_len, head_dim, form, offset, fill)
+    run_kernels(machines(module), rng, seq_len, head_dim, form, offset, fill)
 
 
+@pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
-def test_machine_code_at_the_largest_sums(machines, fill):
-    run_largest_sums(machines("linear"), fill)
+def test_machine_code_at_the_largest_sums(machines, module, fill):
+    run_largest_sums(machines(module), fill)
 
 
 def run_largest_sums(machine, fill):

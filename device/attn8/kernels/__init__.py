@@ -108,7 +108,9 @@ def _attention_of_size(rows, keys, head_dim, out_shift):
 
 
 def choose_linear(features, head_dim):
-    module = features == head_dim and _specialised("linear_%d" % head_dim)
+    module = _proven("turbo_linear")
+    if not module and features == head_dim:
+        module = _specialised("linear_%d" % head_dim)
     return module or _module("linear")
 
 

@@ -18,6 +18,8 @@ from .kernels import (
     attention_rv32,
     attention_xtensa,
     chip_xtensa,
+    linear_rv32,
+    linear_xtensa,
     matmul_rv32,
     matmul_xtensa,
     pointwise_rv32,
@@ -31,6 +33,7 @@ from .kernels import (
 MODULES: dict[str, tuple[str, ...]] = {
     "turbo": ("matmul", "attention", "pointwise"),
     "turbo_sparse": ("sparse",),
+    "turbo_linear": ("linear",),
 }
 # ESP32-S2 has neither the multiply-accumulate unit nor the loops; every rv32imc chip has all
 XTENSA_CHIPS = ("ESP32", "ESP32S3")
@@ -46,12 +49,14 @@ KERNELS: dict[str, dict[str, ModuleType]] = {
         "attention": attention_xtensa,
         "pointwise": pointwise_xtensa,
         "sparse": sparse_xtensa,
+        "linear": linear_xtensa,
     },
     "rv32imc": {
         "matmul": matmul_rv32,
         "attention": attention_rv32,
         "pointwise": pointwise_rv32,
         "sparse": sparse_rv32,
+        "linear": linear_rv32,
     },
 }
 NAMES = {
@@ -61,6 +66,7 @@ NAMES = {
     "sparse": (
         "list_spans", "list_bits", "pack_keys", "pack_values", "scores", "softmax", "weighted_sum"
     ),
+    "linear": ("fill", "accumulate", "shrink", "features", "attend"),
 }
 
 
@@ -90,10 +96,10 @@ def build(arch: str, module: str = "turbo") -> bytes:
     """The .mpy file of a module, a key of MODULES, for one instruction set, a key of KERNELS."""
     functions = {}
     for family in MODULES[module]:
-        arguments = signatures(family)
+        declared = signatures(family)
         for name in NAMES[family]:
-            signature = mpy.Signature(name, arguments[name])
-            functions[name] = _assemble(arch, signature, getattr(KERNELS[arch][family], name))
+            kernel = getattr(KERNELS[arch][family], name)
+            functions[name] = _assemble(arch, declared[name], kernel)
     if arch == "xtensawin" and module == "turbo":
         signature = mpy.Signature("configid0", {}, returns=True)
         functions["configid0"] = _assemble(arch, signature, chip_xtensa.configid0)
@@ -107,11 +113,15 @@ def _assemble(arch: str, signature: mpy.Signature, kernel: Callable[[Any], None]
     return function.code()
 
 
-def signatures(family: str) -> dict[str, dict[str, int]]:
-    """The arguments of the viper functions of a module: {function: {argument: INT or POINTER}}."""
+def signatures(family: str) -> dict[str, mpy.Signature]:
+    """Those of the viper functions of a module of attn8.kernels, by name."""
     source = (DEVICE / "attn8/kernels" / f"{family}.py").read_text(encoding="utf-8")
     return {
-        node.name: {argument.arg: _kind(argument) for argument in node.args.args}
+        node.name: mpy.Signature(
+            node.name,
+            {argument.arg: _kind(argument) for argument in node.args.args},
+            returns=node.returns is not None,
+        )
         for node in ast.parse(source).body
         if isinstance(node, ast.FunctionDef)
     }
