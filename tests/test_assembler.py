@@ -61,7 +61,8 @@ KNOWN = {
 FORMS = {
     xtensa.Xtensa: """
         add.n {r}, {r}, {r} | addx2 {r}, {r}, {r} | addx4 {r}, {r}, {r} | sub {r}, {r}, {r}
-        and {r}, {r}, {r} | xor {r}, {r}, {r} | neg {r}, {r} | mull {r}, {r}, {r} | nsau {r}, {r}
+        and {r}, {r}, {r} | or {r}, {r}, {r} | xor {r}, {r}, {r} | src {r}, {r}, {r}
+        neg {r}, {r} | mull {r}, {r}, {r} | nsau {r}, {r}
         movnez {r}, {r}, {r} | mov.n {r}, {r} | nop.n
         movi.n {r}, {-32:95} | movi {r}, {-2048:-33} | movi {r}, {96:2047}
         addi.n {r}, {r}, {1:15} | addi {r}, {r}, {-128:-2} | addi {r}, {r}, {16:127}
@@ -133,11 +134,23 @@ def test_known_encodings(kind):
         assert assembler.code().hex(" ") == encoding, line
 
 
-@pytest.mark.parametrize("kind", FORMS)
-def test_binutils_reads_what_was_written(kind, tmp_path):
+def disassemble(kind, code: bytes, folder) -> list[str]:
+    """What binutils reads in machine code, one instruction a line; skips where it is missing."""
     command, machine, package = OBJDUMP[kind]
     if shutil.which(command) is None:
         pytest.skip(f"{command} is not installed (Debian: apt install {package})")
+    path = folder / "code.bin"
+    path.write_bytes(code)
+    options = ["-M", "no-aliases"] if kind is rv32.Rv32 else []
+    done = subprocess.run(
+        [command, "-D", "-b", "binary", "-m", machine, *options, path],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [text.split("\t", 2)[2] for text in done.stdout.splitlines() if text.count("\t") >= 2]
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_binutils_reads_what_was_written(kind, tmp_path):
     rng = random.Random(8)
     registers = [name for name in REGISTERS[kind] if name[0] != "m"]
     forms = [form.strip() for form in re.split(r"[|\n]", FORMS[kind]) if form.strip()]
@@ -145,15 +158,40 @@ def test_binutils_reads_what_was_written(kind, tmp_path):
     assembler = kind()
     for line in lines:
         assemble(assembler, line)
-    path = tmp_path / "code.bin"
-    path.write_bytes(assembler.code())
-    options = ["-M", "no-aliases"] if kind is rv32.Rv32 else []
-    done = subprocess.run(
-        [command, "-D", "-b", "binary", "-m", machine, *options, path],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    found = [text.split("\t", 2)[2] for text in done.stdout.splitlines() if text.count("\t") >= 2]
+    found = disassemble(kind, assembler.code(), tmp_path)
     assert [normal(line) for line in found] == [normal(line) for line in lines]
+
+
+BRANCHES = {
+    xtensa.Xtensa: {"j": 0, "beqz": 1, "bnez": 1, "bltz": 1, "bgez": 1}
+    | {"b" + condition: 2 for condition in xtensa.CONDITIONS},
+    rv32.Rv32: {"j": 0, "beq": 2, "bne": 2, "blt": 2, "bge": 2, "bltu": 2, "bgeu": 2},
+}
+
+
+@pytest.mark.parametrize("kind", BRANCHES)
+def test_branches_go_to_their_labels(kind, tmp_path):
+    # {mnemonic: registers}, each once back to the start and once ahead to the end
+    assembler = kind()
+    expected = []
+    assembler.label("start")
+    for label in ("start", "end"):
+        for name, registers in BRANCHES[kind].items():
+            operands = range(10, 10 + registers)
+            if kind is xtensa.Xtensa and registers == 2:
+                assembler.branch(name[1:], *operands, label)
+            else:
+                getattr(assembler, name)(*operands, label)
+            names = {number: text for text, number in REGISTERS[kind].items()}
+            expected.append((name, [names[number] for number in operands], label))
+    assembler.label("end")
+    address = {"start": 0, "end": assembler.address}
+    found = disassemble(kind, assembler.code(), tmp_path)
+    for line, (name, registers, label) in zip(found, expected, strict=True):
+        mnemonic, _, rest = line.replace("jal", "j").replace("zero,", "").partition("\t")
+        *operands, target = re.split(r",\s*", rest.partition("<")[0].strip())
+        assert mnemonic == name and operands == registers
+        assert int(target, 16) == address[label], line
 
 
 def test_what_a_field_cannot_hold_is_refused():
@@ -185,4 +223,5 @@ def test_a_loop_body_starts_within_one_word(before):
     assert a.address % 4 in (0, 1)
     a.movi(2, 500)
     a.label("end")
-    assert a.code()[-4] == 2  # the distance from 4 bytes after the loop instruction
+    # loopnez a3, and the distance from 4 bytes after it
+    assert a.code()[-6:-3].hex(" ") == "76 93 02"

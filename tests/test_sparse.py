@@ -181,6 +181,7 @@ def test_bad_masks_are_refused(remote, mask, message):
     scale=st.floats(1e-7, 0.3),
 )
 @example(seed=0, seq_len=2, head_dim=130, density=1, run=1, offset=1, fill="extremes", scale=1e-4)
+@example(seed=2, seq_len=2, head_dim=511, density=1, run=1, offset=3, fill="random", scale=1e-4)
 @example(seed=1, seq_len=24, head_dim=21, density=1, run=1, offset=0, fill="random", scale=1e-3)
 @pytest.mark.parametrize("form", ["viper", "turbo"])
 def test_machine_code(machines, form, seed, seq_len, head_dim, density, run, offset, fill, scale):
@@ -239,6 +240,25 @@ def heads(machine, mask, q, k, v, constants, num, out_shift, reference, offset):
             buffer.check_guards()
         at += n
     return out.read(np.int8).reshape(q.shape)
+
+
+@pytest.mark.parametrize("module", ["sparse", "turbo_sparse"])
+@pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
+def test_machine_code_at_the_longest_sequence(machines, module, fill):
+    # 516 keys of equal score: the largest sums there are
+    keys, head_dim = 516, 3
+    v = np.maximum(int8(np.random.default_rng(1), fill, keys, head_dim), -127)
+    pairs = np.column_stack([np.arange(keys), np.full(keys, 32768)]).astype(np.uint16)
+    machine = machines(module)
+    call = Call(machine)
+    values, room = (machine.buffer(np.zeros(n, np.uint8)) for n in (8 * keys + 4, 32))
+    call("pack_values", v, values, keys, head_dim)
+    *_, out, _, _, _, _, _ = call(
+        "weighted_sum", values, 0, pairs, np.array([keys], np.uint16),
+        np.array([keys << 15], np.int32), room, np.zeros(head_dim, np.int8), 0, 1, head_dim,
+        1 << 29, 29,
+    )  # fmt: skip
+    assert (out.read(np.int8) == np.floor(v.astype(int).sum(axis=0) / keys + 0.5)).all()
 
 
 @machine_settings
