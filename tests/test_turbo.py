@@ -81,6 +81,7 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide):
 @given(
     seed=st.integers(0, 2**32 - 1),
     seq_len=st.integers(1, 24),
+    key_len=st.integers(1, 24),
     head_dim=st.integers(1, 40),
     causal=st.booleans(),
     padding=st.sampled_from(["none", "some", "all"]),
@@ -88,45 +89,46 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide):
     fill=fills,
     scale=st.floats(1e-7, 0.3),
 )
-@example(seed=0, seq_len=2, head_dim=511, causal=True, padding="none", offset=1, fill="extremes",
-         scale=1e-4)
-@example(seed=0, seq_len=150, head_dim=1, causal=False, padding="some", offset=2, fill="random",
-         scale=1e-2)  # fmt: skip
-def test_attention(machine, seed, seq_len, head_dim, causal, padding, offset, fill, scale):
+@example(seed=0, seq_len=2, key_len=2, head_dim=511, causal=True, padding="none", offset=1,
+         fill="extremes", scale=1e-4)
+@example(seed=0, seq_len=2, key_len=511, head_dim=3, causal=False, padding="some", offset=2,
+         fill="random", scale=1e-2)  # fmt: skip
+def test_attention(machine, seed, seq_len, key_len, head_dim, causal, padding, offset, fill, scale):
     """One head in two blocks of rows, through each kernel in turn."""
     rng = np.random.default_rng(seed)
-    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    key_len = seq_len if causal else key_len
+    q, k, v = (int8(rng, fill, n, head_dim) for n in (seq_len, key_len, key_len))
     mult, shift, limit = score_constants(scale, head_dim)
     num, out_shift = output_constants(float(rng.uniform(0.5, 20)))
-    mask = {"none": 0, "some": rng.integers(0, 2, seq_len), "all": 1}[padding]
-    mask = np.broadcast_to(mask, seq_len).astype(np.uint8)
+    mask = {"none": 0, "some": rng.integers(0, 2, key_len), "all": 1}[padding]
+    mask = np.broadcast_to(mask, key_len).astype(np.uint8)
     reference = Exact(mult, shift, limit, num, out_shift, causal)
     expected = reference(q, k, v, mask if padding != "none" else None)
 
     machine.reset()
     call = Call(machine, offset)
-    fours = [4 * -(-n // 4) for n in (seq_len, head_dim)]
-    keys = machine.buffer(np.zeros(2 * seq_len * fours[1] + 4, np.uint8))
+    fours = [4 * -(-n // 4) for n in (key_len, head_dim)]
+    keys = machine.buffer(np.zeros(2 * key_len * fours[1] + 4, np.uint8))
     values = machine.buffer(np.zeros(2 * head_dim * fours[0] + 4 * head_dim + 2 * fours[0] + 4,
                                      np.uint8))
     row = machine.buffer(np.zeros(2 * fours[1] + 4, np.uint8))
     out = machine.buffer(np.zeros(q.size, np.int8), 4, offset)
     query = machine.buffer(q, 4, offset)
     table = machine.buffer(EXP2.astype(np.uint16))
-    call("pack_keys", k, keys, 0, seq_len, head_dim)
-    call("pack_values", v, values, seq_len, head_dim)
+    call("pack_keys", k, keys, 0, key_len, head_dim)
+    call("pack_values", v, values, key_len, head_dim)
     half = (seq_len + 1) // 2
     for first in range(0, seq_len, half):
         rows = min(half, seq_len - first)
-        scores = machine.buffer(np.full(rows * seq_len, 77, np.int32))
-        weights = machine.buffer(np.full(rows * seq_len, 77, np.uint16))
+        scores = machine.buffer(np.full(rows * key_len, 77, np.int32))
+        weights = machine.buffer(np.full(rows * key_len, 77, np.uint16))
         sums = machine.buffer(np.zeros(rows, np.int32))
-        call("scores", keys, 0, query, 0, scores, row, first, rows, seq_len, head_dim, int(causal))
+        call("scores", keys, 0, query, 0, scores, row, first, rows, key_len, head_dim, int(causal))
         if padding != "none":
-            call("mask_keys", scores, mask, rows, seq_len)
-        call("softmax", scores, 0, weights, sums, table, first, rows, seq_len, int(causal), mult,
+            call("mask_keys", scores, mask, rows, key_len)
+        call("softmax", scores, 0, weights, sums, table, first, rows, key_len, int(causal), mult,
              shift, limit)
-        call("weighted_sum", values, 0, weights, sums, out, first, rows, seq_len, seq_len,
+        call("weighted_sum", values, 0, weights, sums, out, first, rows, key_len, key_len,
              head_dim, num, out_shift)
         part = slice(first, first + rows)
         assert (scores.read(np.int32).reshape(rows, -1) == reference.scores[part]).all()
@@ -142,6 +144,8 @@ def test_attention(machine, seed, seq_len, head_dim, causal, padding, offset, fi
     n=st.integers(1, 20), m=st.integers(1, 20), size=st.integers(1, 20), offset=alignment,
 )
 @example(n=4, m=3, size=16, offset=0)
+@example(n=2, m=511, size=4, offset=0)
+@example(n=2, m=2, size=511, offset=1)
 def test_swap_axes(machine, n, m, size, offset):
     x = np.random.default_rng(0).integers(-128, 128, (n, m, size)).astype(np.int8)
     machine.reset()
