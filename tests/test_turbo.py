@@ -14,12 +14,20 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attn8_host import turbo
+from attn8_host.bench.isa import device
 from attn8_host.boards import BoardInfo
 from attn8_host.deploy import package_for
 from attn8_host.errors import BoardError
 from attn8_host.paths import DEVICE
-from attn8_host.quantize import output_constants, score_constants
-from attn8_host.reference import Dense, Exact, Sparse
+from attn8_host.quantize import (
+    exact_constants,
+    linear_constants,
+    output_constants,
+    performer_constants,
+    random_features,
+    score_constants,
+)
+from attn8_host.reference import Dense, Exact, Linear, Performer, Sparse
 from attn8_host.reference.cores.linear import attend, smallest_shift
 from attn8_host.reference.masks import Mask
 from attn8_host.reference.numerics import EXP2
@@ -335,6 +343,37 @@ def test_instructions_of_a_whole_layer(machine):
                  head_dim, 1 << 29, 29)  # fmt: skip
     macs = 4 * tokens * embed_dim**2 + 2 * tokens**2 * embed_dim
     assert instructions / macs <= {"xtensawin": 2.26, "rv32imc": 3.9}[machine.arch]
+
+
+@pytest.mark.parametrize("arch", isa.ARCHES)
+def test_cores_take_them_and_give_what_the_reference_gives(arch):
+    """The device's own code of the cores, under CPython; room, shapes and shifts are theirs."""
+    rng = np.random.default_rng(0)
+    seq_len, head_dim = 40, 13
+    q, k, v = int8(rng, "random", 3, seq_len, head_dim)
+    scales = (0.02, 0.03, 0.02, 0.01)
+    exact = exact_constants(head_dim, *scales)
+    linear = linear_constants(head_dim, *scales, "relu+1", True)
+    performer = performer_constants(head_dim, *scales, random_features(1, 6, head_dim, 0))
+    performer["features"] = performer["features"][0]
+    cases = [
+        ("Sparse", Sparse, exact | {"mask": ["random", 0.2, 1]}, "turbo_sparse.scores"),
+        ("Sparse", Sparse, exact | {"mask": ["local_window", 2]}, "turbo_sparse.list_spans"),
+        ("Sparse", Sparse, exact | {"mask": ["random", 0.96, 1]}, "turbo.weighted_sum"),
+        ("Linear", Linear, linear, "turbo_linear.accumulate"),
+        ("Linear", Linear, linear | {"causal": True}, "turbo_linear.shrink"),
+        ("Performer", Performer, performer, "turbo_linear.attend"),
+    ]
+    with device(arch, {}, with_turbo=True) as (attn8, tally):
+        for name, reference, keywords, kernel in cases:
+            tally.counted.clear()
+            out = array("b", bytes(q.size))
+            given_ = {key: array("b", value.tobytes()) if key == "features" else value
+                      for key, value in keywords.items()}
+            core = getattr(attn8, name)(seq_len, head_dim, **given_)
+            core(*(array("b", x.tobytes()) for x in (q, k, v)), out)
+            assert out.tobytes() == reference(**keywords)(q, k, v).tobytes(), (name, keywords)
+            assert kernel in tally.counted, tally.counted
 
 
 def info(machine, arch, mpy_version="6.3"):

@@ -103,8 +103,10 @@ def device(
         placed = [a if b is None else b for a, b in zip(arguments, buffers, strict=True)]
         result = machine.call(name, *placed)
         for view, buffer in zip(views, buffers, strict=True):
-            if view is not None and buffer is not None and not view.readonly:
-                view[:] = buffer.read().tobytes()
+            if view is not None and buffer is not None:
+                buffer.check_guards()
+                if not view.readonly:
+                    view[:] = buffer.read().tobytes()
         tally.counted[f"{module.rpartition('.')[2]}.{name}"] += machine.instructions
         tally.calls += 1
         ints = views.count(None)
