@@ -276,8 +276,8 @@ def test_hide(machines, seed, rows, keys):
 # Of the dense core's instructions with the same backend, at a density of 10 %. The target, 0.14, is
 # not met where MAC16 makes the dense kernels fast, nor where they are specialised by size.
 AT_A_TENTH = {
-    "xtensawin": {"turbo": 0.223, "viper": 0.27, "generic": 0.147},
-    "rv32imc": {"turbo": 0.14, "viper": 0.31, "generic": 0.136},
+    "xtensawin": {"turbo": 0.223, "viper": 0.28, "generic": 0.147},
+    "rv32imc": {"turbo": 0.14, "viper": 0.33, "generic": 0.136},
 }
 
 
