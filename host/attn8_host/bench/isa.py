@@ -337,7 +337,10 @@ def linear_counts(machine, form: str) -> list[dict]:
 
 
 def turbo_counts(arch: str) -> list[dict]:
-    """The turbo kernels on their own; how many instructions they run depends on the sizes alone."""
+    """The turbo kernels on their own; how many instructions they run depends on the sizes alone.
+
+    Those of sparse attention are counted by bench.density.
+    """
     machine = turbo_machine(arch)
     rows = []
 
@@ -373,7 +376,7 @@ def turbo_counts(arch: str) -> list[dict]:
           [some, 0, some, sums, some, 0, n, n, n, head_dim, 1 << 29, 29])
     count("softmax", "softmax", [n, n],
           [some, 0, some, sums, some, 0, n, n, 0, 20000, 19, 100000], "score")
-    return rows
+    return rows + linear_counts(turbo_machine(arch, "turbo_linear"), ", turbo")
 
 
 def measure(arch: str, backend: str = "turbo") -> dict:
