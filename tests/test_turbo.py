@@ -179,9 +179,30 @@ def test_attention_at_the_longest_sequence(machine, fill):
     assert (out.read(np.int8) == np.floor(mean + 0.5)).all()
 
 
-def test_wrong_number_of_arguments_raises(machine):
-    with pytest.raises(isa.HelperError, match="does not take 3 arguments"):
-        machine.call("matmul", 1, 2, 3)
+@pytest.mark.parametrize("module", turbo.MODULES)
+def test_the_firmware_checks_number_and_type_of_all_arguments(machines, module, monkeypatch):
+    machine = machines(module)
+    declared = [
+        signature for family in turbo.MODULES[module]
+        for name, signature in turbo.signatures(family).items() if name in turbo.NAMES[family]
+    ]
+    for signature in declared:
+        count, kinds = len(signature.arguments), []
+        for wrong in (count - 1, count + 1):
+            with pytest.raises(isa.HelperError, match=f"does not take {wrong} arguments"):
+                machine.call(signature.name, *range(wrong))
+
+        def convert(_, value, kind, kinds=kinds, count=count):
+            kinds.append(kind)  # mp_native_from_obj(value, kind), which raises for what it is not
+            if len(kinds) == count:
+                raise isa.HelperError("all are converted before the kernel starts")
+            return value
+
+        monkeypatch.setattr(machine, "call_helper", convert)
+        with pytest.raises(isa.HelperError, match="all are converted"):
+            machine.call(signature.name, *range(count))
+        monkeypatch.undo()
+        assert kinds == list(signature.arguments.values()), signature.name
 
 
 # All instructions over all multiply-accumulates, wrappers included

@@ -9,13 +9,15 @@ from . import exact
 class Sparse:
     # Softmax attention over the pairs of query and key that a mask shows: to the bit what the exact
     # core gives under that mask, in time for these pairs alone. A query without keys gives zeros.
+    # Where little is hidden the exact core itself, under the mask, is faster, and taken.
     # mask: a Mask, its bits (Mask.to_bits) or its description (masks.build).
     #
-    # Rows are computed in blocks of block_rows. need_weights keeps all of them: `scores` (int32) of
-    # the pairs, row after row, `pairs` (uint16) with the key and the weight of each, and `sums`.
+    # Rows are computed in blocks of block_rows; None: nine, or as many as have 2*seq_len pairs.
+    # need_weights keeps all rows: `scores` (int32) of the pairs, row after row, `pairs` (uint16)
+    # with the key and the weight of each, and `sums`.
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
-                 mask, causal=False, need_weights=False, block_rows=9, buffers=None):
+                 mask, causal=False, need_weights=False, block_rows=None, buffers=None):
         exact.check(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
         if isinstance(mask, (list, tuple)):
             mask = masks.build(seq_len, *mask)
@@ -25,6 +27,8 @@ class Sparse:
             raise ValueError("mask: expected one of seq_len %d, got %d" % (seq_len, mask.seq_len))
         if causal:
             mask = mask.intersection(masks.causal(seq_len))
+        if block_rows is None:  # enough pairs a block to make little of the calls of kernels
+            block_rows = min(seq_len, max(9, 2 * mask.max_positions // (mask.num_positions or 1)))
         checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
         self.seq_len = seq_len
         self.head_dim = head_dim
