@@ -149,7 +149,7 @@ give(grown)
 @pytest.mark.parametrize(
     "mask, message",
     [
-        (["full", 3], "full() takes"),
+        (["full", 3], "takes 1 positional arguments"),
         (["nosuch"], "mask: expected one of adaptive"),
         (["local_window", -1], "window: expected 0 to 32768, got -1"),
         (np.zeros(4, np.uint8), "bits: expected 3 int8 values, got 4"),
@@ -164,7 +164,7 @@ def test_bad_masks_are_refused(remote, mask, message):
         q=q, k=q, v=q, seq_len=3, head_dim=4, mask=mask, causal=False, need=False, block=8,
         constants=CONSTANTS,
     )
-    assert said.startswith(message)
+    assert message in said
 
 
 @settings(

@@ -291,7 +291,8 @@ class Client:
             now = time.monotonic()
             self.statistics.received += len(data)
             self._frames.extend(self._decoder.feed(data))
-            if data.strip(b"\0"):
+            # Zeros between frames mean nothing; within one they do
+            if data.strip(b"\0") or (data and self._decoder.waiting):
                 heard = now
             if self._frames:
                 break

@@ -94,6 +94,11 @@ class Decoder:
         self._data = bytearray()
         self.skipped = bytearray()
 
+    @property
+    def waiting(self) -> bool:
+        """True while a frame has begun and not ended."""
+        return bool(self._data)
+
     def feed(self, data: bytes) -> list[Frame]:
         """Takes more of the stream; returns the frames that are now whole, in order."""
         self._data += data
