@@ -8,12 +8,12 @@ from attn8_host.quantize import exact_constants
 from attn8_host.reference import Exact
 from attn8_host.reference.numerics import EXP2
 
-from .test_kernels import Call, alignment, fills, int8, machine_settings
+from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
 
 
 @machine_settings
 @given(
-    seed=st.integers(0, 2**32 - 1), slots=st.integers(1, 12), head_dim=st.integers(1, 20),
+    seed=st.integers(0, 2**32 - 1), slots=sizes, head_dim=sizes,
     offset=alignment, fill=fills, data=st.data(),
 )
 def test_put(machines, seed, slots, head_dim, offset, fill, data):
@@ -35,7 +35,7 @@ def test_put(machines, seed, slots, head_dim, offset, fill, data):
 
 
 @machine_settings
-@given(n=st.integers(0, 40), start=st.integers(0, 9), at=st.integers(0, 9), offset=alignment)
+@given(n=st.integers(0, 130), start=st.integers(0, 9), at=st.integers(0, 9), offset=alignment)
 def test_copy(machines, n, start, at, offset):
     source = np.arange(n + start + 3).astype(np.int8)
     target = np.full(n + at + 2, 77, np.int8)
@@ -46,7 +46,7 @@ def test_copy(machines, n, start, at, offset):
 
 @machine_settings
 @given(
-    seed=st.integers(0, 2**32 - 1), slots=st.integers(1, 40), head_dim=st.integers(1, 20),
+    seed=st.integers(0, 2**32 - 1), slots=sizes, head_dim=sizes,
     offset=alignment, fill=fills, data=st.data(),
 )
 @example(seed=0, slots=512, head_dim=64, offset=0, fill="highest", data=None)

@@ -25,7 +25,8 @@ KERNELS = sorted(
     path.stem for path in (DEVICE / "attn8/kernels").glob("*.py") if path.stem != "__init__"
 )
 
-alignment = st.integers(0, 3)
+alignment = st.integers(0, 4**6 - 1)  # 0 to 3 for each of six operands, which Call takes in turn
+sizes = st.integers(1, 130)
 fills = st.sampled_from(["random", "lowest", "highest", "opposite", "extremes"])
 
 
@@ -53,24 +54,27 @@ class Call:
     def __call__(self, name, *arguments):
         placed = []
         for argument in arguments:
-            if isinstance(argument, np.ndarray):
-                # Bytes may lie anywhere; wider elements at multiples of their size, as in an array
-                size = argument.itemsize
-                argument = self.machine.buffer(argument, 4, self.offset // size * size)
-                self.buffers.append(argument)
-            placed.append(argument)
+            placed.append(self.place(argument) if isinstance(argument, np.ndarray) else argument)
         self.machine.call(name, *placed)
         for buffer in self.buffers:
             buffer.check_guards()
         return placed
+
+    def place(self, array):
+        # Bytes may lie anywhere; wider elements at multiples of their size, as in an array
+        offset = self.offset >> 2 * (len(self.buffers) % 6) & 3
+        self.buffers.append(
+            self.machine.buffer(array, 4, offset // array.itemsize * array.itemsize)
+        )
+        return self.buffers[-1]
 
 
 @machine_settings
 @given(
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(1, 3),
-    inputs=st.integers(1, 130),
-    outputs=st.integers(1, 5),
+    inputs=sizes,
+    outputs=sizes,
     offset=alignment,
     fill=fills,
     wide=st.booleans(),
@@ -99,21 +103,21 @@ def test_matmul(machines, seed, rows, inputs, outputs, offset, fill, wide):
 @machine_settings
 @given(
     seed=st.integers(0, 2**32 - 1),
-    seq_len=st.integers(1, 24),
-    head_dim=st.integers(1, 40),
+    seq_len=sizes,
+    head_dim=sizes,
     causal=st.booleans(),
     offset=alignment,
     fill=fills,
     scale=st.floats(1e-7, 0.3),
 )
-@example(seed=0, seq_len=2, head_dim=130, causal=True, offset=1, fill="extremes", scale=1e-4)
+@example(seed=0, seq_len=130, head_dim=130, causal=True, offset=1, fill="extremes", scale=1e-4)
 def test_attention(machines, seed, seq_len, head_dim, causal, offset, fill, scale):
     rng = np.random.default_rng(seed)
     run_attention(machines("attention"), rng, seq_len, head_dim, causal, offset, fill, scale)
 
 
-def run_attention(machine, rng, seq_len, head_dim, causal, offset, fill, scale):
-    """One head in two blocks of rows, through each kernel in turn."""
+def run_attention(machine, rng, seq_len, head_dim, causal, offset, fill, scale, table=EXP2):
+    """The first and the last rows of one head, through each kernel in turn."""
     q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
     mult, shift, limit = score_constants(scale, head_dim)
     num, out_shift = output_constants(float(rng.uniform(0.5, 20)))
@@ -127,36 +131,33 @@ def run_attention(machine, rng, seq_len, head_dim, causal, offset, fill, scale):
     )
     _, values, *_ = call("pack_values", v, np.zeros(size, np.uint8), seq_len, head_dim)
     assert (values.read(np.uint8) == (v.T.astype(int) + 128).ravel()).all()
-    out = machine.buffer(np.zeros(size, np.int8))
-    query = machine.buffer(q, 4, offset)
-    row = machine.buffer(np.zeros(head_dim, np.uint8))
-    table = machine.buffer(EXP2.astype(np.uint16))
-    half = (seq_len + 1) // 2
-    for first in range(0, seq_len, half):
-        rows = min(half, seq_len - first)
-        scores = machine.buffer(np.full(rows * seq_len, 77, np.int32))
-        weights = machine.buffer(np.full(rows * seq_len, 77, np.uint16))
-        sums = machine.buffer(np.zeros(rows, np.int32))
+    out, query = call.place(np.zeros(size, np.int8)), call.place(q)
+    row, table = call.place(np.zeros(head_dim, np.uint8)), call.place(table.astype(np.uint16))
+    rows = min(int(rng.integers(3, 6)), seq_len)
+    for first in {0, seq_len - rows}:
+        scores = call.place(np.full(rows * seq_len, 77, np.int32))
+        weights = call.place(np.full(rows * seq_len, 77, np.uint16))
+        sums = call.place(np.zeros(rows, np.int32))
         call("scores", keys, 0, query, key_sums, scores, row, first, rows, seq_len, head_dim,
              int(causal))
         call("softmax", scores, 0, weights, sums, table, first, rows, seq_len, int(causal), mult,
              shift, limit)
-        call("weighted_sum", values, 0, weights, sums, out, first, rows, seq_len, seq_len, head_dim,
-             num, out_shift)
         part = slice(first, first + rows)
         assert (scores.read(np.int32).reshape(rows, -1) == reference.scores[part]).all()
         assert (weights.read(np.uint16).reshape(rows, -1) == reference.weights[part]).all()
         assert (sums.read(np.int32) == reference.sums[part]).all()
-        for buffer in (scores, weights, sums, out, row):
-            buffer.check_guards()
-    assert (out.read(np.int8).reshape(expected.shape) == expected).all()
+        if "weighted_sum" in machine.functions:
+            call("weighted_sum", values, 0, weights, sums, out, first, rows, seq_len, seq_len,
+                 head_dim, num, out_shift)
+            got = out.read(np.int8).reshape(expected.shape)
+            assert (got[part] == expected[part]).all()
 
 
 @machine_settings
 @given(
-    seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), keys=st.integers(1, 40),
-    head_dim=st.integers(1, 9), causal=st.booleans(), padded=st.sampled_from([0, 0.3, 1]),
-    offset=alignment, fill=fills, scale=st.floats(1e-7, 0.3),
+    seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), keys=sizes, head_dim=sizes,
+    causal=st.booleans(), padded=st.sampled_from([0, 0.3, 1]), offset=alignment, fill=fills,
+    scale=st.floats(1e-7, 0.3),
 )
 @example(seed=1, rows=1, keys=512, head_dim=2, causal=False, padded=0, offset=0, fill="highest",
          scale=0.1)
@@ -223,8 +224,7 @@ def test_attention_at_the_longest_sequence(machines, fill):
 
 @machine_settings
 @given(
-    seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 130), columns=st.integers(1, 20),
-    offset=alignment, fill=fills,
+    seed=st.integers(0, 2**32 - 1), rows=sizes, columns=sizes, offset=alignment, fill=fills,
 )
 def test_mean_pool(machines, seed, rows, columns, offset, fill):
     rng = np.random.default_rng(seed)
@@ -237,7 +237,7 @@ def test_mean_pool(machines, seed, rows, columns, offset, fill):
 
 
 @machine_settings
-@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 130), offset=alignment, fill=fills)
+@given(seed=st.integers(0, 2**32 - 1), size=sizes, offset=alignment, fill=fills)
 def test_relu(machines, seed, size, offset, fill):
     x = int8(np.random.default_rng(seed), fill, size)
     call = Call(machines("pointwise"), offset)
@@ -247,7 +247,7 @@ def test_relu(machines, seed, size, offset, fill):
 
 @machine_settings
 @given(
-    n=st.integers(1, 20), m=st.integers(1, 20), size=st.integers(1, 20), offset=alignment,
+    n=st.integers(1, 4), m=sizes, size=sizes, offset=alignment,
 )
 @example(n=4, m=3, size=16, offset=0)
 def test_swap_axes(machines, n, m, size, offset):

@@ -10,7 +10,7 @@ from attn8_host.reference import LocalGlobal, floating
 from attn8_host.reference.numerics import EXP2
 
 from .test_exact import KINDS, structured
-from .test_kernels import Call, alignment, fills, int8, machine_settings
+from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
 
 RUN = """
 from attn8 import LocalGlobal
@@ -33,8 +33,8 @@ def constants(rng, head_dim, scale=0.03):
 
 @machine_settings
 @given(
-    seed=st.integers(0, 2**32 - 1), keys=st.integers(1, 24), rows=st.integers(1, 5),
-    head_dim=st.integers(1, 40), first=st.integers(0, 3), offset=alignment, fill=fills,
+    seed=st.integers(0, 2**32 - 1), keys=sizes, rows=st.integers(1, 5),
+    head_dim=sizes, first=st.integers(0, 3), offset=alignment, fill=fills,
 )
 def test_machine_code(machines, seed, keys, rows, head_dim, first, offset, fill):
     # Ranges of all kinds, empty ones included, in every row; both softmaxes use these kernels

@@ -10,7 +10,7 @@ from attn8_host.reference import Performer, floating
 from attn8_host.reference.numerics import EXP2
 
 from .test_exact import KINDS, structured
-from .test_kernels import Call, alignment, fills, int8, machine_settings
+from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
 
 RUN = """
 from attn8 import Performer
@@ -35,7 +35,7 @@ def constants(head_dim, num_features, seed=0, scales=(0.02, 0.03, 0.02, 0.01), o
 @given(
     seed=st.integers(0, 2**32 - 1),
     seq_len=st.integers(1, 12),
-    head_dim=st.integers(1, 20),
+    head_dim=sizes,
     num_features=st.integers(1, 20),
     scale=st.sampled_from([1e-4, 0.01, 0.05]),
     offset=alignment,
