@@ -31,9 +31,8 @@ arches = pytest.mark.parametrize("arch", isa.ARCHES)
 def constants(w, bias, mult, shift):
     """What attn8.kernels.lanes.constants makes of them."""
     w, bias, mult, shift = (x.astype(np.int64) for x in (w, bias, mult, shift))
-    product = bias * mult
-    columns = (mult >> 7, mult & 127, (product >> 7) + (1 << (shift - 8)), product & 127, shift - 7,
-               -(257 + (1 << 29)) * w.sum(axis=1))
+    columns = (mult >> 7, mult & 127, 1 << (shift - 8), shift - 7,
+               (2 + (1 << 22)) * bias - (257 + (1 << 29)) * w.sum(axis=1), (1 + (1 << 11)) * bias)
     return np.stack(columns, axis=1).astype(np.int32)
 
 
@@ -49,7 +48,8 @@ def constants(w, bias, mult, shift):
 def test_matmul(arch, seed, rows, inputs, outputs, offset, fill):
     rng = np.random.default_rng(seed)
     x, w = int8(rng, fill, rows, inputs), np.maximum(int8(rng, fill, outputs, inputs), -127)
-    bias = rng.integers(-(2**20), 2**20, outputs, endpoint=True).astype(np.int32)
+    most = 2**20 - 1 - 128 * np.abs(w.astype(int)).sum(axis=1).max()
+    bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
     mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
     shift = rng.integers(21, 37, outputs).astype(np.int8)
     call = Call(isa.load(kernels.matmul(inputs), arch), offset)
@@ -140,6 +140,33 @@ def test_board_equals_reference(specialised, seq_len, embed_dim, num_heads, caus
     for name, tensor in zip(("q", "k", "v", "heads"), given_, strict=True):
         assert (tensor == reference.outputs[name].ravel()).all(), name
     assert (out == expected.ravel()).all()
+
+
+RUN_DENSE = """
+from attn8.kernels import matmul
+from attn8.layers.dense import Dense, Linear
+layer = Dense(Linear("fc", 64, len(bias), w, bias, mult, shift), 3)
+give(layer(x))
+give(int(layer._matmul is matmul.matmul))
+"""
+
+
+@pytest.mark.parametrize(
+    "over, shift, generic", [(0, 21, 0), (0, 36, 0), (1, 21, 1), (0, 20, 1), (0, 37, 1)]
+)
+def test_matmul_is_taken_within_its_bounds(specialised, over, shift, generic):
+    # At the bound S + bias is 2**20 - 1, and at its other end in the second row
+    sign = np.resize([1, 1, -1], 64)
+    w = np.stack([127 * sign, -127 * sign]).astype(np.int8)
+    x = np.stack([127 * sign, np.where(sign < 0, 127, -128), -128 * sign]).clip(-128, 127)
+    x = x.astype(np.int8)
+    bias = np.array([1, -1], np.int32) * (2**20 - 1 - 64 * 127 * 128 + over)
+    mult, shifts = np.full(2, 16385, np.int16), np.full(2, shift, np.int8)
+    out, chosen = specialised(
+        RUN_DENSE, x=x.ravel(), w=w.ravel(), bias=bias, mult=mult, shift=shifts
+    )
+    assert chosen == generic
+    assert (out == Dense(w, bias, mult, shifts)(x).ravel()).all()
 
 
 RUN_SOFTMAX = """

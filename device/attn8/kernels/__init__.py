@@ -102,8 +102,7 @@ def choose_attention(rows, keys, head_dim, out_shift, largest, viper_packing):
 
 
 def _attention_of_size(rows, keys, head_dim, out_shift):
-    # out_shift >= 22 keeps results below 2**15 until they are clamped
-    if rows >= 3 and out_shift >= 22:
+    if rows >= 3 and 22 <= out_shift <= 36:  # results below 2**15 until they are clamped
         return _specialised("attention_%d_%d" % (keys, head_dim))
 
 

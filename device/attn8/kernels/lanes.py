@@ -1,7 +1,6 @@
-# What the specialised matmul needs beside the weights. It sums three products in two words, exact
-# while each stays below 2**20, and requantises S in two halves of the multiplier M and of
-# bias*M + 2**(s - 1): floor((S*M + bias*M + 2**(s-1)) / 2**s) =
-#   (S*m_high + b_high + ((S*m_low + b_low) >> 7)) >> (s - 7),  M = (m_high << 7) + m_low
+# What the specialised matmul needs beside the weights. It sums three products in two words, each
+# with its bias and exact while it stays below 2**20, and requantises S in two halves of M:
+# floor((S*M + 2**(s - 1)) / 2**s) = (S*m_high + (S*m_low >> 7) + 2**(s - 8)) >> (s - 7)
 from array import array
 
 import micropython
@@ -40,26 +39,28 @@ def row_sum(w: ptr8, inputs: int, output: int) -> int:
 
 
 def constants(linear):
-    # int32 [outputs, 6]: m_high, m_low, b_high, b_low, s - 7, and what the offset of x leaves,
-    # modulo 2**32; None where a bound is not kept: 128 * sum |w| < 2**20, |bias| <= 2**20, and
-    # results below 2**15 until they are clamped
+    # int32 [outputs, 6]: M >> 7, M & 127, 2**(s - 8), s - 7, and what the two words start with;
+    # None where a bound is not kept: 128 * sum |w| + |bias| < 2**20, and results below 2**15 until
+    # they are clamped
     n = linear.inputs
-    if row_bound(linear.weight, n, linear.outputs) >= 8192:
-        return None
+    largest = row_bound(linear.weight, n, linear.outputs) << 7
     made = array("i", bytes(24 * linear.outputs))
     for j in range(linear.outputs):
         total = row_sum(linear.weight, n, j) - (n << 7)
         bias = linear.bias[j] + (total << 7)
         mult = linear.mult[j]
         shift = linear.shift[j]
-        if not -(1 << 20) <= bias <= 1 << 20 or not 21 <= shift <= 36:
+        if largest + abs(bias) >= 1 << 20 or not 21 <= shift <= 36:
             return None
-        product = bias * mult
         made[6 * j] = mult >> 7
         made[6 * j + 1] = mult & 127
-        made[6 * j + 2] = (product >> 7) + (1 << (shift - 8))
-        made[6 * j + 3] = product & 127
-        made[6 * j + 4] = shift - 7
-        constant = (1 << 31) - (257 + (1 << 29)) * total
-        made[6 * j + 5] = (constant & (1 << 32) - 1) - (1 << 31)
+        made[6 * j + 2] = 1 << (shift - 8)
+        made[6 * j + 3] = shift - 7
+        made[6 * j + 4] = _wrapped((2 + (1 << 22)) * bias - (257 + (1 << 29)) * total)
+        made[6 * j + 5] = _wrapped((1 + (1 << 11)) * bias)
     return made
+
+
+def _wrapped(x):
+    # To a signed word
+    return (x + (1 << 31) & (1 << 32) - 1) - (1 << 31)

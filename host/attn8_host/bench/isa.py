@@ -264,7 +264,7 @@ def kernel_counts(arch: str) -> list[dict]:
     generic = DEVICE / "attn8/kernels"
     for inputs in (64, 16):
         n, m = 33, 64
-        constants = np.tile(np.array([156, 32, 1 << 18, 0, 19, 0], np.int32), m)
+        constants = np.tile(np.array([156, 32, 1 << 18, 19, 0, 0], np.int32), m)
         operands = [int8(m * inputs), 0, int8(n * inputs), constants, words(m), words(m),
                     int8(n * m), int8(inputs), n, inputs, m, 0]
         count("matmul, int8 out", kernels.matmul(inputs), "matmul", [n, m, inputs], operands)
