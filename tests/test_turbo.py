@@ -435,10 +435,12 @@ def test_without_turbo_come_the_kernels_of_a_models_sizes(board, monkeypatch):
     assert not special & package_for(board, config=config, backend="turbo").keys()
 
 
+@pytest.mark.board("virtual")
 def test_where_there_is_no_turbo_viper_is_used(board):
     assert board.execute("import attn8\nprint(attn8.backend())") == "viper\n"
 
 
+@pytest.mark.board("virtual")
 @pytest.mark.parametrize("arch", isa.ARCHES)
 def test_a_file_for_another_chip_is_refused_with_one_line(arch, board):
     # The virtual board reads files for x64

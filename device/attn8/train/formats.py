@@ -166,7 +166,8 @@ class Fixed:
         peak = 0
         for p in params:
             peak = max(peak, kernels.peak(p.grad, 0, p.size))
-        most = optimisers.root((1 << 30) // size) - 1  # the squares' sum stays below 2**30
+        # The squares' sum stays below 2**30, itself no small integer: it would take memory
+        most = optimisers.root(0x3FFFFFFF // size) - 1
         shift = 0
         while peak >> shift >= most:
             shift += 1

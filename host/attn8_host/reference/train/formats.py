@@ -201,7 +201,7 @@ class Fixed:
         limit = int(self.array(np.array(norm)))
         size = sum(p.grad.size for p in params)
         peak = max(int(np.maximum(p.grad, -1 - p.grad).max()) for p in params)
-        most = math.isqrt((1 << 30) // size) - 1
+        most = math.isqrt(((1 << 30) - 1) // size) - 1
         shift = 0
         while peak >> shift >= most:
             shift += 1
