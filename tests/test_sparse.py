@@ -182,7 +182,7 @@ def test_bad_masks_are_refused(remote, mask, message):
 )
 @example(seed=0, seq_len=2, head_dim=130, density=1, run=1, offset=1, fill="extremes", scale=1e-4)
 @example(seed=2, seq_len=2, head_dim=511, density=1, run=1, offset=3, fill="random", scale=1e-4)
-@example(seed=1, seq_len=24, head_dim=21, density=1, run=1, offset=0, fill="random", scale=1e-3)
+@example(seed=1, seq_len=24, head_dim=29, density=1, run=1, offset=0, fill="random", scale=1e-3)
 @pytest.mark.parametrize("form", ["viper", "turbo"])
 def test_machine_code(machines, form, seed, seq_len, head_dim, density, run, offset, fill, scale):
     rng = np.random.default_rng(seed)
@@ -283,8 +283,8 @@ AT_A_TENTH = {
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
 def test_instructions_follow_the_attended_pairs(arch, monkeypatch):
-    # Random masks are the hardest. 0.51 and 0.76 are where the dense core is taken.
-    monkeypatch.setattr(density, "LEVELS", (0.105, 0.45, 0.51, 0.7, 0.76, 0.9, 1.0))
+    # Random masks are the hardest. Beyond 0.5, or 0.75, the dense core is taken.
+    monkeypatch.setattr(density, "LEVELS", (0.105, 0.5, 0.74, 0.76, 1.0))
     monkeypatch.setattr(density, "MASKS", {"random": density.MASKS["random"]})
     for backend, found in density.measure(arch)["backends"].items():
         tenth, *others = found["points"]

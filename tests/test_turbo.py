@@ -301,7 +301,7 @@ def test_the_selftest_knows_the_right_answers(selftest):
     mask = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1], np.uint8)
     assert core(q, k, v, mask).tobytes() == selftest.ATTENTION
     q, k, v = (
-        np.array(selftest.numbers("b", 189, step), np.int8).reshape(9, 21) for step in (37, 91, 53)
+        np.array(selftest.numbers("b", 261, step), np.int8).reshape(9, 29) for step in (37, 91, 53)
     )
     seen = np.zeros((9, 9), bool)
     seen[0, 0] = seen[1, :2] = seen[2, [0, 2]] = True  # in spans

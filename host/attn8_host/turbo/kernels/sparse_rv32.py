@@ -1,7 +1,7 @@
 """Attention over listed pairs on RV32IM: attn8/kernels/sparse.py says what each kernel computes.
 
 Keys and values stay int8. Sixteen dimensions are held in registers while the pairs of a row go by,
-or four or one where fewer are left.
+or 8, 4 or 1 where fewer are left.
 """
 
 from ..mpy import Rv32Function
@@ -9,7 +9,7 @@ from ..rv32 import RA, S0, S1, S10, S11, T0, T1, T2, T3, T4, T5, T6, ZERO
 from .common_rv32 import ROWS, SUMS, clamp, reciprocal
 
 HELD = (*ROWS, *SUMS)
-TILES = (16, 4, 1)
+TILES = (16, 8, 4, 1)
 
 
 def list_spans(a: Rv32Function) -> None:
