@@ -2,7 +2,9 @@
 
 import ast
 import base64
+import importlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -117,3 +119,12 @@ def machines(request):
         return loaded[name]
 
     return machine
+
+
+@pytest.fixture
+def selftest(monkeypatch):
+    """The board's self-test of kernels in machine code, which is plain Python."""
+    monkeypatch.syspath_prepend(str(DEVICE))
+    yield importlib.import_module("attn8.kernels.selftest")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "attn8"]:
+        del sys.modules[name]

@@ -3,8 +3,6 @@
 As in test_kernels: operands at every alignment, canaries around every buffer, extreme values.
 """
 
-import importlib
-import sys
 from array import array
 from binascii import crc32
 
@@ -18,7 +16,6 @@ from attn8_host.bench.isa import device
 from attn8_host.boards import BoardInfo
 from attn8_host.deploy import package_for
 from attn8_host.errors import BoardError
-from attn8_host.paths import DEVICE
 from attn8_host.quantize import (
     exact_constants,
     linear_constants,
@@ -277,15 +274,6 @@ class Module:
         return function
 
 
-@pytest.fixture
-def selftest(monkeypatch):
-    """The board's self-test, which is plain Python."""
-    monkeypatch.syspath_prepend(str(DEVICE))
-    yield importlib.import_module("attn8.kernels.selftest")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "attn8"]:
-        del sys.modules[name]
-
-
 def test_the_selftest_knows_the_right_answers(selftest):
     for inputs, answer in selftest.MATMUL.items():
         x = np.array(selftest.numbers("b", 2 * inputs, 37), np.int8).reshape(2, inputs)
@@ -385,7 +373,7 @@ def test_cores_take_them_and_give_what_the_reference_gives(arch):
         ("Linear", Linear, linear | {"causal": True}, "turbo_linear.shrink"),
         ("Performer", Performer, performer, "turbo_linear.attend"),
     ]
-    with device(arch, {}, with_turbo=True) as (attn8, tally):
+    with device(arch, {}, "turbo") as (attn8, tally):
         for name, reference, keywords, kernel in cases:
             tally.counted.clear()
             out = array("b", bytes(q.size))
@@ -422,7 +410,7 @@ def test_deploy_ships_what_the_chip_can_run(machine_name, arch, shipped, monkeyp
     monkeypatch.setenv("ATTN8_BACKEND", "viper")
     assert turbo.files_for(info(machine_name, arch)) == {}
     monkeypatch.setenv("ATTN8_BACKEND", "c")
-    with pytest.raises(BoardError, match="expected turbo or viper, got c"):
+    with pytest.raises(BoardError, match="expected turbo, simd or viper, got c"):
         turbo.files_for(info(machine_name, arch))
 
 

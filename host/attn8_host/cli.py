@@ -121,11 +121,14 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
 
     from . import modelfile
     from .deploy import LIB, MODELS, apply, install_boot, package_for, plan, push
+    from .turbo import SIMD_FILE
 
     model = arguments.model
     config = modelfile.read(model)[0] if model else None
     with _board(arguments, console) as board:
         planned = plan(board, package_for(board, arguments.source, config))
+        if SIMD_FILE in planned.files:
+            console.print(f"{SIMD_FILE} is experimental: no ESP32-S3 has run it yet")
         if arguments.dry_run:
             for path in planned.changed:
                 console.print(f"send {LIB}/{path} ({len(planned.files[path]):,} bytes)")
@@ -615,8 +618,9 @@ def parser() -> argparse.ArgumentParser:
         help="count the instructions of this architecture instead of timing a board",
     )
     command.add_argument(
-        "--backend", choices=["viper", "turbo"], default="turbo",
-        help="the kernels: turbo where the chip has them (default), or viper",
+        "--backend", choices=["viper", "turbo", "simd"], default="turbo",
+        help="the kernels: turbo where the chip has them (default), viper, or simd, which is "
+        "experimental, on an ESP32-S3",
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.set_defaults(run=bench)

@@ -223,12 +223,12 @@ def package_for(
     otherwise, with the config of a model, compiled kernels for its sizes.
 
     Raises:
-        BoardError: the board has no viper emitter to run the kernels.
+        BoardError: the board has no viper emitter to run the kernels, or cannot run the backend.
     """
     board.require_viper()
+    turbo_files = turbo.files_for(board.info, backend)
     if source or board.info.mpy_version != _mpy_cross_version():
         return compile_device(None)
-    turbo_files = turbo.files_for(board.info, backend)
     return compile_device(board.info.arch, None if turbo_files else config) | turbo_files
 
 

@@ -372,7 +372,7 @@ def bench_table(outcome: dict) -> Table:
     table.add_column("instructions" if counted else "us", justify="right")
     table.add_column("per" if counted else "ns per MAC", justify="right" if not counted else "left")
     layers = [outcome[key] for key in LAYERS if outcome.get(key)]
-    for row in outcome["kernels"] + layers:
+    for row in outcome["kernels"] + layers + outcome.get("experimental", []):
         shape = " x ".join(str(n) for n in row["shape"])
         if not counted:
             values = f"{row['microseconds']:,}", f"{row['ns_per_mac']:.1f}"

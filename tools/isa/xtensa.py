@@ -1,14 +1,14 @@
 """The ESP32's processor (Xtensa LX6, windowed registers) as a Machine.
 
-Modelled: integer code, MAC16, zero-overhead loops (loopnez), the register window of call4/8/12,
-entry and retw, exact alignment and mapping checks on every access. Not modelled: the FPU,
-exceptions and window overflow (registers of outer frames are kept beside the memory, not spilled to
-the stack).
+Modelled: integer code, MAC16, zero-overhead loops (loopnez), vector instructions of ESP32-S3 (see
+xtensa_simd), the register window of call4/8/12, entry and retw, exact alignment and mapping checks
+on every access. Not modelled: the FPU, exceptions and window overflow (registers of outer frames
+are kept beside the memory, not spilled to the stack).
 """
 
 from collections.abc import Mapping, Sequence
 
-from . import machine, runtime
+from . import machine, runtime, xtensa_simd
 from .errors import HelperError, IsaError, MemoryFault
 from .machine import CLOBBERED, EXECUTE, HELPERS, MEMORY_SIZE, RETURN, STACK_TOP
 from .xtensa_decode import Instruction, decode
@@ -44,6 +44,7 @@ class XtensaMachine(machine.Machine):
 
     arch = "xtensawin"
     granule = 4
+    configid0 = 0xC2BCFFFE  # the ESP32's; may be set to another chip's
 
     def __init__(self, functions: Mapping[str, bytes], objects: Sequence[object]) -> None:
         # The operating system gives zeroed memory lazily: the size costs nothing until used.
@@ -63,6 +64,9 @@ class XtensaMachine(machine.Machine):
             "enter": self._enter,
             "leave": self._leave,
             "call": self._call,
+            "machine": self,
+            "load128": self._load128,
+            "vmulas_s8_accx": xtensa_simd.vmulas_s8_accx,
             "loops": {},
             "half": half,
             "sext": sext,
@@ -154,6 +158,12 @@ class XtensaMachine(machine.Machine):
             self._fault(address, target, 4, False)
         return int.from_bytes(self._memory[target : target + 4], "little")
 
+    def _load128(self, address: int, target: int) -> int:
+        target &= ~15
+        if target >= MEMORY_SIZE or not all(self._access[target // 4 : target // 4 + 4]):
+            self._fault(address, target, 16, False)
+        return int.from_bytes(self._memory[target : target + 16], "little")
+
     def _fault(self, address: int, target: int, size: int, store: bool) -> None:
         what = "store to" if store else "load from"
         why = "misaligned" if target % size else "unmapped or read-only" if store else "unmapped"
@@ -164,4 +174,5 @@ class XtensaMachine(machine.Machine):
     def _fetch(self, address: int) -> Instruction:
         if not (0 <= address < MEMORY_SIZE and self._access[address // 4] & EXECUTE):
             raise MemoryFault(f"jump to {address:#x}, where there is no code")
-        return decode(self.read_memory(address, 3), address)
+        code = self.read_memory(address, 4)
+        return xtensa_simd.decode(code) or decode(code, address)

@@ -16,20 +16,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from . import xtensa_simd
 from .errors import DecodeError
 from .xtensa_decode import Instruction
 
 MASK = 0xFFFFFFFF
 SIGN = 0x80000000
-CONFIGID0 = 0xC2BCFFFE  # of the ESP32
 ACC = 0xFF_FFFFFFFF
-CONSTANTS = {
-    "MASK": MASK, "SIGN": SIGN, "ACC": ACC, "ACCHI": ACC ^ MASK, "CONFIGID0": CONFIGID0,
-}  # fmt: skip
+CONSTANTS = {"MASK": MASK, "SIGN": SIGN, "ACC": ACC, "ACCHI": ACC ^ MASK}
 
 # After the sixteen of the window: the special registers, the 40-bit accumulator as one number (in
-# two's complement), and the word registers of MAC16. CALLINC is a field of PS.
-SPECIAL = ("sar", "callinc", "lcount", "acc", "m0", "m1", "m2", "m3")
+# two's complement), the word registers of MAC16, and those of PIE. CALLINC is a field of PS.
+SPECIAL = ("sar", "callinc", "lcount", "acc", "m0", "m1", "m2", "m3", *xtensa_simd.REGISTERS)
 CALLINC = 17
 NAME = r"a\d+|" + "|".join(SPECIAL)  # a register in the generated code
 REGISTERS = 16 + len(SPECIAL)
@@ -95,13 +93,14 @@ EFFECTS = {
     "rsr.sar": "a{t} = sar",
     "rsr.acclo": "a{t} = acc & {MASK}",
     "rsr.acchi": "a{t} = sext(acc >> 32, 7) & {MASK}",
-    "rsr.configid0": "a{t} = {CONFIGID0}",
+    "rsr.configid0": "a{t} = machine.configid0",
     "wsr.sar": "sar = a{t} & 63",
     "wsr.acclo": "acc = acc & {ACCHI} | a{t}",
     "wsr.acchi": "acc = acc & {MASK} | (a{t} & 255) << 32",
     "mula.aa": "acc = acc + half(a{s}, {imm} & 1) * half(a{t}, {imm} & 2) & {ACC}",
     "mula.da": "acc = acc + half(m{m}, {imm} & 1) * half(a{t}, {imm} & 2) & {ACC}",
     "mula.dd": "acc = acc + half(m{m}, {imm} & 1) * half(m{t}, {imm} & 2) & {ACC}",
+    **xtensa_simd.EFFECTS,
 }
 
 # Loads and stores: size in bytes, and what to do with the checked address x.
@@ -199,8 +198,9 @@ def translate(
     """Translate the block that starts at `start`.
 
     `fetch(address)` decodes an instruction. The environment gives the names that the generated
-    code uses: memory_size, bytes8, words16, words32, access, literal, fault, enter, leave, call;
-    and `loops`, which collects the zero-overhead loops met so far, {end: start of the body}.
+    code uses: memory_size, bytes8, words16, words32, access, literal, fault, enter, leave, call,
+    load128, vmulas_s8_accx, machine; and `loops`, which collects the zero-overhead loops met so
+    far, {end: start of the body}.
     """
     loops = environment["loops"]
     lines: list[str] = []

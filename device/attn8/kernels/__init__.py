@@ -24,20 +24,22 @@
 #
 # Before both comes the form in machine code, modules `turbo` and turbo_*, which `attn8 deploy` adds
 # for chips that can run it: it is taken for up to 511 inputs, once it has given known answers.
+# Where it was asked for, module `simd` stands in for `turbo`: the same with vector instructions.
 import os
 
-_turbo = {}  # the modules in machine code, None where there is none to use, as far as looked for
+# The modules in machine code, None where there is none to use, as far as looked for
+_turbo = {"viper": None}
 
 
 def backend():
-    return "turbo" if _proven("turbo") else "viper"
+    return "simd" if _proven("simd") else "turbo" if _proven("turbo") else "viper"
 
 
 def _proven(name):
     # A module of kernels in machine code that gives known answers, or None; looked for once
     if name not in _turbo:
         _turbo[name] = None
-        if name == "turbo" or _proven("turbo"):
+        if name in ("simd", "turbo") or backend() != "viper":
             _turbo[name] = _tested(name)
     return _turbo[name]
 
@@ -54,22 +56,26 @@ def _tested(name):
         wrong = "cannot be loaded (%s)" % error
     if not wrong:
         return module
-    # What was deployed with turbo has no modules specialised by size to fall back on
-    print("attn8: kernels/%s.mpy %s; slower viper is used. Run attn8 deploy, or for kernels of a "
-          "model's sizes ATTN8_BACKEND=viper attn8 deploy --model FILE." % (name, wrong))
+    if name == "simd":
+        print("attn8: kernels/simd.mpy %s; turbo is used. Run attn8 deploy." % wrong)
+    else:
+        # What was deployed with turbo has no modules specialised by size to fall back on
+        print("attn8: kernels/%s.mpy %s; slower viper is used. Run attn8 deploy, or for kernels of "
+              "a model's sizes ATTN8_BACKEND=viper attn8 deploy --model FILE." % (name, wrong))
 
 
 def choose_matmul(linear, rows):
     # -> (matmul, constants, bytes of `row`) for a layers.dense.Linear applied to `rows` rows at a
     # time
-    turbo = _proven("turbo")
+    form = backend()
+    turbo = _proven(form)
     if turbo:
         from . import turbo_operands
 
         if linear.inputs <= turbo_operands.MAX_INPUTS:
             if not linear.constants:
-                linear.constants = turbo_operands.pack(turbo, linear)
-            return turbo.matmul, linear.constants, turbo_operands.row(linear.inputs)
+                linear.constants = turbo_operands.pack(form, turbo, linear)
+            return turbo.matmul, linear.constants, turbo_operands.row(form, linear.inputs)
     if rows >= 3 and linear.outputs >= 2 and not linear.wide:
         module = _specialised("matmul_%d" % linear.inputs)
         if module:
@@ -87,11 +93,12 @@ def choose_attention(rows, keys, head_dim, out_shift, largest, viper_packing):
     # for the usual. viper_packing: other viper kernels read these
     from .. import tables
 
-    turbo = _proven("turbo")
+    form = backend()
+    turbo = _proven(form)
     if turbo and not viper_packing:
         from . import turbo_operands
 
-        return turbo, turbo.softmax, tables.EXP2, turbo_operands.room(keys, head_dim)
+        return turbo, turbo.softmax, tables.EXP2, turbo_operands.room(form, keys, head_dim)
     generic = _module("attention")
     module = _attention_of_size(rows, keys, head_dim, out_shift)
     if module and largest < 4096:
@@ -122,13 +129,13 @@ def choose_sparse(seq_len, head_dim, out_shift):
 
         # MAC16, which Xtensa has, helps the dense kernels more
         return (turbo, turbo_operands.sparse_room(seq_len, head_dim),
-                12 if hasattr(_proven("turbo"), "configid0") else 15)
+                12 if hasattr(_proven(backend()), "configid0") else 15)
     dense = _attention_of_size(seq_len, seq_len, head_dim, out_shift)
     return _module("sparse"), None, 8 if dense else 15
 
 
 def choose_swap_axes():
-    return (_proven("turbo") or _module("pointwise")).swap_axes
+    return (_proven(backend()) or _module("pointwise")).swap_axes
 
 
 def _specialised(name):

@@ -6,11 +6,13 @@ from binascii import unhexlify as a2b
 from .. import tables
 from . import turbo_operands
 
-CONFIGID0 = (0xC2BCFFFE, 0xC2F0FFFE)  # ESP32 and ESP32-S3: both have MAC16 and loops
+# Of ESP32-S3 and ESP32: both have MAC16 and loops, one has vector instructions
+CONFIGID0 = {"simd": (0xC2F0FFFE,), "turbo": (0xC2F0FFFE, 0xC2BCFFFE)}
 # The sizes reach every loop: blocks and rests, aligned rows and others
 MATMUL = {
     36: a2b("bc212045c7f819c2090ac0067d22f7f611e4"),
     39: a2b("b4b91215400111c90a47d5f002f01d26d9ef"),
+    48: a2b("aa10fb811c0ef6b71ea6dff393fa0c24ebfc"),
 }  # inputs: two rows of nine outputs
 ATTENTION = a2b(  # nine tokens of head_dim 5, causal
     "81b6eb205586bbf0255a8abff4295e8ec3f82d628fc4f92e6397cc01365ea2d70c412c9cd1063b39"
@@ -34,35 +36,36 @@ def fault(name, turbo):
         return None if crc32(sparse(turbo)) == SPARSE else "failed the self-test"
     if name == "turbo_linear":
         return None if crc32(linear(turbo)) == LINEAR else "failed the self-test"
-    if hasattr(turbo, "configid0") and turbo.configid0() not in CONFIGID0:
+    if hasattr(turbo, "configid0") and turbo.configid0() not in CONFIGID0[name]:
         return "were built for another chip"
     for inputs in MATMUL:
-        if matmul(turbo, inputs) != MATMUL[inputs]:
+        if matmul(name, turbo, inputs) != MATMUL[inputs]:
             return "failed the self-test of matmul"
-    if attention(turbo) != ATTENTION:
+    if attention(name, turbo) != ATTENTION:
         return "failed the self-test of attention"
     if swap_axes(turbo) != bytes((0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11)):
         return "failed the self-test of swap_axes"
 
 
-def matmul(turbo, inputs):
+def matmul(form, turbo, inputs):
     x = numbers("b", 2 * inputs, 37)
     w = bytearray([v + 128 for v in numbers("b", 9 * inputs, 91)])
     constants = array("i")
     for j in range(9):
         packed = 500 * j - 2000 + (inputs << 14) - (sum(w[j * inputs : (j + 1) * inputs]) << 7)
         constants.extend(array("i", [packed, 20000 + j, 7 + j % 3, 0]))
+    w = turbo_operands.weights(form, w, inputs, 9)
     turbo.pack(w, constants, inputs, 9)
     out = array("b", bytes(18))
-    row = bytearray(turbo_operands.row(inputs))
+    row = bytearray(turbo_operands.row(form, inputs))
     turbo.matmul(w, 0, x, constants, 0, 0, out, row, 2, inputs, 9, 0)
     return bytes(out)
 
 
-def attention(turbo):
+def attention(form, turbo):
     n, d = 9, 5
     q, k, v = [numbers("b", n * d, step) for step in (37, 91, 53)]
-    keys, values, row = [bytearray(size) for size in turbo_operands.room(n, d)]
+    keys, values, row = [bytearray(size) for size in turbo_operands.room(form, n, d)]
     scores = array("i", bytes(4 * n * n))
     weights = array("H", bytes(2 * n * n))
     sums = array("i", bytes(4 * n))

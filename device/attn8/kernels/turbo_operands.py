@@ -1,34 +1,53 @@
-# What the kernels in machine code want beside the packed weights, and how much room. They widen
-# int8 to int16, rows in fours, and may read a word further.
+# What the kernels in machine code want beside the packed weights, and how much room.
 from array import array
 
 MAX_INPUTS = 511  # 256 * the sum of as many products fits into 32 bits
+# Rows as each form has them: bytes of an element, elements to whose multiples they are filled up,
+# and bytes behind them all. turbo widens int8 to int16 and may read a word further; simd puts rows
+# at multiples of 16, wherever the room starts, and may read 16 bytes further.
+ROWS = {"turbo": (2, 4, 4), "simd": (1, 16, 31)}
 
 
-def pack(turbo, linear):
-    # Packs the weights anew, in place -> what the kernels need beside them, int32 [outputs, 4]:
-    # bias, mult, shift - 16 and one that the packing fills in
+def pack(form, turbo, linear):
+    # Packs the weights anew -> what the kernels need beside them, int32 [outputs, 4]: bias, mult,
+    # shift - 16 and one that the packing fills in
     constants = array("i", bytes(16 * linear.outputs))
     for j in range(linear.outputs):
         constants[4 * j] = linear.bias[j]
         if not linear.wide:
             constants[4 * j + 1] = linear.mult[j]
             constants[4 * j + 2] = linear.shift[j] - 16
+    linear.weight = weights(form, linear.weight, linear.inputs, linear.outputs)
     turbo.pack(linear.weight, constants, linear.inputs, linear.outputs)
     return constants
 
 
-def row(inputs):
-    return 2 * ((inputs + 3) & ~3) + 4
+def weights(form, weight, inputs, outputs):
+    # The weights where there is room to pack them: turbo does it in place
+    if form == "turbo":
+        return weight
+    roomy = bytearray(rows(form, outputs, inputs))
+    roomy[: inputs * outputs] = weight
+    return roomy
 
 
-def room(keys, head_dim):
+def rows(form, count, inputs):
+    # The bytes of so many rows
+    size, unit, more = ROWS[form]
+    return count * size * ((inputs + unit - 1) & -unit) + more
+
+
+def row(form, inputs):
+    return rows(form, 1, inputs)
+
+
+def room(form, keys, head_dim):
     # The bytes of packed keys; of packed values, their sums and a row of weights; of a query
     n = (keys + 3) & ~3
-    return keys * row(head_dim) + 4, 2 * (head_dim + 1) * n + 4 * head_dim + 4, row(head_dim)
+    values = 2 * (head_dim + 1) * n + 4 * head_dim + 4
+    return rows(form, keys, head_dim), values, row(form, head_dim)
 
 
 def sparse_room(keys, head_dim):
     # The bytes of packed keys, with a query in front of them, and of packed values
-    size = row(head_dim) - 4
-    return (keys + 1) * size + 4, keys * size + 4
+    return rows("turbo", keys + 1, head_dim), rows("turbo", keys, head_dim)

@@ -48,7 +48,7 @@ def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict:
     backends = {}
     for backend in BACKENDS:
         generated = specialised if backend == "viper" else {}
-        with isa.device(arch, generated, backend == "turbo") as (attn8, tally):
+        with isa.device(arch, generated, backend) as (attn8, tally):
 
             def count(core: Callable, tally: isa.Tally = tally) -> int:
                 tally.counted.clear()

@@ -30,6 +30,7 @@ from ..reference.numerics import EXP2, exp2
 
 LAYERS = ("layer", "layer_viper", "layer_generic", "layer_c")  # in what measure() gives
 SEQ_LEN, EMBED_DIM, NUM_HEADS = 32, 64, 4
+LABELS = {"simd": "simd (experimental)"}  # no chip has run it yet
 # Machine instructions on an ESP32: of a viper call, of each of its arguments, of a Python call
 VIPER_CALL, INT_ARGUMENT, BUFFER_ARGUMENT, PYTHON_CALL = 180, 48, 95, 905
 
@@ -53,9 +54,12 @@ def emulators():
 
 
 def turbo_machine(arch: str, module: str = "turbo"):
-    """An emulator with a module of turbo kernels, a key of turbo.MODULES."""
+    """An emulator with a module of turbo kernels, a key of turbo.MODULES, or "simd"."""
     isa = emulators()
-    return isa.machine_of(isa.mpy.read(turbo.build(arch, module)), arch, "")
+    machine = isa.machine_of(isa.mpy.read(turbo.build(arch, module)), arch, "")
+    if module == "simd":
+        machine.configid0 = isa.xtensa_simd.CONFIGID0
+    return machine
 
 
 @dataclass
@@ -69,16 +73,17 @@ class Tally:
 
 @contextmanager
 def device(
-    arch: str, generated: dict[str, str], with_turbo: bool = False
+    arch: str, generated: dict[str, str], backend: str = "viper"
 ) -> Iterator[tuple[types.ModuleType, Tally]]:
     """The device package in CPython, its kernels in an emulator: (attn8, the running tally).
 
     Args:
         arch: "xtensawin" or "rv32imc".
         generated: specialised modules {file name: source} that it is to find.
-        with_turbo: it is to find the turbo kernels too.
+        backend: with "turbo" it is to find the turbo kernels too, with "simd" those as well.
     """
     isa = emulators()
+    in_machine_code = {"turbo": [*turbo.MODULES], "simd": ["simd", *turbo.MODULES]}.get(backend, [])
     tally = Tally()
     machines: dict = {}
     sources: dict[str, str] = {}
@@ -124,7 +129,7 @@ def device(
         return module
 
     def specialised(name: str):
-        if name in turbo.MODULES and with_turbo:
+        if name in in_machine_code:
             return turbo_module(name)
         if f"{name}.py" not in generated:
             return None
@@ -185,12 +190,12 @@ def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBE
           num_heads: int = NUM_HEADS) -> dict:
     """Counts one MultiHeadAttention with the exact core.
 
-    `backend` is "turbo", "specialised" or "generic"; the latter two are viper.
+    `backend` is "turbo", "simd", "specialised" or "generic"; the latter two are viper.
     """
     shape = {"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads}
     config = {"layers": [{"type": "attention", "core": "exact", **shape}]}
     generated = kernels.modules(config) if backend == "specialised" else {}
-    with device(arch, generated, backend == "turbo") as (attn8, tally):
+    with device(arch, generated, backend) as (attn8, tally):
         made, x = make_layer(attn8, seq_len, embed_dim, num_heads)
         tally.counted.clear()
         tally.calls = tally.estimated = 0
@@ -207,7 +212,7 @@ def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBE
     macs = 4 * seq_len * embed_dim**2 + 2 * seq_len**2 * embed_dim
     counted = sum(tally.counted.values())
     return {
-        "name": f"MultiHeadAttention, {backend}",
+        "name": f"MultiHeadAttention, {LABELS.get(backend, backend)}",
         "shape": [seq_len, embed_dim, num_heads],
         "instructions_per_mac": round((counted + tally.estimated) / macs, 3),
         "macs": macs,
@@ -336,12 +341,14 @@ def linear_counts(machine, form: str) -> list[dict]:
     ]
 
 
-def turbo_counts(arch: str) -> list[dict]:
+def turbo_counts(arch: str, module: str = "turbo") -> list[dict]:
     """The turbo kernels on their own; how many instructions they run depends on the sizes alone.
 
-    Those of sparse attention are counted by bench.density.
+    With the module "simd" those that have vector instructions, and no others. Those of sparse
+    attention are counted by bench.density.
     """
-    machine = turbo_machine(arch)
+    machine = turbo_machine(arch, module)
+    simd = module == "simd"
     rows = []
 
     def count(name: str, call: str, shape: list[int], arguments: list, per: str = "mac") -> None:
@@ -349,8 +356,9 @@ def turbo_counts(arch: str) -> list[dict]:
         placed = [machine.buffer(a) if isinstance(a, np.ndarray) else a for a in arguments]
         machine.call(call, *placed)
         work = int(np.prod(shape))
+        label = f"{name.partition(',')[0]}, {LABELS['simd']}" if simd else f"{name}, turbo"
         rows.append({
-            "name": f"{name}, turbo", "shape": shape,
+            "name": label, "shape": shape,
             f"instructions_per_{per}": round(machine.instructions / work, 3),
         })
 
@@ -372,6 +380,8 @@ def turbo_counts(arch: str) -> list[dict]:
     sums = np.ones(n, np.int32)
     count("scores", "scores", [n, n, head_dim],
           [some, 0, some, 0, some, some, 0, n, n, head_dim, 0])
+    if simd:
+        return rows
     count("weights x V", "weighted_sum", [n, n, head_dim],
           [some, 0, some, sums, some, 0, n, n, n, head_dim, 1 << 29, 29])
     count("softmax", "softmax", [n, n],
@@ -381,11 +391,16 @@ def turbo_counts(arch: str) -> list[dict]:
 
 def measure(arch: str, backend: str = "turbo") -> dict:
     """All of `attn8 bench --isa`: kernels, the layer, and what they are compared with."""
+    if backend == "simd":
+        raise Attn8Error("the simd kernels are counted beside the turbo ones: without --backend")
     if arch not in emulators().ARCHES:
         raise Attn8Error(f"no counter for {arch}; there are {', '.join(emulators().ARCHES)}")
-    viper, ours = layer(arch, "specialised"), {}
+    viper = layer(arch, "specialised")
+    ours: dict = {}
     if backend == "turbo":
         ours = {"layer": layer(arch, "turbo"), "layer_viper": viper}
+        if arch == "xtensawin":
+            ours["experimental"] = [*turbo_counts(arch, "simd"), layer(arch, "simd")]
     return {
         "isa": arch,
         "method": "counted",

@@ -41,7 +41,8 @@ print((attn8.backend(), [(name, median(call, arguments)) for name, call, argumen
 def measure(board: Board, backend: str = "turbo", repeats: int = 9) -> dict:
     """Deploys attn8 with kernels for the layer's sizes and times the layer and its parts.
 
-    `backend` is "turbo", which boards whose chip has none do without, or "viper".
+    `backend` is "turbo", which boards whose chip has none do without, "viper", or "simd", which
+    only ESP32-S3 takes.
     """
     s, e, h = SEQ_LEN, EMBED_DIM, NUM_HEADS
     shape = {"seq_len": s, "embed_dim": e, "num_heads": h}

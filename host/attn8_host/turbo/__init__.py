@@ -1,7 +1,9 @@
 """Kernels in hand-written machine code: fewer instructions than a compiler's, on stock firmware.
 
 `attn8 deploy` puts them beside the viper kernels, as attn8.kernels.turbo and turbo_*, and the board
-takes them once they have given known answers.
+takes them once they have given known answers. With ATTN8_BACKEND=simd an ESP32-S3 gets the module
+attn8.kernels.simd as well, which is turbo with vector instructions: experimental, as no chip has
+run it yet (see kernels.simd_xtensa).
 """
 
 import ast
@@ -24,6 +26,7 @@ from .kernels import (
     matmul_xtensa,
     pointwise_rv32,
     pointwise_xtensa,
+    simd_xtensa,
     sparse_rv32,
     sparse_xtensa,
 )
@@ -35,6 +38,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "turbo_sparse": ("sparse",),
     "turbo_linear": ("linear",),
 }
+SIMD_FILE = "kernels/simd.mpy"
 # ESP32-S2 has neither the multiply-accumulate unit nor the loops; every rv32imc chip has all
 XTENSA_CHIPS = ("ESP32", "ESP32S3")
 
@@ -75,32 +79,45 @@ def files_for(info: BoardInfo, backend: str | None = None) -> dict[str, bytes]:
 
     Args:
         info: of the board.
-        backend: "turbo", or "viper" to go without them; None for what the environment variable
-            ATTN8_BACKEND says, and otherwise turbo.
+        backend: "turbo", "simd" for those with vector instructions too, or "viper" to go without
+            any; None for what the environment variable ATTN8_BACKEND says, and otherwise turbo.
 
     Raises:
-        BoardError: ATTN8_BACKEND is neither turbo nor viper.
+        BoardError: ATTN8_BACKEND is none of these, or simd and the board cannot run it.
     """
     wanted = backend or os.environ.get("ATTN8_BACKEND", "turbo")
-    if wanted not in ("turbo", "viper"):
-        raise BoardError(f"ATTN8_BACKEND: expected turbo or viper, got {wanted}")
+    if wanted not in ("turbo", "simd", "viper"):
+        raise BoardError(f"ATTN8_BACKEND: expected turbo, simd or viper, got {wanted}")
     chip = info.machine.split()[-1]
+    if wanted == "simd" and (chip, info.mpy_version) != ("ESP32S3", mpy.VERSION):
+        raise BoardError(
+            f"backend simd: expected an ESP32-S3 that reads .mpy version {mpy.VERSION}, got "
+            f"{info.machine}, version {info.mpy_version}; use turbo or viper"
+        )
     if wanted == "viper" or info.mpy_version != mpy.VERSION or info.arch not in KERNELS:
         return {}
     if info.arch == "xtensawin" and chip not in XTENSA_CHIPS:
         return {}
-    return {f"kernels/{module}.mpy": build(info.arch, module) for module in MODULES}
+    modules = [*MODULES, *(["simd"] if wanted == "simd" else [])]
+    return {f"kernels/{module}.mpy": build(info.arch, module) for module in modules}
 
 
 def build(arch: str, module: str = "turbo") -> bytes:
-    """The .mpy file of a module, a key of MODULES, for one instruction set, a key of KERNELS."""
+    """The .mpy file of a module for one instruction set, a key of KERNELS.
+
+    Args:
+        arch: the instruction set.
+        module: a key of MODULES; or "simd" for turbo with the kernels of simd_xtensa in place of
+            those of the same names.
+    """
     functions = {}
-    for family in MODULES[module]:
+    simd = module == "simd"
+    for family in MODULES["turbo" if simd else module]:
         declared = signatures(family)
         for name in NAMES[family]:
-            kernel = getattr(KERNELS[arch][family], name)
-            functions[name] = _assemble(arch, declared[name], kernel)
-    if arch == "xtensawin" and module == "turbo":
+            source = simd_xtensa if simd and hasattr(simd_xtensa, name) else KERNELS[arch][family]
+            functions[name] = _assemble(arch, declared[name], getattr(source, name))
+    if arch == "xtensawin" and module in ("turbo", "simd"):
         signature = mpy.Signature("configid0", {}, returns=True)
         functions["configid0"] = _assemble(arch, signature, chip_xtensa.configid0)
     return mpy.write(arch, module, functions)

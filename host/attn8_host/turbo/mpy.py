@@ -14,8 +14,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from .assembler import Assembler
+from .pie import Pie
 from .rv32 import A0, A1, A2, A3, RA, S0, S1, S11, SP, T0, ZERO, Rv32
-from .xtensa import Xtensa
 
 VERSION = "6.3"  # of the format, and of the layout of mp_fun_table
 ARCHITECTURES = {"xtensawin": 10, "rv32imc": 11}
@@ -70,7 +70,7 @@ class Function(Assembler, ABC):
             self.argument(register, name)
 
 
-class XtensaFunction(Function, Xtensa):
+class XtensaFunction(Function, Pie):
     """A function for xtensawin. The kernel may use a2 to a15; a result goes into a2."""
 
     def begin(self) -> None:

@@ -25,13 +25,8 @@ def pack_keys(a: XtensaFunction) -> None:
 
 def scores(a: XtensaFunction) -> None:
     k, q, row, out, groups, rest, keys, visible, left, y, zero, t, columns = range(2, 15)
-    a.arguments(q=q, first=t, head_dim=rest, rows=left, causal=columns, keys=keys, out=out)
-    a.mull(y, t, rest)
-    a.add(q, q, y)  # the first row of this call
-    a.mov(visible, keys)
-    a.beqz(columns, "all visible")
-    a.addi(visible, t, 1)
-    a.label("all visible")
+    a.arguments(rows=left, out=out)
+    first_row(a, q, rest, keys, visible, t, y)
     a.movi(zero, 0)
     a.srli(groups, rest, 2)
     a.extui(rest, rest, 0, 2)
@@ -52,6 +47,27 @@ def scores(a: XtensaFunction) -> None:
     a.s32i(y, out)
     a.addi(out, out, 4)
     a.bnez(t, "score")
+    mask_rest(a, out, keys, visible, t, y)
+    a.addi(left, left, -1)
+    a.bnez(left, "row")
+
+
+def first_row(
+    a: XtensaFunction, q: int, head_dim: int, keys: int, visible: int, t: int, y: int
+) -> None:
+    """Loads arguments of `scores`: q at the call's first row, and how many keys that row sees."""
+    a.arguments(q=q, first=t, head_dim=head_dim, keys=keys)
+    a.mull(y, t, head_dim)
+    a.add(q, q, y)
+    a.arguments(causal=y)
+    a.mov(visible, keys)
+    a.beqz(y, "all visible")
+    a.addi(visible, t, 1)
+    a.label("all visible")
+
+
+def mask_rest(a: XtensaFunction, out: int, keys: int, visible: int, t: int, y: int) -> None:
+    """Masks the scores of keys that the row does not see; `visible` becomes the next row's."""
     a.sub(t, keys, visible)
     a.movi(y, -1)
     a.slli(y, y, 30)  # a masked score
@@ -61,8 +77,6 @@ def scores(a: XtensaFunction) -> None:
     a.label("masked")
     a.arguments(causal=t)
     a.add(visible, visible, t)
-    a.addi(left, left, -1)
-    a.bnez(left, "row")
 
 
 def mask_keys(a: XtensaFunction) -> None:

@@ -74,11 +74,7 @@ def matmul(a: XtensaFunction) -> None:
     a.or_(MASK, MASK, T)
     a.label("row")
     widen(a)
-    a.arguments(w=W, bias=CONSTANTS, outputs=END, wide=V)
-    a.beqz(V, "narrow")
-    a.slli(END, END, 2)
-    a.label("narrow")
-    a.add(END, END, OUT)
+    begin_row(a)
     a.arguments(inputs=T)
     a.or_(M, T, W)
     a.extui(M, M, 0, 2)
@@ -86,16 +82,30 @@ def matmul(a: XtensaFunction) -> None:
     a.srli(BLOCKS, T, 5)
     a.extui(WORDS, T, 2, 3)
     a.bnez(V, "wide")
-    outputs(a, "narrow output", aligned_dot, wide=False)
+    outputs(a, "narrow output", aligned_dot, read_acc, wide=False)
     a.label("wide")
-    outputs(a, "wide output", aligned_dot, wide=True)
+    outputs(a, "wide output", aligned_dot, read_acc, wide=True)
     a.label("any alignment")
     a.addi(WORDS, T, 3)
     a.srli(WORDS, WORDS, 2)
     a.bnez(V, "wide, any alignment")
-    outputs(a, "narrow, any", any_dot, wide=False)
+    outputs(a, "narrow, any", any_dot, read_acc, wide=False)
     a.label("wide, any alignment")
-    outputs(a, "wide, any", any_dot, wide=True)
+    outputs(a, "wide, any", any_dot, read_acc, wide=True)
+    end_row(a)
+
+
+def begin_row(a: XtensaFunction) -> None:
+    """W and CONSTANTS at the first output's, END behind the last output of the row, V = wide."""
+    a.arguments(w=W, bias=CONSTANTS, outputs=END, wide=V)
+    a.beqz(V, "narrow")
+    a.slli(END, END, 2)
+    a.label("narrow")
+    a.add(END, END, OUT)
+
+
+def end_row(a: XtensaFunction) -> None:
+    """Back to the label "row" with the next row of x."""
     a.label("next row")
     a.arguments(rows=T, x=X, inputs=V)
     a.add(X, X, V)
@@ -164,25 +174,25 @@ def widen(a: XtensaFunction) -> None:
 
 
 def outputs(
-    a: XtensaFunction, name: str, dot: Callable[[XtensaFunction, str], None], wide: bool
+    a: XtensaFunction,
+    name: str,
+    dot: Callable[[XtensaFunction, str], None],
+    read: Callable[[XtensaFunction], None],
+    wide: bool,
 ) -> None:
-    """One row's products: to OUT up to END."""
+    """One row's products, which `dot` accumulates and `read` puts into V: to OUT up to END."""
     a.label(name)
-    a.l32i(T, CONSTANTS, 12)
-    a.mov(X, X_START)
-    a.add(T, T, START)
-    a.wsr(T, ACCLO)
     dot(a, name)
     a.l32i(T, CONSTANTS, 0)
-    a.rsr(V, ACCLO)
-    a.srai(V, V, 8)
     if wide:
         a.addi(CONSTANTS, CONSTANTS, 16)
+        read(a)
         a.add(V, V, T)
         a.s32i(V, OUT)
         a.addi(OUT, OUT, 4)
     else:
         a.l32i(M, CONSTANTS, 4)
+        read(a)
         a.add(V, V, T)
         scale(a, V, M, T)
         a.l32i(T, CONSTANTS, 8)
@@ -196,8 +206,23 @@ def outputs(
     a.j("next row")
 
 
+def read_acc(a: XtensaFunction) -> None:
+    """V = the sum of products in ACC."""
+    a.rsr(V, ACCLO)
+    a.srai(V, V, 8)
+
+
+def start_acc(a: XtensaFunction) -> None:
+    """ACC = what takes the offsets off; X at the row's start."""
+    a.l32i(T, CONSTANTS, 12)
+    a.mov(X, X_START)
+    a.add(T, T, START)
+    a.wsr(T, ACCLO)
+
+
 def aligned_dot(a: XtensaFunction, name: str) -> None:
-    """ACC += 256 * a row of weights times x, and offsets; moves W to the next row."""
+    """ACC = 256 * a row of weights times x; moves W to the next row."""
+    start_acc(a)
     a.loopnez(BLOCKS, name + " block")
     a.l32i(V, W, 0)
     for i in range(BLOCK):
@@ -214,6 +239,7 @@ def aligned_dot(a: XtensaFunction, name: str) -> None:
 def any_dot(a: XtensaFunction, name: str) -> None:
     """The same for a row at any address: src joins the parts of two aligned words."""
     before = BLOCKS  # which is not used here
+    start_acc(a)
     a.keep(W, "acc")  # nor is this argument
     a.ssa8l(W)
     a.extui(V, W, 0, 2)

@@ -1,0 +1,347 @@
+"""The kernels with vector instructions of ESP32-S3, in an emulation of these instructions.
+
+Buffers are exactly as long as the board makes them, and what is around them is not mapped: a load
+or store outside fails at once.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from attn8_host import turbo
+from attn8_host.bench import isa as counted
+from attn8_host.boards import BoardInfo
+from attn8_host.cli import main
+from attn8_host.deploy import package_for
+from attn8_host.errors import BoardError
+from attn8_host.reference import Dense
+from attn8_host.turbo.pie import Pie
+from tools import isa
+from tools.isa import xtensa_simd
+
+from .test_kernels import fills, int8
+from .test_turbo import Module, count
+
+machine_settings = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+offsets = st.integers(0, 15)
+
+
+@pytest.fixture(scope="module")
+def machine():
+    """An ESP32-S3 with the kernels."""
+    return counted.turbo_machine("xtensawin", "simd")
+
+
+def assembled(*instructions):
+    """The code of some instructions: (name, operands ...)."""
+    a = Pie()
+    for name, *operands in instructions:
+        getattr(a, name)(*operands)
+    return a.code()
+
+
+@pytest.mark.parametrize(
+    "instruction, encoding",
+    [  # As GNU as and LLVM of Espressif's toolchain encode them
+        (("ee_zero_accx",), "04 08 25"),
+        (("rur_accx_0", 11), "00 b0 e3"),
+        (("ee_vld_128_ip", 3, 14, 1248), "e4 ce 93"),
+        (("ee_vld_128_ip", 5, 6, -2048), "64 80 e3"),
+        (("ee_vld_128_ip", 2, 3, 2032), "34 7f 93"),
+        (("ee_vmulas_s8_accx_ld_ip", 2, 8, 80, 3, 0), "8e c5 02 f1"),
+        (("ee_vmulas_s8_accx_ld_ip", 0, 2, 16, 3, 4), "2e e1 02 f0"),
+    ],
+)
+def test_known_encodings(instruction, encoding):
+    assert assembled(instruction).hex(" ") == encoding
+
+
+def test_what_a_field_cannot_hold_is_refused():
+    for instruction in (
+        ("ee_vld_128_ip", 0, 2, 8), ("ee_vld_128_ip", 0, 2, 2048), ("ee_vld_128_ip", 0, 2, -2064),
+        ("ee_vmulas_s8_accx_ld_ip", 0, 2, 512, 0, 1),
+        ("ee_vmulas_s8_accx_ld_ip", 0, 2, -528, 0, 1),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="expected"):
+            assembled(instruction)
+
+
+@given(
+    q=st.integers(0, 7), s=st.integers(0, 15), step=st.integers(-32, 31), x=st.integers(0, 7),
+    y=st.integers(0, 7),
+)
+def test_the_emulator_reads_what_was_written(q, s, step, x, y):
+    read = xtensa_simd.decode(assembled(("ee_vmulas_s8_accx_ld_ip", q, s, 16 * step, x, y)))
+    assert (read.name, read.size) == ("ee.vmulas.s8.accx.ld.ip", 4)
+    assert (read.t, read.s, read.imm, read.r, read.m) == (q, s, 16 * step, x, y)
+    read = xtensa_simd.decode(assembled(("ee_vld_128_ip", q, s, 64 * step + 16)))
+    assert (read.name, read.size) == ("ee.vld.128.ip", 3)
+    assert (read.t, read.s, read.imm) == (q, s, 64 * step + 16)
+    read = xtensa_simd.decode(assembled(("rur_accx_0", s)))
+    assert (read.name, read.size, read.r) == ("rur.accx_0", 3, s)
+
+
+def test_no_other_instruction_is_taken_for_one_of_these():
+    for code in ("04 08 35", "44 08 25", "10 b0 e3", "44 00 8a", "7e 8f 08 ff", "3f 34 9a f1"):
+        assert xtensa_simd.decode(bytes.fromhex(code)) is None, code
+
+
+def run(buffers, *instructions):
+    """Runs instructions on a machine: a6 is the first argument, a7 the second, a2 the result."""
+    code = assembled(
+        ("entry", 1, 32), ("l32i", 6, 5, 0), ("l32i", 7, 5, 4), *instructions, ("retw",)
+    )
+    machine = isa.MACHINES["xtensawin"]({"f": code}, [])
+    return machine.call("f", *(machine.buffer(b, 16, offset, guard=0) for b, offset in buffers))
+
+
+def test_a_load_forces_the_address_down_and_the_product_is_of_before_it():
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(-128, 128, 32).astype(np.int8) for _ in range(2))
+    products = [
+        ("ee_zero_accx",),
+        ("ee_vld_128_ip", 7, 6, 16),
+        ("ee_vld_128_ip", 2, 7, 16),
+        ("ee_vmulas_s8_accx_ld_ip", 7, 6, -16, 7, 2),  # from here on q7 is the second half
+        ("ee_vmulas_s8_accx_ld_ip", 2, 7, 0, 7, 2),
+        ("rur_accx_0", 2),
+    ]
+    expected = int(x[:16].astype(int) @ y[:16] + x[16:].astype(int) @ y[:16])
+    assert run([(x, 0), (y, 0)], *products) == expected
+    # An address of 5 more in between is that of the same 16 bytes
+    products.insert(1, ("addi", 6, 6, 5))
+    assert run([(x, 0), (y, 0)], *products) == expected
+
+
+def test_a_load_of_16_bytes_has_to_be_mapped():
+    short = np.zeros(12, np.int8)
+    with pytest.raises(isa.MemoryFault, match="128-bit load from unmapped"):
+        run([(short, 0), (short, 0)], ("ee_vld_128_ip", 0, 6, 16))
+
+
+def test_accx_saturates_at_40_bits():
+    lowest, highest = (int.from_bytes(bytes([b]) * 16, "little") for b in (0x80, 0x7F))
+    square, product = 16 * 128**2, 16 * 128 * 127
+    assert xtensa_simd.vmulas_s8_accx(5, lowest, lowest) == 5 + square
+    assert xtensa_simd.vmulas_s8_accx(5, lowest, highest) == 5 - product
+    assert xtensa_simd.vmulas_s8_accx(2**39 - square, lowest, lowest) == 2**39 - 1
+    assert xtensa_simd.vmulas_s8_accx(product - 1 - 2**39, lowest, highest) == -(2**39)
+
+
+class Buffers:
+    """Places operands at given offsets from a multiple of 16, and checks what is around them."""
+
+    def __init__(self, machine):
+        machine.reset()
+        self.machine = machine
+        self.placed = []
+
+    def __call__(self, data, offset=0):
+        self.placed.append(self.machine.buffer(data, 16, offset, guard=0))
+        return self.placed[-1]
+
+    def check_guards(self):
+        for buffer in self.placed:
+            buffer.check_guards()
+
+
+def rows_of(buffer, values):
+    """The rows that a kernel packed, and what they are to be: filled up with zeros."""
+    count, length = values.shape
+    expected = np.pad(values, ((0, 0), (0, -length % 16)))
+    start = -buffer.address % 16
+    return buffer.read(np.int8)[start : start + expected.size].reshape(count, -1), expected
+
+
+def check_matmul(machine, operands, seed, rows, inputs, outputs, at, fill, wide):
+    rng = np.random.default_rng(seed)
+    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
+    most = 2**30 - 1 - 16384 * inputs
+    bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
+    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
+    shift = rng.integers(16, 46, outputs).astype(np.int8)
+    reference = Dense(w, bias, *(() if wide else (mult, shift)))(x)
+
+    place = Buffers(machine)
+    of_weight, of_x, of_row = at
+    packed = (w.astype(int) + 128).astype(np.uint8).tobytes()
+    weight = place(operands.weights("simd", packed, inputs, outputs), of_weight)
+    packed_bias = bias - 128 * w.astype(int).sum(axis=1)
+    columns = [packed_bias, mult, shift.astype(int) - 16, np.zeros(outputs)]
+    constants = place(np.column_stack(columns).astype(np.int64).astype(np.int32))
+    machine.call("pack", weight, constants, inputs, outputs)
+    found, expected = rows_of(weight, w)
+    assert (found == expected).all()
+    assert (constants.read(np.int32)[::4] == bias).all()
+    out = place(np.zeros(rows * outputs, np.int32 if wide else np.int8), 0 if wide else 3)
+    row = place(b"\x55" * operands.row("simd", inputs), of_row)
+    machine.call("matmul", weight, 0, place(x, of_x), constants, 0, 0, out, row, rows, inputs,
+                 outputs, int(wide))  # fmt: skip
+    assert (out.read(reference.dtype) == reference.ravel()).all()
+    place.check_guards()
+
+
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 3),
+    inputs=st.integers(1, 511),
+    outputs=st.integers(1, 10),
+    at=st.tuples(*[offsets] * 3),
+    fill=fills,
+    wide=st.booleans(),
+)
+@example(seed=0, rows=1, inputs=511, outputs=1, at=(15, 15, 15), fill="lowest", wide=True)
+@example(seed=0, rows=1, inputs=511, outputs=1, at=(1, 1, 1), fill="opposite", wide=True)
+@example(seed=0, rows=2, inputs=64, outputs=9, at=(0, 0, 0), fill="lowest", wide=False)
+@example(seed=0, rows=2, inputs=16, outputs=3, at=(0, 8, 0), fill="extremes", wide=False)
+def test_matmul(machine, selftest, seed, rows, inputs, outputs, at, fill, wide):
+    check_matmul(machine, selftest.turbo_operands, seed, rows, inputs, outputs, at, fill, wide)
+
+
+def test_matmul_of_every_length(machine, selftest):
+    for n in range(1, 512):
+        at = (n % 16, n * 7 % 16, n * 3 % 16)
+        check_matmul(machine, selftest.turbo_operands, n, 2, n, 2, at, "random", n % 2)
+
+
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    seq_len=st.integers(1, 12),
+    head_dim=st.integers(1, 80),
+    causal=st.booleans(),
+    at=st.tuples(*[offsets] * 3),
+    fill=fills,
+)
+@example(seed=0, seq_len=2, head_dim=511, causal=True, at=(15, 15, 15), fill="lowest")
+@example(seed=0, seq_len=9, head_dim=16, causal=True, at=(0, 0, 0), fill="random")
+def test_scores(machine, selftest, seed, seq_len, head_dim, causal, at, fill):
+    """In two blocks of rows."""
+    rng = np.random.default_rng(seed)
+    q, k = (int8(rng, fill, seq_len, head_dim) for _ in range(2))
+    scores = q.astype(np.int32) @ k.T.astype(np.int32)
+    if causal:
+        scores[np.triu_indices(seq_len, 1)] = -(2**30)
+
+    place = Buffers(machine)
+    of_keys, of_q, of_row = at
+    key_bytes, _, row_bytes = selftest.turbo_operands.room("simd", seq_len, head_dim)
+    keys, row = place(b"\x55" * key_bytes, of_keys), place(b"\x55" * row_bytes, of_row)
+    machine.call("pack_keys", place(k, of_q), keys, 0, seq_len, head_dim)
+    found, expected = rows_of(keys, k)
+    assert (found == expected).all()
+    query = place(q, of_q)
+    half = (seq_len + 1) // 2
+    for first in range(0, seq_len, half):
+        rows = min(half, seq_len - first)
+        out = place(np.full(rows * seq_len, 77, np.int32))
+        machine.call("scores", keys, 0, query, 0, out, row, first, rows, seq_len, head_dim,
+                     int(causal))  # fmt: skip
+        assert (out.read(np.int32) == scores[first : first + rows].ravel()).all()
+    place.check_guards()
+
+
+def test_wrong_number_of_arguments_raises(machine):
+    for name in ("pack", "matmul", "pack_keys", "scores"):
+        with pytest.raises(isa.HelperError, match="does not take 3 arguments"):
+            machine.call(name, 1, 2, 3)
+
+
+def test_instructions_per_mac(machine):
+    def zeros(n):
+        return np.zeros(n, np.uint8)
+
+    def matmul(rows, wide):
+        return count(machine, "matmul", zeros(64 * 64 + 31), 0, zeros(rows * 64), zeros(16 * 64), 0,
+                     0, zeros(4 * rows * 64), zeros(95), rows, 64, 64, wide) / (rows * 64 * 64)
+
+    scores = count(machine, "scores", zeros(32 * 16 + 31), 0, zeros(32 * 16), 0, zeros(4 * 32 * 32),
+                   zeros(47), 0, 32, 32, 16, 0)  # fmt: skip
+    found = {"matvec": matmul(1, 1), "matmul": matmul(32, 0), "scores": scores / (32 * 32 * 16)}
+    limits = {"matvec": 0.33, "matmul": 0.5, "scores": 0.68}
+    assert {k: v for k, v in found.items() if v > limits[k]} == {}, found
+
+
+def test_the_selftest_passes_and_fails(selftest, machine):
+    assert selftest.fault("simd", Module(machine)) is None
+    for name in machine.functions.keys() - {"configid0"}:
+        wrong = Module(machine)
+        setattr(wrong, name, lambda *arguments: None)
+        assert "failed the self-test" in selftest.fault("simd", wrong), name
+
+
+def test_another_chip_meets_no_vector_instruction(selftest, machine, monkeypatch):
+    monkeypatch.setattr(xtensa_simd, "decode", lambda code: None)  # as an ESP32 reads code
+    other = isa.machine_of(isa.mpy.read(turbo.build("xtensawin", "simd")), "xtensawin", "")
+    with pytest.raises(isa.DecodeError):
+        Module(other).matmul(*[bytes(64)] * 8, 1, 16, 1, 0)
+    assert selftest.fault("simd", Module(other)) == "were built for another chip"
+
+
+def test_a_layer_gives_the_same_bits():
+    outputs = {}
+    for form in ("turbo", "simd"):
+        with counted.device("xtensawin", {}, form) as (attn8, tally):
+            assert attn8.backend() == form
+            layer, x = counted.make_layer(attn8, 9, 24, 4)
+            outputs[form] = bytes(layer(x))
+            assert f"{form}.scores" in tally.counted
+    assert outputs["simd"] == outputs["turbo"]
+
+
+def test_what_fails_leaves_turbo_with_one_warning(capsys):
+    with counted.device("xtensawin", {}, "turbo") as (attn8, _):
+        # The machine with the vector kernels says that it is an ESP32
+        machine = isa.machine_of(isa.mpy.read(turbo.build("xtensawin", "simd")), "xtensawin", "")
+        kernels = attn8.kernels
+        others = kernels._specialised
+        kernels._specialised = lambda name: Module(machine) if name == "simd" else others(name)
+        assert [attn8.backend(), attn8.backend()] == ["turbo", "turbo"]
+    assert capsys.readouterr().out == (
+        "attn8: kernels/simd.mpy were built for another chip; turbo is used. Run attn8 deploy.\n"
+    )
+
+
+def info(machine_name, mpy_version="6.3", arch="xtensawin"):
+    return BoardInfo("serial", "/dev/null", "micropython", "1.26.1", machine_name, arch,
+                     mpy_version)  # fmt: skip
+
+
+def test_it_is_shipped_only_where_it_was_asked_for(monkeypatch, board):
+    s3 = info("Generic ESP32S3 module with ESP32S3")
+    for wanted in (None, "turbo", "viper"):
+        monkeypatch.delenv("ATTN8_BACKEND", raising=False)
+        if wanted:
+            monkeypatch.setenv("ATTN8_BACKEND", wanted)
+        assert turbo.SIMD_FILE not in turbo.files_for(s3)
+        assert not [path for path in package_for(board) if "simd" in path]
+    monkeypatch.setenv("ATTN8_BACKEND", "simd")
+    assert list(turbo.files_for(s3, "simd")) == [*turbo.files_for(s3, "turbo"), turbo.SIMD_FILE]
+    assert turbo.SIMD_FILE in turbo.files_for(s3)
+    for other in (
+        info("Generic ESP32 module with ESP32"),
+        info("Generic ESP32S2 module with ESP32S2"),
+        info("ESP32C3 module with ESP32C3", arch="rv32imc"),
+        info("Generic ESP32S3 module with ESP32S3", mpy_version="6.4"),
+    ):
+        with pytest.raises(BoardError, match="simd: expected an ESP32-S3 that reads"):
+            turbo.files_for(other)
+
+
+def test_deploy_says_that_it_is_experimental(monkeypatch, capsys):
+    files = turbo.files_for(info("Generic ESP32S3 module with ESP32S3"), "simd")
+    monkeypatch.setattr(turbo, "files_for", lambda *_: files)
+    assert main(["deploy", "--board", "virtual", "--dry-run"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "kernels/simd.mpy is experimental: no ESP32-S3 has run it yet" in said
+
+
+def test_deploy_refuses_other_boards_with_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("ATTN8_BACKEND", "simd")
+    assert main(["deploy", "--board", "virtual", "--dry-run"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "backend simd: expected an ESP32-S3" in said and "Traceback" not in said
