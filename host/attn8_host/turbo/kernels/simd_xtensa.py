@@ -3,10 +3,10 @@ them yet, only the emulation of these instructions, which like them is written f
 
 What each kernel computes is said in attn8/kernels/matmul.py and attention.py. 16 int8 products are
 one instruction: rows of both operands start at multiples of 16 and are filled up with zeros to
-multiples of 16, and their sum is exact in ACCX (4096 * 2**14 is far below 2**39). Buffers may start
+multiples of 16, and their sum is exact in ACCX (511 * 2**14 is far below 2**39). Buffers may start
 anywhere: each kernel rounds their addresses up, so they are 15 bytes longer; and as the load of the
 next weights goes along with a product, 16 bytes past the last row are read and not used, for which
-they are another 16 bytes longer.
+they are another 16 bytes longer (ROWS in attn8/kernels/turbo_operands.py).
 
 The vector registers and ACCX are the state of coprocessor 3 of ESP32-S3, which ESP-IDF calls cop_ai
 (xtensa/config/tie.h). Its FreeRTOS gives coprocessors to tasks as it gives them the floating-point
@@ -17,7 +17,9 @@ its core. So a kernel has to enable or save nothing, may be interrupted at any p
 write CPENABLE itself. In an interrupt handler the exception is fatal: the kernels are for tasks.
 
 The loop is that of Espressif's own esp-nn (esp_nn_dot_s8_esp32s3.S), which also leaves two
-instructions between the last product and the reading of ACCX.
+instructions between the last product and the reading of ACCX. What to look at first on a chip: by
+the manual an instruction waits for what a load before it brings, but one public port reports old
+values there while the other core was busy.
 """
 
 from ..mpy import XtensaFunction
