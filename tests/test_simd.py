@@ -21,7 +21,7 @@ from tools import isa
 from tools.isa import xtensa_simd
 
 from .test_kernels import fills, int8
-from .test_turbo import Module, count
+from .test_turbo import Module, check_arguments, count
 
 machine_settings = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -245,10 +245,8 @@ def test_scores(machine, selftest, seed, seq_len, head_dim, causal, at, fill):
     place.check_guards()
 
 
-def test_wrong_number_of_arguments_raises(machine):
-    for name in ("pack", "matmul", "pack_keys", "scores"):
-        with pytest.raises(isa.HelperError, match="does not take 3 arguments"):
-            machine.call(name, 1, 2, 3)
+def test_the_firmware_checks_number_and_type_of_all_arguments(machine, monkeypatch):
+    check_arguments(machine, "turbo", monkeypatch)  # whose functions these are too
 
 
 def test_instructions_per_mac(machine):

@@ -178,7 +178,11 @@ def test_attention_at_the_longest_sequence(machine, fill):
 
 @pytest.mark.parametrize("module", turbo.MODULES)
 def test_the_firmware_checks_number_and_type_of_all_arguments(machines, module, monkeypatch):
-    machine = machines(module)
+    check_arguments(machines(module), module, monkeypatch)
+
+
+def check_arguments(machine, module, monkeypatch):
+    """Every kernel of a module, a key of turbo.MODULES, has the arguments of its viper kernel."""
     declared = [
         signature for family in turbo.MODULES[module]
         for name, signature in turbo.signatures(family).items() if name in turbo.NAMES[family]
