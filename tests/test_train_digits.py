@@ -21,7 +21,7 @@ from attn8_host.paths import MODELS
 from attn8_host.reference import load
 from attn8_host.train import digits_config, pack
 
-from .test_train_model import GROWN, parameters
+from .test_train_model import ADAM, GROWN, parameters
 
 # How often the power fails: ATTN8_POWER_CUTS=100 is thorough
 CUTS = int(os.environ.get("ATTN8_POWER_CUTS", "10"))
@@ -61,7 +61,8 @@ def test_a_run_that_saturates_says_so(tmp_path, monkeypatch, capsys):
 
     def steep(*arguments):
         config = usual(*arguments)
-        config.pop("clip_norm")  # Adam's gradients count up to sqrt(2)
+        config.pop("clip_norm")
+        config["optimiser"] = ADAM  # where gradients count up to sqrt(2)
         return config
 
     monkeypatch.setattr(train, "digits_config", steep)
@@ -85,7 +86,7 @@ def tuning(tmp_path):
     with Board(virtual.port, kind="virtual", close=virtual.stop) as board:
         deploy(board)
         push(board, MODEL, (MODELS / "digits.safetensors").read_bytes())
-        push(board, TRAINING, pack(digits_config(base, MODEL, 2), tensors))
+        push(board, TRAINING, pack(digits_config(base, MODEL, 9, 2), tensors))
         board.enter_repl()
         yield virtual, board, tmp_path / MODEL[1:]
 
@@ -150,7 +151,7 @@ step = trainer
 @pytest.mark.parametrize("command", [train.EVALUATE, train.TRAIN, train.CALIBRATE])
 def test_a_batch_behind_int8_layers_allocates_nothing(board, remote, command):
     path = "/models/digits.safetensors"
-    config = digits_config(load(MODELS / "digits.safetensors"), path, batch=2)
+    config = digits_config(load(MODELS / "digits.safetensors"), path, 9, 2)
     tensors = parameters(np.random.default_rng(0), config)
     push(board, TRAINING, pack(config, tensors))
     board.enter_repl()

@@ -84,6 +84,11 @@ def attention_words(seq_len: int, embed_dim: int, num_heads: int, recompute: boo
     return 8 * (e * e + e) + 13 * s * e + weights + rows * s + scratch
 
 
+def numbers(n: int) -> array:
+    """Words within +-1/2."""
+    return array("i", [(i * 40503) % 65536 - 32768 for i in range(n)])
+
+
 def main() -> None:
     table = Table(title="MultiHeadAttention: instructions per multiply-accumulate, Q16.16")
     columns = ("S", "E", "H", *(f"{a}\n{way}" for a in isa.ARCHES
@@ -98,8 +103,9 @@ def main() -> None:
             f = formats.get("q16.16")
             layer = attention.MultiHeadAttention(f, "attn", *shape)
             x = f.zeros(shape[0] * shape[1])
-            for values in (x, *(p.value for p in layer.collect_params())):
-                values[:] = array("i", [(i * 40503) % 65536 - 32768 for i in range(len(values))])
+            x[:] = numbers(len(x))
+            for p in layer.collect_params():
+                p.value = numbers(p.size)
             for ways in ((layer, x), (layer.backward, x)):
                 instructions, macs = meter.measure(*ways)
                 row.append(f"{instructions / macs:.1f}")

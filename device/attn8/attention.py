@@ -1,7 +1,7 @@
 from array import array
 
 from . import checks, cores, kernels
-from .layers.dense import Dense, Linear
+from .layers.dense import Dense, Linear, expect
 
 
 class MultiHeadAttention:
@@ -137,3 +137,27 @@ def _shares(tensors, prefix, num_heads):
         for share, view in zip(shares, _views(tensor, num_heads)):
             share[key[len(prefix) :]] = view
     return shares
+
+
+def build(entry, tensors, shapes, outputs, width, need_weights):
+    name, s, e = entry["name"], entry["seq_len"], entry["embed_dim"]
+    for part in ("q", "k", "v", "out"):
+        expect(shapes, name + "." + part, e, e)
+    # What the file holds besides the parameters: a fixed sequence to attend to, and its padding
+    memory = tensors.pop(name + ".memory", None)
+    mask = tensors.pop(name + ".key_padding_mask", None)
+    key_len = None
+    if memory is not None:
+        key_len = shapes[name + ".memory"][0]
+        checks.shape(shapes, name + ".memory", [key_len, e])
+    layer = MultiHeadAttention(s, e, entry["num_heads"], tensors, entry["constants"],
+                               entry["core"], entry["causal"], need_weights, name, key_len,
+                               **entry.get("options", {}))
+    for part in ("q", "k", "v"):
+        outputs.append((name + "." + part, "b", getattr(layer, part)))
+    outputs.extend((name + "." + part, code, values) for part, code, values in layer.outputs)
+    outputs.append((name + ".heads", "b", layer.heads))
+    outputs.append((name, "b", layer.out.out))
+    if memory is not None or mask is not None:
+        return lambda x: layer(x, memory, mask), s * e, s * e
+    return layer, s * e, s * e

@@ -44,3 +44,11 @@ def multiplier(what, mult, shift):
     # requant(a; M, s) is exact for 2**14 <= M < 2**15 and 16 <= s <= 45
     between(what + ".mult", mult, 1 << 14, (1 << 15) - 1)
     between(what + ".shift", shift, 16, 45)
+
+
+def shape(shapes, name, expected):
+    # Of a tensor in a file
+    if name not in shapes:
+        raise ValueError("missing tensor " + name)
+    if shapes[name] != expected:
+        raise ValueError("%s: expected shape %s, got %s" % (name, expected, shapes[name]))

@@ -86,7 +86,26 @@ class Outcome(Trained):
     history: list[ComparedEpoch]
 
 
-def iris_config(numbers: str, epochs: int, steps: int, batch: int) -> dict:
+def total_steps(samples: int, epochs: int, batch: int) -> int:
+    """Steps of all epochs, whole batches only.
+
+    Raises:
+        Attn8Error: there are none, or more than a schedule counts.
+    """
+    if not 1 <= batch <= samples:
+        raise Attn8Error(f"batch: expected 1 to {samples} samples, got {batch}")
+    steps = samples // batch
+    if not 1 <= epochs * steps < 1 << 15:
+        raise Attn8Error(f"epochs: expected 1 to {((1 << 15) - 1) // steps}, got {epochs}")
+    return epochs * steps
+
+
+def schedule(steps: int) -> dict[str, int]:
+    """The learning rate's (see reference/train/schedule.py)."""
+    return {"warmup_steps": min(5, steps - 1), "total_steps": steps}
+
+
+def iris_config(numbers: str, steps: int, batch: int) -> dict:
     """The tiny transformer: Dense 4 -> 32, ReLU, [4, 8], attention, mean, Dense 8 -> 3."""
     size = {"seq_len": 4, "embed_dim": 8}
     return {
@@ -105,7 +124,7 @@ def iris_config(numbers: str, epochs: int, steps: int, batch: int) -> dict:
         "loss": "cross_entropy",
         "optimiser": {"type": "sgd", "lr": ratio(0.02), "momentum": ratio(0.9)},
         "clip_norm": 1.0,
-        "schedule": {"warmup_steps": 5, "total_steps": epochs * steps},
+        "schedule": schedule(steps),
         "batch": batch,
     }
 
@@ -261,12 +280,8 @@ def iris(
     x, test_x = (x - mean) / spread, (test_x - mean) / spread
     if numbers not in NUMBERS:
         raise Attn8Error(f"no such numbers: {numbers}; expected {', '.join(NUMBERS)}")
-    if not 1 <= batch <= len(x):
-        raise Attn8Error(f"batch: expected 1 to {len(x)} samples, got {batch}")
-    steps = len(x) // batch
-    if not 1 <= epochs * steps < 1 << 15:
-        raise Attn8Error(f"epochs: expected 1 to {((1 << 15) - 1) // steps}, got {epochs}")
-    config = iris_config(numbers, epochs, steps, batch)
+    total = total_steps(len(x), epochs, batch)
+    config = iris_config(numbers, total, batch)
     rng = np.random.default_rng(seed)
     tensors = initial(config, rng)
     path = f"{BOARD_MODELS}/iris.safetensors"
@@ -274,7 +289,6 @@ def iris(
     deploy(board, progress=lambda done, total: advance("package to the board (bytes)", done, total))
     push(board, path, pack(config, tensors))
     board.enter_repl()
-    total = epochs * steps
     history = []
     with board.serve() as client:
         before = client.heap()[1]
@@ -282,7 +296,7 @@ def iris(
         ram = client.heap()[1] - before
         training = Training(client, config, tensors)
         for _ in range(epochs):
-            order = rng.permutation(len(x))[: steps * batch]
+            order = rng.permutation(len(x))[: total // epochs * batch]
             history.append(training.epoch(
                 x, labels, test_x, test_labels, order,
                 lambda: advance("training (steps)", len(training.microseconds), total),
@@ -329,8 +343,11 @@ SHIFTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def digits_config(base: Base, path: str, batch: int) -> dict:
-    """Trains the attention and the head of the digits model, behind its first int8 layers."""
+def digits_config(base: Base, path: str, steps: int, batch: int) -> dict:
+    """Trains the attention and the head of the digits model, behind its first int8 layers.
+
+    SGD, as Adam's two moments would take 5 KB more of the 100 KB that an ESP32 has.
+    """
     size = {"seq_len": 8, "embed_dim": 16}
     scale = next(entry["scale"] for entry in base.config["layers"] if entry["name"] == "relu")
     return {
@@ -347,9 +364,9 @@ def digits_config(base: Base, path: str, batch: int) -> dict:
             {"type": "dense", "name": "head", "in_features": 16, "out_features": 10},
         ],
         "loss": "cross_entropy",
-        "optimiser": {"type": "adam", "lr": ratio(0.005), "beta1": ratio(0.9),
-                      "beta2": ratio(0.999), "eps": ratio(0.001)},
+        "optimiser": {"type": "sgd", "lr": ratio(0.06), "momentum": ratio(0.9)},
         "clip_norm": 1.0,
+        "schedule": schedule(steps),
         "batch": batch,
         "int8": path,
     }
@@ -387,7 +404,8 @@ def digits(
     x, test_x = (7 * images).astype(np.int8), (7 * test).astype(np.int8)  # see demo.py
 
     path, training_path = (f"{BOARD_MODELS}/{name}.safetensors" for name in ("tuned", "tune"))
-    config = digits_config(base, path, batch)
+    total = total_steps(len(x), epochs, batch)
+    config = digits_config(base, path, total, batch)
     _, tensors = modelfile.read(MODELS / "digits_float.safetensors")
     tensors = {n: t.astype(float) for n, t in tensors.items() if not n.startswith("embed.")}
     deploy(board, progress=lambda done, total: advance("package to the board (bytes)", done, total))
@@ -405,7 +423,6 @@ def digits(
 
     before, shifted_before, exact_before = infer(base, "int8 before (digits)")
     board.enter_repl()
-    steps = len(x) // batch
     history = []
     with board.serve() as client:
         heap = client.heap()[1]
@@ -413,12 +430,12 @@ def digits(
         ram = client.heap()[1] - heap
         training = Training(client, config, tensors, base)
         for _ in range(epochs):
-            order = rng.permutation(len(x))[: steps * batch].reshape(-1, batch)
+            order = rng.permutation(len(x))[: total // epochs * batch].reshape(-1, batch)
             found = []
             for chosen in order:
                 found.append(training.run(TRAIN, x[chosen], targets[chosen])[0].mean())
                 done = len(training.microseconds)
-                advance("training (steps)", done, epochs * steps)
+                advance("training (steps)", done, total)
             loss = float(np.mean(found))
             history.append(Epoch(loss=loss, overflows=training.overflows))
         for i in range(0, len(x), 6 * batch):
@@ -438,7 +455,7 @@ def digits(
         shifted_before=shifted_before,
         shifted_after=shifted_after,
         epochs=epochs,
-        steps=epochs * steps,
+        steps=total,
         batch=batch,
         device_us_per_step=statistics.median(training.microseconds),
         bit_exact=bool(training.bit_exact) and exact_before and exact_after,

@@ -1,7 +1,6 @@
 from array import array
 
 from .. import checks, kernels, tables
-from ..kernels import refine
 
 MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
 
@@ -51,6 +50,9 @@ class Exact:
         self.outputs = [("scores", "i", self.scores), ("weights", "H", self.weights),
                         ("sums", "i", self.sums)] if need_weights else []
         if precise:
+            from ..kernels import refine
+
+            self._refine = refine
             self.fine_weights = array("i", bytes(4 * rows * key_len))
             self.fine_sums = array("i", bytes(4 * rows))
             if need_weights:
@@ -92,6 +94,7 @@ class Exact:
             self._softmax(self.scores, 0, self.weights, self.sums, self._table, first, rows, m,
                           self.causal, self.score_mult, self.score_shift, self.score_limit)
             if self.precise:
+                refine = self._refine
                 refine.softmax(self.scores, 0, self.sums, self.fine_weights, self.fine_sums,
                                tables.EXP2, first, rows, m, self.causal, self.score_mult,
                                self.score_shift, self.score_limit)

@@ -1,9 +1,9 @@
 from array import array
 
 from .. import checks
-from ..formats import Format
+from ..formats import Format, options
 from ..kernels import conv1d as kernels
-from .dense import Dense
+from .dense import Dense, Linear, expect
 
 
 class Conv1D:
@@ -74,3 +74,19 @@ def positions(length, kernel_size, stride):
     checks.between("kernel_size", kernel_size, 1, min(length, checks.MAX_INPUTS))
     checks.between("stride", stride, 1, 1 << 15)
     return (length - kernel_size) // stride + 1
+
+
+def build(entry, tensors, shapes, outputs, width, need_weights):
+    # int8, or in the entry's format; always time-major
+    name = entry["name"]
+    sizes = entry["length"], entry["kernel_size"], entry["stride"], entry["filters"]
+    if "format" in entry:
+        kind, rounding, overflow = options(entry)
+        fixed = QConv1D(*sizes, kind, rounding, overflow, True)
+        fixed.format.fill(fixed, name, tensors)
+        outputs.append((name, fixed.format.code, fixed.out))
+        return fixed, sizes[0], len(fixed.out)
+    expect(shapes, name, sizes[1], sizes[3])
+    layer = Conv1D(*sizes, Linear.take(tensors, name, sizes[1], sizes[3]), True)
+    outputs.append((name, "b", layer.out))
+    return layer, sizes[0], len(layer.out)

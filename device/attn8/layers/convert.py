@@ -19,3 +19,9 @@ class Convert:
         checks.int8("convert", x, self.size)
         self._widen(x, self.out, self.size, self.shift)
         return self.out
+
+
+def build(entry, tensors, shapes, outputs, width, need_weights):
+    layer = Convert(width, entry["format"], entry["shift"])
+    outputs.append((entry["name"], layer.format.code, layer.out))
+    return layer, width, width

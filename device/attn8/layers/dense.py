@@ -69,3 +69,21 @@ class Dense:
         self._matmul(p.weight, 0, x, self._constants, p.mult, p.shift, self.out, self._row,
                      self.rows, p.inputs, p.outputs, p.wide)
         return self.out
+
+
+def expect(shapes, name, inputs, outputs, wide=False):
+    # Checks the shapes of a Linear's tensors in a file
+    checks.shape(shapes, name + ".weight", [outputs, inputs])
+    checks.shape(shapes, name + ".bias", [outputs])
+    if not wide:
+        checks.shape(shapes, name + ".mult", [outputs])
+        checks.shape(shapes, name + ".shift", [outputs])
+
+
+def build(entry, tensors, shapes, outputs, width, need_weights):
+    name, n, m = entry["name"], entry["in_features"], entry["out_features"]
+    expect(shapes, name, n, m, entry.get("output") == "int32")
+    rows = entry.get("rows", 1)
+    layer = Dense(Linear.take(tensors, name, n, m), rows)
+    outputs.append((name, "i" if layer.linear.wide else "b", layer.out))
+    return layer, rows * n, rows * m

@@ -22,3 +22,10 @@ class MeanPool:
         checks.int8("mean_pool", x, self.seq_len * self.embed_dim)
         pointwise.mean_pool(x, 0, self.out, self.seq_len, self.embed_dim, self.mult, self.shift)
         return self.out
+
+
+def build(entry, tensors, shapes, outputs, width, need_weights):
+    s, e = entry["seq_len"], entry["embed_dim"]
+    layer = MeanPool(s, e, entry["mult"], entry["shift"])
+    outputs.append((entry["name"], "b", layer.out))
+    return layer, s * e, e

@@ -1,5 +1,5 @@
 from .. import checks
-from ..formats import Format
+from ..formats import Format, options
 
 
 class SelfAttention1D:
@@ -74,3 +74,13 @@ class SelfAttention1D:
         checks.between("projection", projection, 0, 2)
         checks.between("column", column, 0, self.projection_dim - 1)
         self.set_bias(projection * self.projection_dim + column, value)
+
+
+def build(entry, tensors, shapes, outputs, width, need_weights):
+    name, n, d, p = entry["name"], entry["seq_len"], entry["embed_dim"], entry["projection_dim"]
+    layer = SelfAttention1D(n, d, p, *options(entry))
+    layer.format.fill(layer, name, tensors)
+    for part in ("q", "k", "v", "kv"):
+        outputs.append((name + "." + part, layer.format.code, getattr(layer, part)))
+    outputs.append((name, layer.format.code, layer.out))
+    return layer, n * d, n * p

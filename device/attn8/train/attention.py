@@ -96,3 +96,10 @@ class MultiHeadAttention:
         for part in (self.q, self.k, self.v, self.out):
             params += part.collect_params()
         return params
+
+
+def build(f, entry, width):
+    s, e = entry["seq_len"], entry["embed_dim"]
+    layer = MultiHeadAttention(f, entry["name"], s, e, entry["num_heads"],
+                               entry.get("recompute", False))
+    return layer, s * e, s * e

@@ -15,8 +15,8 @@ class Conv1D:
         self.length = length
         self.filters = filters
         self.positions = n = (length - kernel_size) // stride + 1
-        self.weight = Parameter(f, name + ".weight", [filters, kernel_size])
-        self.bias = Parameter(f, name + ".bias", [filters])
+        self.weight = Parameter(f, name + ".weight", filters * kernel_size)
+        self.bias = Parameter(f, name + ".bias", filters)
         self._product = f.product(n, filters, kernel_size, (stride, 1), (kernel_size, 1),
                                   (filters, 1), add=True)
         self._product_weight = f.product(filters, kernel_size, n, (1, filters), (1, stride),
@@ -47,3 +47,9 @@ class Conv1D:
 
     def collect_params(self):
         return [self.weight, self.bias]
+
+
+def build(f, entry, width):
+    layer = Conv1D(f, entry["name"], entry["length"], entry["kernel_size"], entry["stride"],
+                   entry["filters"])
+    return layer, layer.length, layer.positions * layer.filters

@@ -11,8 +11,8 @@ class Dense:
         self.inputs = inputs
         self.outputs = outputs
         self.rows = rows
-        self.weight = Parameter(f, name + ".weight", [outputs, inputs])
-        self.bias = Parameter(f, name + ".bias", [outputs])
+        self.weight = Parameter(f, name + ".weight", outputs * inputs)
+        self.bias = Parameter(f, name + ".bias", outputs)
         self._product = f.product(rows, outputs, inputs, (inputs, 1), (inputs, 1), (outputs, 1),
                                   add=True)
         self._product_weight = f.product(outputs, inputs, rows, (1, outputs), (1, inputs),
@@ -40,3 +40,9 @@ class Dense:
 
     def collect_params(self):
         return [self.weight, self.bias]
+
+
+def build(f, entry, width):
+    rows = entry.get("rows", 1)
+    n, m = entry["in_features"], entry["out_features"]
+    return Dense(f, entry["name"], n, m, rows), rows * n, rows * m

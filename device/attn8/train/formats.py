@@ -63,7 +63,8 @@ class Fixed:
         self.frac = frac
         self.limit = limit
         self.up = 16 - frac
-        self.count = array("i", bytes(4))
+        self.count = array("i", [0])
+        self._zero = array("i", [0])
         self.left = array("i")
         self.right = array("i")
         self.left_exponents = bytearray(0)
@@ -74,7 +75,10 @@ class Fixed:
         return self.count[0]
 
     def zeros(self, n):
-        return array("i", bytes(4 * n))
+        # From a range: made from bytes it would take its room twice
+        x = array("i", range(n))
+        kernels.spread(self._zero, x, n, 1)
+        return x
 
     def number(self, x):
         # A float as a word of this format
@@ -197,16 +201,11 @@ class Product:
         checks.between("cols", cols, 1, 1 << 15)
         checks.between("inner", inner, 1, 1 << 15)
         self.f = f
-        self.rows = rows
-        self.cols = cols
-        self.inner = inner
-        self.a = a
-        self.b = b
-        self.step = out[1]
         guard = 1
         while 8 << (guard - 1) < inner:
             guard += 1
         self.shape = array("i", (rows, inner, out[0], out[1], guard, f.frac, f.limit, int(add)))
+        self.steps = cols, out[1], a[0], a[1], b[0], b[1]
         if rows * inner > len(f.left):
             f.left = f.zeros(rows * inner)
         if rows > len(f.left_exponents):
@@ -216,15 +215,14 @@ class Product:
 
     def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0):
         f = self.f
-        kernels.pack(a, 0, f.left, f.left_exponents, a_offset, self.rows, self.inner, self.a[0],
-                     self.a[1])
-        left = self.cols
+        rows, inner = self.shape[0], self.shape[1]
+        left, step, a_row, a_column, b_row, b_column = self.steps
+        kernels.pack(a, 0, f.left, f.left_exponents, a_offset, rows, inner, a_row, a_column)
         while left:
             cols = min(left, BLOCK)
-            kernels.pack(b, 0, f.right, f.right_exponents, b_offset, cols, self.inner, self.b[0],
-                         self.b[1])
+            kernels.pack(b, 0, f.right, f.right_exponents, b_offset, cols, inner, b_row, b_column)
             kernels.matmul(f.left, 0, f.right, f.left_exponents, f.right_exponents, out, offset,
                            cols, self.shape, f.count)
-            b_offset += cols * self.b[0]
-            offset += cols * self.step
+            b_offset += cols * b_row
+            offset += cols * step
             left -= cols

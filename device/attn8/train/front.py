@@ -9,9 +9,9 @@ class Front:
         self.f = f
         self.name = name
         self.mult = mult
-        model = load(path)
+        model = load(path, count=count)
         self._input = model.input
-        self._layers = model.layers[:count]
+        self._layers = model.layers
         self.x = None
         self.out = f.zeros(len(self._layers[-1].out))
 
@@ -32,3 +32,8 @@ class Front:
 
     def collect_params(self):
         return []
+
+
+def build(f, entry, width):
+    layer = Front(f, entry["name"], entry["model"], entry["count"], entry["mult"])
+    return layer, width, len(layer.out)

@@ -1,6 +1,4 @@
 # A model that trains: layers, a loss and an optimiser that a config describes.
-import json
-
 from .. import checks
 from . import formats
 
@@ -11,15 +9,15 @@ class Model:
     # model's own. A step allocates nothing (but for floats, see floating.py).
 
     def __init__(self, config, tensors):
-        self.config = config
         self.f = f = formats.get(config["numbers"])
         self.layers = []
         width = checks.between("input", config["input"]["size"], 1, 1 << 15)
         self.input_size = width
         for entry in config["layers"]:
-            if entry["type"] not in _builders:
+            if entry["type"] not in _modules:
                 raise ValueError("unknown layer type " + entry["type"])
-            layer, takes, gives = _builders[entry["type"]](f, entry, width)
+            module = __import__("attn8.train." + _modules[entry["type"]], None, None, ["build"])
+            layer, takes, gives = module.build(f, entry, width)
             if takes != width:
                 raise ValueError(
                     "%s: takes %d values, the layer before gives %d" % (entry["name"], takes, width)
@@ -75,80 +73,35 @@ class Model:
 
     def step(self):
         # Trains with what was accumulated
+        if not self.optimiser:
+            raise ValueError("the training has ended")
         if self.clip:
             self.clip()
         self.optimiser.step(self.schedule(self.steps) if self.schedule else formats.ONE)
         self.steps += 1
 
-    def save(self, path):
-        # As a file that `load` takes; a power cut leaves the old file or the new one
-        from .. import safetensors
+    def values(self, metadata):
+        # What `update` writes into the file that the parameters came from
+        return {p.name: p.value for p in self.params}
 
-        config = json.dumps(self.config)
-        tensors = [(p.name, p.shape, self.f.typecode, p.value) for p in self.params]
-        safetensors.write(path, {"config": config}, tensors)
-
-
-def _dense(f, entry, width):
-    from .dense import Dense
-
-    rows = entry.get("rows", 1)
-    n, m = entry["in_features"], entry["out_features"]
-    return Dense(f, entry["name"], n, m, rows), rows * n, rows * m
+    def finish(self):
+        # Gives back the memory of what only another step would need
+        self.optimiser = self.clip = self.schedule = None
+        for p in self.params:
+            p.grad = None
 
 
-def _relu(f, entry, width):
-    from .activation import ReLU
-
-    return ReLU(f, entry["name"], width), width, width
-
-
-def _attention(f, entry, width):
-    from .attention import MultiHeadAttention
-
-    s, e = entry["seq_len"], entry["embed_dim"]
-    layer = MultiHeadAttention(f, entry["name"], s, e, entry["num_heads"],
-                               entry.get("recompute", False))
-    return layer, s * e, s * e
-
-
-def _global_avg_pool(f, entry, width):
-    from .pooling import GlobalAvgPool
-
-    s, e = entry["seq_len"], entry["embed_dim"]
-    return GlobalAvgPool(f, entry["name"], s, e), s * e, e
-
-
-def _selfattention1d(f, entry, width):
-    from .selfattention1d import SelfAttention1D
-
-    s, e, p = entry["seq_len"], entry["embed_dim"], entry["proj_dim"]
-    return SelfAttention1D(f, entry["name"], s, e, p), s * e, s * p
-
-
-def _conv1d(f, entry, width):
-    from .conv1d import Conv1D
-
-    layer = Conv1D(f, entry["name"], entry["length"], entry["kernel_size"], entry["stride"],
-                   entry["filters"])
-    return layer, layer.length, layer.positions * layer.filters
-
-
-def _front(f, entry, width):
-    from .front import Front
-
-    layer = Front(f, entry["name"], entry["model"], entry["count"], entry["mult"])
-    return layer, width, len(layer.out)
-
-
-_builders = {
-    "front": _front,
-    "conv1d": _conv1d,
-    "selfattention1d": _selfattention1d,
-    "dense": _dense,
-    "relu": _relu,
-    "attention": _attention,
-    "global_avg_pool": _global_avg_pool,
+# Each has a function build(f, entry, width): it makes the layer that an entry of the config
+# describes, and returns (layer, values that it takes, values that it gives). `width` is what the
+# layer before gives.
+_modules = {
+    "attention": "attention",
+    "conv1d": "conv1d",
+    "dense": "dense",
+    "front": "front",
+    "global_avg_pool": "pooling",
+    "relu": "activation",
+    "selfattention1d": "selfattention1d",
 }
 
 

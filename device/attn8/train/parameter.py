@@ -1,12 +1,9 @@
 class Parameter:
-    # A trained tensor, flat, and the gradient that backward passes add to and optimisers clear
+    # A trained tensor of `size` words, and the gradient that backward passes add to and optimisers
+    # clear. The value comes from whoever makes the layer: memory is too scarce for another one.
 
-    def __init__(self, f, name, shape):
-        size = 1
-        for n in shape:
-            size *= n
+    def __init__(self, f, name, size):
         self.name = name
-        self.shape = shape
         self.size = size
-        self.value = f.zeros(size)
+        self.value = None
         self.grad = f.zeros(size)

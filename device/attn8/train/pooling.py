@@ -32,3 +32,8 @@ class GlobalAvgPool:
 
     def collect_params(self):
         return []
+
+
+def build(f, entry, width):
+    s, e = entry["seq_len"], entry["embed_dim"]
+    return GlobalAvgPool(f, entry["name"], s, e), s * e, e

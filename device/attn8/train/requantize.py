@@ -1,14 +1,14 @@
 # From trained words back to int8, on the board. Scales are computed in the board's floats; the
 # formulas are those of attn8_host.quantize.
-import gc
 import json
 import math
 from array import array
 
-from .. import quantize, safetensors
+from .. import quantize
 from ..kernels import fixed as kernels
 from .attention import MultiHeadAttention
 from .dense import Dense
+from .update import update
 
 
 class Requantizer:
@@ -16,8 +16,9 @@ class Requantizer:
     # Every `measure` after a forward pass widens the ranges of the activations.
 
     def __init__(self, model, path):
-        self.model = model
         self.path = path
+        self._frac = model.f.frac
+        self._layers = {layer.name: layer for layer in model.layers if layer.collect_params()}
         self._tensors = []
         for layer in model.layers:
             out = layer.out
@@ -35,15 +36,15 @@ class Requantizer:
 
     def write(self):
         # A power cut leaves the old file or the new one
-        gc.collect()
-        metadata = safetensors.metadata(self.path)
+        update(self.path, self._quantise)
+
+    def _quantise(self, metadata):
         tensors = {}
         config = json.loads(metadata["config"])
-        layers = {layer.name: layer for layer in self.model.layers}
         scale = config["input"]["scale"]
         for entry in config["layers"]:
             name = entry["name"]
-            layer = layers.get(name)
+            layer = self._layers.get(name)
             before = scale
             if isinstance(layer, MultiHeadAttention):
                 scale = self._attention(layer, entry, tensors, before)
@@ -61,10 +62,10 @@ class Requantizer:
                 continue
             entry["scale"] = scale
         metadata["config"] = json.dumps(config)
-        safetensors.update(self.path, metadata, tensors)
+        return tensors
 
     def _scale(self, name):
-        return self.peaks[name] / (127 << self.model.f.frac)
+        return self.peaks[name] / (127 << self._frac)
 
     def _attention(self, layer, entry, tensors, before):
         name = layer.name
@@ -89,7 +90,7 @@ class Requantizer:
     def _dense(self, layer, tensors, before, after):
         # int8 weights with a scale per output, or one for all where the results stay int32
         n = layer.inputs
-        frac = self.model.f.frac
+        frac = self._frac
         weight, bias = layer.weight.value, layer.bias.value
         name = layer.name + "."
         tensors[name + "weight"] = int8 = array("b", bytes(layer.outputs * n))

@@ -52,3 +52,8 @@ class SelfAttention1D:
 
     def collect_params(self):
         return self.q.collect_params() + self.k.collect_params() + self.v.collect_params()
+
+
+def build(f, entry, width):
+    s, e, p = entry["seq_len"], entry["embed_dim"], entry["proj_dim"]
+    return SelfAttention1D(f, entry["name"], s, e, p), s * e, s * p

@@ -1,5 +1,6 @@
 import uctypes
 
+from .. import safetensors
 from .model import Model
 
 EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
@@ -8,17 +9,17 @@ EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
 class Trainer:
     # What the link serves of a model that trains (see link/server.py). A run takes a batch from
     # `input`, words of the format: a command, the number of samples, and each sample's inputs and
-    # target. SAVE writes the parameters to the file that the model came from; CALIBRATE evaluates
-    # and measures, and QUANTIZE then writes them as int8 into the model file that config["int8"]
-    # names.
+    # target. SAVE writes the parameters to the file that the model came from; CALIBRATE, with
+    # which training ends, evaluates and measures; QUANTIZE then writes them as int8 into the model
+    # file that config["int8"] names.
 
-    def __init__(self, path, config, tensors):
+    def __init__(self, path, config):
         self.path = path
-        self.model = model = Model(config, tensors)
         self.name = config["name"]
+        self.batch = batch = config["batch"]
+        self.model = model = Model(config, safetensors.read(path)[0])
         f = model.f
         code = f.typecode
-        self.batch = batch = config["batch"]
         stride = model.input_size + model.target_size
         self._words = f.zeros(2 + batch * stride)
         self.input = uctypes.bytearray_at(uctypes.addressof(self._words), 4 * len(self._words))
@@ -33,23 +34,29 @@ class Trainer:
         self.state = f.zeros(2)  # steps and overflows
         self.outputs = [("losses", code, self.losses), ("predictions", code, self.predictions),
                         ("state", code, self.state)]
-        if "int8" in config:
-            from .requantize import Requantizer
-
-            self.requantizer = Requantizer(model, config["int8"])
+        self._int8 = config.get("int8")
+        self.requantizer = None  # until training has ended
         for p in model.params:
             self.outputs.append((p.name, code, p.value))
 
     def __call__(self):
         model = self.model
+        if not model.layers:
+            raise ValueError("the model is quantised; load it again")
         f = model.f
         command = self._words[0]
         if command == SAVE:
-            model.save(self.path)
+            from .update import update
+
+            update(self.path, model.values)
             return
         if command == QUANTIZE:
+            if not self.requantizer:
+                raise ValueError("nothing was measured")
+            model.layers = []  # the requantizer keeps those that it needs
             self.requantizer.write()
             return
+        requantizer = self._calibrate() if command == CALIBRATE else None
         size = model.output_size
         for i in range(min(int(self._words[1]), self.batch)):
             f.spread(self._samples[i], self._x, 1, model.input_size)
@@ -60,9 +67,17 @@ class Trainer:
             self.losses[i] = model.measure(y, self._target)
             if command == TRAIN:
                 model.backward()
-            elif command == CALIBRATE:
-                self.requantizer.measure()
+            elif requantizer:
+                requantizer.measure()
         if command == TRAIN:
             model.step()
         self.state[0] = model.steps
         self.state[1] = f.overflows
+
+    def _calibrate(self):
+        if not self.requantizer:
+            self.model.finish()
+            from .requantize import Requantizer
+
+            self.requantizer = Requantizer(self.model, self._int8)
+        return self.requantizer
