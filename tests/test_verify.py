@@ -58,6 +58,29 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
     assert "exact causal" in capsys.readouterr().out
 
 
+HELD = """
+import gc
+from attn8 import load
+load(path)
+gc.collect()
+before = gc.mem_alloc()
+model = load(path)
+gc.collect()
+give(gc.mem_alloc() - before)
+"""
+
+
+@pytest.mark.parametrize("core", ["exact", "sliding", "linear"])
+def test_ram_is_what_the_model_takes(board, remote, core):
+    rng = np.random.default_rng(0)
+    case = next(c for c in mechanisms.MECHANISMS[core](rng) if c.shape["seq_len"] == 16)
+    run.send(board, case)
+    held = remote(HELD, path=run.PATH)
+    # The link's views of the outputs come on top
+    assert held <= run.measure(board, case)[1] <= held + 4096
+    assert run.measure(board, case)[1] == run.measure(board, case)[1]
+
+
 def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch, small_grid):
     send = run.send
 

@@ -53,7 +53,7 @@ class Trained:
     device_us_per_step: float  # median, a whole batch forwards and backwards and the update
     bit_exact: bool | None  # every parameter, loss and output of every step; None for floats
     overflows: int  # values that saturated, in all steps
-    ram_bytes: int  # Python heap that the model takes, parameters, gradients and all buffers
+    ram_bytes: int  # Python heap that the model takes: code, parameters, gradients, all buffers
     history: Sequence[Epoch]
 
     @property
@@ -291,9 +291,8 @@ def iris(
     board.enter_repl()
     history = []
     with board.serve() as client:
-        before = client.heap()[1]
         client.load(path)
-        ram = client.heap()[1] - before
+        ram = client.model_bytes
         training = Training(client, config, tensors)
         for _ in range(epochs):
             order = rng.permutation(len(x))[: total // epochs * batch]
@@ -425,9 +424,8 @@ def digits(
     board.enter_repl()
     history = []
     with board.serve() as client:
-        heap = client.heap()[1]
         client.load(training_path)
-        ram = client.heap()[1] - heap
+        ram = client.model_bytes
         training = Training(client, config, tensors, base)
         for _ in range(epochs):
             order = rng.permutation(len(x))[: total // epochs * batch].reshape(-1, batch)

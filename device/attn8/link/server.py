@@ -119,13 +119,15 @@ class Server:
         return ()
 
     def _load(self, payload):
-        # payload: need_weights, path. The reply is the length of a JSON text in region TEXT.
+        # payload: need_weights, path. The reply: the length of a JSON text in region TEXT, and the
+        # bytes of heap that the model takes, with the code that was imported for it
         from ..model import load
 
         self._model = None
         self._regions[:SCRATCH] = [[], [], []]
         self.runs = self.digest = 0
         gc.collect()
+        before = gc.mem_alloc()
         model = load(bytes(payload[1:]).decode(), bool(payload[0]))
         outputs = []
         parts = []
@@ -140,8 +142,9 @@ class Server:
         self._regions[OUTPUTS] = parts
         self._model = model
         gc.collect()
-        struct.pack_into("<I", self._reply, 0, len(self._regions[TEXT][0]))
-        return (memoryview(self._reply)[:4],)
+        taken = gc.mem_alloc() - before
+        struct.pack_into("<Ii", self._reply, 0, len(self._regions[TEXT][0]), taken)
+        return (self._reply,)
 
     def _reserve(self, payload):
         # payload: length that region SCRATCH gets

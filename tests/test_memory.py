@@ -1,0 +1,79 @@
+"""What the cores hold is what docs/mechanisms.md says, by the board's own heap figures.
+
+Sizes are such that every array fills whole blocks of the heap: differences are exact.
+"""
+
+import pytest
+
+from attn8_host.quantize import CONSTANTS, random_features
+
+HELD = """
+import gc
+def held(make):
+    make()  # imports what it needs
+    gc.collect()
+    before = gc.mem_alloc()
+    core = make()
+    gc.collect()
+    return gc.mem_alloc() - before
+"""
+SCALES = (0.02, 0.02, 0.02, 0.02)
+
+
+@pytest.fixture
+def held(remote):
+    """From a core's name, seq_len, head_dim and options to the bytes of heap that it takes."""
+
+    def measure(name, seq_len, head_dim, **options):
+        features = {}
+        constants = CONSTANTS[name.lower()](head_dim, *SCALES, **options)
+        if name == "Performer":
+            features = {"features": constants.pop("features").ravel()}
+            options = {}
+        keywords = constants | options
+        call = f"attn8.{name}({seq_len}, {head_dim}, {'features, ' if features else ''}**keywords)"
+        code = f"import attn8\ngive(held(lambda: {call}))"
+        return remote(HELD + code, keywords=keywords, **features)
+
+    return measure
+
+
+def test_exact_grows_with_keys_values_and_nine_rows_of_scores(held):
+    d = 16
+    assert held("Exact", 192, d) - held("Exact", 64, d) == 128 * (2 * d + 4 + 9 * (4 + 2))
+
+
+def test_flash_holds_the_scores_of_one_tile(held):
+    d = 16
+    tile = 300  # at most: views of its keys and sums
+    longer = held("Flash", 512, d, block_size=64) - held("Flash", 256, d, block_size=64)
+    assert 0 < longer - 256 * (2 * d + 4 + 8) < 4 * tile
+    wider = held("Flash", 512, d, block_size=128) - held("Flash", 512, d, block_size=64)
+    assert 0 < 64 * (8 * 4 + 2) - wider < 4 * tile
+
+
+@pytest.mark.parametrize("name, option", [("Decode", "cache_len"), ("Sliding", "window")])
+def test_a_cache_holds_2_d_and_10_bytes_a_token(held, name, option):
+    d = 16
+    more = held(name, 1, d, **{option: 192}) - held(name, 1, d, **{option: 64})
+    assert more == 128 * (2 * d + 10)
+
+
+def test_sliding_holds_the_same_whatever_the_length(held):
+    assert held("Sliding", 4096, 16, window=32) == held("Sliding", 32, 16, window=32)
+
+
+def test_linear_holds_its_state_and_a_denominator_a_token(held):
+    assert held("Linear", 512, 16) - held("Linear", 64, 16) == 4 * (512 - 64)
+    # The state and kv; z, a row of values, and 8 rows of features
+    assert held("Linear", 64, 64) - held("Linear", 64, 32) == 8 * (64**2 - 32**2) + 32 * (4 + 1 + 16)
+
+
+def test_performer_holds_its_state_and_a_denominator_a_token(held):
+    d = 16
+    features = {m: random_features(1, m, d, seed=1)[0] for m in (32, 64)}
+    few = held("Performer", 64, d, features=features[32])
+    assert held("Performer", 512, d, features=features[32]) - few == 4 * (512 - 64)
+    # Per feature 8 rows of features and logarithms, its packed vector, and five words
+    more = held("Performer", 64, d, features=features[64]) - few
+    assert more == 32 * (8 * d + 8 * (2 + 4) + d + 5 * 4)
