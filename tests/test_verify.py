@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from attn8_host.cli import main
+from attn8_host.deploy import deploy
 from attn8_host.reference.cores import CORES
 from attn8_host.verify import mechanisms, run
 
@@ -31,6 +32,7 @@ def small_grid(monkeypatch):
     monkeypatch.setattr(mechanisms, "SHAPES", [(5, 9, 3), (18, 16, 2)])
     monkeypatch.setattr(mechanisms, "VARIANT_SHAPES", [(7, 6, 1)])
     monkeypatch.setattr(mechanisms, "COST_LENGTHS", (16, 32))
+    monkeypatch.setattr(mechanisms, "SPECIALISED_SHAPES", [(7, 6, 1)])
 
 
 def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
@@ -41,7 +43,7 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
     assert outcome["bit_exact"] is True
     assert {case["mechanism"] for case in outcome["cases"]} == mechanisms.MECHANISMS.keys()
     assert {case["variant"] for case in outcome["cases"] if case["mechanism"] == "exact"} == {
-        "full", "causal", "padded", "cross", "precise"
+        "full", "causal", "padded", "cross", "precise", "full, specialised"
     }
     for case in outcome["cases"]:
         assert case.keys() >= CASE
@@ -56,6 +58,21 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
     assert {cost["seq_len"] for cost in outcome["cost"]} == {16, 32}
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "exact causal" in capsys.readouterr().out
+
+
+def test_specialised_cases_run_specialised_kernels(board):
+    rng = np.random.default_rng(0)
+    cases = [next(mechanisms.specialised_cases(core, rng)) for core in ("exact", "linear")]
+    run.specialise(board, cases)
+    try:
+        for case in cases:
+            run.send(board, case)
+            assert run.compare(board, case).bit_exact
+            said = board.execute("import sys\nprint(*sorted(sys.modules))").split()
+            family = "attention_16_8" if case.mechanism == "exact" else "linear_8"
+            assert {"attn8.kernels.matmul_32", f"attn8.kernels.{family}"} <= set(said)
+    finally:
+        deploy(board)
 
 
 HELD = """

@@ -128,10 +128,11 @@ def _table(title: str, outcome, result: Verification, rows: list[tuple[str, str,
 
 def mechanism_table(outcome) -> Table:
     """What `attn8 verify` found (see verify.run.Outcome), a row per mechanism and variant."""
-    table = Table(title="attn8 verify: the board against NumPy", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="attn8 verify: the board against NumPy", box=SIMPLE_HEAD, pad_edge=False,
+                  padding=0)
     table.add_column("mechanism", no_wrap=True)
     for column in ("cases", "values", "wrong", "LSB", "cosine", "us", "RAM"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     groups: dict[tuple[str, str], list] = {}
     for case in outcome.cases:
         groups.setdefault((case.mechanism, case.variant), []).append(case)
@@ -141,7 +142,7 @@ def mechanism_table(outcome) -> Table:
         row = [f"{mechanism} {variant}", f"{len(ran)}" + ("" if ran == cases else f"/{len(cases)}")]
         if ran:
             row += [
-                f"{sum(case.compared for case in ran):,}",
+                f"{sum(case.compared for case in ran) / 1000:,.0f} k",
                 f"[{'red' if wrong else 'green'}]{wrong:,}[/]",
                 f"{max(case.max_lsb_vs_float for case in ran):.2f}",
                 f"{min(case.cosine_vs_float for case in ran):.4f}",
@@ -179,16 +180,19 @@ def draw_cost(path: Path, outcome) -> None:
     plt = _pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
     lengths = np.array(sorted({cost.seq_len for cost in outcome.cost}), float)
+    colours = plt.get_cmap("tab20").colors[::2] + plt.get_cmap("tab20").colors[1::2]
     for axis, key, label in zip(axes, ("device_us", "ram_bytes"), ("time (us)", "heap (bytes)"),
                                 strict=True):
+        axis.set_prop_cycle(color=colours)
         for mechanism in dict.fromkeys(cost.mechanism for cost in outcome.cost):
             found = [cost for cost in outcome.cost if cost.mechanism == mechanism]
             axis.plot([c.seq_len for c in found], [getattr(c, key) for c in found], ".-",
                       label=mechanism)
-        end = max(getattr(cost, key) for cost in outcome.cost)
-        for power, style in ((1, ":"), (2, "--")):
-            axis.plot(lengths, end * (lengths / lengths[-1]) ** power, style, color="grey",
-                      linewidth=1, label="O(N)" if power == 1 else "O(N^2)")
+        values = [getattr(cost, key) for cost in outcome.cost]
+        for power, style in ((1, ":"), (2, "--")):  # from the lower left: the slope is what counts
+            axis.plot(lengths, min(values) / 1.5 * (lengths / lengths[0]) ** power, style,
+                      color="black", label="O(N)" if power == 1 else "O(N^2)")
+        axis.set_ylim(min(values) / 2, 1.5 * max(values))
         axis.set(xscale="log", yscale="log", xlabel="seq_len", ylabel=label,
                  xticks=lengths, xticklabels=[f"{n:.0f}" for n in lengths])
         axis.minorticks_off()

@@ -8,11 +8,11 @@ import numpy as np
 from .. import modelfile
 from ..boards import Board
 from ..deploy import MODELS as BOARD_MODELS
-from ..deploy import push
+from ..deploy import deploy, push
 from ..errors import Attn8Error, RemoteError
 from ..reference import Model, floating
 from .compare import Verification, verify
-from .mechanisms import ATTENTION, MECHANISMS, Case, cost_cases
+from .mechanisms import ATTENTION, MECHANISMS, Case, cost_cases, specialised_cases
 
 PATH = f"{BOARD_MODELS}/verify.safetensors"
 REPEATS = 9  # of a timed inference; what else a computer does only adds to some
@@ -71,6 +71,9 @@ def run(
 ) -> Outcome:
     """Runs the cases of some mechanisms, by default of all, on a board with the package on it.
 
+    First with what `attn8 deploy` puts onto this board, turbo or generic viper; then, a few for
+    each core, with viper kernels specialised for their sizes. At last it has the former again.
+
     Args:
         board: see deploy.
         names: of mechanisms.
@@ -85,9 +88,11 @@ def run(
             raise Attn8Error(f"no such mechanism: {name}; expected {', '.join(sorted(MECHANISMS))}")
     rng = np.random.default_rng(SEED)
     cases = [case for name in names for case in MECHANISMS[name](rng)]
-    costs = [case for name in names if name in ATTENTION for case in cost_cases(name, rng)]
+    cores = [name for name in names if name in ATTENTION]
+    costs = [case for name in cores for case in cost_cases(name, rng)]
+    special = [case for name in cores for case in specialised_cases(name, rng)]
     outcome = Outcome(board.info.as_dict())
-    total = len(cases) + len(costs)
+    total = len(cases) + len(costs) + len(special)
     for done, case in enumerate(cases):
         advance(case.mechanism, done, total)
         outcome.cases.append(prove(board, case))
@@ -99,8 +104,22 @@ def run(
         except RemoteError:  # too long for this board's memory
             continue
         outcome.cost.append(Cost(case.mechanism, case.shape["seq_len"], us, ram))
+    if special:
+        specialise(board, special)
+        try:
+            for done, case in enumerate(special, len(cases) + len(costs)):
+                advance(case.variant, done, total)
+                outcome.cases.append(prove(board, case))
+        finally:
+            deploy(board)
     advance("done", total, total)
     return outcome
+
+
+def specialise(board: Board, cases: Sequence[Case]) -> None:
+    """Deploys viper kernels for the sizes of these cases, in place of turbo ones."""
+    layers = [layer for case in cases for layer in case.config["layers"]]
+    deploy(board, config={"layers": layers}, backend="viper")
 
 
 def prove(board: Board, case: Case) -> CaseResult:
