@@ -1,19 +1,19 @@
 """How the cores' cost grows with the length of a sequence, in instructions of the chips."""
 
+import re
 from array import array
 
 import pytest
 
 from attn8_host.bench.isa import device
+from attn8_host.paths import DEVICE
 from attn8_host.quantize import CONSTANTS
 from tools import isa
 
 HEAD_DIM = 16
-OPTIONS = {"Sliding": {"window": 16}}
 
 
-def instructions(arch: str, name: str, seq_len: int) -> int:
-    options = OPTIONS.get(name, {})
+def instructions(arch: str, name: str, seq_len: int, **options) -> int:
     constants = CONSTANTS[name.lower()](HEAD_DIM, 0.03, 0.03, 0.03, 0.02, **options)
     x = array("b", [(i * 37) % 255 - 127 for i in range(seq_len * HEAD_DIM)])
     out = array("b", bytes(len(x)))
@@ -25,11 +25,24 @@ def instructions(arch: str, name: str, seq_len: int) -> int:
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
-@pytest.mark.parametrize("name", ["Linear", "Sliding"])
-def test_linear_and_sliding_grow_with_the_length(arch, name):
-    assert instructions(arch, name, 256) <= 1.1 * 4 * instructions(arch, name, 64)
+@pytest.mark.parametrize("name, options", [("Linear", {}), ("Sliding", {"window": 16})])
+def test_linear_and_sliding_grow_with_the_length(arch, name, options):
+    short = instructions(arch, name, 64, **options)
+    assert instructions(arch, name, 256, **options) <= 1.1 * 4 * short
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
 def test_exact_grows_with_its_square(arch):
     assert instructions(arch, "Exact", 128) > 0.75 * 4**2 * instructions(arch, "Exact", 32)
+
+
+@pytest.mark.parametrize("arch", isa.ARCHES)
+def test_what_the_documentation_says_of_precise_and_flash(arch):
+    text = (DEVICE.parent / "docs/mechanisms.md").read_text(encoding="utf-8")
+    exact = instructions(arch, "Exact", 64)
+    for row, name, options in (("`exact`, `precise`", "Exact", {"precise": True}),
+                               ("`flash`", "Flash", {})):
+        most = re.search(rf"^\| {row} \|.* at most ([\d.]+) times `exact`", text, re.MULTILINE)
+        assert most, row
+        times = instructions(arch, name, 64, **options) / exact
+        assert float(most[1]) - 0.2 < times <= float(most[1])

@@ -180,28 +180,33 @@ give("done")
 """, constants=constants(8, "relu+1", True)) == "done"
 
 
-LIMITS = {"relu": 0.51, "relu+1": 0.51, "elu+1": 0.9}
+# Features of ELU+1 are rounded to 8 bits. The error is all theirs: with 12 it would be 0.53. Over
+# many keys it averages out; where a causal row sees few it does not.
+LIMITS = {("relu", False): 0.51, ("relu", True): 0.51, ("relu+1", False): 0.51,
+          ("relu+1", True): 0.51, ("elu+1", False): 0.9, ("elu+1", True): 1.0}
 
 
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_reference_is_close_to_float(form):
+def test_reference_is_close_to_float(form, causal):
     # Targets of the specification, over its kinds of scores; cosine >= 0.999
     phi, normalise = form
     rng = np.random.default_rng(7)
     for kind in KINDS:
-        for seq_len, head_dim in ((8, 16), (33, 64), (128, 16), (512, 64)):
+        for seq_len, head_dim in ((8, 16), (33, 64), (128, 16), (512, 64))[: 3 if causal else 4]:
             q, k, v = structured(kind, rng, seq_len, head_dim)
             v = v + rng.normal(size=(1, head_dim)) / 2  # channels with means of their own
             scales = [float(np.abs(x).max()) / 127 for x in (q, k, v)]
             q, k, v = (quantize(x, s) for x, s in zip((q, k, v), scales, strict=True))
             exact = floating.linear(
-                *(x * s for x, s in zip((q, k, v), scales, strict=True)), False, scales, phi,
+                *(x * s for x, s in zip((q, k, v), scales, strict=True)), causal, scales, phi,
                 normalise,
             )
             scale = float(np.abs(exact).max()) / 127
             keywords = linear_constants(head_dim, *scales, scale, phi, normalise)
-            out = Linear(**keywords, phi=phi, normalise=normalise)(q, k, v)
-            assert np.abs(out - exact / scale).max() <= LIMITS[phi], (kind, seq_len, head_dim)
+            out = Linear(**keywords, phi=phi, normalise=normalise, causal=causal)(q, k, v)
+            error = float(np.abs(out - exact / scale).max())
+            assert error <= LIMITS[phi, causal], (kind, seq_len, head_dim)
             cosine = (out * exact).sum() / np.linalg.norm(out) / np.linalg.norm(exact)
             assert cosine >= 0.999, (kind, seq_len, head_dim)
 
