@@ -3,8 +3,11 @@
 Sizes are such that every array fills whole blocks of the heap: differences are exact.
 """
 
+import sys
+
 import pytest
 
+from attn8_host.bench.isa import device
 from attn8_host.quantize import CONSTANTS, random_features
 
 HELD = """
@@ -78,3 +81,10 @@ def test_performer_holds_its_state_and_a_denominator_a_token(held):
     # Per feature 8 rows of features and logarithms, its packed vector, and five words
     more = held("Performer", 64, d, features=features[64]) - few
     assert more == 32 * (8 * d + 8 * (2 + 4) + d + 5 * 4)
+
+
+def test_the_self_test_gives_its_memory_back():
+    with device("rv32imc", {}, with_turbo=True) as (attn8, _):
+        assert attn8.backend() == "turbo"
+        assert "attn8.kernels.selftest" not in sys.modules
+        assert not hasattr(attn8.kernels, "selftest")

@@ -26,6 +26,7 @@
 # for chips that can run it: it is taken for up to 511 inputs, once it has given known answers.
 # Where it was asked for, module `simd` stands in for `turbo`: the same with vector instructions.
 import os
+import sys
 
 # The modules in machine code, None where there is none to use, as far as looked for
 _turbo = {"viper": None}
@@ -52,6 +53,8 @@ def _tested(name):
             from . import selftest
 
             wrong = selftest.fault(name, module)
+            # Its 4 KB are not needed any more
+            del sys.modules[selftest.__name__], globals()["selftest"]
     except ValueError as error:  # MicroPython's word on a file for another chip or version
         wrong = "cannot be loaded (%s)" % error
     if not wrong:
