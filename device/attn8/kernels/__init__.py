@@ -104,11 +104,14 @@ def choose_attention(rows, keys, head_dim, out_shift, largest, viper_packing):
         return turbo, turbo.softmax, tables.EXP2, turbo_operands.room(form, keys, head_dim)
     generic = _module("attention")
     module = _attention_of_size(rows, keys, head_dim, out_shift)
-    if module and largest < 4096:
-        octaves = tables.octaves()
-        if octaves:
-            return module, module.softmax, octaves, None
-    return module or generic, generic.softmax, tables.EXP2, None
+    if not module:
+        return generic, generic.softmax, tables.EXP2, None
+    table = tables.EXP2
+    if module.OCTAVES:
+        table = largest < 4096 and tables.octaves()
+    if not table:
+        return module, generic.softmax, tables.EXP2, None
+    return module, module.softmax, table, None
 
 
 def _attention_of_size(rows, keys, head_dim, out_shift):

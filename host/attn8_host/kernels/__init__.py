@@ -17,6 +17,7 @@ _templates = Environment(
 )
 LANES = 3  # rows that a kernel works on at a time
 MAX_INPUTS = 64  # of one dot product: 127 * 128 * 64 < 2**20
+OCTAVES_FROM = 32  # keys for which a softmax is worth its table of 8 KB
 MAX_INDEX = 255  # mpy-cross is wrong for larger constants, but for a pointer in a register
 MAX_WEIGHTS = 128  # in local variables: mpy-cross is wrong for more than 255 words of stack
 
@@ -34,6 +35,7 @@ def attention(seq_len: int, head_dim: int, word: int = 32) -> str:
         head_dim=head_dim,
         word=word,
         max_weights=MAX_WEIGHTS,
+        octaves=seq_len >= OCTAVES_FROM,
         columns=_divisor(head_dim, max(1, MAX_WEIGHTS // seq_len)),
     )
 
