@@ -65,6 +65,33 @@ def test_matmul(arch, seed, rows, inputs, outputs, offset, fill):
 @arches
 @compiled
 @given(
+    seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 2), inputs=st.integers(1, 64),
+    outputs=sizes, offset=alignment, fill=fills, wide=st.booleans(),
+)
+@example(seed=0, rows=1, inputs=64, outputs=9, offset=0, fill="lowest", wide=True)
+@example(seed=0, rows=2, inputs=63, outputs=3, offset=1, fill="opposite", wide=False)
+def test_matvec(arch, seed, rows, inputs, outputs, offset, fill, wide):
+    rng = np.random.default_rng(seed)
+    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
+    most = 2**30 - 1 - 16384 * inputs
+    bias = rng.integers(-most, most, outputs, endpoint=True)
+    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
+    shift = rng.integers(16, 46, outputs).astype(np.int8)
+    reference = Dense(w, bias.astype(np.int32), *(() if wide else (mult, shift)))(x)
+    packed = w.astype(np.int64) + 128
+    packed_bias = bias + 16384 * inputs - 128 * packed.sum(axis=1)
+    values = (2 * packed_bias - packed.sum(axis=1)).astype(np.int32)  # lanes.row_constants
+    call = Call(isa.load(kernels.matvec(inputs), arch), offset)
+    *_, out, _, _, _, _, _ = call(
+        "matmul", packed.astype(np.uint8), 0, x, values, mult, shift, np.zeros_like(reference),
+        np.zeros(inputs, np.uint8), rows, inputs, outputs, int(wide),
+    )
+    assert (out.read(reference.dtype) == reference.ravel()).all()
+
+
+@arches
+@compiled
+@given(
     seed=st.integers(0, 2**32 - 1), seq_len=st.integers(3, 130), head_dim=st.integers(1, 64),
     causal=st.booleans(), offset=alignment, fill=fills, scale=st.floats(1e-7, 0.3),
 )
@@ -111,6 +138,7 @@ def specialised():
         {"type": "attention", "core": core, "seq_len": s, "embed_dim": e, "num_heads": h}
         for core in ("exact", "linear") for s, e, h in SIZES
     ]
+    layers.append({"type": "dense", "in_features": 64})
     with open_virtual(heap_size="2M") as board:  # the weights come as text
         deploy(board, config={"layers": layers})
         yield Remote(board)
@@ -142,18 +170,18 @@ def test_board_equals_reference(specialised, seq_len, embed_dim, num_heads, caus
 
 
 RUN_DENSE = """
-from attn8.kernels import matmul
+from attn8.kernels import matmul_64
 from attn8.layers.dense import Dense, Linear
 layer = Dense(Linear("fc", 64, len(bias), w, bias, mult, shift), 3)
 give(layer(x))
-give(int(layer._matmul is matmul.matmul))
+give(int(layer._matmul is matmul_64.matmul))
 """
 
 
 @pytest.mark.parametrize(
-    "over, shift, generic", [(0, 21, 0), (0, 36, 0), (1, 21, 1), (0, 20, 1), (0, 37, 1)]
+    "over, shift, within", [(0, 21, 1), (0, 36, 1), (1, 21, 0), (0, 20, 0), (0, 37, 0)]
 )
-def test_matmul_is_taken_within_its_bounds(specialised, over, shift, generic):
+def test_matmul_is_taken_within_its_bounds(specialised, over, shift, within):
     # At the bound S + bias is 2**20 - 1, and at its other end in the second row
     sign = np.resize([1, 1, -1], 64)
     w = np.stack([127 * sign, -127 * sign]).astype(np.int8)
@@ -164,8 +192,33 @@ def test_matmul_is_taken_within_its_bounds(specialised, over, shift, generic):
     out, chosen = specialised(
         RUN_DENSE, x=x.ravel(), w=w.ravel(), bias=bias, mult=mult, shift=shifts
     )
-    assert chosen == generic
+    assert chosen == within
     assert (out == Dense(w, bias, mult, shifts)(x).ravel()).all()
+
+
+RUN_ROWS = """
+from attn8.kernels import matvec_64
+from attn8.layers.dense import Dense, Linear
+scale = (mult, shift) if len(mult) else ()
+layer = Dense(Linear("fc", 64, len(bias), w, bias, *scale), rows)
+give(layer(x))
+give(int(layer._matmul is matvec_64.matmul))
+"""
+
+
+@pytest.mark.parametrize("rows, wide", [(1, True), (2, False), (3, True)])
+@pytest.mark.parametrize("fill", ["random", "lowest"])
+def test_matvec_on_the_board(specialised, rows, wide, fill):
+    rng = np.random.default_rng(rows)
+    x, w = int8(rng, fill, rows, 64), int8(rng, fill, 10, 64)
+    most = 2**30 - 1 - 16384 * 64
+    bias = rng.integers(-most, most, 10, endpoint=True).astype(np.int32)
+    scale = np.full(10, 20000, np.int16)[:0 if wide else 10], np.full(10, 25, np.int8)
+    out, chosen = specialised(
+        RUN_ROWS, x=x.ravel(), w=w.ravel(), bias=bias, mult=scale[0], shift=scale[1], rows=rows
+    )
+    assert chosen
+    assert (out == Dense(w, bias, *(() if wide else scale))(x).ravel()).all()
 
 
 RUN_SOFTMAX = """

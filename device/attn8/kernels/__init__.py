@@ -87,6 +87,11 @@ def choose_matmul(linear, rows):
             constants = lanes.constants(linear)
             if constants:
                 return module.matmul, constants, linear.inputs
+    module = _specialised("matvec_%d" % linear.inputs)
+    if module:
+        from . import lanes
+
+        return module.matmul, lanes.row_constants(linear), linear.inputs
     return _module("matmul").matmul, linear.bias, linear.inputs
 
 

@@ -61,6 +61,13 @@ def constants(linear):
     return made
 
 
+def row_constants(linear):
+    # What the specialised matvec starts its sums with, int32 [outputs]: it sums products of
+    # 2*(x + 128) + 1 and w + 128, and is to have twice those of x + 128 and twice the packed bias
+    return array("i", [_wrapped(2 * linear.bias[j] - row_sum(linear.weight, linear.inputs, j))
+                       for j in range(linear.outputs)])
+
+
 def _wrapped(x):
     # To a signed word
     return (x + (1 << 31) & (1 << 32) - 1) - (1 << 31)

@@ -267,6 +267,10 @@ def kernel_counts(arch: str) -> list[dict]:
         return np.zeros(n, np.int32)
 
     generic = DEVICE / "attn8/kernels"
+    for m in (256, 64):
+        operands = [int8(m * 64), 0, int8(64), words(m), words(m), words(m), words(m), int8(64),
+                    1, 64, m, 1]
+        count("matvec, int32 out", kernels.matvec(64), "matmul", [1, m, 64], operands)
     for inputs in (64, 16):
         n, m = 33, 64
         constants = np.tile(np.array([156, 32, 1 << 18, 19, 0, 0], np.int32), m)

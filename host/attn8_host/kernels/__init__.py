@@ -1,8 +1,9 @@
 """Kernels specialised by size: viper source from one template each, compiled for a board.
 
 A specialised module does what the generic one of attn8.kernels does, for the sizes that its name
-carries: matmul_64 takes 64 inputs, attention_32_16 has 32 tokens and a head_dim of 16, linear_16 a
-head_dim of 16. The board takes it where it is there (attn8.kernels.family).
+carries: matmul_64 takes 64 inputs, matvec_64 too, for few rows; attention_32_16 has 32 tokens and a
+head_dim of 16, linear_16 a head_dim of 16. The board takes it where it is there
+(attn8.kernels.family).
 """
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +18,7 @@ _templates = Environment(
 )
 LANES = 3  # rows that a kernel works on at a time
 MAX_INPUTS = 64  # of one dot product: 127 * 128 * 64 < 2**20
+STREAMING = ("decode", "sliding")  # cores that get their tokens one by one
 OCTAVES_FROM = 32  # keys for which a softmax is worth its table of 8 KB
 MAX_INDEX = 255  # mpy-cross is wrong for larger constants, but for a pointer in a register
 MAX_WEIGHTS = 128  # in local variables: mpy-cross is wrong for more than 255 words of stack
@@ -25,6 +27,11 @@ MAX_WEIGHTS = 128  # in local variables: mpy-cross is wrong for more than 255 wo
 def matmul(inputs: int, word: int = 32) -> str:
     """Viper source of the matmul family for `inputs` inputs; `word` is an int's size in bits."""
     return _templates.get_template("matmul.j2").render(inputs=inputs, word=word)
+
+
+def matvec(inputs: int, word: int = 32) -> str:
+    """Viper source of the matmul family for `inputs` inputs and fewer rows than LANES."""
+    return _templates.get_template("matvec.j2").render(inputs=inputs, word=word)
 
 
 def attention(seq_len: int, head_dim: int, word: int = 32) -> str:
@@ -66,17 +73,19 @@ def modules(config: dict, word: int = 32) -> dict[str, str]:
     """
     made = {}
     for entry in config["layers"]:
-        if entry["type"] == "dense" and entry.get("rows", 1) >= LANES:
-            inputs = entry["in_features"]
-        elif entry["type"] == "attention" and entry["seq_len"] >= LANES:
-            inputs = entry["embed_dim"]
-            keys, head_dim = entry["seq_len"], inputs // entry["num_heads"]
-            if entry["core"] == "exact" and head_dim <= MAX_INPUTS:
+        if entry["type"] == "dense":
+            inputs, rows = entry["in_features"], entry.get("rows", 1)
+        elif entry["type"] == "attention":
+            inputs, rows = entry["embed_dim"], entry["seq_len"]
+            keys, head_dim = rows, inputs // entry["num_heads"]
+            if entry["core"] == "exact" and head_dim <= MAX_INPUTS and keys >= LANES:
                 made[f"attention_{keys}_{head_dim}.py"] = attention(keys, head_dim, word)
             if entry["core"] == "linear" and head_dim <= MAX_INPUTS:
                 made[f"linear_{head_dim}.py"] = linear(head_dim, word)
         else:
             continue
-        if inputs <= MAX_INPUTS:
+        if inputs <= MAX_INPUTS and rows >= LANES:
             made[f"matmul_{inputs}.py"] = matmul(inputs, word)
+        if inputs <= MAX_INPUTS and (rows < LANES or entry.get("core") in STREAMING):
+            made[f"matvec_{inputs}.py"] = matvec(inputs, word)
     return made
