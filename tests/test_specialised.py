@@ -45,10 +45,11 @@ def constants(w, bias, mult, shift):
 @example(seed=0, rows=4, inputs=64, outputs=5, offset=1, fill="extremes")
 @example(seed=0, rows=3, inputs=64, outputs=2, offset=0, fill="lowest")
 @example(seed=0, rows=5, inputs=64, outputs=3, offset=3, fill="opposite")
+@example(seed=0, rows=3, inputs=64, outputs=130, offset=0, fill="lowest")
 def test_matmul(arch, seed, rows, inputs, outputs, offset, fill):
     rng = np.random.default_rng(seed)
     x, w = int8(rng, fill, rows, inputs), np.maximum(int8(rng, fill, outputs, inputs), -127)
-    most = 2**20 - 1 - 128 * np.abs(w.astype(int)).sum(axis=1).max()
+    most = 2**20 - 513 - 128 * np.abs(w.astype(int)).sum(axis=1).max()
     bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
     mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
     shift = rng.integers(21, 37, outputs).astype(np.int8)
@@ -182,12 +183,10 @@ give(int(layer._matmul is matmul_64.matmul))
     "over, shift, within", [(0, 21, 1), (0, 36, 1), (1, 21, 0), (0, 20, 0), (0, 37, 0)]
 )
 def test_matmul_is_taken_within_its_bounds(specialised, over, shift, within):
-    # At the bound S + bias is 2**20 - 1, and at its other end in the second row
-    sign = np.resize([1, 1, -1], 64)
-    w = np.stack([127 * sign, -127 * sign]).astype(np.int8)
-    x = np.stack([127 * sign, np.where(sign < 0, 127, -128), -128 * sign]).clip(-128, 127)
-    x = x.astype(np.int8)
-    bias = np.array([1, -1], np.int32) * (2**20 - 1 - 64 * 127 * 128 + over)
+    # At the bound S + bias is +-(2**20 - 513) in all three rows
+    x = np.full((3, 64), -128, np.int8)
+    w = np.array([[-127], [127]], np.int8).repeat(64, axis=1)
+    bias = np.array([1, -1], np.int32) * (2**20 - 513 - 64 * 127 * 128 + over)
     mult, shifts = np.full(2, 16385, np.int16), np.full(2, shift, np.int8)
     out, chosen = specialised(
         RUN_DENSE, x=x.ravel(), w=w.ravel(), bias=bias, mult=mult, shift=shifts

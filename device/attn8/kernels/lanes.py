@@ -1,5 +1,5 @@
 # What the specialised matmul needs beside the weights. It sums three products in two words, each
-# with its bias and exact while it stays below 2**20, and requantises S in two halves of M:
+# with its bias and exact while it stays below 2**20 - 512, and requantises S in two halves of M:
 # floor((S*M + 2**(s - 1)) / 2**s) = (S*m_high + (S*m_low >> 7) + 2**(s - 8)) >> (s - 7)
 from array import array
 
@@ -40,8 +40,8 @@ def row_sum(w: ptr8, inputs: int, output: int) -> int:
 
 def constants(linear):
     # int32 [outputs, 6]: M >> 7, M & 127, 2**(s - 8), s - 7, and what the two words start with;
-    # None where a bound is not kept: 128 * sum |w| + |bias| < 2**20, and results below 2**15 until
-    # they are clamped
+    # None where a bound is not kept: 128 * sum |w| + |bias| < 2**20 - 512, and results below 2**15
+    # until they are clamped
     n = linear.inputs
     largest = row_bound(linear.weight, n, linear.outputs) << 7
     made = array("i", bytes(24 * linear.outputs))
@@ -50,7 +50,7 @@ def constants(linear):
         bias = linear.bias[j] + (total << 7)
         mult = linear.mult[j]
         shift = linear.shift[j]
-        if largest + abs(bias) >= 1 << 20 or not 21 <= shift <= 36:
+        if largest + abs(bias) >= (1 << 20) - 512 or not 21 <= shift <= 36:
             return None
         made[6 * j] = mult >> 7
         made[6 * j + 1] = mult & 127
