@@ -4,47 +4,95 @@ import json
 
 import pytest
 
+from attn8_host import modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.cli import main
-from attn8_host.deploy import deploy
-from attn8_host.plan import plan
-from attn8_host.quantize import exact_constants
+from attn8_host.deploy import deploy, push
+from attn8_host.paths import MODELS
+from attn8_host.plan import layer_plan, one_layer, plan
+from attn8_host.quantize import CONSTANTS
 
-MAKE = """
-import gc
-from array import array
-from attn8 import MultiHeadAttention, tables
-def make(s, e, h):
-    tensors = {{}}
-    for part in ("q", "k", "v", "out"):
-        name = "attn." + part
-        tensors[name + ".weight"] = array("b", bytes(e * e))
-        tensors[name + ".bias"] = array("i", bytes(4 * e))
-        tensors[name + ".mult"] = array("h", [20000] * e)
-        tensors[name + ".shift"] = array("b", [25] * e)
-    return MultiHeadAttention(s, e, h, tensors, {constants!r})
-layer = make{shape!r}
-layer = tables._octaves = None  # of which all layers share one
+DIGITS = MODELS / "digits.safetensors"
+PATH = "/models/plan.safetensors"
+# core, its options
+CASES: list[tuple[str, dict]] = [(core, {}) for core in CONSTANTS] + [
+    ("exact", {"precise": True}),
+    ("exact", {"block_rows": 16}),
+    ("sliding", {"window": 5}),
+    ("flash", {"block_size": 5}),
+    ("performer", {"features": 7}),
+    ("local_global", {"window": 2, "global_indices": [0, 3]}),
+    ("sparse", {"mask": ["random", 0.4, 3]}),
+]
+
+SHAPE = 33, 32, 4  # seq_len, embed_dim, num_heads
+
+FORGET = """
+m = None
+if "attn8.tables" in sys.modules:
+    sys.modules["attn8.tables"]._octaves = None  # which all layers share
 gc.collect()
+"""
+# What loading takes, and the most that is held meanwhile: whenever an array is made, what is there
+MEASURE = """
+import gc, sys
+import array as arrays
+gc.collect()
+start = gc.mem_alloc()
+from attn8 import load
+from attn8.link import server
+m = load({path!r})
+{forget}
+package = gc.mem_alloc() - start
+peak = 0
+def watched(code, initial=()):
+    global peak
+    made = arrays.array(code, initial)
+    if len(made):
+        gc.collect()
+        peak = max(peak, gc.mem_alloc())
+    return made
 before = gc.mem_alloc()
-layer = make{shape!r}
+m = load({path!r})
 gc.collect()
-print(gc.mem_alloc() - before)
+ram = gc.mem_alloc() - before
+{forget}
+for name, module in sys.modules.items():
+    if name.startswith("attn8") and hasattr(module, "array"):
+        module.array = watched
+before = gc.mem_alloc()
+m = load({path!r})
+print((ram, peak - before, package))
 """
 
 
-@pytest.mark.parametrize("shape", [(32, 64, 4), (64, 32, 2), (8, 16, 2)])
-def test_ram_is_what_the_board_reports(shape):
-    seq_len, embed_dim, num_heads = shape
-    planned = plan(*shape, word=8)
-    entry = {"type": "attention", "core": "exact", "seq_len": seq_len, "embed_dim": embed_dim,
-             "num_heads": num_heads}
-    constants = exact_constants(embed_dim // num_heads, 0.03, 0.03, 0.03, 0.02)
-    with open_virtual(heap_size="1M") as board:
-        deploy(board, config={"layers": [entry]})
-        reported = int(board.execute(MAKE.format(shape=shape, constants=constants)))
-    assert abs(planned.ram - reported) <= 0.05 * reported, (planned.ram, reported)
-    assert sum(planned.buffers.values()) < planned.ram
+@pytest.fixture(scope="module")
+def large_board():
+    with open_virtual(heap_size="2M") as board:
+        layers = [one_layer(core, *SHAPE, options=options)[0]["layers"] for core, options in CASES]
+        deploy(board, config={"layers": sum(layers, modelfile.read(DIGITS)[0]["layers"])})
+        yield board
+
+
+def check(board, config, tensors):
+    """Compares a plan, in the virtual board's words, with what that board says."""
+    planned = plan(config, tensors, backend="viper", word=8, predicted=lambda: 0)
+    board.enter_repl()
+    push(board, PATH, modelfile.pack(config, tensors))
+    ram, peak, package = board.evaluate_tuple(MEASURE.format(path=PATH, forget=FORGET))
+    assert planned.ram == pytest.approx(ram, rel=0.05)
+    assert planned.package == pytest.approx(package, rel=0.05)
+    assert planned.peak_heap == pytest.approx(package + peak, rel=0.05)
+    assert sum(planned.buffers.values()) < planned.ram <= planned.load_peak
+
+
+@pytest.mark.parametrize(("core", "options"), CASES)
+def test_ram_is_what_the_board_reports(large_board, core, options):
+    check(large_board, *one_layer(core, *SHAPE, options=options))
+
+
+def test_a_whole_model(large_board):
+    check(large_board, *modelfile.read(DIGITS))
 
 
 def test_it_says_what_fits(tmp_path, capsys):
@@ -53,12 +101,43 @@ def test_it_says_what_fits(tmp_path, capsys):
     assert main(command) == 0
     small = json.loads(path.read_text())
     assert all(small["fits"].values()) and small["instructions"] > 100_000
-    assert "predicted" in capsys.readouterr().out
-    command[2], command[4] = "256", "256"
+    assert small["peak_heap"] == small["load_peak"] + small["package"]
+    said = capsys.readouterr().out
+    assert "Predicted" in said and max(map(len, said.splitlines())) <= 80
+    command[2], command[4] = "170", "192"
     assert main(command) == 1
-    assert not any(json.loads(path.read_text())["fits"].values())
+    large = json.loads(path.read_text())
+    assert not any(large["fits"].values()) and large["instructions"] is None
 
 
-def test_what_the_layer_refuses_is_one_line(capsys):
-    assert main(["plan", "--seq-len", "16", "--embed-dim", "10", "--heads", "3"]) == 2
-    assert "expected a multiple of num_heads 3, got 10" in capsys.readouterr().err
+def test_a_model_file_and_its_instructions(tmp_path):
+    path = tmp_path / "plan.json"
+    counts = {}
+    for backend in ("viper", "turbo"):
+        command = ["plan", "--model", str(DIGITS), "--isa", "rv32imc", "--backend", backend]
+        assert main([*command, "--json", str(path)]) == 0
+        made = json.loads(path.read_text())
+        counts[backend] = made["instructions"]
+        assert made["buffers"]["embed.weight"] == 128 * 64
+    assert counts["turbo"] < counts["viper"]
+
+
+@pytest.mark.parametrize(("core", "options"), [("exact", {}), ("sliding", {"window": 8})])
+def test_many_tokens_are_continued_from_fewer(core, options):
+    settings = {"options": options, "arch": "rv32imc", "backend": "turbo"}
+    counted = plan(*one_layer(core, 180, 16, 1, options=options), "rv32imc").instructions
+    assert layer_plan(core, 180, 16, 1, **settings).instructions == pytest.approx(counted, rel=0.02)
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--seq-len", "16"], "Give --model FILE, or --seq-len, --embed-dim and --heads"),
+    (["--seq-len", "16", "--embed-dim", "10", "--heads", "3"], "a multiple of 3 heads, got 10"),
+    (["--seq-len", "16", "--embed-dim", "12", "--heads", "3", "--core", "best"], "no such core"),
+    (["--seq-len", "600", "--embed-dim", "8", "--heads", "1"], "expected 1 to 516, got 600"),
+    (["--seq-len", "16", "--embed-dim", "12", "--heads", "3", "--option", "win=3"], "'win'"),
+    (["--model", "nosuch.safetensors"], "no such file"),
+])  # fmt: skip
+def test_what_is_refused_is_one_line(arguments, said, capsys):
+    assert main(["plan", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and len(error.splitlines()) == 1

@@ -307,11 +307,20 @@ def soak(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def plan(arguments: argparse.Namespace, console: Console) -> int:
-    from . import report
-    from .plan import plan
+    from . import modelfile, report
+    from .plan import layer_plan, plan
 
     _writable(arguments.json)
-    planned = plan(arguments.seq_len, arguments.embed_dim, arguments.heads, arguments.isa)
+    sizes = arguments.seq_len, arguments.embed_dim, arguments.heads
+    if (arguments.model is None) == (None in sizes):
+        raise Attn8Error("plan what? Give --model FILE, or --seq-len, --embed-dim and --heads")
+    settings = {"arch": arguments.isa, "backend": arguments.backend}
+    with console.status("counting instructions"):
+        if arguments.model:
+            planned = plan(*modelfile.read(arguments.model), **settings)
+        else:
+            planned = layer_plan(arguments.core, *sizes, arguments.causal,
+                                 dict(arguments.option), **settings)
     console.print(report.plan_table(planned))
     _write_json(arguments.json, planned.as_dict())
     return 0 if any(planned.fits.values()) else 1
@@ -419,6 +428,17 @@ def _number(text: str) -> int | float | list[int]:
     if "," in text:
         return [int(part) for part in text.split(",")]
     return float(text) if "." in text else int(text)
+
+
+def _option(text: str) -> tuple[str, object]:
+    """NAME=VALUE, the value in JSON or a word."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _positive(text: str) -> int:
@@ -598,14 +618,26 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=soak)
 
     command = commands.add_parser(
-        "plan", help="flash, memory and predicted time of an attention layer, without a board"
+        "plan", help="memory, flash and time of a model or one attention layer, without a board"
     )
-    command.add_argument("--seq-len", type=_positive, required=True, metavar="S", help="tokens")
-    command.add_argument("--embed-dim", type=_positive, required=True, metavar="E")
-    command.add_argument("--heads", type=_positive, required=True, metavar="H")
+    command.add_argument("--model", type=Path, metavar="FILE", help="int8 model file")
+    command.add_argument("--seq-len", type=_positive, metavar="S", help="tokens of one layer")
+    command.add_argument("--embed-dim", type=_positive, metavar="E")
+    command.add_argument("--heads", type=_positive, metavar="H")
+    command.add_argument("--core", default="exact", metavar="NAME", help="(default: %(default)s)")
+    command.add_argument("--causal", action="store_true")
+    command.add_argument(
+        "--option", type=_option, action="append", default=[], metavar="NAME=VALUE",
+        help="of the core, such as window=16, block_size=16, features=32 or "
+        "mask='[\"local_window\", 4]'; repeat for more",
+    )
     command.add_argument(
         "--isa", choices=["xtensawin", "rv32imc"], default="xtensawin",
         help="ESP32 (default) or ESP32-C3 and C6",
+    )
+    command.add_argument(
+        "--backend", choices=["viper", "turbo"], default="turbo",
+        help="the kernels that are deployed (default: %(default)s)",
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the plan here as well")
     command.set_defaults(run=plan)

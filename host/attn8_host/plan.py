@@ -1,39 +1,62 @@
-"""`attn8 plan`: what a layer or a model takes on a board, before there is one.
+"""`attn8 plan`: what a model or one attention layer takes on a board, before there is one.
 
-The device's own Python makes the layer here (see bench.isa): its arrays are then real, and so are
-the counts of instructions. Sizes follow MicroPython's object layout on a 32-bit chip, or on the
-64-bit unix port, whose words are twice as long.
+The device's own Python loads the model here (see bench.isa): its objects are then real, and what
+they take in MicroPython's heap follows from its object layout (see heap.py). So are the counts of
+instructions, by the emulators of both chips.
 """
 
 import sys
-import types
 from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from inspect import signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from . import kernels
-from .bench.isa import device, make_layer
-from .bench.isa import layer as count_layer
+import numpy as np
+
+from . import kernels, modelfile, turbo
+from .bench.isa import Tally, device, emulators
 from .deploy import compile_device
 from .errors import Attn8Error
+from .heap import Heap, package, watched
 from .kernels import MAX_INPUTS
+from .quantize import CONSTANTS, linear, random_features
 
 # Cycles that an instruction is assumed to take: loads and multiplications wait for their results
 CYCLES = 1.5
 CLOCKS = (80, 160, 240)  # MHz
 # Bytes free in the Python heap after start-up, and for native code, as measured on v1.26 firmware
 CHIPS = {"ESP32": (112_000, 110_000), "ESP32-C3": (112_000, 110_000)}
-PACKAGE = 24_000  # Python heap that the package's bytecode takes
+SERVER = ("link/__init__.mpy", "link/frames.mpy", "link/server.mpy")  # imported to serve
+SCALE = 0.03  # of all values of a layer that only its sizes describe
+# What the cores need to be told, where nothing else is asked for
+OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "decode": lambda seq_len: {"cache_len": seq_len},
+    "sliding": lambda seq_len: {"window": 16},
+    "local_global": lambda seq_len: {"window": 4, "global_indices": [0]},
+    "sparse": lambda seq_len: {"mask": ["local_window", 4]},
+    "performer": lambda seq_len: {"features": 32},
+}
+CAUSAL = ("decode", "sliding")  # always
+Model = tuple[dict, dict[str, np.ndarray]]  # config and tensors, as in a model file
 
 
 @dataclass
 class Plan:
     """What it takes; the keys of the JSON. Sizes in bytes."""
 
+    name: str
     arch: str
-    flash: int  # the package's files
-    exec_ram: int  # machine code of the kernels in use, at most
-    buffers: dict[str, int]  # arrays, by the name that holds them
-    ram: int  # all of the layer: arrays and the objects around them
+    backend: str
+    flash: int  # the package's files, and the model's
+    exec_ram: int  # machine code of the kernels in use
+    buffers: dict[str, int]  # arrays, parameters among them, by what holds them
+    ram: int  # all of the model: arrays and the objects around them
+    load_peak: int  # the most that is held at a time while it loads
+    package: int  # of the package's own code
     peak_heap: int  # with the package's own
     instructions: int | None  # predicted, of one inference; None where it fits nowhere
     milliseconds: dict[str, float]  # predicted at each clock, CYCLES cycles an instruction
@@ -44,43 +67,142 @@ class Plan:
         return asdict(self)
 
 
-def plan(seq_len: int, embed_dim: int, num_heads: int, arch: str = "xtensawin",
-         word: int = 4) -> Plan:
-    """Plans MultiHeadAttention with the exact core and specialised kernels.
+def one_layer(
+    core: str, seq_len: int, embed_dim: int, num_heads: int, causal: bool = False,
+    options: dict[str, Any] | None = None,
+) -> Model:
+    """A model (config, tensors) of one attention layer with random weights.
 
     Args:
+        core: a name of docs/mechanisms.md.
         seq_len: tokens.
         embed_dim: values of a token.
         num_heads: divides embed_dim.
-        arch: of the machine code, "xtensawin" or "rv32imc".
-        word: bytes of the board's word, 4 on a chip, 8 on the unix port.
+        causal: whether a token sees only those before it.
+        options: of the core by keyword; `features` of the performer is their number.
 
     Raises:
-        Attn8Error: the layer itself refuses these sizes.
+        Attn8Error: there is no such core or option.
     """
-    shape = {"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads}
-    config = {"layers": [{"type": "attention", "core": "exact", **shape}]}
-    with device(arch, kernels.modules(config)) as (attn8, _):
-        try:
-            layer, _ = make_layer(attn8, seq_len, embed_dim, num_heads)
-        except ValueError as error:
-            raise Attn8Error(str(error)) from None
-        buffers, ram = sizes(layer, word)
-        prefix = "attn8.kernels."
-        used = {name[len(prefix) :] for name in sys.modules if name.startswith(prefix)}
-    files = compile_device(arch, config)
-    exec_ram = sum(len(files[f"kernels/{name}.mpy"]) for name in used)
+    if core not in CONSTANTS:
+        raise Attn8Error(f"no such core: {core}; expected one of {', '.join(sorted(CONSTANTS))}")
+    if embed_dim % num_heads:
+        raise Attn8Error(f"--embed-dim: expected a multiple of {num_heads} heads, got {embed_dim}")
+    options = (OPTIONS[core](seq_len) if core in OPTIONS else {}) | (options or {})
+    head_dim = embed_dim // num_heads
+    rng = np.random.default_rng(0)
+    parameters: dict[str, np.ndarray] = {}
+    if core == "performer":
+        number = options.pop("features")
+        parameters["features"] = random_features(num_heads, number, head_dim, 0)
+    elif core == "local_global":
+        parameters["gate"] = rng.normal(size=(num_heads, head_dim))
+    known = signature(CONSTANTS[core]).parameters
+    told = {key: value for key, value in options.items() if key in known}
+    constants = CONSTANTS[core](head_dim, *4 * [SCALE], **told, **parameters)
+    tensors: dict[str, np.ndarray] = {}
+    for key in [key for key, value in constants.items() if isinstance(value, np.ndarray)]:
+        tensors[f"attn.core.{key}"] = constants.pop(key)
+    for part in ("q", "k", "v", "out"):
+        weight = rng.normal(size=(embed_dim, embed_dim)) / np.sqrt(embed_dim)
+        made = linear(weight, np.zeros(embed_dim), SCALE, SCALE)
+        made.pop("scale")
+        tensors |= {f"attn.{part}.{kind}": values for kind, values in made.items()}
+    entry = {
+        "type": "attention", "name": "attn", "core": core, "seq_len": seq_len,
+        "embed_dim": embed_dim, "num_heads": num_heads, "causal": causal or core in CAUSAL,
+        "constants": constants, "options": options,
+    }  # fmt: skip
+    config = {
+        "format": "attn8", "version": 1, "name": f"{core} {seq_len} x {embed_dim} x {num_heads}",
+        "input": {"shape": [seq_len * embed_dim], "scale": SCALE}, "layers": [entry],
+    }  # fmt: skip
+    return config, tensors
+
+
+def layer_plan(
+    core: str, seq_len: int, embed_dim: int, num_heads: int, causal: bool = False,
+    options: dict[str, Any] | None = None, arch: str = "xtensawin", backend: str = "turbo",
+    word: int = 4,
+) -> Plan:
+    """Plans one attention layer; the arguments are those of one_layer and of plan."""
+
+    def of_length(n: int) -> Model:
+        return one_layer(core, n, embed_dim, num_heads, causal, options)
+
+    # Their number is a + b * seq_len + c * seq_len**2, once windows are full and blocks whole
+    step = 36 if embed_dim <= MAX_INPUTS else 12
+    first = step * (2 * _largest(options) // step + 1)
+    lengths = [first, first + step, first + 2 * step]
+
+    def continued() -> int:
+        counts = [predict(*of_length(n), arch, backend) for n in lengths]
+        return round(float(np.polyval(np.polyfit(lengths, counts, 2), seq_len)))
+
+    predicted = continued if seq_len > lengths[-1] else None
+    return plan(*of_length(seq_len), arch, backend, word, predicted)
+
+
+def _largest(options: Any) -> int:
+    """The largest number in the options of a core, such as a window."""
+    if isinstance(options, dict):
+        options = list(options.values())
+    if isinstance(options, list):
+        return max(map(_largest, options), default=0)
+    return options if isinstance(options, int) else 0
+
+
+def plan(
+    config: dict, tensors: dict[str, np.ndarray], arch: str = "xtensawin",
+    backend: str = "turbo", word: int = 4,
+    predicted: Callable[[], int] | None = None,
+) -> Plan:
+    """Plans a model.
+
+    Args:
+        config, tensors: as in its model file.
+        arch: of the machine code, "xtensawin" or "rv32imc".
+        backend: the kernels that are deployed for it, "turbo" or "viper".
+        word: bytes of the board's word, 4 on a chip, 8 on the unix port.
+        predicted: gives the instructions of one inference; by default they are counted.
+
+    Raises:
+        Attn8Error: the device refuses the model, or this is not a checkout.
+    """
+    files = compile_device(arch, config if backend == "viper" else None)
+    if backend == "turbo":
+        files[turbo.FILE] = turbo.build(arch)
+    data = modelfile.pack(config, tensors)
+    heap = Heap(word)
+    with watched(word) as peak, loaded(config, data, arch, backend) as (model, _):
+        entries = [entry for entry in config["layers"] if entry["type"] != "reshape"]
+        for entry, layer in zip(entries, model.layers, strict=True):
+            heap.add(layer, entry["name"])
+        heap.add(model)
+        modules = {name.partition(".")[2].replace(".", "/"): module
+                   for name, module in sys.modules.items() if name.startswith("attn8.")}
+    used = {f"{name}{end}" for name in modules for end in (".mpy", "/__init__.mpy")}
+    used |= {"__init__.mpy", turbo.FILE, *SERVER}
+    imported = [content for path, content in files.items() if path in used]
+    code, exec_ram = package(imported, modules.values(), heap), machine_code(imported)
+    load_peak = max(peak.total, heap.total)
     fits = {
-        chip: ram + PACKAGE < heap and exec_ram < code for chip, (heap, code) in CHIPS.items()
+        chip: load_peak + code < free and exec_ram < room for chip, (free, room) in CHIPS.items()
     }
-    instructions = predict(arch, seq_len, embed_dim, num_heads) if any(fits.values()) else None
+    instructions = None
+    if any(fits.values()):
+        instructions = predicted() if predicted else predict(config, tensors, arch, backend)
     return Plan(
+        name=config["name"],
         arch=arch,
-        flash=sum(map(len, files.values())),
+        backend=backend,
+        flash=sum(map(len, files.values())) + len(data),
         exec_ram=exec_ram,
-        buffers=buffers,
-        ram=ram,
-        peak_heap=ram + PACKAGE,
+        buffers={_tidy(name): size for name, size in heap.buffers.items()},
+        ram=heap.total,
+        load_peak=load_peak,
+        package=code,
+        peak_heap=load_peak + code,
         instructions=instructions,
         milliseconds={
             f"{mhz} MHz": round(instructions * CYCLES / mhz / 1000, 2)
@@ -92,60 +214,47 @@ def plan(seq_len: int, embed_dim: int, num_heads: int, arch: str = "xtensawin",
     )
 
 
-def predict(arch: str, seq_len: int, embed_dim: int, num_heads: int) -> int:
-    """Instructions of one inference: counted, or for many tokens continued from fewer.
+@contextmanager
+def loaded(config: dict, data: bytes, arch: str, backend: str) -> Iterator[tuple[Any, Tally]]:
+    """A model file as the device loads it: (its model, the running tally)."""
+    specialised = kernels.modules(config) if backend == "viper" else {}
+    with TemporaryDirectory() as folder, device(arch, specialised, backend == "turbo") as (
+        attn8, tally,
+    ):  # fmt: skip
+        path = Path(folder) / "model"
+        path.write_bytes(data)
+        try:
+            model = attn8.load(str(path))
+        except (ValueError, TypeError) as error:
+            raise Attn8Error(str(error).replace(str(path), config["name"])) from None
+        yield model, tally
 
-    Their number is a * seq_len + b * seq_len**2 but for what is done once.
+
+def predict(config: dict, tensors: dict[str, np.ndarray], arch: str, backend: str) -> int:
+    """Instructions of one inference: the kernels' counted, the calls between them estimated.
+
+    A kernel is run once for calls of the same sizes.
     """
-    counts = {}
-    few = (24, 12) if embed_dim <= MAX_INPUTS else (6, 3)
-    for n in (seq_len,) if seq_len <= few[0] else few:
-        made = count_layer(arch, "specialised", n, embed_dim, num_heads)
-        counts[n] = made["counted"] + made["estimated_for_calls"]
-    if seq_len in counts:
-        return counts[seq_len]
-    n, m = few
-    b = (counts[n] / n - counts[m] / m) / (n - m)
-    a = counts[m] / m - b * m
-    return round(a * seq_len + b * seq_len**2)
+    with loaded(config, modelfile.pack(config, tensors), arch, backend) as (model, tally):
+        rng = np.random.default_rng(0)
+        x = array("b", rng.integers(-127, 128, len(model.input)).astype(np.int8).tobytes())
+        tally.known = {}
+        tally.count(model, x)
+        return tally.instructions
 
 
-def sizes(root: object, word: int) -> tuple[dict[str, int], int]:
-    """The bytes of each array that an object holds, by attribute, and of all objects together."""
-    block = 4 * word  # MicroPython's heap gives whole blocks
-    buffers: dict[str, int] = {}
-    seen: dict[int, object] = {}
-    total = 0
+def machine_code(files: Iterable[bytes]) -> int:
+    """Bytes of machine code in .mpy files."""
+    mpy = emulators().mpy
 
-    def blocks(n: int) -> int:
-        return -(-n // block) * block
+    def size(code) -> int:
+        own = 0 if code.kind == mpy.Kind.BYTECODE else len(code.data)
+        return own + sum(map(size, code.children))
 
-    def visit(value: object, name: str) -> None:
-        nonlocal total
-        if id(value) in seen or isinstance(
-            value, (int, float, str, bytes, type, types.FunctionType, types.ModuleType)
-        ):
-            return
-        seen[id(value)] = value
-        if isinstance(value, memoryview):
-            total += block
-            visit(value.obj, name)
-        elif isinstance(value, (array, bytearray)):
-            size = len(memoryview(value).cast("B"))
-            buffers[name] = buffers.get(name, 0) + size
-            total += block + blocks(size)
-        elif isinstance(value, (list, tuple)):
-            total += blocks((2 + len(value)) * word)
-            for item in value:
-                visit(item, name)
-        elif isinstance(value, dict):
-            total += blocks(4 * word) + blocks(2 * word * len(value))
-            for key, item in value.items():
-                visit(item, f"{name}.{key}")
-        elif hasattr(value, "__dict__"):
-            total += blocks(5 * word) + blocks(2 * word * len(vars(value)))
-            for key, item in vars(value).items():
-                visit(item, f"{name}.{key}" if name else key)
+    return sum(size(mpy.read(file).root) for file in files)
 
-    visit(root, "")
-    return buffers, total
+
+def _tidy(name: str) -> str:
+    """A path of attributes without what only the code needs: attn._calls.linear.weight."""
+    parts = [part.lstrip("_") for part in name.split(".")]
+    return ".".join(part for part in parts if part != "linear")

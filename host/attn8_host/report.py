@@ -344,22 +344,30 @@ def soak_table(outcome) -> Table:
 
 
 def plan_table(planned) -> Table:
-    """What a layer would take on a board (see plan.Plan)."""
-    table = Table(title=f"attn8 plan: {planned.arch}, exact core, kernels for these sizes")
-    table.add_column("what")
+    """What a model would take on a board (see plan.Plan)."""
+    table = Table(
+        title=f"attn8 plan: {planned.name}, {planned.backend} kernels of {planned.arch}",
+        caption="Predicted: memory by MicroPython's object layout, instructions by counting, "
+        f"times at {planned.cycles_per_instruction} cycles an instruction",
+    )
+    table.add_column("what", overflow="fold")
     table.add_column("", justify="right")
     for name, size in planned.buffers.items():
-        table.add_row(f"RAM: {name}", f"{size:,} bytes", style="dim")
-    table.add_row("RAM of the layer, objects included", f"{planned.ram:,} bytes")
-    table.add_row("peak heap, with the package", f"{planned.peak_heap:,} bytes")
-    table.add_row("RAM for machine code", f"{planned.exec_ram:,} bytes")
-    table.add_row("flash, the whole package", f"{planned.flash:,} bytes")
+        table.add_row(name, f"{size:,} bytes", style="dim")
+    rows = [
+        ("RAM of the model, objects included", planned.ram),
+        ("the most that is held while it loads", planned.load_peak),
+        ("the package's own code", planned.package),
+        ("peak heap, both together", planned.peak_heap),
+        ("RAM for machine code, not of the heap", planned.exec_ram),
+        ("flash, package and model", planned.flash),
+    ]
+    for what, size in rows:
+        table.add_row(what, f"{size:,} bytes")
     if planned.instructions:
-        table.add_row("instructions, predicted", f"{planned.instructions:,}")
+        table.add_row("instructions of an inference", f"{planned.instructions:,}")
     for clock, time in planned.milliseconds.items():
-        table.add_row(
-            f"predicted at {clock}, {planned.cycles_per_instruction} cycles each", f"{time:,} ms"
-        )
+        table.add_row(f"time at {clock}", f"{time:,} ms")
     for chip, fits in planned.fits.items():
         table.add_row(f"fits {chip}", "yes" if fits else "no")
     return table
