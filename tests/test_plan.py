@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from attn8_host import modelfile
@@ -84,11 +85,17 @@ def check(board, config, tensors):
     assert planned.package == pytest.approx(package, rel=0.05)
     assert planned.peak_heap == pytest.approx(package + peak, rel=0.05)
     assert sum(planned.buffers.values()) < planned.ram <= planned.load_peak
+    return planned
 
 
 @pytest.mark.parametrize(("core", "options"), CASES)
 def test_ram_is_what_the_board_reports(large_board, core, options):
-    check(large_board, *one_layer(core, *SHAPE, options=options))
+    planned = check(large_board, *one_layer(core, *SHAPE, options=options))
+    made = {name.removeprefix("attn."): size for name, size in planned.buffers.items()}
+    kinds = ("weight", "bias", "mult", "shift", "constants", "table", "input", "mask.bits")
+    working = sum(size for name, size in made.items() if not name.endswith(kinds))
+    # Only rows and single words are left out, and what a mask decides
+    assert planned.required["attn"] == pytest.approx(working, rel=0.5 if core == "sparse" else 0.05)
 
 
 def test_a_whole_model(large_board):
@@ -141,3 +148,55 @@ def test_what_is_refused_is_one_line(arguments, said, capsys):
     assert main(["plan", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and len(error.splitlines()) == 1
+
+
+REFUSED = """
+import gc
+from array import array
+from attn8 import MultiHeadAttention
+tensors = {{}}
+for part in ("q", "k", "v", "out"):
+    tensors["attn." + part + ".weight"] = array("b", bytes(64 * 64))
+    tensors["attn." + part + ".bias"] = array("i", bytes(256))
+    tensors["attn." + part + ".mult"] = array("h", [20000] * 64)
+    tensors["attn." + part + ".shift"] = array("b", [25] * 64)
+def make(seq_len):
+    try:
+        return MultiHeadAttention(seq_len, 64, 4, tensors, {constants!r}, core="flash")
+    except MemoryError as error:
+        print(error)
+before = after = 0
+make({seq_len})
+gc.collect()
+before = gc.mem_alloc()
+make({seq_len})
+gc.collect()
+after = gc.mem_alloc()
+print(after - before)
+print(gc.mem_free())
+make(8)(array("b", bytes(8 * 64)))
+"""
+
+
+def test_what_cannot_fit_is_refused_with_the_same_number(board):
+    config, tensors = one_layer("flash", 512, 64, 4)
+    planned = plan(config, tensors, backend="viper", word=8, predicted=lambda: 0)
+    assert not any(planned.fits.values())
+    constants = config["layers"][0]["constants"]
+    board.enter_repl()
+    said = board.execute(REFUSED.format(constants=constants, seq_len=512)).splitlines()
+    needed = f"attn needs {planned.required['attn']} bytes of memory and "
+    assert said[0].startswith(needed) and said[1].startswith(needed) and "fewer tokens" in said[0]
+    growth, free = map(int, said[2:])
+    assert growth == 0 and abs(free - int(said[1].split(" are free")[0].split()[-1])) < 2000
+
+
+def test_a_model_that_cannot_fit_is_one_line(tmp_path, capsys):
+    path = tmp_path / "large.safetensors"
+    modelfile.write(path, *one_layer("flash", 512, 64, 4))
+    inputs = tmp_path / "inputs.npy"
+    np.save(inputs, np.zeros((1, 512 * 64), np.int8))
+    for command in (["deploy", "--model", str(path)], ["run", str(path), str(inputs)]):
+        assert main([*command, "--board", "virtual"]) == 2
+        error = capsys.readouterr().err
+        assert "attn needs " in error and len(error.splitlines()) == 1, error

@@ -1,6 +1,6 @@
 from array import array
 
-from . import checks, cores, kernels
+from . import checks, cores, kernels, memory
 from .layers.dense import Dense, Linear, expect
 
 
@@ -39,6 +39,15 @@ class MultiHeadAttention:
             options["key_len"] = key_len
         self.key_len = key_len
         size = seq_len * embed_dim
+        options.update(constants)
+        shares = _shares(tensors, name + ".core.", num_heads)
+        streaming = hasattr(kind, "step")
+        alone = need_weights or streaming or shares[0]  # each head with a core of its own
+        own, shared = kind.room(seq_len, head_dim, causal=causal, need_weights=need_weights,
+                                **options, **shares[0])
+        # q, heads, out, then k, v and the projections' results
+        memory.require(name, 3 * size + (2 * key_len + max(seq_len, key_len)) * embed_dim
+                       + (num_heads * own if alone else own) + shared)
         self.q = array("b", bytes(size))
         self.k = array("b", bytes(key_len * embed_dim))
         self.v = array("b", bytes(key_len * embed_dim))
@@ -57,16 +66,13 @@ class MultiHeadAttention:
         self.out = Dense(Linear.take(tensors, name + ".out", embed_dim, embed_dim), seq_len)
 
         # Views are made here, once: a slice made in a forward pass would allocate
-        options.update(constants)
-        shares = _shares(tensors, name + ".core.", num_heads)
-        streaming = hasattr(kind, "step")
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
         self.cores = []
         self._swap_axes = kernels.choose_swap_axes()
         self._calls = []
         for h in range(num_heads):
             # Heads run in turn: they can all use one core where it keeps nothing of its own
-            if need_weights or streaming or shares[h] or not self.cores:
+            if alone or not self.cores:
                 options.update(shares[h])
                 buffers = self.cores[0].buffers if self.cores else None
                 self.cores.append(kind(seq_len, head_dim, causal=causal, need_weights=need_weights,

@@ -3,6 +3,8 @@ import json
 import os
 from array import array
 
+from . import memory
+
 _types = {"I8": ("b", 1), "U8": ("B", 1), "I16": ("h", 2), "U16": ("H", 2), "I32": ("i", 4),
           "F32": ("f", 4)}
 MAX_HEADER = 32768
@@ -37,6 +39,7 @@ def read(path):
     # -> ({name: array}, {name: shape}); ValueError where the file is not what it says
     file, data, size, header = open_file(path)
     with file:
+        memory.require(path, size)
         header.pop("__metadata__", None)
         tensors = {}
         shapes = {}

@@ -120,7 +120,7 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
     from . import modelfile
-    from .deploy import LIB, MODELS, apply, install_boot, package_for, plan, push
+    from .deploy import LIB, MODELS, apply, install_boot, package_for, plan, push, try_model
     from .turbo import SIMD_FILE
 
     model = arguments.model
@@ -148,6 +148,8 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
                 task = bar.add_task(f"the model to {MODELS}", total=None)
                 push(board, f"{MODELS}/{model.name}", model.read_bytes(), progress)
         booting = install_boot(board, replace=arguments.boot)
+        if model:
+            try_model(board, f"{MODELS}/{model.name}")
     console.print(
         f"{done.files} files, {done.sent} sent ({done.bytes_sent:,} bytes); boot.py is "
         + ("attn8's" if booting else "the board's own (--boot replaces it)")

@@ -126,6 +126,11 @@ os.rename(NEW, STAND_IN if exists(LIB) else LIB)
 settle()
 """
 
+LOAD = """
+import attn8
+attn8.load({path!r})
+"""
+
 # littlefs replaces a file in one step; FAT refuses to
 REPLACE = """
 try:
@@ -320,6 +325,19 @@ def push(board: Board, path: str, data: bytes, progress: Progress | None = None)
     _verify(board, {temporary: data})
     _execute(board, REPLACE.format(path=path, temporary=temporary))
     return Deployed(1, 1, len(data))
+
+
+def try_model(board: Board, path: str) -> None:
+    """Loads a model on the board, freshly started.
+
+    Raises:
+        RemoteError: the board refuses it, for one because it does not fit into the memory.
+    """
+    board.enter_repl()
+    try:
+        board.execute(LOAD.format(path=path))
+    except RemoteError as error:
+        raise RemoteError(f"{path} is on the board, which cannot load it: {error}") from None
 
 
 def install_boot(board: Board, replace: bool = False) -> bool:

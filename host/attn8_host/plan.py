@@ -53,6 +53,7 @@ class Plan:
     backend: str
     flash: int  # the package's files, and the model's
     exec_ram: int  # machine code of the kernels in use
+    required: dict[str, int]  # what each layer asks of the heap before it makes its buffers
     buffers: dict[str, int]  # arrays, parameters among them, by what holds them
     ram: int  # all of the model: arrays and the objects around them
     load_peak: int  # the most that is held at a time while it loads
@@ -174,7 +175,8 @@ def plan(
         files[turbo.FILE] = turbo.build(arch)
     data = modelfile.pack(config, tensors)
     heap = Heap(word)
-    with watched(word) as peak, loaded(config, data, arch, backend) as (model, _):
+    with watched(word) as peak, loaded(config, data, arch, backend) as made:
+        model, _, required = made
         entries = [entry for entry in config["layers"] if entry["type"] != "reshape"]
         for entry, layer in zip(entries, model.layers, strict=True):
             heap.add(layer, entry["name"])
@@ -198,6 +200,7 @@ def plan(
         backend=backend,
         flash=sum(map(len, files.values())) + len(data),
         exec_ram=exec_ram,
+        required=required,
         buffers={_tidy(name): size for name, size in heap.buffers.items()},
         ram=heap.total,
         load_peak=load_peak,
@@ -215,19 +218,24 @@ def plan(
 
 
 @contextmanager
-def loaded(config: dict, data: bytes, arch: str, backend: str) -> Iterator[tuple[Any, Tally]]:
-    """A model file as the device loads it: (its model, the running tally)."""
+def loaded(
+    config: dict, data: bytes, arch: str, backend: str
+) -> Iterator[tuple[Any, Tally, dict[str, int]]]:
+    """A model file as the device loads it: (its model, the running tally, what it required)."""
+    required: dict[str, int] = {}
     specialised = kernels.modules(config) if backend == "viper" else {}
     with TemporaryDirectory() as folder, device(arch, specialised, backend == "turbo") as (
         attn8, tally,
     ):  # fmt: skip
         path = Path(folder) / "model"
         path.write_bytes(data)
+        attn8.memory.require = required.__setitem__
         try:
             model = attn8.load(str(path))
         except (ValueError, TypeError) as error:
             raise Attn8Error(str(error).replace(str(path), config["name"])) from None
-        yield model, tally
+        required["the file"] = required.pop(str(path))
+        yield model, tally, required
 
 
 def predict(config: dict, tensors: dict[str, np.ndarray], arch: str, backend: str) -> int:
@@ -235,7 +243,7 @@ def predict(config: dict, tensors: dict[str, np.ndarray], arch: str, backend: st
 
     A kernel is run once for calls of the same sizes.
     """
-    with loaded(config, modelfile.pack(config, tensors), arch, backend) as (model, tally):
+    with loaded(config, modelfile.pack(config, tensors), arch, backend) as (model, tally, _):
         rng = np.random.default_rng(0)
         x = array("b", rng.integers(-127, 128, len(model.input)).astype(np.int8).tobytes())
         tally.known = {}

@@ -354,6 +354,8 @@ def plan_table(planned) -> Table:
     table.add_column("", justify="right")
     for name, size in planned.buffers.items():
         table.add_row(name, f"{size:,} bytes", style="dim")
+    for name, size in planned.required.items():
+        table.add_row(f"{name}, required at once", f"{size:,} bytes")
     rows = [
         ("RAM of the model, objects included", planned.ram),
         ("the most that is held while it loads", planned.load_peak),

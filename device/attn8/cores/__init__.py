@@ -5,6 +5,8 @@
 #   core.buffers   room to work in, which may go to another core of the same shape as `buffers`;
 #                  None where all that a core holds is its own
 #   core.outputs   with need_weights the intermediates, [(name, typecode, array)], else empty
+#   core.room(seq_len, head_dim, causal=, need_weights=, constants and options) -> the bytes of
+#                  the arrays that a core makes for itself and in `buffers`; small ones left out
 # A streaming core also has step(q, k, v, out), one token [head_dim] each, and reset().
 
 _cores = {

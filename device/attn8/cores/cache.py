@@ -28,6 +28,10 @@ class KeyValueCache:
         self.sums = array("i", [0])
         self._row = bytearray(head_dim)
 
+    @staticmethod
+    def room(slots, head_dim):
+        return slots * (2 * head_dim + 10) + 5 * head_dim
+
     def put(self, slot, k, v):
         d = self.head_dim
         checks.int8("k", k, d)

@@ -19,6 +19,10 @@ class Decode(Streaming):
         super().__init__(seq_len, head_dim, causal, need_weights, cache)
         self.length = 0  # tokens in the cache
 
+    @staticmethod
+    def room(seq_len, head_dim, cache_len, **constants):
+        return KeyValueCache.room(cache_len, head_dim), 0
+
     @classmethod
     def from_scales(cls, cache_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # As Exact.from_scales; made for `step` alone

@@ -59,6 +59,16 @@ class Exact:
                 self.outputs += [("fine_weights", "i", self.fine_weights),
                                  ("fine_sums", "i", self.fine_sums)]
 
+    @staticmethod
+    def room(seq_len, head_dim, need_weights=False, block_rows=9, key_len=None, precise=False,
+             **constants):
+        keys = key_len or seq_len
+        rows = seq_len if need_weights else min(block_rows, seq_len)
+        packed = 2 * keys * head_dim
+        if kernels.backend() == "turbo" and not precise:
+            packed *= 2  # as int16
+        return rows * keys * (10 if precise else 6), packed + 4 * keys
+
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # A value x stands for x * its scale. Computed in the board's floats: for experiments.

@@ -49,6 +49,11 @@ class Flash:
             self._tiles.append((first, n, keys[first * head_dim : (first + n) * head_dim],
                                 sums[first : first + n]))
 
+    @staticmethod
+    def room(seq_len, head_dim, block_size=16, **constants):
+        tile = min(block_size, seq_len) * (4 * ROWS + 2) + 4 * ROWS * head_dim
+        return tile + 8 * seq_len, seq_len * (2 * head_dim + 4)
+
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # As Exact.from_scales

@@ -63,6 +63,13 @@ class Linear:
         self.outputs = [("kv", "i", self.kv), ("z", "i", self.z),
                         ("sums", "i", self.sums)] if need_weights else []
 
+    @staticmethod
+    def room(seq_len, head_dim, causal=False, block_rows=8, features=None, **constants):
+        m = len(features) // head_dim if features else head_dim
+        rows = 1 if causal else min(block_rows, seq_len)
+        own = 8 * m * head_dim + 4 * seq_len
+        return (own + m * (head_dim + 20), 6 * rows * m) if features else (own, 2 * rows * m)
+
     def __call__(self, q, k, v, out):
         n = self.seq_len * self.head_dim
         checks.int8("q", q, n)

@@ -47,6 +47,16 @@ class LocalGlobal:
                         ("local_sums", "i", self._local.sums),
                         ("global_sums", "i", self._global.sums)] if need_weights else []
 
+    @staticmethod
+    def room(seq_len, head_dim, window, global_indices, causal=False, need_weights=False,
+             block_rows=8, **constants):
+        rows = seq_len if need_weights else min(block_rows, seq_len)
+        distant = len(global_indices)
+        width = min(seq_len, window + 1 if causal else 2 * window + 1) + distant
+        own = 8 * seq_len + rows * (6 * width + 4 * head_dim + 8)
+        packed = 2 * head_dim + 4
+        return own + distant * packed, seq_len * packed
+
     def update_global_indices(self, indices):
         # The positions of the tokens that every token sees (causal: every later one). Allocates.
         indices = sorted(set(indices))

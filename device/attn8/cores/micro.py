@@ -21,6 +21,10 @@ class Micro:
         self.weights = array("i", bytes(4 * seq_len * (seq_len if need_weights else 1)))
         self.outputs = [("weights", "i", self.weights)] if need_weights else []
 
+    @staticmethod
+    def room(seq_len, head_dim, need_weights=False, **constants):
+        return 4 * seq_len * (seq_len if need_weights else 1), 4 * head_dim
+
     def compute_scores(self, query, keys, scores):
         # query int8 [head_dim], keys int8 [len(scores), head_dim]
         checks.int8("query", query, self.head_dim)

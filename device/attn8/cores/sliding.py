@@ -16,6 +16,10 @@ class Sliding(Streaming):
         self.slot = 0  # of the next token
         self.filled = 0  # slots, from the first one on
 
+    @staticmethod
+    def room(seq_len, head_dim, window, **constants):
+        return KeyValueCache.room(window, head_dim), 0
+
     @classmethod
     def from_scales(cls, window, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # As Exact.from_scales; made for `step` alone

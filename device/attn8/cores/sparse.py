@@ -63,6 +63,11 @@ class Sparse:
             self.outputs = [("scores", "i", self.scores), ("pairs", "H", self.pairs),
                             ("sums", "i", self.sums)]
 
+    @staticmethod
+    def room(seq_len, head_dim, **constants):
+        # Without what the mask decides
+        return 0, seq_len * (2 * head_dim + 4)
+
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # As Exact.from_scales

@@ -1,6 +1,6 @@
 from array import array
 
-from .. import checks, kernels
+from .. import checks, kernels, memory
 from ..kernels.matmul import pack
 
 
@@ -58,6 +58,7 @@ class Dense:
         self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
         n = rows * linear.outputs
         if out is None:
+            memory.require(linear.name, 4 * n if linear.wide else n)
             out = array("i", bytes(4 * n)) if linear.wide else array("b", bytes(n))
         self.out = out
         self._matmul, self._constants, room = kernels.choose_matmul(linear, rows)

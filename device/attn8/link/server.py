@@ -88,9 +88,8 @@ class Server:
             if handler is None:
                 raise ValueError("unknown request %d" % kind)
             return OK | kind, handler(payload)
-        except MemoryError:
-            gc.collect()
-            text = "out of memory with %d bytes of heap free; use a smaller model" % gc.mem_free()
+        except MemoryError as error:
+            text = "out of memory: %s" % error
         except Exception as error:
             text = str(error) or type(error).__name__
         return ERROR, (text.encode()[: frames.MAX_REPLY],)

@@ -176,7 +176,7 @@ class Board:
         if error:
             lines = error.decode("utf-8", "replace").strip().splitlines()
             said = lines[-1] if lines else "an error"
-            if said.startswith("MemoryError"):
+            if said.startswith("MemoryError: memory allocation"):
                 said = f"out of memory; reset it and start no other program on it ({said})"
             raise RemoteError(f"the board says: {said}")
         return output.decode("utf-8", "replace").replace("\r\n", "\n")
