@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attn8_host.paths import DEVICE
+from attn8_host.plan_train import attention_words
 from tools import isa
 
 SHAPES = [(4, 8, 2), (8, 16, 2), (16, 32, 4), (32, 64, 4)]  # seq_len, embed_dim, num_heads
@@ -67,21 +68,6 @@ def device(meter: Meter) -> tuple[ModuleType, ModuleType]:
         return attention, importlib.import_module("attn8.train.formats")
     finally:
         sys.path.remove(str(DEVICE))
-
-
-def attention_words(seq_len: int, embed_dim: int, num_heads: int, recompute: bool) -> int:
-    """32-bit words of a MultiHeadAttention that trains: parameters, gradients, caches, scratch.
-
-    With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E); out and dx of the
-    four projections 8*S*E; context, its gradients and a row of zeros 5*S*E; attention weights
-    H*S^2 and scores S^2 (S and S with recompute); scratch for the largest product.
-    """
-    e, s, d = embed_dim, seq_len, embed_dim // num_heads
-    rows = 1 if recompute else s
-    products = [(s, e, e), (e, e, s), (rows, s, d), (rows, d, s), (s, d, rows)]  # rows, cols, inner
-    scratch = max(r * i for r, _, i in products) + max(min(c, 8) * i for _, c, i in products)
-    weights = s if recompute else num_heads * s * s
-    return 8 * (e * e + e) + 13 * s * e + weights + rows * s + scratch
 
 
 def numbers(n: int) -> array:

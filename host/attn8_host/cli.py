@@ -311,11 +311,22 @@ def soak(arguments: argparse.Namespace, console: Console) -> int:
 def plan(arguments: argparse.Namespace, console: Console) -> int:
     from . import modelfile, report
     from .plan import layer_plan, plan
+    from .plan_train import train_plan, training
 
     _writable(arguments.json)
-    sizes = arguments.seq_len, arguments.embed_dim, arguments.heads
-    if (arguments.model is None) == (None in sizes):
-        raise Attn8Error("plan what? Give --model FILE, or --seq-len, --embed-dim and --heads")
+    sizes = (arguments.seq_len, arguments.embed_dim, arguments.heads)
+    named = arguments.train in ("iris", "digits")
+    if (arguments.model is not None) + (None not in sizes) + named != 1:
+        raise Attn8Error(
+            "plan what? Give --model FILE, or --seq-len, --embed-dim and --heads, or --train iris"
+        )
+    if arguments.train:
+        with console.status("training one step"):
+            config, tensors = training(arguments.train, arguments.model, sizes, arguments.numbers)
+            trained = train_plan(config, tensors, arguments.backend)
+        console.print(report.train_plan_table(trained))
+        _write_json(arguments.json, trained.as_dict())
+        return 0 if any(trained.memory.fits.values()) else 1
     settings = {"arch": arguments.isa, "backend": arguments.backend}
     with console.status("counting instructions"):
         if arguments.model:
@@ -628,6 +639,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--heads", type=_positive, metavar="H")
     command.add_argument("--core", default="exact", metavar="NAME", help="(default: %(default)s)")
     command.add_argument("--causal", action="store_true")
+    command.add_argument(
+        "--train", nargs="?", const="given", choices=["given", "iris", "digits"],
+        help="what training takes: of what attn8 train trains, or of the layer or training file",
+    )
+    command.add_argument("--numbers", choices=["q16.16", "q8.8", "float"], default="q16.16",
+                         help="that iris or a layer trains in (default: %(default)s)")
     command.add_argument(
         "--option", type=_option, action="append", default=[], metavar="NAME=VALUE",
         help="of the core, such as window=16, block_size=16, features=32 or "

@@ -16,11 +16,15 @@ from safetensors.numpy import save
 from .errors import ModelError
 
 
-def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+def read(path: Path, form: str = "attn8") -> tuple[dict, dict[str, np.ndarray]]:
     """The config and the tensors of a model file.
 
+    Args:
+        path: of the file.
+        form: the format that its config names, "attn8-train" for what trains.
+
     Raises:
-        ModelError: it is not a safetensors file with an attn8 config of version 1.
+        ModelError: it is not a safetensors file with such a config of version 1.
     """
     try:
         with safe_open(path, "numpy") as file:
@@ -34,8 +38,8 @@ def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
         config = json.loads(metadata["config"])
     except (KeyError, ValueError):
         raise ModelError(f"{path}: no attn8 config in the metadata") from None
-    if config.get("format") != "attn8" or config.get("version") != 1:
-        raise ModelError(f"{path}: expected an attn8 model of version 1")
+    if config.get("format") != form or config.get("version") != 1:
+        raise ModelError(f"{path}: expected an {form} model of version 1")
     return config, tensors
 
 

@@ -156,7 +156,7 @@ def _largest(options: Any) -> int:
 def plan(
     config: dict, tensors: dict[str, np.ndarray], arch: str = "xtensawin",
     backend: str = "turbo", word: int = 4,
-    predicted: Callable[[], int] | None = None,
+    predicted: Callable[[], int] | None = None, settle: Callable[[Any], object] | None = None,
 ) -> Plan:
     """Plans a model.
 
@@ -166,19 +166,23 @@ def plan(
         backend: the kernels that are deployed for it, "turbo" or "viper".
         word: bytes of the board's word, 4 on a chip, 8 on the unix port.
         predicted: gives the instructions of one inference; by default they are counted.
+        settle: called with the device's model before its memory is counted.
 
     Raises:
         Attn8Error: the device refuses the model, or this is not a checkout.
     """
-    files = compile_device(arch, config if backend == "viper" else None)
+    files = compile_device(arch, _sized(config, backend))
     if backend == "turbo":
         files[turbo.FILE] = turbo.build(arch)
     data = modelfile.pack(config, tensors)
     heap = Heap(word)
     with watched(word) as peak, loaded(config, data, arch, backend) as made:
         model, _, required = made
+        if settle:
+            settle(model)
         entries = [entry for entry in config["layers"] if entry["type"] != "reshape"]
-        for entry, layer in zip(entries, model.layers, strict=True):
+        layers = model.model.layers if hasattr(model, "model") else model.layers
+        for entry, layer in zip(entries, layers, strict=True):
             heap.add(layer, entry["name"])
         heap.add(model)
         modules = {name.partition(".")[2].replace(".", "/"): module
@@ -223,7 +227,8 @@ def loaded(
 ) -> Iterator[tuple[Any, Tally, dict[str, int]]]:
     """A model file as the device loads it: (its model, the running tally, what it required)."""
     required: dict[str, int] = {}
-    specialised = kernels.modules(config) if backend == "viper" else {}
+    sized = _sized(config, backend)
+    specialised = kernels.modules(sized) if sized else {}
     with TemporaryDirectory() as folder, device(arch, specialised, backend == "turbo") as (
         attn8, tally,
     ):  # fmt: skip
@@ -249,6 +254,11 @@ def predict(config: dict, tensors: dict[str, np.ndarray], arch: str, backend: st
         tally.known = {}
         tally.count(model, x)
         return tally.instructions
+
+
+def _sized(config: dict, backend: str) -> dict | None:
+    """The config that kernels are specialised for, as `attn8 deploy` does it; None for none."""
+    return config if backend == "viper" and config["format"] == "attn8" else None
 
 
 def machine_code(files: Iterable[bytes]) -> int:

@@ -375,6 +375,42 @@ def plan_table(planned) -> Table:
     return table
 
 
+def train_plan_table(planned) -> Table:
+    """What training a model would take on a board (see plan_train.TrainPlan)."""
+    table = Table(
+        title=f"attn8 plan --train: {planned.memory.name}, {planned.batch} samples a step",
+        caption="Predicted: memory by MicroPython's object layout and by formula, instructions by "
+        f"counting, times at {planned.memory.cycles_per_instruction} cycles an instruction; per "
+        "MAC: the kernels alone",
+    )
+    table.add_column("what")
+    for heading in ("bytes", *planned.cost):
+        table.add_column(heading, justify="right")
+    rows = [(f"{name}: arrays by formula", size) for name, size in planned.attention.items()]
+    rows += [
+        ("RAM of the model in training", planned.memory.ram),
+        ("RAM with recompute", planned.recompute_ram),
+        ("the most that is held while it loads", planned.memory.load_peak),
+        ("the package's own code", planned.memory.package),
+        ("peak heap, both together", planned.memory.peak_heap),
+    ]
+    for what, size in rows:
+        if size is not None:
+            table.add_row(what, f"{size:,}")
+    costs = planned.cost.values()
+    if costs:
+        for what in ("forward_per_mac", "backward_per_mac", "forward", "backward", "update",
+                     "step"):
+            table.add_row(f"instructions, {what.replace('_', ' ').replace('mac', 'MAC')}", "",
+                          *(f"{getattr(cost, what):,}" for cost in costs))
+        for clock in next(iter(costs)).milliseconds:
+            table.add_row(f"a step at {clock}", "",
+                          *(f"{cost.milliseconds[clock]:,} ms" for cost in costs))
+    for chip, fits in planned.memory.fits.items():
+        table.add_row(f"fits {chip}", "yes" if fits else "no")
+    return table
+
+
 def bench_table(outcome: dict) -> Table:
     """What the kernels and the layer cost (see bench.isa.measure and bench.on_board.measure)."""
     from .bench.isa import LAYERS

@@ -180,6 +180,11 @@ def device(
     stub.viper = viper  # type: ignore[attr-defined]
     stub.native = lambda function: function  # type: ignore[attr-defined]
     sys.modules["micropython"] = stub
+    addresses = types.ModuleType("uctypes")
+    addresses.addressof = lambda buffer: buffer  # type: ignore[attr-defined]
+    addresses.bytearray_at = (  # type: ignore[attr-defined]
+        lambda buffer, size: memoryview(buffer).cast("B")[:size])
+    sys.modules["uctypes"] = addresses
     sys.path.insert(0, str(DEVICE))
     for pointer in pointers:
         setattr(builtins, pointer, int)
@@ -199,7 +204,7 @@ def device(
 
 def _take_device_modules() -> dict[str, types.ModuleType]:
     """Takes what a run with other kernels may have imported out of sys.modules."""
-    names = [n for n in sys.modules if n.partition(".")[0] in ("attn8", "micropython")]
+    names = [n for n in sys.modules if n.partition(".")[0] in ("attn8", "micropython", "uctypes")]
     return {name: sys.modules.pop(name) for name in names}
 
 

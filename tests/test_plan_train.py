@@ -1,0 +1,103 @@
+"""`attn8 plan --train` against what the virtual board reports, and its counts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attn8_host import modelfile
+from attn8_host.boards.virtual import open_virtual
+from attn8_host.cli import main
+from attn8_host.deploy import deploy, push
+from attn8_host.paths import MODELS
+from attn8_host.plan_train import attention_words, train_plan, training
+
+PATH = "/models/plan.safetensors"
+SHAPE = 12, 8, 2  # seq_len, embed_dim, num_heads
+# What a model takes once it has trained with one sample
+MEASURE = """
+import gc
+from array import array
+from attn8 import load
+def train(m):
+    f = m.model.f
+    words = f.zeros(len(m.input) >> 2)
+    words[0] = words[1] = 1
+    view = memoryview(m.input)
+    view[:] = bytes(words)
+    m()
+m = load({path!r})
+train(m)
+m = None
+gc.collect()
+before = gc.mem_alloc()
+m = load({path!r})
+train(m)
+gc.collect()
+print(gc.mem_alloc() - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def large_board():
+    with open_virtual(heap_size="2M") as board:
+        deploy(board)
+        push(board, "/models/digits.safetensors", (MODELS / "digits.safetensors").read_bytes())
+        yield board
+
+
+def layer(recompute: bool) -> tuple:
+    config, tensors = training(None, None, SHAPE, "q16.16")
+    config["layers"][0]["recompute"] = recompute
+    return config, tensors
+
+
+@pytest.mark.parametrize("make", [
+    lambda: training("iris", None, SHAPE, "q16.16"),
+    lambda: training("iris", None, SHAPE, "float"),
+    lambda: training("digits", None, SHAPE, "q16.16"),
+    lambda: layer(False),
+    lambda: layer(True),
+], ids=["iris", "iris in floats", "digits", "attention", "attention, recompute"])  # fmt: skip
+def test_ram_is_what_the_board_reports(large_board, make):
+    config, tensors = make()
+    planned = train_plan(config, tensors, "viper", word=8, arches=())
+    for entry in [config, *config["layers"]]:
+        for key in ("model", "int8"):
+            if key in entry:
+                entry[key] = f"/models/{Path(entry[key]).name}"
+    large_board.enter_repl()
+    push(large_board, PATH, modelfile.pack(config, tensors))
+    reported = int(large_board.execute(MEASURE.format(path=PATH)))
+    assert planned.memory.ram == pytest.approx(reported, rel=0.05)
+
+
+def test_recompute_saves_what_the_formula_says():
+    kept = train_plan(*layer(False))
+    again = train_plan(*layer(True))
+    assert kept.recompute_ram == again.memory.ram
+    saved = 4 * (attention_words(*SHAPE, False) - attention_words(*SHAPE, True))
+    assert kept.memory.ram - kept.recompute_ram == pytest.approx(saved, rel=0.05)
+    assert kept.attention == {"attn": 4 * attention_words(*SHAPE, False),
+                              "attn, recompute": 4 * attention_words(*SHAPE, True)}
+    for arch, cost in kept.cost.items():
+        assert cost.forward < cost.backward < again.cost[arch].backward
+        assert cost.step == cost.forward + cost.backward + cost.update
+        # Small rows cost more than in tools/train_cost.py
+        assert cost.forward_per_mac < 100 and cost.backward_per_mac < 100
+
+
+def test_the_command(tmp_path, capsys):
+    path = tmp_path / "plan.json"
+    assert main(["plan", "--train", "iris", "--json", str(path)]) == 0
+    made = json.loads(path.read_text())
+    assert made["memory"]["fits"] == {"ESP32": True, "ESP32-C3": True} and made["batch"] == 10
+    assert made["cost"].keys() == {"xtensawin", "rv32imc"}
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    file = tmp_path / "train.safetensors"
+    modelfile.write(file, *training("iris", None, SHAPE, "q8.8"))
+    assert main(["plan", "--train", "--model", str(file)]) == 0
+    assert "iris" in capsys.readouterr().out
+    assert main(["plan", "--train"]) == 2
+    assert main(["plan", "--train", "--model", str(MODELS / "digits.safetensors")]) == 2
+    assert "expected an attn8-train model" in capsys.readouterr().err
