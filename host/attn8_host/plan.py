@@ -173,7 +173,7 @@ def plan(
     """
     files = compile_device(arch, _sized(config, backend))
     if backend == "turbo":
-        files[turbo.FILE] = turbo.build(arch)
+        files |= {f"kernels/{name}.mpy": turbo.build(arch, name) for name in turbo.MODULES}
     data = modelfile.pack(config, tensors)
     heap = Heap(word)
     with watched(word) as peak, loaded(config, data, arch, backend) as made:
@@ -188,7 +188,7 @@ def plan(
         modules = {name.partition(".")[2].replace(".", "/"): module
                    for name, module in sys.modules.items() if name.startswith("attn8.")}
     used = {f"{name}{end}" for name in modules for end in (".mpy", "/__init__.mpy")}
-    used |= {"__init__.mpy", turbo.FILE, *SERVER}
+    used |= {"__init__.mpy", *SERVER}
     imported = [content for path, content in files.items() if path in used]
     code, exec_ram = package(imported, modules.values(), heap), machine_code(imported)
     load_peak = max(peak.total, heap.total)
@@ -227,6 +227,10 @@ def loaded(
 ) -> Iterator[tuple[Any, Tally, dict[str, int]]]:
     """A model file as the device loads it: (its model, the running tally, what it required)."""
     required: dict[str, int] = {}
+
+    def require(what: str, size: int) -> None:
+        required[what] = max(size, required.get(what, 0))
+
     sized = _sized(config, backend)
     specialised = kernels.modules(sized) if sized else {}
     with TemporaryDirectory() as folder, device(arch, specialised, backend == "turbo") as (
@@ -234,7 +238,7 @@ def loaded(
     ):  # fmt: skip
         path = Path(folder) / "model"
         path.write_bytes(data)
-        attn8.memory.require = required.__setitem__
+        attn8.memory.require = require
         try:
             model = attn8.load(str(path))
         except (ValueError, TypeError) as error:

@@ -66,7 +66,9 @@ class Exact:
         rows = seq_len if need_weights else min(block_rows, seq_len)
         packed = 2 * keys * head_dim
         if kernels.backend() == "turbo" and not precise:
-            packed *= 2  # as int16
+            from ..kernels import turbo_operands
+
+            packed = sum(turbo_operands.room(keys, head_dim))
         return rows * keys * (10 if precise else 6), packed + 4 * keys
 
     @classmethod

@@ -1,6 +1,6 @@
 from array import array
 
-from .. import checks, kernels, masks, tables
+from .. import checks, kernels, masks, memory, tables
 from ..kernels import sparse
 from ..masks.mask import Mask
 from . import exact
@@ -54,6 +54,7 @@ class Sparse:
         self.buffers = buffers if hasattr(buffers, "room") else Buffers(seq_len, head_dim, room)
         self._list, self._listed = _lister(mask, self._kernels)
         room = _largest_block(mask, rows)
+        memory.require("sparse", 8 * room)
         self.scores = array("i", bytes(4 * room))
         self.pairs = array("H", bytes(4 * room))
         self.sums = array("i", bytes(4 * rows))

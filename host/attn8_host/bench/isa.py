@@ -158,6 +158,7 @@ def device(
             # What turbo kernels return is unsigned, or nothing
             setattr(module, kernel, lambda *arguments, kernel=kernel: run(
                 machine, module.__name__, kernel, arguments) & 0xFFFFFFFF)
+        sys.modules[module.__name__] = module
         return module
 
     def specialised(name: str):
