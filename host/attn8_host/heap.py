@@ -83,7 +83,7 @@ class Heap:
             if cells and in_device(value.__code__):
                 defaults = value.__defaults__ or ()
                 self.total += self.words(3 + len(cells)) + self.words(2) * len(cells)
-                self.total += self.words(4 + len(defaults)) + self.words(2 + len(defaults))
+                self.total += self.words(4 + len(defaults))
                 self._all((name, item) for item in cells)
         elif isinstance(value, types.MethodType):
             self.total += self.words(3)

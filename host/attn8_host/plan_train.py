@@ -65,10 +65,10 @@ def training(
         return _local(config, path.parent), tensors
     if what == "digits":
         base = load(MODELS / "digits.safetensors")
-        config = _local(train.digits_config(base, "digits.safetensors", 10), MODELS)
+        config = _local(train.digits_config(base, "digits.safetensors", 20, 10), MODELS)
         _, tensors = modelfile.read(MODELS / "digits_float.safetensors")
     elif what == "iris":
-        config = train.iris_config(numbers, 20, 12, 10)
+        config = train.iris_config(numbers, 240, 10)
         tensors = train.initial(config, np.random.default_rng(1))
     else:
         config = layer_config(*sizes, numbers)

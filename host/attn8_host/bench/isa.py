@@ -192,6 +192,7 @@ def device(
     for pointer in pointers:
         setattr(builtins, pointer, int)
     gc.mem_free = lambda: 1 << 30  # type: ignore[attr-defined]
+    gc.threshold = lambda *amount: -1  # type: ignore[attr-defined]
     try:
         package = importlib.import_module("attn8")
         importlib.import_module("attn8.kernels").__dict__["_specialised"] = specialised
@@ -199,7 +200,7 @@ def device(
     finally:
         for pointer in pointers:
             delattr(builtins, pointer)
-        del gc.mem_free  # type: ignore[attr-defined]
+        del gc.mem_free, gc.threshold  # type: ignore[attr-defined]
         sys.path.remove(str(DEVICE))
         _take_device_modules()
         sys.modules.update(before)
