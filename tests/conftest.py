@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from attn8_host import turbo
 from attn8_host.bench.isa import turbo_machine
@@ -15,6 +16,9 @@ from attn8_host.boards import Board
 from attn8_host.deploy import deploy, push
 from attn8_host.paths import DEVICE, MODELS
 from tools import isa
+
+settings.register_profile("any machine", deadline=None)  # however slow it is
+settings.load_profile("any machine")
 
 CODES = {
     "int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i", "float32": "f"
