@@ -485,7 +485,9 @@ def parser() -> argparse.ArgumentParser:
         "ATTN8_BOARD)",
     )
     on_board.add_argument(
-        "--baud", type=_positive, help="of a serial line (default: 115200, or ATTN8_BAUD)"
+        "--baud", type=_positive,
+        help="keep a serial line at this rate (default: ATTN8_BAUD, else 115200, and faster for the "
+        "link where both ends can)",
     )
     on_board.add_argument(
         "--firmware", type=Path, metavar="FILE",
