@@ -486,8 +486,8 @@ def parser() -> argparse.ArgumentParser:
     )
     on_board.add_argument(
         "--baud", type=_positive,
-        help="keep a serial line at this rate (default: ATTN8_BAUD, else 115200, and faster for the "
-        "link where both ends can)",
+        help="keep a serial line at this rate (default: ATTN8_BAUD, else 115200, and the link "
+        "goes faster where both ends can)",
     )
     on_board.add_argument(
         "--firmware", type=Path, metavar="FILE",
