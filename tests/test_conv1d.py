@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from attn8_host.reference import Conv1D, Dense, QConv1D, SelfAttention1D
 from attn8_host.reference.formats import Format
 
-from .test_kernels import Call, alignment, fills, int8, machine_settings
+from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
 from .test_selfattention1d import formats, values
 
 RUN = """
@@ -32,9 +32,7 @@ def parameters(rng, fill, filters, size):
 
 
 @machine_settings
-@given(
-    length=st.integers(1, 40), size=st.integers(1, 9), stride=st.integers(1, 5), offset=alignment
-)
+@given(length=sizes, size=sizes, stride=st.integers(1, 5), offset=alignment)
 def test_machine_code(machines, length, size, stride, offset):
     size = min(length, size)
     x = np.random.default_rng(0).integers(-128, 128, length).astype(np.int8)

@@ -15,7 +15,7 @@ from attn8_host.reference import Exact, Flash, floating
 from attn8_host.reference.numerics import EXP2
 
 from .test_exact import KINDS, normal, quantized, structured
-from .test_kernels import Call, alignment, fills, int8, machine_settings
+from .test_kernels import Call, alignment, fills, int8, machine_settings, shapes, sizes
 
 RUN = """
 from attn8 import Flash
@@ -108,19 +108,18 @@ def test_rising_scores_are_the_worst_case(seq_len, limit):
 @machine_settings
 @given(
     seed=st.integers(0, 2**32 - 1),
-    seq_len=st.integers(1, 24),
-    head_dim=st.integers(1, 20),
-    block=st.integers(1, 25),
+    shape=shapes(8, 16),
+    block=sizes,
     causal=st.booleans(),
     offset=alignment,
     fill=fills,
-    octaves=st.floats(1e-6, 0.05),
+    octaves=st.floats(1e-6, 1),
 )
-@example(seed=1, seq_len=3, head_dim=64, block=2, causal=True, offset=1, fill="opposite",
-         octaves=0.02)
-def test_machine_code(machines, seed, seq_len, head_dim, block, causal, offset, fill, octaves):
-    run_kernels(machines, np.random.default_rng(seed), seq_len, head_dim, block, causal, offset,
-                fill, octaves)
+@example(seed=1, shape=(3, 64), block=2, causal=True, offset=1, fill="opposite",
+         octaves=1)
+def test_machine_code(machines, seed, shape, block, causal, offset, fill, octaves):
+    run_kernels(machines, np.random.default_rng(seed), *shape, block, causal, offset, fill,
+                octaves / shape[1])
 
 
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])

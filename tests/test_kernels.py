@@ -27,6 +27,15 @@ KERNELS = sorted(
 
 alignment = st.integers(0, 4**6 - 1)  # 0 to 3 for each of six operands, which Call takes in turn
 sizes = st.integers(1, 130)
+
+
+def shapes(*limits):
+    """Sizes of some axes: each up to 130 in its turn, the others up to their limits."""
+    return st.one_of(
+        st.tuples(*(sizes if i == long else st.integers(1, n) for i, n in enumerate(limits)))
+        for long in range(len(limits))
+    )
+
 fills = st.sampled_from(["random", "lowest", "highest", "opposite", "extremes"])
 
 

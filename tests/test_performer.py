@@ -10,7 +10,7 @@ from attn8_host.reference import Performer, floating
 from attn8_host.reference.numerics import EXP2
 
 from .test_exact import KINDS, structured
-from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
+from .test_kernels import Call, alignment, fills, int8, machine_settings, shapes
 
 RUN = """
 from attn8 import Performer
@@ -34,18 +34,18 @@ def constants(head_dim, num_features, seed=0, scales=(0.02, 0.03, 0.02, 0.01), o
 @machine_settings
 @given(
     seed=st.integers(0, 2**32 - 1),
-    seq_len=st.integers(1, 12),
-    head_dim=sizes,
+    shape=shapes(8, 16),
     num_features=st.integers(1, 20),
     scale=st.sampled_from([1e-4, 0.01, 0.05]),
     offset=alignment,
     fill=fills,
 )
-@example(seed=0, seq_len=3, head_dim=33, num_features=64, scale=0.05, offset=1, fill="extremes")
-def test_machine_code(machines, seed, seq_len, head_dim, num_features, scale, offset, fill):
+@example(seed=0, shape=(3, 33), num_features=64, scale=0.05, offset=1, fill="extremes")
+def test_machine_code(machines, seed, shape, num_features, scale, offset, fill):
     rng = np.random.default_rng(seed)
+    head_dim = shape[1]
     keywords = constants(head_dim, num_features, seed, (scale, scale, 0.02, 0.01))
-    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    q, k, v = (int8(rng, fill, *shape) for _ in range(3))
     run_kernels(machines, keywords, q, k, v, offset)
 
 

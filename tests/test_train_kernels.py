@@ -13,6 +13,8 @@ from attn8_host.reference.numerics import EXP2
 from attn8_host.reference.train import formats
 from tools import isa
 
+from .test_kernels import shapes, sizes
+
 machine_settings = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -73,12 +75,13 @@ def product(call, f, a, b, onto, first=0):
 
 @machine_settings
 @given(
-    seed=seeds, name=names, rows=st.integers(1, 4), cols=st.integers(1, 4),
-    inner=st.integers(1, 40), a_bits=magnitudes, b_bits=magnitudes, add=st.booleans(),
+    seed=seeds, name=names, shape=shapes(4, 4, 40), a_bits=magnitudes, b_bits=magnitudes,
+    add=st.booleans(),
 )
-@example(seed=0, name="q16.16", rows=1, cols=1, inner=2048, a_bits=30, b_bits=30, add=True)
-@example(seed=0, name="q16.16", rows=2, cols=1, inner=8, a_bits=14, b_bits=14, add=False)
-def test_product(machines, seed, name, rows, cols, inner, a_bits, b_bits, add):
+@example(seed=0, name="q16.16", shape=(1, 1, 2048), a_bits=30, b_bits=30, add=True)
+@example(seed=0, name="q16.16", shape=(2, 1, 8), a_bits=14, b_bits=14, add=False)
+def test_product(machines, seed, name, shape, a_bits, b_bits, add):
+    rows, cols, inner = shape
     rng = np.random.default_rng(seed)
     f = formats.get(name)
     a, b = words(rng, f, a_bits, rows, inner), words(rng, f, b_bits, cols, inner)
@@ -107,8 +110,9 @@ def test_strides_and_offsets(machines):
 
 
 @machine_settings
-@given(seed=seeds, name=names, rows=st.integers(1, 9), columns=st.integers(1, 9), bits=magnitudes)
-def test_sums(machines, seed, name, rows, columns, bits):
+@given(seed=seeds, name=names, shape=shapes(9, 9), bits=magnitudes)
+def test_sums(machines, seed, name, shape, bits):
+    rows, columns = shape
     rng = np.random.default_rng(seed)
     f = formats.get(name)
     x, y = words(rng, f, bits, rows, columns), words(rng, f, bits, rows, columns)
@@ -142,7 +146,7 @@ def test_scale(machines, seed, bits, mult, shift):
 
 @machine_settings
 @given(
-    seed=seeds, name=names, rows=st.integers(1, 3), columns=st.integers(1, 40), bits=magnitudes,
+    seed=seeds, name=names, rows=st.integers(1, 3), columns=sizes, bits=magnitudes,
     head_dim=st.sampled_from([1, 2, 4, 8, 64, 4096]),
 )
 @example(seed=0, name="q16.16", rows=1, columns=512, bits=0, head_dim=1)

@@ -30,7 +30,7 @@ from attn8_host.reference.masks import Mask
 from attn8_host.reference.numerics import EXP2
 from tools import isa
 
-from .test_kernels import Call, alignment, fills, int8
+from .test_kernels import Call, alignment, fills, int8, shapes
 
 # Machines are shared between examples; each example frees its buffers first
 machine_settings = settings(
@@ -85,21 +85,20 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide):
 @machine_settings
 @given(
     seed=st.integers(0, 2**32 - 1),
-    seq_len=st.integers(1, 24),
-    key_len=st.integers(1, 24),
-    head_dim=st.integers(1, 40),
+    shape=shapes(8, 24, 40),
     causal=st.booleans(),
     padding=st.sampled_from(["none", "some", "all"]),
     offset=alignment,
     fill=fills,
     scale=st.floats(1e-7, 0.3),
 )
-@example(seed=0, seq_len=2, key_len=2, head_dim=511, causal=True, padding="none", offset=1,
+@example(seed=0, shape=(2, 2, 511), causal=True, padding="none", offset=1,
          fill="extremes", scale=1e-4)
-@example(seed=0, seq_len=2, key_len=511, head_dim=3, causal=False, padding="some", offset=2,
+@example(seed=0, shape=(2, 511, 3), causal=False, padding="some", offset=2,
          fill="random", scale=1e-2)  # fmt: skip
-def test_attention(machine, seed, seq_len, key_len, head_dim, causal, padding, offset, fill, scale):
+def test_attention(machine, seed, shape, causal, padding, offset, fill, scale):
     """One head in two blocks of rows, through each kernel in turn."""
+    seq_len, key_len, head_dim = shape
     rng = np.random.default_rng(seed)
     key_len = seq_len if causal else key_len
     q, k, v = (int8(rng, fill, n, head_dim) for n in (seq_len, key_len, key_len))
@@ -145,17 +144,15 @@ def test_attention(machine, seed, seq_len, key_len, head_dim, causal, padding, o
 
 
 @machine_settings
-@given(
-    n=st.integers(1, 20), m=st.integers(1, 20), size=st.integers(1, 20), offset=alignment,
-)
-@example(n=4, m=3, size=16, offset=0)
-@example(n=2, m=511, size=4, offset=0)
-@example(n=2, m=2, size=511, offset=1)
-def test_swap_axes(machine, n, m, size, offset):
-    x = np.random.default_rng(0).integers(-128, 128, (n, m, size)).astype(np.int8)
+@given(shape=shapes(20, 20, 20), offset=alignment)
+@example(shape=(4, 3, 16), offset=0)
+@example(shape=(2, 511, 4), offset=0)
+@example(shape=(2, 2, 511), offset=1)
+def test_swap_axes(machine, shape, offset):
+    x = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
     machine.reset()
     call = Call(machine, offset)
-    _, out, *_ = call("swap_axes", x, np.zeros(x.size, np.int8), n, m, size)
+    _, out, *_ = call("swap_axes", x, np.zeros(x.size, np.int8), *shape)
     assert (out.read(np.int8) == x.transpose(1, 0, 2).ravel()).all()
 
 
