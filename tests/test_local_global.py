@@ -10,7 +10,7 @@ from attn8_host.reference import LocalGlobal, floating
 from attn8_host.reference.numerics import EXP2
 
 from .test_exact import KINDS, structured
-from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
+from .test_kernels import Call, alignment, fills, int8, machine_settings, shapes, sizes
 
 RUN = """
 from attn8 import LocalGlobal
@@ -81,11 +81,11 @@ def test_machine_code(machines, seed, keys, rows, head_dim, first, offset, fill)
 
 
 @machine_settings
-@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), head_dim=st.integers(1, 20))
-def test_machine_code_of_gather_and_blend(machines, seed, rows, head_dim):
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), shape=shapes(9, 20))
+def test_machine_code_of_gather_and_blend(machines, seed, rows, shape):
+    seq_len, head_dim = shape
     rng = np.random.default_rng(seed)
     call = Call(machines("local_global"))
-    seq_len = 9
     indices = np.sort(rng.choice(seq_len, int(rng.integers(0, seq_len)), False)).astype(np.uint16)
     keys = rng.integers(0, 256, (seq_len, head_dim)).astype(np.uint8)
     sums = rng.integers(0, 2**31 - 1, seq_len).astype(np.int32)

@@ -175,11 +175,10 @@ def test_softmax(machines, seed, name, rows, columns, bits, head_dim):
 
 
 @machine_settings
-@given(seed=seeds, name=names, bits=magnitudes, momentum=st.booleans())
-def test_sgd(machines, seed, name, bits, momentum):
+@given(seed=seeds, name=names, n=sizes, bits=magnitudes, momentum=st.booleans())
+def test_sgd(machines, seed, name, n, bits, momentum):
     rng = np.random.default_rng(seed)
     f = formats.get(name)
-    n = 12
     value, grad, velocity = (words(rng, f, bits, n) for _ in range(3))
     lr, decay = formats.ratio(float(rng.uniform(1e-4, 1))), (29491, 15) if momentum else None
     param = SimpleNamespace(value=value, grad=grad)
@@ -194,11 +193,10 @@ def test_sgd(machines, seed, name, bits, momentum):
 
 
 @machine_settings
-@given(seed=seeds, name=names, bits=magnitudes, steps=st.integers(1, 5))
-def test_adam(machines, seed, name, bits, steps):
+@given(seed=seeds, name=names, n=sizes, bits=magnitudes, steps=st.integers(1, 5))
+def test_adam(machines, seed, name, n, bits, steps):
     rng = np.random.default_rng(seed)
     f = formats.get(name)
-    n = 12
     lr = formats.ratio(0.01)
     constants = f.adam_constants((29491, 15), (32735, 15), lr, formats.ratio(0.001))
     rate1, rate2, eps = constants
