@@ -71,7 +71,7 @@ def test_linear_holds_its_state_and_a_denominator_a_token(held):
     assert held("Linear", 512, 16) - held("Linear", 64, 16) == 4 * (512 - 64)
     # The state and kv; z, a row of values, and 8 rows of features
     wider = held("Linear", 64, 64) - held("Linear", 64, 32)
-    assert wider == 8 * (64**2 - 32**2) + 32 * (4 + 1 + 16)
+    assert wider == 8 * (64**2 - 32**2) + 32 * (4 + 2 + 16)
 
 
 def test_performer_holds_its_state_and_a_denominator_a_token(held):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from attn8_host import kernels
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import deploy
+from attn8_host.paths import DEVICE
 from attn8_host.quantize import exact_constants, score_constants
 from attn8_host.reference import Dense, Exact, Linear, MultiHeadAttention
 from attn8_host.reference.numerics import EXP2, exp2
@@ -118,13 +119,19 @@ def test_attention(arch, seed, seq_len, head_dim, causal, offset, fill, scale):
 def test_linear(arch, seed, seq_len, head_dim, form, offset, fill):
     rng = np.random.default_rng(seed)
     machine = isa.load(kernels.linear(head_dim), arch)
-    run_kernels(machine, rng, seq_len, head_dim, form, offset, fill)
+    run_kernels(machine, rng, seq_len, head_dim, form, offset, fill, generic=generic(arch))
 
 
 @arches
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
-def test_linear_at_the_largest_sums(arch, fill):
-    run_largest_sums(isa.load(kernels.linear(4), arch), fill)
+@pytest.mark.parametrize("head_dim", [1, 4])
+def test_linear_at_the_largest_sums(arch, fill, head_dim):
+    machine = isa.load(kernels.linear(head_dim), arch)
+    run_largest_sums(machine, fill, head_dim, generic(arch))
+
+
+def generic(arch):
+    return isa.load(DEVICE / "attn8/kernels/linear.py", arch)
 
 
 SIZES = [  # seq_len, embed_dim, num_heads

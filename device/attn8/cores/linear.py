@@ -3,6 +3,8 @@ from array import array
 from .. import checks, kernels
 
 MOST = (1 << 30) - 1 + (1 << 30)
+MAX_FEATURE = 4095
+ZERO = array("i", (0,))
 
 
 class Linear:
@@ -10,7 +12,8 @@ class Linear:
     # out = phi(q) @ (phi(k).T @ v) / (phi(q) @ sum(phi(k))). phi is one of
     #   "relu"    max(x, 0)
     #   "relu+1"  max(x, 0) + 1, in steps of int8
-    #   "elu+1"   x + 1 or e**x as tables of 256 uint8, indexed by the byte, for q and for k
+    #   "elu+1"   x + 1 or e**x as tables of 256 numbers of 12 bits, indexed by the byte, for q and
+    #             for k
     # Without `normalise` out = phi(q) @ (phi(k).T @ v), and the output's ratio has 16 more bits.
     # The constants come from the host: attn8_host.quantize.linear_constants.
     #
@@ -22,23 +25,32 @@ class Linear:
                  table_k=None, normalise=True, causal=False, need_weights=False, block_rows=8,
                  buffers=None):
         checks.between("head_dim", head_dim, 1, 1024)
-        self._table_q = _table(phi, "table_q", table_q)
-        self._table_k = _table(phi, "table_k", table_k)
+        if phi == "elu+1":
+            self._table_q = _table("table_q", table_q)
+            self._table_k = _table("table_k", table_k)
+        elif phi in ("relu", "relu+1"):
+            one = 1 if phi == "relu+1" else 0
+            self._table_q = array("H", [x + one if x < 128 else one for x in range(256)])
+            self._table_k = self._table_q
+        else:
+            raise ValueError("phi: expected relu, relu+1 or elu+1, got %s" % phi)
         most_q = max(1, max(self._table_q))
         most_k = max(1, max(self._table_k))
-        # The largest sums: phi(q) @ z, and kv before it is rounded
-        longest = (MOST - (1 << 16)) // (most_k * max(most_q * head_dim, 128))
-        checks.between("seq_len", seq_len, 1, min(longest, 1 << 15))
+        # The state's sums of phi(k)*(v + 128) stay within int32
+        checks.between("seq_len", seq_len, 1, min(MOST // (255 * most_k), 1 << 15))
         self._limit = MOST // (most_q * head_dim)
         self._denominator = 0
+        self._p = 0
         if not normalise:
-            p = 0
-            while 128 * most_k * seq_len >> p > self._limit:
-                p += 1
-            self._denominator = 1 << (16 + p)
-            out_shift -= p
+            while 128 * most_k * seq_len >> self._p > self._limit:
+                self._p += 1
+            self._denominator = 1 << 16
+            out_shift -= self._p
         self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
                        block_rows)
+        if normalise and most_k * seq_len > self._limit:  # so z is rounded, as kv is
+            self._z = array("i", bytes(4 * head_dim))
+            self._shrink_z = kernels.choose_linear(1, head_dim).shrink
         self.buffers = buffers or Buffers(head_dim, head_dim, self.block_rows)
 
     def _allocate(self, seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
@@ -58,7 +70,7 @@ class Linear:
         self._state = array("i", bytes(4 * num_features * head_dim))
         self.kv = array("i", bytes(4 * num_features * head_dim))
         self.z = array("i", bytes(4 * num_features))
-        self._z = self.z  # at the scale of kv
+        self._z = self.z  # as the denominators use it
         self.sums = array("i", bytes(4 * seq_len))
         self.outputs = [("kv", "i", self.kv), ("z", "i", self.z),
                         ("sums", "i", self.sums)] if need_weights else []
@@ -121,8 +133,11 @@ class Linear:
             rows -= n
 
     def _shrink(self):
-        return self._kernels.shrink(self._state, 0, self.z, self.kv, self.num_features,
-                                    self.head_dim, self._limit)
+        p = self._kernels.shrink(self._state, 0, self.z, self.kv, self.num_features,
+                                 self.head_dim, self._limit)
+        if self._z is self.z:
+            return p - self._p
+        return p - self._shrink_z(self.z, 0, ZERO, self._z, 1, self.head_dim, self._limit)
 
     def _features(self, q, first, rows):
         self._kernels.features(q, self._table_q, self.buffers.phi, first, rows, self.head_dim)
@@ -132,17 +147,14 @@ class Buffers:
     # What a call works in; heads that run one after the other share one
 
     def __init__(self, head_dim, num_features, rows):
-        self.row = bytearray(head_dim)
+        self.row = bytearray(2 * head_dim)
         self.phi = array("H", bytes(2 * rows * num_features))
 
 
-def _table(phi, what, values):
-    if phi == "elu+1":
-        table = bytes(values or ())
-        if len(table) != 256:
-            raise ValueError("%s: expected 256 uint8 values, got %d" % (what, len(table)))
-        return table
-    if phi not in ("relu", "relu+1"):
-        raise ValueError("phi: expected relu, relu+1 or elu+1, got %s" % phi)
-    one = 1 if phi == "relu+1" else 0
-    return bytes([x + one if x < 128 else one for x in range(256)])
+def _table(what, values):
+    values = values or ()
+    if len(values) != 256:
+        raise ValueError("%s: expected 256 values, got %d" % (what, len(values)))
+    for value in values:
+        checks.between(what, value, 0, MAX_FEATURE)
+    return array("H", values)

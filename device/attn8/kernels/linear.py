@@ -15,10 +15,10 @@ def fill(x: ptr32, value: int, n: int):
 
 
 @micropython.viper
-def accumulate(kv: ptr32, f: int, row: ptr8, k: ptr8, v: ptr8, table: ptr8, z: ptr32, first: int,
+def accumulate(kv: ptr32, f: int, row: ptr8, k: ptr8, v: ptr8, table: ptr16, z: ptr32, first: int,
                tokens: int, head_dim: int):
     # For tokens first..: kv[i, j] += table[k[t, i]]*(v[t, j] + 128), z[i] += table[k[t, i]].
-    # `row` is room for head_dim bytes.
+    # `row` is room for 2*head_dim bytes, at an even address: some form keeps the features there.
     state = int(kv)
     offset = int(row)
     k = ptr8(int(k) + first * head_dim)
@@ -97,7 +97,7 @@ def shrink(kv: ptr32, x: int, z: ptr32, out: ptr32, features: int, head_dim: int
 
 
 @micropython.viper
-def features(x: ptr8, table: ptr8, out: ptr16, first: int, rows: int, head_dim: int):
+def features(x: ptr8, table: ptr16, out: ptr16, first: int, rows: int, head_dim: int):
     # out = table[x] for rows first.. of x
     x = ptr8(int(x) + first * head_dim)
     n = rows * head_dim

@@ -23,7 +23,7 @@ SPARSE = 0x0CDA9D44  # CRC of the outputs of nine tokens of head_dim 29: tiles o
 SPANS = array("H", (0, 1, 0, 2, 0, 1, 2, 3))
 OFFSETS = array("H", (0, 1, 2, 4))
 SEEN = a2b("0000000008000000aa000000a6010000ff010000fe010000")
-LINEAR = 0x0A1E3E88  # CRC of outputs and denominators of seven tokens of head_dim 29
+LINEAR = 0x1B20039E  # CRC of outputs and denominators of seven tokens of head_dim 29
 
 
 def numbers(typecode, n, step):
@@ -108,20 +108,20 @@ def sparse(turbo):
 
 
 def linear(turbo):
-    # phi(x) = max(x, 0) + 1; the denominator is given for the last two rows
+    # phi(x) = 20*max(x, 0) + 1; the denominator is given for the last two rows
     n, d = 7, 29
     q, k, v = [numbers("b", n * d, step) for step in (37, 91, 53)]
-    table = bytes([x + 1 if x < 128 else 1 for x in range(256)])
+    table = array("H", [20 * x + 1 if x < 128 else 1 for x in range(256)])
     state, kv, z = [array("i", b"\7" * size) for size in (4 * d * d, 4 * d * d, 4 * d)]
     sums = array("i", bytes(4 * n))
     phi = array("H", bytes(2 * n * d))
     out = array("b", bytes(n * d))
     turbo.fill(z, 0, d)
     turbo.fill(state, 0, d * d)
-    turbo.accumulate(state, 0, bytearray(d), k, v, table, z, 0, n, d)
+    turbo.accumulate(state, 0, bytearray(2 * d), k, v, table, z, 0, n, d)
     p = turbo.shrink(state, 0, z, kv, d, d, 10000)
     turbo.features(q, table, phi, 0, n, d)
     turbo.attend(kv, 0, phi, z, sums, out, 0, 5, d, d, p, 0, 1 << 29, 29)
     turbo.features(q, table, phi, 5, 2, d)
-    turbo.attend(kv, 0, phi, z, sums, out, 5, 2, d, d, p, 1 << 16, 1 << 29, 32)
+    turbo.attend(kv, 0, phi, z, sums, out, 5, 2, d, d, -2, 1 << 16, 1 << 29, 33)
     return bytes(out) + bytes(sums)

@@ -351,9 +351,9 @@ def linear_counts(machine, form: str) -> list[dict]:
         return machine.instructions
 
     k, v = (machine.buffer(rng.integers(-127, 128, n * d).astype(np.int8)) for _ in range(2))
-    table = machine.buffer(np.maximum(np.arange(256) - 128, 1).astype(np.uint8))
+    table = machine.buffer(np.maximum(np.arange(256) - 128, 1).astype(np.uint16))
     state, kv, z, sums = (room(size, np.int32) for size in (d * d, d * d, d, n))
-    phi, row, out = room(n * d, np.uint16), room(d, np.uint8), room(n * d, np.int8)
+    phi, row, out = room(n * d, np.uint16), room(d, np.uint16), room(n * d, np.int8)
 
     def products(tokens: int) -> tuple[int, int, int, int]:
         return (

@@ -14,6 +14,9 @@ from ..reference import floating
 from .integers import logarithm_constants, output_constants, quantize, score_constants
 
 
+MAX_FEATURE = 4095  # of the tables of ELU+1: 12 bits
+
+
 def heads_scale(peak: float, scale_v: float, core: str = "exact") -> float:
     """The scale of a core's outputs whose largest magnitude is `peak`.
 
@@ -97,7 +100,7 @@ def linear_constants(
     for name, scale in (("table_q", scale_q), ("table_k", scale_k)):
         if phi == "elu+1":
             table = floating.elu_plus_one(np.arange(256, dtype=np.uint8).view(np.int8) * scale)
-            unit = float(table.max()) / 255
+            unit = float(table.max()) / MAX_FEATURE
             constants[name] = [max(1, math.floor(y / unit + 0.5)) for y in table]
             if not normalise:
                 ratio *= unit

@@ -21,9 +21,9 @@ def attend(
 
     Args:
         phi: features of the queries, [rows, features].
-        kv: [features, head_dim], at the scale of z and 2**p.
+        kv: [features, head_dim], at 2**p times the scale of z.
         z: sums of the keys' features, [features].
-        p: see kv.
+        p: see kv; it may be negative.
         num, shift: the ratio of the scales of v and of the output.
         denominator: stands for phi @ z where it is not 0.
 
@@ -44,12 +44,13 @@ def attend(
 class Linear:
     """out = phi(q) @ (phi(k).T @ v) / (phi(q) @ sum(phi(k))) in integers.
 
-    phi is "relu", "relu+1" (in steps of int8) or "elu+1", whose uint8 [256] tables, one for q and
-    one for k, are indexed by the value's byte. Without `normalise` out = phi(q) @ (phi(k).T @ v)
-    and the output's ratio has 16 more bits.
+    phi is "relu", "relu+1" (in steps of int8) or "elu+1", whose [256] tables of 12 bits, one for q
+    and one for k, are indexed by the value's byte. Without `normalise` out = phi(q) @ (phi(k).T @
+    v) and the output's ratio has 16 more bits.
 
     After a call `outputs` holds kv int32 [D, D] (transposed and rounded as the output used it), z
-    int32 [D] and the denominators `sums` int32 [S]; causal, kv and z are those of the last row.
+    int32 [D] (not rounded) and the denominators `sums` int32 [S]; causal, kv and z are those of the
+    last row.
     """
 
     max_seq_len: ClassVar[int] = 1 << 15
@@ -68,30 +69,31 @@ class Linear:
         phi_q, phi_k = table_q[q.view(np.uint8)], table_k[k.view(np.uint8)]
         v = v.astype(np.int64)
         limit = self._limit(q.shape[1])
-        denominator, shift = self.denominator(*q.shape)
+        denominator = 0 if self.normalise else 1 << 16
+        static = self.static_shift(*q.shape)
 
         def rows(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
             kv, z = int32(phi_k[:last].T @ v[:last]), int32(phi_k[:last].sum(axis=0))
-            p = smallest_shift(int(np.abs(kv).max()), limit, rounding=True)
-            kv = (kv + ((1 << p) >> 1)) >> p
+            kv, p = shrink(kv, limit)
             self.outputs = {"kv": kv.T.astype(np.int32), "z": z.astype(np.int32)}
-            return attend(phi_q[first:last], kv, z, p, self.out_num, shift, denominator)
+            z, p_z = shrink(z, limit) if self.normalise else (z, static)
+            return attend(phi_q[first:last], kv, z, p - p_z, self.out_num, self.out_shift - static,
+                          denominator)
 
         parts = [rows(t, t + 1) for t in range(len(q))] if self.causal else [rows(0, len(q))]
         out, sums = (np.concatenate(part) for part in zip(*parts, strict=True))
         self.outputs["sums"] = sums.astype(np.int32)
         return out
 
-    def denominator(self, seq_len: int, head_dim: int) -> tuple[int, int]:
-        """What takes the place of the rows' sums (0: nothing), and the shift of the output."""
+    def static_shift(self, seq_len: int, head_dim: int) -> int:
+        """Without `normalise`: the bits that the largest possible kv has beyond its limit."""
         if self.normalise:
-            return 0, self.out_shift
+            return 0
         largest = 128 * max(1, int(self._table(self.table_k).max())) * seq_len
-        p = smallest_shift(largest, self._limit(head_dim))
-        return 1 << (16 + p), self.out_shift - p
+        return smallest_shift(largest, self._limit(head_dim))
 
     def _limit(self, head_dim: int) -> int:
-        """The largest kv whose products with the features of a query sum up within int32."""
+        """The largest kv and z whose products with a query's features sum up within int32."""
         return MOST // (max(1, int(self._table(self.table_q).max())) * head_dim)
 
     def _table(self, table: Sequence[int] | None) -> np.ndarray:
@@ -99,6 +101,12 @@ class Linear:
             return np.asarray(table, np.int64)
         signed = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
         return np.maximum(signed, 0) + (self.phi == "relu+1")
+
+
+def shrink(x: np.ndarray, limit: int) -> tuple[np.ndarray, int]:
+    """round(x / 2**p) with the smallest p that keeps its magnitudes within limit, and p."""
+    p = smallest_shift(int(np.abs(x).max()), limit, rounding=True)
+    return (x + ((1 << p) >> 1)) >> p, p
 
 
 def smallest_shift(largest: int, limit: int, rounding: bool = False) -> int:
