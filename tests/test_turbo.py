@@ -365,6 +365,7 @@ def test_cores_take_them_and_give_what_the_reference_gives(arch, form):
     scales = (0.02, 0.03, 0.02, 0.01)
     exact = exact_constants(head_dim, *scales)
     linear = linear_constants(head_dim, *scales, "relu+1", True)
+    elu = linear_constants(head_dim, *scales, "elu+1") | {"phi": "elu+1", "causal": True}
     performer = performer_constants(head_dim, *scales, random_features(1, 6, head_dim, 0))
     performer["features"] = performer["features"][0]
     cases = [
@@ -373,6 +374,7 @@ def test_cores_take_them_and_give_what_the_reference_gives(arch, form):
         ("Sparse", Sparse, exact | {"mask": ["random", 0.96, 1]}, f"{form}.scores"),
         ("Linear", Linear, linear, "turbo_linear.accumulate"),
         ("Linear", Linear, linear | {"causal": True}, "turbo_linear.shrink"),
+        ("Linear", Linear, elu, "turbo_linear.attend"),
         ("Performer", Performer, performer, "turbo_linear.attend"),
     ]
     with device(arch, {}, form) as (attn8, tally):

@@ -40,15 +40,16 @@ class Linear:
         checks.between("seq_len", seq_len, 1, min(MOST // (255 * most_k), 1 << 15))
         self._limit = MOST // (most_q * head_dim)
         self._denominator = 0
-        self._p = 0
+        self._static_shift = 0
         if not normalise:
-            while 128 * most_k * seq_len >> self._p > self._limit:
-                self._p += 1
+            while 128 * most_k * seq_len >> self._static_shift > self._limit:
+                self._static_shift += 1
             self._denominator = 1 << 16
-            out_shift -= self._p
+            out_shift -= self._static_shift
         self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
                        block_rows)
-        if normalise and most_k * seq_len > self._limit:  # so z is rounded, as kv is
+        if normalise and most_k * seq_len > self._limit:
+            # phi(q) @ z could pass int32: z is rounded as kv is, as one row without an offset
             self._z = array("i", bytes(4 * head_dim))
             self._shrink_z = kernels.choose_linear(1, head_dim).shrink
         self.buffers = buffers or Buffers(head_dim, head_dim, self.block_rows)
@@ -136,7 +137,7 @@ class Linear:
         p = self._kernels.shrink(self._state, 0, self.z, self.kv, self.num_features,
                                  self.head_dim, self._limit)
         if self._z is self.z:
-            return p - self._p
+            return p - self._static_shift
         return p - self._shrink_z(self.z, 0, ZERO, self._z, 1, self.head_dim, self._limit)
 
     def _features(self, q, first, rows):

@@ -2,7 +2,8 @@
 # (performer.py) share: accumulate, shrink, features, attend.
 #
 # The state kv int32 [features, head_dim] holds sum phi*(v + 128), so that loads need no sign; with
-# z[i] = sum phi, 128*z[i] is taken off where it is read. It may wrap: what remains fits in int32.
+# z[i] = sum phi, 128*z[i] is taken off where it is read. It may wrap (performer.py's does, the
+# linear core's does not): what remains fits in int32.
 import micropython
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from ..reference import floating
 from .integers import logarithm_constants, output_constants, quantize, score_constants
 
-
 MAX_FEATURE = 4095  # of the tables of ELU+1: 12 bits
 
 
