@@ -14,7 +14,8 @@ class Linear:
     #   "relu+1"  max(x, 0) + 1, in steps of int8
     #   "elu+1"   x + 1 or e**x as tables of 256 numbers of 12 bits, indexed by the byte, for q and
     #             for k
-    # Without `normalise` out = phi(q) @ (phi(k).T @ v), and the output's ratio has 16 more bits.
+    # Without `normalise` out = phi(q) @ (phi(k).T @ v), and the output's ratio has 16 more bits, or
+    # 24 with "elu+1".
     # The constants come from the host: attn8_host.quantize.linear_constants.
     #
     # Causal, and token by token with `step`, the state runs along; row t is then what the first
@@ -44,7 +45,7 @@ class Linear:
         if not normalise:
             while 128 * most_k * seq_len >> self._static_shift > self._limit:
                 self._static_shift += 1
-            self._denominator = 1 << 16
+            self._denominator = 1 << (24 if phi == "elu+1" else 16)
             out_shift -= self._static_shift
         self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
                        block_rows)

@@ -92,9 +92,7 @@ def linear_constants(
     """The constants of the linear core; with phi = "elu+1" its tables as well."""
     ratio = scale_v / scale_out
     if not normalise:
-        ratio *= 2**16
-        if phi != "elu+1":
-            ratio *= scale_q * scale_k
+        ratio *= 2**24 if phi == "elu+1" else 2**16 * scale_q * scale_k
     constants: dict[str, int | list[int]] = {}
     for name, scale in (("table_q", scale_q), ("table_k", scale_k)):
         if phi == "elu+1":

@@ -46,7 +46,7 @@ class Linear:
 
     phi is "relu", "relu+1" (in steps of int8) or "elu+1", whose [256] tables of 12 bits, one for q
     and one for k, are indexed by the value's byte. Without `normalise` out = phi(q) @ (phi(k).T @
-    v) and the output's ratio has 16 more bits.
+    v) and the output's ratio has 16 more bits, or 24 with "elu+1".
 
     After a call `outputs` holds kv int32 [D, D] (transposed and rounded as the output used it), z
     int32 [D] (not rounded) and the denominators `sums` int32 [S]; causal, kv and z are those of the
@@ -69,7 +69,6 @@ class Linear:
         phi_q, phi_k = table_q[q.view(np.uint8)], table_k[k.view(np.uint8)]
         v = v.astype(np.int64)
         limit = self._limit(q.shape[1])
-        denominator = 0 if self.normalise else 1 << 16
         static = self.static_shift(*q.shape)
 
         def rows(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,12 +77,19 @@ class Linear:
             self.outputs = {"kv": kv.T.astype(np.int32), "z": z.astype(np.int32)}
             z, p_z = shrink(z, limit) if self.normalise else (z, static)
             return attend(phi_q[first:last], kv, z, p - p_z, self.out_num, self.out_shift - static,
-                          denominator)
+                          self.denominator)
 
         parts = [rows(t, t + 1) for t in range(len(q))] if self.causal else [rows(0, len(q))]
         out, sums = (np.concatenate(part) for part in zip(*parts, strict=True))
         self.outputs["sums"] = sums.astype(np.int32)
         return out
+
+    @property
+    def denominator(self) -> int:
+        """What takes the place of the rows' sums; 0: nothing."""
+        if self.normalise:
+            return 0
+        return 1 << (24 if self.phi == "elu+1" else 16)
 
     def static_shift(self, seq_len: int, head_dim: int) -> int:
         """Without `normalise`: the bits that the largest possible kv has beyond its limit."""
