@@ -19,6 +19,7 @@ PATH = "/models/plan.safetensors"
 CASES: list[tuple[str, dict]] = [(core, {}) for core in CONSTANTS] + [
     ("exact", {"precise": True}),
     ("exact", {"block_rows": 16}),
+    ("linear", {"phi": "elu+1"}),
     ("sliding", {"window": 5}),
     ("flash", {"block_size": 5}),
     ("performer", {"features": 7}),

@@ -78,11 +78,13 @@ class Linear:
                         ("sums", "i", self.sums)] if need_weights else []
 
     @staticmethod
-    def room(seq_len, head_dim, causal=False, block_rows=8, features=None, **constants):
+    def room(seq_len, head_dim, phi=None, causal=False, block_rows=8, features=None, **constants):
         m = len(features) // head_dim if features else head_dim
         rows = 1 if causal else min(block_rows, seq_len)
         own = 8 * m * head_dim + 4 * seq_len
-        return (own + m * (head_dim + 20), 6 * rows * m) if features else (own, 2 * rows * m)
+        if features:
+            return own + m * (head_dim + 20), 6 * rows * m
+        return own + (1024 if phi == "elu+1" else 512), 2 * rows * m
 
     def __call__(self, q, k, v, out):
         n = self.seq_len * self.head_dim
