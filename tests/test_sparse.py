@@ -213,7 +213,7 @@ def heads(machine, mask, q, k, v, constants, num, out_shift, reference, offset):
     bits = machine.buffer(mask.to_bits().ravel(), 4, offset)
     query, table = machine.buffer(q.ravel(), 4, offset), machine.buffer(EXP2.astype(np.uint16))
     out = machine.buffer(np.zeros(q.size, np.int8))
-    room = machine.buffer(np.zeros(max(8, head_dim), np.int32))
+    room = machine.buffer(np.zeros(4 * max(8, head_dim + 3) + 6 * seq_len, np.uint8))
     half = (seq_len + 1) // 2
     at = 0
     for first in range(0, seq_len, half):
@@ -251,7 +251,7 @@ def test_machine_code_at_the_longest_sequence(machines, module, fill):
     pairs = np.column_stack([np.arange(keys), np.full(keys, 32768)]).astype(np.uint16)
     machine = machines(module)
     call = Call(machine)
-    values, room = (machine.buffer(np.zeros(n, np.uint8)) for n in (8 * keys + 4, 32))
+    values, room = (machine.buffer(np.zeros(n * keys + 32, np.uint8)) for n in (8, 6))
     call("pack_values", v, values, keys, head_dim)
     *_, out, _, _, _, _, _ = call(
         "weighted_sum", values, 0, pairs, np.array([keys], np.uint16),

@@ -5,6 +5,8 @@ from ..kernels import sparse
 from ..masks.mask import Mask
 from . import exact
 
+MAX_LISTED = 2048  # pairs, 4 bytes each, that are listed once and for all
+
 
 class Sparse:
     # Softmax attention over the pairs of query and key that a mask shows: to the bit what the exact
@@ -12,7 +14,8 @@ class Sparse:
     # Where little is hidden the exact core itself, under the mask, is faster, and taken.
     # mask: a Mask, its bits (Mask.to_bits) or its description (masks.build).
     #
-    # Rows are computed in blocks of block_rows; None: nine, or as many as have 2*seq_len pairs.
+    # Rows are computed in blocks of block_rows; None: nine, or as many as have 2*seq_len pairs. The
+    # pairs are listed at construction where they are few, and otherwise block by block.
     # need_weights keeps all rows: `scores` (int32) of the pairs, row after row, `pairs` (uint16)
     # with the key and the weight of each, and `sums`.
 
@@ -53,12 +56,17 @@ class Sparse:
             return
         self.buffers = buffers if hasattr(buffers, "room") else Buffers(seq_len, head_dim, room)
         self._list, self._listed = _lister(mask, self._kernels)
+        self._once = need_weights or mask.num_positions <= MAX_LISTED
         room = _largest_block(mask, rows)
         memory.require("sparse", 8 * room)
         self.scores = array("i", bytes(4 * room))
-        self.pairs = array("H", bytes(4 * room))
+        self.pairs = array("H", bytes(4 * (mask.num_positions if self._once else room)))
         self.sums = array("i", bytes(4 * rows))
-        self._counts = array("H", bytes(2 * rows))
+        self._counts = array("H", bytes(2 * (seq_len if self._once else rows)))
+        self._blocks = [(self.pairs, self._counts)]
+        if self._once:
+            self._list_rows(0, seq_len)
+            self._blocks = _split(self.pairs, self._counts, rows)
         self._largest = array("i", bytes(4 * rows))
         if need_weights:
             self.outputs = [("scores", "i", self.scores), ("pairs", "H", self.pairs),
@@ -85,34 +93,40 @@ class Sparse:
         checks.int8("v", v, n * d)
         checks.int8("out", checks.writable("out", out), n * d)
         b = self.buffers
-        m = self.mask
         kernel = self._kernels
         kernel.pack_keys(k, 0, b.keys, b.key_sums, n, d)
         kernel.pack_values(v, b.values, n, d)
-        first = 0
+        first = block = 0
         while first < n:
             rows = min(self.block_rows, n - first)
-            self._list(self.pairs, 0, self._listed, self._counts, m.offsets, m.stride, first, rows)
-            kernel.scores(b.keys, 0, q, b.key_sums, self.pairs, self._counts, self.scores,
-                          self._largest, first, rows, d)
-            kernel.softmax(self.scores, 0, self.pairs, self._counts, self._largest, self.sums,
-                           tables.EXP2, rows, self.score_mult, self.score_shift, self.score_limit)
-            kernel.weighted_sum(b.values, 0, self.pairs, self._counts, self.sums, b.room, out,
-                                first, rows, d, self.out_num, self.out_shift)
+            if not self._once:
+                self._list_rows(first, rows)
+            pairs, counts = self._blocks[block]
+            kernel.scores(b.keys, 0, q, b.key_sums, pairs, counts, self.scores, self._largest,
+                          first, rows, d)
+            kernel.softmax(self.scores, 0, pairs, counts, self._largest, self.sums, tables.EXP2,
+                           rows, self.score_mult, self.score_shift, self.score_limit)
+            kernel.weighted_sum(b.values, 0, pairs, counts, self.sums, b.room, out, first, rows, d,
+                                self.out_num, self.out_shift)
             first += rows
+            block += self._once
         return out
+
+    def _list_rows(self, first, rows):
+        m = self.mask
+        self._list(self.pairs, 0, self._listed, self._counts, m.offsets, m.stride, first, rows)
 
 
 class Buffers:
     # What the kernels pack their operands into; heads that run one after the other share one
 
     def __init__(self, seq_len, head_dim, room=None):
-        # room: the bytes of keys and values that some kernels want
-        keys, values = room or (seq_len * head_dim, seq_len * head_dim)
+        # room: the bytes of keys, values and room that some kernels want
+        keys, values, room = room or (seq_len * head_dim, seq_len * head_dim, 32)
         self.keys = bytearray(keys)
         self.key_sums = array("i", bytes(4 * seq_len))
         self.values = bytearray(values)
-        self.room = array("i", bytes(4 * max(8, head_dim)))
+        self.room = array("i", bytes((room + 3) & ~3))
 
 
 class Hidden:
@@ -134,6 +148,19 @@ class Hidden:
 def _lister(mask, kernel):
     # The kernel that lists a mask's pairs, and what it lists them from
     return (kernel.list_bits, mask.bits) if mask.bits else (kernel.list_spans, mask.spans)
+
+
+def _split(pairs, counts, rows):
+    # Views of the pairs and counts of each block of `rows` rows
+    pairs = memoryview(pairs)
+    counts = memoryview(counts)
+    blocks = []
+    for first in range(0, len(counts), rows):
+        part = counts[first : first + rows]
+        n = 2 * sum(part)
+        blocks.append((pairs[:n], part))
+        pairs = pairs[n:]
+    return blocks
 
 
 def _largest_block(mask, rows):

@@ -132,8 +132,8 @@ def choose_linear(features, head_dim):
 
 
 def choose_sparse(seq_len, head_dim, out_shift):
-    # -> the module; the bytes of its packed keys and values, None for the usual; and how many of 16
-    # pairs a mask may show: where it shows more, the dense kernels are faster
+    # -> the module; the bytes of its packed keys, packed values and room, None for the usual; and
+    # how many of 16 pairs a mask may show: where it shows more, the dense kernels are faster
     turbo = _proven("turbo_sparse")
     if turbo and 18 <= out_shift <= 33:  # the shifts that one product's high word can stand for
         from . import turbo_operands

@@ -88,11 +88,10 @@ def swap_axes(turbo):
 def sparse(turbo):
     n, d = 9, 29
     q, k, v = [numbers("b", n * d, step) for step in (37, 91, 53)]
-    keys, values = [bytearray(size) for size in turbo_operands.sparse_room(n, d)]
+    keys, values, room = [bytearray(size) for size in turbo_operands.sparse_room(n, d)]
     pairs = array("H", bytes(108))
     counts, largest, sums = [array(code, bytes(12)) for code in "Hii"]
     scores = array("i", bytes(108))
-    room = array("i", bytes(4 * d))
     out = array("b", bytes(n * d))
     turbo.pack_keys(k, 0, keys, 0, n, d)
     turbo.pack_values(v, values, n, d)

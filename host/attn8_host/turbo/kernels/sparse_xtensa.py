@@ -8,7 +8,9 @@ from ..mpy import XtensaFunction
 from ..xtensa import ACCLO
 from .common_xtensa import dot16, reciprocal, row_bytes, widen_row
 
-TILES = (8, 4, 2, 1)  # keys whose values are summed at a time
+TILE = 8  # keys whose values are summed at a time
+LEFT, WEIGHTS, SUMS = 0, 4, 8  # offsets in weighted_sum's room
+T, ROOM = 14, 15  # registers beside a tile
 
 
 def list_spans(a: XtensaFunction) -> None:
@@ -211,10 +213,11 @@ def softmax(a: XtensaFunction) -> None:
 
 
 def weighted_sum(a: XtensaFunction) -> None:
-    """`room` holds the sums so far, a word a column.
+    """What a row sums is listed first, without the keys of weight 0: pointers to their values, and
+    their weights negated, as these reach 32768, beyond int16.
 
-    Of a tile of keys the pointers to their values and their weights are in registers. Weights reach
-    32768, beyond int16, so that they are negated, and the sums with them.
+    `room` holds how many are to come and where their weights are, the sums so far, a word a column,
+    and that list. Of a tile of keys the pointers and the weights are in registers.
     """
     out, room, columns, shift, p, m, low, zero, acc, t = range(2, 12)
     a.arguments(out=out, first=t, head_dim=columns, room=room, v=acc)
@@ -227,17 +230,18 @@ def weighted_sum(a: XtensaFunction) -> None:
     a.keep(acc, "v")
     a.movi(zero, 0)
     a.loopnez(columns, "cleared")
-    a.s32i(zero, room)
+    a.s32i(zero, room, SUMS)
     a.addi(room, room, 4)
     a.label("cleared")
     a.label("row")
-    a.arguments(counts=t)
-    a.l16ui(acc, t)
-    a.addi(t, t, 2)
-    a.keep(t, "counts")
-    a.keep(acc, "x")  # keys to come
-    for size in TILES:
-        sum_tile(a, size)
+    list_weights(a)
+    a.label("tiles")
+    a.arguments(room=ROOM)
+    a.l32i(T, ROOM, LEFT)
+    for size in range(1, TILE):
+        a.addi(T, T, -1)
+        a.beqz(T, f"{size} keys")
+    a.bgez(T, f"{TILE} keys")
     a.arguments(sums=t, num=m, shift=shift, out=out, room=room, head_dim=columns)
     a.l32i(acc, t)
     a.addi(t, t, 4)
@@ -251,8 +255,8 @@ def weighted_sum(a: XtensaFunction) -> None:
     a.movi(low, -127)
     a.ssr(p)
     a.loopnez(columns, "column")
-    a.l32i(acc, room)
-    a.s32i(zero, room)
+    a.l32i(acc, room, SUMS)
+    a.s32i(zero, room, SUMS)
     a.neg(acc, acc)
     a.sra(acc, acc)
     a.mulsh(acc, acc, m)
@@ -270,69 +274,91 @@ def weighted_sum(a: XtensaFunction) -> None:
     a.keep(t, "rows")
     a.beqz(t, "done")
     a.j("row")
+    for size in range(1, TILE + 1):
+        sum_tile(a, size)
+        a.j("tiles")
     a.label("done")
 
 
+def list_weights(a: XtensaFunction) -> None:
+    pair, stride, v, row, weight, weights, x, y, n, room, t = range(2, 13)
+    a.arguments(counts=t, room=room, head_dim=row, pairs=pair, first=stride, v=v)
+    a.l16ui(n, t)
+    a.addi(t, t, 2)
+    a.keep(t, "counts")
+    a.addx4(row, row, room)
+    a.addi(row, row, SUMS)
+    a.keep(row, "x")
+    a.addx4(weights, n, row)
+    a.s32i(weights, room, WEIGHTS)
+    a.mov(weight, weights)
+    a.loopnez(n, "weight")
+    a.l32i(x, pair)
+    a.extui(y, x, 16, 16)
+    a.beqz(y, "next")
+    a.neg(y, y)
+    a.s16i(y, weight)
+    a.extui(x, x, 0, 16)
+    a.mull(x, x, stride)
+    a.addi(weight, weight, 2)
+    a.add(x, x, v)
+    a.s32i(x, row)
+    a.addi(row, row, 4)
+    a.label("next")
+    a.addi(pair, pair, 4)
+    a.label("weight")
+    a.keep(pair, "pairs")
+    a.sub(weight, weight, weights)
+    a.srli(weight, weight, 1)
+    a.s32i(weight, room, LEFT)
+
+
 def sum_tile(a: XtensaFunction, size: int) -> None:
-    """room -= weight * v for `size` keys, as long as there are as many."""
-    rows, weights, t, room = range(2, 10), range(10, 14), 14, 15
+    """room -= weight * v for `size` keys."""
+    rows, weights = range(2, 2 + size), range(10, 14)
     name = f"{size} keys"
     a.label(name)
-    a.arguments(x=t)
-    a.addi(t, t, -size)
-    a.bgez(t, name + " there")
-    a.j(name + " done")
-    a.label(name + " there")
-    a.keep(t, "x")
-    a.arguments(pairs=t)
-    for i in range(size):
-        a.l32i(rows[i], t, 4 * i)
-    a.addi(t, t, 4 * size)
-    a.keep(t, "pairs")
+    a.arguments(x=T)
+    for i, row in enumerate(rows):
+        a.l32i(row, T, 4 * i)
+    a.addi(T, T, 4 * size)
+    a.keep(T, "x")
+    a.l32i(T, ROOM, WEIGHTS)
     for i in range(0, size, 2):  # two weights a register
-        a.extui(weights[i // 2], rows[i], 16, 16)
-        a.neg(weights[i // 2], weights[i // 2])
-        if size > 1:
-            a.extui(t, rows[i + 1], 16, 16)
-            a.neg(t, t)
-            a.slli(t, t, 16)
-            a.extui(weights[i // 2], weights[i // 2], 0, 16)
-            a.or_(weights[i // 2], weights[i // 2], t)
-    a.arguments(first=t, v=room)
-    for row in rows[:size]:
-        a.extui(row, row, 0, 16)
-        a.mull(row, row, t)
-        a.add(row, row, room)
+        a.l32i(weights[i // 2], T, 2 * i)
+    a.addi(T, T, 2 * size)
+    a.s32i(T, ROOM, WEIGHTS)
+    a.l32i(T, ROOM, LEFT)
+    a.addi(T, T, -size)
+    a.s32i(T, ROOM, LEFT)
     for high in (0, 1):  # columns of even and of odd place, in the halves of words
         a.ldinc(0, rows[0])
-        a.arguments(room=room, head_dim=t)
+        a.arguments(room=ROOM, head_dim=T)
         if high:
-            a.addi(room, room, 4)
+            a.addi(ROOM, ROOM, 4)
         else:
-            a.addi(t, t, 1)
-        a.srli(t, t, 1)
-        a.loopnez(t, f"{name} {high}")
-        a.l32i(t, room)
-        a.wsr(t, ACCLO)
+            a.addi(T, T, 1)
+        a.srli(T, T, 1)
+        a.loopnez(T, f"{name} {high}")
+        a.l32i(T, ROOM, SUMS)
+        a.wsr(T, ACCLO)
         for i in range(size - 1):
             a.mula_da_ldinc(high | i % 2 << 1, (i + 1) % 2, rows[i + 1], i % 2, weights[i // 2])
+        last = size - 1
         if size > 1:
-            a.mula_da_ldinc(high | 2, 0, rows[0], 1, weights[(size - 1) // 2])
+            a.mula_da_ldinc(high | last % 2 << 1, 0, rows[0], last % 2, weights[last // 2])
         else:
             a.mula_da(high, 0, weights[0])
             a.ldinc(0, rows[0])
-        a.rsr(t, ACCLO)
-        a.s32i(t, room)
-        a.addi(room, room, 8)
+        a.rsr(T, ACCLO)
+        a.s32i(T, ROOM, SUMS)
+        a.addi(ROOM, ROOM, 8)
         a.label(f"{name} {high}")
         if not high:  # back to the start of the rows
-            a.arguments(head_dim=t)
-            a.addi(t, t, 1)
-            a.srli(t, t, 1)
-            a.slli(t, t, 2)
-            for row in rows[:size]:
-                a.sub(row, row, t)
+            a.arguments(head_dim=T)
+            a.addi(T, T, 1)
+            a.srli(T, T, 1)
+            a.slli(T, T, 2)
+            for row in rows:
+                a.sub(row, row, T)
             a.addi(rows[0], rows[0], -4)
-    if size == TILES[0]:
-        a.j(name)
-    a.label(name + " done")
