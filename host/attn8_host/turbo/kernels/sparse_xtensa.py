@@ -1,13 +1,15 @@
 """Attention over listed pairs on LX6 and LX7: attn8/kernels/sparse.py says what kernels compute.
 
-Keys and values are int16, each row filled up with zeros to a multiple of four. In front of the keys
-is room for a row of q.
+Keys and values are 16 bits, each row filled up to a multiple of four. In front of the keys is room
+for a row of q.
 """
 
 from ..mpy import XtensaFunction
-from ..xtensa import ACCLO
-from .common_xtensa import dot16, reciprocal, row_bytes, widen_row
+from ..xtensa import ACCLO, HH, HL, LL
+from .common_xtensa import reciprocal, row_bytes, widen_row
 
+DIMENSIONS = (16, 8, 4)
+HELD = 6  # words of q in address registers; two more are in m2 and m3
 TILE = 8  # keys whose values are summed at a time
 LEFT, WEIGHTS, SUMS = 0, 4, 8  # offsets in weighted_sum's room
 T, ROOM = 14, 15  # registers beside a tile
@@ -94,21 +96,74 @@ def list_bits(a: XtensaFunction) -> None:
 
 
 def pack_keys(a: XtensaFunction) -> None:
-    """packed = room for a row, k as int16; sums are not needed."""
-    a.arguments(packed=3, head_dim=5)
-    row_bytes(a, 4, 5)
-    a.add(3, 3, 4)
-    a.arguments(k=2, keys=4)
-    widen_rows(a)
+    """packed = room for a row, then k + 128 as 16 bits; sums are not needed.
+
+    Of four values the first and the third make a word, and the others: so one word gives two.
+    """
+    k, packed, keys, fours, rest, flip, mask, x, y = range(2, 11)
+    a.arguments(k=k, packed=packed, keys=keys, head_dim=rest)
+    row_bytes(a, x, rest)
+    a.add(packed, packed, x)
+    a.srli(fours, rest, 2)
+    a.movi(flip, 128)
+    a.or_(x, k, rest)
+    a.extui(x, x, 0, 2)
+    a.extui(rest, rest, 0, 2)
+    a.bnez(x, "row")
+    repeat(a, flip, 8, x)
+    repeat(a, flip, 16, x)
+    a.movi(mask, 255)
+    repeat(a, mask, 16, x)
+    a.mull(fours, fours, keys)
+    a.loopnez(fours, "word")
+    a.l32i(x, k)
+    a.addi(k, k, 4)
+    a.xor(x, x, flip)
+    a.and_(y, x, mask)
+    a.s32i(y, packed)
+    a.srli(x, x, 8)
+    a.and_(x, x, mask)
+    a.s32i(x, packed, 4)
+    a.addi(packed, packed, 8)
+    a.label("word")
+    a.j("packed")
+    a.label("row")
+    a.loopnez(fours, "four")
+    for i in range(4):
+        pack_byte(a, k, packed, flip, x, i)
+    a.addi(k, k, 4)
+    a.addi(packed, packed, 8)
+    a.label("four")
+    a.beqz(rest, "filled")  # with whatever is there, as it meets zeros of q
+    for i in range(3):
+        pack_byte(a, k, packed, flip, x, i)
+        a.addi(x, rest, -1 - i)
+        a.beqz(x, "end of row")
+    a.label("end of row")
+    a.add(k, k, rest)
+    a.addi(packed, packed, 8)
+    a.label("filled")
+    a.addi(keys, keys, -1)
+    a.bnez(keys, "row")
+    a.label("packed")
+
+
+def repeat(a: XtensaFunction, x: int, shift: int, t: int) -> None:
+    """x |= x << shift"""
+    a.slli(t, x, shift)
+    a.or_(x, x, t)
+
+
+def pack_byte(a: XtensaFunction, k: int, packed: int, flip: int, t: int, i: int) -> None:
+    a.l8ui(t, k, i)
+    a.xor(t, t, flip)
+    a.s16i(t, packed, (0, 4, 2, 6)[i])
 
 
 def pack_values(a: XtensaFunction) -> None:
-    a.arguments(v=2, packed=3, keys=4, head_dim=5)
-    widen_rows(a)
-
-
-def widen_rows(a: XtensaFunction) -> None:
+    """packed = v as int16"""
     source, packed, rows, rest, groups, t, zero = range(2, 9)
+    a.arguments(v=source, packed=packed, keys=rows, head_dim=rest)
     a.movi(zero, 0)
     a.srli(groups, rest, 2)
     a.extui(rest, rest, 0, 2)
@@ -119,48 +174,159 @@ def widen_rows(a: XtensaFunction) -> None:
 
 
 def scores(a: XtensaFunction) -> None:
-    k, q, row, pairs, end, out, groups, stride, zero, top, x, y = range(2, 14)
-    a.arguments(k=row, q=q, first=x, head_dim=groups, pairs=pairs, out=out)
-    a.mull(x, x, groups)
-    a.add(q, q, x)
-    row_bytes(a, stride, groups)
-    a.movi(zero, 0)
+    """As many dimensions of q as DIMENSIONS says are in registers while the pairs of a row go by:
+    256 * q as 16 bits, in the order of packed keys. The sums so far are in `out`.
+    """
+    k, stride, pairs, out, top, offset, x, t, *held = range(2, 16)
+    a.arguments(q=out, first=x, head_dim=t)
+    a.mull(x, x, t)
+    a.add(out, out, x)
+    a.keep(out, "q")
+    row_bytes(a, stride, t)
     a.label("row")
-    a.arguments(k=row, head_dim=groups)
-    a.extui(x, groups, 0, 2)
-    a.srli(groups, groups, 2)
-    widen_row(a, q, row, groups, x, y, zero)
-    a.arguments(k=row, counts=y)
-    a.addi(row, row, -4)
-    a.add(k, row, stride)
-    a.srli(groups, stride, 3)  # groups of four products
-    a.l16ui(end, y)
-    a.addi(y, y, 2)
-    a.keep(y, "counts")
-    a.addx4(end, end, pairs)
-    a.movi(top, 1)
-    a.slli(top, top, 31)
-    a.branch("eq", pairs, end, "listed")
-    a.label("pair")
-    a.l16ui(x, pairs)
-    a.addi(pairs, pairs, 4)
-    a.mull(x, x, stride)
-    a.add(x, x, k)
-    a.ldinc(0, x)
-    dot16(a, x, y, row, groups, zero, "dot")
-    a.rsr(y, ACCLO)
-    a.s32i(y, out)
-    a.addi(out, out, 4)
-    a.max(top, top, y)
-    a.branch("ne", pairs, end, "pair")
+    place_query(a, x, k, t, offset)
+    a.keep(x, "acc")  # from here on where the rest of the query is
+    a.arguments(k=k)
+    a.addi(k, k, -4)  # ldinc adds 4 before it loads
+    a.add(k, k, stride)
+    a.srli(x, stride, 1)  # dimensions to come
+    for size in DIMENSIONS:
+        name = f"{size} dimensions"
+        a.label(name)
+        a.addi(x, x, -size)
+        a.bltz(x, name + " done")
+        a.keep(x, "first")
+        words = [*held, pairs, out][: size // 2]
+        hold_query(a, words, x, t, top, offset, stride)
+        a.arguments(pairs=pairs, out=out, counts=t, first=x)
+        a.l16ui(t, t)
+        a.addi(x, x, size)
+        a.slli(x, x, 1)
+        a.movi(top, 1)
+        a.slli(top, top, 31)
+        a.branch("ne", x, stride, name + " more")
+        for more in (" first", " more"):
+            a.label(name + more)
+            a.loopnez(t, f"{name}{more} pair")
+            if more == " more":
+                a.l32i(x, out)
+                a.slli(x, x, 8)
+                a.add(x, x, offset)
+                a.wsr(x, ACCLO)
+            else:
+                a.wsr(offset, ACCLO)
+            a.l16ui(x, pairs)
+            a.addi(pairs, pairs, 4)
+            a.mull(x, x, stride)
+            a.add(x, x, k)
+            a.ldinc(0, x)
+            dot_held(a, words, x)
+            a.rsr(x, ACCLO)
+            a.srai(x, x, 8)
+            a.s32i(x, out)
+            a.addi(out, out, 4)
+            a.max(top, top, x)
+            a.label(f"{name}{more} pair")
+            if more == " first":
+                a.j(name + " summed")
+        a.label(name + " summed")
+        a.addi(k, k, 2 * size)
+        a.arguments(first=x)
+        a.bnez(x, name)
+        a.j("listed")
+        a.label(name + " done")
+        a.addi(x, x, size)
     a.label("listed")
-    a.arguments(largest=x, rows=y)
-    a.s32i(top, x)
-    a.addi(x, x, 4)
-    a.keep(x, "largest")
-    a.addi(y, y, -1)
-    a.keep(y, "rows")
-    a.bnez(y, "row")
+    a.keep(pairs, "pairs")
+    a.keep(out, "out")
+    a.arguments(counts=x, largest=t)
+    a.addi(x, x, 2)
+    a.keep(x, "counts")
+    a.s32i(top, t)
+    a.addi(t, t, 4)
+    a.keep(t, "largest")
+    a.arguments(rows=x)
+    a.addi(x, x, -1)
+    a.keep(x, "rows")
+    a.beqz(x, "done")
+    a.j("row")
+    a.label("done")
+
+
+def place_query(a: XtensaFunction, q: int, row: int, t: int, n: int) -> None:
+    """q = the next query in whole words: in its place, or copied to the room before the keys."""
+    a.arguments(q=q, head_dim=n)
+    a.add(t, q, n)
+    a.keep(t, "q")
+    a.or_(t, q, n)
+    a.extui(t, t, 0, 2)
+    a.beqz(t, "in words")
+    a.arguments(k=row)
+    a.srli(t, n, 2)
+    a.addx4(t, t, row)
+    a.movi(row, 0)
+    a.s32i(row, t)  # zeros behind it
+    a.arguments(k=row)
+    a.loopnez(n, "copied")
+    a.l8ui(t, q)
+    a.addi(q, q, 1)
+    a.s8i(t, row)
+    a.addi(row, row, 1)
+    a.label("copied")
+    a.arguments(k=q)
+    a.label("in words")
+
+
+def hold_query(
+    a: XtensaFunction, words: list[int], q: int, t: int, mask: int, offset: int, stride: int
+) -> None:
+    """The next dimensions into `words`, of which the last two of eight go into m2 and m3; and what
+    k's offset of 128 adds to a score.
+    """
+    a.arguments(acc=q)
+    a.movi(mask, -256)
+    a.extui(mask, mask, 0, 16)
+    repeat(a, mask, 16, t)
+    a.movi(offset, 0)
+    a.wsr(offset, ACCLO)
+    a.movi(offset, -128)
+    for i in range(0, len(words), 2):
+        a.l32i(t, q, 2 * i)
+        a.and_(words[i + 1], t, mask)
+        a.slli(t, t, 8)
+        a.and_(words[i], t, mask)
+        for word in words[i : i + 2]:
+            a.mula_aa(LL, word, offset)
+            a.mula_aa(HL, word, offset)
+    a.rsr(offset, ACCLO)
+    a.addi(q, q, 2 * len(words))
+    a.keep(q, "acc")
+    if len(words) > HELD:
+        a.arguments(k=t)  # by way of the end of the room before the keys
+        a.add(t, t, stride)
+        a.addi(t, t, -12)
+        for i in (0, 1):
+            a.s32i(words[HELD + i], t, 4 + 4 * i)
+        for i in (0, 1):
+            a.ldinc(2 + i, t)
+
+
+def dot_held(a: XtensaFunction, words: list[int], k: int) -> None:
+    """ACC += what hold_query has placed times a key, whose first word is in m0."""
+    for i, word in enumerate(words):
+        m = i % 2
+        if i < HELD:
+            if i + 1 < len(words):
+                a.mula_da_ldinc(LL, 1 - m, k, m, word)
+            else:
+                a.mula_da(LL, m, word)
+            a.mula_da(HH, m, word)
+        else:
+            if i + 1 < len(words):
+                a.mula_dd_ldinc(LL, 1 - m, k, m, 2 + m)
+            else:
+                a.mula_dd(LL, m, 2 + m)
+            a.mula_dd(HH, m, 2 + m)
 
 
 def softmax(a: XtensaFunction) -> None:
@@ -293,12 +459,11 @@ def list_weights(a: XtensaFunction) -> None:
     a.s32i(weights, room, WEIGHTS)
     a.mov(weight, weights)
     a.loopnez(n, "weight")
-    a.l32i(x, pair)
-    a.extui(y, x, 16, 16)
+    a.l16ui(y, pair, 2)
     a.beqz(y, "next")
     a.neg(y, y)
     a.s16i(y, weight)
-    a.extui(x, x, 0, 16)
+    a.l16ui(x, pair)
     a.mull(x, x, stride)
     a.addi(weight, weight, 2)
     a.add(x, x, v)
