@@ -45,7 +45,7 @@ class Sparse:
         self._kernels, room, most = kernels.choose_sparse(seq_len, head_dim, out_shift)
         self.outputs = []
         self._dense = None
-        if mask.num_positions * 16 > most * mask.max_positions and not need_weights:
+        if mask.num_positions * 100 > most * mask.max_positions and not need_weights:
             # Heads of other masks may use the other core, whose room is of another kind
             self._dense = exact.Exact(seq_len, head_dim, score_mult, score_shift, score_limit,
                                       out_num, out_shift, block_rows=block_rows,
@@ -55,21 +55,13 @@ class Sparse:
             self.buffers = buffers
             return
         self.buffers = buffers if hasattr(buffers, "room") else Buffers(seq_len, head_dim, room)
-        self._list, self._listed = _lister(mask, self._kernels)
-        self._once = need_weights or mask.num_positions <= MAX_LISTED
-        room = _largest_block(mask, rows)
-        memory.require("sparse", 8 * room)
-        self.scores = array("i", bytes(4 * room))
-        self.pairs = array("H", bytes(4 * (mask.num_positions if self._once else room)))
+        self._pairs = Pairs(mask, self._kernels, rows, seq_len, need_weights)
+        memory.require("sparse", 4 * self._pairs.largest_block)
+        self.scores = array("i", bytes(4 * self._pairs.largest_block))
         self.sums = array("i", bytes(4 * rows))
-        self._counts = array("H", bytes(2 * (seq_len if self._once else rows)))
-        self._blocks = [(self.pairs, self._counts)]
-        if self._once:
-            self._list_rows(0, seq_len)
-            self._blocks = _split(self.pairs, self._counts, rows)
         self._largest = array("i", bytes(4 * rows))
         if need_weights:
-            self.outputs = [("scores", "i", self.scores), ("pairs", "H", self.pairs),
+            self.outputs = [("scores", "i", self.scores), ("pairs", "H", self._pairs.pairs),
                             ("sums", "i", self.sums)]
 
     @staticmethod
@@ -96,12 +88,10 @@ class Sparse:
         kernel = self._kernels
         kernel.pack_keys(k, 0, b.keys, b.key_sums, n, d)
         kernel.pack_values(v, b.values, n, d)
-        first = block = 0
+        first = 0
         while first < n:
             rows = min(self.block_rows, n - first)
-            if not self._once:
-                self._list_rows(first, rows)
-            pairs, counts = self._blocks[block]
+            pairs, counts = self._pairs.listed(first, rows)
             kernel.scores(b.keys, 0, q, b.key_sums, pairs, counts, self.scores, self._largest,
                           first, rows, d)
             kernel.softmax(self.scores, 0, pairs, counts, self._largest, self.sums, tables.EXP2,
@@ -109,12 +99,7 @@ class Sparse:
             kernel.weighted_sum(b.values, 0, pairs, counts, self.sums, b.room, out, first, rows, d,
                                 self.out_num, self.out_shift)
             first += rows
-            block += self._once
         return out
-
-    def _list_rows(self, first, rows):
-        m = self.mask
-        self._list(self.pairs, 0, self._listed, self._counts, m.offsets, m.stride, first, rows)
 
 
 class Buffers:
@@ -130,45 +115,49 @@ class Buffers:
 
 
 class Hidden:
-    # Masks in dense scores what a mask hides
+    # Masks in the dense core's scores what a mask hides
 
     def __init__(self, mask, kernel, rows):
-        self._mask = mask.complement()
-        self._list, self._listed = _lister(self._mask, kernel)
-        most = max([self._mask.count(i) for i in range(mask.seq_len)])
-        self._pairs = array("H", bytes(4 * most * rows))
-        self._counts = array("H", bytes(2 * rows))
+        n = mask.seq_len
+        self._keys = n
+        self._pairs = Pairs(mask.complement(), kernel, rows, n - min(3, rows))
 
     def __call__(self, scores, first, rows):
+        pairs, counts = self._pairs.listed(first, rows)
+        sparse.hide(scores, pairs, counts, rows, self._keys)
+
+
+class Pairs:
+    # The pairs that a mask shows, as the kernels want them: listed at construction where they are
+    # few or to be kept, and otherwise a block of rows at a time. No block starts after row `last`.
+
+    def __init__(self, mask, kernel, rows, last, keep=False):
+        self._mask = mask
+        self._list = kernel.list_bits if mask.bits else kernel.list_spans
+        self._rows = rows
+        n = mask.seq_len
+        at = [0]  # the pairs before each row
+        for i in range(n):
+            at.append(at[i] + mask.count(i))
+        starts = [min(first, last) for first in range(0, n, rows)]
+        self.largest_block = max([at[min(first + rows, n)] - at[first] for first in starts])
+        once = keep or at[n] <= MAX_LISTED
+        size = at[n] if once else self.largest_block
+        memory.require("sparse", 4 * size)
+        self.pairs = array("H", bytes(4 * size))
+        counts = array("H", bytes(2 * (n if once else rows)))
+        self._whole = (self.pairs, counts)
+        self._blocks = None
+        if once:
+            self.listed(0, n)
+            pairs, counts = memoryview(self.pairs), memoryview(counts)
+            self._blocks = [(pairs[2 * at[first] :], counts[first:]) for first in starts]
+
+    def listed(self, first, rows):
+        # -> (pairs, counts) from row `first` on, for as many rows at least
+        if self._blocks:
+            return self._blocks[(first + self._rows - 1) // self._rows]
         m = self._mask
-        self._list(self._pairs, 0, self._listed, self._counts, m.offsets, m.stride, first, rows)
-        sparse.hide(scores, self._pairs, self._counts, rows, m.seq_len)
-
-
-def _lister(mask, kernel):
-    # The kernel that lists a mask's pairs, and what it lists them from
-    return (kernel.list_bits, mask.bits) if mask.bits else (kernel.list_spans, mask.spans)
-
-
-def _split(pairs, counts, rows):
-    # Views of the pairs and counts of each block of `rows` rows
-    pairs = memoryview(pairs)
-    counts = memoryview(counts)
-    blocks = []
-    for first in range(0, len(counts), rows):
-        part = counts[first : first + rows]
-        n = 2 * sum(part)
-        blocks.append((pairs[:n], part))
-        pairs = pairs[n:]
-    return blocks
-
-
-def _largest_block(mask, rows):
-    # Pairs in the block of `rows` rows that has most
-    largest = pairs = 0
-    for i in range(mask.seq_len):
-        if i % rows == 0:
-            pairs = 0
-        pairs += mask.count(i)
-        largest = max(largest, pairs)
-    return largest
+        pairs, counts = self._whole
+        self._list(pairs, 0, m.bits or m.spans, counts, m.offsets, m.stride, first, rows)
+        return self._whole

@@ -133,16 +133,21 @@ def choose_linear(features, head_dim):
 
 def choose_sparse(seq_len, head_dim, out_shift):
     # -> the module; the bytes of its packed keys, packed values and room, None for the usual; and
-    # how many of 16 pairs a mask may show: where it shows more, the dense kernels are faster
+    # how many percent of the pairs a mask may show: beyond them the dense kernels are faster
     turbo = _proven("turbo_sparse")
     if turbo and 18 <= out_shift <= 33:  # the shifts that one product's high word can stand for
         from . import turbo_operands
 
-        # MAC16, which Xtensa has, helps the dense kernels more
-        return (turbo, turbo_operands.sparse_room(seq_len, head_dim),
-                12 if hasattr(_proven(backend()), "configid0") else 15)
-    dense = _attention_of_size(seq_len, seq_len, head_dim, out_shift)
-    return _module("sparse"), None, 8 if dense else 15
+        most = 94
+        if hasattr(_proven(backend()), "configid0"):  # MAC16, which helps the dense kernels more
+            most = 80 if head_dim < 8 else 87
+        return turbo, turbo_operands.sparse_room(seq_len, head_dim), most
+    # Instructions a pair on Xtensa; on RISC-V they are to each other as here
+    pair = 95 + 237 * (head_dim >> 3) + 99 * (head_dim & 7)
+    dense = 220 + 26 * head_dim
+    if _attention_of_size(seq_len, seq_len, head_dim, out_shift):
+        dense = 60 + 14 * head_dim
+    return _module("sparse"), None, min(94, 100 * dense // pair)
 
 
 def choose_swap_axes():
