@@ -92,12 +92,12 @@ def test_board_equals_reference_at_the_longest_sequence(remote, description, val
 
 @pytest.mark.parametrize("hidden", [0, 1, 20])
 def test_where_little_is_hidden_the_dense_core_is_taken(remote, hidden):
-    # Both must agree; the last row sees one key, or none
+    # Both must agree; the last row sees one key, or none. The dense core's blocks overlap here.
     (q, k, v), _ = normal(np.random.default_rng(2), 20, 8)
     dense = np.ones((20, 20), bool)
     dense[19, :hidden] = False
     mask = masks.Mask.from_dense(dense)
-    operands = {"q": q, "k": k, "v": v, "seq_len": 20, "head_dim": 8, "causal": False, "block": 8,
+    operands = {"q": q, "k": k, "v": v, "seq_len": 20, "head_dim": 8, "causal": False, "block": 9,
                 "constants": CONSTANTS, "mask": mask.to_bits().ravel()}
     out, core = remote(RUN + "give(type(core._dense).__name__)", need=False, **operands)
     assert core == "Exact"
@@ -105,6 +105,21 @@ def test_where_little_is_hidden_the_dense_core_is_taken(remote, hidden):
     assert core == "None"
     assert (out == out_sparse).all()
     assert (out == Exact(**CONSTANTS)(q, k, v, ~dense).ravel()).all()
+
+
+@pytest.mark.parametrize("density", [0.3, 0.85])
+def test_pairs_too_many_to_be_listed_at_once(remote, density):
+    # 2049 pairs or more, of the sparse core or hidden from the dense one
+    rng = np.random.default_rng(4)
+    (q, k, v), _ = normal(rng, 155, 4)
+    mask = random_mask(rng, 155, density, 1)
+    out, dense = remote(
+        RUN + "give(int(core._dense is not None))", q=q, k=k, v=v, seq_len=155, head_dim=4,
+        mask=mask.to_bits().ravel(), causal=False, need=False, block=9, constants=CONSTANTS,
+    )
+    assert dense == (density > 0.8)
+    assert 2048 < mask.num_positions < 155 * 155 - 2048
+    assert (out == Exact(**CONSTANTS)(q, k, v, ~mask.dense).ravel()).all()
 
 
 def test_heads_of_which_one_is_dense_share_no_room(remote):
@@ -213,7 +228,7 @@ def heads(machine, mask, q, k, v, constants, num, out_shift, reference, offset):
     bits = machine.buffer(mask.to_bits().ravel(), 4, offset)
     query, table = machine.buffer(q.ravel(), 4, offset), machine.buffer(EXP2.astype(np.uint16))
     out = machine.buffer(np.zeros(q.size, np.int8))
-    room = machine.buffer(np.zeros(4 * max(8, head_dim + 3) + 6 * seq_len, np.uint8))
+    room = machine.buffer(np.zeros(4 * max(8, head_dim + 6) + 6 * seq_len, np.uint8))
     half = (seq_len + 1) // 2
     at = 0
     for first in range(0, seq_len, half):
@@ -251,7 +266,7 @@ def test_machine_code_at_the_longest_sequence(machines, module, fill):
     pairs = np.column_stack([np.arange(keys), np.full(keys, 32768)]).astype(np.uint16)
     machine = machines(module)
     call = Call(machine)
-    values, room = (machine.buffer(np.zeros(n * keys + 32, np.uint8)) for n in (8, 6))
+    values, room = (machine.buffer(np.zeros(n * keys + 36, np.uint8)) for n in (8, 6))
     call("pack_values", v, values, keys, head_dim)
     *_, out, _, _, _, _, _ = call(
         "weighted_sum", values, 0, pairs, np.array([keys], np.uint16),
@@ -276,19 +291,35 @@ def test_hide(machines, seed, rows, keys):
 # Of the dense core's instructions with the same backend, at a density of 10 %. The target, 0.14, is
 # not met where MAC16 makes the dense kernels fast, nor where they are specialised by size.
 AT_A_TENTH = {
-    "xtensawin": {"turbo": 0.223, "viper": 0.28, "generic": 0.147},
-    "rv32imc": {"turbo": 0.14, "viper": 0.33, "generic": 0.136},
+    "xtensawin": {"turbo": 0.17, "viper": 0.25, "generic": 0.14},
+    "rv32imc": {"turbo": 0.14, "viper": 0.28, "generic": 0.14},
 }
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
 def test_instructions_follow_the_attended_pairs(arch, monkeypatch):
-    # Random masks are the hardest. Beyond 0.5, or 0.75, the dense core is taken.
-    monkeypatch.setattr(density, "LEVELS", (0.105, 0.5, 0.74, 0.76, 1.0))
+    # Random masks are the hardest
+    monkeypatch.setattr(density, "LEVELS", (0.105, 1.0))
     monkeypatch.setattr(density, "MASKS", {"random": density.MASKS["random"]})
     for backend, found in density.measure(arch)["backends"].items():
-        tenth, *others = found["points"]
+        tenth, full = found["points"]
         assert 0.1 <= tenth["density"] < 0.102
         assert tenth["ratio"] <= AT_A_TENTH[arch][backend], backend
-        assert max(point["ratio"] for point in others) <= 1.1, (backend, others)
-        assert others[-1]["density"] == 1 and others[-1]["ratio"] <= 1.01
+        assert full["density"] == 1 and full["ratio"] == 1
+
+
+@pytest.mark.parametrize("arch", isa.ARCHES)
+@pytest.mark.parametrize("seq_len, head_dim", [(64, 4), (24, 12), (64, 16)])
+def test_no_mask_makes_the_sparse_core_slower_than_the_dense_one(
+    arch, seq_len, head_dim, monkeypatch
+):
+    # On both sides of the densities from which the dense core is taken. With kernels specialised
+    # for so few dimensions as 4 hiding pairs takes up to 0.2 of the little that is left.
+    monkeypatch.setattr(density, "SEQ_LEN", seq_len)
+    monkeypatch.setattr(density, "HEAD_DIM", head_dim)
+    monkeypatch.setattr(density, "LEVELS", (0.24, 0.34, 0.5, 0.68, 0.79, 0.83, 0.93, 1.0))
+    monkeypatch.setattr(density, "MASKS", {"random": density.MASKS["random"]})
+    for backend, found in density.measure(arch)["backends"].items():
+        most = 1.2 if (backend, head_dim) == ("viper", 4) else 1.1
+        ratios = [point["ratio"] for point in found["points"]]
+        assert max(ratios) <= most and ratios[-1] == 1, (backend, ratios)

@@ -46,11 +46,14 @@ class Sparse:
         self.outputs = []
         self._dense = None
         if mask.num_positions * 100 > most * mask.max_positions and not need_weights:
+            hide = None
+            if mask.num_positions < mask.max_positions:
+                hide = Hidden(mask, self._kernels, rows)
             # Heads of other masks may use the other core, whose room is of another kind
             self._dense = exact.Exact(seq_len, head_dim, score_mult, score_shift, score_limit,
                                       out_num, out_shift, block_rows=block_rows,
                                       buffers=buffers if hasattr(buffers, "row") else None,
-                                      hide=Hidden(mask, self._kernels, rows))
+                                      hide=hide)
             buffers = self._dense.buffers
             self.buffers = buffers
             return

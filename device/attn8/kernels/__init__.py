@@ -140,7 +140,7 @@ def choose_sparse(seq_len, head_dim, out_shift):
 
         most = 94
         if hasattr(_proven(backend()), "configid0"):  # MAC16, which helps the dense kernels more
-            most = 80 if head_dim < 8 else 87
+            most = 80 if head_dim < 16 else 87
         return turbo, turbo_operands.sparse_room(seq_len, head_dim), most
     # Instructions a pair on Xtensa; on RISC-V they are to each other as here
     pair = 95 + 237 * (head_dim >> 3) + 99 * (head_dim & 7)

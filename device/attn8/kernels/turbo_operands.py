@@ -52,4 +52,4 @@ def sparse_room(keys, head_dim):
     # The bytes of packed keys, with a query in front of them; of packed values; and of sums of
     # columns beside the pointers and weights of a row
     return (rows("turbo", keys + 1, head_dim), rows("turbo", keys, head_dim),
-            4 * (head_dim + 3) + 6 * keys)
+            4 * (head_dim + 6) + 6 * keys)

@@ -6,11 +6,11 @@ for a row of q.
 
 from ..mpy import XtensaFunction
 from ..xtensa import ACCLO, HH, HL, LL
-from .common_xtensa import reciprocal, row_bytes, widen_row
+from .common_xtensa import reciprocal, row_bytes
 
 DIMENSIONS = (16, 8, 4)
 HELD = 6  # words of q in address registers; two more are in m2 and m3
-TILE = 8  # keys whose values are summed at a time
+TILE, LAST_TILE = 8, 9  # keys whose values are summed at a time; at most, where they are the last
 LEFT, WEIGHTS, SUMS = 0, 4, 8  # offsets in weighted_sum's room
 T, ROOM = 14, 15  # registers beside a tile
 
@@ -96,17 +96,28 @@ def list_bits(a: XtensaFunction) -> None:
 
 
 def pack_keys(a: XtensaFunction) -> None:
-    """packed = room for a row, then k + 128 as 16 bits; sums are not needed.
+    """packed = room for a row, then k + 128; sums are not needed."""
+    a.arguments(k=2, packed=3, keys=4, head_dim=5)
+    row_bytes(a, 6, 5)
+    a.add(3, 3, 6)
+    pack_rows(a, 128)
+
+
+def pack_values(a: XtensaFunction) -> None:
+    """packed = 127 - v, as weights are negated."""
+    a.arguments(v=2, packed=3, keys=4, head_dim=5)
+    pack_rows(a, 127)
+
+
+def pack_rows(a: XtensaFunction, flipped: int) -> None:
+    """int8 to 16 bits, with these bits flipped.
 
     Of four values the first and the third make a word, and the others: so one word gives two.
     """
-    k, packed, keys, fours, rest, flip, mask, x, y = range(2, 11)
-    a.arguments(k=k, packed=packed, keys=keys, head_dim=rest)
-    row_bytes(a, x, rest)
-    a.add(packed, packed, x)
+    source, packed, rows, rest, fours, flip, mask, x, y = range(2, 11)
     a.srli(fours, rest, 2)
-    a.movi(flip, 128)
-    a.or_(x, k, rest)
+    a.movi(flip, flipped)
+    a.or_(x, source, rest)
     a.extui(x, x, 0, 2)
     a.extui(rest, rest, 0, 2)
     a.bnez(x, "row")
@@ -114,10 +125,10 @@ def pack_keys(a: XtensaFunction) -> None:
     repeat(a, flip, 16, x)
     a.movi(mask, 255)
     repeat(a, mask, 16, x)
-    a.mull(fours, fours, keys)
+    a.mull(fours, fours, rows)
     a.loopnez(fours, "word")
-    a.l32i(x, k)
-    a.addi(k, k, 4)
+    a.l32i(x, source)
+    a.addi(source, source, 4)
     a.xor(x, x, flip)
     a.and_(y, x, mask)
     a.s32i(y, packed)
@@ -130,21 +141,21 @@ def pack_keys(a: XtensaFunction) -> None:
     a.label("row")
     a.loopnez(fours, "four")
     for i in range(4):
-        pack_byte(a, k, packed, flip, x, i)
-    a.addi(k, k, 4)
+        pack_byte(a, source, packed, flip, x, i)
+    a.addi(source, source, 4)
     a.addi(packed, packed, 8)
     a.label("four")
-    a.beqz(rest, "filled")  # with whatever is there, as it meets zeros of q
+    a.beqz(rest, "filled")  # with whatever is there: it meets zeros of q, or is not given out
     for i in range(3):
-        pack_byte(a, k, packed, flip, x, i)
+        pack_byte(a, source, packed, flip, x, i)
         a.addi(x, rest, -1 - i)
         a.beqz(x, "end of row")
     a.label("end of row")
-    a.add(k, k, rest)
+    a.add(source, source, rest)
     a.addi(packed, packed, 8)
     a.label("filled")
-    a.addi(keys, keys, -1)
-    a.bnez(keys, "row")
+    a.addi(rows, rows, -1)
+    a.bnez(rows, "row")
     a.label("packed")
 
 
@@ -154,23 +165,10 @@ def repeat(a: XtensaFunction, x: int, shift: int, t: int) -> None:
     a.or_(x, x, t)
 
 
-def pack_byte(a: XtensaFunction, k: int, packed: int, flip: int, t: int, i: int) -> None:
-    a.l8ui(t, k, i)
+def pack_byte(a: XtensaFunction, source: int, packed: int, flip: int, t: int, i: int) -> None:
+    a.l8ui(t, source, i)
     a.xor(t, t, flip)
     a.s16i(t, packed, (0, 4, 2, 6)[i])
-
-
-def pack_values(a: XtensaFunction) -> None:
-    """packed = v as int16"""
-    source, packed, rows, rest, groups, t, zero = range(2, 9)
-    a.arguments(v=source, packed=packed, keys=rows, head_dim=rest)
-    a.movi(zero, 0)
-    a.srli(groups, rest, 2)
-    a.extui(rest, rest, 0, 2)
-    a.label("row")
-    widen_row(a, source, packed, groups, rest, t, zero)
-    a.addi(rows, rows, -1)
-    a.bnez(rows, "row")
 
 
 def scores(a: XtensaFunction) -> None:
@@ -382,11 +380,11 @@ def weighted_sum(a: XtensaFunction) -> None:
     """What a row sums is listed first, without the keys of weight 0: pointers to their values, and
     their weights negated, as these reach 32768, beyond int16.
 
-    `room` holds how many are to come and where their weights are, the sums so far, a word a column,
-    and that list. Of a tile of keys the pointers and the weights are in registers.
+    `room` holds how many are to come and where their weights are, the sums so far, a word a column
+    in the order of tiles, and that list. Of a tile the pointers and the weights are in registers.
     """
-    out, room, columns, shift, p, m, low, zero, acc, t = range(2, 12)
-    a.arguments(out=out, first=t, head_dim=columns, room=room, v=acc)
+    out, lower, upper, columns, rest, m, p, low, acc, t, zero = range(2, 13)
+    a.arguments(out=out, first=t, head_dim=columns, v=acc)
     a.mull(t, t, columns)
     a.add(out, out, t)
     a.keep(out, "out")
@@ -394,65 +392,85 @@ def weighted_sum(a: XtensaFunction) -> None:
     a.keep(t, "first")  # from here on the bytes of a row
     a.addi(acc, acc, -4)  # ldinc adds 4 before it loads
     a.keep(acc, "v")
-    a.movi(zero, 0)
-    a.loopnez(columns, "cleared")
-    a.s32i(zero, room, SUMS)
-    a.addi(room, room, 4)
-    a.label("cleared")
     a.label("row")
     list_weights(a)
     a.label("tiles")
     a.arguments(room=ROOM)
     a.l32i(T, ROOM, LEFT)
-    for size in range(1, TILE):
-        a.addi(T, T, -1)
-        a.beqz(T, f"{size} keys")
+    a.beqz(T, "summed")
+    a.addi(T, T, -1 - LAST_TILE)
     a.bgez(T, f"{TILE} keys")
-    a.arguments(sums=t, num=m, shift=shift, out=out, room=room, head_dim=columns)
+    for size in range(LAST_TILE, 0, -1):
+        a.addi(T, T, 1)
+        a.beqz(T, f"{size} keys")
+    a.label("summed")
+    a.arguments(sums=t, num=m, shift=rest, out=out, room=lower, head_dim=columns, first=upper)
     a.l32i(acc, t)
     a.addi(t, t, 4)
     a.keep(t, "sums")
     a.movi(zero, 0)
     reciprocal(a, p, m, acc, t, zero)
     a.movi(t, 33)
-    a.sub(t, t, shift)
+    a.sub(t, t, rest)
     a.ssl(t)
     a.sll(m, m)  # so that the high word of a product is shifted by shift - 1
     a.movi(low, -127)
+    a.add(upper, upper, lower)
+    a.extui(rest, columns, 0, 2)
+    a.srli(columns, columns, 2)
     a.ssr(p)
-    a.loopnez(columns, "column")
-    a.l32i(acc, room, SUMS)
-    a.s32i(zero, room, SUMS)
-    a.neg(acc, acc)
-    a.sra(acc, acc)
-    a.mulsh(acc, acc, m)
-    a.addi(room, room, 4)
-    a.addi(acc, acc, 1)
-    a.srai(acc, acc, 1)
-    a.clamps(acc, acc, 7)
-    a.max(acc, acc, low)
-    a.s8i(acc, out)
-    a.addi(out, out, 1)
-    a.label("column")
+
+    def column(i: int) -> None:
+        a.l32i(acc, (lower, upper)[i // 2], SUMS + i % 2 * 4)
+        a.sra(acc, acc)
+        a.mulsh(acc, acc, m)
+        a.addi(acc, acc, 1)
+        a.srai(acc, acc, 1)
+        a.clamps(acc, acc, 7)
+        a.max(acc, acc, low)
+        a.s8i(acc, out, i)
+
+    a.loopnez(columns, "columns")
+    for i in range(4):
+        column(i)
+    a.addi(lower, lower, 8)
+    a.addi(upper, upper, 8)
+    a.addi(out, out, 4)
+    a.label("columns")
+    for i in range(3):
+        a.addi(t, rest, -i)
+        a.beqz(t, "end of row")
+        column(i)
+    a.label("end of row")
+    a.add(out, out, rest)
     a.keep(out, "out")
     a.arguments(rows=t)
     a.addi(t, t, -1)
     a.keep(t, "rows")
     a.beqz(t, "done")
     a.j("row")
-    for size in range(1, TILE + 1):
+    for size in range(1, LAST_TILE + 1):
         sum_tile(a, size)
-        a.j("tiles")
+        a.j("tiles" if size == TILE else "summed")
     a.label("done")
 
 
 def list_weights(a: XtensaFunction) -> None:
     pair, stride, v, row, weight, weights, x, y, n, room, t = range(2, 13)
-    a.arguments(counts=t, room=room, head_dim=row, pairs=pair, first=stride, v=v)
+    a.arguments(counts=t, room=room, pairs=pair, first=stride, v=v, sums=y)
     a.l16ui(n, t)
     a.addi(t, t, 2)
     a.keep(t, "counts")
-    a.addx4(row, row, room)
+    a.l32i(y, y)
+    a.slli(x, y, 7)
+    a.sub(x, x, y)  # what the offset of 127 adds, modulo 2**32
+    a.srli(y, stride, 3)
+    a.mov(row, room)
+    a.loopnez(y, "filled")
+    for i in range(4):
+        a.s32i(x, row, SUMS + 4 * i)
+    a.addi(row, row, 16)
+    a.label("filled")
     a.addi(row, row, SUMS)
     a.keep(row, "x")
     a.addx4(weights, n, row)
@@ -479,51 +497,53 @@ def list_weights(a: XtensaFunction) -> None:
 
 
 def sum_tile(a: XtensaFunction, size: int) -> None:
-    """room -= weight * v for `size` keys."""
-    rows, weights = range(2, 2 + size), range(10, 14)
+    """Sums -= weight * packed v for `size` keys, which are the last ones but for a TILE."""
+    rows, weights = range(2, 2 + size), range(11, 14)
     name = f"{size} keys"
     a.label(name)
+    if size == TILE:
+        a.l32i(T, ROOM, LEFT)
+        a.addi(T, T, -TILE)
+        a.s32i(T, ROOM, LEFT)
     a.arguments(x=T)
     for i, row in enumerate(rows):
         a.l32i(row, T, 4 * i)
-    a.addi(T, T, 4 * size)
-    a.keep(T, "x")
+    if size == TILE:
+        a.addi(T, T, 4 * TILE)
+        a.keep(T, "x")
     a.l32i(T, ROOM, WEIGHTS)
-    for i in range(0, size, 2):  # two weights a register
-        a.l32i(weights[i // 2], T, 2 * i)
-    a.addi(T, T, 2 * size)
-    a.s32i(T, ROOM, WEIGHTS)
-    a.l32i(T, ROOM, LEFT)
-    a.addi(T, T, -size)
-    a.s32i(T, ROOM, LEFT)
-    for high in (0, 1):  # columns of even and of odd place, in the halves of words
-        a.ldinc(0, rows[0])
-        a.arguments(room=ROOM, head_dim=T)
-        if high:
-            a.addi(ROOM, ROOM, 4)
+    a.addi(T, T, -4)
+    for i in range(0, size, 2):  # two weights a word: of four keys in m2 and m3
+        if i < 4:
+            a.ldinc(2 + i // 2, T)
         else:
-            a.addi(T, T, 1)
-        a.srli(T, T, 1)
-        a.loopnez(T, f"{name} {high}")
+            a.l32i(weights[i // 2 - 2], T, 2 * i - 4)
+    if size == TILE:
+        a.addi(T, T, 2 * TILE - 4)
+        a.s32i(T, ROOM, WEIGHTS)
+    for upper in (0, 1):  # halves of words
+        a.ldinc(0, rows[0])
+        a.arguments(first=T)
+        a.srli(T, T, 2)
+        a.loopnez(T, f"{name} {upper}")
         a.l32i(T, ROOM, SUMS)
         a.wsr(T, ACCLO)
-        for i in range(size - 1):
-            a.mula_da_ldinc(high | i % 2 << 1, (i + 1) % 2, rows[i + 1], i % 2, weights[i // 2])
-        last = size - 1
-        if size > 1:
-            a.mula_da_ldinc(high | last % 2 << 1, 0, rows[0], last % 2, weights[last // 2])
-        else:
-            a.mula_da(high, 0, weights[0])
-            a.ldinc(0, rows[0])
+        for i in range(size):
+            halves, m, following = upper | i % 2 << 1, i % 2, rows[(i + 1) % size]
+            load = (i + 1) % size % 2
+            if size == 1:  # nothing else is in flight
+                a.mula_dd(halves, 0, 2)
+                a.ldinc(0, following)
+            elif i < 4:
+                a.mula_dd_ldinc(halves, load, following, m, 2 + i // 2)
+            else:
+                a.mula_da_ldinc(halves, load, following, m, weights[i // 2 - 2])
         a.rsr(T, ACCLO)
         a.s32i(T, ROOM, SUMS)
-        a.addi(ROOM, ROOM, 8)
-        a.label(f"{name} {high}")
-        if not high:  # back to the start of the rows
-            a.arguments(head_dim=T)
-            a.addi(T, T, 1)
-            a.srli(T, T, 1)
-            a.slli(T, T, 2)
+        a.addi(ROOM, ROOM, 4)
+        a.label(f"{name} {upper}")
+        if not upper:  # back to the start of the rows
+            a.arguments(first=T)
             for row in rows:
                 a.sub(row, row, T)
             a.addi(rows[0], rows[0], -4)
