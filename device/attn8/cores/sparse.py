@@ -153,8 +153,8 @@ class Pairs:
         self._blocks = None
         if once:
             self.listed(0, n)
-            pairs, counts = memoryview(self.pairs), memoryview(counts)
-            self._blocks = [(pairs[2 * at[first] :], counts[first:]) for first in starts]
+            views = memoryview(self.pairs), memoryview(counts)
+            self._blocks = [(views[0][2 * at[first] :], views[1][first:]) for first in starts]
 
     def listed(self, first, rows):
         # -> (pairs, counts) from row `first` on, for as many rows at least
