@@ -111,7 +111,7 @@ def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch, small_grid):
 
 
 def test_an_unknown_mechanism_is_one_line(capsys):
-    assert main(["verify", "--board", "virtual", "--core", "nosuch"]) == 2
+    assert main(["verify", "--board", "virtual", "--core", "nosuch", "--core", "exact"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("attn8: no such mechanism: nosuch; expected attention_1d")
     assert len(said.splitlines()) == 1

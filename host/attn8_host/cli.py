@@ -582,7 +582,8 @@ def parser() -> argparse.ArgumentParser:
         "verify", parents=[on_board], help="prove every mechanism on a board and measure its cost"
     )
     command.add_argument(
-        "--core", nargs="+", metavar="NAME", help="mechanisms to verify (default: all)"
+        "--core", nargs="+", action="extend", metavar="NAME",
+        help="mechanisms to verify (default: all)",
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.add_argument(
