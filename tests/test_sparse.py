@@ -12,7 +12,7 @@ from attn8_host.quantize import output_constants, score_constants
 from attn8_host.reference import Exact, Sparse, masks
 from attn8_host.reference.numerics import EXP2
 from tests.test_exact import CONSTANTS, normal
-from tests.test_kernels import Call, alignment, fills, int8, machine_settings
+from tests.test_kernels import Call, alignment, fills, int8, machine_settings, shapes, sizes
 from tools import isa
 
 RUN = """
@@ -187,19 +187,19 @@ def test_bad_masks_are_refused(remote, mask, message):
 )
 @given(
     seed=st.integers(0, 2**32 - 1),
-    seq_len=st.integers(1, 24),
-    head_dim=st.integers(1, 40),
+    shape=shapes(12, 24),
     density=st.sampled_from([0, 0.1, 0.5, 1]),
     run=st.integers(1, 5),
     offset=alignment,
     fill=fills,
     scale=st.floats(1e-7, 0.3),
 )
-@example(seed=0, seq_len=2, head_dim=130, density=1, run=1, offset=1, fill="extremes", scale=1e-4)
-@example(seed=2, seq_len=2, head_dim=511, density=1, run=1, offset=3, fill="random", scale=1e-4)
-@example(seed=1, seq_len=24, head_dim=29, density=1, run=1, offset=0, fill="random", scale=1e-3)
+@example(seed=0, shape=(2, 130), density=1, run=1, offset=1, fill="extremes", scale=1e-4)
+@example(seed=2, shape=(2, 511), density=1, run=1, offset=3, fill="random", scale=1e-4)
+@example(seed=1, shape=(24, 29), density=1, run=1, offset=0, fill="random", scale=1e-3)
 @pytest.mark.parametrize("form", ["viper", "turbo"])
-def test_machine_code(machines, form, seed, seq_len, head_dim, density, run, offset, fill, scale):
+def test_machine_code(machines, form, seed, shape, density, run, offset, fill, scale):
+    seq_len, head_dim = shape
     rng = np.random.default_rng(seed)
     q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
     constants = score_constants(scale, head_dim)
@@ -277,7 +277,7 @@ def test_machine_code_at_the_longest_sequence(machines, module, fill):
 
 
 @machine_settings
-@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 5), keys=st.integers(1, 20))
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 5), keys=sizes)
 def test_hide(machines, seed, rows, keys):
     rng = np.random.default_rng(seed)
     hidden = rng.random((rows, keys)) < 0.3

@@ -272,11 +272,11 @@ class Xtensa(Assembler):
         self._rrr(2, 8 | halves, m << 2, 0, n - 2 << 2, 4)
 
     def mula_da_ldinc(self, halves: int, load: int, s: int, m: int, t: int) -> None:
-        """mula_da(halves, m, t), and s += 4, load = the word at s"""
+        """mula_da(halves, m, t), then s += 4, load = the word at s; m may be `load`"""
         self._rrr(4, 8 | halves, m << 2 | load, s, t, 4)
 
     def mula_dd_ldinc(self, halves: int, load: int, s: int, m: int, n: int) -> None:
-        """mula_dd(halves, m, n), and s += 4, load = the word at s"""
+        """mula_dd(halves, m, n), then s += 4, load = the word at s; m or n may be `load`"""
         self._rrr(0, 8 | halves, m << 2 | load, s, n - 2 << 2, 4)
 
     def ldinc(self, load: int, s: int) -> None:
