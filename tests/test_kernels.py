@@ -78,6 +78,17 @@ class Call:
         return self.buffers[-1]
 
 
+def dense_operands(rng, fill, rows, inputs, outputs, wide):
+    """(x, weights, bias, mult, shift) of any size, and what the layer gives for them."""
+    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
+    most = 2**30 - 1 - 16384 * inputs
+    bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
+    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
+    shift = rng.integers(16, 46, outputs).astype(np.int8)
+    reference = Dense(w, bias, *(() if wide else (mult, shift)))(x)
+    return x, w, bias, mult, shift, reference
+
+
 @machine_settings
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -91,12 +102,7 @@ class Call:
 @example(seed=0, rows=1, inputs=4096, outputs=1, offset=0, fill="lowest", wide=True)
 def test_matmul(machines, seed, rows, inputs, outputs, offset, fill, wide):
     rng = np.random.default_rng(seed)
-    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
-    most = 2**30 - 1 - 16384 * inputs
-    bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
-    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
-    shift = rng.integers(16, 46, outputs).astype(np.int8)
-    reference = Dense(w, bias, *(() if wide else (mult, shift)))(x)
+    x, w, bias, mult, shift, reference = dense_operands(rng, fill, rows, inputs, outputs, wide)
 
     call = Call(machines("matmul"), offset)
     packed, packed_bias, *_ = call("pack", w, bias, inputs, outputs)

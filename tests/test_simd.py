@@ -15,12 +15,11 @@ from attn8_host.boards import BoardInfo
 from attn8_host.cli import main
 from attn8_host.deploy import package_for
 from attn8_host.errors import BoardError
-from attn8_host.reference import Dense
 from attn8_host.turbo.pie import Pie
 from tools import isa
 from tools.isa import xtensa_simd
 
-from .test_kernels import fills, int8
+from .test_kernels import dense_operands, fills, int8
 from .test_turbo import Module, check_arguments, count
 
 machine_settings = settings(
@@ -158,12 +157,7 @@ def rows_of(buffer, values):
 
 def check_matmul(machine, operands, seed, rows, inputs, outputs, at, fill, wide):
     rng = np.random.default_rng(seed)
-    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
-    most = 2**30 - 1 - 16384 * inputs
-    bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
-    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
-    shift = rng.integers(16, 46, outputs).astype(np.int8)
-    reference = Dense(w, bias, *(() if wide else (mult, shift)))(x)
+    x, w, bias, mult, shift, reference = dense_operands(rng, fill, rows, inputs, outputs, wide)
 
     place = Buffers(machine)
     of_weight, of_x, of_row = at

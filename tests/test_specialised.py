@@ -19,7 +19,7 @@ from tools import isa
 
 from .conftest import Remote
 from .test_attention import RUN, named, parameters
-from .test_kernels import Call, alignment, fills, int8, run_attention, sizes
+from .test_kernels import Call, alignment, dense_operands, fills, int8, run_attention, sizes
 from .test_linear import FORMS, forms, run_kernels, run_largest_sums
 from .test_linear import constants as linear_constants
 
@@ -74,12 +74,7 @@ def test_matmul(arch, seed, rows, inputs, outputs, offset, fill):
 @example(seed=0, rows=2, inputs=63, outputs=3, offset=1, fill="opposite", wide=False)
 def test_matvec(arch, seed, rows, inputs, outputs, offset, fill, wide):
     rng = np.random.default_rng(seed)
-    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
-    most = 2**30 - 1 - 16384 * inputs
-    bias = rng.integers(-most, most, outputs, endpoint=True)
-    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
-    shift = rng.integers(16, 46, outputs).astype(np.int8)
-    reference = Dense(w, bias.astype(np.int32), *(() if wide else (mult, shift)))(x)
+    x, w, bias, mult, shift, reference = dense_operands(rng, fill, rows, inputs, outputs, wide)
     packed = w.astype(np.int64) + 128
     packed_bias = bias + 16384 * inputs - 128 * packed.sum(axis=1)
     values = (2 * packed_bias - packed.sum(axis=1)).astype(np.int32)  # lanes.row_constants

@@ -21,7 +21,7 @@ from attn8_host.paths import MODELS
 from attn8_host.reference import load
 from attn8_host.train import digits_config, pack
 
-from .test_train_model import ADAM, GROWN, parameters
+from .test_train_model import ADAM, MEASURE, parameters
 
 # How often the power fails: ATTN8_POWER_CUTS=100 is thorough
 CUTS = int(os.environ.get("ATTN8_POWER_CUTS", "10"))
@@ -156,5 +156,5 @@ def test_a_batch_behind_int8_layers_allocates_nothing(board, remote, command):
     tensors = parameters(np.random.default_rng(0), config)
     push(board, TRAINING, pack(config, tensors))
     board.enter_repl()
-    without, with_batches = remote(BATCH + GROWN, command=command)
+    without, with_batches = remote(BATCH + MEASURE, command=command)
     assert with_batches == without

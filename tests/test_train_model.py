@@ -10,6 +10,8 @@ from attn8_host.reference.train import formats
 from attn8_host.reference.train.formats import ratio
 from attn8_host.reference.train.model import Model
 
+from .test_zero_allocation import GROWN
+
 TRAIN = """
 from attn8.train.model import Model
 tensors = dict(tensors)
@@ -142,18 +144,7 @@ def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
     assert spread > 1 or changed
 
 
-GROWN = """
-import gc
-def grown(n):
-    gc.collect()
-    gc.disable()
-    before = gc.mem_alloc()
-    while n:
-        step()
-        n -= 1
-    after = gc.mem_alloc()
-    gc.enable()
-    return after - before
+MEASURE = GROWN + """
 grown(1)
 give(grown(0))
 give(grown(300))
@@ -187,7 +178,7 @@ def test_a_step_allocates_nothing(remote, changes):
     config = transformer(**changes)
     remote("tensors = {}")
     upload(remote, parameters(np.random.default_rng(0), config), formats.get(config["numbers"]))
-    without, with_steps = remote(STEP + GROWN, config=config)
+    without, with_steps = remote(STEP + MEASURE, config=config)
     assert with_steps == without
 
 

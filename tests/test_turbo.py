@@ -30,7 +30,7 @@ from attn8_host.reference.masks import Mask
 from attn8_host.reference.numerics import EXP2
 from tools import isa
 
-from .test_kernels import Call, alignment, fills, int8, shapes
+from .test_kernels import Call, alignment, dense_operands, fills, int8, shapes
 
 # Machines are shared between examples; each example frees its buffers first
 machine_settings = settings(
@@ -59,12 +59,7 @@ def machine(machines):
 @example(seed=0, rows=2, inputs=64, outputs=9, offset=0, fill="lowest", wide=False)
 def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide):
     rng = np.random.default_rng(seed)
-    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
-    most = 2**30 - 1 - 16384 * inputs
-    bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
-    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
-    shift = rng.integers(16, 46, outputs).astype(np.int8)
-    reference = Dense(w, bias, *(() if wide else (mult, shift)))(x)
+    x, w, bias, mult, shift, reference = dense_operands(rng, fill, rows, inputs, outputs, wide)
 
     machine.reset()
     packed = (w.astype(int) + 128).astype(np.uint8)

@@ -9,21 +9,26 @@ from attn8_host.paths import DEVICE
 from attn8_host.verify.mechanisms import ATTENTION, MECHANISMS
 from attn8_host.verify.run import PATH, send
 
-RUN = """
+# grown(n): the bytes by which n calls of `step` make the heap grow
+GROWN = """
 import gc
-from attn8 import load
-model = load(path)
-x = model.input
 def grown(n):
     gc.collect()
     gc.disable()
     before = gc.mem_alloc()
     while n:
-        model(x)
+        step()
         n -= 1
     after = gc.mem_alloc()
     gc.enable()
     return after - before
+"""
+RUN = GROWN + """
+from attn8 import load
+model = load(path)
+x = model.input
+def step():
+    model(x)
 grown(1)
 give(grown(0))
 give(grown(1000))

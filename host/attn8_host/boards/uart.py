@@ -15,10 +15,12 @@ def clkdiv(machine: str, port: str) -> int | None:
         machine: what the board says that it is; its last word names the chip.
         port: what pyserial opened.
     """
+    chip = machine.split()[-1].lower()
+    if chip not in CHIPS:
+        return None
+    ports = {info.device: info.vid for info in list_ports.comports()}
+    if ports.get(port) == ESPRESSIF:
+        return None
     from esptool.targets import CHIP_DEFS
 
-    chip = machine.split()[-1].lower()
-    ports = {info.device: info.vid for info in list_ports.comports()}
-    if chip not in CHIPS or ports.get(port) == ESPRESSIF:
-        return None
     return CHIP_DEFS[chip].UART_CLKDIV_REG

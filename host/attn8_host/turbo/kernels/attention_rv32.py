@@ -31,7 +31,7 @@ from ..rv32 import (
     T6,
     ZERO,
 )
-from .common_rv32 import END, ROWS, SUMS, TILE, X, clear, dot, reciprocal, requantise
+from .common_rv32 import END, ROWS, SUMS, TILE, X, clear, dot, exp2, reciprocal, requantise
 
 
 def round_up(a: Rv32Function, to: int, n: int) -> None:
@@ -201,14 +201,7 @@ def softmax(a: Rv32Function) -> None:
     a.mul(x, x, mult)
     a.add(x, x, half)
     a.sra(x, x, shift)
-    a.andi(y, x, 255)
-    a.slli(y, y, 1)
-    a.add(y, y, table)
-    a.lhu(y, 0, y)
-    a.srai(x, x, 8)
-    a.srl(y, y, x)
-    a.addi(y, y, 1)
-    a.srli(y, y, 1)
+    exp2(a, y, x, table)
     a.label("far")
     a.sh(y, 0, out)
     a.addi(out, out, 2)

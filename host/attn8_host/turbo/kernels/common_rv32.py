@@ -92,6 +92,18 @@ def clamp(a: Rv32Function, name: str, acc: int, high: int, low: int) -> None:
     a.label(name + " not low")
 
 
+def exp2(a: Rv32Function, y: int, x: int, table: int) -> None:
+    """y = 2**-x in Q15 for x in 1/256 octaves: ((table[x & 255] >> (x >> 8)) + 1) >> 1."""
+    a.andi(y, x, 255)
+    a.slli(y, y, 1)
+    a.add(y, y, table)
+    a.lhu(y, 0, y)
+    a.srai(x, x, 8)
+    a.srl(y, y, x)
+    a.addi(y, y, 1)
+    a.srli(y, y, 1)
+
+
 def reciprocal(a: Rv32Function, m: int, p: int) -> None:
     """p = the bits beyond 16 of the row's sum; m = num / (sum >> p), rounded; 0 without a sum."""
     t, total = A0, A1

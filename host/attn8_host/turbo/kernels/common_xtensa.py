@@ -59,16 +59,33 @@ def dot16(a: XtensaFunction, x: int, y: int, start: int, groups: int, zero: int,
     a.label(end)
 
 
+def exp2(a: XtensaFunction, y: int, x: int, table: int) -> None:
+    """y = 2**-x in Q15 for x in 1/256 octaves: ((table[x & 255] >> (x >> 8)) + 1) >> 1."""
+    a.extui(y, x, 0, 8)
+    a.addx2(y, y, table)
+    a.l16ui(y, y)
+    a.srai(x, x, 8)
+    a.ssr(x)
+    a.srl(y, y)
+    a.addi(y, y, 1)
+    a.srli(y, y, 1)
+
+
+def half_of(a: XtensaFunction, to: int, bits: int) -> None:
+    """to = (1 << bits) >> 1, what rounds a shift right by so many bits."""
+    a.movi(to, 1)
+    a.ssl(bits)
+    a.sll(to, to)
+    a.srli(to, to, 1)
+
+
 def reciprocal(a: XtensaFunction, p: int, m: int, total: int, t: int, zero: int) -> None:
     """p = the bits of a row's sum beyond 16; m becomes m / (total >> p), both rounded; else 0."""
     a.nsau(p, total)
     a.movi(t, 16)
     a.sub(p, t, p)
     a.max(p, p, zero)
-    a.movi(t, 1)
-    a.ssl(p)
-    a.sll(t, t)
-    a.srli(t, t, 1)
+    half_of(a, t, p)
     a.add(total, total, t)
     a.ssr(p)
     a.sra(total, total)

@@ -1,7 +1,7 @@
 """Linear attention on LX6 and LX7: attn8/kernels/linear.py says what each kernel computes."""
 
 from ..mpy import XtensaFunction
-from .common_xtensa import round_shift, scale
+from .common_xtensa import half_of, round_shift, scale
 
 UNROLL = 4
 
@@ -122,10 +122,7 @@ def shrink(a: XtensaFunction) -> None:
     a.srl(x, x)
     a.branch("geu", limit, x, "within")
     a.addi(p, p, 1)
-    a.movi(half, 1)
-    a.ssl(p)
-    a.sll(half, half)
-    a.srli(half, half, 1)
+    half_of(a, half, p)
     a.ssr(p)
     a.j("shift")
     a.label("within")

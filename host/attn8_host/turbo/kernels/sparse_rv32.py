@@ -6,7 +6,7 @@ or 8, 4 or 1 where fewer are left.
 
 from ..mpy import Rv32Function
 from ..rv32 import RA, S0, S1, S10, S11, T0, T1, T2, T3, T4, T5, T6, ZERO
-from .common_rv32 import ROWS, SUMS, clamp, reciprocal
+from .common_rv32 import ROWS, SUMS, clamp, exp2, reciprocal
 
 HELD = (*ROWS, *SUMS)
 TILES = (16, 8, 4, 1)
@@ -220,14 +220,7 @@ def softmax(a: Rv32Function) -> None:
     a.mul(x, x, mult)
     a.sub(x, base, x)
     a.sra(x, x, shift)
-    a.andi(y, x, 255)
-    a.slli(y, y, 1)
-    a.add(y, y, table)
-    a.lhu(y, 0, y)
-    a.srai(x, x, 8)
-    a.srl(y, y, x)
-    a.addi(y, y, 1)
-    a.srli(y, y, 1)
+    exp2(a, y, x, table)
     a.label("far")
     a.sh(y, 2, pair)
     a.addi(pair, pair, 4)

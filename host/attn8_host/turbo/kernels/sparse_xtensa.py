@@ -6,7 +6,7 @@ for a row of q.
 
 from ..mpy import XtensaFunction
 from ..xtensa import ACCLO, HH, HL, LL
-from .common_xtensa import reciprocal, row_bytes
+from .common_xtensa import exp2, half_of, reciprocal, row_bytes
 
 DIMENSIONS = (16, 8, 4)
 HELD = 6  # words of q in address registers; two more are in m2 and m3
@@ -338,10 +338,7 @@ def softmax(a: XtensaFunction) -> None:
     a.keep(y, "largest")
     a.mull(base, least, mult)
     a.sub(least, least, x)
-    a.movi(y, 1)
-    a.ssl(shift)
-    a.sll(y, y)
-    a.srli(y, y, 1)
+    half_of(a, y, shift)
     a.add(base, base, y)  # largest*mult and a half, modulo 2**32
     a.movi(total, 0)
     a.l16ui(y, counts)
@@ -355,14 +352,7 @@ def softmax(a: XtensaFunction) -> None:
     a.ssr(shift)
     a.sub(x, base, x)
     a.sra(x, x)
-    a.extui(y, x, 0, 8)
-    a.addx2(y, y, table)
-    a.l16ui(y, y)
-    a.srai(x, x, 8)
-    a.ssr(x)
-    a.srl(y, y)
-    a.addi(y, y, 1)
-    a.srli(y, y, 1)
+    exp2(a, y, x, table)
     a.label("far")
     a.s16i(y, pair, 2)
     a.addi(pair, pair, 4)
