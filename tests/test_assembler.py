@@ -17,7 +17,9 @@ REGISTERS = {
         if re.fullmatch("[A-Z]+[0-9]*", name)
     },
 }
-SPECIAL = {"acclo": xtensa.ACCLO, "acchi": xtensa.ACCHI, "configid0": xtensa.CONFIGID0}
+SPECIAL = {
+    "acclo": xtensa.ACCLO, "acchi": xtensa.ACCHI, "m2": xtensa.M0 + 2, "configid0": xtensa.CONFIGID0
+}  # fmt: skip
 HALVES = {"ll": xtensa.LL, "hl": xtensa.HL, "lh": xtensa.LH, "hh": xtensa.HH}
 
 KNOWN = {
@@ -27,14 +29,17 @@ KNOWN = {
         ("callx8 a8", "e0 08 00"),
         ("mula.aa.hl a3, a4", "44 03 79"),
         ("mula.da.lh m1, a5", "54 40 6a"),
+        ("mul.da.lh m1, a5", "54 40 66"),
         ("mula.dd.hh m1, m3", "44 40 2b"),
         ("mula.da.hl.ldinc m3, a4, m1, a5", "54 74 49"),
         ("mula.dd.lh.ldinc m2, a4, m1, m3", "44 64 0a"),
         ("ldinc m3, a5", "04 35 80"),
         ("rsr.acclo a4", "40 10 03"),
         ("wsr.acchi a5", "50 11 13"),
+        ("wsr.m2 a5", "50 22 13"),
         ("rsr.configid0 a2", "20 b0 03"),
         ("mull a2, a3, a4", "40 23 82"),
+        ("muluh a2, a3, a4", "40 23 a2"),
         ("mulsh a2, a3, a4", "40 23 b2"),
         ("quou a2, a3, a4", "40 23 c2"),
         ("min a2, a3, a4", "40 23 43"),

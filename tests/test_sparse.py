@@ -192,13 +192,14 @@ def test_bad_masks_are_refused(remote, mask, message):
     run=st.integers(1, 5),
     offset=alignment,
     fill=fills,
-    scale=st.floats(1e-7, 0.3),
+    scale=st.floats(1e-5, 0.3),
 )
 @example(seed=0, shape=(2, 130), density=1, run=1, offset=1, fill="extremes", scale=1e-4)
-@example(seed=2, shape=(2, 511), density=1, run=1, offset=3, fill="random", scale=1e-4)
+@example(seed=2, shape=(2, 256), density=1, run=1, offset=3, fill="random", scale=1e-4)
 @example(seed=1, shape=(24, 29), density=1, run=1, offset=0, fill="random", scale=1e-3)
-@pytest.mark.parametrize("form", ["viper", "turbo"])
-def test_machine_code(machines, form, seed, shape, density, run, offset, fill, scale):
+@example(seed=1, shape=(3, 256), density=1, run=1, offset=0, fill="opposite", scale=1e-5)
+@pytest.mark.parametrize("form", ["in steps", "at once"])
+def test_machine_code(machines, selftest, form, seed, shape, density, run, offset, fill, scale):
     seq_len, head_dim = shape
     rng = np.random.default_rng(seed)
     q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
@@ -207,28 +208,23 @@ def test_machine_code(machines, form, seed, shape, density, run, offset, fill, s
     mask = random_mask(rng, seq_len, density, run)
     reference = Sparse(*constants, num, out_shift, mask)
     expected = reference(q, k, v)
-    machine = machines("sparse" if form == "viper" else "turbo_sparse")
-    out = heads(machine, mask, q, k, v, constants, num, out_shift, reference, offset)
+    attend = FORMS[form](machines, selftest)
+    out = heads(attend, mask, q, k, v, constants, num, out_shift, reference, offset)
     assert (out == expected).all()
 
 
-def heads(machine, mask, q, k, v, constants, num, out_shift, reference, offset):
-    """One head in two blocks of rows, through each kernel in turn, from spans and from bits."""
-    seq_len, head_dim = q.shape
+def heads(attend, mask, q, k, v, constants, num, out_shift, reference, offset):
+    """One head in two blocks of rows, from spans and from bits."""
+    seq_len = len(q)
+    machine = attend.machine
     call = Call(machine, offset)
-    row = -(-head_dim // 4) * 8  # what turbo needs most
-    values = machine.buffer(np.zeros(seq_len * row + 4, np.uint8))
-    keys = machine.buffer(np.zeros((seq_len + 1) * row + 4, np.uint8))
-    key_sums = machine.buffer(np.zeros(seq_len, np.int32))
-    call("pack_values", v, values, seq_len, head_dim)
-    call("pack_keys", k, 0, keys, key_sums, seq_len, head_dim)
     rows_of_spans = [mask.row(i) for i in range(seq_len)]
     spans = machine.buffer(np.array([*chain(*rows_of_spans)], np.uint16))
     offsets = machine.buffer(np.cumsum([0, *(len(row) // 2 for row in rows_of_spans)], dtype="H"))
     bits = machine.buffer(mask.to_bits().ravel(), 4, offset)
     query, table = machine.buffer(q.ravel(), 4, offset), machine.buffer(EXP2.astype(np.uint16))
-    out = machine.buffer(np.zeros(q.size, np.int8))
-    room = machine.buffer(np.zeros(4 * max(8, head_dim + 6) + 6 * seq_len, np.uint8))
+    out = machine.buffer(np.zeros(q.size, np.int8), 4, offset)
+    attend.pack(call, k, v)
     half = (seq_len + 1) // 2
     at = 0
     for first in range(0, seq_len, half):
@@ -237,42 +233,95 @@ def heads(machine, mask, q, k, v, constants, num, out_shift, reference, offset):
         n = int(seen.sum())
         pairs, again = (machine.buffer(np.zeros(2 * n, np.uint16)) for _ in range(2))
         counts = machine.buffer(np.zeros(rows, np.uint16))
-        scores = machine.buffer(np.full(n, 77, np.int32))
-        largest, sums = (machine.buffer(np.zeros(rows, np.int32)) for _ in range(2))
         call("list_bits", again, 0, bits, counts, 0, (seq_len + 7) // 8, first, rows)
         call("list_spans", pairs, 0, spans, counts, offsets, 0, first, rows)
         assert (pairs.read(np.uint16) == again.read(np.uint16)).all()
         assert (counts.read(np.uint16) == seen.sum(axis=1)).all()
-        call("scores", keys, 0, query, key_sums, pairs, counts, scores, largest, first, rows,
-             head_dim)
-        call("softmax", scores, 0, pairs, counts, largest, sums, table, rows, *constants)
-        call("weighted_sum", values, 0, pairs, counts, sums, room, out, first, rows, head_dim, num,
-             out_shift)
-        assert (scores.read(np.int32) == reference.scores[at : at + n]).all()
-        assert (pairs.read(np.uint16) == reference.pairs[at : at + n].ravel()).all()
-        assert (sums.read(np.int32) == reference.sums[first : first + rows]).all()
-        for buffer in (pairs, again, counts, scores, largest, sums, out, room, keys, values):
+        attend(call, query, pairs, counts, table, out, first, rows, n, constants, num, out_shift)
+        attend.check(pairs, reference, slice(at, at + n), slice(first, first + rows))
+        for buffer in (pairs, again, counts, out, *attend.buffers):
             buffer.check_guards()
         at += n
     return out.read(np.int8).reshape(q.shape)
 
 
-@pytest.mark.parametrize("module", ["sparse", "turbo_sparse"])
+class InSteps:
+    """Viper kernels, one after the other; what they leave is compared as well."""
+
+    def __init__(self, machines, selftest):
+        self.machine = machines("sparse")
+
+    def pack(self, call, k, v):
+        seq_len, self.head_dim = k.shape
+        zeros = np.zeros(k.size, np.int8)
+        self.keys, self.values = (self.machine.buffer(zeros) for _ in range(2))
+        self.key_sums = self.machine.buffer(np.zeros(seq_len, np.int32))
+        call("pack_values", v, self.values, seq_len, self.head_dim)
+        call("pack_keys", k, 0, self.keys, self.key_sums, seq_len, self.head_dim)
+
+    def __call__(self, call, q, pairs, counts, table, out, first, rows, n, constants, *output):
+        self.scores = self.machine.buffer(np.full(n, 77, np.int32))
+        largest, self.sums = (self.machine.buffer(np.zeros(rows, np.int32)) for _ in range(2))
+        room = self.machine.buffer(np.zeros(8, np.int32))
+        self.buffers = [
+            self.keys, self.values, self.key_sums, self.scores, largest, self.sums, room
+        ]
+        call("scores", self.keys, 0, q, self.key_sums, pairs, counts, self.scores, largest, first,
+             rows, self.head_dim)  # fmt: skip
+        call("softmax", self.scores, 0, pairs, counts, largest, self.sums, table, rows, *constants)
+        call("weighted_sum", self.values, 0, pairs, counts, self.sums, room, out, first, rows,
+             self.head_dim, *output)  # fmt: skip
+
+    def check(self, pairs, reference, at, rows):
+        assert (self.scores.read(np.int32) == reference.scores[at]).all()
+        assert (pairs.read(np.uint16) == reference.pairs[at].ravel()).all()
+        assert (self.sums.read(np.int32) == reference.sums[rows]).all()
+
+
+class AtOnce:
+    """Turbo kernels, which leave results only."""
+
+    def __init__(self, machines, selftest):
+        self.machine = machines("turbo_sparse")
+        self.room = selftest.turbo_operands.sparse_room
+
+    def pack(self, call, k, v):
+        self.shape = k.shape
+        mac16 = self.machine.arch == "xtensawin"
+        self.buffers = [
+            self.machine.buffer(np.full(size, 77, np.uint8))
+            for size in self.room(*k.shape, mac16)
+        ]
+        call("pack", k, v, self.buffers[0], *k.shape)
+
+    def __call__(self, call, q, pairs, counts, table, out, first, rows, n, constants, *output):
+        packed, room = self.buffers
+        call("attend", packed, q, pairs, counts, room, table, out, first, rows, *self.shape,
+             *constants, *output)  # fmt: skip
+
+    def check(self, pairs, reference, at, rows):
+        assert (pairs.read(np.uint16)[::2] == reference.pairs[at, 0]).all()
+
+
+FORMS = {"in steps": InSteps, "at once": AtOnce}
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
-def test_machine_code_at_the_longest_sequence(machines, module, fill):
+def test_machine_code_at_the_longest_sequence(machines, selftest, form, fill):
     # 516 keys of equal score: the largest sums there are
     keys, head_dim = 516, 3
+    attend = FORMS[form](machines, selftest)
+    machine = attend.machine
+    k = np.zeros((keys, head_dim), np.int8)
     v = np.maximum(int8(np.random.default_rng(1), fill, keys, head_dim), -127)
-    pairs = np.column_stack([np.arange(keys), np.full(keys, 32768)]).astype(np.uint16)
-    machine = machines(module)
+    pairs = machine.buffer(np.repeat(np.arange(keys), 2).astype(np.uint16))
+    counts = machine.buffer(np.array([keys], np.uint16))
+    q, table = machine.buffer(k[0]), machine.buffer(EXP2.astype(np.uint16))
+    out = machine.buffer(np.zeros(head_dim, np.int8))
     call = Call(machine)
-    values, room = (machine.buffer(np.zeros(n * keys + 36, np.uint8)) for n in (8, 6))
-    call("pack_values", v, values, keys, head_dim)
-    *_, out, _, _, _, _, _ = call(
-        "weighted_sum", values, 0, pairs, np.array([keys], np.uint16),
-        np.array([keys << 15], np.int32), room, np.zeros(head_dim, np.int8), 0, 1, head_dim,
-        1 << 29, 29,
-    )  # fmt: skip
+    attend.pack(call, k, v)
+    attend(call, q, pairs, counts, table, out, 0, 1, keys, score_constants(1e-3, 3), 1 << 29, 29)
     assert (out.read(np.int8) == np.floor(v.astype(int).sum(axis=0) / keys + 0.5)).all()
 
 
@@ -289,10 +338,10 @@ def test_hide(machines, seed, rows, keys):
 
 
 # Of the dense core's instructions with the same backend, at a density of 10 %. The target, 0.14, is
-# not met where MAC16 makes the dense kernels fast, nor where they are specialised by size.
+# not met where viper's dense kernels are specialised by size.
 AT_A_TENTH = {
-    "xtensawin": {"turbo": 0.17, "viper": 0.25, "generic": 0.14},
-    "rv32imc": {"turbo": 0.14, "viper": 0.28, "generic": 0.14},
+    "xtensawin": {"turbo": 0.14, "viper": 0.25, "generic": 0.14},
+    "rv32imc": {"turbo": 0.11, "viper": 0.28, "generic": 0.14},
 }
 
 

@@ -54,7 +54,9 @@ THREE_REGISTERS = {  # op0 = 0, by (op1, op2): the destination is r, the sources
     (3, 8): "moveqz", (3, 9): "movnez", (3, 10): "movltz", (3, 11): "movgez",
 }  # fmt: skip
 
-SPECIAL = {3: "sar", 16: "acclo", 17: "acchi", 176: "configid0"}  # what rsr and wsr may name
+SPECIAL = {  # what rsr and wsr may name
+    3: "sar", 16: "acclo", 17: "acchi", 32: "m0", 33: "m1", 34: "m2", 35: "m3", 176: "configid0",
+}  # fmt: skip
 
 # Register fields that an instruction does not use must be zero.
 UNUSED_FIELD = {"sll": "t", "srl": "s", "sra": "s"}
@@ -184,8 +186,10 @@ def decode_memory(word: int, address: int) -> Instruction | None:
     return None
 
 
-MAC16 = {  # op0 = 4, by op2: accumulate the product of two halves of m registers or others
-    0: "mula.dd.ldinc", 2: "mula.dd", 4: "mula.da.ldinc", 6: "mula.da", 7: "mula.aa",
+MAC16 = {  # op0 = 4, by op1 >> 2 and op2: the product of two halves of m registers or others
+    (1, 6): "mul.da",
+    (2, 0): "mula.dd.ldinc", (2, 2): "mula.dd", (2, 4): "mula.da.ldinc", (2, 6): "mula.da",
+    (2, 7): "mula.aa",
 }  # fmt: skip
 
 
@@ -198,8 +202,8 @@ def decode_mac16(word: int, address: int) -> Instruction | None:
     op1, op2 = word >> 16 & 15, word >> 20
     if op2 == 8 and op1 == 0 and t == 0 and r < 4:
         return Instruction("ldinc", 3, r=r, s=s, imm=4)
-    name = MAC16.get(op2)
-    if name is None or op1 >> 2 != 2:
+    name = MAC16.get((op1 >> 2, op2))
+    if name is None:
         return None
     if ".dd" in name:  # t holds one bit, which m register: m2 or m3
         if t & ~4:

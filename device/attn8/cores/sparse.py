@@ -17,7 +17,8 @@ class Sparse:
     # Rows are computed in blocks of block_rows; None: nine, or as many as have 2*seq_len pairs. The
     # pairs are listed at construction where they are few, and otherwise block by block.
     # need_weights keeps all rows: `scores` (int32) of the pairs, row after row, `pairs` (uint16)
-    # with the key and the weight of each, and `sums`.
+    # with the key and the weight of each, and `sums`. Kernels that do all at once keep nothing:
+    # then those that go step by step run as well.
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                  mask, causal=False, need_weights=False, block_rows=None, buffers=None):
@@ -41,14 +42,14 @@ class Sparse:
         self.score_limit = score_limit
         self.out_num = out_num
         self.out_shift = out_shift
-        self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
-        self._kernels, room, most = kernels.choose_sparse(seq_len, head_dim, out_shift)
+        self._kernels, fused, most = kernels.choose_sparse(
+            seq_len, head_dim, score_mult, score_shift, out_shift)
         self.outputs = []
         self._dense = None
         if mask.num_positions * 100 > most * mask.max_positions and not need_weights:
             hide = None
             if mask.num_positions < mask.max_positions:
-                hide = Hidden(mask, self._kernels, rows)
+                hide = Hidden(mask, self._kernels, min(block_rows, seq_len))
             # Heads of other masks may use the other core, whose room is of another kind
             self._dense = exact.Exact(seq_len, head_dim, score_mult, score_shift, score_limit,
                                       out_num, out_shift, block_rows=block_rows,
@@ -57,20 +58,32 @@ class Sparse:
             buffers = self._dense.buffers
             self.buffers = buffers
             return
-        self.buffers = buffers if hasattr(buffers, "room") else Buffers(seq_len, head_dim, room)
+        self._fused = fused is not None
+        self._in_steps = need_weights or not fused
+        if need_weights or fused and mask.num_positions <= MAX_LISTED:
+            block_rows = seq_len
+        self.block_rows = rows = min(block_rows, seq_len)
+        if not hasattr(buffers, "room"):
+            buffers = Buffers(seq_len, head_dim, fused, self._in_steps)
+        self.buffers = buffers
         self._pairs = Pairs(mask, self._kernels, rows, seq_len, need_weights)
-        memory.require("sparse", 4 * self._pairs.largest_block)
-        self.scores = array("i", bytes(4 * self._pairs.largest_block))
-        self.sums = array("i", bytes(4 * rows))
-        self._largest = array("i", bytes(4 * rows))
+        if self._in_steps:
+            memory.require("sparse", 4 * self._pairs.largest_block)
+            self.scores = array("i", bytes(4 * self._pairs.largest_block))
+            self.sums = array("i", bytes(4 * rows))
+            self._largest = array("i", bytes(4 * rows))
         if need_weights:
             self.outputs = [("scores", "i", self.scores), ("pairs", "H", self._pairs.pairs),
                             ("sums", "i", self.sums)]
 
     @staticmethod
-    def room(seq_len, head_dim, **constants):
+    def room(seq_len, head_dim, need_weights=False, **constants):
         # Without what the mask decides
-        return 0, seq_len * (2 * head_dim + 4)
+        fused = kernels.choose_sparse(seq_len, head_dim)[1]
+        in_steps = 2 * seq_len * (head_dim + 2) + 32
+        if fused:
+            return 0, sum(fused) + (in_steps if need_weights else 0)
+        return 0, in_steps
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
@@ -81,14 +94,22 @@ class Sparse:
     def __call__(self, q, k, v, out):
         if self._dense:
             return self._dense(q, k, v, out)
+        size = self.seq_len * self.head_dim
+        checks.int8("q", q, size)
+        checks.int8("k", k, size)
+        checks.int8("v", v, size)
+        checks.int8("out", checks.writable("out", out), size)
+        if self._in_steps:
+            self._attend_in_steps(q, k, v, out)
+        if self._fused:  # with need_weights as well: these are the results that count
+            self._attend_at_once(q, k, v, out)
+        return out
+
+    def _attend_in_steps(self, q, k, v, out):
         n = self.seq_len
         d = self.head_dim
-        checks.int8("q", q, n * d)
-        checks.int8("k", k, n * d)
-        checks.int8("v", v, n * d)
-        checks.int8("out", checks.writable("out", out), n * d)
         b = self.buffers
-        kernel = self._kernels
+        kernel = sparse if self._fused else self._kernels
         kernel.pack_keys(k, 0, b.keys, b.key_sums, n, d)
         kernel.pack_values(v, b.values, n, d)
         first = 0
@@ -99,22 +120,38 @@ class Sparse:
                           first, rows, d)
             kernel.softmax(self.scores, 0, pairs, counts, self._largest, self.sums, tables.EXP2,
                            rows, self.score_mult, self.score_shift, self.score_limit)
-            kernel.weighted_sum(b.values, 0, pairs, counts, self.sums, b.room, out, first, rows, d,
-                                self.out_num, self.out_shift)
+            kernel.weighted_sum(b.values, 0, pairs, counts, self.sums, b.columns, out, first, rows,
+                                d, self.out_num, self.out_shift)
             first += rows
-        return out
+
+    def _attend_at_once(self, q, k, v, out):
+        n = self.seq_len
+        d = self.head_dim
+        b = self.buffers
+        self._kernels.pack(k, v, b.packed, n, d)
+        first = 0
+        while first < n:
+            rows = min(self.block_rows, n - first)
+            pairs, counts = self._pairs.listed(first, rows)
+            self._kernels.attend(b.packed, q, pairs, counts, b.room, tables.EXP2, out, first, rows,
+                                 n, d, self.score_mult, self.score_shift, self.score_limit,
+                                 self.out_num, self.out_shift)
+            first += rows
 
 
 class Buffers:
     # What the kernels pack their operands into; heads that run one after the other share one
 
-    def __init__(self, seq_len, head_dim, room=None):
-        # room: the bytes of keys, values and room that some kernels want
-        keys, values, room = room or (seq_len * head_dim, seq_len * head_dim, 32)
-        self.keys = bytearray(keys)
-        self.key_sums = array("i", bytes(4 * seq_len))
-        self.values = bytearray(values)
-        self.room = array("i", bytes((room + 3) & ~3))
+    def __init__(self, seq_len, head_dim, fused, in_steps):
+        # fused: the bytes of packed keys and values and of room of kernels that do all at once
+        packed, room = fused or (0, 0)
+        self.packed = bytearray(packed)
+        self.room = bytearray(room)
+        size = seq_len * head_dim if in_steps else 0
+        self.keys = bytearray(size)
+        self.key_sums = array("i", bytes(4 * seq_len if in_steps else 0))
+        self.values = bytearray(size)
+        self.columns = array("i", bytes(32))
 
 
 class Hidden:

@@ -19,7 +19,8 @@
 #              w is packed; `constants` are the packed bias, or what the form makes of it
 #   attention  pack_keys, pack_values, scores, mask_keys, softmax, weighted_sum
 #   linear     fill, accumulate, shrink, features, attend
-#   sparse     list_spans, list_bits, pack_keys, pack_values, scores, softmax, weighted_sum
+#   sparse     list_spans, list_bits, pack_keys, pack_values, scores, softmax, weighted_sum; or, in
+#              machine code, pack for the two that pack, and attend for the three that follow
 # A form states its own bounds; where a layer is not within them the next form is taken.
 #
 # Before both comes the form in machine code, modules `turbo` and turbo_*, which `attn8 deploy` adds
@@ -131,17 +132,19 @@ def choose_linear(features, head_dim):
     return module or _module("linear")
 
 
-def choose_sparse(seq_len, head_dim, out_shift):
-    # -> the module; the bytes of its packed keys, packed values and room, None for the usual; and
-    # how many percent of the pairs a mask may show: beyond them the dense kernels are faster
+def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=18):
+    # -> the module; for one that does all at once the bytes of packed keys and values and of room,
+    # else None; and how many percent of the pairs a mask may show: beyond them the dense kernels
+    # are faster
     turbo = _proven("turbo_sparse")
-    if turbo and 18 <= out_shift <= 33:  # the shifts that one product's high word can stand for
+    # 256 * a score fits into 32 bits, and the high word of one product is what is wanted
+    if (turbo and head_dim <= 256 and score_shift <= 25 and score_mult >> (score_shift + 7) == 0
+            and 18 <= out_shift <= 33):
         from . import turbo_operands
 
-        most = 94
-        if hasattr(_proven(backend()), "configid0"):  # MAC16, which helps the dense kernels more
-            most = 80 if head_dim < 16 else 87
-        return turbo, turbo_operands.sparse_room(seq_len, head_dim), most
+        mac16 = hasattr(_proven(backend()), "configid0")  # helps the dense kernels more
+        room = turbo_operands.sparse_room(seq_len, head_dim, mac16)
+        return turbo, room, 85 if mac16 else 94
     # Instructions a pair on Xtensa; on RISC-V they are to each other as here
     pair = 95 + 237 * (head_dim >> 3) + 99 * (head_dim & 7)
     dense = 220 + 26 * head_dim

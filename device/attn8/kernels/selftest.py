@@ -88,21 +88,18 @@ def swap_axes(turbo):
 def sparse(turbo):
     n, d = 9, 29
     q, k, v = [numbers("b", n * d, step) for step in (37, 91, 53)]
-    keys, values, room = [bytearray(size) for size in turbo_operands.sparse_room(n, d)]
+    packed, room = [bytearray(size) for size in turbo_operands.sparse_room(n, d, True)]
     pairs = array("H", bytes(108))
-    counts, largest, sums = [array(code, bytes(12)) for code in "Hii"]
-    scores = array("i", bytes(108))
+    counts = array("H", bytes(6))
     out = array("b", bytes(n * d))
-    turbo.pack_keys(k, 0, keys, 0, n, d)
-    turbo.pack_values(v, values, n, d)
+    turbo.pack(k, v, packed, n, d)
     turbo.list_spans(pairs, 0, SPANS, counts, OFFSETS, 0, 0, 3)
     for first in (0, 3, 6):
         if first:  # in words, and at an odd address in bytes
             bits = SEEN if first == 3 else memoryview(b"\0" + SEEN)[1:]
             turbo.list_bits(pairs, 0, bits, counts, 0, 4, first - 3, 3)
-        turbo.scores(keys, 0, q, 0, pairs, counts, scores, largest, first, 3, d)
-        turbo.softmax(scores, 0, pairs, counts, largest, sums, tables.EXP2, 3, 20000, 19, 100000)
-        turbo.weighted_sum(values, 0, pairs, counts, sums, room, out, first, 3, d, 1 << 29, 29)
+        turbo.attend(packed, q, pairs, counts, room, tables.EXP2, out, first, 3, n, d, 20000, 19,
+                     100000, 1 << 29, 29)
     return bytes(out)
 
 

@@ -48,8 +48,11 @@ def room(form, keys, head_dim):
     return rows(form, keys, head_dim), values, row(form, head_dim)
 
 
-def sparse_room(keys, head_dim):
-    # The bytes of packed keys, with a query in front of them; of packed values; and of sums of
-    # columns beside the pointers and weights of a row
-    return (rows("turbo", keys + 1, head_dim), rows("turbo", keys, head_dim),
-            4 * (head_dim + 6) + 6 * keys)
+def sparse_room(keys, head_dim, mac16):
+    # The bytes of packed keys and values, on Xtensa behind room for a query and with a word more
+    # that is read; and of what is kept of a row: scores, and on Xtensa where values are, weights
+    # and sums of columns
+    if not mac16:
+        return 2 * keys * head_dim, 4 * keys
+    row = rows("turbo", 1, head_dim) - 4
+    return (2 * keys + 1) * row + 4, 8 * keys + 4 * (keys // 2 + 1) + 2 * row

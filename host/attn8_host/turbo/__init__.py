@@ -7,6 +7,7 @@ run it yet (see kernels.simd_xtensa).
 """
 
 import ast
+import dataclasses
 import os
 from collections.abc import Callable
 from types import ModuleType
@@ -67,10 +68,17 @@ NAMES = {
     "matmul": ("pack", "matmul"),
     "attention": ("pack_keys", "pack_values", "scores", "mask_keys", "softmax", "weighted_sum"),
     "pointwise": ("swap_axes",),
-    "sparse": (
-        "list_spans", "list_bits", "pack_keys", "pack_values", "scores", "softmax", "weighted_sum"
-    ),
+    "sparse": ("list_spans", "list_bits", "pack", "attend"),
     "linear": ("fill", "accumulate", "shrink", "features", "attend"),
+}
+# Kernels that do at once what viper does in several
+FUSED = {
+    "sparse": """
+def pack(k: ptr8, v: ptr8, packed: ptr8, keys: int, head_dim: int): ...
+def attend(packed: ptr8, q: ptr8, pairs: ptr16, counts: ptr16, room: ptr32, table: ptr16, out: ptr8,
+           first: int, rows: int, keys: int, head_dim: int, mult: int, shift: int, limit: int,
+           num: int, out_shift: int): ...
+""",
 }
 
 
@@ -116,7 +124,9 @@ def build(arch: str, module: str = "turbo") -> bytes:
         declared = signatures(family)
         for name in NAMES[family]:
             source = simd_xtensa if simd and hasattr(simd_xtensa, name) else KERNELS[arch][family]
-            functions[name] = _assemble(arch, declared[name], getattr(source, name))
+            spare = getattr(source, "SPARE", {}).get(name, ())
+            signature = dataclasses.replace(declared[name], spare=spare)
+            functions[name] = _assemble(arch, signature, getattr(source, name))
     if arch == "xtensawin" and module in ("turbo", "simd"):
         signature = mpy.Signature("configid0", {}, returns=True)
         functions["configid0"] = _assemble(arch, signature, chip_xtensa.configid0)
@@ -131,8 +141,9 @@ def _assemble(arch: str, signature: mpy.Signature, kernel: Callable[[Any], None]
 
 
 def signatures(family: str) -> dict[str, mpy.Signature]:
-    """Those of the viper functions of a module of attn8.kernels, by name."""
+    """Those of the viper functions of a module of attn8.kernels, and of FUSED, by name."""
     source = (DEVICE / "attn8/kernels" / f"{family}.py").read_text(encoding="utf-8")
+    source += FUSED.get(family, "")
     return {
         node.name: mpy.Signature(
             node.name,

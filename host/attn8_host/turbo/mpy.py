@@ -31,11 +31,15 @@ CONTEXT, OBJECT_TABLE = 4, 12
 
 @dataclass(frozen=True)
 class Signature:
-    """Name of a kernel and its arguments: {name: INT or POINTER}. It returns None, or a UINT."""
+    """Name of a kernel and its arguments: {name: INT or POINTER}. It returns None, or a UINT.
+
+    `spare` names words of its frame beside the arguments.
+    """
 
     name: str
     arguments: dict[str, int]
     returns: bool = False
+    spare: tuple[str, ...] = ()
 
 
 class Function(Assembler, ABC):
@@ -45,7 +49,8 @@ class Function(Assembler, ABC):
         super().__init__()
         self.signature = signature
         # Each argument has a word at the bottom of the frame, also free for the kernel to use
-        self.slots = {name: 4 * i for i, name in enumerate(signature.arguments)}
+        names = (*signature.arguments, *signature.spare)
+        self.slots = {name: 4 * i for i, name in enumerate(names)}
         self.begin()
 
     @abstractmethod
@@ -76,9 +81,9 @@ class XtensaFunction(Function, Pie):
     def begin(self) -> None:
         # a2 = self, a3 = n_args, a4 = n_kw, a5 = args. Calls keep a0 to a7; a7 = mp_fun_table.
         # The topmost 32 bytes of the frame belong to the register window.
-        count = len(self.slots)
-        self._table_slot = 4 * count
-        self.entry(1, 32 + (4 * count + 4 + 15) // 16 * 16)
+        count = len(self.signature.arguments)
+        self._table_slot = 4 * len(self.slots)
+        self.entry(1, 32 + (self._table_slot + 4 + 15) // 16 * 16)
         self.l32i(7, 2, CONTEXT)
         self.l32i(7, 7, OBJECT_TABLE)
         self.l32i(7, 7)
@@ -128,9 +133,9 @@ class Rv32Function(Function, Rv32):
 
     def begin(self) -> None:
         # a0 = self, a1 = n_args, a2 = n_kw, a3 = args; s0 = args, s1 = mp_fun_table
-        count = len(self.slots)
-        self._table_slot = 4 * count
-        self._saved_at = 4 * count + 4
+        count = len(self.signature.arguments)
+        self._table_slot = 4 * len(self.slots)
+        self._saved_at = self._table_slot + 4
         self._frame = (self._saved_at + 4 * len(self.SAVED) + 15) // 16 * 16
         self.addi(SP, SP, -self._frame)
         for i, register in enumerate(self.SAVED):

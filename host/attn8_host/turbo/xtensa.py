@@ -7,7 +7,7 @@ bytes (code density option), it is taken.
 
 from .assembler import Assembler, constant, within
 
-SAR, ACCLO, ACCHI, CONFIGID0 = 3, 16, 17, 176  # special registers
+SAR, ACCLO, ACCHI, M0, CONFIGID0 = 3, 16, 17, 32, 176  # special registers; m1 to m3 follow m0
 LL, HL, LH, HH = range(4)  # which halves of its operands a 16-bit product takes
 
 CONDITIONS = {
@@ -64,6 +64,10 @@ class Xtensa(Assembler):
     def mull(self, r: int, s: int, t: int) -> None:
         """The low word of the product."""
         self._rrr(8, 2, r, s, t)
+
+    def muluh(self, r: int, s: int, t: int) -> None:
+        """The high word of the unsigned product."""
+        self._rrr(10, 2, r, s, t)
 
     def mulsh(self, r: int, s: int, t: int) -> None:
         """The high word of the signed product."""
@@ -266,6 +270,10 @@ class Xtensa(Assembler):
     def mula_da(self, halves: int, m: int, t: int) -> None:
         """ACC += half of m * half of t"""
         self._rrr(6, 8 | halves, m << 2, 0, t, 4)
+
+    def mul_da(self, halves: int, m: int, t: int) -> None:
+        """ACC = half of m * half of t"""
+        self._rrr(6, 4 | halves, m << 2, 0, t, 4)
 
     def mula_dd(self, halves: int, m: int, n: int) -> None:
         """ACC += half of m (0 or 1) * half of n (2 or 3)"""

@@ -234,7 +234,11 @@ def weighted_sum(a: Rv32Function) -> None:
     a.add(out, out, T2)
     a.addi(shift, shift, -16)
     a.label("row")
-    reciprocal(a, m, p)
+    a.arguments(sums=A0, num=m)
+    a.lw(A1, 0, A0)
+    a.addi(A0, A0, 4)
+    a.keep(A0, "sums")
+    reciprocal(a, m, p, total=A1, t=A0)
     a.keep(p, "first")  # no longer needed as an argument
     a.arguments(v=ROWS[0], head_dim=left, keys=T2)
     a.andi(unrolled, T2, -8)

@@ -7,7 +7,7 @@ inner loop both multiplies and loads.
 
 from ..mpy import XtensaFunction
 from ..xtensa import ACCLO
-from .common_xtensa import dot16, exp2, half_of, reciprocal, round_shift, scale, widen_row
+from .common_xtensa import dot16, half_of, reciprocal, round_shift, scale, widen_row
 
 
 def pack_keys(a: XtensaFunction) -> None:
@@ -133,7 +133,14 @@ def softmax(a: XtensaFunction) -> None:
     a.ssr(shift)
     a.add(x, x, half)
     a.sra(x, x)
-    exp2(a, y, x, table)
+    a.extui(y, x, 0, 8)
+    a.addx2(y, y, table)
+    a.l16ui(y, y)
+    a.srai(x, x, 8)
+    a.ssr(x)
+    a.srl(y, y)
+    a.addi(y, y, 1)
+    a.srli(y, y, 1)
     a.label("far")
     a.s16i(y, out)
     a.addi(out, out, 2)

@@ -104,13 +104,8 @@ def exp2(a: Rv32Function, y: int, x: int, table: int) -> None:
     a.srli(y, y, 1)
 
 
-def reciprocal(a: Rv32Function, m: int, p: int) -> None:
-    """p = the bits beyond 16 of the row's sum; m = num / (sum >> p), rounded; 0 without a sum."""
-    t, total = A0, A1
-    a.arguments(sums=t, num=m)
-    a.lw(total, 0, t)
-    a.addi(t, t, 4)
-    a.keep(t, "sums")
+def reciprocal(a: Rv32Function, m: int, p: int, total: int, t: int) -> None:
+    """p = the bits beyond 16 of a row's sum; m becomes m / (total >> p), both rounded; else 0."""
     a.li(p, 0)
     a.label("too long")
     a.srl(t, total, p)

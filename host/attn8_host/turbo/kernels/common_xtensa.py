@@ -59,18 +59,6 @@ def dot16(a: XtensaFunction, x: int, y: int, start: int, groups: int, zero: int,
     a.label(end)
 
 
-def exp2(a: XtensaFunction, y: int, x: int, table: int) -> None:
-    """y = 2**-x in Q15 for x in 1/256 octaves: ((table[x & 255] >> (x >> 8)) + 1) >> 1."""
-    a.extui(y, x, 0, 8)
-    a.addx2(y, y, table)
-    a.l16ui(y, y)
-    a.srai(x, x, 8)
-    a.ssr(x)
-    a.srl(y, y)
-    a.addi(y, y, 1)
-    a.srli(y, y, 1)
-
-
 def half_of(a: XtensaFunction, to: int, bits: int) -> None:
     """to = (1 << bits) >> 1, what rounds a shift right by so many bits."""
     a.movi(to, 1)

@@ -1,7 +1,8 @@
-"""Attention over listed pairs on RV32IM: attn8/kernels/sparse.py says what each kernel computes.
+"""Attention over listed pairs on RV32IM; `attend` does, row after row, what
+attn8/kernels/sparse.py does in scores, softmax and weighted_sum.
 
 Keys and values stay int8. Sixteen dimensions are held in registers while the pairs of a row go by,
-or 8, 4 or 1 where fewer are left.
+or 8, 4 or 1 where fewer are left. In `room` are the scores of a row.
 """
 
 from ..mpy import Rv32Function
@@ -10,6 +11,7 @@ from .common_rv32 import ROWS, SUMS, clamp, exp2, reciprocal
 
 HELD = (*ROWS, *SUMS)
 TILES = (16, 8, 4, 1)
+SPARE = {"attend": ("values",)}  # words of its frame beside the arguments
 
 
 def list_spans(a: Rv32Function) -> None:
@@ -86,66 +88,85 @@ def list_bits(a: Rv32Function) -> None:
     a.bne(rows, ZERO, "row")
 
 
-def pack_keys(a: Rv32Function) -> None:
-    """packed = k; sums are not needed."""
-    a.argument(ROWS[0], "k")
-    move(a)
+def pack(a: Rv32Function) -> None:
+    """packed = k, and v behind it."""
+    source, to, size, t = ROWS[0], ROWS[1], ROWS[2], T0
+    a.arguments(packed=to, keys=size, head_dim=t)
+    a.mul(size, size, t)
+    for x in ("k", "v"):
+        a.argument(source, x)
+        move(a, x, source, to, size)
 
 
-def pack_values(a: Rv32Function) -> None:
-    a.argument(ROWS[0], "v")
-    move(a)
-
-
-def move(a: Rv32Function) -> None:
-    """keys * head_dim bytes from ROWS[0] to `packed`, in words where both places allow."""
-    source, to, end, words, *held = ROWS
-    t = T0
-    a.arguments(packed=to, keys=end, head_dim=t)
-    a.mul(end, end, t)
+def move(a: Rv32Function, name: str, source: int, to: int, size: int) -> None:
+    """`size` bytes, in words where both places allow; both pointers end behind them."""
+    words, *held = ROWS[3:]
+    end, t = T0, T1
     a.or_(t, source, to)
     a.andi(t, t, 3)
     a.mv(words, source)
-    a.bne(t, ZERO, "unaligned")
-    a.andi(words, end, -4 * len(held))
+    a.add(end, source, size)
+    a.bne(t, ZERO, name + " unaligned")
+    a.andi(words, size, -4 * len(held))
     a.add(words, words, source)
-    a.label("unaligned")
-    a.add(end, end, source)
-    a.beq(source, words, "rest")
-    a.label("words")
+    a.label(name + " unaligned")
+    a.beq(source, words, name + " rest")
+    a.label(name + " words")
     for i, word in enumerate(held):
         a.lw(word, 4 * i, source)
     for i, word in enumerate(held):
         a.sw(word, 4 * i, to)
     a.addi(source, source, 4 * len(held))
     a.addi(to, to, 4 * len(held))
-    a.bne(source, words, "words")
-    a.label("rest")
-    a.beq(source, end, "moved")
-    a.label("byte")
+    a.bne(source, words, name + " words")
+    a.label(name + " rest")
+    a.beq(source, end, name + " moved")
+    a.label(name + " byte")
     a.lbu(t, 0, source)
     a.addi(source, source, 1)
     a.sb(t, 0, to)
     a.addi(to, to, 1)
-    a.bne(source, end, "byte")
-    a.label("moved")
+    a.bne(source, end, name + " byte")
+    a.label(name + " moved")
 
 
-def scores(a: Rv32Function) -> None:
-    """The sums so far are in `out`; `so_far` is 0 for the first dimensions, then -1."""
-    acc, t, pair, end, out, row = T0, T1, T2, T3, T4, T5
-    head_dim, k, q, left, top, so_far = T6, S0, S1, S10, S11, RA
-    a.arguments(q=q, first=t, head_dim=head_dim)
-    a.mul(t, t, head_dim)
-    a.add(q, q, t)
+# Kept from one step to the next: where a row's pairs end, its largest score, the sum of its weights
+PAIRS_END, LARGEST, TOTAL, HEAD_DIM = T3, S11, T4, T6
+
+
+def attend(a: Rv32Function) -> None:
+    t, x = T0, T1
+    a.arguments(first=t, head_dim=HEAD_DIM)
+    a.mul(t, t, HEAD_DIM)
+    for name in ("q", "out"):
+        a.argument(x, name)
+        a.add(x, x, t)
+        a.keep(x, name)
+    a.arguments(keys=t, packed=x)
+    a.mul(t, t, HEAD_DIM)
+    a.add(x, x, t)
+    a.keep(x, "values")
     a.label("row")
-    a.arguments(k=k, pairs=pair, counts=t)
-    a.lhu(end, 0, t)
+    score_row(a)
+    weigh_row(a)
+    sum_row(a)
+    a.arguments(rows=t)
+    a.addi(t, t, -1)
+    a.keep(t, "rows")
+    a.bne(t, ZERO, "row")
+
+
+def score_row(a: Rv32Function) -> None:
+    """The sums so far are in `room`; `so_far` is 0 for the first dimensions, then -1."""
+    acc, t, pair, out, row = T0, T1, T2, T4, T5
+    k, q, left, so_far = S0, S1, S10, RA
+    a.arguments(q=q, packed=k, pairs=pair, counts=t)
+    a.lhu(PAIRS_END, 0, t)
     a.addi(t, t, 2)
     a.keep(t, "counts")
-    a.slli(end, end, 2)
-    a.add(end, end, pair)
-    a.mv(left, head_dim)
+    a.slli(PAIRS_END, PAIRS_END, 2)
+    a.add(PAIRS_END, PAIRS_END, pair)
+    a.mv(left, HEAD_DIM)
     a.li(so_far, 0)
     for size in TILES:
         name = f"{size} dimensions"
@@ -155,13 +176,13 @@ def scores(a: Rv32Function) -> None:
         for i, held in enumerate(HELD[:size]):
             a.lb(held, i, q)
         a.addi(q, q, size)
-        a.arguments(pairs=pair, out=out)
-        a.lui(top, 0x80000)
-        a.beq(pair, end, name + " listed")
+        a.arguments(pairs=pair, room=out)
+        a.lui(LARGEST, 0x80000)
+        a.beq(pair, PAIRS_END, name + " listed")
         a.label(name + " pair")
         a.lhu(row, 0, pair)
         a.lw(acc, 0, out)
-        a.mul(row, row, head_dim)
+        a.mul(row, row, HEAD_DIM)
         a.addi(pair, pair, 4)
         a.and_(acc, acc, so_far)
         a.add(row, row, k)
@@ -171,47 +192,32 @@ def scores(a: Rv32Function) -> None:
             a.add(acc, acc, t)
         a.sw(acc, 0, out)
         a.addi(out, out, 4)
-        a.bge(top, acc, name + " not larger")
-        a.mv(top, acc)
+        a.bge(LARGEST, acc, name + " not larger")
+        a.mv(LARGEST, acc)
         a.label(name + " not larger")
-        a.bne(pair, end, name + " pair")
+        a.bne(pair, PAIRS_END, name + " pair")
         a.label(name + " listed")
         a.addi(k, k, size)
         a.li(so_far, -1)
         a.j(name)
         a.label(name + " done")
         a.addi(left, left, size)
-    a.keep(pair, "pairs")
-    a.keep(out, "out")
-    a.arguments(largest=t, rows=left)
-    a.sw(top, 0, t)
-    a.addi(t, t, 4)
-    a.keep(t, "largest")
-    a.addi(left, left, -1)
-    a.keep(left, "rows")
-    a.bne(left, ZERO, "row")
+    a.keep(q, "q")
 
 
-def softmax(a: Rv32Function) -> None:
-    score, pair, table, rows, mult, shift, limit, half = ROWS
-    base, least, total, x, y, end, counts, largest = SUMS
-    a.arguments(scores=score, pairs=pair, table=table, rows=rows, mult=mult, shift=shift)
-    a.arguments(limit=limit, counts=counts, largest=largest)
-    a.li(half, 1)
-    a.sll(half, half, shift)
-    a.srli(half, half, 1)
-    a.label("row")
-    a.lw(x, 0, largest)
-    a.addi(largest, largest, 4)
-    a.mul(base, x, mult)
-    a.add(base, base, half)  # modulo 2**32
-    a.sub(least, x, limit)
-    a.lhu(end, 0, counts)
-    a.addi(counts, counts, 2)
-    a.slli(end, end, 2)
-    a.add(end, end, pair)
-    a.li(total, 0)
-    a.beq(pair, end, "listed")
+def weigh_row(a: Rv32Function) -> None:
+    """The softmax numerators of a row, beside the keys in `pairs`."""
+    score, pair, table, mult, shift, base, least, x = ROWS
+    y = SUMS[0]
+    a.arguments(room=score, pairs=pair, table=table, mult=mult, shift=shift, limit=least)
+    a.li(x, 1)
+    a.sll(x, x, shift)
+    a.srli(x, x, 1)
+    a.mul(base, LARGEST, mult)
+    a.add(base, base, x)  # the largest and a half, modulo 2**32
+    a.sub(least, LARGEST, least)
+    a.li(TOTAL, 0)
+    a.beq(pair, PAIRS_END, "weighed")
     a.label("numerator")
     a.lw(x, 0, score)
     a.addi(score, score, 4)
@@ -224,37 +230,22 @@ def softmax(a: Rv32Function) -> None:
     a.label("far")
     a.sh(y, 2, pair)
     a.addi(pair, pair, 4)
-    a.add(total, total, y)
-    a.bne(pair, end, "numerator")
-    a.label("listed")
-    a.arguments(sums=x)
-    a.sw(total, 0, x)
-    a.addi(x, x, 4)
-    a.keep(x, "sums")
-    a.addi(rows, rows, -1)
-    a.bne(rows, ZERO, "row")
+    a.add(TOTAL, TOTAL, y)
+    a.bne(pair, PAIRS_END, "numerator")
+    a.label("weighed")
 
 
-def weighted_sum(a: Rv32Function) -> None:
-    """`room` is not used."""
-    weight, t, pair, end, out, row = T0, T1, T2, T3, T4, T5
-    head_dim, v, left, m, p, low, high = T6, S0, S1, S10, S11, RA, T0
-    a.arguments(out=out, first=t, head_dim=head_dim)
-    a.mul(t, t, head_dim)
-    a.add(out, out, t)
-    a.li(low, -127)
-    a.label("row")
-    reciprocal(a, m, p)
-    a.arguments(shift=t, v=v, counts=row, pairs=pair)
+def sum_row(a: Rv32Function) -> None:
+    weight, t, pair, out, row = T0, T1, T2, T4, T5
+    v, left, m, p, low, high = S0, S1, S10, S11, RA, T0
+    a.arguments(num=m)
+    reciprocal(a, m, p, TOTAL, t)
+    a.arguments(out_shift=t, values=v, out=out)
     a.li(left, 33)
     a.sub(t, left, t)
-    a.sll(m, m, t)  # so that the high word of a product is shifted by shift - 1
-    a.lhu(end, 0, row)
-    a.addi(row, row, 2)
-    a.keep(row, "counts")
-    a.slli(end, end, 2)
-    a.add(end, end, pair)
-    a.mv(left, head_dim)
+    a.sll(m, m, t)  # so that the high word of a product is shifted by one bit
+    a.li(low, -127)
+    a.mv(left, HEAD_DIM)
     for size in TILES:
         name = f"{size} columns"
         a.label(name)
@@ -263,18 +254,20 @@ def weighted_sum(a: Rv32Function) -> None:
         a.arguments(pairs=pair)
         for held in HELD[:size]:
             a.li(held, 0)
-        a.beq(pair, end, name + " listed")
+        a.beq(pair, PAIRS_END, name + " listed")
         a.label(name + " pair")
-        a.lhu(row, 0, pair)
         a.lhu(weight, 2, pair)
-        a.mul(row, row, head_dim)
+        a.lhu(row, 0, pair)
         a.addi(pair, pair, 4)
+        a.beq(weight, ZERO, name + " next")
+        a.mul(row, row, HEAD_DIM)
         a.add(row, row, v)
         for i, held in enumerate(HELD[:size]):
             a.lb(t, i, row)
             a.mul(t, t, weight)
             a.add(held, held, t)
-        a.bne(pair, end, name + " pair")
+        a.label(name + " next")
+        a.bne(pair, PAIRS_END, name + " pair")
         a.label(name + " listed")
         a.li(high, 127)
         for i, held in enumerate(HELD[:size]):
@@ -289,8 +282,5 @@ def weighted_sum(a: Rv32Function) -> None:
         a.j(name)
         a.label(name + " done")
         a.addi(left, left, size)
-    a.keep(pair, "pairs")
-    a.arguments(rows=t)
-    a.addi(t, t, -1)
-    a.keep(t, "rows")
-    a.bne(t, ZERO, "row")
+    a.keep(PAIRS_END, "pairs")
+    a.keep(out, "out")

@@ -1,18 +1,29 @@
-"""Attention over listed pairs on LX6 and LX7: attn8/kernels/sparse.py says what kernels compute.
+"""Attention over listed pairs on LX6 and LX7; `attend` does, row after row, what
+attn8/kernels/sparse.py does in scores, softmax and weighted_sum.
 
-Keys and values are 16 bits, each row filled up to a multiple of four. In front of the keys is room
-for a row of q.
+Keys and values are 16 bits, each row filled up to a multiple of four. A key's values follow it, so
+that a pointer which has read the key stands at them. In front is room for a row of q. In `room`
+are, for one row, 8 bytes for each listed pair, the score and that pointer; then weights; then the
+sums of columns.
 """
 
+import itertools
+
 from ..mpy import XtensaFunction
-from ..xtensa import ACCLO, HH, HL, LL
-from .common_xtensa import exp2, half_of, reciprocal, row_bytes
+from ..xtensa import ACCLO, HH, HL, LH, LL, M0
+from .common_xtensa import reciprocal, row_bytes
 
 DIMENSIONS = (16, 8, 4)
 HELD = 6  # words of q in address registers; two more are in m2 and m3
-TILE, LAST_TILE = 8, 9  # keys whose values are summed at a time; at most, where they are the last
-LEFT, WEIGHTS, SUMS = 0, 4, 8  # offsets in weighted_sum's room
-T, ROOM = 14, 15  # registers beside a tile
+# Keys whose values are summed at a time: TILE while there are as many, then the next of LAST
+TILE = 8
+LAST = (7, 5, 3, 1, 0)
+# Registers of such a tile, and of the last one: pointers to values are in 2 and up, and weights
+# beyond those of four keys, which are in m2 and m3, behind them
+TILE_T, TILE_ROOM, TILE_INIT, LEFT = range(12, 16)
+T, ROOM, SCALE, OUT, LOW = range(11, 16)
+INIT = ROOM  # where it is the only one
+SPARE = {"attend": ("weights", "sums", "place", "scale", "tile", "tile_weights")}
 
 
 def list_spans(a: XtensaFunction) -> None:
@@ -95,67 +106,63 @@ def list_bits(a: XtensaFunction) -> None:
     a.label("done")
 
 
-def pack_keys(a: XtensaFunction) -> None:
-    """packed = room for a row, then k + 128; sums are not needed."""
-    a.arguments(k=2, packed=3, keys=4, head_dim=5)
-    row_bytes(a, 6, 5)
-    a.add(3, 3, 6)
-    pack_rows(a, 128)
-
-
-def pack_values(a: XtensaFunction) -> None:
-    """packed = 127 - v, as weights are negated."""
-    a.arguments(v=2, packed=3, keys=4, head_dim=5)
-    pack_rows(a, 127)
-
-
-def pack_rows(a: XtensaFunction, flipped: int) -> None:
-    """int8 to 16 bits, with these bits flipped.
+def pack(a: XtensaFunction) -> None:
+    """packed = room for a row of q; then for each key k + 128, and 127 - v as weights are negated.
 
     Of four values the first and the third make a word, and the others: so one word gives two.
     """
-    source, packed, rows, rest, fours, flip, mask, x, y = range(2, 11)
+    k, v, packed, rows, fours, rest, mask, x, y, *flips = range(2, 13)
+    a.arguments(k=k, v=v, packed=packed, keys=rows, head_dim=rest)
+    row_bytes(a, x, rest)
+    a.add(packed, packed, x)
     a.srli(fours, rest, 2)
-    a.movi(flip, flipped)
-    a.or_(x, source, rest)
+    for flip, bits in zip(flips, (128, 127), strict=True):
+        a.movi(flip, bits)
+    a.or_(x, k, v)
+    a.or_(x, x, rest)
     a.extui(x, x, 0, 2)
     a.extui(rest, rest, 0, 2)
-    a.bnez(x, "row")
-    repeat(a, flip, 8, x)
-    repeat(a, flip, 16, x)
+    a.bnez(x, "row of bytes")
+    for flip in flips:
+        repeat(a, flip, 8, x)
+        repeat(a, flip, 16, x)
     a.movi(mask, 255)
     repeat(a, mask, 16, x)
-    a.mull(fours, fours, rows)
-    a.loopnez(fours, "word")
-    a.l32i(x, source)
-    a.addi(source, source, 4)
-    a.xor(x, x, flip)
-    a.and_(y, x, mask)
-    a.s32i(y, packed)
-    a.srli(x, x, 8)
-    a.and_(x, x, mask)
-    a.s32i(x, packed, 4)
-    a.addi(packed, packed, 8)
-    a.label("word")
-    a.j("packed")
     a.label("row")
-    a.loopnez(fours, "four")
-    for i in range(4):
-        pack_byte(a, source, packed, flip, x, i)
-    a.addi(source, source, 4)
-    a.addi(packed, packed, 8)
-    a.label("four")
-    a.beqz(rest, "filled")  # with whatever is there: it meets zeros of q, or is not given out
-    for i in range(3):
-        pack_byte(a, source, packed, flip, x, i)
-        a.addi(x, rest, -1 - i)
-        a.beqz(x, "end of row")
-    a.label("end of row")
-    a.add(source, source, rest)
-    a.addi(packed, packed, 8)
-    a.label("filled")
+    for source, flip in zip((k, v), flips, strict=True):
+        a.loopnez(fours, f"word of {source}")
+        a.l32i(x, source)
+        a.addi(source, source, 4)
+        a.xor(x, x, flip)
+        a.and_(y, x, mask)
+        a.s32i(y, packed)
+        a.srli(x, x, 8)
+        a.and_(x, x, mask)
+        a.s32i(x, packed, 4)
+        a.addi(packed, packed, 8)
+        a.label(f"word of {source}")
     a.addi(rows, rows, -1)
     a.bnez(rows, "row")
+    a.j("packed")
+    a.label("row of bytes")
+    for source, flip in zip((k, v), flips, strict=True):
+        a.loopnez(fours, f"four of {source}")
+        for i in range(4):
+            pack_byte(a, source, packed, flip, x, i)
+        a.addi(source, source, 4)
+        a.addi(packed, packed, 8)
+        a.label(f"four of {source}")
+        a.beqz(rest, f"{source} filled")  # with anything: it meets zeros of q, or is no column
+        for i in range(3):
+            pack_byte(a, source, packed, flip, x, i)
+            a.addi(x, rest, -1 - i)
+            a.beqz(x, f"end of {source}")
+        a.label(f"end of {source}")
+        a.add(source, source, rest)
+        a.addi(packed, packed, 8)
+        a.label(f"{source} filled")
+    a.addi(rows, rows, -1)
+    a.bnez(rows, "row of bytes")
     a.label("packed")
 
 
@@ -171,84 +178,120 @@ def pack_byte(a: XtensaFunction, source: int, packed: int, flip: int, t: int, i:
     a.s16i(t, packed, (0, 4, 2, 6)[i])
 
 
-def scores(a: XtensaFunction) -> None:
-    """As many dimensions of q as DIMENSIONS says are in registers while the pairs of a row go by:
-    256 * q as 16 bits, in the order of packed keys. The sums so far are in `out`.
-    """
-    k, stride, pairs, out, top, offset, x, t, *held = range(2, 16)
-    a.arguments(q=out, first=x, head_dim=t)
-    a.mull(x, x, t)
-    a.add(out, out, x)
-    a.keep(out, "q")
-    row_bytes(a, stride, t)
+def attend(a: XtensaFunction) -> None:
+    prepare(a)
     a.label("row")
-    place_query(a, x, k, t, offset)
-    a.keep(x, "acc")  # from here on where the rest of the query is
-    a.arguments(k=k)
-    a.addi(k, k, -4)  # ldinc adds 4 before it loads
-    a.add(k, k, stride)
-    a.srli(x, stride, 1)  # dimensions to come
+    score_row(a)
+    weigh_row(a)
+    sum_row(a)
+    a.arguments(rows=2)
+    a.addi(2, 2, -1)
+    a.keep(2, "rows")
+    a.beqz(2, "done")
+    a.j("row")
+    a.label("done")
+
+
+def prepare(a: XtensaFunction) -> None:
+    """From here on `packed` is where ldinc finds the keys, `first` the bytes of a row, and `out`
+    and `q` start at the first row; `limit` is 256 times as large, as scores are, and `mult` and
+    `out_shift` make the high word of a product what is wanted.
+    """
+    n, row, t, x, y = range(2, 7)
+    a.arguments(head_dim=n, first=t, packed=x)
+    row_bytes(a, row, n)
+    a.mull(t, t, n)
+    a.keep(row, "first")
+    a.add(x, x, row)
+    a.addi(x, x, -4)  # ldinc adds 4 before it loads
+    a.keep(x, "packed")
+    for name in ("q", "out"):
+        a.argument(x, name)
+        a.add(x, x, t)
+        a.keep(x, name)
+    a.arguments(room=t, keys=y)
+    a.slli(row, y, 3)
+    a.add(t, t, row)
+    a.keep(t, "weights")
+    a.srli(y, y, 1)
+    a.addi(y, y, 1)
+    a.slli(y, y, 2)  # of one key more than there are
+    a.add(t, t, y)
+    a.keep(t, "sums")
+    a.extui(n, n, 0, 2)
+    a.movnez(x, t, n)
+    a.keep(x, "place")  # of a row of results: copied from there where a row is no whole words
+    a.arguments(limit=x, mult=t, shift=y)
+    a.movi(row, 1)
+    a.slli(row, row, 23)
+    a.addi(row, row, -1)
+    a.min(x, x, row)  # no scores differ by more
+    a.slli(x, x, 8)
+    a.keep(x, "limit")
+    a.movi(x, 25)
+    a.sub(x, x, y)
+    a.ssl(x)
+    a.sll(t, t)
+    a.keep(t, "mult")
+    a.arguments(out_shift=t)
+    a.movi(x, 33)
+    a.sub(x, x, t)
+    a.keep(x, "out_shift")
+
+
+def score_row(a: XtensaFunction) -> None:
+    """256 * q @ (k + 128) for the listed keys: a constant more than scores, which softmax ignores.
+
+    As many dimensions of q as DIMENSIONS says are in registers while the keys of a row go by:
+    256 * q as 16 bits, in the order of packed keys. The largest score remains in register 6.
+    """
+    k, stride, pairs, entry, top, x, t, q, *held = range(2, 16)
+    place_query(a, q, x, t, k)
+    a.arguments(packed=k, first=t)
+    a.slli(stride, t, 1)
     for size in DIMENSIONS:
         name = f"{size} dimensions"
         a.label(name)
-        a.addi(x, x, -size)
-        a.bltz(x, name + " done")
-        a.keep(x, "first")
-        words = [*held, pairs, out][: size // 2]
-        hold_query(a, words, x, t, top, offset, stride)
-        a.arguments(pairs=pairs, out=out, counts=t, first=x)
+        a.addi(t, t, -2 * size)
+        a.bltz(t, name + " done")
+        words = [*held, pairs, entry][: size // 2]
+        hold_query(a, words, q, t, x)
+        a.arguments(pairs=pairs, room=entry, counts=t, packed=x)
         a.l16ui(t, t)
-        a.addi(x, x, size)
-        a.slli(x, x, 1)
         a.movi(top, 1)
         a.slli(top, top, 31)
-        a.branch("ne", x, stride, name + " more")
+        a.branch("ne", x, k, name + " more")
         for more in (" first", " more"):
             a.label(name + more)
-            a.loopnez(t, f"{name}{more} pair")
-            if more == " more":
-                a.l32i(x, out)
-                a.slli(x, x, 8)
-                a.add(x, x, offset)
-                a.wsr(x, ACCLO)
-            else:
-                a.wsr(offset, ACCLO)
+            a.loopnez(t, name + more + " pair")
             a.l16ui(x, pairs)
             a.addi(pairs, pairs, 4)
             a.mull(x, x, stride)
             a.add(x, x, k)
             a.ldinc(0, x)
-            dot_held(a, words, x)
-            a.rsr(x, ACCLO)
-            a.srai(x, x, 8)
-            a.s32i(x, out)
-            a.addi(out, out, 4)
-            a.max(top, top, x)
-            a.label(f"{name}{more} pair")
+            if more == " more":
+                a.l32i(t, entry)
+                a.wsr(t, ACCLO)
+            dot_held(a, words, x, first=more == " first")
+            a.rsr(t, ACCLO)
+            a.s32i(t, entry)
+            a.s32i(x, entry, 4)
+            a.addi(entry, entry, 8)
+            a.max(top, top, t)
+            a.label(name + more + " pair")
             if more == " first":
                 a.j(name + " summed")
         a.label(name + " summed")
         a.addi(k, k, 2 * size)
-        a.arguments(first=x)
-        a.bnez(x, name)
-        a.j("listed")
+        a.arguments(packed=x, first=t)
+        a.sub(x, k, x)
+        a.sub(t, t, x)
+        a.bnez(t, name)
+        a.j("scored")
         a.label(name + " done")
-        a.addi(x, x, size)
-    a.label("listed")
+        a.addi(t, t, 2 * size)
+    a.label("scored")
     a.keep(pairs, "pairs")
-    a.keep(out, "out")
-    a.arguments(counts=x, largest=t)
-    a.addi(x, x, 2)
-    a.keep(x, "counts")
-    a.s32i(top, t)
-    a.addi(t, t, 4)
-    a.keep(t, "largest")
-    a.arguments(rows=x)
-    a.addi(x, x, -1)
-    a.keep(x, "rows")
-    a.beqz(x, "done")
-    a.j("row")
-    a.label("done")
 
 
 def place_query(a: XtensaFunction, q: int, row: int, t: int, n: int) -> None:
@@ -259,281 +302,271 @@ def place_query(a: XtensaFunction, q: int, row: int, t: int, n: int) -> None:
     a.or_(t, q, n)
     a.extui(t, t, 0, 2)
     a.beqz(t, "in words")
-    a.arguments(k=row)
+    a.arguments(packed=row, first=t)
+    a.sub(row, row, t)
+    a.addi(row, row, 4)
     a.srli(t, n, 2)
     a.addx4(t, t, row)
-    a.movi(row, 0)
-    a.s32i(row, t)  # zeros behind it
-    a.arguments(k=row)
+    a.sub(q, q, row)
+    a.movi(n, 0)
+    a.s32i(n, t)  # zeros behind it
+    a.arguments(head_dim=n)
     a.loopnez(n, "copied")
-    a.l8ui(t, q)
-    a.addi(q, q, 1)
+    a.add(t, q, row)
+    a.l8ui(t, t)
     a.s8i(t, row)
     a.addi(row, row, 1)
     a.label("copied")
-    a.arguments(k=q)
+    a.sub(q, row, n)
     a.label("in words")
 
 
-def hold_query(
-    a: XtensaFunction, words: list[int], q: int, t: int, mask: int, offset: int, stride: int
-) -> None:
-    """The next dimensions into `words`, of which the last two of eight go into m2 and m3; and what
-    k's offset of 128 adds to a score.
-    """
-    a.arguments(acc=q)
+def hold_query(a: XtensaFunction, words: list[int], q: int, t: int, mask: int) -> None:
+    """The next dimensions into `words`, of which the last two of eight go on to m2 and m3."""
     a.movi(mask, -256)
     a.extui(mask, mask, 0, 16)
     repeat(a, mask, 16, t)
-    a.movi(offset, 0)
-    a.wsr(offset, ACCLO)
-    a.movi(offset, -128)
     for i in range(0, len(words), 2):
         a.l32i(t, q, 2 * i)
         a.and_(words[i + 1], t, mask)
         a.slli(t, t, 8)
         a.and_(words[i], t, mask)
-        for word in words[i : i + 2]:
-            a.mula_aa(LL, word, offset)
-            a.mula_aa(HL, word, offset)
-    a.rsr(offset, ACCLO)
     a.addi(q, q, 2 * len(words))
-    a.keep(q, "acc")
-    if len(words) > HELD:
-        a.arguments(k=t)  # by way of the end of the room before the keys
-        a.add(t, t, stride)
-        a.addi(t, t, -12)
-        for i in (0, 1):
-            a.s32i(words[HELD + i], t, 4 + 4 * i)
-        for i in (0, 1):
-            a.ldinc(2 + i, t)
+    for i, word in enumerate(words[HELD:]):
+        a.wsr(word, M0 + 2 + i)
 
 
-def dot_held(a: XtensaFunction, words: list[int], k: int) -> None:
-    """ACC += what hold_query has placed times a key, whose first word is in m0."""
+def dot_held(a: XtensaFunction, words: list[int], k: int, first: bool) -> None:
+    """ACC += what hold_query has placed times a key, whose first word is in m0; or ACC = that."""
     for i, word in enumerate(words):
-        m = i % 2
-        if i < HELD:
-            if i + 1 < len(words):
+        m, more = i % 2, i + 1 < len(words)
+        if i == 0 and first:
+            a.mul_da(LL, m, word)
+            a.mula_da_ldinc(HH, 1 - m, k, m, word)
+        elif i < HELD:
+            if more:
                 a.mula_da_ldinc(LL, 1 - m, k, m, word)
             else:
                 a.mula_da(LL, m, word)
             a.mula_da(HH, m, word)
         else:
-            if i + 1 < len(words):
+            if more:
                 a.mula_dd_ldinc(LL, 1 - m, k, m, 2 + m)
             else:
                 a.mula_dd(LL, m, 2 + m)
             a.mula_dd(HH, m, 2 + m)
 
 
-def softmax(a: XtensaFunction) -> None:
-    score, pair, table, rows, mult, shift, base, least, total, x, y, counts = range(2, 14)
-    a.arguments(scores=score, pairs=pair, table=table, rows=rows, mult=mult, shift=shift)
-    a.arguments(counts=counts)
-    a.label("row")
-    a.arguments(largest=y, limit=x)
-    a.l32i(least, y)
-    a.addi(y, y, 4)
-    a.keep(y, "largest")
-    a.mull(base, least, mult)
-    a.sub(least, least, x)
-    half_of(a, y, shift)
-    a.add(base, base, y)  # largest*mult and a half, modulo 2**32
-    a.movi(total, 0)
-    a.l16ui(y, counts)
-    a.addi(counts, counts, 2)
-    a.loopnez(y, "numerator")
-    a.l32i(x, score)
-    a.addi(score, score, 4)
-    a.movi(y, 0)
-    a.branch("lt", x, least, "far")
-    a.mull(x, x, mult)
-    a.ssr(shift)
-    a.sub(x, base, x)
-    a.sra(x, x)
-    exp2(a, y, x, table)
-    a.label("far")
-    a.s16i(y, pair, 2)
-    a.addi(pair, pair, 4)
-    a.add(total, total, y)
-    a.label("numerator")
-    a.arguments(sums=x)
-    a.s32i(total, x)
-    a.addi(x, x, 4)
-    a.keep(x, "sums")
-    a.addi(rows, rows, -1)
-    a.bnez(rows, "row")
-
-
-def weighted_sum(a: XtensaFunction) -> None:
-    """What a row sums is listed first, without the keys of weight 0: pointers to their values, and
-    their weights negated, as these reach 32768, beyond int16.
-
-    `room` holds how many are to come and where their weights are, the sums so far, a word a column
-    in the order of tiles, and that list. Of a tile the pointers and the weights are in registers.
+def weigh_row(a: XtensaFunction) -> None:
+    """The softmax numerators of a row, negated, as they reach 32768, beyond int16; and beside them
+    where the values of these keys are. Register 5 has their sum; there is room for one key more.
     """
-    out, lower, upper, columns, rest, m, p, low, acc, t, zero = range(2, 13)
-    a.arguments(out=out, first=t, head_dim=columns, v=acc)
-    a.mull(t, t, columns)
-    a.add(out, out, t)
-    a.keep(out, "out")
-    row_bytes(a, t, columns)
-    a.keep(t, "first")  # from here on the bytes of a row
-    a.addi(acc, acc, -4)  # ldinc adds 4 before it loads
-    a.keep(acc, "v")
-    a.label("row")
-    list_weights(a)
-    a.label("tiles")
-    a.arguments(room=ROOM)
-    a.l32i(T, ROOM, LEFT)
-    a.beqz(T, "summed")
-    a.addi(T, T, -1 - LAST_TILE)
-    a.bgez(T, f"{TILE} keys")
-    for size in range(LAST_TILE, 0, -1):
-        a.addi(T, T, 1)
-        a.beqz(T, f"{size} keys")
-    a.label("summed")
-    a.arguments(sums=t, num=m, shift=rest, out=out, room=lower, head_dim=columns, first=upper)
-    a.l32i(acc, t)
-    a.addi(t, t, 4)
-    a.keep(t, "sums")
-    a.movi(zero, 0)
-    reciprocal(a, p, m, acc, t, zero)
-    a.movi(t, 33)
-    a.sub(t, t, rest)
-    a.ssl(t)
-    a.sll(m, m)  # so that the high word of a product is shifted by shift - 1
-    a.movi(low, -127)
-    a.add(upper, upper, lower)
-    a.extui(rest, columns, 0, 2)
-    a.srli(columns, columns, 2)
-    a.ssr(p)
-
-    def column(i: int) -> None:
-        a.l32i(acc, (lower, upper)[i // 2], SUMS + i % 2 * 4)
-        a.sra(acc, acc)
-        a.mulsh(acc, acc, m)
-        a.addi(acc, acc, 1)
-        a.srai(acc, acc, 1)
-        a.clamps(acc, acc, 7)
-        a.max(acc, acc, low)
-        a.s8i(acc, out, i)
-
-    a.loopnez(columns, "columns")
-    for i in range(4):
-        column(i)
-    a.addi(lower, lower, 8)
-    a.addi(upper, upper, 8)
-    a.addi(out, out, 4)
-    a.label("columns")
-    for i in range(3):
-        a.addi(t, rest, -i)
-        a.beqz(t, "end of row")
-        column(i)
-    a.label("end of row")
-    a.add(out, out, rest)
-    a.keep(out, "out")
-    a.arguments(rows=t)
-    a.addi(t, t, -1)
-    a.keep(t, "rows")
-    a.beqz(t, "done")
-    a.j("row")
-    for size in range(1, LAST_TILE + 1):
-        sum_tile(a, size)
-        a.j("tiles" if size == TILE else "summed")
-    a.label("done")
-
-
-def list_weights(a: XtensaFunction) -> None:
-    pair, stride, v, row, weight, weights, x, y, n, room, t = range(2, 13)
-    a.arguments(counts=t, room=room, pairs=pair, first=stride, v=v, sums=y)
-    a.l16ui(n, t)
-    a.addi(t, t, 2)
-    a.keep(t, "counts")
-    a.l32i(y, y)
-    a.slli(x, y, 7)
-    a.sub(x, x, y)  # what the offset of 127 adds, modulo 2**32
-    a.srli(y, stride, 3)
-    a.mov(row, room)
-    a.loopnez(y, "filled")
-    for i in range(4):
-        a.s32i(x, row, SUMS + 4 * i)
-    a.addi(row, row, 16)
-    a.label("filled")
-    a.addi(row, row, SUMS)
-    a.keep(row, "x")
-    a.addx4(weights, n, row)
-    a.s32i(weights, room, WEIGHTS)
-    a.mov(weight, weights)
-    a.loopnez(n, "weight")
-    a.l16ui(y, pair, 2)
-    a.beqz(y, "next")
+    entry, listed, weight, total, top, limit, mult, table, x, y = range(2, 12)
+    a.arguments(room=entry, weights=weight, limit=limit, mult=mult, table=table, counts=x)
+    a.l16ui(y, x)
+    a.addi(x, x, 2)
+    a.keep(x, "counts")
+    a.mov(listed, entry)
+    a.movi(total, 0)
+    a.loopnez(y, "weighed")
+    a.l32i(x, entry)
+    a.sub(x, top, x)
+    a.branch("ltu", limit, x, "far")
+    a.muluh(x, x, mult)  # twice the logarithm in 1/256 octaves
+    a.addi(x, x, 1)
+    a.extui(y, x, 1, 8)
+    a.addx2(y, y, table)
+    a.l16ui(y, y)
+    a.srai(x, x, 9)
+    a.ssr(x)
+    a.srl(y, y)
     a.neg(y, y)
+    a.srai(y, y, 1)  # down, which is up for the numerator
     a.s16i(y, weight)
-    a.l16ui(x, pair)
-    a.mull(x, x, stride)
     a.addi(weight, weight, 2)
-    a.add(x, x, v)
-    a.s32i(x, row)
-    a.addi(row, row, 4)
-    a.label("next")
-    a.addi(pair, pair, 4)
-    a.label("weight")
-    a.keep(pair, "pairs")
-    a.sub(weight, weight, weights)
-    a.srli(weight, weight, 1)
-    a.s32i(weight, room, LEFT)
+    a.l32i(x, entry, 4)
+    a.s32i(x, listed)
+    a.addi(listed, listed, 4)
+    a.sub(total, total, y)
+    a.label("far")
+    a.addi(entry, entry, 8)
+    a.label("weighed")
 
 
-def sum_tile(a: XtensaFunction, size: int) -> None:
-    """Sums -= weight * packed v for `size` keys, which are the last ones but for a TILE."""
-    rows, weights = range(2, 2 + size), range(11, 14)
-    name = f"{size} keys"
+def sum_row(a: XtensaFunction) -> None:
+    """The values that weigh_row has listed, summed in tiles, and the results."""
+    p, listed, weight, total, zero, t, left = *range(2, 8), T
+    a.arguments(weights=t, num=SCALE)
+    a.sub(left, weight, t)
+    a.srli(left, left, 1)
+    a.movi(zero, 0)
+    a.bnez(left, "some keys")
+    a.arguments(head_dim=t, place=p)
+    a.loopnez(t, "zeros")
+    a.s8i(zero, p)
+    a.addi(p, p, 1)
+    a.label("zeros")
+    a.j("row summed")
+    a.label("some keys")
+    a.s16i(zero, weight)  # one key more, which weighs nothing
+    a.arguments(room=t)
+    a.l32i(t, t)
+    a.s32i(t, listed)
+    a.slli(INIT, total, 7)
+    a.sub(INIT, INIT, total)  # what the offset of 127 adds
+    reciprocal(a, p, SCALE, total, t, zero)
+    a.arguments(out_shift=t)
+    a.ssl(t)
+    a.sll(SCALE, SCALE)  # so that the high word of a product is shifted by one bit
+    a.ssr(p)
+    a.addi(t, left, -TILE)
+    a.bgez(t, "many keys")
+    choose(a, "only", left, t)
+    for size in LAST[:-1]:
+        sum_tile(a, "only", size)
+    a.label("many keys")
+    a.mov(LEFT, t)
+    a.mov(TILE_INIT, INIT)
+    a.keep(SCALE, "scale")
+    sum_tile(a, "first", TILE)
+    a.label("more keys")
+    a.addi(TILE_T, LEFT, -TILE)
+    a.bltz(TILE_T, "last keys")
+    a.mov(LEFT, TILE_T)
+    sum_tile(a, "next", TILE)
+    a.j("more keys")
+    a.label("last keys")
+    choose(a, "last", LEFT, TILE_T)
+    for size in LAST:
+        sum_tile(a, "last", size)
+    a.label("row summed")
+    n, place, t, out = range(2, 6)
+    a.arguments(head_dim=n, place=place)
+    a.extui(t, n, 0, 2)
+    a.bnez(t, "copy")
+    a.add(place, place, n)
+    a.keep(place, "place")
+    a.j("row placed")
+    a.label("copy")
+    a.arguments(out=out)
+    a.loopnez(n, "copied row")
+    a.l8ui(t, place)
+    a.addi(place, place, 1)
+    a.s8i(t, out)
+    a.addi(out, out, 1)
+    a.label("copied row")
+    a.keep(out, "out")
+    a.label("row placed")
+
+
+def choose(a: XtensaFunction, kind: str, left: int, t: int) -> None:
+    """To the smallest tile of this kind for `left` keys."""
+    sizes = LAST if kind == "last" else LAST[:-1]
+    for size, smaller in itertools.pairwise(sizes):
+        a.addi(t, left, -1 - smaller)
+        a.bgez(t, f"{kind} {size} keys")
+    a.j(f"{kind} {sizes[-1]} keys")
+
+
+def sum_tile(a: XtensaFunction, kind: str, size: int) -> None:
+    """Sums of weight * value over `size` keys, from INIT or from the sums so far, and back there;
+    or, if the tile is the last, on to results. The first half of the columns are the low halves of
+    words, so there are two passes.
+    """
+    starts, ends = kind in ("only", "first"), kind in ("only", "last")
+    rows = range(2, 2 + size)
+    t, room, init = (T, ROOM, INIT) if ends else (TILE_T, TILE_ROOM, TILE_INIT)
+    weights = range(t - (1 if size < 7 else 2), t)
+    name = f"{kind} {size} keys"
     a.label(name)
-    if size == TILE:
-        a.l32i(T, ROOM, LEFT)
-        a.addi(T, T, -TILE)
-        a.s32i(T, ROOM, LEFT)
-    a.arguments(x=T)
-    for i, row in enumerate(rows):
-        a.l32i(row, T, 4 * i)
-    if size == TILE:
-        a.addi(T, T, 4 * TILE)
-        a.keep(T, "x")
-    a.l32i(T, ROOM, WEIGHTS)
-    a.addi(T, T, -4)
-    for i in range(0, size, 2):  # two weights a word: of four keys in m2 and m3
-        if i < 4:
-            a.ldinc(2 + i // 2, T)
-        else:
-            a.l32i(weights[i // 2 - 2], T, 2 * i - 4)
-    if size == TILE:
-        a.addi(T, T, 2 * TILE - 4)
-        a.s32i(T, ROOM, WEIGHTS)
-    for upper in (0, 1):  # halves of words
-        a.ldinc(0, rows[0])
-        a.arguments(first=T)
-        a.srli(T, T, 2)
-        a.loopnez(T, f"{name} {upper}")
-        a.l32i(T, ROOM, SUMS)
-        a.wsr(T, ACCLO)
-        for i in range(size):
-            halves, m, following = upper | i % 2 << 1, i % 2, rows[(i + 1) % size]
-            load = (i + 1) % size % 2
-            if size == 1:  # nothing else is in flight
-                a.mula_dd(halves, 0, 2)
-                a.ldinc(0, following)
-            elif i < 4:
-                a.mula_dd_ldinc(halves, load, following, m, 2 + i // 2)
+    if size:
+        load_tile(a, rows, weights, t, starts, ends)
+    if kind != "only":
+        a.arguments(sums=room)
+    if ends:
+        a.arguments(place=OUT)
+        a.movi(LOW, -127)
+    if kind == "last":
+        a.arguments(scale=SCALE)
+    for upper in (0, 1):
+        if size:
+            a.ldinc(0, rows[0])
+        a.arguments(first=t)
+        a.srli(t, t, 3)
+        a.loopnez(t, f"{name} {upper}")
+        for i in (0, 1):
+            if not starts:
+                a.l32i(t, room, 4 * i)
+            if size:
+                a.wsr(init if starts else t, ACCLO)
+                multiply(a, rows, weights, upper)
+                a.rsr(t, ACCLO)
+            if ends:
+                requantise(a, t)
+                a.s8i(t, OUT, i)
             else:
-                a.mula_da_ldinc(halves, load, following, m, weights[i // 2 - 2])
-        a.rsr(T, ACCLO)
-        a.s32i(T, ROOM, SUMS)
-        a.addi(ROOM, ROOM, 4)
+                a.s32i(t, room, 4 * i)
+        if kind != "only":
+            a.addi(room, room, 8)
+        if ends:
+            a.addi(OUT, OUT, 4)
         a.label(f"{name} {upper}")
-        if not upper:  # back to the start of the rows
-            a.arguments(first=T)
+        if not upper:  # back to the start
+            a.arguments(first=t)
             for row in rows:
-                a.sub(row, row, T)
-            a.addi(rows[0], rows[0], -4)
+                a.sub(row, row, t)
+            if size:
+                a.addi(rows[0], rows[0], -4)
+            if ends:
+                a.srli(t, t, 1)
+                a.sub(OUT, OUT, t)
+                a.addi(OUT, OUT, 2)
+    if ends:
+        a.j("row summed")
+
+
+def load_tile(
+    a: XtensaFunction, rows: range, weights: range, t: int, starts: bool, ends: bool
+) -> None:
+    """Pointers and weights of the next keys into registers."""
+    a.argument(t, "room" if starts else "tile")
+    for i, row in enumerate(rows):
+        a.l32i(row, t, 4 * i)
+    if not ends:
+        a.addi(t, t, 4 * TILE)
+        a.keep(t, "tile")
+    a.argument(t, "weights" if starts else "tile_weights")
+    a.addi(t, t, -4)
+    for i in range(0, len(rows), 2):  # two a word
+        if i < 4:
+            a.ldinc(2 + i // 2, t)
+        else:
+            a.l32i(weights[i // 2 - 2], t, 2 * i - 4)
+    if not ends:
+        a.addi(t, t, 2 * TILE - 4)
+        a.keep(t, "tile_weights")
+
+
+def multiply(a: XtensaFunction, rows: range, weights: range, upper: int) -> None:
+    """ACC -= weight * value of each key; the first one's value is in m0, afterwards its next."""
+    for i in range(len(rows)):
+        following = rows[(i + 1) % len(rows)]
+        load = (i + 1) % len(rows) % 2
+        halves, m = (LL, HL)[upper] | (LL, LH)[i % 2], i % 2
+        if len(rows) == 1:  # nothing else is in flight
+            a.mula_dd(halves, 0, 2)
+            a.ldinc(0, following)
+        elif i < 4:
+            a.mula_dd_ldinc(halves, load, following, m, 2 + i // 2)
+        else:
+            a.mula_da_ldinc(halves, load, following, m, weights[i // 2 - 2])
+
+
+def requantise(a: XtensaFunction, x: int) -> None:
+    """x = what a sum stands for: SAR and SCALE as sum_row has them."""
+    a.sra(x, x)
+    a.mulsh(x, x, SCALE)
+    a.addi(x, x, 1)
+    a.srai(x, x, 1)
+    a.clamps(x, x, 7)
+    a.max(x, x, LOW)
