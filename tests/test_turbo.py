@@ -285,14 +285,20 @@ def test_the_selftest_knows_the_right_answers(selftest):
     mask = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1], np.uint8)
     assert core(q, k, v, mask).tobytes() == selftest.ATTENTION
     q, k, v = (
-        np.array(selftest.numbers("b", 261, step), np.int8).reshape(9, 29) for step in (37, 91, 53)
+        np.array(selftest.numbers("b", 638, step), np.int8).reshape(22, 29) for step in (37, 91, 53)
     )
-    seen = np.zeros((9, 9), bool)
+    seen = np.zeros((22, 22), bool)
     seen[0, 0] = seen[1, :2] = seen[2, [0, 2]] = True  # in spans
-    bits = np.frombuffer(selftest.SEEN, np.uint8).reshape(6, 4)
-    seen[3:] = np.unpackbits(bits, axis=1, bitorder="little")[:, :9]
-    sparse = Sparse(20000, 19, 100000, 1 << 29, 29, Mask.from_dense(seen))
+    bits = np.frombuffer(selftest.SEEN, np.uint8).reshape(19, 4)
+    seen[3:] = np.unpackbits(bits, axis=1, bitorder="little")[:, :22]
+    sparse = Sparse(20000, 19, 72000, 1 << 29, 29, Mask.from_dense(seen))
     assert crc32(sparse(q, k, v)) == selftest.SPARSE
+    weights = np.zeros(seen.shape)
+    weights[seen] = sparse.pairs[:, 1]
+    weighty = np.count_nonzero(weights, axis=1)
+    assert (weighty < seen.sum(axis=1)).any()
+    for sizes in [0], [1], [2, 3], [4, 5], [6, 7], [8], [9], [10, 11], [12, 13], [14, 15], [17]:
+        assert np.isin(sizes, weighty).any(), sizes
     q, k, v = (
         np.array(selftest.numbers("b", 203, step), np.int64).reshape(7, 29) for step in (37, 91, 53)
     )

@@ -18,11 +18,16 @@ ATTENTION = a2b(  # nine tokens of head_dim 5, causal
     "81b6eb205586bbf0255a8abff4295e8ec3f82d628fc4f92e6397cc01365ea2d70c412c9cd1063b39"
     "b0e51a4f08"
 )
-SPARSE = 0x0CDA9D44  # CRC of the outputs of nine tokens of head_dim 29: tiles of all sizes
-# Its mask, three rows as spans and six as bits: up to nine keys, and once none
+SPARSE = 0x22410FB5  # CRC of the outputs of 22 tokens of head_dim 29
+# Its mask: three rows as spans; then, as bits, rows of 0 to 18 keys. With the limit below some
+# weigh nothing, and the others reach the tiles of all sizes.
 SPANS = array("H", (0, 1, 0, 2, 0, 1, 2, 3))
 OFFSETS = array("H", (0, 1, 2, 4))
-SEEN = a2b("0000000008000000aa000000a6010000ff010000fe010000")
+SEEN = bytearray(76)
+for row in range(19):
+    for key in range(22):
+        if key * 5 % 22 < row:
+            SEEN[4 * row + key // 8] |= 1 << key % 8
 LINEAR = 0x1B20039E  # CRC of outputs and denominators of seven tokens of head_dim 29
 
 
@@ -86,20 +91,21 @@ def swap_axes(turbo):
 
 
 def sparse(turbo):
-    n, d = 9, 29
+    n, d = 22, 29
     q, k, v = [numbers("b", n * d, step) for step in (37, 91, 53)]
     packed, room = [bytearray(size) for size in turbo_operands.sparse_room(n, d, True)]
-    pairs = array("H", bytes(108))
-    counts = array("H", bytes(6))
+    pairs = array("H", bytes(540))
+    counts = array("H", bytes(20))
     out = array("b", bytes(n * d))
     turbo.pack(k, v, packed, n, d)
-    turbo.list_spans(pairs, 0, SPANS, counts, OFFSETS, 0, 0, 3)
-    for first in (0, 3, 6):
-        if first:  # in words, and at an odd address in bytes
+    for first, rows in ((0, 3), (3, 9), (12, 10)):
+        if not first:
+            turbo.list_spans(pairs, 0, SPANS, counts, OFFSETS, 0, 0, rows)
+        else:  # in words, and at an odd address in bytes
             bits = SEEN if first == 3 else memoryview(b"\0" + SEEN)[1:]
-            turbo.list_bits(pairs, 0, bits, counts, 0, 4, first - 3, 3)
-        turbo.attend(packed, q, pairs, counts, room, tables.EXP2, out, first, 3, n, d, 20000, 19,
-                     100000, 1 << 29, 29)
+            turbo.list_bits(pairs, 0, bits, counts, 0, 4, first - 3, rows)
+        turbo.attend(packed, q, pairs, counts, room, tables.EXP2, out, first, rows, n, d, 20000,
+                     19, 72000, 1 << 29, 29)
     return bytes(out)
 
 
