@@ -23,6 +23,9 @@ LAST = (7, 5, 3, 1, 0)
 TILE_T, TILE_ROOM, TILE_INIT, LEFT = range(12, 16)
 T, ROOM, SCALE, OUT, LOW = range(11, 16)
 INIT = ROOM  # where it is the only one
+# Registers that one step leaves to the next: where the lists of pointers and of weights end, the sum
+# of the weights, and the largest score
+LISTED, WEIGHTS_END, TOTAL, LARGEST = range(3, 7)
 SPARE = {"attend": ("weights", "sums", "place", "scale", "tile", "tile_weights")}
 
 
@@ -243,9 +246,10 @@ def score_row(a: XtensaFunction) -> None:
     """256 * q @ (k + 128) for the listed keys: a constant more than scores, which softmax ignores.
 
     As many dimensions of q as DIMENSIONS says are in registers while the keys of a row go by:
-    256 * q as 16 bits, in the order of packed keys. The largest score remains in register 6.
+    256 * q as 16 bits, in the order of packed keys.
     """
-    k, stride, pairs, entry, top, x, t, q, *held = range(2, 16)
+    k, stride, pairs, entry = range(2, 6)
+    x, t, q, *held = range(7, 16)
     place_query(a, q, x, t, k)
     a.arguments(packed=k, first=t)
     a.slli(stride, t, 1)
@@ -258,8 +262,8 @@ def score_row(a: XtensaFunction) -> None:
         hold_query(a, words, q, t, x)
         a.arguments(pairs=pairs, room=entry, counts=t, packed=x)
         a.l16ui(t, t)
-        a.movi(top, 1)
-        a.slli(top, top, 31)
+        a.movi(LARGEST, 1)
+        a.slli(LARGEST, LARGEST, 31)
         a.branch("ne", x, k, name + " more")
         for more in (" first", " more"):
             a.label(name + more)
@@ -277,7 +281,7 @@ def score_row(a: XtensaFunction) -> None:
             a.s32i(t, entry)
             a.s32i(x, entry, 4)
             a.addi(entry, entry, 8)
-            a.max(top, top, t)
+            a.max(LARGEST, LARGEST, t)
             a.label(name + more + " pair")
             if more == " first":
                 a.j(name + " summed")
@@ -359,18 +363,19 @@ def dot_held(a: XtensaFunction, words: list[int], k: int, first: bool) -> None:
 
 def weigh_row(a: XtensaFunction) -> None:
     """The softmax numerators of a row, negated, as they reach 32768, beyond int16; and beside them
-    where the values of these keys are. Register 5 has their sum; there is room for one key more.
+    where the values of these keys are; there is room for one key more.
     """
-    entry, listed, weight, total, top, limit, mult, table, x, y = range(2, 12)
-    a.arguments(room=entry, weights=weight, limit=limit, mult=mult, table=table, counts=x)
+    entry = 2
+    limit, mult, table, x, y = range(7, 12)
+    a.arguments(room=entry, weights=WEIGHTS_END, limit=limit, mult=mult, table=table, counts=x)
     a.l16ui(y, x)
     a.addi(x, x, 2)
     a.keep(x, "counts")
-    a.mov(listed, entry)
-    a.movi(total, 0)
+    a.mov(LISTED, entry)
+    a.movi(TOTAL, 0)
     a.loopnez(y, "weighed")
     a.l32i(x, entry)
-    a.sub(x, top, x)
+    a.sub(x, LARGEST, x)
     a.branch("ltu", limit, x, "far")
     a.muluh(x, x, mult)  # twice the logarithm in 1/256 octaves
     a.addi(x, x, 1)
@@ -382,12 +387,12 @@ def weigh_row(a: XtensaFunction) -> None:
     a.srl(y, y)
     a.neg(y, y)
     a.srai(y, y, 1)  # down, which is up for the numerator
-    a.s16i(y, weight)
-    a.addi(weight, weight, 2)
+    a.s16i(y, WEIGHTS_END)
+    a.addi(WEIGHTS_END, WEIGHTS_END, 2)
     a.l32i(x, entry, 4)
-    a.s32i(x, listed)
-    a.addi(listed, listed, 4)
-    a.sub(total, total, y)
+    a.s32i(x, LISTED)
+    a.addi(LISTED, LISTED, 4)
+    a.sub(TOTAL, TOTAL, y)
     a.label("far")
     a.addi(entry, entry, 8)
     a.label("weighed")
@@ -395,9 +400,9 @@ def weigh_row(a: XtensaFunction) -> None:
 
 def sum_row(a: XtensaFunction) -> None:
     """The values that weigh_row has listed, summed in tiles, and the results."""
-    p, listed, weight, total, zero, t, left = *range(2, 8), T
+    p, zero, t, left = 2, LARGEST, 7, T
     a.arguments(weights=t, num=SCALE)
-    a.sub(left, weight, t)
+    a.sub(left, WEIGHTS_END, t)
     a.srli(left, left, 1)
     a.movi(zero, 0)
     a.bnez(left, "some keys")
@@ -408,13 +413,13 @@ def sum_row(a: XtensaFunction) -> None:
     a.label("zeros")
     a.j("row summed")
     a.label("some keys")
-    a.s16i(zero, weight)  # one key more, which weighs nothing
+    a.s16i(zero, WEIGHTS_END)  # one key more, which weighs nothing
     a.arguments(room=t)
     a.l32i(t, t)
-    a.s32i(t, listed)
-    a.slli(INIT, total, 7)
-    a.sub(INIT, INIT, total)  # what the offset of 127 adds
-    reciprocal(a, p, SCALE, total, t, zero)
+    a.s32i(t, LISTED)
+    a.slli(INIT, TOTAL, 7)
+    a.sub(INIT, INIT, TOTAL)  # what the offset of 127 adds
+    reciprocal(a, p, SCALE, TOTAL, t, zero)
     a.arguments(out_shift=t)
     a.ssl(t)
     a.sll(SCALE, SCALE)  # so that the high word of a product is shifted by one bit
