@@ -23,8 +23,8 @@ LAST = (7, 5, 3, 1, 0)
 TILE_T, TILE_ROOM, TILE_INIT, LEFT = range(12, 16)
 T, ROOM, SCALE, OUT, LOW = range(11, 16)
 INIT = ROOM  # where it is the only one
-# Registers that one step leaves to the next: where the lists of pointers and of weights end, the sum
-# of the weights, and the largest score
+# Registers that one step leaves to the next: where the lists of pointers and of weights end, the
+# sum of the weights, and the largest score
 LISTED, WEIGHTS_END, TOTAL, LARGEST = range(3, 7)
 SPARE = {"attend": ("weights", "sums", "place", "scale", "tile", "tile_weights")}
 
