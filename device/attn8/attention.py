@@ -150,10 +150,10 @@ def build(entry, tensors, shapes, outputs, width, need_weights):
     for part in ("q", "k", "v", "out"):
         expect(shapes, name + "." + part, e, e)
     # What the file holds besides the parameters: a fixed sequence to attend to, and its padding
-    memory = tensors.pop(name + ".memory", None)
+    sequence = tensors.pop(name + ".memory", None)
     mask = tensors.pop(name + ".key_padding_mask", None)
     key_len = None
-    if memory is not None:
+    if sequence is not None:
         key_len = shapes[name + ".memory"][0]
         checks.shape(shapes, name + ".memory", [key_len, e])
     layer = MultiHeadAttention(s, e, entry["num_heads"], tensors, entry["constants"],
@@ -164,6 +164,6 @@ def build(entry, tensors, shapes, outputs, width, need_weights):
     outputs.extend((name + "." + part, code, values) for part, code, values in layer.outputs)
     outputs.append((name + ".heads", "b", layer.heads))
     outputs.append((name, "b", layer.out.out))
-    if memory is not None or mask is not None:
-        return lambda x: layer(x, memory, mask), s * e, s * e
+    if sequence is not None or mask is not None:
+        return lambda x: layer(x, sequence, mask), s * e, s * e
     return layer, s * e, s * e
