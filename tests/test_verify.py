@@ -93,9 +93,31 @@ def test_ram_is_what_the_model_takes(board, remote, core):
     case = next(c for c in mechanisms.MECHANISMS[core](rng) if c.shape["seq_len"] == 16)
     run.send(board, case)
     held = remote(HELD, path=run.PATH)
-    # The link's views of the outputs come on top
-    assert held <= run.measure(board, case)[1] <= held + 4096
-    assert run.measure(board, case)[1] == run.measure(board, case)[1]
+    for _ in range(3):
+        # The name `model` may come on top
+        assert abs(run.measure(board, case)[1] - held) < 200
+
+
+# As a collector that still sees the last model, on the stack, until the next one is there
+KEEP_LAST = """
+from attn8 import model
+plain = model.load
+def load(*arguments):
+    global last
+    last = plain(*arguments)
+    return last
+model.load = load
+"""
+
+
+def test_ram_is_right_where_the_collector_sees_an_old_model(board):
+    case = next(mechanisms.MECHANISMS["exact"](np.random.default_rng(0)))
+    run.send(board, case)
+    _, expected = run.measure(board, case)
+    run.send(board, case)
+    board.execute(KEEP_LAST)
+    assert run.measure(board, case)[1] == expected
+    assert expected > sum(tensor.nbytes for tensor in case.tensors.values())
 
 
 def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch, small_grid):

@@ -13,9 +13,6 @@ from .deploy import MODELS, deploy, push
 from .reference import Model
 from .verify import Verification, verify
 
-# Python heap in use, before anything of attn8 is imported
-BASELINE = "import gc\ngc.collect()\nprint(gc.mem_alloc())"
-
 COLUMNS = (
     TextColumn("{task.description:<36}"),
     BarColumn(),
@@ -63,7 +60,7 @@ def run(
             memory on the board.
     """
     with Progress(*COLUMNS, console=console) as bar:
-        baseline = int(board.execute(BASELINE))
+        baseline = board.used_heap()  # before anything of attn8 is imported
 
         def progress(description: str):
             task = bar.add_task(description, total=None)

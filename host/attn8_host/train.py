@@ -291,8 +291,9 @@ def iris(
     board.enter_repl()
     history = []
     with board.serve() as client:
+        used = client.heap()[1]
         client.load(path)
-        ram = client.model_bytes
+        ram = client.heap()[1] - used
         training = Training(client, config, tensors)
         for _ in range(epochs):
             order = rng.permutation(len(x))[: total // epochs * batch]
@@ -424,8 +425,9 @@ def digits(
     board.enter_repl()
     history = []
     with board.serve() as client:
+        used = client.heap()[1]
         client.load(training_path)
-        ram = client.model_bytes
+        ram = client.heap()[1] - used
         training = Training(client, config, tensors, base)
         for _ in range(epochs):
             order = rng.permutation(len(x))[: total // epochs * batch].reshape(-1, batch)

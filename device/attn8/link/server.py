@@ -118,15 +118,13 @@ class Server:
         return ()
 
     def _load(self, payload):
-        # payload: need_weights, path. The reply: the length of a JSON text in region TEXT, and the
-        # bytes of heap that the model takes, with the code that was imported for it
+        # payload: need_weights, path. The reply: the length of a JSON text in region TEXT
         from ..model import load
 
         self._model = None
         self._regions[:SCRATCH] = [[], [], []]
         self.runs = self.digest = 0
         gc.collect()
-        before = gc.mem_alloc()
         model = load(bytes(payload[1:]).decode(), bool(payload[0]))
         outputs = []
         parts = []
@@ -140,10 +138,8 @@ class Server:
         self._regions[INPUT] = [_as_bytes(model.input, len(model.input))]
         self._regions[OUTPUTS] = parts
         self._model = model
-        gc.collect()
-        taken = gc.mem_alloc() - before
-        struct.pack_into("<Ii", self._reply, 0, len(self._regions[TEXT][0]), taken)
-        return (self._reply,)
+        struct.pack_into("<I", self._reply, 0, len(self._regions[TEXT][0]))
+        return (memoryview(self._reply)[:4],)
 
     def _reserve(self, payload):
         # payload: length that region SCRATCH gets

@@ -189,6 +189,10 @@ class Board:
         """Bytes of the board's Python heap that are free."""
         return int(self.execute("import gc\ngc.collect()\nprint(gc.mem_free())"))
 
+    def used_heap(self) -> int:
+        """Bytes of the board's Python heap that are in use."""
+        return int(self.execute("import gc\ngc.collect()\nprint(gc.mem_alloc())"))
+
     def write_file(
         self, path: str, data: bytes, progress: Callable[[int, int], None] | None = None
     ) -> None:

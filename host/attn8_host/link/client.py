@@ -111,7 +111,6 @@ class Client:
         self.statistics = Statistics()
         self.outputs: list[Output] = []
         self.input_size = 0
-        self.model_bytes = 0
         self.digest = 0  # of the runs since the model was loaded
         self._sequence: int | None = None  # of the next frame; None where the board's is not known
         self._decoder = Decoder()
@@ -354,12 +353,9 @@ class Client:
         """Loads a model file of the board's file system; returns the model's name.
 
         `need_weights` keeps all scores and attention weights, so that they can be read.
-        `model_bytes` is then what the model takes of the board's Python heap, with the code that
-        was imported for it; after a second LOAD it is the model alone.
         """
         reply = self.request(LOAD, bytes([need_weights]) + path.encode(), deadline)
-        length, self.model_bytes = struct.unpack("<Ii", reply)
-        description = json.loads(self.read(TEXT, length))
+        description = json.loads(self.read(TEXT, *struct.unpack("<I", reply)))
         self.digest = 0
         self.input_size = description["input"]
         self.outputs = [

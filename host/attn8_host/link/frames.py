@@ -15,8 +15,7 @@ is a region << 24 plus an offset in it; regions: 0 description of the model, 1 i
 outputs and then the CRC-32 of each of them, 3 scratch):
 
     1 HELLO    -                             -              starts the numbering at its number + 1
-    2 LOAD     need_weights (1), path        length (4)     of the description, a JSON text;
-                                             heap (4)       that the model takes, signed
+    2 LOAD     need_weights (1), path        length (4)     of the description, a JSON text
     3 RESERVE  length (4)                    -              makes region 3 as long
     4 WRITE    place (4), data               -
     5 MORE     data, to go where WRITE ended -

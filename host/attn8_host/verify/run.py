@@ -15,6 +15,13 @@ from .compare import Verification, verify
 from .mechanisms import ATTENTION, MECHANISMS, Case, cost_cases, specialised_cases
 
 PATH = f"{BOARD_MODELS}/verify.safetensors"
+# Prints statements that import what of attn8 is imported
+IMPORTS = """
+import sys
+for name in sys.modules:
+    if name.startswith("attn8"):
+        print("import", name)
+"""
 REPEATS = 9  # of a timed inference; what else a computer does only adds to some
 SEED = 8
 
@@ -161,7 +168,22 @@ def compare(board: Board, case: Case) -> Verification:
 def measure(board: Board, case: Case) -> tuple[float, int]:
     """(microseconds of the quickest inference, bytes of heap that the model takes)."""
     with board.serve() as client:
-        client.load(PATH, need_weights=False)  # imports what the case needs: that does not count
         client.load(PATH, need_weights=False)
         times = [client.run(case.inputs[0].tobytes()) for _ in range(REPEATS)]
-    return min(times), client.model_bytes
+    return min(times), held(board)
+
+
+def held(board: Board) -> int:
+    """Bytes of heap that the model takes, without the code that was imported to run it.
+
+    A collector also keeps what only a forgotten word on the stack points to. So the board starts
+    afresh, with no model before this one, and the heap is measured while no program runs.
+    """
+    imports = board.execute(IMPORTS)
+    board.enter_repl()
+    board.execute(imports)
+    before = board.used_heap()
+    board.execute(f"model = attn8.load({PATH!r})")
+    used = board.used_heap()
+    board.execute("del model")
+    return used - before
