@@ -10,23 +10,15 @@ import pytest
 from attn8_host.bench.isa import device
 from attn8_host.quantize import CONSTANTS, random_features
 
-HELD = """
-import gc
-def held(make):
-    make()  # imports what it needs
-    make()  # leaves nothing of the imports where the collector would look
-    gc.collect()
-    before = gc.mem_alloc()
-    core = make()
-    gc.collect()
-    return gc.mem_alloc() - before
-"""
 SCALES = (0.02, 0.02, 0.02, 0.02)
 
 
 @pytest.fixture
-def held(remote):
-    """From a core's name, seq_len, head_dim and options to the bytes of heap that it takes."""
+def held(board, remote):
+    """From a core's name, seq_len, head_dim and options to the bytes of heap that it takes.
+
+    The heap is measured while no program runs: a collector keeps what its stack may point to.
+    """
 
     def measure(name, seq_len, head_dim, **options):
         features = {}
@@ -36,8 +28,14 @@ def held(remote):
             options = {}
         keywords = constants | options
         call = f"attn8.{name}({seq_len}, {head_dim}, {'features, ' if features else ''}**keywords)"
-        code = f"import attn8\ngive(held(lambda: {call}))"
-        return remote(HELD + code, keywords=keywords, **features)
+        # The first one imports what it needs
+        remote(
+            f"import attn8\ncore = None\ncore = {call}\ncore = None\ngive(0)",
+            keywords=keywords, **features,
+        )
+        before = board.used_heap()
+        board.execute(f"core = {call}")
+        return board.used_heap() - before
 
     return measure
 

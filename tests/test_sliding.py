@@ -109,28 +109,6 @@ def test_close_to_float():
     assert np.abs(out - np.clip(exact * scales[2] / scales[3], -127, 127)).max() <= 0.65
 
 
-def test_memory_grows_with_the_window_alone(remote):
-    sizes = remote(
-        """
-import gc
-from attn8 import Sliding
-def size(seq_len, window):
-    gc.collect()
-    before = gc.mem_alloc()
-    core = Sliding(seq_len, 16, window, **constants)
-    gc.collect()
-    return gc.mem_alloc() - before
-size(1, 16)
-give([size(1, 16), size(30000, 16), size(1, 64), size(1, 256)])
-""",
-        constants=exact_constants(16, 0.03, 0.03, 0.03, 0.02),
-    )
-    short, long, wider, widest = sizes
-    assert abs(long - short) <= 64
-    # Two int8 of 16 and a sum, a score and a weight a slot: 42 bytes
-    assert 192 * 42 <= widest - wider <= 192 * 42 + 256
-
-
 def test_time_grows_with_the_number_of_tokens(machines):
     # Instructions of all kernels of a step, for every number of filled slots: the target is at most
     # 1.1 times linear from 64 to 256 tokens
