@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attn8_host import modelfile
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.errors import LinkError, RemoteError
 from attn8_host.link import Client
 from attn8_host.link import client as requests
 from attn8_host.link.frames import MAX_REQUEST, OVERHEAD, WINDOW, Decoder, Frame
+from attn8_host.paths import MODELS
 
 frames = st.builds(
     Frame, st.integers(0, 255), st.integers(0, 255), st.binary(max_size=300)
@@ -187,6 +189,68 @@ def test_a_request_may_take_longer_than_the_server_waits_for_one(board):
     client.reserve(1)
     assert client.heap()
     board.enter_repl()
+
+
+class Clock:
+    """The time of a line on which nothing happens but what is planned."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+class SlowBoard:
+    """Answers a LOAD at one of the given seconds, and says at the others that it works on it."""
+
+    in_waiting = 0
+    timeout = 0.0
+
+    def __init__(self, clock, working, answer):
+        self.clock = clock
+        self.frames = [(second, Frame(requests.WORKING, 1)) for second in working]
+        self.frames.append((answer, Frame(requests.OK | requests.LOAD, 1, b"done")))
+
+    def write(self, data):
+        pass
+
+    def read(self, size):
+        self.clock.now += self.timeout
+        if self.clock.now < self.frames[0][0]:
+            return b""
+        return self.frames.pop(0)[1].pack()
+
+
+@pytest.mark.parametrize("working, error", [
+    (range(50, 600, 50), None), (range(50, 150, 50), 160), ([], 60),
+])
+def test_a_board_may_load_as_long_as_it_goes_on(monkeypatch, working, error):
+    clock = Clock()
+    monkeypatch.setattr(requests, "time", clock)
+    client = Client(SlowBoard(clock, working, 601))
+    client._sequence = 1
+    if error is None:
+        assert client.request(requests.LOAD, b"", 60.0) == b"done"
+    else:
+        with pytest.raises(LinkError, match="within 60 s"):
+            client.request(requests.LOAD, b"", 60.0)
+        assert clock.now == pytest.approx(error, abs=0.1)
+
+
+def test_each_layer_that_is_loaded_is_a_sign_of_life(board):
+    class Listener(Client):
+        working = 0
+
+        def _next_frame(self, end):
+            frame = super()._next_frame(end)
+            self.working += frame is not None and frame.kind == requests.WORKING
+            return frame
+
+    with board.serve() as client:
+        listener = Listener(client.stream)
+        listener.load("/models/digits.safetensors")
+        layers = modelfile.read(MODELS / "digits.safetensors")[0]["layers"]
+        assert listener.working == len(layers) > 3
 
 
 def test_a_lost_session_leaves_a_board_that_can_be_used(board):

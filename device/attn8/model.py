@@ -28,18 +28,19 @@ class Model:
         return x
 
 
-def load(path, need_weights=False, count=None):
+def load(path, need_weights=False, count=None, advance=None):
     # Loads a model, or its first `count` layers; need_weights keeps all scores and attention
-    # weights (see cores). A training file gives what trains it (see train/trainer.py).
+    # weights (see cores); advance() is called before each layer. A training file gives what trains
+    # it (see train/trainer.py).
     threshold = gc.threshold()
     gc.threshold(4096)  # what stays for good then lies close together, not among what does not
     try:
-        return _load(path, need_weights, count)
+        return _load(path, need_weights, count, advance)
     finally:
         gc.threshold(threshold)
 
 
-def _load(path, need_weights, count):
+def _load(path, need_weights, count, advance):
     from . import safetensors
 
     metadata = safetensors.metadata(path)
@@ -61,6 +62,8 @@ def _load(path, need_weights, count):
     try:
         tensors, shapes = safetensors.read(path)
         for entry in config["layers"][:count]:
+            if advance:
+                advance()
             if entry["type"] not in _modules:
                 raise ValueError("%s: unknown layer type %s" % (path, entry["type"]))
             module = __import__("attn8." + _modules[entry["type"]], None, None, ["build"])

@@ -15,6 +15,7 @@ from . import frames
 HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE = range(1, 10)
 EXIT = 0x58
 OK = 0x80  # added to the request's type
+WORKING = 0xFD  # the reply is still to come
 ERROR = 0xFE  # payload: one line of text
 AGAIN = 0xFF  # something was lost: go on from the frame of this number
 TEXT, INPUT, OUTPUTS, SCRATCH = range(4)  # the regions that READ and WRITE reach
@@ -125,7 +126,7 @@ class Server:
         self._regions[:SCRATCH] = [[], [], []]
         self.runs = self.digest = 0
         gc.collect()
-        model = load(bytes(payload[1:]).decode(), bool(payload[0]))
+        model = load(bytes(payload[1:]).decode(), bool(payload[0]), None, self._working)
         outputs = []
         parts = []
         for name, code, values in model.outputs:
@@ -140,6 +141,9 @@ class Server:
         self._model = model
         struct.pack_into("<I", self._reply, 0, len(self._regions[TEXT][0]))
         return (memoryview(self._reply)[:4],)
+
+    def _working(self):
+        self._frames.send(WORKING, self._frames.sequence)
 
     def _reserve(self, payload):
         # payload: length that region SCRATCH gets

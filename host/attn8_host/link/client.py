@@ -20,6 +20,7 @@ from .frames import GAP, MAX_REQUEST, WINDOW, Decoder, Frame
 HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE = range(1, 10)
 EXIT = 0x58
 OK = 0x80
+WORKING = 0xFD
 ERROR = 0xFE
 AGAIN = 0xFF
 TEXT, INPUT, OUTPUTS, SCRATCH = range(4)
@@ -261,6 +262,8 @@ class Client:
                     self.statistics.faults += 1
                     base = min(place, last)
                     alone, excused, following = True, max(0, following - base - 1), base
+            elif place < reached and reply.kind == WORKING:
+                end = time.monotonic() + deadline
             elif place < reached and reply.kind in (OK | frames[place].kind, ERROR):
                 wait = self.timeout
                 end = time.monotonic() + deadline
@@ -352,7 +355,10 @@ class Client:
     def load(self, path: str, need_weights: bool = True, deadline: float = 60.0) -> str:
         """Loads a model file of the board's file system; returns the model's name.
 
-        `need_weights` keeps all scores and attention weights, so that they can be read.
+        Args:
+            path: of the file.
+            need_weights: keep all scores and attention weights, so that they can be read.
+            deadline: seconds that one layer may take.
         """
         reply = self.request(LOAD, bytes([need_weights]) + path.encode(), deadline)
         description = json.loads(self.read(TEXT, *struct.unpack("<I", reply)))

@@ -4,7 +4,7 @@ The link asks the board's server over the REPL's serial line: a UART behind a US
 own USB, a socket, a pseudo-terminal. Both directions use one frame:
 
     magic     2 bytes   A5 8A
-    type      1 byte    a request (1..127) or a reply: bit 7 set and the request's type, FE, FF
+    type      1 byte    a request (1..127) or a reply: bit 7 set and the request's type, FD..FF
     sequence  1 byte    number of the request, modulo 256; replies carry that of their request
     length    2 bytes   of the payload, little-endian
     payload   0..75 bytes towards the board, 0..1024 bytes from it
@@ -24,6 +24,7 @@ outputs and then the CRC-32 of each of them, 3 scratch):
     8 HEAP     -                             bytes free (4), bytes allocated (4)
     9 RATE     register, rate, new (4 each)  -              then the line's rate changes
     58 EXIT    -                             -              back to the REPL
+    FD         a reply: the request takes its time; one comes before each layer that LOAD makes
     FE         a reply: the request failed; payload: one line of text
     FF         a reply: something was lost; its sequence is the number that the board waits for
 
