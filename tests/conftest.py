@@ -5,6 +5,7 @@ import base64
 import importlib
 import shutil
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -84,6 +85,19 @@ class Remote:
         "        print(repr((str(x)[7:8], bytes(b2a_base64(x)))))\n"
     )
 
+    LOCKED = (
+        "from micropython import heap_lock, heap_unlock\n"
+        "allocates = 0\n"
+        "run()\n"
+        "heap_lock()\n"
+        "try:\n"
+        "    run()\n"
+        "except MemoryError:\n"
+        "    allocates = 1\n"
+        "heap_unlock()\n"
+        "give(allocates)\n"
+    )
+
     def __init__(self, board: Board):
         self.board = board
 
@@ -100,6 +114,19 @@ class Remote:
         printed = self.board.execute(self.PROLOGUE + "\n".join(lines) + "\n" + code)
         given = [_parse(ast.literal_eval(line)) for line in printed.splitlines()]
         return given[0] if len(given) == 1 else given
+
+    def refused(self, code, setup="", **values):
+        """Runs code after a setup; returns the one line of the error that it raises."""
+        body = textwrap.indent(code.strip(), "    ")
+        refusal = "except (TypeError, ValueError) as error:\n    give(str(error))"
+        said = self(f"{setup}\ntry:\n{body}\n{refusal}", **values)
+        assert isinstance(said, str) and "\n" not in said
+        return said
+
+    def needs_no_heap(self, code, setup, **values):
+        """Runs code twice after a setup; True if the second time it allocates nothing."""
+        body = textwrap.indent(code.strip(), "    ")
+        return self(f"{setup}\ndef run():\n{body}\n{self.LOCKED}", **values) == 0
 
 
 def _parse(value):

@@ -110,32 +110,18 @@ def test_close_to_float():
 
 
 def test_steps_allocate_nothing(remote):
-    grown = remote(
-        """
-import gc
+    assert remote.needs_no_heap("""
+core(x, x, x, whole)
+core.reset()
+for _ in range(60):
+    core.step(out, out, out, out)
+core.rollback(7)
+""", """
 from attn8 import Decode
 core = Decode(4, 8, 64, **constants)
 out = array("b", bytes(8))
 whole = array("b", bytes(32))
-def many():
-    for _ in range(50):
-        core(x, x, x, whole)
-        core.reset()
-        for _ in range(60):
-            core.step(out, out, out, out)
-        core.rollback(7)
-many()
-gc.collect()
-gc.disable()
-before = gc.mem_alloc()
-many()
-grown = gc.mem_alloc() - before
-gc.enable()
-give(grown)
-""",
-        x=np.arange(32, dtype=np.int8), constants=exact_constants(8, 0.03, 0.03, 0.03, 0.02),
-    )
-    assert grown <= 128
+""", x=np.arange(32, dtype=np.int8), constants=exact_constants(8, 0.03, 0.03, 0.03, 0.02))
 
 
 @pytest.mark.parametrize(
@@ -157,15 +143,14 @@ give(grown)
     ],
 )
 def test_bad_input_is_refused_in_one_line(remote, code, message):
-    said = remote(
+    said = remote.refused(
+        code,
         "from attn8 import Decode\n"
         "core = Decode(4, 2, 5, **c)\n"
-        "step = lambda *sizes: core.step(*[bytearray(n) for n in sizes])\n"
-        f"try:\n    {code}\nexcept (TypeError, ValueError) as error:\n    give(str(error))",
+        "step = lambda *sizes: core.step(*[bytearray(n) for n in sizes])",
         c=exact_constants(2, 0.03, 0.03, 0.03, 0.02),
     )
     assert said.startswith(message)
-    assert "\n" not in said
 
 
 def test_from_scales_at_the_repl(remote):

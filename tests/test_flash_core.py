@@ -160,22 +160,11 @@ def run_kernels(machines, rng, seq_len, head_dim, block, causal, offset, fill, o
 
 def test_a_call_allocates_nothing(remote):
     q = np.random.default_rng(0).integers(-127, 128, 512 * 8).astype(np.int8)
-    assert remote(
-        """
-from micropython import heap_lock, heap_unlock
+    assert remote.needs_no_heap("core(q, q, q, out)", """
 from attn8 import Flash
 out = array("b", bytes(len(q)))
 core = Flash(512, 8, causal=True, block_size=64, **constants)
-core(q, q, q, out)
-heap_lock()
-try:
-    core(q, q, q, out)
-finally:
-    heap_unlock()
-give("done")
-""",
-        q=q, constants=flash_constants(8, 0.03, 0.03, 0.03, 0.02),
-    ) == "done"
+""", q=q, constants=flash_constants(8, 0.03, 0.03, 0.03, 0.02))
 
 
 CONSTANTS = flash_constants(4, 0.05, 0.05, 0.05, 0.05)
@@ -200,13 +189,7 @@ def test_bad_input_is_refused_in_one_line(remote, change, message):
         "seq_len": 3, "head_dim": 4, "causal": False, "need": False, "block": 8,
         "constants": CONSTANTS,
     }
-    said = remote(
-        "try:\n" + "\n".join("    " + line for line in RUN.strip().splitlines())
-        + "\nexcept (TypeError, ValueError) as error:\n    give(str(error))",
-        **values | change,
-    )
-    assert said.startswith(message)
-    assert "\n" not in said
+    assert remote.refused(RUN, **values | change).startswith(message)
 
 
 def test_from_scales_at_the_repl(remote):

@@ -149,20 +149,12 @@ give(core.weighted_sum(scores, values, array("i", [0, 0])))
 
 
 def test_a_call_allocates_nothing(remote):
-    assert remote("""
-from micropython import heap_lock, heap_unlock
+    assert remote.needs_no_heap("core(q, q, q, out)", """
 from attn8 import Micro
 q = array("b", bytes(96))
 out = array("b", bytes(96))
 core = Micro(12, 8, causal=True)
-core(q, q, q, out)
-heap_lock()
-try:
-    core(q, q, q, out)
-finally:
-    heap_unlock()
-give("done")
-""") == "done"
+""")
 
 
 @pytest.mark.parametrize(
@@ -179,8 +171,5 @@ give("done")
     ],
 )
 def test_bad_input_is_refused_in_one_line(remote, code, message):
-    said = remote(
-        "from attn8 import Micro\nb = array('b', bytes(8))\ni = array('i', [0, 0])\n"
-        f"try:\n    {code}\nexcept (TypeError, ValueError) as error:\n    give(str(error))"
-    )
-    assert said == message
+    setup = "from attn8 import Micro\nb = array('b', bytes(8))\ni = array('i', [0, 0])"
+    assert remote.refused(code, setup) == message

@@ -158,21 +158,14 @@ for _ in range(2):
 
 def test_a_call_allocates_nothing(remote):
     keywords = constants(8, 16)
-    assert remote("""
-from micropython import heap_lock, heap_unlock
+    assert remote.needs_no_heap("core(q, q, q, out)\ncausal(q, q, q, out)", """
 from attn8 import Performer
 q = array("b", bytes(96))
 out = array("b", bytes(96))
-for causal in (False, True):
-    core = Performer(12, 8, features, causal=causal, **constants)
-    core(q, q, q, out)
-    heap_lock()
-    try:
-        core(q, q, q, out)
-    finally:
-        heap_unlock()
-give("done")
-""", features=keywords.pop("features"), constants=keywords) == "done"
+core, causal = [
+    Performer(12, 8, features, causal=causal, **constants) for causal in (False, True)
+]
+""", features=keywords.pop("features"), constants=keywords)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -251,13 +244,7 @@ def test_bad_input_is_refused_in_one_line(remote, change, message):
         "seq_len": 3, "head_dim": 4, "causal": False, "need": False, "block": 8,
         "features": FEATURES, "constants": CONSTANTS,
     }
-    said = remote(
-        "try:\n" + "\n".join("    " + line for line in RUN.strip().splitlines())
-        + "\nexcept (TypeError, ValueError) as error:\n    give(str(error))",
-        **values | change,
-    )
-    assert said.startswith(message)
-    assert "\n" not in said
+    assert remote.refused(RUN, **values | change).startswith(message)
 
 
 def test_scales_beyond_the_logarithms_are_refused():

@@ -164,20 +164,11 @@ def test_overflow_wraps_or_saturates():
 
 
 def test_a_call_in_fixed_point_allocates_nothing(remote):
-    assert remote("""
-from micropython import heap_lock, heap_unlock
+    assert remote.needs_no_heap("short(x)\nlong(y)", """
 from attn8 import SelfAttention1D
-for name in ("Q8.8", "Q16.16"):
-    layer = SelfAttention1D(4, 3, 2, name)
-    x = layer.format.zeros(12)
-    layer(x)
-    heap_lock()
-    try:
-        layer(x)
-    finally:
-        heap_unlock()
-give("done")
-""") == "done"
+short, long = [SelfAttention1D(4, 3, 2, name) for name in ("Q8.8", "Q16.16")]
+x, y = short.format.zeros(12), long.format.zeros(12)
+""")
 
 
 @pytest.mark.parametrize(
@@ -201,8 +192,5 @@ give("done")
     ],
 )
 def test_bad_input_is_refused_in_one_line(remote, code, message):
-    said = remote(
-        "from attn8 import SelfAttention1D\nlayer = SelfAttention1D(4, 2, 2)\n"
-        f"try:\n    {code}\nexcept (TypeError, ValueError) as error:\n    give(str(error))"
-    )
-    assert said == message
+    setup = "from attn8 import SelfAttention1D\nlayer = SelfAttention1D(4, 2, 2)"
+    assert remote.refused(code, setup) == message
