@@ -3,7 +3,7 @@ from array import array
 from .. import checks, tables
 from ..kernels import attention as kernels
 from ..kernels.cache import copy, put
-from .exact import check
+from .exact import check, constants
 
 
 class KeyValueCache:
@@ -67,6 +67,12 @@ class Streaming:
                         ("sums", "i", cache.sums)] if need_weights else []
         # One token of each operand, to which a sequence is copied in turn: views would allocate
         self._token = [array("b", bytes(head_dim)) for _ in range(4)]
+
+    @classmethod
+    def from_scales(cls, slots, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
+        # As Exact.from_scales; made for `step` alone
+        return cls(1, head_dim, slots, *constants(head_dim, scale_q, scale_k, scale_v, scale_out),
+                   **options)
 
     def reset(self):
         raise NotImplementedError

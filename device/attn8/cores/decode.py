@@ -1,6 +1,6 @@
 from .. import checks
 from .cache import KeyValueCache, Streaming
-from .exact import MAX_KEYS, constants
+from .exact import MAX_KEYS
 
 
 class Decode(Streaming):
@@ -22,12 +22,6 @@ class Decode(Streaming):
     @staticmethod
     def room(seq_len, head_dim, cache_len, **constants):
         return KeyValueCache.room(cache_len, head_dim), 0
-
-    @classmethod
-    def from_scales(cls, cache_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
-        # As Exact.from_scales; made for `step` alone
-        found = constants(head_dim, scale_q, scale_k, scale_v, scale_out)
-        return cls(1, head_dim, cache_len, *found, **options)
 
     def step(self, q, k, v, out):
         if self.length == self.cache.slots:

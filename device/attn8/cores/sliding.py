@@ -1,6 +1,6 @@
 from .. import checks
 from .cache import KeyValueCache, Streaming
-from .exact import MAX_KEYS, constants
+from .exact import MAX_KEYS
 
 
 class Sliding(Streaming):
@@ -19,12 +19,6 @@ class Sliding(Streaming):
     @staticmethod
     def room(seq_len, head_dim, window, **constants):
         return KeyValueCache.room(window, head_dim), 0
-
-    @classmethod
-    def from_scales(cls, window, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
-        # As Exact.from_scales; made for `step` alone
-        found = constants(head_dim, scale_q, scale_k, scale_v, scale_out)
-        return cls(1, head_dim, window, *found, **options)
 
     def step(self, q, k, v, out):
         self.cache.put(self.slot, k, v)

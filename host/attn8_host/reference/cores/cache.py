@@ -40,10 +40,34 @@ class KeyValueCache:
         return out
 
 
+@dataclass(kw_only=True)
 class Streaming:
-    """A core that takes one token at a time, [D] each, and a sequence as so many steps."""
+    """A core that takes one token at a time, [D] each, and a sequence as so many steps.
 
-    cache: KeyValueCache
+    Raises:
+        ValueError: causal is false.
+    """
+
+    score_mult: int
+    score_shift: int
+    score_limit: int
+    out_num: int
+    out_shift: int
+    causal: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.causal:
+            raise ValueError("causal: expected True, got False")
+        exact = Exact(
+            self.score_mult, self.score_shift, self.score_limit, self.out_num, self.out_shift
+        )
+        self.cache = KeyValueCache(self.slots, exact)
+        self.reset()
+
+    @property
+    def slots(self) -> int:
+        """Tokens that the cache holds."""
+        raise NotImplementedError
 
     @property
     def outputs(self) -> dict[str, np.ndarray]:

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from .cache import KeyValueCache, Streaming
-from .exact import MAX_KEYS, Exact
+from .cache import Streaming
+from .exact import MAX_KEYS
 
 
 @dataclass
@@ -14,25 +14,16 @@ class Decode(Streaming):
     """Each token attends to all tokens since `reset`, itself among them, at most cache_len.
 
     Raises:
-        ValueError: causal is false, or a token does not fit into the cache.
+        ValueError: a token does not fit into the cache.
     """
 
     max_seq_len: ClassVar[int] = MAX_KEYS
 
     cache_len: int
-    score_mult: int
-    score_shift: int
-    score_limit: int
-    out_num: int
-    out_shift: int
-    causal: bool = True
 
-    def __post_init__(self) -> None:
-        if not self.causal:
-            raise ValueError("causal: expected True, got False")
-        constants = self.score_mult, self.score_shift, self.score_limit, self.out_num
-        self.cache = KeyValueCache(self.cache_len, Exact(*constants, self.out_shift))
-        self.reset()
+    @property
+    def slots(self) -> int:
+        return self.cache_len
 
     def reset(self) -> None:
         self.length = 0

@@ -5,34 +5,20 @@ from typing import ClassVar
 
 import numpy as np
 
-from .cache import KeyValueCache, Streaming
-from .exact import Exact
+from .cache import Streaming
 
 
 @dataclass
 class Sliding(Streaming):
-    """Each token attends to the last `window` tokens, itself among them (Beltagy et al., 2020).
-
-    Raises:
-        ValueError: causal is false.
-    """
+    """Each token attends to the last `window` tokens, itself among them (Beltagy et al., 2020)."""
 
     max_seq_len: ClassVar[int] = 1 << 15
 
     window: int
-    score_mult: int
-    score_shift: int
-    score_limit: int
-    out_num: int
-    out_shift: int
-    causal: bool = True
 
-    def __post_init__(self) -> None:
-        if not self.causal:
-            raise ValueError("causal: expected True, got False")
-        constants = self.score_mult, self.score_shift, self.score_limit, self.out_num
-        self.cache = KeyValueCache(self.window, Exact(*constants, self.out_shift))
-        self.reset()
+    @property
+    def slots(self) -> int:
+        return self.window
 
     def reset(self) -> None:
         self.count = 0
