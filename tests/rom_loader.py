@@ -8,6 +8,7 @@ them. What starts from the flash is the virtual board, if the flash holds
 an image for this chip where this chip's ROM looks for one.
 """
 
+import contextlib
 import functools
 import hashlib
 import operator
@@ -147,11 +148,10 @@ class SimulatedChip:
             self.board = None
 
     def _pump(self, terminal: int) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the board was stopped
             while data := os.read(terminal, 4096):
-                self._send(data)
-        except OSError:
-            pass  # the board was stopped, or nobody listens
+                with contextlib.suppress(OSError):  # nobody listens
+                    self._send(data)
 
     def _receive(self, data: bytes) -> None:
         if self.board:

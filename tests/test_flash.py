@@ -1,12 +1,14 @@
 """`attn8 flash`, with esptool's own code against a simulated ROM loader (see rom_loader.py)."""
 
 import random
+import socket
 import struct
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from attn8_host.boards import Board
 from attn8_host.boards.firmware import CHIPS
 from attn8_host.cli import main
 from tests.rom_loader import SimulatedChip
@@ -57,6 +59,19 @@ def test_flash_erases_writes_verifies_and_starts(chip, loader, tmp_path, capsys)
     assert set(chip.flash[end:]) == {0xFF}  # an old file system is gone
     assert set(chip.flash[:offset]) <= {0 if loader else 0xFF}
     assert "micropython" in capsys.readouterr().out
+
+
+def test_a_chip_that_starts_unheard_answers_later(chip, tmp_path):
+    # As after esptool's last command, when it hangs up before the chip says anything
+    offset = chip.rom.BOOTLOADER_FLASH_OFFSET
+    image = firmware(tmp_path / "f.bin", chip.rom.IMAGE_CHIP_ID)
+    chip.flash[offset : offset + len(image)] = image
+    chip.client = socket.socket()
+    chip.client.close()
+    chip._reset()
+    time.sleep(0.2)
+    with Board(chip.url) as board:
+        assert board.execute("print(6 * 7)") == "42\n"
 
 
 def test_an_image_for_another_chip_is_refused_before_anything_is_erased(chip, tmp_path, capsys):
