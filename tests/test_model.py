@@ -1,5 +1,6 @@
 """Model files: what the digits model reaches, loading, refusing, and running without allocation."""
 
+import ast
 import json
 import shutil
 
@@ -8,9 +9,10 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from attn8_host import modelfile
+from attn8_host.cli import main
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError
-from attn8_host.paths import MODELS
+from attn8_host.paths import DEVICE, MODELS
 from attn8_host.quantize import quantize_model
 from attn8_host.reference import floating, load
 
@@ -229,3 +231,62 @@ def test_a_sequence_that_is_too_long_is_refused_before_a_board_is_asked(tmp_path
     broken(tensors, config, tmp_path / "long.safetensors")
     with pytest.raises(ModelError, match="seq_len: expected 1 to 516, got 517"):
         load(tmp_path / "long.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: [c], "expected an attn8 model of version 1"),
+        (lambda c: c | {"version": 2}, "expected an attn8 model of version 1"),
+        (lambda c: c | {"name": 7}, "the model.name: expected a word, got 7"),
+        (lambda c: c | {"layers": []}, "the config lacks layers"),
+        (lambda c: c | {"layers": ["dense"]}, "the config lacks layers"),
+        (lambda c: c | {"layers": c["layers"][:1] * 2}, "embed: two layers have this name"),
+        (lambda c: c | {"input": 64}, "the config lacks input"),
+        (lambda c: c | {"input": {"shape": [-64]}},
+         "input.shape: expected a list of whole numbers from 1, got [-64]"),
+        (lambda c: c | {"input": {"shape": [64], "scale": 0}},
+         "input.scale: expected a number above 0, got 0"),
+        (lambda c: change_attention(c, num_heads=0),
+         "attn.num_heads: expected a whole number from 1, got 0"),
+        (lambda c: change_attention(c, seq_len="8"),
+         'attn.seq_len: expected a whole number from 1, got "8"'),
+        (lambda c: change_attention(c, core=["exact"]), "attn.core: expected a word"),
+        (lambda c: change_attention(c, causal=None), "attn.causal: expected true or false"),
+        (lambda c: change_attention(c, core="flash"), "attn: Flash.__init__() got an unexpected"),
+    ],
+)  # fmt: skip
+def test_what_a_config_says_is_checked(tmp_path, capsys, change, message):
+    config, tensors = modelfile.read(PATH)
+    path = tmp_path / "broken.safetensors"
+    broken(tensors, change(config), path)
+    np.save(tmp_path / "inputs.npy", np.zeros((1, 64), np.int8))
+    assert main(["run", str(path), str(tmp_path / "inputs.npy"), "--board", "virtual"]) == 2
+    error = capsys.readouterr().err
+    assert f"{path}: " in error
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def change_attention(config, **change):
+    config["layers"][3].update(change)
+    return config
+
+
+def test_the_layers_of_the_config_are_those_that_the_board_makes():
+    (table,) = (
+        node.value
+        for node in ast.parse((DEVICE / "attn8/model.py").read_text()).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "_modules"
+    )
+    assert ast.literal_eval(table).keys() == modelfile.LAYERS.keys()
+
+
+def test_floats_need_the_input_scale_of_the_model(tmp_path, capsys):
+    config, tensors = modelfile.read(PATH)
+    del config["input"]["scale"]
+    path = tmp_path / "model.safetensors"
+    modelfile.write(path, config, tensors)
+    np.save(tmp_path / "inputs.npy", np.zeros((1, 64), np.float32))
+    assert main(["run", str(path), str(tmp_path / "inputs.npy"), "--board", "virtual"]) == 2
+    assert "has no input scale" in capsys.readouterr().err

@@ -83,13 +83,21 @@ def test_any_model_of_known_layers(board, tmp_path):
     [
         (lambda c, t: t.pop("attn.q.weight"), "the float model lacks attn.q.weight"),
         (lambda c, t: t.update({"head.weight": np.ones((10, 15), np.float32)}),
-         "the float model cannot be quantised: "),
+         "head.weight: expected floats [10, 16], got float32 [10, 15]"),
+        (lambda c, t: t.update({"head.weight": np.ones((10, 16), np.int8)}),
+         "head.weight: expected floats [10, 16], got int8 [10, 16]"),
         (lambda c, t: t.update({"embed.weight": t["embed.weight"] * 0,
                                 "embed.bias": t["embed.bias"] * 0}),
          "embed is 0 throughout the calibration inputs"),
-        (lambda c, t: t["attn.v.bias"].fill(np.nan), "attn.v is nan throughout"),
-        (lambda c, t: c["layers"][3].pop("num_heads"), "the float model lacks num_heads"),
-        (lambda c, t: c["layers"][3].update(core="none"), "attn.core: expected one of"),
+        (lambda c, t: t["attn.v.bias"].fill(np.nan), "attn.v becomes nan"),
+        (lambda c, t: (t["attn.q.bias"].fill(1e30), t["attn.k.bias"].fill(1e30)),
+         "attn.heads becomes nan"),
+        (lambda c, t: t["attn.v.bias"].fill(1e30), "attn: ratio of scales: expected"),
+        (lambda c, t: c["layers"][3].pop("num_heads"), "attn: the config lacks num_heads"),
+        (lambda c, t: c["layers"][3].update(core="none"), "attn: core: expected one of"),
+        (lambda c, t: c["layers"][3].update(seq_len=7), "attn: cannot reshape"),
+        (lambda c, t: c["layers"][0].update(type="convert", format="q8.8", shift=0),
+         "embed: there is no float layer of type convert"),
     ],
 )  # fmt: skip
 def test_models_that_cannot_be_quantised_are_refused_in_one_line(
@@ -109,7 +117,13 @@ def test_models_that_cannot_be_quantised_are_refused_in_one_line(
     assert not target.exists()
 
 
-@pytest.mark.parametrize("values", [np.zeros((0, 64)), np.full((3, 64), np.nan), np.ones(64)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.zeros((0, 64)), np.full((3, 64), np.nan), np.full((3, 64), 1e300), np.ones(64),
+        np.ones((3, 64), complex), np.ones((3, 64), bool),
+    ],
+)  # fmt: skip
 def test_calibration_inputs_are_checked(tmp_path, values):
     np.save(tmp_path / "inputs.npy", values)
     with pytest.raises(ModelError, match=r"inputs\.npy"):

@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     model = load(arguments.model, need_weights)
     samples = inputs.read(arguments.inputs, model.config)
     if samples.dtype != np.int8:
+        if "scale" not in model.config["input"]:
+            raise Attn8Error(f"{arguments.model} has no input scale: give int8 inputs")
         samples = quantize(samples, model.config["input"]["scale"])
     with _board(arguments, console) as board:
         outcome, result = run(board, model, arguments.model, samples, console, need_weights)

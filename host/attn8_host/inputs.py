@@ -11,7 +11,8 @@ def read(path: Path, config: dict) -> np.ndarray:
     """The numbers of an input file for a model with this config, in the file's own type.
 
     Raises:
-        ModelError: it cannot be read, does not fit the model, or holds NaN or infinite values.
+        ModelError: it cannot be read, does not fit the model, or holds NaN, infinite values or some
+            beyond float32.
     """
     try:
         inputs = np.load(path, allow_pickle=False)
@@ -23,11 +24,11 @@ def read(path: Path, config: dict) -> np.ndarray:
         raise ModelError(f"{path}: expected one array (.npy), got an archive of several (.npz)")
     shape = config["input"]["shape"]
     fits = inputs.ndim == len(shape) + 1 and list(inputs.shape[1:]) == shape and len(inputs) > 0
-    if not fits or not np.issubdtype(inputs.dtype, np.number):
+    if not fits or inputs.dtype.kind not in "iuf":
         wanted = ", ".join(["samples", *map(str, shape)])
         raise ModelError(
             f"{path}: expected numbers [{wanted}], got {inputs.dtype} {list(inputs.shape)}"
         )
-    if not np.isfinite(inputs).all():
-        raise ModelError(f"{path}: it holds NaN or infinite values")
+    if not (np.abs(inputs) <= np.finfo(np.float32).max).all():
+        raise ModelError(f"{path}: it holds NaN, infinite values or some beyond float32")
     return inputs

@@ -7,6 +7,8 @@ torch.nn.Linear, `layer.weight` [outputs, inputs]; int8 models add `mult` and `s
 """
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,36 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from .errors import ModelError
+
+SIZE = "a whole number from 1"
+SHAPE = "a list of whole numbers from 1"
+INTEGER = "a whole number"
+SCALE = "a number above 0"
+WORD = "a word"
+FLAG = "true or false"
+
+# What the config says of each type of layer, besides its type and name
+LAYERS: dict[str, dict[str, str]] = {
+    "attention": {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE, "core": WORD,
+                  "causal": FLAG},
+    "conv1d": {"length": SIZE, "kernel_size": SIZE, "stride": SIZE, "filters": SIZE},
+    "convert": {"format": WORD, "shift": INTEGER},
+    "dense": {"in_features": SIZE, "out_features": SIZE},
+    "mean_pool": {"seq_len": SIZE, "embed_dim": SIZE},
+    "relu": {},
+    "reshape": {"shape": SHAPE},
+    "self_attention_1d": {"seq_len": SIZE, "embed_dim": SIZE, "projection_dim": SIZE,
+                          "format": WORD},
+}  # fmt: skip
+
+_IS: dict[str, Callable] = {
+    SIZE: lambda value: type(value) is int and value > 0,
+    SHAPE: lambda value: type(value) is list and value and all(map(_IS[SIZE], value)),
+    INTEGER: lambda value: type(value) is int,
+    SCALE: lambda value: type(value) in (int, float) and 0 < value < math.inf,
+    WORD: lambda value: type(value) is str and value,
+    FLAG: lambda value: type(value) is bool,
+}
 
 
 def read(path: Path, form: str = "attn8") -> tuple[dict, dict[str, np.ndarray]]:
@@ -24,7 +56,8 @@ def read(path: Path, form: str = "attn8") -> tuple[dict, dict[str, np.ndarray]]:
         form: the format that its config names, "attn8-train" for what trains.
 
     Raises:
-        ModelError: it is not a safetensors file with such a config of version 1.
+        ModelError: it is not a safetensors file with such a config of version 1, or a layer lacks
+            one of LAYERS.
     """
     try:
         with safe_open(path, "numpy") as file:
@@ -38,9 +71,46 @@ def read(path: Path, form: str = "attn8") -> tuple[dict, dict[str, np.ndarray]]:
         config = json.loads(metadata["config"])
     except (KeyError, ValueError):
         raise ModelError(f"{path}: no attn8 config in the metadata") from None
-    if config.get("format") != form or config.get("version") != 1:
+    if type(config) is not dict or config.get("format") != form or config.get("version") != 1:
         raise ModelError(f"{path}: expected an {form} model of version 1")
+    if form == "attn8":
+        try:
+            _check(config)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
     return config, tensors
+
+
+def _check(config: dict) -> None:
+    """Raises ModelError unless the config says all that a model and its layers need."""
+    source, layers = config.get("input"), config.get("layers")
+    _expect("the model", config, {"name": WORD})
+    if type(source) is not dict:
+        raise ModelError("the config lacks input")
+    _expect("input", source, {"shape": SHAPE}, {"scale": SCALE})
+    if type(layers) is not list or not layers or not all(type(entry) is dict for entry in layers):
+        raise ModelError("the config lacks layers")
+    names = set()
+    for entry in layers:
+        _expect("a layer", entry, {"name": WORD, "type": WORD})
+        name, kind = entry["name"], entry["type"]
+        if name in names:
+            raise ModelError(f"{name}: two layers have this name")
+        names.add(name)
+        if kind not in LAYERS:
+            known = ", ".join(LAYERS)
+            raise ModelError(f"{name}: unknown layer type {kind}; expected one of {known}")
+        _expect(name, entry, LAYERS[kind], {"rows": SIZE})
+
+
+def _expect(
+    where: str, given: dict, wanted: dict[str, str], optional: dict[str, str] | None = None
+) -> None:
+    for key, what in {**wanted, **(optional or {})}.items():
+        if key not in given and key in wanted:
+            raise ModelError(f"{where}: the config lacks {key}")
+        if key in given and not _IS[what](given[key]):
+            raise ModelError(f"{where}.{key}: expected {what}, got {json.dumps(given[key])}")
 
 
 def pack(config: dict, tensors: dict[str, np.ndarray]) -> bytes:

@@ -59,11 +59,32 @@ def quantize_model(
             can express.
     """
     try:
-        return _quantize_model(config, tensors, calibration)
+        _check(config, tensors)
+        with np.errstate(over="ignore", invalid="ignore"):  # the peaks are looked at
+            return _quantize_model(config, tensors, calibration)
     except KeyError as error:
         raise ModelError(f"the float model lacks {error.args[0]}") from None
     except (TypeError, ValueError) as error:
         raise ModelError(f"the float model cannot be quantised: {error}") from None
+
+
+def _check(config: dict, tensors: dict[str, np.ndarray]) -> None:
+    """Raises ValueError unless the matrices and biases are floats of the shapes in the config."""
+    for entry in config["layers"]:
+        name, sizes = entry["name"], {}
+        if entry["type"] == "dense":
+            sizes = {name: (entry["out_features"], entry["in_features"])}
+        elif entry["type"] == "attention":
+            sizes = {f"{name}.{part}": 2 * (entry["embed_dim"],) for part in ("q", "k", "v", "out")}
+        elif entry["type"] not in ("relu", "reshape", "mean_pool"):
+            raise ValueError(f"{name}: there is no float layer of type {entry['type']}")
+        for matrix, shape in sizes.items():
+            for key, want in ((f"{matrix}.weight", shape), (f"{matrix}.bias", shape[:1])):
+                got = tensors[key]
+                if got.shape != want or got.dtype.kind != "f":
+                    raise ValueError(
+                        f"{key}: expected floats {list(want)}, got {got.dtype} {list(got.shape)}"
+                    )
 
 
 def _quantize_model(
@@ -74,8 +95,10 @@ def _quantize_model(
         for name, values in floating.run(config, tensors, x).items():
             peaks[name] = np.maximum(peaks.get(name, 0.0), np.abs(values).max()).item()
     for name, peak in peaks.items():
-        if not 0 < peak < np.inf:
-            raise ValueError(f"{name} is {peak:g} throughout the calibration inputs")
+        if peak == 0:
+            raise ValueError(f"{name} is 0 throughout the calibration inputs")
+        if not peak < np.inf:
+            raise ValueError(f"{name} becomes {peak:g} with the calibration inputs")
     scale = config["input"].get("scale") or float(np.abs(calibration).max()) / 127
     source = {**config["input"], "scale": scale}
     layers: list[dict] = []
@@ -90,32 +113,34 @@ def _quantize_model(
     for entry in config["layers"]:
         name, entry = entry["name"], dict(entry)
         before = scale
-        if entry["type"] == "dense" and entry.get("output") == "int32":
-            scale = before * float(add(name, before, None)["scale"][0])
-        elif entry["type"] == "dense":
-            # A ReLU that follows cuts off what is negative: its peak is what needs the range
-            following = config["layers"][len(layers) + 1 : len(layers) + 2]
-            relu = following and following[0]["type"] == "relu"
-            scale = peaks[following[0]["name"] if relu else name] / 127
-            add(name, before, scale)
-        elif entry["type"] == "attention":
-            scales = {part: peaks[f"{name}.{part}"] / 127 for part in ("q", "k", "v")}
-            scales["heads"] = heads_scale(peaks[f"{name}.heads"], scales["v"], entry["core"])
-            for part in ("q", "k", "v"):
-                add(f"{name}.{part}", before, scales[part])
-            scale = peaks[name] / 127
-            add(f"{name}.out", scales["heads"], scale)
-            entry["constants"] = CONSTANTS[entry["core"]](
-                entry["embed_dim"] // entry["num_heads"],
-                scales["q"], scales["k"], scales["v"], scales["heads"],
-                **entry.get("options", {}), **core_parameters(tensors, name),
-            )
-            for key in [k for k, v in entry["constants"].items() if isinstance(v, np.ndarray)]:
-                quantized[f"{name}.core.{key}"] = entry["constants"].pop(key)
-            entry["scales"] = scales
-        elif entry["type"] == "mean_pool":
-            scale = peaks[name] / 127
-            entry["mult"], entry["shift"] = requant_constants(before / scale / entry["seq_len"])
+        with floating.named(name):
+            if entry["type"] == "dense" and entry.get("output") == "int32":
+                scale = before * float(add(name, before, None)["scale"][0])
+            elif entry["type"] == "dense":
+                # A ReLU that follows cuts off what is negative: its peak is what needs the range
+                following = config["layers"][len(layers) + 1 : len(layers) + 2]
+                relu = following and following[0]["type"] == "relu"
+                scale = peaks[following[0]["name"] if relu else name] / 127
+                add(name, before, scale)
+            elif entry["type"] == "attention":
+                scales = {part: peaks[f"{name}.{part}"] / 127 for part in ("q", "k", "v")}
+                scales["heads"] = heads_scale(peaks[f"{name}.heads"], scales["v"], entry["core"])
+                for part in ("q", "k", "v"):
+                    add(f"{name}.{part}", before, scales[part])
+                scale = peaks[name] / 127
+                add(f"{name}.out", scales["heads"], scale)
+                entry["constants"] = CONSTANTS[entry["core"]](
+                    entry["embed_dim"] // entry["num_heads"],
+                    scales["q"], scales["k"], scales["v"], scales["heads"],
+                    **entry.get("options", {}), **core_parameters(tensors, name),
+                )
+                for key in [k for k, v in entry["constants"].items() if isinstance(v, np.ndarray)]:
+                    quantized[f"{name}.core.{key}"] = entry["constants"].pop(key)
+                entry["scales"] = scales
+            elif entry["type"] == "mean_pool":
+                scale = peaks[name] / 127
+                ratio = before / scale / entry["seq_len"]
+                entry["mult"], entry["shift"] = requant_constants(ratio)
         if entry["type"] != "reshape":
             entry["scale"] = scale
         layers.append(entry)

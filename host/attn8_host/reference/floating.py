@@ -1,6 +1,7 @@
 """The same cores and layers in floats: what quantisation is measured against."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -216,42 +217,60 @@ def run(config: dict, tensors: dict[str, np.ndarray], x: np.ndarray) -> dict[str
         x: float input.
 
     Raises:
-        ValueError: there is no such core.
+        ValueError: a layer does not fit what the one before gives, or there is no such core.
     """
+    outputs: dict[str, np.ndarray] = {}
+    for entry in config["layers"]:
+        with named(entry["name"]):
+            x = _layer(entry, tensors, x, outputs)
+        if entry["type"] != "reshape":
+            outputs[entry["name"]] = x
+    return outputs
+
+
+@contextmanager
+def named(layer: str) -> Iterator[None]:
+    """Errors begin with the name of the layer that they are about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{layer}: {error}") from None
+
+
+def _layer(
+    entry: dict,
+    tensors: dict[str, np.ndarray],
+    x: np.ndarray,
+    outputs: dict[str, np.ndarray],
+) -> np.ndarray:
+    """One layer's output; attention's parts go to `outputs`."""
+    name = entry["name"]
 
     def dense(name: str, x: np.ndarray) -> np.ndarray:
         return x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
 
-    outputs: dict[str, np.ndarray] = {}
-    for entry in config["layers"]:
-        name = entry["name"]
-        if entry["type"] == "dense":
-            x = dense(name, x.reshape(entry.get("rows", 1), entry["in_features"]))
-            x = x[0] if len(x) == 1 else x
-        elif entry["type"] == "relu":
-            x = np.maximum(x, 0)
-        elif entry["type"] == "reshape":
-            continue
-        elif entry["type"] == "attention":
-            if entry["core"] not in FORMS:
-                raise ValueError(f"{name}.core: expected one of {', '.join(FORMS)}")
-            x = x.reshape(entry["seq_len"], entry["embed_dim"])
-            seq_len, embed_dim = x.shape
-            head_dim = embed_dim // entry["num_heads"]
-            shape = (seq_len, entry["num_heads"], head_dim)
-            for part in ("q", "k", "v"):
-                outputs[f"{name}.{part}"] = (
-                    dense(f"{name}.{part}", x).reshape(shape).transpose(1, 0, 2)
-                )
-            q, k, v = (outputs[f"{name}.{part}"] for part in ("q", "k", "v"))
-            steps = [max(float(np.abs(x).max()), 1e-30) / 127 for x in (q, k, v)]
-            heads = FORMS[entry["core"]](
-                q, k, v, causal=entry["causal"], steps=steps, **entry.get("options", {}),
-                **core_parameters(tensors, name),
-            )
-            outputs[f"{name}.heads"] = heads
-            x = dense(f"{name}.out", heads.transpose(1, 0, 2).reshape(seq_len, embed_dim))
-        elif entry["type"] == "mean_pool":
-            x = x.reshape(entry["seq_len"], entry["embed_dim"]).mean(axis=0)
-        outputs[name] = x
-    return outputs
+    if entry["type"] == "dense":
+        x = dense(name, x.reshape(entry.get("rows", 1), entry["in_features"]))
+        return x[0] if len(x) == 1 else x
+    if entry["type"] == "relu":
+        return np.maximum(x, 0)
+    if entry["type"] == "mean_pool":
+        return x.reshape(entry["seq_len"], entry["embed_dim"]).mean(axis=0)
+    if entry["type"] != "attention":
+        return x
+    if entry["core"] not in FORMS:
+        raise ValueError(f"core: expected one of {', '.join(FORMS)}")
+    x = x.reshape(entry["seq_len"], entry["embed_dim"])
+    seq_len, embed_dim = x.shape
+    head_dim = embed_dim // entry["num_heads"]
+    shape = (seq_len, entry["num_heads"], head_dim)
+    for part in ("q", "k", "v"):
+        outputs[f"{name}.{part}"] = dense(f"{name}.{part}", x).reshape(shape).transpose(1, 0, 2)
+    q, k, v = (outputs[f"{name}.{part}"] for part in ("q", "k", "v"))
+    steps = [max(float(np.abs(x).max()), 1e-30) / 127 for x in (q, k, v)]
+    heads = FORMS[entry["core"]](
+        q, k, v, causal=entry["causal"], steps=steps, **entry.get("options", {}),
+        **core_parameters(tensors, name),
+    )  # fmt: skip
+    outputs[f"{name}.heads"] = heads
+    return dense(f"{name}.out", heads.transpose(1, 0, 2).reshape(seq_len, embed_dim))

@@ -170,4 +170,6 @@ def load(path: Path | str, need_weights: bool = True) -> Model:
     try:
         return Model(config, tensors, need_weights)
     except KeyError as error:
-        raise ModelError(f"{path}: the config lacks {error}") from None
+        raise ModelError(f"{path}: the config lacks {error.args[0]}") from None
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
