@@ -35,6 +35,12 @@ def test_a_window(tmp_path, capsys):
     assert "███·················\n" in said and "every bit equal" in said
 
 
+def test_one_index_needs_no_comma():
+    assert (mask.make("global_indices", 24, [3]).dense.sum(axis=0) > 0).tolist() == [
+        key == 3 for key in range(24)
+    ]
+
+
 def test_hnsw(tmp_path):
     pytest.importorskip("faiss")
     status, result = run(tmp_path, "hnsw", "0", "4")
@@ -53,6 +59,7 @@ def test_mincut(tmp_path):
     [
         (["nosuch"], "no such mask: nosuch; expected one of block_diagonal"),
         (["local_window"], "mask local_window: expected window, got nothing"),
+        (["local_window", "2.5"], "mask local_window: window: expected a whole number, got 2.5"),
         (["full", "3"], "mask full: expected no arguments, got 3"),
         (["full", "--seq-len", "1"], "seq-len: expected 2 to 360, got 1"),
         (["global_indices", "3,1"], "mask global_indices: keys: expected each once, rising"),

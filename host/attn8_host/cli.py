@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,12 +122,12 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
 def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
-    from . import modelfile
     from .deploy import LIB, MODELS, apply, install_boot, package_for, plan, push, try_model
+    from .reference import load
     from .turbo import SIMD_FILE
 
     model = arguments.model
-    config = modelfile.read(model)[0] if model else None
+    config = load(model).config if model else None
     with _board(arguments, console) as board:
         planned = plan(board, package_for(board, arguments.source, config))
         if SIMD_FILE in planned.files:
@@ -262,7 +263,7 @@ def boards(arguments: argparse.Namespace, console: Console) -> int:
         except BoardError as error:
             found.append({"port": spec, "error": str(error)})
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        console.print(json.dumps(found, indent=2), soft_wrap=True, markup=False, highlight=False)
     elif found:
         console.print(boards_table(found))
     else:
@@ -275,6 +276,8 @@ def boards_start(arguments: argparse.Namespace, console: Console) -> int:
 
     command = [sys.executable, "-m", "attn8_host.boards.supervisor", "--foreground"]
     if arguments.root:
+        if arguments.root.exists() and not arguments.root.is_dir():
+            raise Attn8Error(f"--root: {arguments.root} is no folder")
         command += ["--root", str(arguments.root)]
     if arguments.baud:
         command += ["--baud", str(arguments.baud)]
@@ -311,9 +314,10 @@ def soak(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def plan(arguments: argparse.Namespace, console: Console) -> int:
-    from . import modelfile, report
+    from . import report
     from .plan import layer_plan, plan
     from .plan_train import train_plan, training
+    from .reference import load
 
     _writable(arguments.json)
     sizes = (arguments.seq_len, arguments.embed_dim, arguments.heads)
@@ -332,7 +336,8 @@ def plan(arguments: argparse.Namespace, console: Console) -> int:
     settings = {"arch": arguments.isa, "backend": arguments.backend}
     with console.status("counting instructions"):
         if arguments.model:
-            planned = plan(*modelfile.read(arguments.model), **settings)
+            model = load(arguments.model)
+            planned = plan(model.config, model.tensors, **settings)
         else:
             planned = layer_plan(arguments.core, *sizes, arguments.causal,
                                  dict(arguments.option), **settings)
@@ -434,22 +439,35 @@ def _write_json(path: Path | None, result: object) -> None:
 
 
 def _writable(path: Path | None) -> None:
-    if path is not None and not path.absolute().parent.is_dir():
-        raise Attn8Error(f"cannot write {path}: no such folder {path.absolute().parent}")
+    """Raises Attn8Error where a file cannot be written, before the work is done for nothing."""
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise Attn8Error(f"cannot write {path}: no such folder {folder}")
+    if path.is_dir():
+        raise Attn8Error(f"cannot write {path}: it is a folder; give a file in it")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise Attn8Error(f"cannot write {path}: no permission")
 
 
 def _number(text: str) -> int | float | list[int]:
     """3, 0.5 or 0,2,5."""
-    if "," in text:
-        return [int(part) for part in text.split(",")]
-    return float(text) if "." in text else int(text)
+    try:
+        if "," in text:
+            return [int(part) for part in text.split(",")]
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a number or a list such as 0,2,5, got {text!r}"
+        ) from None
 
 
 def _option(text: str) -> tuple[str, object]:
     """NAME=VALUE, the value in JSON or a word."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -457,17 +475,16 @@ def _option(text: str) -> tuple[str, object]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
 
 
 def _duration(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise ValueError
-    return number
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, got {text!r}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -730,6 +747,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments, console)
     except Attn8Error as error:
         print(f"attn8: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # of a file: those of boards are BoardErrors
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"attn8: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("attn8: interrupted", file=sys.stderr)

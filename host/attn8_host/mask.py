@@ -97,15 +97,23 @@ def make(name: str, seq_len: int, arguments: Sequence[int | float | list[int]]) 
     if name not in KINDS:
         raise Attn8Error(f"no such mask: {name}; expected one of {', '.join(sorted(KINDS))}")
     tokens(seq_len)
-    takes = list(inspect.signature(KINDS[name]).parameters)[1:]
+    takes = list(inspect.signature(KINDS[name]).parameters.values())[1:]
     try:
-        return KINDS[name](seq_len, *arguments)
+        told = [_argument(*pair) for pair in zip(arguments, takes, strict=False)]
+        return KINDS[name](seq_len, *told, *arguments[len(takes) :])
     except ValueError as error:
         raise Attn8Error(f"mask {name}: {error}") from None
     except TypeError:
         given = ", ".join(map(str, arguments)) or "nothing"
-        wanted = ", ".join(takes) or "no arguments"
+        wanted = ", ".join(parameter.name for parameter in takes) or "no arguments"
         raise Attn8Error(f"mask {name}: expected {wanted}, got {given}") from None
+
+
+def _argument(value: int | float | list[int], takes: inspect.Parameter) -> int | float | list[int]:
+    """An argument of a mask as its builder takes it; one index is a list of one."""
+    if takes.annotation is int and isinstance(value, float):
+        raise ValueError(f"{takes.name}: expected a whole number, got {value}")
+    return [value] if takes.name == "indices" and isinstance(value, int) else value
 
 
 def model(x: np.ndarray, mask: Mask | None) -> tuple[Model, np.ndarray]:

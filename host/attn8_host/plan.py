@@ -93,14 +93,17 @@ def one_layer(
     head_dim = embed_dim // num_heads
     rng = np.random.default_rng(0)
     parameters: dict[str, np.ndarray] = {}
-    if core == "performer":
-        number = options.pop("features")
-        parameters["features"] = random_features(num_heads, number, head_dim, 0)
-    elif core == "local_global":
-        parameters["gate"] = rng.normal(size=(num_heads, head_dim))
-    known = signature(CONSTANTS[core]).parameters
-    told = {key: value for key, value in options.items() if key in known}
-    constants = CONSTANTS[core](head_dim, *4 * [SCALE], **told, **parameters)
+    try:
+        if core == "performer":
+            number = options.pop("features")
+            parameters["features"] = random_features(num_heads, number, head_dim, 0)
+        elif core == "local_global":
+            parameters["gate"] = rng.normal(size=(num_heads, head_dim))
+        known = signature(CONSTANTS[core]).parameters
+        told = {key: value for key, value in options.items() if key in known}
+        constants = CONSTANTS[core](head_dim, *4 * [SCALE], **told, **parameters)
+    except (TypeError, ValueError) as error:
+        raise Attn8Error(f"{core}: {error}") from None
     tensors: dict[str, np.ndarray] = {}
     for key in [key for key, value in constants.items() if isinstance(value, np.ndarray)]:
         tensors[f"attn.core.{key}"] = constants.pop(key)

@@ -33,6 +33,12 @@ def _pyplot():
     return plt
 
 
+def _save(figure, path: Path) -> None:
+    """Writes a figure as PNG, whatever the file's name, and forgets it."""
+    figure.savefig(path, dpi=120, format="png")
+    _pyplot().close(figure)
+
+
 def draw_attention(
     path: Path, outputs: dict[str, np.ndarray], image: np.ndarray | None = None, title: str = ""
 ) -> bool:
@@ -76,8 +82,7 @@ def draw_attention(
         axes[0].set_ylabel("query (token)")
         figure.colorbar(drawn, ax=list(axes), label="attention weight", shrink=0.85)
     figure.suptitle("Attention weights as the board computed them\n", fontsize="medium")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    _save(figure, path)
     return True
 
 
@@ -198,8 +203,7 @@ def draw_cost(path: Path, outcome) -> None:
         axis.minorticks_off()
     axes[0].legend(fontsize="small")
     figure.suptitle("One inference, one head of 16, on " + outcome.board["machine"])
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    _save(figure, path)
 
 
 @contextlib.contextmanager
@@ -288,8 +292,7 @@ def draw_training(path: Path, outcome) -> None:
     right.set(xlabel="epoch", ylabel="accuracy in %", ylim=(0, 102))
     right.legend()
     figure.suptitle(f"{outcome.model}, trained on the board", fontsize="medium")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    _save(figure, path)
 
 
 def boards_table(found: list[dict]) -> Table:
@@ -475,8 +478,7 @@ def draw_mask(path: Path, title: str, pictures: Pictures) -> None:
         axis.set(title=name, xlabel="key (token)")
     axes[0].set_ylabel("query (token)")
     figure.suptitle(f"{title}: tokens are images of digits, sorted by digit", fontsize="medium")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    _save(figure, path)
 
 
 def density_table(outcome: dict) -> Table:
@@ -521,5 +523,4 @@ def draw_density(path: Path, outcomes: list[dict]) -> None:
                  xlim=(0, 1.02), ylim=(0, 1.2))  # fmt: skip
         axis.legend(fontsize="small")
         axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    _save(figure, path)

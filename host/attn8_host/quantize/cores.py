@@ -139,7 +139,12 @@ def random_features(
 
     Normal vectors; orthogonal: the rows of random orthogonal matrices, with the norms that normal
     vectors have (Choromanski et al., 2021, section 2.4).
+
+    Raises:
+        ValueError: num_features is not a whole number from 1.
     """
+    if not (isinstance(num_features, int) and num_features > 0):
+        raise ValueError(f"features: expected a whole number from 1, got {num_features}")
     rng = np.random.default_rng(seed)
     if not orthogonal:
         return rng.normal(size=(num_heads, num_features, head_dim))

@@ -1,0 +1,86 @@
+"""The command line: what is refused before any work is done, in one line and with status 2."""
+
+from pathlib import Path
+
+import pytest
+
+from attn8_host.cli import main
+from attn8_host.paths import MODELS
+
+PLAN = ["plan", "--seq-len", "8", "--embed-dim", "8", "--heads", "2"]
+
+
+def refused(capsys, *arguments):
+    """The one line that a command prints before it ends with status 2."""
+    try:
+        status = main(arguments)
+    except SystemExit as error:  # argparse's, which prints the usage first
+        status = error.code
+    assert status == 2
+    *usage, line = capsys.readouterr().err.splitlines()
+    assert all(line.startswith(("usage:", " ")) for line in usage)
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--samples", "0"], "--samples: expected a whole number from 1, got '0'"),
+        (["demo", "--baud", "fast"], "--baud: expected a whole number from 1, got 'fast'"),
+        (["soak", "--minutes", "inf"], "--minutes: expected a number of minutes above 0, got"),
+        (["soak", "--minutes", "x"], "--minutes: expected a number of minutes above 0, got 'x'"),
+        (["mask", "local_window", "x"], "expected a number or a list such as 0,2,5, got 'x'"),
+        (["boards", "start", "virtual", "--root", __file__], f"{__file__} is no folder"),
+        ([*PLAN, "--option", "window"], "--option: expected NAME=VALUE, got 'window'"),
+    ],
+)
+def test_an_argument_that_is_none_is_refused_with_what_was_expected(capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+
+
+COMMANDS = [["demo"], ["run", "model", "inputs.npy"], ["mask", "full"], ["verify"],
+            ["train", "iris"], ["soak"], ["bench"], PLAN]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_where_no_file_can_be_written_nothing_is_begun(capsys, tmp_path, command):
+    assert f"cannot write {tmp_path}: it is a folder" in refused(
+        capsys, *command, "--json", str(tmp_path)
+    )
+    missing = tmp_path / "missing" / "file"
+    assert "no such folder" in refused(capsys, *command, "--json", str(missing))
+
+
+def test_a_file_without_permission_is_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    assert "no permission" in refused(capsys, *PLAN, "--json", str(tmp_path / "plan.json"))
+
+
+def test_a_full_disk_is_one_line(capsys, monkeypatch, tmp_path):
+    path, write = tmp_path / "plan.json", Path.write_text
+
+    def full(self, *text, **options):
+        if self == path:
+            raise OSError(28, "No space left on device", str(path))
+        return write(self, *text, **options)
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    assert refused(capsys, *PLAN, "--json", str(path)) == f"attn8: {path}: No space left on device"
+
+
+def test_pictures_are_png_whatever_their_name(capsys, tmp_path):
+    png = tmp_path / "picture"
+    assert main(["demo", "--board", "virtual", "--samples", "1", "--png", str(png)]) == 0
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("command", [["deploy", "--board", "virtual"], ["plan"]])
+def test_a_float_model_is_refused_before_anything_is_sent(capsys, command):
+    path = MODELS / "digits_float.safetensors"
+    line = refused(capsys, *command, "--model", str(path))
+    assert line == f"attn8: {path}: embed.weight: expected int8 [128, 64], got float32 [128, 64]"
+
+
+def test_features_that_are_none_are_refused(capsys):
+    line = refused(capsys, *PLAN, "--core", "performer", "--option", "features=0")
+    assert line == "attn8: performer: features: expected a whole number from 1, got 0"
