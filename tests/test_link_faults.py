@@ -14,7 +14,7 @@ import pytest
 
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
-from attn8_host.errors import LinkError
+from attn8_host.errors import BoardError, LinkError
 from attn8_host.link import Client, client
 from attn8_host.paths import MODELS
 from attn8_host.reference import load
@@ -169,3 +169,14 @@ def test_soak_connects_again_and_sees_no_drift(attn8_folder):
     assert outcome.passed
     assert outcome.reconnects == 1
     assert outcome.inferences > 2
+
+
+def test_soak_does_not_pass_where_the_board_never_comes_back(attn8_folder, monkeypatch):
+    monkeypatch.setattr("attn8_host.soak.PATIENCE", 1.5)
+    monkeypatch.setattr("attn8_host.soak.ROUND", 1)
+    port = Port(attn8_folder)
+    try:
+        with pytest.raises(BoardError, match="no such board or port"):
+            soak(lambda: Board(str(port.name)), 1, 0, lambda seen: port.pull_out())
+    finally:
+        port.pull_out()

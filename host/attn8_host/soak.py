@@ -19,6 +19,7 @@ MODEL = MODELS / "digits.safetensors"
 LONGEST_ECHO = 1100  # bytes
 ROUND = 25  # inferences between two looks at the heap
 PATIENCE = 60  # seconds that a board that went away has to come back
+RETRY = 0.5  # seconds between two looks whether it did
 
 
 @dataclass
@@ -65,8 +66,9 @@ def soak(
     rng = np.random.default_rng(seed)
     model = load(MODEL)
     result: Soak | None = None
+    lost = False
     start = last_heard = time.monotonic()
-    while result is None or time.monotonic() - start < seconds:
+    while result is None or lost or time.monotonic() - start < seconds:
         try:
             with open_board() as board:
                 path = f"{BOARD_MODELS}/{MODEL.name}"
@@ -80,6 +82,8 @@ def soak(
                         if not result.inferences:
                             start = time.monotonic()
                         _infer(client, model, rng, result)
+                        result.reconnects += lost
+                        lost = False
                         before = _heap(client)
                         while time.monotonic() - start < seconds:
                             for _ in range(ROUND):
@@ -96,7 +100,8 @@ def soak(
         except (BoardError, LinkError):
             if result is None or time.monotonic() - last_heard > PATIENCE:
                 raise
-            result.reconnects += 1
+            lost = True
+            time.sleep(RETRY)
     return result
 
 
