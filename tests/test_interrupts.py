@@ -22,6 +22,14 @@ COMMANDS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C reaches this process and those it starts, even if pytest runs behind a `&`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def assert_working(port):
     """The friendly REPL answers, and Ctrl-C interrupts a loop: as any mpremote finds it."""
     transport = SerialTransport(port, timeout=5)
@@ -69,3 +77,9 @@ def test_an_interrupt_waits_for_what_must_not_be_left_half_done():
         done = True
     assert done
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_ignores_interrupts_still_does():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with uninterrupted():
+        signal.raise_signal(signal.SIGINT)

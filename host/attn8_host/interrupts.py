@@ -13,8 +13,9 @@ def uninterrupted() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: at the end, if it came meanwhile.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets it
+    main = threading.current_thread() is threading.main_thread()  # only it gets Ctrl-C
+    if not main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a job behind a `&`
+        yield
         return
     held = []
     before = signal.signal(signal.SIGINT, lambda *_: held.append(True))
