@@ -4,11 +4,13 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
-from attn8_host.boards import discovery, resolve
+from attn8_host.boards import BoardInfo, discovery, resolve
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
 from attn8_host.errors import BoardError
+from attn8_host.report import board_line
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,15 @@ def test_a_connected_board_is_found(usb, monkeypatch):
     assert resolve() == "/dev/ttyACM7"
     usb.clear()
     assert resolve("auto") == "virtual"
+
+
+def test_no_chip_is_said_to_be_missing_where_one_is(usb, capsys):
+    info = BoardInfo("virtual", "/dev/pts/3", "micropython", "1.29.0", "linux", "x64", "6.3")
+    board_line(Console(width=200), info)
+    assert "Using the virtual board: linux" in capsys.readouterr().out
+    usb.clear()
+    board_line(Console(width=200), info)
+    assert "Using the virtual board (no chip is connected): linux" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["nosuch", "a", "x0", "http://127.0.0.1:80", "COM"])

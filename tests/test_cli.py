@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from attn8_host import modelfile
 from attn8_host.cli import main
 from attn8_host.paths import MODELS
 
@@ -84,3 +85,10 @@ def test_a_float_model_is_refused_before_anything_is_sent(capsys, command):
 def test_features_that_are_none_are_refused(capsys):
     line = refused(capsys, *PLAN, "--core", "performer", "--option", "features=0")
     assert line == "attn8: performer: features: expected a whole number from 1, got 0"
+
+
+def test_a_name_in_brackets_is_printed_as_it_is(capsys, tmp_path):
+    config, tensors = modelfile.read(MODELS / "digits.safetensors")
+    modelfile.write(tmp_path / "model", config | {"name": "digits [/]"}, tensors)
+    assert main(["plan", "--model", str(tmp_path / "model")]) == 0
+    assert "attn8 plan: digits [/], turbo" in capsys.readouterr().out

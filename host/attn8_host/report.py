@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from .boards import find_boards
 from .mask import MaskResult, Pictures
 from .verify import Verification
 
@@ -104,7 +105,7 @@ def run_table(outcome, result: Verification) -> Table:
 
 
 def _table(title: str, outcome, result: Verification, rows: list[tuple[str, str, str]]) -> Table:
-    table = Table(show_header=False, title=title)
+    table = Table(show_header=False, title=escape(title))
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(style="dim")
@@ -127,7 +128,7 @@ def _table(title: str, outcome, result: Verification, rows: list[tuple[str, str,
     ]:  # fmt: skip
         table.add_row(*row)
     for name, count in result.mismatched.most_common(5):
-        table.add_row("", f"{count:,}", f"[red]values differ in {name}[/]")
+        table.add_row("", f"{count:,}", f"[red]values differ in {escape(name)}[/]")
     return table
 
 
@@ -349,16 +350,16 @@ def soak_table(outcome) -> Table:
 def plan_table(planned) -> Table:
     """What a model would take on a board (see plan.Plan)."""
     table = Table(
-        title=f"attn8 plan: {planned.name}, {planned.backend} kernels of {planned.arch}",
+        title=f"attn8 plan: {escape(planned.name)}, {planned.backend} kernels of {planned.arch}",
         caption="Predicted: memory by MicroPython's object layout, instructions by counting, "
         f"times at {planned.cycles_per_instruction} cycles an instruction",
     )
     table.add_column("what", overflow="fold")
     table.add_column("", justify="right")
     for name, size in planned.buffers.items():
-        table.add_row(name, f"{size:,} bytes", style="dim")
+        table.add_row(escape(name), f"{size:,} bytes", style="dim")
     for name, size in planned.required.items():
-        table.add_row(f"{name}, required at once", f"{size:,} bytes")
+        table.add_row(f"{escape(name)}, required at once", f"{size:,} bytes")
     rows = [
         ("RAM of the model, objects included", planned.ram),
         ("the most that is held while it loads", planned.load_peak),
@@ -381,7 +382,7 @@ def plan_table(planned) -> Table:
 def train_plan_table(planned) -> Table:
     """What training a model would take on a board (see plan_train.TrainPlan)."""
     table = Table(
-        title=f"attn8 plan --train: {planned.memory.name}, {planned.batch} samples a step",
+        title=f"attn8 plan --train: {escape(planned.memory.name)}, {planned.batch} samples a step",
         caption="Predicted: memory by MicroPython's object layout and by formula, instructions by "
         f"counting, times at {planned.memory.cycles_per_instruction} cycles an instruction; per "
         "MAC: the kernels alone",
@@ -439,8 +440,10 @@ def bench_table(outcome: dict) -> Table:
 
 def board_line(console: Console, info) -> None:
     """Says which board is used."""
-    kind = "the virtual board (no chip is connected)" if info.kind == "virtual" else "the board"
-    console.print(f"Using {kind}: {info}", highlight=False)
+    kind = "the virtual board" if info.kind == "virtual" else "the board"
+    if info.kind == "virtual" and not find_boards():
+        kind += " (no chip is connected)"
+    console.print(f"Using {kind}: {info}", highlight=False, markup=False)
 
 
 def mask_table(result: MaskResult) -> Table:
