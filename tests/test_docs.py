@@ -3,20 +3,54 @@
 import ast
 import doctest
 import re
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from attn8_host.modelfile import LAYERS
 from attn8_host.paths import DEVICE
+from attn8_host.quantize.file import quantize_file
 
-PAGES = sorted((DEVICE.parent / "docs").glob("*.md"))
+ROOT = DEVICE.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 def test_examples(remote, page):
-    parser = doctest.DocTestParser()
-    blocks = re.findall(r"^```\n(.*?)^```$", page.read_text(), re.M | re.S)
-    for example in (example for block in blocks for example in parser.get_examples(block)):
+    text = page.read_text().replace("```", "")  # what a block shows last ends with it
+    examples = doctest.DocTestParser().get_examples(text)
+    assert examples
+    for example in examples:
         assert remote.board.execute(shown(example.source)) == example.want, example.source
+
+
+def test_every_layer_and_what_it_says_is_in_the_table():
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", (ROOT / "docs/models.md").read_text(), re.M)
+    assert {kind: set(re.findall(r"`(\w+)`", says)) for kind, says in rows}.keys() == LAYERS.keys()
+    for kind, says in rows:
+        assert set(LAYERS[kind]) <= set(re.findall(r"`(\w+)`", says)), kind
+
+
+def test_the_model_of_the_readme_can_be_quantised(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    sizes = {"embed": (16, 6), "head": (4, 16)}
+    sizes |= {f"attn.{part}": (16, 16) for part in ("q", "k", "v", "out")}
+    tensors = {}
+    for name, (outputs, inputs) in sizes.items():
+        tensors[f"{name}.weight"] = rng.normal(size=(outputs, inputs)) / np.sqrt(inputs)
+        tensors[f"{name}.bias"] = rng.normal(size=outputs)
+    code = re.search(r"^    from pathlib import Path\n(    .*\n)+", PAGES[0].read_text(), re.M)
+    source = textwrap.dedent(code[0]).replace("tensor.numpy()", "tensor")
+    exec(source, {"model": SimpleNamespace(state_dict=lambda: tensors)})
+    np.save("windows.npy", rng.normal(size=(9, 32, 6)))
+    found = quantize_file(
+        Path("gestures_float.safetensors"), Path("windows.npy"), Path("gestures.safetensors")
+    )
+    assert found.cosine > 0.95
 
 
 def shown(source: str) -> str:

@@ -7,12 +7,14 @@ from . import checks
 
 
 class Model:
-    # Runs its layers in turn over one input, int8 [input_size]. `outputs` lists what every layer
-    # computed last, as (name, typecode, array): each array is the layer's own
-    # and is overwritten by the next call. A call allocates nothing.
+    # Runs its layers in turn over one input, int8 [input_size]; one step of it stands for `scale`,
+    # None where the file does not say. `outputs` lists what every layer computed last, as (name,
+    # typecode, array): each array is the layer's own and is overwritten by the next call. A call
+    # allocates nothing.
 
-    def __init__(self, name, input_size, layers, outputs):
+    def __init__(self, name, input_size, scale, layers, outputs):
         self.name = name
+        self.scale = scale
         self.input = array("b", bytes(input_size))
         self.layers = layers
         self.outputs = outputs
@@ -79,7 +81,8 @@ def _load(path, need_weights, count, advance):
                 layers.append(layer)
     except KeyError as error:
         raise ValueError("%s: the config lacks %s" % (path, error))
-    return Model(config["name"], checks.between("input", size, 1, 1 << 15), layers, outputs)
+    checks.between("input", size, 1, 1 << 15)
+    return Model(config["name"], size, config["input"].get("scale"), layers, outputs)
 
 
 # Each has a function build(entry, tensors, shapes, outputs, width, need_weights): it makes the
