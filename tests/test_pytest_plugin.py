@@ -56,6 +56,16 @@ def test_the_example_of_another_project(run, tmp_path):
         assert properties["chip"] == board["chip"]
 
 
+def test_results_get_their_folder_and_a_folder_is_refused(run, tmp_path):
+    into = tmp_path / "new/results.json"
+    done, _ = run("def test_it(): pass", f"--board-results={into}")
+    assert done.returncode == 0, done.stdout
+    assert json.loads(into.read_text())["tests"]
+    done, _ = run("def test_it(): pass", f"--board-results={tmp_path}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"--board-results: {tmp_path} is a folder" in done.stderr
+
+
 def test_a_failure_names_the_board_and_the_next_test_runs(run):
     done, results = run(
         "def test_a(board): board.execute('1 / 0')\n"

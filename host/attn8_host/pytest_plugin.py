@@ -93,6 +93,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "board(*words): runs on a board; with words, only where one is in its machine name or kind",
     )
+    results = config.getoption("board_results")
+    if results and results.is_dir():
+        raise pytest.UsageError(f"--board-results: {results} is a folder; give a file in it")
     given = config.getoption("board")
     specs = given or [os.environ.get("ATTN8_BOARD") or DEFAULT]
     if given and not hasattr(config, "workerinput"):
@@ -317,6 +320,7 @@ class Results:
         content = {"boards": self.boards, "tests": list(self.tests.values())}
         if self.repeated:
             content["flaky"] = self.flaky()
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # as --junitxml does
         self.path.write_text(json.dumps(content, indent=2) + "\n")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
