@@ -133,13 +133,9 @@ def test_keys_and_values_from_another_sequence(remote, padded):
 
 
 def test_embed_dim_must_be_divisible(remote):
-    said = remote("""
-from attn8 import MultiHeadAttention
-try:
-    MultiHeadAttention(4, 10, 3, {}, {})
-except ValueError as error:
-    give(str(error))
-""")
+    said = remote.refused(
+        "MultiHeadAttention(4, 10, 3, {}, {})", "from attn8 import MultiHeadAttention"
+    )
     assert said == "attn.embed_dim: expected a multiple of num_heads 3, got 10"
 
 
@@ -173,12 +169,7 @@ def test_missing_and_misshapen_tensors_are_named(remote, change, message):
 
 
 def test_unknown_core_is_refused(remote):
-    said = remote("""
-from attn8 import MultiHeadAttention
-try:
-    MultiHeadAttention(4, 8, 2, {}, {}, core="nosuch")
-except ValueError as error:
-    give(str(error))
-""")
+    call = 'MultiHeadAttention(4, 8, 2, {}, {}, core="nosuch")'
+    said = remote.refused(call, "from attn8 import MultiHeadAttention")
     assert said.startswith("core: expected one of decode, exact, ")
     assert said.endswith(", got nosuch")
