@@ -1,5 +1,6 @@
 """The sparse core: the board and the chips' machine code against the dense core under a mask."""
 
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -264,39 +265,46 @@ class InSteps:
 
 
 class AtOnce:
-    """Turbo kernels, which leave results only."""
+    """Kernels that leave results only; room(seq_len, head_dim) gives the bytes that they need."""
 
-    def __init__(self, machines, selftest):
-        self.machine = machines("turbo_sparse")
-        self.room = selftest.turbo_operands.sparse_room
+    def __init__(self, machine, room):
+        self.machine = machine
+        self.room = room
 
     def pack(self, call, k, v):
         self.shape = k.shape
-        mac16 = self.machine.arch == "xtensawin"
         self.buffers = [
-            self.machine.buffer(np.full(size, 77, np.uint8))
-            for size in self.room(*k.shape, mac16)
+            self.machine.buffer(np.full(size, 77, np.uint8)) for size in self.room(*k.shape)
         ]
-        call("pack", k, v, self.buffers[0], *k.shape)
+        call("pack", k, 0, v, self.buffers[0], *k.shape)
 
     def __call__(self, call, q, pairs, counts, table, out, first, rows, n, constants, *output):
         packed, room = self.buffers
-        call("attend", packed, q, pairs, counts, room, table, out, first, rows, *self.shape,
+        call("attend", packed, 0, q, pairs, counts, room, table, out, first, rows, *self.shape,
              *constants, *output)  # fmt: skip
 
     def check(self, pairs, reference, at, rows):
         assert (pairs.read(np.uint16)[::2] == reference.pairs[at, 0]).all()
 
 
-FORMS = {"in steps": InSteps, "at once": AtOnce}
+def turbo_at_once(machines, selftest):
+    machine = machines("turbo_sparse")
+    mac16 = machine.arch == "xtensawin"
+    return AtOnce(machine, partial(selftest.turbo_operands.sparse_room, mac16=mac16))
+
+
+FORMS = {"in steps": InSteps, "at once": turbo_at_once}
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
 def test_machine_code_at_the_longest_sequence(machines, selftest, form, fill):
-    # 516 keys of equal score: the largest sums there are
+    run_longest_sequence(FORMS[form](machines, selftest), fill)
+
+
+def run_longest_sequence(attend, fill):
+    """516 keys of equal score: the largest sums there are."""
     keys, head_dim = 516, 3
-    attend = FORMS[form](machines, selftest)
     machine = attend.machine
     k = np.zeros((keys, head_dim), np.int8)
     v = np.maximum(int8(np.random.default_rng(1), fill, keys, head_dim), -127)
@@ -322,11 +330,11 @@ def test_hide(machines, seed, rows, keys):
     assert (found.read(np.int32) == np.where(hidden, -(1 << 30), scores).ravel()).all()
 
 
-# Of the dense core's instructions with the same backend, at a density of 10 %. The target, 0.14, is
-# not met where viper's dense kernels are specialised by size.
+# Of the dense core's instructions with the same backend, at a density of 10 %. Viper is specialised
+# by size; there a weight of zero costs little, and three in ten are zero here.
 AT_A_TENTH = {
-    "xtensawin": {"turbo": 0.14, "viper": 0.25, "generic": 0.14},
-    "rv32imc": {"turbo": 0.11, "viper": 0.28, "generic": 0.14},
+    "xtensawin": {"turbo": 0.14, "viper": 0.13, "generic": 0.14},
+    "rv32imc": {"turbo": 0.11, "viper": 0.14, "generic": 0.14},
 }
 
 
@@ -347,13 +355,11 @@ def test_instructions_follow_the_attended_pairs(arch, monkeypatch):
 def test_no_mask_makes_the_sparse_core_slower_than_the_dense_one(
     arch, seq_len, head_dim, monkeypatch
 ):
-    # On both sides of the densities from which the dense core is taken. With kernels specialised
-    # for so few dimensions as 4 hiding pairs takes up to 0.2 of the little that is left.
+    # On both sides of the densities from which the dense core is taken
     monkeypatch.setattr(density, "SEQ_LEN", seq_len)
     monkeypatch.setattr(density, "HEAD_DIM", head_dim)
     monkeypatch.setattr(density, "LEVELS", (0.24, 0.34, 0.5, 0.68, 0.79, 0.83, 0.93, 1.0))
     monkeypatch.setattr(density, "MASKS", {"random": density.MASKS["random"]})
     for backend, found in density.measure(arch)["backends"].items():
-        most = 1.2 if (backend, head_dim) == ("viper", 4) else 1.1
         ratios = [point["ratio"] for point in found["points"]]
-        assert max(ratios) <= most and ratios[-1] == 1, (backend, ratios)
+        assert max(ratios) <= 1.1 and ratios[-1] == 1, (backend, ratios)

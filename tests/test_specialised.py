@@ -12,8 +12,8 @@ from attn8_host import kernels
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import deploy
 from attn8_host.paths import DEVICE
-from attn8_host.quantize import exact_constants, score_constants
-from attn8_host.reference import Dense, Exact, Linear, MultiHeadAttention
+from attn8_host.quantize import exact_constants, output_constants, score_constants
+from attn8_host.reference import Dense, Exact, Linear, MultiHeadAttention, Sparse, masks
 from attn8_host.reference.numerics import EXP2, exp2
 from tools import isa
 
@@ -22,6 +22,8 @@ from .test_attention import RUN, named, parameters
 from .test_kernels import Call, alignment, dense_operands, fills, int8, run_attention, sizes
 from .test_linear import FORMS, forms, run_kernels, run_largest_sums
 from .test_linear import constants as linear_constants
+from .test_sparse import AtOnce, random_mask, run_longest_sequence
+from .test_sparse import heads as run_sparse
 
 compiled = settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -125,6 +127,44 @@ def test_linear_at_the_largest_sums(arch, fill, head_dim):
     run_largest_sums(machine, fill, head_dim, generic(arch))
 
 
+@arches
+@compiled
+@given(
+    seed=st.integers(0, 2**32 - 1), seq_len=sizes, head_dim=st.integers(1, 64),
+    density=st.sampled_from([0, 0.1, 0.5, 1]), run=st.integers(1, 5), offset=alignment, fill=fills,
+    scale=st.floats(1e-7, 0.3),
+)
+@example(seed=0, seq_len=9, head_dim=64, density=1, run=1, offset=1, fill="lowest", scale=1e-4)
+@example(seed=1, seq_len=130, head_dim=3, density=1, run=1, offset=2, fill="extremes", scale=1e-4)
+@example(seed=2, seq_len=40, head_dim=16, density=0.5, run=1, offset=0, fill="lowest", scale=1e-3)
+@example(seed=3, seq_len=40, head_dim=17, density=0.5, run=2, offset=3, fill="opposite", scale=0.1)
+@example(seed=4, seq_len=516, head_dim=2, density=1, run=1, offset=0, fill="random", scale=1e-4)
+def test_sparse(arch, seed, seq_len, head_dim, density, run, offset, fill, scale):
+    rng = np.random.default_rng(seed)
+    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    scores = score_constants(scale, head_dim)
+    output = output_constants(float(rng.uniform(0.5, 20)))
+    mask = random_mask(rng, seq_len, density, run)
+    reference = Sparse(*scores, *output, mask)
+    expected = reference(q, k, v)
+    attend = at_once(arch, head_dim)
+    out = run_sparse(attend, mask, q, k, v, scores, *output, reference, offset)
+    assert (out == expected).all()
+
+
+@arches
+@pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
+def test_sparse_at_the_longest_sequence(arch, fill):
+    run_longest_sequence(at_once(arch, 3), fill)
+
+
+def at_once(arch, head_dim):
+    listing = (DEVICE / "attn8/kernels/sparse.py").read_text()
+    machine = isa.load(listing + kernels.sparse(head_dim), arch)
+    row = head_dim + (head_dim + 1) // 2 * 4
+    return AtOnce(machine, lambda keys, _: (keys * row, keys * 4))
+
+
 def generic(arch):
     return isa.load(DEVICE / "attn8/kernels/linear.py", arch)
 
@@ -139,7 +179,7 @@ def specialised():
     """A virtual board that has the specialised kernels of all SIZES."""
     layers = [
         {"type": "attention", "core": core, "seq_len": s, "embed_dim": e, "num_heads": h}
-        for core in ("exact", "linear") for s, e, h in SIZES
+        for core in ("exact", "linear", "sparse") for s, e, h in SIZES
     ]
     layers.append({"type": "dense", "in_features": 64})
     with open_virtual(heap_size="2M") as board:  # the weights come as text
@@ -282,3 +322,51 @@ def test_linear_on_the_board_equals_reference(specialised, seq_len, head_dim, ca
     assert (out == expected.ravel()).all()
     for got, want in zip(outputs, reference.outputs.values(), strict=True):
         assert (got == want.ravel()).all()
+
+
+RUN_SPARSE = """
+from attn8 import Sparse
+out = array("b", bytes(len(q)))
+core = Sparse(seq_len, len(q) // seq_len, mask=mask, need_weights=need, **constants)
+core(q, k, v, out)
+give(out)
+give(core._kernels.__name__)
+give(int(core._dense is not None))
+for _, _, values in core.outputs: give(values)
+"""
+
+
+@pytest.mark.parametrize("seq_len, head_dim", [(s, e // h) for s, e, h in SIZES])
+@pytest.mark.parametrize("density, need", [(0.1, False), (0.5, True), (0.75, False), (1, False)])
+def test_sparse_on_the_board_equals_reference(specialised, seq_len, head_dim, density, need):
+    rng = np.random.default_rng(seq_len)
+    q, k, v = (rng.integers(-128, 128, (seq_len, head_dim)).astype(np.int8) for _ in range(3))
+    q[0], k[0] = -128, -128
+    keywords = exact_constants(head_dim, 0.03, 0.03, 0.03, 0.02)
+    mask = masks.Mask.from_dense(rng.random((seq_len, seq_len)) < density)
+    reference = Sparse(**keywords, mask=mask)
+    expected = reference(q, k, v)
+    out, module, dense, *outputs = specialised(
+        RUN_SPARSE, q=q, k=k, v=v, seq_len=seq_len, mask=mask.to_bits().ravel(), need=need,
+        constants=keywords,
+    )
+    assert module == f"attn8.kernels.sparse_{head_dim}"
+    assert dense == (mask.density > 0.82)
+    assert (out == expected.ravel()).all()
+    kept = reference.outputs.values() if need else []
+    for got, want in zip(outputs, kept, strict=True):
+        assert (got == want.ravel()).all()
+
+
+@pytest.mark.parametrize("shift, within", [(21, 0), (22, 1), (36, 1), (37, 0)])
+def test_sparse_is_taken_within_its_bounds(specialised, shift, within):
+    rng = np.random.default_rng(shift)
+    q, k, v = (rng.integers(-127, 128, (32, 16)).astype(np.int8) for _ in range(3))
+    keywords = exact_constants(16, 0.03, 0.03, 0.03, 0.02) | {"out_shift": shift}
+    mask = masks.local_window(32, 3)
+    out, module, *_ = specialised(
+        RUN_SPARSE, q=q, k=k, v=v, seq_len=32, mask=["local_window", 3], need=False,
+        constants=keywords,
+    )
+    assert module == "attn8.kernels.sparse" + "_16" * within
+    assert (out == Sparse(**keywords, mask=mask)(q, k, v).ravel()).all()

@@ -128,13 +128,13 @@ class Sparse:
         n = self.seq_len
         d = self.head_dim
         b = self.buffers
-        self._kernels.pack(k, v, b.packed, n, d)
+        self._kernels.pack(k, 0, v, b.packed, n, d)
         first = 0
         while first < n:
             rows = min(self.block_rows, n - first)
             pairs, counts = self._pairs.listed(first, rows)
-            self._kernels.attend(b.packed, q, pairs, counts, b.room, tables.EXP2, out, first, rows,
-                                 n, d, self.score_mult, self.score_shift, self.score_limit,
+            self._kernels.attend(b.packed, 0, q, pairs, counts, b.room, tables.EXP2, out, first,
+                                 rows, n, d, self.score_mult, self.score_shift, self.score_limit,
                                  self.out_num, self.out_shift)
             first += rows
 

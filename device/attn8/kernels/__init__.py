@@ -19,8 +19,9 @@
 #              w is packed; `constants` are the packed bias, or what the form makes of it
 #   attention  pack_keys, pack_values, scores, mask_keys, softmax, weighted_sum
 #   linear     fill, accumulate, shrink, features, attend
-#   sparse     list_spans, list_bits, pack_keys, pack_values, scores, softmax, weighted_sum; or, in
-#              machine code, pack for the two that pack, and attend for the three that follow
+#   sparse     list_spans, list_bits, pack_keys, pack_values, scores, softmax, weighted_sum; or, all
+#              at once, pack(k, 0, v, packed, keys, head_dim) for the two that pack, and
+#              attend(packed, 0, q, ...) for the three that follow
 # A form states its own bounds; where a layer is not within them the next form is taken.
 #
 # Before both comes the form in machine code, modules `turbo` and turbo_*, which `attn8 deploy` adds
@@ -132,7 +133,7 @@ def choose_linear(features, head_dim):
     return module or _module("linear")
 
 
-def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=18):
+def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22):
     # -> the module; for one that does all at once the bytes of packed keys and values and of room,
     # else None; and how many percent of the pairs a mask may show: beyond them the dense kernels
     # are faster
@@ -145,11 +146,13 @@ def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=18)
         mac16 = hasattr(_proven(backend()), "configid0")  # helps the dense kernels more
         room = turbo_operands.sparse_room(seq_len, head_dim, mac16)
         return turbo, room, 85 if mac16 else 94
+    dense = _attention_of_size(seq_len, seq_len, head_dim, out_shift)
+    module = 22 <= out_shift <= 36 and _specialised("sparse_%d" % head_dim)
+    if module:  # beyond 82 dense kernels of that size are faster, generic ones never
+        return module, (seq_len * module.ROW, 4 * seq_len), 82 if dense else 100
     # Instructions a pair on Xtensa; on RISC-V they are to each other as here
     pair = 95 + 237 * (head_dim >> 3) + 99 * (head_dim & 7)
-    dense = 220 + 26 * head_dim
-    if _attention_of_size(seq_len, seq_len, head_dim, out_shift):
-        dense = 60 + 14 * head_dim
+    dense = 60 + 14 * head_dim if dense else 220 + 26 * head_dim
     return _module("sparse"), None, min(94, 100 * dense // pair)
 
 

@@ -97,14 +97,14 @@ def sparse(turbo):
     pairs = array("H", bytes(540))
     counts = array("H", bytes(20))
     out = array("b", bytes(n * d))
-    turbo.pack(k, v, packed, n, d)
+    turbo.pack(k, 0, v, packed, n, d)
     for first, rows in ((0, 3), (3, 9), (12, 10)):
         if not first:
             turbo.list_spans(pairs, 0, SPANS, counts, OFFSETS, 0, 0, rows)
         else:  # in words, and at an odd address in bytes
             bits = SEEN if first == 3 else memoryview(b"\0" + SEEN)[1:]
             turbo.list_bits(pairs, 0, bits, counts, 0, 4, first - 3, rows)
-        turbo.attend(packed, q, pairs, counts, room, tables.EXP2, out, first, rows, n, d, 20000,
+        turbo.attend(packed, 0, q, pairs, counts, room, tables.EXP2, out, first, rows, n, d, 20000,
                      19, 72000, 1 << 29, 29)
     return bytes(out)
 

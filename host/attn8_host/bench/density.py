@@ -19,8 +19,8 @@ MASKS: dict[str, Callable[[float], list]] = {
 }  # fmt: skip
 
 
-# The kernels of both cores: in machine code, viper as it is deployed with a model (dense kernels
-# specialised by size), and generic viper
+# The kernels of both cores: in machine code, viper as it is deployed with a model (specialised by
+# size), and generic viper
 BACKENDS = ("turbo", "viper", "generic")
 RUNS = len(BACKENDS) * (1 + len(MASKS) * len(LEVELS))
 
@@ -43,7 +43,8 @@ def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict:
     ]
     constants = exact_constants(HEAD_DIM, 0.03, 0.03, 0.03, 0.02)
     specialised = {
-        f"attention_{SEQ_LEN}_{HEAD_DIM}.py": kernels.attention(SEQ_LEN, HEAD_DIM)
+        f"attention_{SEQ_LEN}_{HEAD_DIM}.py": kernels.attention(SEQ_LEN, HEAD_DIM),
+        f"sparse_{HEAD_DIM}.py": kernels.sparse(HEAD_DIM),
     }
     backends = {}
     for backend in BACKENDS:

@@ -74,10 +74,10 @@ NAMES = {
 # Kernels that do at once what viper does in several
 FUSED = {
     "sparse": """
-def pack(k: ptr8, v: ptr8, packed: ptr8, keys: int, head_dim: int): ...
-def attend(packed: ptr8, q: ptr8, pairs: ptr16, counts: ptr16, room: ptr32, table: ptr16, out: ptr8,
-           first: int, rows: int, keys: int, head_dim: int, mult: int, shift: int, limit: int,
-           num: int, out_shift: int): ...
+def pack(k: ptr8, acc: int, v: ptr8, packed: ptr8, keys: int, head_dim: int): ...
+def attend(packed: ptr8, acc: int, q: ptr8, pairs: ptr16, counts: ptr16, room: ptr32,
+           table: ptr16, out: ptr8, first: int, rows: int, keys: int, head_dim: int, mult: int,
+           shift: int, limit: int, num: int, out_shift: int): ...
 """,
 }
 
