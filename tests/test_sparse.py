@@ -199,7 +199,7 @@ def test_machine_code(machines, selftest, form, seed, shape, density, run, offse
     assert (out == expected).all()
 
 
-def heads(attend, mask, q, k, v, constants, num, out_shift, reference, offset):
+def heads(attend, mask, q, k, v, constants, num, out_shift, reference, offset, table=EXP2):
     """One head in two blocks of rows, from spans and from bits."""
     seq_len = len(q)
     machine = attend.machine
@@ -208,7 +208,7 @@ def heads(attend, mask, q, k, v, constants, num, out_shift, reference, offset):
     spans = machine.buffer(np.array([*chain(*rows_of_spans)], np.uint16))
     offsets = machine.buffer(np.cumsum([0, *(len(row) // 2 for row in rows_of_spans)], dtype="H"))
     bits = machine.buffer(mask.to_bits().ravel(), 4, offset)
-    query, table = machine.buffer(q.ravel(), 4, offset), machine.buffer(EXP2.astype(np.uint16))
+    query, table = machine.buffer(q.ravel(), 4, offset), machine.buffer(table.astype(np.uint16))
     out = machine.buffer(np.zeros(q.size, np.int8), 4, offset)
     attend.pack(call, k, v)
     half = (seq_len + 1) // 2
@@ -302,7 +302,7 @@ def test_machine_code_at_the_longest_sequence(machines, selftest, form, fill):
     run_longest_sequence(FORMS[form](machines, selftest), fill)
 
 
-def run_longest_sequence(attend, fill):
+def run_longest_sequence(attend, fill, table=EXP2):
     """516 keys of equal score: the largest sums there are."""
     keys, head_dim = 516, 3
     machine = attend.machine
@@ -310,7 +310,7 @@ def run_longest_sequence(attend, fill):
     v = np.maximum(int8(np.random.default_rng(1), fill, keys, head_dim), -127)
     pairs = machine.buffer(np.repeat(np.arange(keys), 2).astype(np.uint16))
     counts = machine.buffer(np.array([keys], np.uint16))
-    q, table = machine.buffer(k[0]), machine.buffer(EXP2.astype(np.uint16))
+    q, table = machine.buffer(k[0]), machine.buffer(table.astype(np.uint16))
     out = machine.buffer(np.zeros(head_dim, np.int8))
     call = Call(machine)
     attend.pack(call, k, v)

@@ -28,6 +28,7 @@ from .test_sparse import heads as run_sparse
 compiled = settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+OCTAVES = exp2(np.arange(4096))
 arches = pytest.mark.parametrize("arch", isa.ARCHES)
 
 
@@ -100,7 +101,7 @@ def test_matvec(arch, seed, rows, inputs, outputs, offset, fill, wide):
 def test_attention(arch, seed, seq_len, head_dim, causal, offset, fill, scale):
     rng = np.random.default_rng(seed)
     machine = isa.load(kernels.attention(seq_len, head_dim), arch)
-    table = exp2(np.arange(4096)) if seq_len >= kernels.OCTAVES_FROM else EXP2
+    table = OCTAVES if seq_len >= kernels.OCTAVES_FROM else EXP2
     run_attention(machine, rng, seq_len, head_dim, causal, offset, fill, scale, table)
     assert ("weighted_sum" in machine.functions) == (seq_len <= kernels.MAX_WEIGHTS)
 
@@ -147,20 +148,21 @@ def test_sparse(arch, seed, seq_len, head_dim, density, run, offset, fill, scale
     mask = random_mask(rng, seq_len, density, run)
     reference = Sparse(*scores, *output, mask)
     expected = reference(q, k, v)
-    attend = at_once(arch, head_dim)
-    out = run_sparse(attend, mask, q, k, v, scores, *output, reference, offset)
+    attend = at_once(arch, seq_len, head_dim)
+    table = OCTAVES if seq_len >= kernels.OCTAVES_FROM else EXP2
+    out = run_sparse(attend, mask, q, k, v, scores, *output, reference, offset, table)
     assert (out == expected).all()
 
 
 @arches
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
 def test_sparse_at_the_longest_sequence(arch, fill):
-    run_longest_sequence(at_once(arch, 3), fill)
+    run_longest_sequence(at_once(arch, 516, 3), fill, OCTAVES)
 
 
-def at_once(arch, head_dim):
+def at_once(arch, seq_len, head_dim):
     listing = (DEVICE / "attn8/kernels/sparse.py").read_text()
-    machine = isa.load(listing + kernels.sparse(head_dim), arch)
+    machine = isa.load(listing + kernels.sparse(seq_len, head_dim), arch)
     row = head_dim + (head_dim + 1) // 2 * 4
     return AtOnce(machine, lambda keys, _: (keys * row, keys * 4))
 
@@ -350,7 +352,7 @@ def test_sparse_on_the_board_equals_reference(specialised, seq_len, head_dim, de
         RUN_SPARSE, q=q, k=k, v=v, seq_len=seq_len, mask=mask.to_bits().ravel(), need=need,
         constants=keywords,
     )
-    assert module == f"attn8.kernels.sparse_{head_dim}"
+    assert module == f"attn8.kernels.sparse_{seq_len}_{head_dim}"
     assert dense == (mask.density > 0.82)
     assert (out == expected.ravel()).all()
     kept = reference.outputs.values() if need else []
@@ -368,5 +370,54 @@ def test_sparse_is_taken_within_its_bounds(specialised, shift, within):
         RUN_SPARSE, q=q, k=k, v=v, seq_len=32, mask=["local_window", 3], need=False,
         constants=keywords,
     )
-    assert module == "attn8.kernels.sparse" + "_16" * within
+    assert module == "attn8.kernels.sparse" + "_32_16" * within
+    assert (out == Sparse(**keywords, mask=mask)(q, k, v).ravel()).all()
+
+
+RUN_TWO_HEADS = """
+import gc
+from attn8 import Sparse, masks
+mask = masks.local_window(32, 5)
+gc.collect()
+taken = []
+while gc.mem_free() >= 24576:
+    taken.append(bytes(4096))
+cores = [Sparse(32, 16, mask=mask, **constants)]
+taken = None
+gc.collect()
+cores.append(Sparse(32, 16, mask=mask, buffers=cores[0].buffers, **constants))
+for core in cores:
+    out = array("b", bytes(len(q)))
+    core(q, k, v, out)
+    give(out)
+    give(core._kernels.__name__)
+"""
+
+
+def test_sparse_heads_of_which_one_has_no_room_for_octaves(specialised):
+    rng = np.random.default_rng(1)
+    q, k, v = (rng.integers(-127, 128, (32, 16)).astype(np.int8) for _ in range(3))
+    keywords = exact_constants(16, 0.03, 0.03, 0.03, 0.02)
+    expected = Sparse(**keywords, mask=masks.local_window(32, 5))(q, k, v).ravel()
+    specialised.board.enter_repl()  # with the whole of its memory
+    found = specialised(RUN_TWO_HEADS, q=q, k=k, v=v, constants=keywords)
+    assert found[1::2] == ["attn8.kernels.sparse", "attn8.kernels.sparse_32_16"]
+    for out in found[::2]:
+        assert (out == expected).all()
+
+
+@pytest.mark.parametrize("octaves, within", [(16, 1), (24, 0)])
+def test_sparse_looks_up_16_octaves(specialised, octaves, within):
+    rng = np.random.default_rng(octaves)
+    q, k, v = (rng.integers(-127, 128, (32, 16)).astype(np.int8) for _ in range(3))
+    keywords = exact_constants(16, 0.03, 0.03, 0.03, 0.02)
+    for name, value in zip(("mult", "shift", "limit"), score_constants(0.0005, 16, octaves),
+                           strict=True):
+        keywords["score_" + name] = value
+    mask = masks.local_window(32, 5)
+    out, module, *_ = specialised(
+        RUN_SPARSE, q=q, k=k, v=v, seq_len=32, mask=["local_window", 5], need=False,
+        constants=keywords,
+    )
+    assert module == "attn8.kernels.sparse" + "_32_16" * within
     assert (out == Sparse(**keywords, mask=mask)(q, k, v).ravel()).all()

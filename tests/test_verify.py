@@ -63,16 +63,16 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
 
 def test_specialised_cases_run_specialised_kernels(board):
     rng = np.random.default_rng(0)
-    cores = ("exact", "linear", "sparse")
-    cases = [next(mechanisms.specialised_cases(core, rng)) for core in cores]
+    modules = {"exact": "attention_16_8", "linear": "linear_8", "sparse": "sparse_16_8"}
+    cases = [next(mechanisms.specialised_cases(core, rng)) for core in modules]
     run.specialise(board, cases)
     try:
         for case in cases:
             run.send(board, case)
             assert run.compare(board, case).bit_exact
             said = board.execute("import sys\nprint(*sorted(sys.modules))").split()
-            family = "attention_16_8" if case.mechanism == "exact" else f"{case.mechanism}_8"
-            assert {"attn8.kernels.matmul_32", f"attn8.kernels.{family}"} <= set(said)
+            module = modules[case.mechanism]
+            assert {"attn8.kernels.matmul_32", f"attn8.kernels.{module}"} <= set(said)
     finally:
         deploy(board)
 

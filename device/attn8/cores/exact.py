@@ -40,9 +40,9 @@ class Exact:
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
         # Kernels may work on three rows at a time: where too few are left some are computed again
         self._last = seq_len - min(3, rows)
-        largest = (score_limit * score_mult + (1 << score_shift - 1)) >> score_shift
         self._kernels, self._softmax, self._table, room = kernels.choose_attention(
-            rows, key_len, head_dim, out_shift, largest, precise)
+            rows, key_len, head_dim, out_shift, largest(score_mult, score_shift, score_limit),
+            precise)
         self.buffers = buffers or Buffers(key_len, head_dim, room)
         self.scores = array("i", bytes(4 * rows * key_len))
         self.weights = array("H", bytes(2 * rows * key_len))
@@ -131,6 +131,11 @@ class Buffers:
         self.key_sums = array("i", bytes(4 * key_len))
         self.values = bytearray(values)
         self.row = bytearray(row)
+
+
+def largest(score_mult, score_shift, score_limit):
+    # Of the logarithms t that the softmax looks up
+    return (score_limit * score_mult + (1 << score_shift - 1)) >> score_shift
 
 
 def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):

@@ -42,8 +42,9 @@ class Sparse:
         self.score_limit = score_limit
         self.out_num = out_num
         self.out_shift = out_shift
-        self._kernels, fused, most = kernels.choose_sparse(
-            seq_len, head_dim, score_mult, score_shift, out_shift)
+        self._kernels, fused, self._table, most = kernels.choose_sparse(
+            seq_len, head_dim, score_mult, score_shift, out_shift,
+            exact.largest(score_mult, score_shift, score_limit))
         self.outputs = []
         self._dense = None
         if mask.num_positions * 100 > most * mask.max_positions and not need_weights:
@@ -63,7 +64,8 @@ class Sparse:
         if need_weights or fused and mask.num_positions <= MAX_LISTED:
             block_rows = seq_len
         self.block_rows = rows = min(block_rows, seq_len)
-        if not hasattr(buffers, "room"):
+        # Where memory was too short for one head's table the next may use other kernels
+        if not hasattr(buffers, "room") or (len(buffers.packed) > 0) != self._fused:
             buffers = Buffers(seq_len, head_dim, fused, self._in_steps)
         self.buffers = buffers
         self._pairs = Pairs(mask, self._kernels, rows, seq_len, need_weights)
@@ -133,7 +135,7 @@ class Sparse:
         while first < n:
             rows = min(self.block_rows, n - first)
             pairs, counts = self._pairs.listed(first, rows)
-            self._kernels.attend(b.packed, 0, q, pairs, counts, b.room, tables.EXP2, out, first,
+            self._kernels.attend(b.packed, 0, q, pairs, counts, b.room, self._table, out, first,
                                  rows, n, d, self.score_mult, self.score_shift, self.score_limit,
                                  self.out_num, self.out_shift)
             first += rows

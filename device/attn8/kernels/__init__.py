@@ -113,12 +113,19 @@ def choose_attention(rows, keys, head_dim, out_shift, largest, viper_packing):
     module = _attention_of_size(rows, keys, head_dim, out_shift)
     if not module:
         return generic, generic.softmax, tables.EXP2, None
-    table = tables.EXP2
-    if module.OCTAVES:
-        table = largest < 4096 and tables.octaves()
+    table = _table(module, largest)
     if not table:
         return module, generic.softmax, tables.EXP2, None
     return module, module.softmax, table, None
+
+
+def _table(module, largest):
+    # What a specialised softmax looks up, or None
+    from .. import tables
+
+    if not module.OCTAVES:
+        return tables.EXP2
+    return tables.octaves() if largest < 4096 else None
 
 
 def _attention_of_size(rows, keys, head_dim, out_shift):
@@ -133,10 +140,12 @@ def choose_linear(features, head_dim):
     return module or _module("linear")
 
 
-def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22):
+def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22, largest=0):
     # -> the module; for one that does all at once the bytes of packed keys and values and of room,
-    # else None; and how many percent of the pairs a mask may show: beyond them the dense kernels
-    # are faster
+    # else None; the table of its softmax; and how many percent of the pairs a mask may show: beyond
+    # them the dense kernels are faster. Logarithms t are up to `largest`
+    from .. import tables
+
     turbo = _proven("turbo_sparse")
     # 256 * a score fits into 32 bits, and the high word of one product is what is wanted
     if (turbo and head_dim <= 256 and score_shift <= 25 and score_mult >> (score_shift + 7) == 0
@@ -145,15 +154,16 @@ def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22)
 
         mac16 = hasattr(_proven(backend()), "configid0")  # helps the dense kernels more
         room = turbo_operands.sparse_room(seq_len, head_dim, mac16)
-        return turbo, room, 85 if mac16 else 94
+        return turbo, room, tables.EXP2, 85 if mac16 else 94
     dense = _attention_of_size(seq_len, seq_len, head_dim, out_shift)
-    module = 22 <= out_shift <= 36 and _specialised("sparse_%d" % head_dim)
-    if module:  # beyond 82 dense kernels of that size are faster, generic ones never
-        return module, (seq_len * module.ROW, 4 * seq_len), 82 if dense else 100
+    module = 22 <= out_shift <= 36 and _specialised("sparse_%d_%d" % (seq_len, head_dim))
+    table = module and _table(module, largest)
+    if table:  # beyond 82 dense kernels of that size are faster, generic ones never
+        return module, (seq_len * module.ROW, 4 * seq_len), table, 82 if dense else 100
     # Instructions a pair on Xtensa; on RISC-V they are to each other as here
     pair = 95 + 237 * (head_dim >> 3) + 99 * (head_dim & 7)
     dense = 60 + 14 * head_dim if dense else 220 + 26 * head_dim
-    return _module("sparse"), None, min(94, 100 * dense // pair)
+    return _module("sparse"), None, tables.EXP2, min(94, 100 * dense // pair)
 
 
 def choose_swap_axes():

@@ -44,7 +44,7 @@ def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict:
     constants = exact_constants(HEAD_DIM, 0.03, 0.03, 0.03, 0.02)
     specialised = {
         f"attention_{SEQ_LEN}_{HEAD_DIM}.py": kernels.attention(SEQ_LEN, HEAD_DIM),
-        f"sparse_{HEAD_DIM}.py": kernels.sparse(HEAD_DIM),
+        f"sparse_{SEQ_LEN}_{HEAD_DIM}.py": kernels.sparse(SEQ_LEN, HEAD_DIM),
     }
     backends = {}
     for backend in BACKENDS:

@@ -2,7 +2,7 @@
 
 A specialised module does what the generic one of attn8.kernels does, for the sizes that its name
 carries: matmul_64 takes 64 inputs, matvec_64 too, for few rows; attention_32_16 has 32 tokens and a
-head_dim of 16, linear_16 and sparse_16 a head_dim of 16. The board takes it where it is there
+head_dim of 16, sparse_32_16 too, linear_16 a head_dim of 16. The board takes it where it is there
 (attn8.kernels.family).
 """
 
@@ -59,9 +59,11 @@ def linear(head_dim: int, word: int = 32) -> str:
     )
 
 
-def sparse(head_dim: int, word: int = 32) -> str:
-    """Viper source of the sparse family for one head_dim."""
-    return _templates.get_template("sparse.j2").render(head_dim=head_dim, word=word)
+def sparse(seq_len: int, head_dim: int, word: int = 32) -> str:
+    """Viper source of the sparse family for one sequence length and head_dim."""
+    return _templates.get_template("sparse.j2").render(
+        seq_len=seq_len, head_dim=head_dim, word=word, octaves=seq_len >= OCTAVES_FROM
+    )
 
 
 def _divisor(n: int, most: int) -> int:
@@ -88,7 +90,7 @@ def modules(config: dict, word: int = 32) -> dict[str, str]:
             if entry["core"] == "linear" and head_dim <= MAX_INPUTS:
                 made[f"linear_{head_dim}.py"] = linear(head_dim, word)
             if entry["core"] == "sparse" and head_dim <= MAX_INPUTS:
-                made[f"sparse_{head_dim}.py"] = sparse(head_dim, word)
+                made[f"sparse_{keys}_{head_dim}.py"] = sparse(keys, head_dim, word)
         else:
             continue
         if inputs <= MAX_INPUTS and rows >= LANES:
