@@ -49,6 +49,17 @@ def test_a_soft_reset_forgets_and_runs_boot_py(virtual):
         assert board.execute("print('x' in globals(), booted)") == "False 1\n"
 
 
+@pytest.mark.parametrize("main", ["while True: pass", "while True: print('hello' * 20)"])
+def test_a_main_py_that_never_ends_is_interrupted(tmp_path, main):
+    (tmp_path / "main.py").write_text(main)
+    virtual = VirtualBoard(root=tmp_path)
+    try:
+        with Board(virtual.port) as board:
+            assert board.execute("print(1 + 1)") == "2\n"
+    finally:
+        virtual.stop()
+
+
 def test_every_byte_reaches_a_program_that_switched_the_interrupt_off(virtual):
     every = bytes(range(256))
     with Board(virtual.port) as board:

@@ -49,6 +49,7 @@ RECEIVE_BUFFER = 259  # bytes; measured on emulated ESP32_GENERIC 1.26.1
 # rate, so a full buffer gets as long as 259 bytes take at 19,200 baud before it counts as overrun.
 OVERRUN_SECONDS = 0.135
 LINE_STEP = 16  # bytes that a line with a rate lets through at a time
+QUEUE = 65536  # bytes after which whoever sends waits for who does not read
 LINE_QUEUE = 4096  # bytes after which a program that prints waits for such a line
 CLKDIV = 0x3FF40014  # the address on an ESP32: whole part in bits 0..19, sixteenths in bits 20..23
 CLOCK = 80_000_000  # Hz, which it divides
@@ -56,7 +57,8 @@ GARBAGE = bytes(0x80 | 37 * byte & 0x7F for byte in range(256))  # what a byte a
 RATES = {
     getattr(termios, name): int(name[1:]) for name in dir(termios) if re.fullmatch(r"B\d+", name)
 }
-# A second interrupt before the first is handled would end the unix port
+# A second interrupt before the first is handled would end the unix port; the first waits as long for
+# a program that may have ended
 INTERRUPT_SECONDS = 0.1
 MARKER_SECONDS = 0.005  # a marker is written at once: its rest follows within this time, or never
 
@@ -212,7 +214,8 @@ class Supervisor:
     def serve(self, lifeline: int | None, announce: Callable[[str], None] | None) -> None:
         """Serves until `lifeline` (a file descriptor) reads end-of-file.
 
-        Calls `announce` with the port's name once the board shows its first prompt.
+        Calls `announce` with the port's name once MicroPython runs and takes Ctrl-C: a main.py may
+        never end.
         """
         child_ended, wakeup = os.pipe()
         os.set_blocking(child_ended, False)
@@ -223,9 +226,9 @@ class Supervisor:
         try:
             while True:
                 reads = [child_ended]
-                if len(self.line_out.waiting) < LINE_QUEUE:
+                if len(self.line_out.waiting) < LINE_QUEUE and len(self.to_client) < QUEUE:
                     reads.append(self.board)
-                if len(self.line_in.waiting) + len(self.to_board) < 65536:
+                if len(self.line_in.waiting) + len(self.to_board) < QUEUE:
                     reads.append(self.client)
                 if lifeline is not None:
                     reads.append(lifeline)
@@ -244,7 +247,7 @@ class Supervisor:
                     self._feed_board()
                 if self.board in ready:
                     self._from_board(_read(self.board))
-                    if announce and self.last_output.endswith(b">>> "):
+                    if announce and not self.starting:
                         announce(self.port)
                         announce = None
                 elif self.held:
@@ -274,6 +277,7 @@ class Supervisor:
         self.greeting = b"" if raw else None  # start-up output, held until the raw REPL answers
         self.overrun_since: float | None = None
         self.interrupted = 0.0  # when Ctrl-C was passed on last
+        self.held_since: float | None = None  # when the Ctrl-C that waits came
         registers = {}
         if self.baud:
             registers[CLKDIV] = _divider(self.baud)
@@ -301,7 +305,7 @@ class Supervisor:
 
     def _reboot(self) -> None:
         """What a chip does when its program ends: soft reboot, in the mode that it was in."""
-        while select.select([self.board], [], [], 0)[0]:
+        while _readable(self.board):
             data = _read(self.board)
             if not data:
                 break
@@ -341,11 +345,15 @@ class Supervisor:
         is_data = self.binary or PROMPT.search(self.last_output)
         place = -1 if is_data else self.to_board.find(b"\x03")
         if place >= 0:
-            if select.select([self.board], [], [], 0)[0]:
-                return  # what the program says may be that it has ended
+            now = time.monotonic()
+            self.held_since = self.held_since or now
+            # What the program says may be that it has ended, unless it goes on and on
+            if now - self.held_since < INTERRUPT_SECONDS and _readable(self.board):
+                return
+            self.held_since = None
             del self.to_board[: place + 1]  # what came before waits for a program that ends now
-            if time.monotonic() - self.interrupted > INTERRUPT_SECONDS:
-                self.interrupted = time.monotonic()
+            if now - self.interrupted > INTERRUPT_SECONDS:
+                self.interrupted = now
                 self.process.send_signal(signal.SIGINT)
             return
         waiting = struct.unpack("i", fcntl.ioctl(self.board_side, termios.FIONREAD, b"\0" * 4))[0]
@@ -449,6 +457,10 @@ def _divider(rate: float) -> int:
     """CLKDIV's word that gives so many baud."""
     sixteenths = round(16 * CLOCK / rate)
     return sixteenths >> 4 | (sixteenths & 15) << 20
+
+
+def _readable(descriptor: int) -> bool:
+    return bool(select.select([descriptor], [], [], 0)[0])
 
 
 def _read(descriptor: int) -> bytes:
