@@ -236,17 +236,61 @@ def test_what_arrives_damaged_is_noticed(fresh, monkeypatch, root):
     assert found(root) == OLD
 
 
-def test_a_full_file_system_is_one_line_and_leaves_the_old_version(fresh, monkeypatch, root):
+# A littlefs in memory, in place of /lib
+SMALL = """
+import os, vfs
+class Blocks:
+    def __init__(self):
+        self.data = bytearray(512 * {blocks})
+    def readblocks(self, n, buffer, offset=0):
+        start = n * 512 + offset
+        buffer[:] = self.data[start : start + len(buffer)]
+    def writeblocks(self, n, buffer, offset=0):
+        start = n * 512 + offset
+        self.data[start : start + len(buffer)] = buffer
+    def ioctl(self, op, argument):
+        return {{4: len(self.data) // 512, 5: 512, 6: 0}}.get(op)
+blocks = Blocks()
+vfs.VfsLfs2.mkfs(blocks)
+os.mkdir("/lib")
+vfs.mount(blocks, "/lib")
+"""
+
+
+def test_a_full_file_system_is_one_line_and_leaves_the_old_version(fresh):
+    fresh.execute(SMALL.format(blocks=32) + "os.mkdir('/lib/attn8'); os.mkdir('/lib/attn8/part')")
+    for path, data in OLD.items():
+        fresh.write_file(f"{LIB}/{path}", data)
+    big = NEW | {"big.py": bytes(20_000)}
+    with pytest.raises(RemoteError, match=r"the board says: /lib/attn8\.new/.*: No space left"):
+        apply(fresh, plan(fresh, big))
+    assert fresh.execute("print(os.listdir('/lib'))") == "['attn8']\n"
+    for path, data in OLD.items():
+        assert fresh.read_file(f"{LIB}/{path}") == data
+    with pytest.raises(RemoteError, match=r"the board says: /lib/model\.new: No space left"):
+        push(fresh, "/lib/model", bytes(20_000))
+    assert fresh.execute("print(os.listdir('/lib'))") == "['attn8']\n"
+
+
+def test_a_folder_that_is_a_file_is_named(fresh):
+    fresh.write_file("/models", b"")
+    with pytest.raises(RemoteError, match=r"the board says: /models/a\.new: Not a directory"):
+        push(fresh, "/models/a", b"data")
+
+
+@pytest.mark.parametrize("sums", [b"garbage\n", bytes(range(256))])
+def test_damaged_sums_stand_for_nothing(fresh, root, sums):
     apply(fresh, plan(fresh, OLD))
+    (root / LIB[1:] / "SHA256SUMS").write_bytes(sums)
+    assert apply(fresh, plan(fresh, OLD)).files == len(OLD)
+    assert plan(fresh, OLD).changed == []
 
-    def full(board, path, data, progress=None):
-        raise RemoteError("the board says: OSError: 28")
 
-    monkeypatch.setattr(Board, "write_file", full)
-    with pytest.raises(RemoteError, match="OSError: 28"):
-        apply(fresh, plan(fresh, NEW))
-    assert tree(root) == {f"{LIB[1:]}/{path}": data for path, data in OLD.items()}
-    assert [p.name for p in (root / "lib").iterdir()] == ["attn8"]
+def test_a_package_that_was_copied_to_the_root_is_taken_over(fresh, root):
+    fresh.execute("import os; os.mkdir('/attn8')")
+    fresh.write_file("/attn8/mine.py", b"x = 1")
+    apply(fresh, plan(fresh, OLD))
+    assert found(root) == OLD
 
 
 def test_it_compiles_for_the_chips():

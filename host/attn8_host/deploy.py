@@ -16,6 +16,7 @@ What an interrupted deployment left behind, the next one finishes or removes.
 
 import functools
 import hashlib
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
@@ -33,6 +34,7 @@ LIB = "/lib/attn8"
 NEW = LIB + ".new"
 MODELS = "/models"
 SUMS = "SHA256SUMS"  # in the package's folder, in sha256sum's format
+SUM = re.compile(rb"^([0-9a-f]{64})  ([ -~]+)$", re.M)  # a line of it; others stand for nothing
 
 FLASH_SECONDS = 600  # for one of the pieces below, which writes the flash and prints nothing
 
@@ -86,6 +88,7 @@ def settle():
         if exists(LIB):
             remove(OLD)
             os.rename(LIB, OLD)
+        make_folders(LIB)
         os.rename(STAND_IN, LIB)
     remove(OLD)
 """
@@ -95,9 +98,9 @@ INSPECT = """
 folder = STAND_IN if exists(STAND_IN) else LIB
 start = len(folder) + 1
 sizes = [(p[start:], os.stat(p)[6]) for p in walk(folder)] if exists(folder) else []
-sums = ""
+sums = b""
 if exists(folder + "/" + {sums!r}):
-    with open(folder + "/" + {sums!r}) as file:
+    with open(folder + "/" + {sums!r}, "rb") as file:
         sums = file.read()
 print(repr((sizes, sums)))
 """
@@ -245,7 +248,7 @@ def plan(board: Board, files: dict[str, bytes]) -> Plan:
     """
     sizes, sums = _evaluate(board, INSPECT.format(sums=SUMS))
     present = dict(sizes)
-    kept = {path: digest for digest, path in (line.split("  ") for line in sums.splitlines())}
+    kept = {path.decode(): digest.decode() for digest, path in SUM.findall(sums)}
     changed = [
         path
         for path, data in files.items()
@@ -321,7 +324,12 @@ def push(board: Board, path: str, data: bytes, progress: Progress | None = None)
     # Under another name until it is whole: a cable pulled now must not leave half a file
     temporary = path + ".new"
     _execute(board, f"make_folders({path!r})")
-    board.write_file(temporary, data, progress)
+    try:
+        board.write_file(temporary, data, progress)
+    except RemoteError:
+        # For one because the file system is full: leave no half of a file on it
+        _execute(board, f"if exists({temporary!r}): os.remove({temporary!r})")
+        raise
     _verify(board, {temporary: data})
     _execute(board, REPLACE.format(path=path, temporary=temporary))
     return Deployed(1, 1, len(data))

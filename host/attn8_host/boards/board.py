@@ -202,7 +202,7 @@ class Board:
             BoardError: the board does not answer.
             RemoteError: it cannot write there, for one because its file system is full.
         """
-        with _silenced(), self._errors("answer"):
+        with self._file(path):
             self.transport.fs_writefile(path, data, progress_callback=progress)
 
     def read_file(self, path: str) -> bytes:
@@ -212,7 +212,7 @@ class Board:
             BoardError: the board does not answer.
             RemoteError: there is no such file.
         """
-        with _silenced(), self._errors("answer"):
+        with self._file(path):
             return bytes(self.transport.fs_readfile(path))
 
     def require_viper(self) -> None:
@@ -253,6 +253,17 @@ class Board:
                 client.end(self._baud)
                 # A board that was lost may have taken frames for what is typed: start afresh
                 self.enter_repl(soft_reset=not whole)
+
+    @contextlib.contextmanager
+    def _file(self, path: str) -> Iterator[None]:
+        """For mpremote's file functions: an OSError of a path is the board's, not the port's."""
+        with _silenced(), self._errors("answer"):
+            try:
+                yield
+            except OSError as error:
+                if error.errno is None or error.strerror != path:
+                    raise
+                raise RemoteError(f"the board says: {path}: {os.strerror(error.errno)}") from None
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:

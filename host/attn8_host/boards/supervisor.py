@@ -57,8 +57,8 @@ GARBAGE = bytes(0x80 | 37 * byte & 0x7F for byte in range(256))  # what a byte a
 RATES = {
     getattr(termios, name): int(name[1:]) for name in dir(termios) if re.fullmatch(r"B\d+", name)
 }
-# A second interrupt before the first is handled would end the unix port; the first waits as long for
-# a program that may have ended
+# A second interrupt before the first is handled would end the unix port; the first waits as long
+# for a program that may have ended
 INTERRUPT_SECONDS = 0.1
 MARKER_SECONDS = 0.005  # a marker is written at once: its rest follows within this time, or never
 
