@@ -68,6 +68,12 @@ def test_other_names_are_refused(name):
         resolve(name)
 
 
+def test_a_file_is_no_board(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert main(["demo", f"--board={tmp_path / 'file'}"]) == 2
+    assert capsys.readouterr().err == f"attn8: {tmp_path / 'file'} is no serial port\n"
+
+
 def test_boards_lists_what_answers(capsys):
     virtual = VirtualBoard()
     try:

@@ -1,11 +1,12 @@
 """The command line: what is refused before any work is done, in one line and with status 2."""
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from attn8_host import modelfile
-from attn8_host.cli import main
+from attn8_host.cli import main, parser
 from attn8_host.paths import MODELS
 
 PLAN = ["plan", "--seq-len", "8", "--embed-dim", "8", "--heads", "2"]
@@ -37,6 +38,18 @@ def refused(capsys, *arguments):
 )
 def test_an_argument_that_is_none_is_refused_with_what_was_expected(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
+
+
+def test_every_command_and_option_is_explained():
+    parsers = [parser()]
+    for each in parsers:
+        assert each.description
+        for action in each._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            else:
+                assert action.help, f"{each.prog} {action.dest}"
+    assert len(parsers) == 18
 
 
 COMMANDS = [["demo"], ["run", "model", "inputs.npy"], ["mask", "full"], ["verify"],

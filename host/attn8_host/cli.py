@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -487,10 +487,17 @@ def _duration(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, got {text!r}")
 
 
+def _command(to: Any, name: str, help: str, **options: Any) -> argparse.ArgumentParser:
+    """A subcommand whose own --help says what the list of them says."""
+    description = f"{help[0].upper()}{help[1:]}."
+    return to.add_parser(name, help=help, description=description, **options)
+
+
 def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(
         prog="attn8",
         description="int8 attention on an ESP32 from MicroPython, proven bit for bit with NumPy.",
+        epilog="Exit status: 0; 1 if something differs, drifts or fits no chip; 2 if it could not.",
     )
     main.add_argument("--version", action="version", version=f"attn8 {__version__}")
     commands = main.add_subparsers(required=True, metavar="command")
@@ -514,8 +521,9 @@ def parser() -> argparse.ArgumentParser:
         "flash writes",
     )
 
-    command = commands.add_parser(
-        "demo", parents=[on_board], help="classify handwritten digits on a board and prove it"
+    command = _command(
+        commands, "demo", parents=[on_board],
+        help="classify handwritten digits on a board and prove it",
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.add_argument(
@@ -525,8 +533,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--samples", type=_positive, metavar="N", help="digits (default: all)")
     command.set_defaults(run=demo)
 
-    command = commands.add_parser(
-        "run", parents=[on_board], help="run a model over your inputs on a board and prove it"
+    command = _command(
+        commands, "run", parents=[on_board],
+        help="run a model over your inputs on a board and prove it",
     )
     command.add_argument("model", type=Path, help="int8 model file (see attn8 quantize)")
     command.add_argument(
@@ -544,16 +553,16 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=run)
 
-    command = commands.add_parser(
-        "flash", parents=[on_board], help="erase a chip and put MicroPython onto it"
+    command = _command(
+        commands, "flash", parents=[on_board], help="erase a chip and put MicroPython onto it"
     )
     command.add_argument(
         "--no-stub", action="store_true", help="only the ROM's own loader: slower, always there"
     )
     command.set_defaults(run=flash)
 
-    command = commands.add_parser(
-        "train", parents=[on_board], help="train a model on a board and prove every step"
+    command = _command(
+        commands, "train", parents=[on_board], help="train a model on a board and prove every step"
     )
     command.add_argument(
         "what", choices=["iris", "digits"],
@@ -568,7 +577,8 @@ def parser() -> argparse.ArgumentParser:
                          help="default: 20 for iris, 3 for digits")
     command.add_argument("--batch", type=_positive, default=10, metavar="N",
                          help="samples of a step (default: %(default)s)")
-    command.add_argument("--seed", type=_positive, default=1, metavar="N")
+    command.add_argument("--seed", type=_positive, default=1, metavar="N",
+                         help="of the first weights and the samples' order (default: %(default)s)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.add_argument(
         "--png", type=Path, metavar="FILE", default=Path("attn8-training.png"),
@@ -576,8 +586,8 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=train)
 
-    command = commands.add_parser(
-        "deploy", parents=[on_board], help="put the attn8 package onto a board"
+    command = _command(
+        commands, "deploy", parents=[on_board], help="put the attn8 package onto a board"
     )
     command.add_argument("--source", action="store_true", help="send .py instead of .mpy files")
     command.add_argument(
@@ -588,17 +598,19 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--dry-run", action="store_true", help="only say what would be done")
     command.set_defaults(run=deploy)
 
-    command = commands.add_parser("quantize", help="make an int8 model file from a float one")
+    command = _command(commands, "quantize", help="make an int8 model file from a float one")
     command.add_argument("model", type=Path, help="float32 model file (safetensors with a config)")
     command.add_argument(
         "--calibration", type=Path, required=True, metavar="FILE.npy",
         help="float inputs like those to come, [samples, ...]",
     )
-    command.add_argument("--output", type=Path, required=True, metavar="FILE")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE",
+                         help="the int8 model file to write")
     command.set_defaults(run=quantize)
 
-    command = commands.add_parser(
-        "verify", parents=[on_board], help="prove every mechanism on a board and measure its cost"
+    command = _command(
+        commands, "verify", parents=[on_board],
+        help="prove every mechanism on a board and measure its cost",
     )
     command.add_argument(
         "--core", nargs="+", action="extend", metavar="NAME",
@@ -611,8 +623,8 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=verify)
 
-    command = commands.add_parser(
-        "mask", parents=[on_board],
+    command = _command(
+        commands, "mask", parents=[on_board],
         help="sparse attention over images of digits on a board, beside dense attention",
     )
     command.add_argument(
@@ -634,33 +646,37 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=mask)
 
-    command = commands.add_parser(
-        "undeploy", parents=[on_board], help="remove the attn8 package from a board"
+    command = _command(
+        commands, "undeploy", parents=[on_board], help="remove the attn8 package from a board"
     )
     command.set_defaults(run=undeploy)
 
-    command = commands.add_parser(
-        "repl", parents=[on_board], help="a terminal on a board, with attn8 live from this computer"
+    command = _command(
+        commands, "repl", parents=[on_board],
+        help="a terminal on a board, with attn8 live from this computer",
     )
     command.set_defaults(run=repl)
 
-    command = commands.add_parser(
-        "soak", parents=[on_board], help="send requests without end and watch the board's heap"
+    command = _command(
+        commands, "soak", parents=[on_board],
+        help="send requests without end and watch the board's heap",
     )
     command.add_argument("--minutes", type=_duration, metavar="N", default=1.0, help="(default: 1)")
     command.add_argument("--seed", type=int, default=0, help="of the random inputs (default: 0)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.set_defaults(run=soak)
 
-    command = commands.add_parser(
-        "plan", help="memory, flash and time of a model or one attention layer, without a board"
+    command = _command(
+        commands, "plan",
+        help="memory, flash and time of a model or one attention layer, without a board",
     )
     command.add_argument("--model", type=Path, metavar="FILE", help="int8 model file")
     command.add_argument("--seq-len", type=_positive, metavar="S", help="tokens of one layer")
-    command.add_argument("--embed-dim", type=_positive, metavar="E")
-    command.add_argument("--heads", type=_positive, metavar="H")
+    command.add_argument("--embed-dim", type=_positive, metavar="E", help="values of a token")
+    command.add_argument("--heads", type=_positive, metavar="H", help="a divisor of E")
     command.add_argument("--core", default="exact", metavar="NAME", help="(default: %(default)s)")
-    command.add_argument("--causal", action="store_true")
+    command.add_argument("--causal", action="store_true",
+                         help="a token sees itself and those before it")
     command.add_argument(
         "--train", nargs="?", const="given", choices=["given", "iris", "digits"],
         help="what training takes: of what attn8 train trains, or of the layer or training file",
@@ -683,8 +699,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", type=Path, metavar="FILE", help="write the plan here as well")
     command.set_defaults(run=plan)
 
-    command = commands.add_parser(
-        "bench", parents=[on_board], help="what kernels and the attention layer cost; the link"
+    command = _command(
+        commands, "bench", parents=[on_board],
+        help="what kernels and the attention layer cost; the link",
     )
     command.add_argument(
         "--isa", choices=["xtensawin", "rv32imc"],
@@ -698,8 +715,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.set_defaults(run=bench)
     what = command.add_subparsers(metavar="density|link")
-    density = what.add_parser(
-        "density", help="instructions of the sparse core against the density of its mask"
+    density = _command(
+        what, "density", help="instructions of the sparse core against the density of its mask"
     )
     density.add_argument(
         "--isa", choices=["xtensawin", "rv32imc"], help="architecture (default: both)"
@@ -710,7 +727,9 @@ def parser() -> argparse.ArgumentParser:
         help="the curve (default: %(default)s)",
     )
     density.set_defaults(run=bench_density)
-    command = what.add_parser("link", help="bytes a second both ways, beside mpremote's fs cp")
+    command = _command(
+        what, "link", help="bytes a second both ways, beside mpremote's fs cp"
+    )
     command.add_argument(
         "--board", metavar="BOARD", help="as for demo; by default the virtual board at each rate"
     )
@@ -724,15 +743,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.set_defaults(run=bench_link)
 
-    command = commands.add_parser(
-        "boards", parents=[on_board],
+    command = _command(
+        commands, "boards", parents=[on_board],
         help="list the boards that are connected; interrupts what they run",
     )
     command.add_argument("--json", action="store_true", help="print a list for programs")
     command.set_defaults(run=boards)
     actions = command.add_subparsers(metavar="action")
-    start = actions.add_parser("start", help="keep a virtual board running and print its port")
-    start.add_argument("what", choices=["virtual"])
+    start = _command(
+        actions, "start", help="keep a virtual board running and print its port"
+    )
+    start.add_argument("what", choices=["virtual"], help="MicroPython's unix port")
     start.add_argument("--root", type=Path, metavar="DIR", help="its file system (default: new)")
     start.add_argument("--baud", type=_positive, help="rate of its serial line (default: no limit)")
     start.set_defaults(run=boards_start)

@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import secrets
+import stat
 import struct
 import textwrap
 import time
@@ -313,6 +314,8 @@ def why_closed(port: str) -> str:
     if not os.path.exists(port):
         ports = ", ".join(p.device for p in list_ports.comports()) or "none"
         return f"no such board or port: {port}; ports here: {ports}; or use --board virtual"
+    if not stat.S_ISCHR(os.stat(port).st_mode):
+        return f"{port} is no serial port"
     if not os.access(port, os.R_OK | os.W_OK):
         return f"no permission to open {port}; add yourself to its group (often dialout)"
     return f"{port} is busy: another program has it open; close that and try again"
