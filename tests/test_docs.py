@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from attn8_host.modelfile import LAYERS
+from attn8_host.modelfile import LAYERS, OPTIONS
 from attn8_host.paths import DEVICE
 from attn8_host.quantize.file import quantize_file
 
@@ -32,6 +32,11 @@ def test_every_layer_and_what_it_says_is_in_the_table():
     assert {kind: set(re.findall(r"`(\w+)`", says)) for kind, says in rows}.keys() == LAYERS.keys()
     for kind, says in rows:
         assert set(LAYERS[kind]) <= set(re.findall(r"`(\w+)`", says)), kind
+
+
+def test_every_option_of_a_core_is_in_the_table():
+    page = (ROOT / "docs/mechanisms.md").read_text()
+    assert all(f"`{option}`" in page for option in OPTIONS)
 
 
 def test_the_model_of_the_readme_can_be_quantised(tmp_path, monkeypatch):

@@ -234,6 +234,12 @@ def test_a_sequence_that_is_too_long_is_refused_before_a_board_is_asked(tmp_path
          'attn.seq_len: expected a whole number from 1, got "8"'),
         (lambda c: change_attention(c, core=["exact"]), "attn.core: expected a word"),
         (lambda c: change_attention(c, causal=None), "attn.causal: expected true or false"),
+        (lambda c: change_attention(c, options=None), "attn.options: expected some of block_size"),
+        (lambda c: change_attention(c, options={"tile": 4}), "attn.options: expected some of"),
+        (lambda c: change_attention(c, options={"block_size": 0}),
+         "attn.options.block_size: expected a whole number from 1, got 0"),
+        (lambda c: change_attention(c, options={"phi": "gelu"}),
+         'attn.options.phi: expected relu, relu+1 or elu+1, got "gelu"'),
         (lambda c: change_attention(c, core="flash"), "attn: Flash.__init__() got an unexpected"),
     ],
 )  # fmt: skip

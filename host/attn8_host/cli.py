@@ -570,9 +570,9 @@ def parser() -> argparse.ArgumentParser:
         "it on the board",
     )
     command.add_argument("--shift", choices=["invert", "rotate"], default="invert",
-                         help="what happens to a tenth of the digits (default: %(default)s)")
+                         help="digits: what happens to a tenth of them (default: %(default)s)")
     command.add_argument("--numbers", choices=["q16.16", "q8.8", "float"], default="q16.16",
-                         help="fixed point, or the board's floats (default: %(default)s)")
+                         help="iris: fixed point, or the board's floats (default: %(default)s)")
     command.add_argument("--epochs", type=_positive, metavar="N",
                          help="default: 20 for iris, 3 for digits")
     command.add_argument("--batch", type=_positive, default=10, metavar="N",
@@ -582,7 +582,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     command.add_argument(
         "--png", type=Path, metavar="FILE", default=Path("attn8-training.png"),
-        help="loss and accuracy per epoch (default: %(default)s)",
+        help="iris: loss and accuracy per epoch (default: %(default)s)",
     )
     command.set_defaults(run=train)
 

@@ -19,10 +19,13 @@ from .errors import ModelError
 
 SIZE = "a whole number from 1"
 SHAPE = "a list of whole numbers from 1"
+COUNT = "a whole number from 0"
 INTEGER = "a whole number"
 SCALE = "a number above 0"
 WORD = "a word"
 FLAG = "true or false"
+PHI = "relu, relu+1 or elu+1"
+LIST = "a list"
 
 # What the config says of each type of layer, besides its type and name
 LAYERS: dict[str, dict[str, str]] = {
@@ -38,13 +41,22 @@ LAYERS: dict[str, dict[str, str]] = {
                           "format": WORD},
 }  # fmt: skip
 
+# Of the cores (docs/mechanisms.md)
+OPTIONS = {
+    "block_size": SIZE, "cache_len": SIZE, "global_indices": LIST, "mask": LIST, "normalise": FLAG,
+    "phi": PHI, "precise": FLAG, "window": COUNT,
+}  # fmt: skip
+
 _IS: dict[str, Callable] = {
     SIZE: lambda value: type(value) is int and value > 0,
     SHAPE: lambda value: type(value) is list and value and all(map(_IS[SIZE], value)),
+    COUNT: lambda value: type(value) is int and value >= 0,
     INTEGER: lambda value: type(value) is int,
     SCALE: lambda value: type(value) in (int, float) and 0 < value < math.inf,
     WORD: lambda value: type(value) is str and value,
     FLAG: lambda value: type(value) is bool,
+    PHI: lambda value: value in ("relu", "relu+1", "elu+1"),
+    LIST: lambda value: type(value) is list,
 }
 
 
@@ -101,6 +113,10 @@ def _check(config: dict) -> None:
             known = ", ".join(LAYERS)
             raise ModelError(f"{name}: unknown layer type {kind}; expected one of {known}")
         _expect(name, entry, LAYERS[kind], {"rows": SIZE})
+        options = entry.get("options", {})
+        if type(options) is not dict or not options.keys() <= OPTIONS.keys():
+            raise ModelError(f"{name}.options: expected some of {', '.join(OPTIONS)}")
+        _expect(f"{name}.options", options, {}, OPTIONS)
 
 
 def _expect(

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import track
 
 from .. import inputs, modelfile
+from ..errors import ModelError
 from ..reference import Model, floating
 from .integers import quantize
 from .model import quantize_model
@@ -44,6 +45,10 @@ def quantize_file(
     last = model.layers[-1][0]
     scale = int8_config["input"]["scale"]
     cosines, same = [], 0
+    try:
+        model(quantize(samples[0], scale))
+    except ValueError as error:
+        raise ModelError(f"the int8 model cannot run: {error}") from None
     for x in track(samples, "compare with float", console=console, disable=console is None):
         actual = model(quantize(x, scale))[last]
         wanted = floating.run(config, tensors, x)[last]

@@ -75,6 +75,11 @@ def _check(config: dict, tensors: dict[str, np.ndarray]) -> None:
         if entry["type"] == "dense":
             sizes = {name: (entry["out_features"], entry["in_features"])}
         elif entry["type"] == "attention":
+            if entry["embed_dim"] % entry["num_heads"]:
+                raise ValueError(
+                    f"{name}.embed_dim: expected a multiple of num_heads {entry['num_heads']}, "
+                    f"got {entry['embed_dim']}"
+                )
             sizes = {f"{name}.{part}": 2 * (entry["embed_dim"],) for part in ("q", "k", "v", "out")}
         elif entry["type"] not in ("relu", "reshape", "mean_pool"):
             raise ValueError(f"{name}: there is no float layer of type {entry['type']}")

@@ -114,6 +114,11 @@ class Model:
                 raise ModelError(f"{name}: expected {list(shape)}, got {list(operand.shape)}")
         self.operands[name] = [memory, mask]
         parameters = core_parameters(self.tensors, name)
+        for key, values in parameters.items():
+            if len(values) != entry["num_heads"]:
+                raise ModelError(
+                    f"{name}.core.{key}: expected {entry['num_heads']} heads, got {len(values)}"
+                )
         try:
             return MultiHeadAttention(
                 entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],
