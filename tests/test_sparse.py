@@ -330,23 +330,26 @@ def test_hide(machines, seed, rows, keys):
     assert (found.read(np.int32) == np.where(hidden, -(1 << 30), scores).ravel()).all()
 
 
-# Of the dense core's instructions with the same backend, at a density of 10 %. Viper is specialised
-# by size; there a weight of zero costs little, and three in ten are zero here.
+# Of the dense core's instructions with the same backend, at a density of 10 %, where three in ten
+# weights are zero and where none is. Viper is specialised by size; there a zero costs little.
 AT_A_TENTH = {
-    "xtensawin": {"turbo": 0.14, "viper": 0.13, "generic": 0.14},
-    "rv32imc": {"turbo": 0.11, "viper": 0.14, "generic": 0.14},
+    ("xtensawin", 0.03): {"turbo": 0.14, "viper": 0.13, "generic": 0.14},
+    ("xtensawin", 0.005): {"turbo": 0.14, "viper": 0.14, "generic": 0.14},
+    ("rv32imc", 0.03): {"turbo": 0.11, "viper": 0.14, "generic": 0.14},
+    ("rv32imc", 0.005): {"turbo": 0.12, "viper": 0.15, "generic": 0.14},
 }
 
 
-@pytest.mark.parametrize("arch", isa.ARCHES)
-def test_instructions_follow_the_attended_pairs(arch, monkeypatch):
+@pytest.mark.parametrize("arch, scale", AT_A_TENTH)
+def test_instructions_follow_the_attended_pairs(arch, scale, monkeypatch):
     # Random masks are the hardest
+    monkeypatch.setattr(density, "SCALE", scale)
     monkeypatch.setattr(density, "LEVELS", (0.105, 1.0))
     monkeypatch.setattr(density, "MASKS", {"random": density.MASKS["random"]})
     for backend, found in density.measure(arch)["backends"].items():
         tenth, full = found["points"]
         assert 0.1 <= tenth["density"] < 0.102
-        assert tenth["ratio"] <= AT_A_TENTH[arch][backend], backend
+        assert tenth["ratio"] <= AT_A_TENTH[arch, scale][backend], backend
         assert full["density"] == 1 and full["ratio"] == 1
 
 
