@@ -140,10 +140,10 @@ def choose_linear(features, head_dim):
     return module or _module("linear")
 
 
-def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22, largest=0):
+def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22, largest=None):
     # -> the module; for one that does all at once the bytes of packed keys and values and of room,
     # else None; the table of its softmax; and how many percent of the pairs a mask may show: beyond
-    # them the dense kernels are faster. Logarithms t are up to `largest`
+    # them the dense kernels are faster. Logarithms t are up to `largest`; None: a table is not made
     from .. import tables
 
     turbo = _proven("turbo_sparse")
@@ -157,7 +157,7 @@ def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22,
         return turbo, room, tables.EXP2, 85 if mac16 else 94
     dense = _attention_of_size(seq_len, seq_len, head_dim, out_shift)
     module = 22 <= out_shift <= 36 and _specialised("sparse_%d_%d" % (seq_len, head_dim))
-    table = module and _table(module, largest)
+    table = module and (largest is None or _table(module, largest))
     if table:  # beyond 82 dense kernels of that size are faster, generic ones never
         return module, (seq_len * module.ROW, 4 * seq_len), table, 82 if dense else 100
     # Instructions a pair on Xtensa; on RISC-V they are to each other as here
