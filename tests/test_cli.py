@@ -83,8 +83,9 @@ def test_a_full_disk_is_one_line(capsys, monkeypatch, tmp_path):
 
 
 def test_pictures_are_png_whatever_their_name(capsys, tmp_path):
-    png = tmp_path / "picture"
+    png = tmp_path / "picture [red]"
     assert main(["demo", "--board", "virtual", "--samples", "1", "--png", str(png)]) == 0
+    assert f"attention heat map: {png}\n" in capsys.readouterr().out
     assert png.read_bytes().startswith(b"\x89PNG")
 
 

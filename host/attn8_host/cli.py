@@ -29,7 +29,7 @@ def demo(arguments: argparse.Namespace, console: Console) -> int:
     with _board(arguments, console) as board:
         outcome, result = demo.demonstrate(board, console, arguments.png, arguments.samples)
     console.print(report.demo_table(outcome, result))
-    console.print(f"attention heat map: {arguments.png}", highlight=False, soft_wrap=True)
+    console.out(f"attention heat map: {arguments.png}", highlight=False)
     _write_json(arguments.json, outcome.as_dict())
     return 0 if outcome.bit_exact else 1
 
@@ -113,7 +113,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
     else:
         report.draw_training(arguments.png, outcome)
         console.print(report.training_table(outcome))
-        console.print(f"loss and accuracy: {arguments.png}", highlight=False, soft_wrap=True)
+        console.out(f"loss and accuracy: {arguments.png}", highlight=False)
         result = outcome.as_dict()
     _write_json(arguments.json, result)
     return 1 if result["bit_exact"] is False else 0
@@ -178,7 +178,7 @@ def quantize(arguments: argparse.Namespace, console: Console) -> int:
         f"{arguments.output}: {arguments.output.stat().st_size:,} bytes. Against the float model "
         f"over {found.samples:,} inputs: cosine {found.cosine:.5f} (lowest "
         f"{found.lowest_cosine:.5f}), same largest output {found.top1:.2%}",
-        highlight=False,
+        highlight=False, markup=False,
     )
     return 0
 
@@ -212,7 +212,7 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
     if outcome.cost:
         console.print(report.cost_table(outcome))
         report.draw_cost(arguments.png, outcome)
-        console.print(f"cost over seq_len: {arguments.png}", highlight=False, soft_wrap=True)
+        console.out(f"cost over seq_len: {arguments.png}", highlight=False)
     _write_json(arguments.json, outcome.as_dict())
     return 0 if outcome.bit_exact else 1
 
@@ -236,7 +236,7 @@ def mask(arguments: argparse.Namespace, console: Console) -> int:
         bar.update(task, total=1, completed=1)
     console.print(report.mask_table(result))
     report.draw_mask(arguments.png, title, pictures)
-    console.print(f"picture: {arguments.png}", highlight=False, soft_wrap=True)
+    console.out(f"picture: {arguments.png}", highlight=False)
     _write_json(arguments.json, result.as_dict())
     return 0 if result.bit_exact else 1
 
@@ -263,7 +263,7 @@ def boards(arguments: argparse.Namespace, console: Console) -> int:
         except BoardError as error:
             found.append({"port": spec, "error": str(error)})
     if arguments.json:
-        console.print(json.dumps(found, indent=2), soft_wrap=True, markup=False, highlight=False)
+        console.out(json.dumps(found, indent=2), highlight=False)
     elif found:
         console.print(boards_table(found))
     else:
@@ -383,7 +383,7 @@ def bench_density(arguments: argparse.Namespace, console: Console) -> int:
     for outcome in outcomes:
         console.print(report.density_table(outcome))
     report.draw_density(arguments.png, outcomes)
-    console.print(f"picture: {arguments.png}", highlight=False, soft_wrap=True)
+    console.out(f"picture: {arguments.png}", highlight=False)
     _write_json(arguments.json, outcomes)
     return 0
 
