@@ -1,5 +1,6 @@
 """The virtual board behaves like a chip towards any mpremote command line."""
 
+import signal
 import subprocess
 import sys
 
@@ -101,3 +102,13 @@ def test_too_little_heap_is_said_in_one_line(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "out of memory" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_board_that_was_started_ends_with_the_command(end):
+    command = [sys.executable, "-m", "attn8_host", "boards", "start", "virtual"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        lines = [process.stdout.readline() for _ in range(2)]
+        assert lines[1].startswith("/dev/")
+        process.send_signal(end)
+        assert process.stdout.read() == ""  # comes to its end when the board has ended, too

@@ -274,7 +274,7 @@ def boards(arguments: argparse.Namespace, console: Console) -> int:
 def boards_start(arguments: argparse.Namespace, console: Console) -> int:
     import subprocess
 
-    command = [sys.executable, "-m", "attn8_host.boards.supervisor", "--foreground"]
+    command = [sys.executable, "-m", "attn8_host.boards.supervisor"]
     if arguments.root:
         if arguments.root.exists() and not arguments.root.is_dir():
             raise Attn8Error(f"--root: {arguments.root} is no folder")
@@ -282,10 +282,10 @@ def boards_start(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.baud:
         command += ["--baud", str(arguments.baud)]
     console.print("The virtual board's port follows; Ctrl-C stops it.", style="dim")
-    try:
-        return subprocess.run(command).returncode
-    except KeyboardInterrupt:
-        return 0
+    # The pipe to its standard input closes, and the board ends, however this process does
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as board, suppress(KeyboardInterrupt):
+        return board.wait()
+    return 0
 
 
 def soak(arguments: argparse.Namespace, console: Console) -> int:

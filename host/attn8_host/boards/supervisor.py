@@ -211,7 +211,7 @@ class Supervisor:
         self.to_client = bytearray()  # has passed the line
         self.to_board = bytearray()
 
-    def serve(self, lifeline: int | None, announce: Callable[[str], None] | None) -> None:
+    def serve(self, lifeline: int, announce: Callable[[str], None] | None) -> None:
         """Serves until `lifeline` (a file descriptor) reads end-of-file.
 
         Calls `announce` with the port's name once MicroPython runs and takes Ctrl-C: a main.py may
@@ -225,13 +225,11 @@ class Supervisor:
         self._boot(raw=False)
         try:
             while True:
-                reads = [child_ended]
+                reads = [child_ended, lifeline]
                 if len(self.line_out.waiting) < LINE_QUEUE and len(self.to_client) < QUEUE:
                     reads.append(self.board)
                 if len(self.line_in.waiting) + len(self.to_board) < QUEUE:
                     reads.append(self.client)
-                if lifeline is not None:
-                    reads.append(lifeline)
                 writes = [self.client] if self.to_client else []
                 waits = [self.line_in.wait(), self.line_out.wait()]
                 feeding = self.to_board and not self.starting
@@ -479,16 +477,14 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder to use as the board's file system")
     parser.add_argument("--heap-size", default=HEAP_SIZE)
     parser.add_argument("--baud", type=int, help="rate of the serial line (default: no limit)")
-    parser.add_argument("--foreground", action="store_true", help="ignore standard input")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
         root = arguments.root or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root.mkdir(parents=True, exist_ok=True)
         supervisor = Supervisor(root, arguments.heap_size, baud=arguments.baud)
-        lifeline = None if arguments.foreground else sys.stdin.fileno()
         with contextlib.suppress(KeyboardInterrupt):
-            supervisor.serve(lifeline, functools.partial(print, flush=True))
+            supervisor.serve(sys.stdin.fileno(), functools.partial(print, flush=True))
 
 
 if __name__ == "__main__":
