@@ -1,6 +1,9 @@
 """The command line: what is refused before any work is done, in one line and with status 2."""
 
 import argparse
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,16 @@ def test_pictures_are_png_whatever_their_name(capsys, tmp_path):
     assert main(["demo", "--board", "virtual", "--samples", "1", "--png", str(png)]) == 0
     assert f"attention heat map: {png}\n" in capsys.readouterr().out
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_terminal_without_unicode_shows_what_it_can():
+    command = [sys.executable, "-m", "attn8_host", "mask", "full", "--seq-len", "4"]
+    done = subprocess.run(
+        [*command, "--board", "/dev/ttyNONE"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.stdout == "????\n" * 4
+    assert done.returncode == 2 and "no such board or port" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["deploy", "--board", "virtual"], ["plan"]])

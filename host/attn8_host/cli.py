@@ -1,6 +1,7 @@
 """The `attn8` command."""
 
 import argparse
+import io
 import json
 import math
 import os
@@ -763,6 +764,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status: 0, 1 (a proof failed) or 2 (it could not run)."""
     arguments = parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows ? for blocks
     console = Console()
     try:
         return arguments.run(arguments, console)
