@@ -157,8 +157,9 @@ def mechanism_table(outcome) -> Table:
             ]
         table.add_row(*row)
     table.caption = (
-        "LSB: largest error against the float form on the same int8 q, k, v. Time and RAM: of the "
-        "largest case, the whole layer. Cases that do not fit the board's memory are left out."
+        "LSB: largest error against the float form on the same int8 q, k, v, also where all inputs "
+        "are extreme. Time and RAM: of the largest case, the whole layer. Cases that do not fit "
+        "the board's memory are left out."
     )
     return table
 
