@@ -88,7 +88,7 @@ def test_boards_lists_what_answers(capsys):
 
 def test_boards_says_what_does_not_answer(capsys, monkeypatch):
     monkeypatch.setenv("ATTN8_BOARD", "/dev/ttyNONE")
-    assert main(["boards", "--json"]) == 0
+    assert main(["boards", "--json"]) == 2
     (board,) = json.loads(capsys.readouterr().out)
     assert board["error"].startswith("no such board or port: /dev/ttyNONE")
 

@@ -269,7 +269,7 @@ def boards(arguments: argparse.Namespace, console: Console) -> int:
         console.print(boards_table(found))
     else:
         console.print("No board is connected. `attn8 boards start virtual` starts a virtual one.")
-    return 0
+    return 2 if any("error" in board for board in found) else 0
 
 
 def boards_start(arguments: argparse.Namespace, console: Console) -> int:
