@@ -173,6 +173,14 @@ def test_broken_models_are_refused_in_one_line(board, remote, tmp_path, change, 
     assert message in said
 
 
+@pytest.mark.parametrize("form, lacks", [("attn8", "input"), ("attn8-train", "name")])
+def test_what_a_config_lacks_is_said_by_the_board(board, remote, tmp_path, form, lacks):
+    broken({}, {"format": form, "version": 1}, tmp_path / "broken")
+    push(board, "/models/broken.safetensors", (tmp_path / "broken").read_bytes())
+    said = remote.refused('load("/models/broken.safetensors")', "from attn8 import load")
+    assert said == f"/models/broken.safetensors: the config lacks {lacks}"
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [
@@ -223,7 +231,7 @@ def test_a_sequence_that_is_too_long_is_refused_before_a_board_is_asked(tmp_path
         (lambda c: c | {"layers": []}, "the config lacks layers"),
         (lambda c: c | {"layers": ["dense"]}, "the config lacks layers"),
         (lambda c: c | {"layers": c["layers"][:1] * 2}, "embed: two layers have this name"),
-        (lambda c: c | {"input": 64}, "the config lacks input"),
+        (lambda c: c | {"input": 64}, "the model.input: expected an object, got 64"),
         (lambda c: c | {"input": {"shape": [-64]}},
          "input.shape: expected a list of whole numbers from 1, got [-64]"),
         (lambda c: c | {"input": {"shape": [64], "scale": 0}},
@@ -234,7 +242,7 @@ def test_a_sequence_that_is_too_long_is_refused_before_a_board_is_asked(tmp_path
          'attn.seq_len: expected a whole number from 1, got "8"'),
         (lambda c: change_attention(c, core=["exact"]), "attn.core: expected a word"),
         (lambda c: change_attention(c, causal=None), "attn.causal: expected true or false"),
-        (lambda c: change_attention(c, options=None), "attn.options: expected some of block_size"),
+        (lambda c: change_attention(c, options=None), "attn.options: expected an object, got null"),
         (lambda c: change_attention(c, options={"tile": 4}), "attn.options: expected some of"),
         (lambda c: change_attention(c, options={"block_size": 0}),
          "attn.options.block_size: expected a whole number from 1, got 0"),

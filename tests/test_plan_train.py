@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from attn8_host import modelfile
+from attn8_host import modelfile, train
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
@@ -101,3 +101,19 @@ def test_the_command(tmp_path, capsys):
     assert main(["plan", "--train"]) == 2
     assert main(["plan", "--train", "--model", str(MODELS / "digits.safetensors")]) == 2
     assert "expected an attn8-train model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"batch": 0}, "the model.batch: expected a whole number from 1, got 0"),
+        ({"loss": None}, "the model.loss: expected a word, got null"),
+        ({"layers": [1]}, "the config lacks layers"),
+    ],
+)
+def test_a_training_file_is_checked(tmp_path, capsys, change, message):
+    path = tmp_path / "training"
+    config = train.iris_config("q16.16", 240, 10) | change
+    path.write_bytes(train.pack(config, {}))
+    assert main(["plan", "--train", "--model", str(path)]) == 2
+    assert capsys.readouterr().err == f"attn8: {path}: {message}\n"

@@ -38,6 +38,8 @@ def load(path, need_weights=False, count=None, advance=None):
     gc.threshold(4096)  # what stays for good then lies close together, not among what does not
     try:
         return _load(path, need_weights, count, advance)
+    except KeyError as error:
+        raise ValueError("%s: the config lacks %s" % (path, error))
     finally:
         gc.threshold(threshold)
 
@@ -61,26 +63,23 @@ def _load(path, need_weights, count, advance):
     layers = []
     outputs = []
     width = size
-    try:
-        tensors, shapes = safetensors.read(path)
-        for entry in config["layers"][:count]:
-            if advance:
-                advance()
-            if entry["type"] not in _modules:
-                raise ValueError("%s: unknown layer type %s" % (path, entry["type"]))
-            module = __import__("attn8." + _modules[entry["type"]], None, None, ["build"])
-            layer, takes, width_after = module.build(
-                entry, tensors, shapes, outputs, width, need_weights
+    tensors, shapes = safetensors.read(path)
+    for entry in config["layers"][:count]:
+        if advance:
+            advance()
+        if entry["type"] not in _modules:
+            raise ValueError("%s: unknown layer type %s" % (path, entry["type"]))
+        module = __import__("attn8." + _modules[entry["type"]], None, None, ["build"])
+        layer, takes, width_after = module.build(
+            entry, tensors, shapes, outputs, width, need_weights
+        )
+        if takes != width:
+            raise ValueError(
+                "%s: takes %d values, the layer before gives %d" % (entry["name"], takes, width)
             )
-            if takes != width:
-                raise ValueError(
-                    "%s: takes %d values, the layer before gives %d" % (entry["name"], takes, width)
-                )
-            width = width_after
-            if layer:
-                layers.append(layer)
-    except KeyError as error:
-        raise ValueError("%s: the config lacks %s" % (path, error))
+        width = width_after
+        if layer:
+            layers.append(layer)
     checks.between("input", size, 1, 1 << 15)
     return Model(config["name"], size, config["input"].get("scale"), layers, outputs)
 

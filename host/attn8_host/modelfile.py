@@ -26,8 +26,16 @@ WORD = "a word"
 FLAG = "true or false"
 PHI = "relu, relu+1 or elu+1"
 LIST = "a list"
+OBJECT = "an object"
 
-# What the config says of each type of layer, besides its type and name
+# What the config says besides its layers
+CONFIGS = {
+    "attn8": {"name": WORD, "input": OBJECT},
+    "attn8-train": {"name": WORD, "numbers": WORD, "loss": WORD, "optimiser": OBJECT,
+                    "batch": SIZE},
+}  # fmt: skip
+
+# And of each type of layer of a model, besides its type and name
 LAYERS: dict[str, dict[str, str]] = {
     "attention": {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE, "core": WORD,
                   "causal": FLAG},
@@ -57,6 +65,7 @@ _IS: dict[str, Callable] = {
     FLAG: lambda value: type(value) is bool,
     PHI: lambda value: value in ("relu", "relu+1", "elu+1"),
     LIST: lambda value: type(value) is list,
+    OBJECT: lambda value: type(value) is dict,
 }
 
 
@@ -68,8 +77,8 @@ def read(path: Path, form: str = "attn8") -> tuple[dict, dict[str, np.ndarray]]:
         form: the format that its config names, "attn8-train" for what trains.
 
     Raises:
-        ModelError: it is not a safetensors file with such a config of version 1, or a layer lacks
-            one of LAYERS.
+        ModelError: it is not a safetensors file with such a config of version 1, or the config
+            lacks something of CONFIGS or LAYERS.
     """
     try:
         with safe_open(path, "numpy") as file:
@@ -85,26 +94,25 @@ def read(path: Path, form: str = "attn8") -> tuple[dict, dict[str, np.ndarray]]:
         raise ModelError(f"{path}: no attn8 config in the metadata") from None
     if type(config) is not dict or config.get("format") != form or config.get("version") != 1:
         raise ModelError(f"{path}: expected an {form} model of version 1")
-    if form == "attn8":
-        try:
+    try:
+        _expect("the model", config, CONFIGS[form])
+        layers = config.get("layers")
+        if not (layers and type(layers) is list and all(map(_IS[OBJECT], layers))):
+            raise ModelError("the config lacks layers")
+        for entry in layers:
+            _expect("a layer", entry, {"name": WORD, "type": WORD})
+        if form == "attn8":
             _check(config)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from None
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     return config, tensors
 
 
 def _check(config: dict) -> None:
-    """Raises ModelError unless the config says all that a model and its layers need."""
-    source, layers = config.get("input"), config.get("layers")
-    _expect("the model", config, {"name": WORD})
-    if type(source) is not dict:
-        raise ModelError("the config lacks input")
-    _expect("input", source, {"shape": SHAPE}, {"scale": SCALE})
-    if type(layers) is not list or not layers or not all(type(entry) is dict for entry in layers):
-        raise ModelError("the config lacks layers")
+    """Raises ModelError unless the config says all that the layers of a model need."""
+    _expect("input", config["input"], {"shape": SHAPE}, {"scale": SCALE})
     names = set()
-    for entry in layers:
-        _expect("a layer", entry, {"name": WORD, "type": WORD})
+    for entry in config["layers"]:
         name, kind = entry["name"], entry["type"]
         if name in names:
             raise ModelError(f"{name}: two layers have this name")
@@ -112,9 +120,9 @@ def _check(config: dict) -> None:
         if kind not in LAYERS:
             known = ", ".join(LAYERS)
             raise ModelError(f"{name}: unknown layer type {kind}; expected one of {known}")
-        _expect(name, entry, LAYERS[kind], {"rows": SIZE})
+        _expect(name, entry, LAYERS[kind], {"rows": SIZE, "options": OBJECT})
         options = entry.get("options", {})
-        if type(options) is not dict or not options.keys() <= OPTIONS.keys():
+        if not options.keys() <= OPTIONS.keys():
             raise ModelError(f"{name}.options: expected some of {', '.join(OPTIONS)}")
         _expect(f"{name}.options", options, {}, OPTIONS)
 
