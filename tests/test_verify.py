@@ -10,6 +10,7 @@ from attn8_host.deploy import deploy
 from attn8_host.plan import plan
 from attn8_host.reference.cores import CORES
 from attn8_host.verify import mechanisms, run
+from tools import isa
 
 CASE = {
     "mechanism", "variant", "shape", "bit_exact", "mismatches", "max_lsb_vs_float",
@@ -82,9 +83,12 @@ def test_ram_is_what_the_model_takes(board):
     cases = [next(case for case in mechanisms.MECHANISMS[core](rng) if case.shape["seq_len"] == 16)
              for core in ("exact", "sliding", "linear")]
     run.specialise(board, cases)
+    chip = {"arch": board.info.arch} if board.info.arch in isa.ARCHES else {"word": 8}
     try:
         for case in cases:
-            planned = plan(case.config, case.tensors, backend="viper", word=8, predicted=lambda: 0)
+            planned = plan(
+                case.config, case.tensors, backend="viper", predicted=lambda: 0, **chip
+            )
             run.send(board, case)
             for _ in range(2):
                 assert run.measure(board, case)[1] == pytest.approx(planned.ram, rel=0.05)
