@@ -11,6 +11,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
@@ -18,7 +20,7 @@ from attn8_host.errors import BoardError, LinkError
 from attn8_host.link import Client, client
 from attn8_host.paths import MODELS
 from attn8_host.reference import load
-from attn8_host.soak import soak
+from attn8_host.soak import growth, soak
 
 from .faults import FaultyStream
 
@@ -169,6 +171,33 @@ def test_soak_connects_again_and_sees_no_drift(attn8_folder):
     assert outcome.passed
     assert outcome.reconnects == 1
     assert outcome.inferences > 2
+
+
+LEAK = """
+from attn8.link.server import Server
+def leak(self, payload, run=Server._run, kept=[]):
+    kept.append(bytearray(32))
+    return run(self, payload)
+Server._run = leak
+"""
+
+
+def test_soak_does_not_pass_where_the_board_keeps_something(attn8_folder):
+    (attn8_folder / "boot.py").write_text(LEAK)
+    port = Port(attn8_folder)
+    try:
+        outcome = soak(lambda: Board(str(port.name)), 3, 0, lambda seen: None)
+    finally:
+        port.pull_out()
+    assert outcome.wrong == 0 and outcome.heap_drift >= 64 and not outcome.passed
+
+
+@given(st.lists(st.sampled_from([0, 32, 288, 16440]), min_size=24, max_size=24))
+def test_what_one_look_finds_too_much_is_no_growth(noise):
+    # Of which each half has one that finds nothing too much
+    noise[3] = noise[20] = 0
+    assert growth([70_000 + n for n in noise]) == 0
+    assert growth([70_000 + n + 16 * i for i, n in enumerate(noise)]) >= 16
 
 
 def test_soak_does_not_pass_where_the_board_never_comes_back(attn8_folder, monkeypatch):
