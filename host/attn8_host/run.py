@@ -63,8 +63,10 @@ def run(
         baseline = board.used_heap()  # before anything of attn8 is imported
 
         def progress(description: str):
-            task = bar.add_task(description, total=None)
-            return lambda done, total: bar.update(task, completed=done, total=total)
+            task = bar.add_task(description, visible=False)  # until there is something to send
+            return lambda done, total: bar.update(
+                task, completed=done, total=total, visible=True
+            )
 
         deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"), config=model.config)
         target = f"{MODELS}/{path.name}"
