@@ -360,18 +360,23 @@ def test_sparse_on_the_board_equals_reference(specialised, seq_len, head_dim, de
         assert (got == want.ravel()).all()
 
 
-@pytest.mark.parametrize("shift, within", [(21, 0), (22, 1), (36, 1), (37, 0)])
-def test_sparse_is_taken_within_its_bounds(specialised, shift, within):
-    rng = np.random.default_rng(shift)
+def check_choice(specialised, seed, changes, window, within):
+    """Whether 32 tokens with these constants take the specialised kernels, and exactness."""
+    rng = np.random.default_rng(seed)
     q, k, v = (rng.integers(-127, 128, (32, 16)).astype(np.int8) for _ in range(3))
-    keywords = exact_constants(16, 0.03, 0.03, 0.03, 0.02) | {"out_shift": shift}
-    mask = masks.local_window(32, 3)
+    keywords = exact_constants(16, 0.03, 0.03, 0.03, 0.02) | changes
     out, module, *_ = specialised(
-        RUN_SPARSE, q=q, k=k, v=v, seq_len=32, mask=["local_window", 3], need=False,
+        RUN_SPARSE, q=q, k=k, v=v, seq_len=32, mask=["local_window", window], need=False,
         constants=keywords,
     )
     assert module == "attn8.kernels.sparse" + "_32_16" * within
+    mask = masks.local_window(32, window)
     assert (out == Sparse(**keywords, mask=mask)(q, k, v).ravel()).all()
+
+
+@pytest.mark.parametrize("shift, within", [(21, 0), (22, 1), (36, 1), (37, 0)])
+def test_sparse_is_taken_within_its_bounds(specialised, shift, within):
+    check_choice(specialised, shift, {"out_shift": shift}, 3, within)
 
 
 RUN_TWO_HEADS = """
@@ -409,16 +414,6 @@ def test_sparse_heads_of_which_one_has_no_room_for_octaves(specialised):
 
 @pytest.mark.parametrize("octaves, within", [(16, 1), (24, 0)])
 def test_sparse_looks_up_16_octaves(specialised, octaves, within):
-    rng = np.random.default_rng(octaves)
-    q, k, v = (rng.integers(-127, 128, (32, 16)).astype(np.int8) for _ in range(3))
-    keywords = exact_constants(16, 0.03, 0.03, 0.03, 0.02)
-    for name, value in zip(("mult", "shift", "limit"), score_constants(0.0005, 16, octaves),
-                           strict=True):
-        keywords["score_" + name] = value
-    mask = masks.local_window(32, 5)
-    out, module, *_ = specialised(
-        RUN_SPARSE, q=q, k=k, v=v, seq_len=32, mask=["local_window", 5], need=False,
-        constants=keywords,
-    )
-    assert module == "attn8.kernels.sparse" + "_32_16" * within
-    assert (out == Sparse(**keywords, mask=mask)(q, k, v).ravel()).all()
+    names = ("score_mult", "score_shift", "score_limit")
+    changes = dict(zip(names, score_constants(0.0005, 16, octaves), strict=True))
+    check_choice(specialised, octaves, changes, 5, within)

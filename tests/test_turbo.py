@@ -289,7 +289,7 @@ def test_the_selftest_knows_the_right_answers(selftest):
     )
     seen = np.zeros((22, 22), bool)
     seen[0, 0] = seen[1, :2] = seen[2, [0, 2]] = True  # in spans
-    bits = np.frombuffer(selftest.SEEN, np.uint8).reshape(19, 4)
+    bits = np.frombuffer(selftest.seen(), np.uint8).reshape(19, 4)
     seen[3:] = np.unpackbits(bits, axis=1, bitorder="little")[:, :22]
     sparse = Sparse(20000, 19, 72000, 1 << 29, 29, Mask.from_dense(seen))
     assert crc32(sparse(q, k, v)) == selftest.SPARSE

@@ -253,6 +253,13 @@ class Training:
         )
 
 
+def _load(client: Client, path: str) -> int:
+    """Loads a training file; returns the bytes of heap that it takes, imported code included."""
+    used = client.heap()[1]
+    client.load(path)
+    return client.heap()[1] - used
+
+
 def iris(
     board: Board,
     numbers: str = "q16.16",
@@ -291,9 +298,7 @@ def iris(
     board.enter_repl()
     history = []
     with board.serve() as client:
-        used = client.heap()[1]
-        client.load(path)
-        ram = client.heap()[1] - used
+        ram = _load(client, path)
         training = Training(client, config, tensors)
         for _ in range(epochs):
             order = rng.permutation(len(x))[: total // epochs * batch]
@@ -425,9 +430,7 @@ def digits(
     board.enter_repl()
     history = []
     with board.serve() as client:
-        used = client.heap()[1]
-        client.load(training_path)
-        ram = client.heap()[1] - used
+        ram = _load(client, training_path)
         training = Training(client, config, tensors, base)
         for _ in range(epochs):
             order = rng.permutation(len(x))[: total // epochs * batch].reshape(-1, batch)

@@ -111,18 +111,17 @@ class Sparse:
         n = self.seq_len
         d = self.head_dim
         b = self.buffers
-        kernel = sparse if self._fused else self._kernels
-        kernel.pack_keys(k, 0, b.keys, b.key_sums, n, d)
-        kernel.pack_values(v, b.values, n, d)
+        sparse.pack_keys(k, 0, b.keys, b.key_sums, n, d)
+        sparse.pack_values(v, b.values, n, d)
         first = 0
         while first < n:
             rows = min(self.block_rows, n - first)
             pairs, counts = self._pairs.listed(first, rows)
-            kernel.scores(b.keys, 0, q, b.key_sums, pairs, counts, self.scores, self._largest,
+            sparse.scores(b.keys, 0, q, b.key_sums, pairs, counts, self.scores, self._largest,
                           first, rows, d)
-            kernel.softmax(self.scores, 0, pairs, counts, self._largest, self.sums, tables.EXP2,
+            sparse.softmax(self.scores, 0, pairs, counts, self._largest, self.sums, tables.EXP2,
                            rows, self.score_mult, self.score_shift, self.score_limit)
-            kernel.weighted_sum(b.values, 0, pairs, counts, self.sums, b.columns, out, first, rows,
+            sparse.weighted_sum(b.values, 0, pairs, counts, self.sums, b.columns, out, first, rows,
                                 d, self.out_num, self.out_shift)
             first += rows
 

@@ -19,15 +19,10 @@ ATTENTION = a2b(  # nine tokens of head_dim 5, causal
     "b0e51a4f08"
 )
 SPARSE = 0x22410FB5  # CRC of the outputs of 22 tokens of head_dim 29
-# Its mask: three rows as spans; then, as bits, rows of 0 to 18 keys. With the limit below some
-# weigh nothing, and the others reach the tiles of all sizes.
+# Its mask: three rows as spans; then, as bits (see `seen`), rows of 0 to 18 keys. With the limit
+# below some weigh nothing, and the others reach the tiles of all sizes.
 SPANS = array("H", (0, 1, 0, 2, 0, 1, 2, 3))
 OFFSETS = array("H", (0, 1, 2, 4))
-SEEN = bytearray(76)
-for row in range(19):
-    for key in range(22):
-        if key * 5 % 22 < row:
-            SEEN[4 * row + key // 8] |= 1 << key % 8
 LINEAR = 0x1B20039E  # CRC of outputs and denominators of seven tokens of head_dim 29
 
 
@@ -90,8 +85,19 @@ def swap_axes(turbo):
     return bytes(out)
 
 
+def seen():
+    # Made when it is wanted: what other modules are tested with needs it not
+    bits = bytearray(76)
+    for row in range(19):
+        for key in range(22):
+            if key * 5 % 22 < row:
+                bits[4 * row + key // 8] |= 1 << key % 8
+    return bits
+
+
 def sparse(turbo):
     n, d = 22, 29
+    aligned = seen()
     q, k, v = [numbers("b", n * d, step) for step in (37, 91, 53)]
     packed, room = [bytearray(size) for size in turbo_operands.sparse_room(n, d, True)]
     pairs = array("H", bytes(540))
@@ -102,7 +108,7 @@ def sparse(turbo):
         if not first:
             turbo.list_spans(pairs, 0, SPANS, counts, OFFSETS, 0, 0, rows)
         else:  # in words, and at an odd address in bytes
-            bits = SEEN if first == 3 else memoryview(b"\0" + SEEN)[1:]
+            bits = aligned if first == 3 else memoryview(b"\0" + aligned)[1:]
             turbo.list_bits(pairs, 0, bits, counts, 0, 4, first - 3, rows)
         turbo.attend(packed, 0, q, pairs, counts, room, tables.EXP2, out, first, rows, n, d, 20000,
                      19, 72000, 1 << 29, 29)
