@@ -17,7 +17,7 @@ def instructions(arch: str, name: str, seq_len: int, **options) -> int:
     constants = CONSTANTS[name.lower()](HEAD_DIM, 0.03, 0.03, 0.03, 0.02, **options)
     x = array("b", [(i * 37) % 255 - 127 for i in range(seq_len * HEAD_DIM)])
     out = array("b", bytes(len(x)))
-    with device(arch, {}) as (attn8, tally):
+    with device(arch) as (attn8, tally):
         core = getattr(attn8, name)(seq_len, HEAD_DIM, **constants, **options)
         tally.counted.clear()
         core(x, x, x, out)

@@ -60,20 +60,17 @@ def test_machine_code_at_the_largest_sums(machines, module, fill, head_dim):
     run_largest_sums(machines(module), fill, head_dim)
 
 
-def run_largest_sums(machine, fill, head_dim, generic=None):
+def run_largest_sums(machine, fill, head_dim):
     # 255*4095*2056: next to int32's limit, offsets of the values included
     rng = np.random.default_rng(0)
     full = {"table_q": [4095] * 256, "table_k": [4095] * 256}
-    run_kernels(machine, rng, 2056, head_dim, ("elu+1", True), 0, fill, full, 2, generic)
+    run_kernels(machine, rng, 2056, head_dim, ("elu+1", True), 0, fill, full, 2)
 
 
 def run_kernels(
-    machine, rng, seq_len, head_dim, form, offset, fill, change=None, last_rows=None, generic=None
+    machine, rng, seq_len, head_dim, form, offset, fill, change=None, last_rows=None
 ):
-    """The steps of a bidirectional call; compares all rows, or the last ones only.
-
-    generic: a machine whose kernels are for all sizes, if those of the first are not.
-    """
+    """The steps of a bidirectional call; compares all rows, or the last ones only."""
     reference = Linear(**constants(head_dim, *form) | (change or {}))
     q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
     expected = reference(q, k, v)
@@ -94,7 +91,7 @@ def run_kernels(
     assert (z.read(np.int32) == reference.outputs["z"]).all()
     p -= static
     if reference.normalise and table_k.max() * seq_len > limit:
-        vector = Call(generic or machine, offset)
+        vector = Call(machine, offset)
         sums, nothing, rounded = (
             vector.place(x) for x in (z.read(np.int32), *np.zeros((2, head_dim), np.int32))
         )

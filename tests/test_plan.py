@@ -31,8 +31,6 @@ SHAPE = 33, 32, 4  # seq_len, embed_dim, num_heads
 
 FORGET = """
 m = None
-if "attn8.tables" in sys.modules:
-    sys.modules["attn8.tables"]._octaves = None  # which all layers share
 gc.collect()
 """
 # What loading takes, and the most that is held meanwhile: whenever an array is made, what is there
@@ -71,8 +69,7 @@ print((ram, peak - before, package))
 @pytest.fixture(scope="module")
 def large_board():
     with open_virtual(heap_size="2M") as board:
-        layers = [one_layer(core, *SHAPE, options=options)[0]["layers"] for core, options in CASES]
-        deploy(board, config={"layers": sum(layers, modelfile.read(DIGITS)[0]["layers"])})
+        deploy(board)
         yield board
 
 

@@ -277,7 +277,7 @@ def test_another_chip_meets_no_vector_instruction(selftest, machine, monkeypatch
 def test_a_layer_gives_the_same_bits():
     outputs = {}
     for form in ("turbo", "simd"):
-        with counted.device("xtensawin", {}, form) as (attn8, tally):
+        with counted.device("xtensawin", form) as (attn8, tally):
             assert attn8.backend() == form
             layer, x = counted.make_layer(attn8, 9, 24, 4)
             outputs[form] = bytes(layer(x))
@@ -286,12 +286,12 @@ def test_a_layer_gives_the_same_bits():
 
 
 def test_what_fails_leaves_turbo_with_one_warning(capsys):
-    with counted.device("xtensawin", {}, "turbo") as (attn8, _):
+    with counted.device("xtensawin", "turbo") as (attn8, _):
         # The machine with the vector kernels says that it is an ESP32
         machine = isa.machine_of(isa.mpy.read(turbo.build("xtensawin", "simd")), "xtensawin", "")
         kernels = attn8.kernels
-        others = kernels._specialised
-        kernels._specialised = lambda name: Module(machine) if name == "simd" else others(name)
+        others = kernels._present
+        kernels._present = lambda name: Module(machine) if name == "simd" else others(name)
         assert [attn8.backend(), attn8.backend()] == ["turbo", "turbo"]
     assert capsys.readouterr().out == (
         "attn8: kernels/simd.mpy were built for another chip; turbo is used. Run attn8 deploy.\n"

@@ -378,7 +378,7 @@ def test_cores_take_them_and_give_what_the_reference_gives(arch, form):
         ("Linear", Linear, elu, "turbo_linear.attend"),
         ("Performer", Performer, performer, "turbo_linear.attend"),
     ]
-    with device(arch, {}, form) as (attn8, tally):
+    with device(arch, form) as (attn8, tally):
         for name, reference, keywords, kernel in cases:
             tally.counted.clear()
             out = array("b", bytes(q.size))
@@ -417,15 +417,6 @@ def test_deploy_ships_what_the_chip_can_run(machine_name, arch, shipped, monkeyp
     monkeypatch.setenv("ATTN8_BACKEND", "c")
     with pytest.raises(BoardError, match="expected turbo, simd or viper, got c"):
         turbo.files_for(info(machine_name, arch))
-
-
-def test_without_turbo_come_the_kernels_of_a_models_sizes(board, monkeypatch):
-    sizes = {"core": "exact", "seq_len": 32, "embed_dim": 64, "num_heads": 4}
-    config = {"layers": [{"type": "attention", **sizes}]}
-    monkeypatch.setattr(board, "info", info("Generic ESP32 module with ESP32", "xtensawin"))
-    special = {"kernels/matmul_64.mpy", "kernels/attention_32_16.mpy"}
-    assert special <= package_for(board, config=config, backend="viper").keys()
-    assert not special & package_for(board, config=config, backend="turbo").keys()
 
 
 @pytest.mark.board("virtual")

@@ -45,7 +45,7 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
     assert outcome["bit_exact"] is True
     assert {case["mechanism"] for case in outcome["cases"]} == mechanisms.MECHANISMS.keys()
     assert {case["variant"] for case in outcome["cases"] if case["mechanism"] == "exact"} == {
-        "full", "causal", "padded", "cross", "precise", "full, specialised"
+        "full", "causal", "padded", "cross", "precise"
     }
     for case in outcome["cases"]:
         assert case.keys() >= CASE
@@ -62,27 +62,11 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
     assert "exact causal" in capsys.readouterr().out
 
 
-def test_specialised_cases_run_specialised_kernels(board):
-    rng = np.random.default_rng(0)
-    modules = {"exact": "attention_16_8", "linear": "linear_8", "sparse": "sparse_16_8"}
-    cases = [next(mechanisms.specialised_cases(core, rng)) for core in modules]
-    run.specialise(board, cases)
-    try:
-        for case in cases:
-            run.send(board, case)
-            assert run.compare(board, case).bit_exact
-            said = board.execute("import sys\nprint(*sorted(sys.modules))").split()
-            module = modules[case.mechanism]
-            assert {"attn8.kernels.matmul_32", f"attn8.kernels.{module}"} <= set(said)
-    finally:
-        deploy(board)
-
-
 def test_ram_is_what_the_model_takes(board):
     rng = np.random.default_rng(0)
     cases = [next(case for case in mechanisms.MECHANISMS[core](rng) if case.shape["seq_len"] == 16)
              for core in ("exact", "sliding", "linear")]
-    run.specialise(board, cases)
+    deploy(board, backend="viper")
     chip = {"arch": board.info.arch} if board.info.arch in isa.ARCHES else {"word": 8}
     try:
         for case in cases:

@@ -128,9 +128,10 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from .turbo import SIMD_FILE
 
     model = arguments.model
-    config = load(model).config if model else None
+    if model:
+        load(model)  # what cannot run is refused before anything is sent
     with _board(arguments, console) as board:
-        planned = plan(board, package_for(board, arguments.source, config))
+        planned = plan(board, package_for(board, arguments.source))
         if SIMD_FILE in planned.files:
             console.print(f"{SIMD_FILE} is experimental: no ESP32-S3 has run it yet")
         if arguments.dry_run:
@@ -593,7 +594,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--source", action="store_true", help="send .py instead of .mpy files")
     command.add_argument(
         "--model", type=Path, metavar="FILE",
-        help="put this model there as well, and kernels specialised for its sizes",
+        help="put this model there as well",
     )
     command.add_argument("--boot", action="store_true", help="replace a boot.py that is there")
     command.add_argument("--dry-run", action="store_true", help="only say what would be done")

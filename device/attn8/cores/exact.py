@@ -40,9 +40,7 @@ class Exact:
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
         # Kernels may work on three rows at a time: where too few are left some are computed again
         self._last = seq_len - min(3, rows)
-        self._kernels, self._softmax, self._table, room = kernels.choose_attention(
-            rows, key_len, head_dim, out_shift, largest(score_mult, score_shift, score_limit),
-            precise)
+        self._kernels, room = kernels.choose_attention(key_len, head_dim, precise)
         self.buffers = buffers or Buffers(key_len, head_dim, room)
         self.scores = array("i", bytes(4 * rows * key_len))
         self.weights = array("H", bytes(2 * rows * key_len))
@@ -104,8 +102,8 @@ class Exact:
                 kernel.mask_keys(self.scores, key_padding_mask, rows, m)
             if self._hide:
                 self._hide(self.scores, first, rows)
-            self._softmax(self.scores, 0, self.weights, self.sums, self._table, first, rows, m,
-                          self.causal, self.score_mult, self.score_shift, self.score_limit)
+            kernel.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, first, rows, m,
+                           self.causal, self.score_mult, self.score_shift, self.score_limit)
             if self.precise:
                 refine = self._refine
                 refine.softmax(self.scores, 0, self.sums, self.fine_weights, self.fine_sums,
@@ -131,11 +129,6 @@ class Buffers:
         self.key_sums = array("i", bytes(4 * key_len))
         self.values = bytearray(values)
         self.row = bytearray(row)
-
-
-def largest(score_mult, score_shift, score_limit):
-    # Of the logarithms t that the softmax looks up
-    return (score_limit * score_mult + (1 << score_shift - 1)) >> score_shift
 
 
 def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):

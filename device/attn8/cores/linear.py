@@ -52,7 +52,7 @@ class Linear:
         if normalise and most_k * seq_len > self._limit:
             # phi(q) @ z could pass int32: z is rounded as kv is, as one row without an offset
             self._z = array("i", bytes(4 * head_dim))
-            self._shrink_z = kernels.choose_linear(1, head_dim).shrink
+            self._shrink_z = kernels.choose_linear().shrink
         self.buffers = buffers or Buffers(head_dim, head_dim, self.block_rows)
 
     def _allocate(self, seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
@@ -67,7 +67,7 @@ class Linear:
         self.out_shift = out_shift
         self.causal = causal
         self.length = 0  # tokens in the state
-        self._kernels = kernels.choose_linear(num_features, head_dim)
+        self._kernels = kernels.choose_linear()
         self.block_rows = 1 if causal else min(block_rows, seq_len)
         self._state = array("i", bytes(4 * num_features * head_dim))
         self.kv = array("i", bytes(4 * num_features * head_dim))

@@ -42,9 +42,8 @@ class Sparse:
         self.score_limit = score_limit
         self.out_num = out_num
         self.out_shift = out_shift
-        self._kernels, fused, self._table, most = kernels.choose_sparse(
-            seq_len, head_dim, score_mult, score_shift, out_shift,
-            exact.largest(score_mult, score_shift, score_limit))
+        self._kernels, fused, most = kernels.choose_sparse(
+            seq_len, head_dim, score_mult, score_shift, out_shift)
         self.outputs = []
         self._dense = None
         if mask.num_positions * 100 > most * mask.max_positions and not need_weights:
@@ -64,7 +63,6 @@ class Sparse:
         if need_weights or fused and mask.num_positions <= MAX_LISTED:
             block_rows = seq_len
         self.block_rows = rows = min(block_rows, seq_len)
-        # Where memory was too short for one head's table the next may use other kernels
         if not hasattr(buffers, "room") or (len(buffers.packed) > 0) != self._fused:
             buffers = Buffers(seq_len, head_dim, fused, self._in_steps)
         self.buffers = buffers
@@ -134,7 +132,7 @@ class Sparse:
         while first < n:
             rows = min(self.block_rows, n - first)
             pairs, counts = self._pairs.listed(first, rows)
-            self._kernels.attend(b.packed, 0, q, pairs, counts, b.room, self._table, out, first,
+            self._kernels.attend(b.packed, 0, q, pairs, counts, b.room, tables.EXP2, out, first,
                                  rows, n, d, self.score_mult, self.score_shift, self.score_limit,
                                  self.out_num, self.out_shift)
             first += rows

@@ -11,10 +11,10 @@
 # Only the first two locals of a viper function live in registers (parameters count first). So a
 # kernel starts with its streaming pointer and its accumulator: `acc` is always passed as 0.
 #
-# Families. Some kernels come in several forms with the same signature and the same results to the
-# bit; the functions below choose one when a layer or core is made. The generic form is the module
-# of the family's name, for all sizes; the host's `attn8 deploy --model` adds modules specialised by
-# size (attn8_host.kernels). What each function does stands at the generic one:
+# Families. Some kernels come in two forms with the same signature and the same results to the bit;
+# the functions below choose one when a layer or core is made. The viper form is the module of the
+# family's name; the form in machine code, modules `turbo` and turbo_*, is what `attn8 deploy` adds
+# for chips that can run it. What each function does stands at the viper one:
 #   matmul     matmul(w, 0, x, constants, mult, shift, out, row, rows, inputs, outputs, wide), where
 #              w is packed; `constants` are the packed bias, or what the form makes of it
 #   attention  pack_keys, pack_values, scores, mask_keys, softmax, weighted_sum
@@ -22,11 +22,10 @@
 #   sparse     list_spans, list_bits, pack_keys, pack_values, scores, softmax, weighted_sum; or, all
 #              at once, pack(k, 0, v, packed, keys, head_dim) for the two that pack, and
 #              attend(packed, 0, q, ...) for the three that follow
-# A form states its own bounds; where a layer is not within them the next form is taken.
+# A form states its own bounds; where a layer is not within them viper is taken.
 #
-# Before both comes the form in machine code, modules `turbo` and turbo_*, which `attn8 deploy` adds
-# for chips that can run it: it is taken for up to 511 inputs, once it has given known answers.
-# Where it was asked for, module `simd` stands in for `turbo`: the same with vector instructions.
+# Machine code is taken for up to 511 inputs, once it has given known answers. Where it was asked
+# for, module `simd` stands in for `turbo`: the same with vector instructions.
 import os
 import sys
 
@@ -50,7 +49,7 @@ def _proven(name):
 def _tested(name):
     wrong = None
     try:
-        module = _specialised(name)
+        module = _present(name)
         if module:
             from . import selftest
 
@@ -64,14 +63,11 @@ def _tested(name):
     if name == "simd":
         print("attn8: kernels/simd.mpy %s; turbo is used. Run attn8 deploy." % wrong)
     else:
-        # What was deployed with turbo has no modules specialised by size to fall back on
-        print("attn8: kernels/%s.mpy %s; slower viper is used. Run attn8 deploy, or for kernels of "
-              "a model's sizes ATTN8_BACKEND=viper attn8 deploy --model FILE." % (name, wrong))
+        print("attn8: kernels/%s.mpy %s; slower viper is used. Run attn8 deploy." % (name, wrong))
 
 
-def choose_matmul(linear, rows):
-    # -> (matmul, constants, bytes of `row`) for a layers.dense.Linear applied to `rows` rows at a
-    # time
+def choose_matmul(linear):
+    # -> (matmul, constants, bytes of `row`) for a layers.dense.Linear
     form = backend()
     turbo = _proven(form)
     if turbo:
@@ -81,71 +77,29 @@ def choose_matmul(linear, rows):
             if not linear.constants:
                 linear.constants = turbo_operands.pack(form, turbo, linear)
             return turbo.matmul, linear.constants, turbo_operands.row(form, linear.inputs)
-    if rows >= 3 and linear.outputs >= 2 and not linear.wide:
-        module = _specialised("matmul_%d" % linear.inputs)
-        if module:
-            from . import lanes
-
-            constants = lanes.constants(linear)
-            if constants:
-                return module.matmul, constants, linear.inputs
-    module = _specialised("matvec_%d" % linear.inputs)
-    if module:
-        from . import lanes
-
-        return module.matmul, lanes.row_constants(linear), linear.inputs
     return _module("matmul").matmul, linear.bias, linear.inputs
 
 
-def choose_attention(rows, keys, head_dim, out_shift, largest, viper_packing):
-    # -> (module, softmax, its table, room) for queries of which `rows` or more come at a time and
-    # logarithms t of up to `largest`; room is the bytes of packed keys, packed values and row, None
-    # for the usual. viper_packing: other viper kernels read these
-    from .. import tables
-
+def choose_attention(keys, head_dim, viper_packing):
+    # -> (module, room): room is the bytes of packed keys, packed values and row, None for the
+    # usual. viper_packing: other viper kernels read these
     form = backend()
     turbo = _proven(form)
     if turbo and not viper_packing:
         from . import turbo_operands
 
-        return turbo, turbo.softmax, tables.EXP2, turbo_operands.room(form, keys, head_dim)
-    generic = _module("attention")
-    module = _attention_of_size(rows, keys, head_dim, out_shift)
-    if not module:
-        return generic, generic.softmax, tables.EXP2, None
-    table = _table(module, largest)
-    if not table:
-        return module, generic.softmax, tables.EXP2, None
-    return module, module.softmax, table, None
+        return turbo, turbo_operands.room(form, keys, head_dim)
+    return _module("attention"), None
 
 
-def _table(module, largest):
-    # What a specialised softmax looks up, or None
-    from .. import tables
-
-    if not module.OCTAVES:
-        return tables.EXP2
-    return tables.octaves() if largest < 4096 else None
+def choose_linear():
+    return _proven("turbo_linear") or _module("linear")
 
 
-def _attention_of_size(rows, keys, head_dim, out_shift):
-    if rows >= 3 and 22 <= out_shift <= 36:  # results below 2**15 until they are clamped
-        return _specialised("attention_%d_%d" % (keys, head_dim))
-
-
-def choose_linear(features, head_dim):
-    module = _proven("turbo_linear")
-    if not module and features == head_dim:
-        module = _specialised("linear_%d" % head_dim)
-    return module or _module("linear")
-
-
-def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22, largest=None):
+def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22):
     # -> the module; for one that does all at once the bytes of packed keys and values and of room,
-    # else None; the table of its softmax; and how many percent of the pairs a mask may show: beyond
-    # them the dense kernels are faster. Logarithms t are up to `largest`; None: a table is not made
-    from .. import tables
-
+    # else None; and how many percent of the pairs a mask may show: beyond them the dense kernels
+    # are faster
     turbo = _proven("turbo_sparse")
     # 256 * a score fits into 32 bits, and the high word of one product is what is wanted
     if (turbo and head_dim <= 256 and score_shift <= 25 and score_mult >> (score_shift + 7) == 0
@@ -154,23 +108,17 @@ def choose_sparse(seq_len, head_dim, score_mult=1, score_shift=25, out_shift=22,
 
         mac16 = hasattr(_proven(backend()), "configid0")  # helps the dense kernels more
         room = turbo_operands.sparse_room(seq_len, head_dim, mac16)
-        return turbo, room, tables.EXP2, 85 if mac16 else 94
-    dense = _attention_of_size(seq_len, seq_len, head_dim, out_shift)
-    module = 22 <= out_shift <= 36 and _specialised("sparse_%d_%d" % (seq_len, head_dim))
-    table = module and (largest is None or _table(module, largest))
-    if table:  # beyond 82 dense kernels of that size are faster, generic ones never
-        return module, (seq_len * module.ROW, 4 * seq_len), table, 82 if dense else 100
+        return turbo, room, 85 if mac16 else 94
     # Instructions a pair on Xtensa; on RISC-V they are to each other as here
     pair = 95 + 237 * (head_dim >> 3) + 99 * (head_dim & 7)
-    dense = 60 + 14 * head_dim if dense else 220 + 26 * head_dim
-    return _module("sparse"), None, tables.EXP2, min(94, 100 * dense // pair)
+    return _module("sparse"), None, min(94, 100 * (220 + 26 * head_dim) // pair)
 
 
 def choose_swap_axes():
     return (_proven(backend()) or _module("pointwise")).swap_axes
 
 
-def _specialised(name):
+def _present(name):
     # Looked up, not tried: each name that an import looks for takes memory for good
     try:
         if name + ".mpy" in os.listdir(__path__):

@@ -61,7 +61,7 @@ class Dense:
             memory.require(linear.name, 4 * n if linear.wide else n)
             out = array("i", bytes(4 * n)) if linear.wide else array("b", bytes(n))
         self.out = out
-        self._matmul, self._constants, room = kernels.choose_matmul(linear, rows)
+        self._matmul, self._constants, room = kernels.choose_matmul(linear)
         self._row = bytearray(room)
 
     def __call__(self, x):

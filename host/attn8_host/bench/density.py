@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import kernels
 from ..quantize import exact_constants
 from . import isa
 
@@ -20,9 +19,7 @@ MASKS: dict[str, Callable[[float], list]] = {
 }  # fmt: skip
 
 
-# The kernels of both cores: in machine code, viper as it is deployed with a model (specialised by
-# size), and generic viper
-BACKENDS = ("turbo", "viper", "generic")
+BACKENDS = ("turbo", "viper")  # the kernels of both cores: in machine code, and viper
 RUNS = len(BACKENDS) * (1 + len(MASKS) * len(LEVELS))
 
 
@@ -43,14 +40,9 @@ def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict:
         for _ in range(4)
     ]
     constants = exact_constants(HEAD_DIM, SCALE, SCALE, 0.03, 0.02)
-    specialised = {
-        f"attention_{SEQ_LEN}_{HEAD_DIM}.py": kernels.attention(SEQ_LEN, HEAD_DIM),
-        f"sparse_{SEQ_LEN}_{HEAD_DIM}.py": kernels.sparse(SEQ_LEN, HEAD_DIM),
-    }
     backends = {}
     for backend in BACKENDS:
-        generated = specialised if backend == "viper" else {}
-        with isa.device(arch, generated, backend) as (attn8, tally):
+        with isa.device(arch, backend) as (attn8, tally):
 
             def count(core: Callable, tally: isa.Tally = tally) -> int:
                 tally.counted.clear()

@@ -22,14 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import kernels, turbo
+from .. import turbo
 from ..errors import Attn8Error
 from ..paths import DEVICE
 from ..quantize import exact_constants
-from ..reference.numerics import EXP2, exp2
+from ..reference.numerics import EXP2
 
 # The layer's forms in what measure() gives, here and in on_board
-LAYERS = ("layer", "layer_viper", "layer_generic", "layer_naive", "layer_plain", "layer_c")
+LAYERS = ("layer", "layer_viper", "layer_naive", "layer_plain", "layer_c")
 NAIVE_LAYER = Path(__file__).with_name("layer_naive.upy")
 SEQ_LEN, EMBED_DIM, NUM_HEADS = 32, 64, 4
 LABELS = {"simd": "simd (experimental)"}  # no chip has run it yet
@@ -95,14 +95,11 @@ class Tally:
 
 
 @contextmanager
-def device(
-    arch: str, generated: dict[str, str], backend: str = "viper"
-) -> Iterator[tuple[types.ModuleType, Tally]]:
+def device(arch: str, backend: str = "viper") -> Iterator[tuple[types.ModuleType, Tally]]:
     """The device package in CPython, its kernels in an emulator: (attn8, the running tally).
 
     Args:
         arch: "xtensawin" or "rv32imc".
-        generated: specialised modules {file name: source} that it is to find.
         backend: with "turbo" it is to find the turbo kernels too, with "simd" those as well.
     """
     isa = emulators()
@@ -163,19 +160,8 @@ def device(
         sys.modules[module.__name__] = module
         return module
 
-    def specialised(name: str):
-        if name in in_machine_code:
-            return turbo_module(name)
-        if f"{name}.py" not in generated:
-            return None
-        full = f"attn8.kernels.{name}"
-        if full not in sys.modules:
-            sources[full] = generated[f"{name}.py"]
-            module = types.ModuleType(full)
-            module.__package__ = "attn8.kernels"
-            sys.modules[full] = module
-            exec(sources[full], module.__dict__)
-        return sys.modules[full]
+    def present(name: str):
+        return turbo_module(name) if name in in_machine_code else None
 
     pointers = ("ptr8", "ptr16", "ptr32")
     before = _take_device_modules()
@@ -195,7 +181,7 @@ def device(
     gc.threshold = lambda *amount: -1  # type: ignore[attr-defined]
     try:
         package = importlib.import_module("attn8")
-        importlib.import_module("attn8.kernels").__dict__["_specialised"] = specialised
+        importlib.import_module("attn8.kernels").__dict__["_present"] = present
         yield package, tally
     finally:
         for pointer in pointers:
@@ -232,12 +218,9 @@ def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBE
           num_heads: int = NUM_HEADS) -> dict:
     """Counts one MultiHeadAttention with the exact core.
 
-    `backend` is "turbo", "simd", "specialised" or "generic"; the latter two are viper.
+    `backend` is "turbo", "simd" or "viper".
     """
-    shape = {"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads}
-    config = {"layers": [{"type": "attention", "core": "exact", **shape}]}
-    generated = kernels.modules(config) if backend == "specialised" else {}
-    with device(arch, generated, backend) as (attn8, tally):
+    with device(arch, backend) as (attn8, tally):
         made, x = make_layer(attn8, seq_len, embed_dim, num_heads)
         tally.count(made, x)
     macs = 4 * seq_len * embed_dim**2 + 2 * seq_len**2 * embed_dim
@@ -274,7 +257,7 @@ def matmul(x: ptr8, w: ptr8, out: ptr32, rows: int, inputs: int, outputs: int):
 
 
 def kernel_counts(arch: str) -> list[dict]:
-    """Each kernel on its own, specialised and generic, on random operands."""
+    """Each viper kernel on its own, on random operands."""
     isa = emulators()
     rng = np.random.default_rng(0)
     rows = []
@@ -296,46 +279,32 @@ def kernel_counts(arch: str) -> list[dict]:
     def words(n: int) -> np.ndarray:
         return np.zeros(n, np.int32)
 
-    generic = DEVICE / "attn8/kernels"
-    for m in (256, 64):
-        operands = [int8(m * 64), 0, int8(64), words(m), words(m), words(m), words(m), int8(64),
-                    1, 64, m, 1]
-        count("matvec, int32 out", kernels.matvec(64), "matmul", [1, m, 64], operands)
-    for inputs in (64, 16):
-        n, m = 33, 64
-        constants = np.tile(np.array([156, 32, 1 << 18, 19, 0, 0], np.int32), m)
-        operands = [int8(m * inputs), 0, int8(n * inputs), constants, words(m), words(m),
-                    int8(n * m), int8(inputs), n, inputs, m, 0]
-        count("matmul, int8 out", kernels.matmul(inputs), "matmul", [n, m, inputs], operands)
-    for head_dim in (64, 16):
-        n = 129
-        operands = [int8(n * head_dim), 0, int8(n * head_dim), words(n), words(n * n),
-                    int8(head_dim), 0, n, n, head_dim, 0]
-        count("matmul, int32 out (scores)", kernels.attention(n, head_dim), "scores",
-              [n, n, head_dim], operands)
-    for n in (128, 32):
-        head_dim = 16
-        weights = rng.integers(0, 32768, (n, n)).astype(np.uint16)
-        operands = [int8(n * head_dim), 0, weights, weights.sum(axis=1).astype(np.int32),
-                    int8(n * head_dim), 0, n, n, n, head_dim, 1 << 29, 29]
-        count("weights x V", kernels.attention(n, head_dim), "weighted_sum",
-              [n, n, head_dim], operands)
-    n = 128
-    octaves = exp2(np.arange(4096)).astype(np.uint16)
+    viper = DEVICE / "attn8/kernels"
+    for name, n, m, inputs, wide in (
+        ("matvec, int32 out", 1, 256, 64, 1),
+        ("matvec, int32 out", 1, 64, 64, 1),
+        ("matmul, int8 out", 33, 64, 64, 0),
+        ("matmul, int8 out", 33, 64, 16, 0),
+    ):
+        operands = [int8(m * inputs), 0, int8(n * inputs), words(m), np.full(m, 20000, np.int16),
+                    np.full(m, 26, np.int8), words(n * m), int8(inputs), n, inputs, m, wide]
+        count(f"{name}, viper", viper / "matmul.py", "matmul", [n, m, inputs], operands)
+    n, head_dim = 32, 16
+    operands = [int8(n * head_dim), 0, int8(n * head_dim), words(n), words(n * n),
+                int8(head_dim), 0, n, n, head_dim, 0]
+    count("scores, viper", viper / "attention.py", "scores", [n, n, head_dim], operands)
+    weights = rng.integers(0, 32768, (n, n)).astype(np.uint16)
+    operands = [int8(n * head_dim), 0, weights, weights.sum(axis=1).astype(np.int32),
+                int8(n * head_dim), 0, n, n, n, head_dim, 1 << 29, 29]
+    count("weights x V, viper", viper / "attention.py", "weighted_sum", [n, n, head_dim], operands)
     operands = [rng.integers(-40000, 40000, (n, n)).astype(np.int32), 0,
-                np.zeros((n, n), np.uint16), words(n), octaves, 0, n, n, 0, 20000, 19, 100000]
-    count("softmax", kernels.attention(n, 16), "softmax", [n, n], operands, "score")
-    operands[4] = EXP2.astype(np.uint16)
-    count("softmax, generic", generic / "attention.py", "softmax", [n, n], operands, "score")
+                np.zeros((n, n), np.uint16), words(n), EXP2.astype(np.uint16), 0, n, n, 0, 20000,
+                19, 100000]
+    count("softmax, viper", viper / "attention.py", "softmax", [n, n], operands, "score")
     n, m, inputs = 33, 64, 64
-    operands = [int8(m * inputs), 0, int8(n * inputs), words(m), np.full(m, 20000, np.int16),
-                np.full(m, 26, np.int8), int8(n * m), int8(inputs), n, inputs, m, 0]
-    count("matmul, int8 out, generic", generic / "matmul.py", "matmul", [n, m, inputs], operands)
     operands = [int8(n * inputs), int8(m * inputs), words(n * m), n, inputs, m]
     count("matmul, int32 out, naive viper", NAIVE, "matmul", [n, m, inputs], operands)
-    for source, form in ((kernels.linear(16), ""), (generic / "linear.py", ", generic")):
-        rows += linear_counts(isa.load(source, arch), form)
-    return rows
+    return rows + linear_counts(isa.load(viper / "linear.py", arch), ", viper")
 
 
 def linear_counts(machine, form: str) -> list[dict]:
@@ -429,7 +398,7 @@ def measure(arch: str, backend: str = "turbo") -> dict:
         raise Attn8Error("the simd kernels are counted beside the turbo ones: without --backend")
     if arch not in emulators().ARCHES:
         raise Attn8Error(f"no counter for {arch}; there are {', '.join(emulators().ARCHES)}")
-    viper = layer(arch, "specialised")
+    viper = layer(arch, "viper")
     ours: dict = {}
     if backend == "turbo":
         ours = {"layer": layer(arch, "turbo"), "layer_viper": viper}
@@ -440,7 +409,6 @@ def measure(arch: str, backend: str = "turbo") -> dict:
         "method": "counted",
         "backend": backend,
         **(ours or {"layer": viper}),
-        "layer_generic": layer(arch, "generic"),
         "layer_naive": layer_naive(arch),
         "layer_c": layer_in_c(arch),
         "kernels": (turbo_counts(arch) if backend == "turbo" else []) + kernel_counts(arch),

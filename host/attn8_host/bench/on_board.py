@@ -65,7 +65,7 @@ print((projection, head, first, sum_of(out)))
 
 
 def measure(board: Board, backend: str | None = None) -> dict:
-    """Deploys attn8 with kernels for the layer's sizes and times the layer and its parts.
+    """Deploys attn8 and times the layer and its parts.
 
     Beside them the same layer in naive viper and, the same source without types, in plain
     MicroPython: a projection and a head are timed, and four and all of them taken.
@@ -132,9 +132,7 @@ def _code(code: str) -> str:
 
 def _time(board: Board, backend: str) -> list[dict]:
     """The layer, a projection and a head with the kernels of a backend."""
-    shape = {"seq_len": SEQ_LEN, "embed_dim": EMBED_DIM, "num_heads": NUM_HEADS}
-    deploy(board, config={"layers": [{"type": "attention", "core": "exact", **shape}]},
-           backend=backend)
+    deploy(board, backend=backend)
     board.enter_repl()  # with nothing imported of what was there before
     used, *times = board.evaluate_tuple(_code(RUN))
     if used != backend:

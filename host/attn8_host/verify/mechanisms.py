@@ -19,7 +19,6 @@ from ..reference.layers.conv1d import windows
 # (seq_len, embed_dim, num_heads), odd sizes among them
 SHAPES = [(1, 8, 1), (5, 9, 3), (16, 32, 4), (33, 24, 8), (64, 64, 2), (12, 128, 8), (512, 8, 1)]
 VARIANT_SHAPES = SHAPES[1:4]  # of all variants but the first
-SPECIALISED_SHAPES = SHAPES[2:4]  # within the bounds of every family of kernels
 COST_LENGTHS = (16, 32, 64, 128, 256)  # seq_len at which the cost is measured
 COST_WIDTH = 16  # embed_dim there, one head
 INPUT_SCALE = 4 / 127  # random inputs are normal; beyond 4 they saturate
@@ -165,13 +164,6 @@ def attention_cases(core: str, rng: np.random.Generator) -> Iterator[Case]:
     for i, (name, variant) in enumerate(ATTENTION[core].variants.items()):
         for shape in VARIANT_SHAPES if i else SHAPES:
             yield attention_case(core, name, variant, shape, rng)
-
-
-def specialised_cases(core: str, rng: np.random.Generator) -> Iterator[Case]:
-    """The first variant of a core at sizes for which kernels are then specialised."""
-    name, variant = next(iter(ATTENTION[core].variants.items()))
-    for shape in SPECIALISED_SHAPES:
-        yield attention_case(core, f"{name}, specialised", variant, shape, rng)
 
 
 def cost_cases(core: str, rng: np.random.Generator) -> Iterator[Case]:

@@ -8,11 +8,11 @@ import numpy as np
 from .. import modelfile
 from ..boards import Board
 from ..deploy import MODELS as BOARD_MODELS
-from ..deploy import deploy, push
+from ..deploy import push
 from ..errors import Attn8Error, RemoteError
 from ..reference import Model, floating
 from .compare import Verification, verify
-from .mechanisms import ATTENTION, MECHANISMS, Case, cost_cases, specialised_cases
+from .mechanisms import ATTENTION, MECHANISMS, Case, cost_cases
 
 PATH = f"{BOARD_MODELS}/verify.safetensors"
 # Prints statements that import what of attn8 is imported
@@ -78,9 +78,6 @@ def run(
 ) -> Outcome:
     """Runs the cases of some mechanisms, by default of all, on a board with the package on it.
 
-    First with what `attn8 deploy` puts onto this board, turbo or generic viper; then, a few for
-    each core, with viper kernels specialised for their sizes. At last it has the former again.
-
     Args:
         board: see deploy.
         names: of mechanisms.
@@ -97,9 +94,8 @@ def run(
     cases = [case for name in names for case in MECHANISMS[name](rng)]
     cores = [name for name in names if name in ATTENTION]
     costs = [case for name in cores for case in cost_cases(name, rng)]
-    special = [case for name in cores for case in specialised_cases(name, rng)]
     outcome = Outcome(board.info.as_dict())
-    total = len(cases) + len(costs) + len(special)
+    total = len(cases) + len(costs)
     for done, case in enumerate(cases):
         advance(case.mechanism, done, total)
         outcome.cases.append(prove(board, case))
@@ -111,22 +107,8 @@ def run(
         except RemoteError:  # too long for this board's memory
             continue
         outcome.cost.append(Cost(case.mechanism, case.shape["seq_len"], us, ram))
-    if special:
-        specialise(board, special)
-        try:
-            for done, case in enumerate(special, len(cases) + len(costs)):
-                advance(case.variant, done, total)
-                outcome.cases.append(prove(board, case))
-        finally:
-            deploy(board)
     advance("done", total, total)
     return outcome
-
-
-def specialise(board: Board, cases: Sequence[Case]) -> None:
-    """Deploys viper kernels for the sizes of these cases, in place of turbo ones."""
-    layers = [layer for case in cases for layer in case.config["layers"]]
-    deploy(board, config={"layers": layers}, backend="viper")
 
 
 def prove(board: Board, case: Case) -> CaseResult:
