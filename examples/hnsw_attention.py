@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from attn8_host import mask
+from attn8_host import mask, masks
 from attn8_host.boards import open_board
 from attn8_host.deploy import deploy
-from attn8_host.reference import masks
 
 LINKS = (2, 3, 4, 6, 8, 12)
 

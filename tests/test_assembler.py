@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from attn8_host.turbo import rv32, xtensa
+from attn8_host.forms import rv32, xtensa
 
 REGISTERS = {
     xtensa.Xtensa: {f"{kind}{i}": i for kind, count in (("a", 16), ("m", 4)) for i in range(count)},

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from attn8_host.bench import on_board
+from attn8_host import isa
 from attn8_host.cli import main
+from attn8_host.cores.exact import Exact
+from attn8_host.numerics.integers import EXP2
+from attn8_host.proof.bench import on_board
 from attn8_host.quantize import exact_constants
-from attn8_host.reference.cores.exact import Exact
-from attn8_host.reference.numerics import EXP2
-from tools import isa, record_bench
+from tools import record_bench
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from attn8_host.bench import link
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.link import Client
 from attn8_host.link.client import SCRATCH
+from attn8_host.proof.bench import link
 
 BAUD = 57600
 SIZE = 16384

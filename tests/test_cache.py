@@ -4,11 +4,10 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from attn8_host.cores.exact import Exact
+from attn8_host.numerics.integers import EXP2
 from attn8_host.quantize import exact_constants
-from attn8_host.reference import Exact
-from attn8_host.reference.numerics import EXP2
-
-from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
+from tests.test_kernels import Call, alignment, fills, int8, machine_settings, sizes
 
 
 @machine_settings

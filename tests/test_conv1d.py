@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn8_host.reference import Conv1D, Dense, QConv1D, SelfAttention1D
-from attn8_host.reference.formats import Format
-
-from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
-from .test_selfattention1d import formats, values
+from attn8_host.layers.conv1d import Conv1D, QConv1D
+from attn8_host.layers.dense import Dense
+from attn8_host.layers.self_attention_1d import SelfAttention1D
+from attn8_host.numerics.formats import Format
+from tests.test_kernels import Call, alignment, fills, int8, machine_settings, sizes
+from tests.test_selfattention1d import formats, values
 
 RUN = """
 from attn8 import Conv1D

@@ -5,9 +5,10 @@ import pytest
 
 from attn8_host import modelfile
 from attn8_host.deploy import push
+from attn8_host.model import load
+from attn8_host.numerics import floating
+from attn8_host.proof.compare import verify
 from attn8_host.quantize import quantize_model, random_features
-from attn8_host.reference import floating, load
-from attn8_host.verify import verify
 
 HEADS, HEAD_DIM, SEQ_LEN = 3, 4, 11
 

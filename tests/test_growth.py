@@ -5,10 +5,10 @@ from array import array
 
 import pytest
 
-from attn8_host.bench.isa import device
+from attn8_host import isa
 from attn8_host.paths import DEVICE
+from attn8_host.proof.bench.count import device
 from attn8_host.quantize import CONSTANTS
-from tools import isa
 
 HEAD_DIM = 16
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tools import isa
-from tools.isa import compiler, mpy, runtime
-from tools.isa.xtensa import XtensaMachine
-from tools.isa.xtensa_decode import Instruction, decode
+from attn8_host import isa
+from attn8_host.isa import compiler, mpy, runtime
+from attn8_host.isa.xtensa import XtensaMachine
+from attn8_host.isa.xtensa_decode import Instruction, decode
 
 EXTREMES = (
     0,

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from attn8_host import isa
+from attn8_host.cores.exact import Exact
+from attn8_host.layers.dense import Dense
+from attn8_host.layers.mean_pool import MeanPool
+from attn8_host.layers.relu import ReLU
+from attn8_host.numerics.integers import EXP2
 from attn8_host.paths import DEVICE
 from attn8_host.quantize import output_constants, score_constants
-from attn8_host.reference import Dense, Exact, MeanPool, ReLU
-from attn8_host.reference.numerics import EXP2
-from tools import isa
 
 # Machines are shared between examples; each example frees its buffers first
 machine_settings = settings(

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn8_host.reference import Dense, MeanPool, ReLU
+from attn8_host.layers.dense import Dense
+from attn8_host.layers.mean_pool import MeanPool
+from attn8_host.layers.relu import ReLU
 
 sizes = st.integers(1, 40)
 board_settings = settings(max_examples=25, deadline=None)

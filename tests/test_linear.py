@@ -5,11 +5,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from attn8_host.cores.linear import Linear
+from attn8_host.numerics import floating
 from attn8_host.quantize import linear_constants, quantize
-from attn8_host.reference import Linear, floating
-
-from .test_exact import KINDS, structured
-from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
+from tests.test_exact import KINDS, structured
+from tests.test_kernels import Call, alignment, fills, int8, machine_settings, sizes
 
 RUN = """
 from attn8 import Linear

@@ -18,11 +18,10 @@ from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.errors import BoardError, LinkError
 from attn8_host.link import Client, client
+from attn8_host.model import load
 from attn8_host.paths import MODELS
-from attn8_host.reference import load
-from attn8_host.soak import growth, soak
-
-from .faults import FaultyStream
+from attn8_host.proof.soak import growth, soak
+from tests.faults import FaultyStream
 
 MODEL = MODELS / "digits.safetensors"
 PATH = "/models/digits.safetensors"
@@ -201,8 +200,8 @@ def test_what_one_look_finds_too_much_is_no_growth(noise):
 
 
 def test_soak_does_not_pass_where_the_board_never_comes_back(attn8_folder, monkeypatch):
-    monkeypatch.setattr("attn8_host.soak.PATIENCE", 1.5)
-    monkeypatch.setattr("attn8_host.soak.ROUND", 1)
+    monkeypatch.setattr("attn8_host.proof.soak.PATIENCE", 1.5)
+    monkeypatch.setattr("attn8_host.proof.soak.ROUND", 1)
     port = Port(attn8_folder)
     try:
         with pytest.raises(BoardError):

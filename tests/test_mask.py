@@ -7,7 +7,7 @@ import pytest
 
 from attn8_host import mask
 from attn8_host.cli import main
-from attn8_host.reference.masks import cut, hnsw
+from attn8_host.masks import cut, hnsw
 
 
 def run(tmp_path, *arguments):

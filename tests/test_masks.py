@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn8_host.reference import masks
-from attn8_host.reference.masks import hnsw
+from attn8_host import masks
+from attn8_host.masks import hnsw
 
 
 def test_local_window_row_by_row():

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from attn8_host.bench.isa import device
+from attn8_host.proof.bench.count import device
 from attn8_host.quantize import CONSTANTS, random_features
 
 SCALES = (0.02, 0.02, 0.02, 0.02)

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn8_host.reference import Micro
-
-from .test_kernels import Call, alignment, fills, int8, machine_settings, shapes
+from attn8_host.cores.micro import Micro
+from tests.test_kernels import Call, alignment, fills, int8, machine_settings, shapes
 
 
 def original(query, keys, values, position):

@@ -5,14 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn8_host.reference.masks import cut, mincut
-from attn8_host.reference.masks.mincut import (
-    Adaptive,
-    GatePacket,
-    Linear,
-    SparsityConfig,
-    Threshold,
-)
+from attn8_host.masks import cut, mincut
+from attn8_host.masks.mincut import Adaptive, GatePacket, Linear, SparsityConfig, Threshold
 
 
 def test_full_is_causal():

@@ -12,9 +12,10 @@ from attn8_host import modelfile
 from attn8_host.cli import main
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError
+from attn8_host.model import load
+from attn8_host.numerics import floating
 from attn8_host.paths import DEVICE, MODELS
 from attn8_host.quantize import quantize_model
-from attn8_host.reference import floating, load
 
 PATH = MODELS / "digits.safetensors"
 

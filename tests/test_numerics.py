@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from attn8_host import quantize
-from attn8_host.reference import numerics
+from attn8_host.numerics import integers as numerics
 
 ratios = st.floats(2.0**-31, 0.499)
 

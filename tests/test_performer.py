@@ -5,12 +5,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from attn8_host.cores.performer import Performer
+from attn8_host.numerics import floating
+from attn8_host.numerics.integers import EXP2
 from attn8_host.quantize import performer_constants, quantize, random_features
-from attn8_host.reference import Performer, floating
-from attn8_host.reference.numerics import EXP2
-
-from .test_exact import KINDS, structured
-from .test_kernels import Call, alignment, fills, int8, machine_settings, shapes
+from tests.test_exact import KINDS, structured
+from tests.test_kernels import Call, alignment, fills, int8, machine_settings, shapes
 
 RUN = """
 from attn8 import Performer

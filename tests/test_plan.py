@@ -10,7 +10,7 @@ from attn8_host.boards.virtual import open_virtual
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
 from attn8_host.paths import MODELS
-from attn8_host.plan import layer_plan, one_layer, plan
+from attn8_host.plan.inference import layer_plan, one_layer, plan
 from attn8_host.quantize import CONSTANTS
 
 DIGITS = MODELS / "digits.safetensors"

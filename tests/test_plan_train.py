@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from attn8_host import modelfile, train
+from attn8_host import modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
 from attn8_host.paths import MODELS
-from attn8_host.plan_train import attention_words, train_plan, training
+from attn8_host.plan.training import attention_words, train_plan, training
+from attn8_host.train import session as train
 
 PATH = "/models/plan.safetensors"
 SHAPE = 12, 8, 2  # seq_len, embed_dim, num_heads

@@ -8,10 +8,11 @@ from attn8_host import modelfile
 from attn8_host.cli import main
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError
+from attn8_host.model import load
+from attn8_host.numerics import floating
 from attn8_host.paths import MODELS
+from attn8_host.proof.compare import verify
 from attn8_host.quantize.file import quantize_file
-from attn8_host.reference import floating, load
-from attn8_host.verify import verify
 
 FLOAT = MODELS / "digits_float.safetensors"
 

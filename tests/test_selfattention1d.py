@@ -5,10 +5,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host.reference import SelfAttention1D
-from attn8_host.reference.formats import FIXED, Format
-
-from .test_kernels import Call, alignment, machine_settings, shapes
+from attn8_host.layers.self_attention_1d import SelfAttention1D
+from attn8_host.numerics.formats import FIXED, Format
+from tests.test_kernels import Call, alignment, machine_settings, shapes
 
 RUN = """
 from attn8 import SelfAttention1D

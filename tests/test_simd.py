@@ -9,18 +9,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host import turbo
-from attn8_host.bench import isa as counted
+from attn8_host import forms as turbo
+from attn8_host import isa
 from attn8_host.boards import BoardInfo
 from attn8_host.cli import main
 from attn8_host.deploy import package_for
 from attn8_host.errors import BoardError
-from attn8_host.turbo.pie import Pie
-from tools import isa
-from tools.isa import xtensa_simd
-
-from .test_kernels import dense_operands, fills, int8
-from .test_turbo import Module, check_arguments, count
+from attn8_host.forms.pie import Pie
+from attn8_host.isa import xtensa_simd
+from attn8_host.proof.bench import count as counted
+from tests.test_kernels import dense_operands, fills, int8
+from tests.test_turbo import Module, check_arguments, count
 
 machine_settings = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

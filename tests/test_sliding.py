@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attn8_host.cores.exact import Exact
+from attn8_host.cores.sliding import Sliding
+from attn8_host.numerics import floating
+from attn8_host.numerics.integers import EXP2
 from attn8_host.quantize import exact_constants, sliding_constants
-from attn8_host.reference import Exact, Sliding, floating
-from attn8_host.reference.numerics import EXP2
-
-from .test_exact import normal
+from tests.test_exact import normal
 
 RUN = """
 from attn8 import Sliding

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host.bench import density
+from attn8_host import isa, masks
+from attn8_host.cores.exact import Exact
+from attn8_host.cores.sparse import Sparse
+from attn8_host.numerics.integers import EXP2
+from attn8_host.proof.bench import density
 from attn8_host.quantize import output_constants, score_constants
-from attn8_host.reference import Exact, Sparse, masks
-from attn8_host.reference.numerics import EXP2
 from tests.test_exact import CONSTANTS, normal
 from tests.test_kernels import Call, alignment, fills, int8, machine_settings, shapes, sizes
-from tools import isa
 
 RUN = """
 import gc

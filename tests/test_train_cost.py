@@ -5,10 +5,11 @@ from array import array
 import numpy as np
 import pytest
 
-from attn8_host.reference.train import formats
-from attn8_host.reference.train.attention import MultiHeadAttention
-from attn8_host.reference.train.dense import Dense
-from tools import isa, train_cost
+from attn8_host import isa
+from attn8_host.train import arithmetic as formats
+from attn8_host.train.layers.attention import MultiHeadAttention
+from attn8_host.train.layers.dense import Dense
+from tools import train_cost
 
 SHAPE = (5, 12, 3)  # seq_len, embed_dim, num_heads
 

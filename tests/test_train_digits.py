@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from attn8_host import modelfile, train
+from attn8_host import modelfile
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
+from attn8_host.model import load
 from attn8_host.paths import MODELS
-from attn8_host.reference import load
-from attn8_host.train import digits_config, pack
-
-from .test_train_model import ADAM, MEASURE, parameters
+from attn8_host.train import session as train
+from attn8_host.train.session import digits_config, pack
+from tests.test_train_model import ADAM, MEASURE, parameters
 
 # How often the power fails: ATTN8_POWER_CUTS=100 is thorough
 CUTS = int(os.environ.get("ATTN8_POWER_CUTS", "10"))

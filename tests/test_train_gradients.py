@@ -16,8 +16,8 @@ Without a softmax `Bounds` computes a bound of each value's own along with the v
 import numpy as np
 import pytest
 
-from attn8_host.reference.train import formats
-from attn8_host.reference.train.model import Model
+from attn8_host.train import arithmetic as formats
+from attn8_host.train.model import Model
 from tests.test_train_model import ADAM, SENSOR, parameters, transformer
 
 RELATIVE = 2.0**-9
@@ -261,7 +261,7 @@ def test_attention_equals_autograd(shape, recompute):
 
 def test_cross_entropy_equals_autograd():
     torch = pytest.importorskip("torch")
-    from attn8_host.reference.train.losses import CrossEntropy
+    from attn8_host.train.losses import CrossEntropy
 
     logits = np.array([3.0, -2.0, 0.5, 7.25])
     tensor = torch.tensor(logits, requires_grad=True)
@@ -277,8 +277,8 @@ def test_cross_entropy_equals_autograd():
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_optimisers_equal_pytorch(name):
     torch = pytest.importorskip("torch")
-    from attn8_host.reference.train.optimisers import SGD, Adam
-    from attn8_host.reference.train.parameter import Parameter
+    from attn8_host.train.optimisers import SGD, Adam
+    from attn8_host.train.parameter import Parameter
 
     rng = np.random.default_rng(4)
     start = rng.normal(size=20)

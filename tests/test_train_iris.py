@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from attn8_host import train
 from attn8_host.cli import main
-from attn8_host.reference.train.formats import ratio
+from attn8_host.train import session as train
+from attn8_host.train.arithmetic import ratio
 
 SHORT = ["train", "iris", "--board", "virtual", "--epochs", "1"]
 

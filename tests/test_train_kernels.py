@@ -8,12 +8,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from attn8_host import isa
+from attn8_host.numerics.integers import EXP2
 from attn8_host.paths import DEVICE
-from attn8_host.reference.numerics import EXP2
-from attn8_host.reference.train import formats
-from tools import isa
-
-from .test_kernels import shapes, sizes
+from attn8_host.train import arithmetic as formats
+from tests.test_kernels import shapes, sizes
 
 machine_settings = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

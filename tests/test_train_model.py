@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from attn8_host.paths import DEVICE
-from attn8_host.reference.train import formats
-from attn8_host.reference.train.formats import ratio
-from attn8_host.reference.train.model import Model
-
-from .test_zero_allocation import GROWN
+from attn8_host.train import arithmetic as formats
+from attn8_host.train.arithmetic import ratio
+from attn8_host.train.model import Model
+from tests.test_zero_allocation import GROWN
 
 TRAIN = """
 from attn8.train.model import Model
@@ -253,9 +252,9 @@ def test_bad_input_is_refused_in_one_line(remote, code, message):
         upload(remote, parameters(np.random.default_rng(0), config), formats.get("q16.16"))
     said = remote.refused(
         code,
-        "from attn8.train import formats\n"
-        "from attn8.train.attention import MultiHeadAttention\n"
-        "from attn8.train.dense import Dense\n"
+        "from attn8.train import arithmetic as formats\n"
+        "from attn8.train.layers.attention import MultiHeadAttention\n"
+        "from attn8.train.layers.dense import Dense\n"
         "from attn8.train.losses import CrossEntropy\n"
         "from attn8.train.model import Model\n"
         "from attn8.train.optimisers import SGD, Adam\n"

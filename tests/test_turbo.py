@@ -11,11 +11,18 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host import turbo
-from attn8_host.bench.isa import device
+from attn8_host import forms as turbo
+from attn8_host import isa
 from attn8_host.boards import BoardInfo
-from attn8_host.deploy import package_for
+from attn8_host.cores.exact import Exact
+from attn8_host.cores.linear import Linear, attend, shrink
+from attn8_host.cores.performer import Performer
+from attn8_host.cores.sparse import Sparse
 from attn8_host.errors import BoardError
+from attn8_host.layers.dense import Dense
+from attn8_host.masks import Mask
+from attn8_host.numerics.integers import EXP2
+from attn8_host.proof.bench.count import device
 from attn8_host.quantize import (
     exact_constants,
     linear_constants,
@@ -24,13 +31,7 @@ from attn8_host.quantize import (
     random_features,
     score_constants,
 )
-from attn8_host.reference import Dense, Exact, Linear, Performer, Sparse
-from attn8_host.reference.cores.linear import attend, shrink
-from attn8_host.reference.masks import Mask
-from attn8_host.reference.numerics import EXP2
-from tools import isa
-
-from .test_kernels import Call, alignment, dense_operands, fills, int8, shapes
+from tests.test_kernels import Call, alignment, dense_operands, fills, int8, shapes
 
 # Machines are shared between examples; each example frees its buffers first
 machine_settings = settings(

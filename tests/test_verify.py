@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from attn8_host import isa
 from attn8_host.cli import main
+from attn8_host.cores import CORES
 from attn8_host.deploy import deploy
-from attn8_host.plan import plan
-from attn8_host.reference.cores import CORES
-from attn8_host.verify import mechanisms, run
-from tools import isa
+from attn8_host.plan.inference import plan
+from attn8_host.proof import cases as mechanisms
+from attn8_host.proof import verify as run
 
 CASE = {
     "mechanism", "variant", "shape", "bit_exact", "mismatches", "max_lsb_vs_float",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from attn8_host.paths import DEVICE
-from attn8_host.verify.mechanisms import ATTENTION, MECHANISMS
-from attn8_host.verify.run import PATH, send
+from attn8_host.proof.cases import ATTENTION, MECHANISMS
+from attn8_host.proof.verify import PATH, send
 
 # grown(n): the bytes by which n calls of `step` make the heap grow
 GROWN = """

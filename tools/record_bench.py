@@ -16,12 +16,12 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from attn8_host import turbo
-from attn8_host.bench import on_board
-from attn8_host.bench.isa import LAYERS, measure
+from attn8_host import forms as turbo
+from attn8_host import isa
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import compile_device
-from tools import isa
+from attn8_host.proof.bench import on_board
+from attn8_host.proof.bench.count import LAYERS, measure
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results/bench.jsonl"

@@ -14,9 +14,9 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
+from attn8_host import isa
 from attn8_host.paths import DEVICE
-from attn8_host.plan_train import attention_words
-from tools import isa
+from attn8_host.plan.training import attention_words
 
 SHAPES = [(4, 8, 2), (8, 16, 2), (16, 32, 4), (32, 64, 4)]  # seq_len, embed_dim, num_heads
 KERNELS = ("fixed", "fixed_optimisers")
@@ -64,8 +64,8 @@ def device(meter: Meter) -> tuple[ModuleType, ModuleType]:
         sys.modules[kernels.__name__] = kernels
     sys.path.insert(0, str(DEVICE))
     try:
-        attention = importlib.import_module("attn8.train.attention")
-        return attention, importlib.import_module("attn8.train.formats")
+        attention = importlib.import_module("attn8.train.layers.attention")
+        return attention, importlib.import_module("attn8.train.arithmetic")
     finally:
         sys.path.remove(str(DEVICE))
 

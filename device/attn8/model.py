@@ -89,12 +89,12 @@ def _load(path, need_weights, count, advance):
 # computes to `outputs`, and returns (layer, values that it takes, values that it gives). `width` is
 # what the layer before gives.
 _modules = {
-    "attention": "attention",
+    "attention": "layers.attention",
     "conv1d": "layers.conv1d",
     "convert": "layers.convert",
     "dense": "layers.dense",
-    "mean_pool": "layers.pooling",
-    "relu": "layers.activation",
+    "mean_pool": "layers.mean_pool",
+    "relu": "layers.relu",
     "reshape": "layers.reshape",
-    "self_attention_1d": "layers.selfattention1d",
+    "self_attention_1d": "layers.self_attention_1d",
 }

@@ -40,9 +40,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from safetensors.numpy import save
 
     from . import inputs, report
+    from .model import load
+    from .proof.run import run
     from .quantize import quantize
-    from .reference import load
-    from .run import run
 
     for path in (arguments.json, arguments.png, arguments.output):
         _writable(path)
@@ -97,7 +97,8 @@ def flash(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def train(arguments: argparse.Namespace, console: Console) -> int:
-    from . import report, train
+    from . import report
+    from .train import session as train
 
     _writable(arguments.json)
     _writable(arguments.png)
@@ -124,8 +125,8 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
     from .deploy import LIB, MODELS, apply, install_boot, package_for, plan, push, try_model
-    from .reference import load
-    from .turbo import SIMD_FILE
+    from .forms import SIMD_FILE
+    from .model import load
 
     model = arguments.model
     if model:
@@ -190,7 +191,7 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
 
     from . import report
     from .deploy import deploy
-    from .verify.run import run
+    from .proof.verify import run
 
     _writable(arguments.json)
     _writable(arguments.png)
@@ -294,8 +295,8 @@ def soak(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from .boards import open_board
+    from .proof.soak import Soak, soak
     from .report import soak_table
-    from .soak import Soak, soak
 
     _writable(arguments.json)
     columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeRemainingColumn())
@@ -317,9 +318,9 @@ def soak(arguments: argparse.Namespace, console: Console) -> int:
 
 def plan(arguments: argparse.Namespace, console: Console) -> int:
     from . import report
-    from .plan import layer_plan, plan
-    from .plan_train import train_plan, training
-    from .reference import load
+    from .model import load
+    from .plan.inference import layer_plan, plan
+    from .plan.training import train_plan, training
 
     _writable(arguments.json)
     sizes = (arguments.seq_len, arguments.embed_dim, arguments.heads)
@@ -353,12 +354,12 @@ def bench(arguments: argparse.Namespace, console: Console) -> int:
 
     _writable(arguments.json)
     if arguments.isa:
-        from .bench import isa
+        from .proof.bench import count
 
         with console.status(f"counting the instructions of {arguments.isa}"):
-            outcome = isa.measure(arguments.isa, arguments.backend or "turbo")
+            outcome = count.measure(arguments.isa, arguments.backend or "turbo")
     else:
-        from .bench import on_board
+        from .proof.bench import on_board
 
         with _board(arguments, console) as board, console.status("deploying and timing"):
             outcome = on_board.measure(board, arguments.backend)
@@ -373,7 +374,7 @@ def bench_density(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
     from . import report
-    from .bench import density
+    from .proof.bench import density
 
     _writable(arguments.json)
     _writable(arguments.png)
@@ -393,10 +394,10 @@ def bench_density(arguments: argparse.Namespace, console: Console) -> int:
 def bench_link(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from .bench.link import BAUDS, bench_link
     from .boards import BAUD, open_board
     from .boards.virtual import open_virtual
     from .deploy import deploy
+    from .proof.bench.link import BAUDS, bench_link
     from .report import link_table
 
     _writable(arguments.json)

@@ -7,12 +7,14 @@ import numpy as np
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from . import modelfile, report, run
+from . import modelfile, report
 from .boards import Board
+from .model import load
+from .numerics import floating
 from .paths import MODELS
-from .reference import floating, load
-from .run import RunResult
-from .verify import Verification
+from .proof import run
+from .proof.compare import Verification
+from .proof.run import RunResult
 
 PATH = MODELS / "digits.safetensors"
 

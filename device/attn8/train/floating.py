@@ -2,7 +2,7 @@ from array import array
 
 from .. import checks
 from ..kernels import floating as kernels
-from .formats import ONE
+from .arithmetic import ONE
 
 
 class Float:

@@ -1,5 +1,5 @@
 from .. import checks
-from . import formats
+from . import arithmetic
 
 # A loss gives its value and leaves its gradient in `grad`. Gradients of the samples of a batch are
 # summed, not averaged: small ones would be lost below the last bit.
@@ -10,7 +10,7 @@ class CrossEntropy:
 
     def __init__(self, f, classes):
         self.f = f
-        self.classes = checks.between("classes", classes, 2, formats.MAX_COLUMNS)
+        self.classes = checks.between("classes", classes, 2, arithmetic.MAX_COLUMNS)
         self._scale = f.softmax_scale(1, 1)
         self._one = f.number(1.0)
         self.logits = None

@@ -1,6 +1,6 @@
 # A model that trains: layers, a loss and an optimiser that a config describes.
 from .. import checks
-from . import formats
+from . import arithmetic
 
 
 class Model:
@@ -9,14 +9,15 @@ class Model:
     # model's own. A step allocates nothing (but for floats, see floating.py).
 
     def __init__(self, config, tensors):
-        self.f = f = formats.get(config["numbers"])
+        self.f = f = arithmetic.get(config["numbers"])
         self.layers = []
         width = checks.between("input", config["input"]["size"], 1, 1 << 15)
         self.input_size = width
         for entry in config["layers"]:
             if entry["type"] not in _modules:
                 raise ValueError("unknown layer type " + entry["type"])
-            module = __import__("attn8.train." + _modules[entry["type"]], None, None, ["build"])
+            name = "attn8.train.layers." + _modules[entry["type"]]
+            module = __import__(name, None, None, ["build"])
             layer, takes, gives = module.build(f, entry, width)
             if takes != width:
                 raise ValueError(
@@ -77,7 +78,7 @@ class Model:
             raise ValueError("the training has ended")
         if self.clip:
             self.clip()
-        self.optimiser.step(self.schedule(self.steps) if self.schedule else formats.ONE)
+        self.optimiser.step(self.schedule(self.steps) if self.schedule else arithmetic.ONE)
         self.steps += 1
 
     def values(self, metadata):
@@ -99,9 +100,9 @@ _modules = {
     "conv1d": "conv1d",
     "dense": "dense",
     "front": "front",
-    "global_avg_pool": "pooling",
-    "relu": "activation",
-    "selfattention1d": "selfattention1d",
+    "global_avg_pool": "mean_pool",
+    "relu": "relu",
+    "selfattention1d": "self_attention_1d",
 }
 
 

@@ -1,5 +1,5 @@
 from ..kernels.fixed_optimisers import root
-from .formats import ONE, ratio
+from .arithmetic import ONE, ratio
 
 # lr, momentum, beta and eps are floats, or (mult, shift) pairs (see formats.ratio) where boards and
 # host must take exactly the same. step() takes the learning rate's factor, ONE being 1 (see

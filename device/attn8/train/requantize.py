@@ -6,8 +6,8 @@ from array import array
 
 from .. import quantize
 from ..kernels import fixed as kernels
-from .attention import MultiHeadAttention
-from .dense import Dense
+from .layers.attention import MultiHeadAttention
+from .layers.dense import Dense
 from .update import update
 
 

@@ -1,5 +1,5 @@
 from .. import checks
-from .formats import ONE
+from .arithmetic import ONE
 
 
 class LinearSchedule:

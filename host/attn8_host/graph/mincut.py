@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import Attn8Error
-from ..reference.masks import cut
+from ..masks import cut
 
 
 def minimum_cut(weights: np.ndarray) -> tuple[int, list[int]]:

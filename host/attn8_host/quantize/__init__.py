@@ -3,6 +3,13 @@
 A quantised value x stands for x * scale. Formulas: the numerics section of the README.
 """
 
+from ..numerics.scales import (
+    logarithm_constants,
+    output_constants,
+    quantize,
+    requant_constants,
+    score_constants,
+)
 from .cores import (
     CONSTANTS,
     decode_constants,
@@ -14,13 +21,6 @@ from .cores import (
     performer_constants,
     random_features,
     sliding_constants,
-)
-from .integers import (
-    logarithm_constants,
-    output_constants,
-    quantize,
-    requant_constants,
-    score_constants,
 )
 from .model import linear, quantize_model
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..reference import floating
-from .integers import logarithm_constants, output_constants, quantize, score_constants
+from ..numerics import floating
+from ..numerics.scales import logarithm_constants, output_constants, quantize, score_constants
 
 MAX_FEATURE = 4095  # of the tables of ELU+1: 12 bits
 

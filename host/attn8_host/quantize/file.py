@@ -9,8 +9,9 @@ from rich.progress import track
 
 from .. import inputs, modelfile
 from ..errors import ModelError
-from ..reference import Model, floating
-from .integers import quantize
+from ..model import Model
+from ..numerics import floating
+from ..numerics.scales import quantize
 from .model import quantize_model
 
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from ..errors import ModelError
 from ..modelfile import core_parameters
-from ..reference import floating
+from ..numerics import floating
+from ..numerics.scales import quantize, requant_constants
 from .cores import CONSTANTS, heads_scale
-from .integers import quantize, requant_constants
 
 
 def linear(

@@ -1,0 +1,169 @@
+from array import array
+
+from .. import checks, cores, kernels, memory
+from .dense import Dense, Linear, expect
+
+
+class MultiHeadAttention:
+    # Multi-head attention, int8 [seq_len, embed_dim] in and out:
+    #   q, k, v = x @ w.T + b, each head attends on its own, out = heads @ w_out.T + b_out
+    # Cross-attention takes k and v from another sequence, `memory` [key_len, embed_dim].
+    #
+    # tensors holds the parameters as arrays: q, k, v, out . weight, bias, mult, shift (see Linear),
+    # under `name`.; they are taken out of the dict. constants and options (window ...) are those of
+    # the core, as keywords; so are tensors `name`.core.KEYWORD [num_heads, ...], a share per head.
+    # q, k, v and heads are kept as [num_heads, seq_len, head_dim] (key_len for k and v), so that a
+    # head is contiguous.
+    # With a streaming core, `step` takes the next token alone.
+
+    def __init__(self, seq_len, embed_dim, num_heads, tensors, constants, core="exact",
+                 causal=False, need_weights=False, name="attn", key_len=None, **options):
+        checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
+        checks.between(name + ".num_heads", num_heads, 1, embed_dim)
+        if embed_dim % num_heads:
+            raise ValueError(
+                "%s.embed_dim: expected a multiple of num_heads %d, got %d"
+                % (name, num_heads, embed_dim)
+            )
+        self.name = name
+        self._memory_name = name + ".memory"
+        self.seq_len = seq_len
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.head_dim = head_dim = embed_dim // num_heads
+        kind = cores.get(core)
+        if key_len is None:
+            key_len = seq_len
+        else:
+            checks.between(name + ".key_len", key_len, 1, 1 << 15)
+            options["key_len"] = key_len
+        self.key_len = key_len
+        size = seq_len * embed_dim
+        options.update(constants)
+        shares = _shares(tensors, name + ".core.", num_heads)
+        streaming = hasattr(kind, "step")
+        alone = need_weights or streaming or shares[0]  # each head with a core of its own
+        own, shared = kind.room(seq_len, head_dim, causal=causal, need_weights=need_weights,
+                                **options, **shares[0])
+        # q, heads, out, then k, v and the projections' results
+        memory.require(name, 3 * size + (2 * key_len + max(seq_len, key_len)) * embed_dim
+                       + (num_heads * own if alone else own) + shared)
+        self.q = array("b", bytes(size))
+        self.k = array("b", bytes(key_len * embed_dim))
+        self.v = array("b", bytes(key_len * embed_dim))
+        self.heads = array("b", bytes(size))
+        # [tokens, embed_dim], what a projection gives and what the heads are merged to
+        merged = memoryview(bytearray(max(seq_len, key_len) * embed_dim))
+        self._merged = merged[:size]
+        linears = [Linear.take(tensors, name + "." + part, embed_dim, embed_dim)
+                   for part in ("q", "k", "v")]
+        self._projections = []
+        for linear, target in zip(linears, (self.q, self.k, self.v)):
+            if linear.wide:
+                raise ValueError("missing tensor %s.mult" % linear.name)
+            n = len(target)
+            self._projections.append((Dense(linear, n // embed_dim, merged[:n]), target))
+        self.out = Dense(Linear.take(tensors, name + ".out", embed_dim, embed_dim), seq_len)
+
+        # Views are made here, once: a slice made in a forward pass would allocate
+        views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
+        self.cores = []
+        self._swap_axes = kernels.choose_swap_axes()
+        self._calls = []
+        for h in range(num_heads):
+            # Heads run in turn: they can all use one core where it keeps nothing of its own
+            if alone or not self.cores:
+                options.update(shares[h])
+                buffers = self.cores[0].buffers if self.cores else None
+                self.cores.append(kind(seq_len, head_dim, causal=causal, need_weights=need_weights,
+                                       buffers=buffers, **options))
+            self._calls.append((self.cores[-1], [view[h] for view in views]))
+        # What the cores keep for whoever asked with need_weights: (name, typecode, array)
+        self.outputs = [("%s.%d" % (part, h), code, values)
+                        for h, core in enumerate(self.cores) for part, code, values in core.outputs]
+        if streaming:
+            self._token_out = Dense(self.out.linear)
+            self._token_projections = [Dense(linear, 1, memoryview(target)[:embed_dim])
+                                       for linear, target in zip(linears, (self.q, self.k, self.v))]
+            self._token_merged = merged[:embed_dim]
+            token = [_views(dense.out, num_heads) for dense in self._token_projections]
+            token.append(_views(self._token_merged, num_heads))
+            self._steps = [(core, [view[h] for view in token])
+                           for h, (core, _) in enumerate(self._calls)]
+
+    def __call__(self, x, memory=None, key_padding_mask=None):
+        # key_padding_mask: key_len bytes, not 0 where a key is padding (with the exact core)
+        checks.int8(self.name, x, self.seq_len * self.embed_dim)
+        if memory is None:
+            memory = x
+        checks.int8(self._memory_name, memory, self.key_len * self.embed_dim)
+        x_or_memory = x
+        for dense, target in self._projections:
+            self._swap_axes(dense(x_or_memory), target, dense.rows, self.num_heads,
+                            self.head_dim)
+            x_or_memory = memory
+        for core, (q, k, v, out) in self._calls:
+            if key_padding_mask is None:
+                core(q, k, v, out)
+            else:
+                core(q, k, v, out, key_padding_mask)
+        self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.head_dim)
+        return self.out(self._merged)
+
+    def step(self, x):
+        # The next token, int8 [embed_dim] in and out; only with a streaming core
+        checks.int8(self.name, x, self.embed_dim)
+        for dense in self._token_projections:
+            dense(x)
+        for core, (q, k, v, out) in self._steps:
+            core.step(q, k, v, out)
+        return self._token_out(self._token_merged)
+
+    def reset(self):
+        # The next token is the first one of a new sequence
+        for core in self.cores:
+            core.reset()
+
+
+def _views(values, n):
+    # n equal parts
+    size = len(values) // n
+    view = memoryview(values)
+    return [view[i * size : (i + 1) * size] for i in range(n)]
+
+
+def _shares(tensors, prefix, num_heads):
+    # Takes the tensors under `prefix` out of the dict: one dict of keywords for each head
+    shares = [{} for _ in range(num_heads)]
+    for key in [key for key in tensors if key.startswith(prefix)]:
+        tensor = tensors.pop(key)
+        if len(tensor) % num_heads:
+            raise ValueError("%s: expected a share for each of %d heads, got %d values"
+                             % (key, num_heads, len(tensor)))
+        for share, view in zip(shares, _views(tensor, num_heads)):
+            share[key[len(prefix) :]] = view
+    return shares
+
+
+def build(entry, tensors, shapes, outputs, width, need_weights):
+    name, s, e = entry["name"], entry["seq_len"], entry["embed_dim"]
+    for part in ("q", "k", "v", "out"):
+        expect(shapes, name + "." + part, e, e)
+    # What the file holds besides the parameters: a fixed sequence to attend to, and its padding
+    sequence = tensors.pop(name + ".memory", None)
+    mask = tensors.pop(name + ".key_padding_mask", None)
+    key_len = None
+    if sequence is not None:
+        key_len = shapes[name + ".memory"][0]
+        checks.shape(shapes, name + ".memory", [key_len, e])
+    layer = MultiHeadAttention(s, e, entry["num_heads"], tensors, entry["constants"],
+                               entry["core"], entry["causal"], need_weights, name, key_len,
+                               **entry.get("options", {}))
+    for part in ("q", "k", "v"):
+        outputs.append((name + "." + part, "b", getattr(layer, part)))
+    outputs.extend((name + "." + part, code, values) for part, code, values in layer.outputs)
+    outputs.append((name + ".heads", "b", layer.heads))
+    outputs.append((name, "b", layer.out.out))
+    if sequence is not None or mask is not None:
+        return lambda x: layer(x, sequence, mask), s * e, s * e
+    return layer, s * e, s * e

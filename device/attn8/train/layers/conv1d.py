@@ -1,0 +1,55 @@
+from ... import checks
+from ..parameter import Parameter
+
+
+class Conv1D:
+    # Convolution of one channel [length] -> [positions, filters], as attention takes it:
+    # out[t, i] = sum_k x[t*stride + k]*weight[i, k] + bias[i], weight [filters, kernel_size],
+    # positions = (length - kernel_size)//stride + 1. The windows are strides: nothing is copied.
+
+    def __init__(self, f, name, length, kernel_size, stride, filters):
+        checks.between(name + ".kernel_size", kernel_size, 1, length)
+        checks.between(name + ".stride", stride, 1, length)
+        self.f = f
+        self.name = name
+        self.length = length
+        self.filters = filters
+        self.positions = n = (length - kernel_size) // stride + 1
+        self.weight = Parameter(f, name + ".weight", filters * kernel_size)
+        self.bias = Parameter(f, name + ".bias", filters)
+        self._product = f.product(n, filters, kernel_size, (stride, 1), (kernel_size, 1),
+                                  (filters, 1), add=True)
+        self._product_weight = f.product(filters, kernel_size, n, (1, filters), (1, stride),
+                                         (kernel_size, 1), add=True)
+        self._product_x = f.product(n, kernel_size, filters, (filters, 1), (1, kernel_size),
+                                    (stride, 1), add=True)
+        self._zero = f.zeros(length)
+        self.x = None
+        self.grad = None
+        self.out = f.zeros(n * filters)
+        self.dx = f.zeros(length)
+
+    def __call__(self, x):
+        f = self.f
+        self.x = f.accept(self.x, x, self.length, self.name)
+        f.spread(self.bias.value, self.out, self.positions, self.filters)
+        self._product(x, self.weight.value, self.out)
+        return self.out
+
+    def backward(self, grad):
+        f = self.f
+        self.grad = f.accept(self.grad, grad, self.positions * self.filters, self.name)
+        self._product_weight(grad, self.x, self.weight.grad)
+        f.column_sums(grad, self.bias.grad, self.positions, self.filters)
+        f.spread(self._zero, self.dx, 1, self.length)
+        self._product_x(grad, self.weight.value, self.dx)
+        return self.dx
+
+    def collect_params(self):
+        return [self.weight, self.bias]
+
+
+def build(f, entry, width):
+    layer = Conv1D(f, entry["name"], entry["length"], entry["kernel_size"], entry["stride"],
+                   entry["filters"])
+    return layer, layer.length, layer.positions * layer.filters

@@ -1,0 +1,48 @@
+from ..parameter import Parameter
+
+
+class Dense:
+    # out = x @ weight.T + bias over `rows` rows; weight [outputs, inputs], bias [outputs].
+    # backward(grad): weight.grad += grad.T @ x, bias.grad += sum of grad's rows, -> grad @ weight
+
+    def __init__(self, f, name, inputs, outputs, rows=1):
+        self.f = f
+        self.name = name
+        self.inputs = inputs
+        self.outputs = outputs
+        self.rows = rows
+        self.weight = Parameter(f, name + ".weight", outputs * inputs)
+        self.bias = Parameter(f, name + ".bias", outputs)
+        self._product = f.product(rows, outputs, inputs, (inputs, 1), (inputs, 1), (outputs, 1),
+                                  add=True)
+        self._product_weight = f.product(outputs, inputs, rows, (1, outputs), (1, inputs),
+                                         (inputs, 1), add=True)
+        self._product_x = f.product(rows, inputs, outputs, (outputs, 1), (1, inputs), (inputs, 1))
+        self.x = None
+        self.grad = None
+        self.out = f.zeros(rows * outputs)
+        self.dx = f.zeros(rows * inputs)
+
+    def __call__(self, x):
+        f = self.f
+        self.x = f.accept(self.x, x, self.rows * self.inputs, self.name)
+        f.spread(self.bias.value, self.out, self.rows, self.outputs)
+        self._product(x, self.weight.value, self.out)
+        return self.out
+
+    def backward(self, grad):
+        f = self.f
+        self.grad = f.accept(self.grad, grad, self.rows * self.outputs, self.name)
+        self._product_weight(grad, self.x, self.weight.grad)
+        f.column_sums(grad, self.bias.grad, self.rows, self.outputs)
+        self._product_x(grad, self.weight.value, self.dx)
+        return self.dx
+
+    def collect_params(self):
+        return [self.weight, self.bias]
+
+
+def build(f, entry, width):
+    rows = entry.get("rows", 1)
+    n, m = entry["in_features"], entry["out_features"]
+    return Dense(f, entry["name"], n, m, rows), rows * n, rows * m

@@ -1,0 +1,39 @@
+from ...model import load
+
+
+class Front:
+    # The first `count` layers of an int8 model, before those that train: plain integers in, words
+    # of Q16.16 out. `mult` is the scale of the int8 values, times 2**24.
+
+    def __init__(self, f, name, path, count, mult):
+        self.f = f
+        self.name = name
+        self.mult = mult
+        model = load(path, count=count)
+        self._input = model.input
+        self._layers = model.layers
+        self.x = None
+        self.out = f.zeros(len(self._layers[-1].out))
+
+    def __call__(self, x):
+        n = len(self._input)
+        self.x = self.f.accept(self.x, x, n, self.name)
+        for i in range(n):
+            self._input[i] = x[i]
+        y = self._input
+        for layer in self._layers:
+            y = layer(y)
+        for i in range(len(self.out)):
+            self.out[i] = (y[i] * self.mult + 128) >> 8
+        return self.out
+
+    def backward(self, grad):
+        return self.x  # nothing before it trains
+
+    def collect_params(self):
+        return []
+
+
+def build(f, entry, width):
+    layer = Front(f, entry["name"], entry["model"], entry["count"], entry["mult"])
+    return layer, width, len(layer.out)

@@ -1,0 +1,84 @@
+"""Two-pass softmax attention over one head; the device module of the same name is its twin."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..numerics.integers import MASKED, bit_length, exp2, int32, requant
+
+MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
+
+
+@dataclass
+class Exact:
+    """out = softmax(q @ k.T * scale) @ v in integers; the constants hold the scales.
+
+    After a call, `scores` int32 [S, K] (masked: -2**30), `weights` uint16 [S, K] (softmax
+    numerators in Q15, unnormalised) and `sums` int32 [S] (their row sums) hold what it computed.
+    With `precise` a second pass gives the numerators up to 8 more bits, as many as keep a row's sum
+    below 2**24: `fine_weights` int32 [S, K] and `fine_sums` int32 [S].
+    """
+
+    max_seq_len: ClassVar[int] = MAX_KEYS
+
+    score_mult: int
+    score_shift: int
+    score_limit: int
+    out_num: int
+    out_shift: int
+    causal: bool = False
+    precise: bool = False
+
+    @property
+    def outputs(self) -> dict[str, np.ndarray]:
+        names = ["scores", "weights", "sums"] + ["fine_weights", "fine_sums"] * self.precise
+        return {name: getattr(self, name) for name in names}
+
+    def __call__(
+        self,
+        q: np.ndarray,
+        k: np.ndarray,
+        v: np.ndarray,
+        key_padding_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """int8 q [S, D], k and v [K, D] (K = S unless from another sequence); returns int8 [S, D].
+
+        Args:
+            key_padding_mask: [K], not 0 where a key is padding; or [S, K], where that query does
+                not see it. A query with no key gives zeros.
+        """
+        masked = np.zeros((len(q), len(k)), bool)
+        if self.causal:
+            masked = np.triu(np.ones_like(masked), 1)
+        if key_padding_mask is not None:
+            masked = masked | (key_padding_mask != 0)
+        scores = np.where(masked, MASKED, int32(q.astype(np.int64) @ k.astype(np.int64).T))
+        difference = scores.max(axis=1, keepdims=True) - scores
+        kept = ~masked & (difference <= self.score_limit)
+        t = int32(np.where(kept, difference, 0) * self.score_mult)
+        t = int32(t + ((1 << self.score_shift) >> 1)) >> self.score_shift
+        weights = np.where(kept, exp2(t), 0)
+        sums = int32(weights.sum(axis=1))
+        self.scores = scores.astype(np.int32)
+        self.weights = weights.astype(np.uint16)
+        self.sums = sums.astype(np.int32)
+        if self.precise:
+            extra = np.maximum(24 - bit_length(sums), 0)[:, None]
+            weights = np.where(kept, exp2(t, extra), 0)
+            sums = int32(weights.sum(axis=1))
+            self.fine_weights = weights.astype(np.int32)
+            self.fine_sums = sums.astype(np.int32)
+        return normalize(int32(weights @ v.astype(np.int64)), sums, self.out_num, self.out_shift)
+
+
+def normalize(totals: np.ndarray, sums: np.ndarray, out_num: int, out_shift: int) -> np.ndarray:
+    """totals [S, D] / sums [S] * out_num / 2**out_shift as int8, with one division a row.
+
+    The sum is brought to 16 bits and the ratio to a multiplier; a sum of 0 gives zeros.
+    """
+    p = np.maximum(bit_length(sums) - 16, 0)
+    divisor = int32(sums + ((np.int64(1) << p) >> 1)) >> p
+    mult = int32(out_num + (divisor >> 1)) // np.maximum(divisor, 1)
+    mult = np.where(sums == 0, 0, mult)
+    return requant(totals >> p[:, None], mult[:, None], out_shift)

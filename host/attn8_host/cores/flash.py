@@ -1,0 +1,56 @@
+"""One-pass (online) softmax attention over one head; the device module of that name is its twin.
+
+Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al.,
+"FlashAttention", 2022; with a reference that moves in whole octaves, so that rescaling is a shift.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..numerics.integers import exp2, int32
+from .exact import MAX_KEYS, normalize
+
+LOWEST = -(1 << 22)  # below every octave that a score can have
+
+
+@dataclass
+class Flash:
+    """out = softmax(q @ k.T * scale) @ v in integers, key by key.
+
+    A score stands for score * score_mult / 2**score_shift 1/256 octaves. `block_size` is the
+    device's; the result does not depend on it. After a call `outputs` holds each row's last
+    reference octave and its sum of weights, `octaves` and `sums` int32 [S].
+    """
+
+    max_seq_len: ClassVar[int] = MAX_KEYS
+
+    score_mult: int
+    score_shift: int
+    out_num: int
+    out_shift: int
+    causal: bool = False
+    block_size: int = 16
+
+    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """int8 [S, D] each; returns int8 [S, D]."""
+        seq_len = len(q)
+        scores = int32(q.astype(np.int64) @ k.astype(np.int64).T)
+        t = int32(scores * self.score_mult + (1 << (self.score_shift - 1))) >> self.score_shift
+        octaves = np.full(seq_len, LOWEST, np.int64)
+        sums = np.zeros(seq_len, np.int64)
+        totals = np.zeros(v.shape, np.int64)
+        for j in range(seq_len):
+            seen = slice(j if self.causal else 0, None)  # the rows that see this key
+            risen = np.maximum(octaves[seen], (t[seen, j] + 255) >> 8)
+            steps = np.minimum(risen - octaves[seen], 31)
+            octaves[seen] = risen
+            below = (risen << 8) - t[seen, j]
+            weights = exp2(np.minimum(below, 30 * 256 + (below & 255)))
+            sums[seen] = int32((sums[seen] >> steps) + weights)
+            totals[seen] = int32(
+                (totals[seen] >> steps[:, None]) + weights[:, None] * v[j].astype(np.int64)
+            )
+        self.outputs = {"octaves": octaves.astype(np.int32), "sums": sums.astype(np.int32)}
+        return normalize(totals, sums, self.out_num, self.out_shift)

@@ -1,0 +1,123 @@
+"""Linear attention over one head; the device module of the same name is its twin.
+
+Katharopoulos et al., "Transformers are RNNs", 2020, with integer feature maps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..numerics.integers import bit_length, int32, requant
+
+MOST = 2**31 - 1
+
+
+def attend(
+    phi: np.ndarray, kv: np.ndarray, z: np.ndarray, p: int, num: int, shift: int, denominator: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """phi @ kv * 2**p / sums * num / 2**shift, with one division a row.
+
+    Args:
+        phi: features of the queries, [rows, features].
+        kv: [features, head_dim], at 2**p times the scale of z.
+        z: sums of the keys' features, [features].
+        p: see kv; it may be negative.
+        num, shift: the ratio of the scales of v and of the output.
+        denominator: stands for phi @ z where it is not 0.
+
+    Returns:
+        int8 [rows, head_dim], and the rows' denominators.
+    """
+    product = int32(phi @ kv)
+    sums = int32(phi @ z) if denominator == 0 else np.full(len(phi), denominator, np.int64)
+    n = bit_length(sums) - 16  # what brings the denominator to 16 bits
+    divisor = np.maximum((sums >> np.maximum(n, 0)) << np.maximum(-n, 0), 1)
+    mult = np.where(sums > 0, int32(num + (divisor >> 1)) // divisor, 0)
+    n = np.where(sums > 0, n - p, 0)[:, None]
+    scaled = int32(product << np.maximum(-n, 0)) >> np.maximum(n, 0)
+    return requant(scaled, mult[:, None], shift), sums
+
+
+@dataclass
+class Linear:
+    """out = phi(q) @ (phi(k).T @ v) / (phi(q) @ sum(phi(k))) in integers.
+
+    phi is "relu", "relu+1" (in steps of int8) or "elu+1", whose [256] tables of 12 bits, one for q
+    and one for k, are indexed by the value's byte. Without `normalise` out = phi(q) @ (phi(k).T @
+    v) and the output's ratio has 16 more bits, or 24 with "elu+1".
+
+    After a call `outputs` holds kv int32 [D, D] (transposed and rounded as the output used it), z
+    int32 [D] (not rounded) and the denominators `sums` int32 [S]; causal, kv and z are those of the
+    last row.
+    """
+
+    max_seq_len: ClassVar[int] = 1 << 15
+
+    out_num: int
+    out_shift: int
+    phi: str = "relu+1"
+    table_q: Sequence[int] | None = None
+    table_k: Sequence[int] | None = None
+    normalise: bool = True
+    causal: bool = False
+
+    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """int8 [S, D] each; returns int8 [S, D]."""
+        table_q, table_k = self._table(self.table_q), self._table(self.table_k)
+        phi_q, phi_k = table_q[q.view(np.uint8)], table_k[k.view(np.uint8)]
+        v = v.astype(np.int64)
+        limit = self._limit(q.shape[1])
+        static = self.static_shift(*q.shape)
+
+        def rows(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+            kv, z = int32(phi_k[:last].T @ v[:last]), int32(phi_k[:last].sum(axis=0))
+            kv, p = shrink(kv, limit)
+            self.outputs = {"kv": kv.T.astype(np.int32), "z": z.astype(np.int32)}
+            z, p_z = shrink(z, limit) if self.normalise else (z, static)
+            return attend(phi_q[first:last], kv, z, p - p_z, self.out_num, self.out_shift - static,
+                          self.denominator)
+
+        parts = [rows(t, t + 1) for t in range(len(q))] if self.causal else [rows(0, len(q))]
+        out, sums = (np.concatenate(part) for part in zip(*parts, strict=True))
+        self.outputs["sums"] = sums.astype(np.int32)
+        return out
+
+    @property
+    def denominator(self) -> int:
+        """What takes the place of the rows' sums; 0: nothing."""
+        if self.normalise:
+            return 0
+        return 1 << (24 if self.phi == "elu+1" else 16)
+
+    def static_shift(self, seq_len: int, head_dim: int) -> int:
+        """Without `normalise`: the bits that the largest possible kv has beyond its limit."""
+        if self.normalise:
+            return 0
+        largest = 128 * max(1, int(self._table(self.table_k).max())) * seq_len
+        return smallest_shift(largest, self._limit(head_dim))
+
+    def _limit(self, head_dim: int) -> int:
+        """The largest kv and z whose products with a query's features sum up within int32."""
+        return MOST // (max(1, int(self._table(self.table_q).max())) * head_dim)
+
+    def _table(self, table: Sequence[int] | None) -> np.ndarray:
+        if self.phi == "elu+1":
+            return np.asarray(table, np.int64)
+        signed = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
+        return np.maximum(signed, 0) + (self.phi == "relu+1")
+
+
+def shrink(x: np.ndarray, limit: int) -> tuple[np.ndarray, int]:
+    """round(x / 2**p) with the smallest p that keeps its magnitudes within limit, and p."""
+    p = smallest_shift(int(np.abs(x).max()), limit, rounding=True)
+    return (x + ((1 << p) >> 1)) >> p, p
+
+
+def smallest_shift(largest: int, limit: int, rounding: bool = False) -> int:
+    """The smallest p with largest >> p, rounded or not, within limit."""
+    p = 0
+    while (largest + (((1 << p) >> 1) if rounding else 0)) >> p > limit:
+        p += 1
+    return p

@@ -1,0 +1,81 @@
+"""A window and global tokens, blended by a gate; the device module of the same name is its twin."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..numerics.integers import INT32, bit_length, exp2, int32, rounded
+
+
+@dataclass
+class LocalGlobal:
+    """out = gate * local + (1 - gate) * distant, in integers.
+
+    local is softmax attention to `window` tokens on each side, distant to the tokens
+    global_indices alone, with a softmax of its own. gate: uint16 [D] in Q15.
+
+    After a call `outputs` holds local_weights uint16 [S, width] (softmax numerators in Q15, from a
+    row's first key on), and local_sums and global_sums int32 [S].
+    """
+
+    max_seq_len: ClassVar[int] = 1 << 15
+
+    gate: np.ndarray
+    window: int
+    global_indices: Sequence[int]
+    score_mult: int
+    score_shift: int
+    score_limit: int
+    out_num: int
+    out_shift: int
+    causal: bool = False
+
+    def update_global_indices(self, indices: Sequence[int]) -> None:
+        """The positions of the tokens that every token sees (causal: every later one)."""
+        self.global_indices = indices
+
+    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """int8 [S, D] each; returns int8 [S, D]."""
+        seq_len = len(q)
+        at, to = np.arange(seq_len)[:, None], np.arange(seq_len)[None, :]
+        near = abs(at - to) <= self.window
+        far = np.isin(to, self.global_indices) & (at >= 0)
+        if self.causal:
+            near, far = near & (to <= at), far & (to <= at)
+        scores = int32(q.astype(np.int64) @ k.astype(np.int64).T)
+        weights, sums, local = self._softmax(scores, near, v)
+        _, global_sums, distant = self._softmax(scores, far, v)
+
+        width = min(seq_len, self.window + 1 if self.causal else 2 * self.window + 1)
+        start = np.maximum(np.arange(seq_len) - self.window, 0)
+        columns = start[:, None] + np.arange(width)
+        inside = columns < seq_len
+        packed = np.take_along_axis(weights, np.where(inside, columns, 0), axis=1) * inside
+        self.outputs = {
+            "local_weights": packed.astype(np.uint16),
+            "local_sums": sums.astype(np.int32),
+            "global_sums": global_sums.astype(np.int32),
+        }
+        gate = self.gate.astype(np.int64)
+        blend = int32(int32(local * gate) + distant * (32768 - gate))
+        return np.clip((blend + (1 << 19)) >> 20, -127, 127).astype(np.int8)
+
+    def _softmax(
+        self, scores: np.ndarray, seen: np.ndarray, v: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Numerators, their sums and the output, int16 with 5 more bits than the result."""
+        largest = np.where(seen, scores, INT32.min).max(axis=1, keepdims=True)
+        difference = np.where(seen, largest - scores, 0)
+        kept = seen & (difference <= self.score_limit)
+        t = int32(np.where(kept, difference, 0) * self.score_mult)
+        t = int32(t + ((1 << self.score_shift) >> 1)) >> self.score_shift
+        weights = np.where(kept, exp2(t), 0)
+        sums = int32(weights.sum(axis=1))
+        p = np.maximum(bit_length(sums) - 16, 0)
+        divisor = np.maximum((sums + ((np.int64(1) << p) >> 1)) >> p, 1)
+        mult = np.where(sums > 0, int32(self.out_num + (divisor >> 1)) // divisor, 0)
+        total = int32(weights @ v.astype(np.int64)) >> p[:, None]
+        out = rounded(total, mult[:, None], self.out_shift)
+        return weights, sums, np.clip(out, -32767, 32767)

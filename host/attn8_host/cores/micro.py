@@ -1,0 +1,57 @@
+"""The original ESP32 attention, kept exactly: shifts for scales and a line for the exponential.
+
+Source: MicroAttention, a Rust module for ESP32. As there, a masked key keeps a weight of 1 before
+the division, which adds to the sum.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..numerics.integers import int32
+
+MASKED = -(1 << 30)
+
+
+@dataclass
+class Micro:
+    """Integer attention with scores >> scale_shift and softmax weights in 1/256.
+
+    After a call, `weights` int32 [S, S] holds the weights; each row sums to 256 or a little less.
+    """
+
+    max_seq_len: ClassVar[int] = 1 << 15
+
+    causal: bool = False
+
+    @property
+    def outputs(self) -> dict[str, np.ndarray]:
+        return {"weights": self.weights}
+
+    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """int8 [S, D] each; returns int8 [S, D]."""
+        scores = self.compute_scores(q, k)
+        if self.causal:
+            scores[np.triu_indices_from(scores, 1)] = MASKED
+        self.weights = self.softmax_fixed(scores).astype(np.int32)
+        return self.weighted_sum(self.weights, v).astype(np.int8)
+
+    @staticmethod
+    def compute_scores(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+        """q @ k.T >> scale_shift, int64 [..., keys]; the shift stands for 1 / sqrt(head_dim)."""
+        head_dim = k.shape[-1]
+        scale_shift = 3 if head_dim >= 32 else 2 if head_dim >= 16 else 1
+        return int32(q.astype(np.int64) @ k.astype(np.int64).T) >> scale_shift
+
+    @staticmethod
+    def softmax_fixed(scores: np.ndarray) -> np.ndarray:
+        """max(256 + max(x, -512) / 2, 1) * 256 / sum over the last axis, x = score - maximum."""
+        x = np.maximum(scores - scores.max(axis=-1, keepdims=True), -512)
+        numerators = np.maximum(256 - (-x >> 1), 1)  # truncated towards zero, x being negative
+        return numerators * 256 // numerators.sum(axis=-1, keepdims=True)
+
+    @staticmethod
+    def weighted_sum(weights: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """weights @ v >> 8, int64 [..., head_dim]."""
+        return int32(weights.astype(np.int64) @ v.astype(np.int64)) >> 8

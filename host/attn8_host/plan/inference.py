@@ -1,0 +1,276 @@
+"""`attn8 plan`: what a model or one attention layer takes on a board, before there is one.
+
+The device's own Python loads the model here (see bench.count): its objects are then real, and what
+they take in MicroPython's heap follows from its object layout (see heap.py). So are the counts of
+instructions, by the emulators of both chips.
+"""
+
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from inspect import signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from .. import forms as turbo
+from .. import modelfile
+from ..deploy import compile_device
+from ..errors import Attn8Error
+from ..isa import mpy
+from ..proof.bench.count import Tally, device
+from ..quantize import CONSTANTS, linear, random_features
+from .heap import Heap, package, watched
+
+# Cycles that an instruction is assumed to take: loads and multiplications wait for their results
+CYCLES = 1.5
+CLOCKS = (80, 160, 240)  # MHz
+# Bytes free in the Python heap after start-up, and for native code, as measured on v1.26 firmware
+CHIPS = {"ESP32": (112_000, 110_000), "ESP32-C3": (112_000, 110_000)}
+SERVER = ("link/__init__.mpy", "link/frames.mpy", "link/server.mpy")  # imported to serve
+SCALE = 0.03  # of all values of a layer that only its sizes describe
+# What the cores need to be told, where nothing else is asked for
+OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "decode": lambda seq_len: {"cache_len": seq_len},
+    "sliding": lambda seq_len: {"window": 16},
+    "local_global": lambda seq_len: {"window": 4, "global_indices": [0]},
+    "sparse": lambda seq_len: {"mask": ["local_window", 4]},
+    "performer": lambda seq_len: {"features": 32},
+}
+CAUSAL = ("decode", "sliding")  # always
+Model = tuple[dict, dict[str, np.ndarray]]  # config and tensors, as in a model file
+
+
+@dataclass
+class Plan:
+    """What it takes; the keys of the JSON. Sizes in bytes."""
+
+    name: str
+    arch: str
+    backend: str
+    flash: int  # the package's files, and the model's
+    exec_ram: int  # machine code of the kernels in use
+    required: dict[str, int]  # what each layer asks of the heap before it makes its buffers
+    buffers: dict[str, int]  # arrays, parameters among them, by what holds them
+    ram: int  # all of the model: arrays and the objects around them
+    load_peak: int  # the most that is held at a time while it loads
+    package: int  # of the package's own code
+    peak_heap: int  # with the package's own
+    instructions: int | None  # predicted, of one inference; None where it fits nowhere
+    milliseconds: dict[str, float]  # predicted at each clock, CYCLES cycles an instruction
+    cycles_per_instruction: float  # assumed
+    fits: dict[str, bool]  # by chip
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def one_layer(
+    core: str, seq_len: int, embed_dim: int, num_heads: int, causal: bool = False,
+    options: dict[str, Any] | None = None,
+) -> Model:
+    """A model (config, tensors) of one attention layer with random weights.
+
+    Args:
+        core: a name of docs/mechanisms.md.
+        seq_len: tokens.
+        embed_dim: values of a token.
+        num_heads: divides embed_dim.
+        causal: whether a token sees only those before it.
+        options: of the core by keyword; `features` of the performer is their number.
+
+    Raises:
+        Attn8Error: there is no such core or option.
+    """
+    if core not in CONSTANTS:
+        raise Attn8Error(f"no such core: {core}; expected one of {', '.join(sorted(CONSTANTS))}")
+    if embed_dim % num_heads:
+        raise Attn8Error(f"--embed-dim: expected a multiple of {num_heads} heads, got {embed_dim}")
+    options = (OPTIONS[core](seq_len) if core in OPTIONS else {}) | (options or {})
+    head_dim = embed_dim // num_heads
+    rng = np.random.default_rng(0)
+    parameters: dict[str, np.ndarray] = {}
+    try:
+        if core == "performer":
+            number = options.pop("features")
+            parameters["features"] = random_features(num_heads, number, head_dim, 0)
+        elif core == "local_global":
+            parameters["gate"] = rng.normal(size=(num_heads, head_dim))
+        known = signature(CONSTANTS[core]).parameters
+        told = {key: value for key, value in options.items() if key in known}
+        constants = CONSTANTS[core](head_dim, *4 * [SCALE], **told, **parameters)
+    except (TypeError, ValueError) as error:
+        raise Attn8Error(f"{core}: {error}") from None
+    tensors: dict[str, np.ndarray] = {}
+    for key in [key for key, value in constants.items() if isinstance(value, np.ndarray)]:
+        tensors[f"attn.core.{key}"] = constants.pop(key)
+    for part in ("q", "k", "v", "out"):
+        weight = rng.normal(size=(embed_dim, embed_dim)) / np.sqrt(embed_dim)
+        made = linear(weight, np.zeros(embed_dim), SCALE, SCALE)
+        made.pop("scale")
+        tensors |= {f"attn.{part}.{kind}": values for kind, values in made.items()}
+    entry = {
+        "type": "attention", "name": "attn", "core": core, "seq_len": seq_len,
+        "embed_dim": embed_dim, "num_heads": num_heads, "causal": causal or core in CAUSAL,
+        "constants": constants, "options": options,
+    }  # fmt: skip
+    config = {
+        "format": "attn8", "version": 1, "name": f"{core} {seq_len} x {embed_dim} x {num_heads}",
+        "input": {"shape": [seq_len * embed_dim], "scale": SCALE}, "layers": [entry],
+    }  # fmt: skip
+    return config, tensors
+
+
+def layer_plan(
+    core: str, seq_len: int, embed_dim: int, num_heads: int, causal: bool = False,
+    options: dict[str, Any] | None = None, arch: str = "xtensawin", backend: str = "turbo",
+    word: int = 4,
+) -> Plan:
+    """Plans one attention layer; the arguments are those of one_layer and of plan."""
+
+    def of_length(n: int) -> Model:
+        return one_layer(core, n, embed_dim, num_heads, causal, options)
+
+    # Their number is a + b * seq_len + c * seq_len**2, once windows are full and blocks whole
+    step = 36 if embed_dim <= 64 else 12
+    first = step * (2 * _largest(options) // step + 1)
+    lengths = [first, first + step, first + 2 * step]
+
+    def continued() -> int:
+        counts = [predict(*of_length(n), arch, backend) for n in lengths]
+        return round(float(np.polyval(np.polyfit(lengths, counts, 2), seq_len)))
+
+    predicted = continued if seq_len > lengths[-1] else None
+    return plan(*of_length(seq_len), arch, backend, word, predicted)
+
+
+def _largest(options: Any) -> int:
+    """The largest number in the options of a core, such as a window."""
+    if isinstance(options, dict):
+        options = list(options.values())
+    if isinstance(options, list):
+        return max(map(_largest, options), default=0)
+    return options if isinstance(options, int) else 0
+
+
+def plan(
+    config: dict, tensors: dict[str, np.ndarray], arch: str = "xtensawin",
+    backend: str = "turbo", word: int = 4,
+    predicted: Callable[[], int] | None = None, settle: Callable[[Any], object] | None = None,
+) -> Plan:
+    """Plans a model.
+
+    Args:
+        config, tensors: as in its model file.
+        arch: of the machine code, "xtensawin" or "rv32imc".
+        backend: the kernels that are deployed for it, "turbo" or "viper".
+        word: bytes of the board's word, 4 on a chip, 8 on the unix port.
+        predicted: gives the instructions of one inference; by default they are counted.
+        settle: called with the device's model before its memory is counted.
+
+    Raises:
+        Attn8Error: the device refuses the model, or this is not a checkout.
+    """
+    files = compile_device(arch)
+    if backend == "turbo":
+        files |= {f"kernels/{name}.mpy": turbo.build(arch, name) for name in turbo.MODULES}
+    data = modelfile.pack(config, tensors)
+    heap = Heap(word)
+    with watched(word) as peak, loaded(config, data, arch, backend) as made:
+        model, _, required = made
+        if settle:
+            settle(model)
+        entries = [entry for entry in config["layers"] if entry["type"] != "reshape"]
+        layers = model.model.layers if hasattr(model, "model") else model.layers
+        for entry, layer in zip(entries, layers, strict=True):
+            heap.add(layer, entry["name"])
+        heap.add(model)
+        modules = {name.partition(".")[2].replace(".", "/"): module
+                   for name, module in sys.modules.items() if name.startswith("attn8.")}
+    used = {f"{name}{end}" for name in modules for end in (".mpy", "/__init__.mpy")}
+    used |= {"__init__.mpy", *SERVER}
+    imported = [content for path, content in files.items() if path in used]
+    code, exec_ram = package(imported, modules.values(), heap), machine_code(imported)
+    load_peak = max(peak.total, heap.total)
+    fits = {
+        chip: load_peak + code < free and exec_ram < room for chip, (free, room) in CHIPS.items()
+    }
+    instructions = None
+    if any(fits.values()):
+        instructions = predicted() if predicted else predict(config, tensors, arch, backend)
+    return Plan(
+        name=config["name"],
+        arch=arch,
+        backend=backend,
+        flash=sum(map(len, files.values())) + len(data),
+        exec_ram=exec_ram,
+        required=required,
+        buffers={_tidy(name): size for name, size in heap.buffers.items()},
+        ram=heap.total,
+        load_peak=load_peak,
+        package=code,
+        peak_heap=load_peak + code,
+        instructions=instructions,
+        milliseconds={
+            f"{mhz} MHz": round(instructions * CYCLES / mhz / 1000, 2)
+            for mhz in CLOCKS
+            if instructions
+        },
+        cycles_per_instruction=CYCLES,
+        fits=fits,
+    )
+
+
+@contextmanager
+def loaded(
+    config: dict, data: bytes, arch: str, backend: str
+) -> Iterator[tuple[Any, Tally, dict[str, int]]]:
+    """A model file as the device loads it: (its model, the running tally, what it required)."""
+    required: dict[str, int] = {}
+
+    def require(what: str, size: int) -> None:
+        required[what] = max(size, required.get(what, 0))
+
+    with TemporaryDirectory() as folder, device(arch, backend) as (attn8, tally):
+        path = Path(folder) / "model"
+        path.write_bytes(data)
+        attn8.memory.require = require
+        try:
+            model = attn8.load(str(path))
+        except (ValueError, TypeError) as error:
+            raise Attn8Error(str(error).replace(str(path), config["name"])) from None
+        required["the file"] = required.pop(str(path))
+        yield model, tally, required
+
+
+def predict(config: dict, tensors: dict[str, np.ndarray], arch: str, backend: str) -> int:
+    """Instructions of one inference: the kernels' counted, the calls between them estimated.
+
+    A kernel is run once for calls of the same sizes.
+    """
+    with loaded(config, modelfile.pack(config, tensors), arch, backend) as (model, tally, _):
+        rng = np.random.default_rng(0)
+        x = array("b", rng.integers(-127, 128, len(model.input)).astype(np.int8).tobytes())
+        tally.known = {}
+        tally.count(model, x)
+        return tally.instructions
+
+
+def machine_code(files: Iterable[bytes]) -> int:
+    """Bytes of machine code in .mpy files."""
+
+    def size(code) -> int:
+        own = 0 if code.kind == mpy.Kind.BYTECODE else len(code.data)
+        return own + sum(map(size, code.children))
+
+    return sum(size(mpy.read(file).root) for file in files)
+
+
+def _tidy(name: str) -> str:
+    """A path of attributes without what only the code needs: attn._calls.linear.weight."""
+    parts = [part.lstrip("_") for part in name.split(".")]
+    return ".".join(part for part in parts if part != "linear")

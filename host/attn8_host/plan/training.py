@@ -1,0 +1,197 @@
+"""`attn8 plan --train`: what training a model takes on a board, before there is one.
+
+As for inference (see plan.py): the device's own Python trains here for one step, and its objects
+are walked; its kernels run as the machine code of both chips.
+"""
+
+import sys
+from array import array
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load as from_bytes
+
+from .. import modelfile
+from ..model import load
+from ..paths import MODELS
+from ..train import session as train
+from ..train.arithmetic import ratio
+from ..train.session import EVALUATE, TRAIN
+from .inference import CLOCKS, CYCLES, Model, Plan, loaded, plan
+
+
+@dataclass
+class Cost:
+    """Instructions on one chip: the kernels' counted, the calls between them estimated."""
+
+    forward_per_mac: float  # of the kernels alone
+    backward_per_mac: float
+    forward: int  # of one sample, with its loss and the calls
+    backward: int  # of one sample
+    update: int  # of a batch: clipping and optimiser
+    step: int  # of a batch, all of it
+    milliseconds: dict[str, float]  # of a step, predicted at each clock
+
+
+@dataclass
+class TrainPlan:
+    """What training takes; the keys of the JSON. Sizes in bytes."""
+
+    memory: Plan
+    attention: dict[str, int]  # arrays of each attention layer, by formula (attention_words)
+    recompute_ram: int | None  # the model's RAM with attention weights computed again
+    batch: int
+    cost: dict[str, Cost]  # by chip; empty for floats, which no emulator counts
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def training(
+    what: str | None, path: Path | None, sizes: tuple[int, int, int], numbers: str
+) -> Model:
+    """The config and the parameters, in words, of what is to be trained.
+
+    Args:
+        what: "iris" or "digits", as `attn8 train` trains them, or None.
+        path: of a training file (see train.py), or None.
+        sizes: seq_len, embed_dim and num_heads of one attention layer, where both are None.
+        numbers: the format, where no file says it.
+    """
+    if path is not None:
+        config, tensors = modelfile.read(path, "attn8-train")
+        return _local(config, path.parent), tensors
+    if what == "digits":
+        base = load(MODELS / "digits.safetensors")
+        config = _local(train.digits_config(base, "digits.safetensors", 20, 10), MODELS)
+        _, tensors = modelfile.read(MODELS / "digits_float.safetensors")
+    elif what == "iris":
+        config = train.iris_config(numbers, 240, 10)
+        tensors = train.initial(config, np.random.default_rng(1))
+    else:
+        config = layer_config(*sizes, numbers)
+        tensors = train.initial(config, np.random.default_rng(1))
+    names = {entry["name"] for entry in config["layers"]}
+    tensors = {key: value for key, value in tensors.items() if key.split(".")[0] in names}
+    return config, from_bytes(train.pack(config, tensors))
+
+
+def layer_config(seq_len: int, embed_dim: int, num_heads: int, numbers: str) -> dict:
+    """The config of one attention layer that trains."""
+    return {
+        "format": "attn8-train", "version": 1, "numbers": numbers,
+        "name": f"attention {seq_len} x {embed_dim} x {num_heads}",
+        "input": {"size": seq_len * embed_dim},
+        "layers": [{"type": "attention", "name": "attn", "seq_len": seq_len,
+                    "embed_dim": embed_dim, "num_heads": num_heads, "recompute": False}],
+        "loss": "mse", "optimiser": {"type": "sgd", "lr": ratio(0.01)}, "batch": 1,
+    }  # fmt: skip
+
+
+def _local(config: dict, folder: Path) -> dict:
+    """The config with the int8 models that it names in a folder of this computer."""
+    for entry in [config, *config["layers"]]:
+        for key in ("model", "int8"):
+            if key in entry:
+                entry[key] = str(folder / Path(entry[key]).name)
+    return config
+
+
+def train_plan(
+    config: dict, tensors: dict[str, np.ndarray], backend: str = "turbo", word: int = 4,
+    arches: Iterable[str] = ("xtensawin", "rv32imc"),
+) -> TrainPlan:
+    """Plans the training of a model.
+
+    Args:
+        config, tensors: as in its training file.
+        backend: the kernels of int8 layers before those that train, "turbo" or "viper".
+        word: bytes of the board's word, 4 on a chip, 8 on the unix port.
+        arches: for which instructions are counted; those of floats cannot be.
+
+    Raises:
+        Attn8Error: the device refuses the model, or this is not a checkout.
+    """
+
+    def memory(config: dict) -> Plan:
+        return plan(config, tensors, backend=backend, word=word, predicted=lambda: 0,
+                    settle=lambda trainer: run(trainer, TRAIN, 1))
+
+    layers = [{**entry, "recompute": True} if entry["type"] == "attention" else entry
+              for entry in config["layers"]]
+    planned = memory(config)
+    other = memory({**config, "layers": layers}).ram if layers != config["layers"] else None
+    attention = {
+        f"{entry['name']}{', recompute' if again else ''}": 4 * attention_words(
+            entry["seq_len"], entry["embed_dim"], entry["num_heads"], again)
+        for entry in layers if entry["type"] == "attention" for again in (False, True)
+    }
+    if config["numbers"] == "float":
+        arches = ()
+    return TrainPlan(planned, attention, other, config["batch"],
+                     {arch: cost(config, tensors, arch, backend) for arch in arches})
+
+
+def attention_words(seq_len: int, embed_dim: int, num_heads: int, recompute: bool) -> int:
+    """32-bit words of a MultiHeadAttention that trains: parameters, gradients, caches, scratch.
+
+    With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E); out and dx of the
+    four projections 8*S*E; context, its gradients and a row of zeros 5*S*E; attention weights
+    H*S^2 and scores S^2 (S and S with recompute); scratch for the largest product.
+    """
+    e, s, d = embed_dim, seq_len, embed_dim // num_heads
+    rows = 1 if recompute else s
+    products = [(s, e, e), (e, e, s), (rows, s, d), (rows, d, s), (s, d, rows)]  # rows, cols, inner
+    scratch = max(r * i for r, _, i in products) + max(min(c, 8) * i for _, c, i in products)
+    weights = s if recompute else num_heads * s * s
+    return 8 * (e * e + e) + 13 * s * e + weights + rows * s + scratch
+
+
+def run(trainer: Any, command: int, samples: int) -> None:
+    """Has the device's trainer evaluate or train with some samples of small numbers, label 0."""
+    model = trainer.model
+    one = [(i * 40503 & 65535) - 32768 >> 8 for i in range(model.input_size)]
+    words = [command, samples] + samples * (one + [0] * model.target_size)
+    words += [0] * (len(trainer.input) // 4 - len(words))
+    trainer.input[:] = bytes(array(model.f.typecode, words))
+    trainer()
+
+
+def cost(config: dict, tensors: dict[str, np.ndarray], arch: str, backend: str) -> Cost:
+    """Counts one step with a batch of one sample."""
+    with loaded(config, modelfile.pack(config, tensors), arch, backend) as (trainer, tally, _):
+        fixed: Any = sys.modules["attn8.kernels.fixed"]
+        matmul, macs = fixed.matmul, 0
+
+        def watched(*arguments):
+            nonlocal macs
+            cols, shape = arguments[7:9]
+            macs += shape[0] * shape[1] * cols
+            return matmul(*arguments)
+
+        fixed.matmul = watched
+
+        def count(*call) -> np.ndarray:
+            nonlocal macs
+            macs = 0
+            tally.count(*call)
+            return np.array([tally.instructions, sum(tally.counted.values()), macs])
+
+        run(trainer, TRAIN, 1)  # what the first step alone does is not counted
+        forward = count(run, trainer, EVALUATE, 1)
+        both = count(run, trainer, TRAIN, 1)
+        update = count(trainer.model.step)
+    backward = both - forward - update
+    step = int(config["batch"] * (forward[0] + backward[0]) + update[0])
+    return Cost(
+        forward_per_mac=round(float(forward[1] / forward[2]), 2),
+        backward_per_mac=round(float(backward[1] / backward[2]), 2),
+        forward=int(forward[0]),
+        backward=int(backward[0]),
+        update=int(update[0]),
+        step=step,
+        milliseconds={f"{mhz} MHz": round(step * CYCLES / mhz / 1000, 2) for mhz in CLOCKS},
+    )

@@ -1,0 +1,95 @@
+"""Runs a model on a board over many inputs and proves every tensor (`attn8 run`, `attn8 demo`)."""
+
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..boards import Board
+from ..deploy import MODELS, deploy, push
+from ..model import Model
+from .compare import Verification, verify
+
+COLUMNS = (
+    TextColumn("{task.description:<36}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeRemainingColumn(),
+)
+
+
+@dataclass
+class RunResult:
+    """What a run measured; the keys of its JSON."""
+
+    board: dict
+    transport: str
+    model: str
+    samples: int
+    bit_exact: bool
+    compared: int  # int values
+    mismatches: int
+    digest: str  # CRC-32 over every tensor of every run, as the board computed it
+    expected_digest: str  # as NumPy did
+    device_us_per_inference: float  # median
+    ram_bytes: int  # Python heap that the package, the model and its buffers take on the board
+    link_bytes_per_s: float  # payload, both directions, while frames were under way
+    link_retries: int
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def run(
+    board: Board,
+    model: Model,
+    path: Path,
+    inputs: np.ndarray,
+    console: Console,
+    need_weights: bool = True,
+) -> tuple[RunResult, Verification]:
+    """Deploys the package and a model, streams inputs and compares every tensor.
+
+    Args:
+        model: the reference of the model file `path`.
+        inputs: int8 [samples, input size].
+        need_weights: compare (and return) all scores and attention weights as well, which takes
+            memory on the board.
+    """
+    with Progress(*COLUMNS, console=console) as bar:
+        baseline = board.used_heap()  # before anything of attn8 is imported
+
+        def progress(description: str):
+            task = bar.add_task(description, visible=False)  # until there is something to send
+            return lambda done, total: bar.update(
+                task, completed=done, total=total, visible=True
+            )
+
+        deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"))
+        target = f"{MODELS}/{path.name}"
+        push(board, target, path.read_bytes(), progress(f"the model to {MODELS} (bytes)"))
+        with board.serve() as client:
+            client.load(target, need_weights)
+            ram = client.heap()[1] - baseline
+            task = bar.add_task("infer and compare", total=len(inputs))
+            found = verify(client, model, inputs, lambda: bar.advance(task))
+            traffic = client.statistics
+    result = RunResult(
+        board=board.info.as_dict(),
+        transport=f"mpremote serial, {board.transport.serial.baudrate} baud",
+        model=model.name,
+        samples=found.samples,
+        bit_exact=found.bit_exact,
+        compared=found.compared,
+        mismatches=found.mismatches,
+        digest=f"{found.digest:08x}",
+        expected_digest=f"{found.expected_digest:08x}",
+        device_us_per_inference=statistics.median(found.microseconds),
+        ram_bytes=ram,
+        link_bytes_per_s=traffic.payload / traffic.seconds,
+        link_retries=traffic.resent,
+    )
+    return result, found

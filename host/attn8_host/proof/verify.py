@@ -1,0 +1,172 @@
+"""`attn8 verify`: every mechanism on a board against NumPy, and what each costs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from .. import modelfile
+from ..boards import Board
+from ..deploy import MODELS as BOARD_MODELS
+from ..deploy import push
+from ..errors import Attn8Error, RemoteError
+from ..model import Model
+from ..numerics import floating
+from .cases import ATTENTION, MECHANISMS, Case, cost_cases
+from .compare import Verification, verify
+
+PATH = f"{BOARD_MODELS}/verify.safetensors"
+# Prints statements that import what of attn8 is imported
+IMPORTS = """
+import sys
+for name in sys.modules:
+    if name.startswith("attn8"):
+        print("import", name)
+"""
+REPEATS = 9  # of a timed inference; what else a computer does only adds to some
+SEED = 8
+
+
+@dataclass
+class CaseResult:
+    """One case; the keys of the JSON's `cases`."""
+
+    mechanism: str
+    variant: str
+    shape: dict[str, int]
+    bit_exact: bool = False
+    compared: int = 0  # int values
+    mismatches: int = 0
+    max_lsb_vs_float: float = 0.0  # int8 steps, against the float form on the same int8 operands
+    cosine_vs_float: float = 0.0
+    device_us: float = 0.0  # the quickest of some inferences
+    ram_bytes: int = 0  # Python heap that the loaded model takes, parameters and buffers
+    skipped: str = ""  # why it could not run: it does not fit into the board's memory
+
+
+@dataclass
+class Cost:
+    """What a mechanism takes at one length; a row of the JSON's `cost`."""
+
+    mechanism: str
+    seq_len: int
+    device_us: float
+    ram_bytes: int
+
+
+@dataclass
+class Outcome:
+    """All that `attn8 verify` found."""
+
+    board: dict
+    cases: list[CaseResult] = field(default_factory=list)
+    cost: list[Cost] = field(default_factory=list)
+
+    @property
+    def bit_exact(self) -> bool:
+        """True if every mechanism was compared and everything was equal."""
+        ran = [case for case in self.cases if not case.skipped]
+        return bool(ran) and all(case.bit_exact for case in ran)
+
+    def as_dict(self) -> dict:
+        return {"bit_exact": self.bit_exact, **asdict(self)}
+
+
+def run(
+    board: Board,
+    names: Sequence[str] | None = None,
+    advance: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Outcome:
+    """Runs the cases of some mechanisms, by default of all, on a board with the package on it.
+
+    Args:
+        board: see deploy.
+        names: of mechanisms.
+        advance: called with what comes next, cases done and cases in all.
+
+    Raises:
+        Attn8Error: there is no such mechanism.
+    """
+    names = list(names or MECHANISMS)
+    for name in names:
+        if name not in MECHANISMS:
+            raise Attn8Error(f"no such mechanism: {name}; expected {', '.join(sorted(MECHANISMS))}")
+    rng = np.random.default_rng(SEED)
+    cases = [case for name in names for case in MECHANISMS[name](rng)]
+    cores = [name for name in names if name in ATTENTION]
+    costs = [case for name in cores for case in cost_cases(name, rng)]
+    outcome = Outcome(board.info.as_dict())
+    total = len(cases) + len(costs)
+    for done, case in enumerate(cases):
+        advance(case.mechanism, done, total)
+        outcome.cases.append(prove(board, case))
+    for done, case in enumerate(costs, len(cases)):
+        advance("cost", done, total)
+        send(board, case)
+        try:
+            us, ram = measure(board, case)
+        except RemoteError:  # too long for this board's memory
+            continue
+        outcome.cost.append(Cost(case.mechanism, case.shape["seq_len"], us, ram))
+    advance("done", total, total)
+    return outcome
+
+
+def prove(board: Board, case: Case) -> CaseResult:
+    """Sends one case to the board, compares all it computes, and measures it."""
+    result = CaseResult(case.mechanism, case.variant, case.shape)
+    send(board, case)
+    try:
+        found = compare(board, case)
+        result.device_us, result.ram_bytes = measure(board, case)
+    except RemoteError as error:
+        if "memory" not in str(error):
+            raise
+        result.skipped = str(error)
+        return result
+    pairs = [case.floats(outputs) for outputs in found.outputs]
+    got = np.concatenate([g.ravel() for g, _ in pairs]).astype(np.float64)
+    want = np.concatenate([w.ravel() for _, w in pairs])
+    result.bit_exact = found.bit_exact
+    result.compared, result.mismatches = found.compared, found.mismatches
+    result.max_lsb_vs_float = float(np.abs(got - want).max())
+    result.cosine_vs_float = floating.cosine(got, want)
+    return result
+
+
+def send(board: Board, case: Case) -> None:
+    """Puts the case's model file onto the board, freshly started: its memory is in one piece."""
+    board.enter_repl()
+    push(board, PATH, modelfile.pack(case.config, case.tensors))
+
+
+def compare(board: Board, case: Case) -> Verification:
+    """Streams the case's inputs and compares every tensor."""
+    model = Model(case.config, case.tensors, case.need_weights)
+    with board.serve() as client:
+        client.load(PATH, case.need_weights)
+        return verify(client, model, case.inputs)
+
+
+def measure(board: Board, case: Case) -> tuple[float, int]:
+    """(microseconds of the quickest inference, bytes of heap that the model takes)."""
+    with board.serve() as client:
+        client.load(PATH, need_weights=False)
+        times = [client.run(case.inputs[0].tobytes()) for _ in range(REPEATS)]
+    return min(times), held(board)
+
+
+def held(board: Board) -> int:
+    """Bytes of heap that the model takes, without the code that was imported to run it.
+
+    A collector also keeps what only a forgotten word on the stack points to. So the board starts
+    afresh, with no model before this one, and the heap is measured while no program runs.
+    """
+    imports = board.execute(IMPORTS)
+    board.enter_repl()
+    board.execute(imports)
+    before = board.used_heap()
+    board.execute(f"model = attn8.load({PATH!r})")
+    used = board.used_heap()
+    board.execute("del model")
+    return used - before

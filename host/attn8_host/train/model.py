@@ -1,0 +1,103 @@
+"""A model that trains: layers, a loss and an optimiser that a config describes."""
+
+from typing import Any
+
+import numpy as np
+
+from ..model import Model as Base
+from . import arithmetic as formats
+from .clipping import ClipNorm
+from .layers.attention import MultiHeadAttention
+from .layers.conv1d import Conv1D
+from .layers.dense import Dense
+from .layers.front import Front
+from .layers.mean_pool import GlobalAvgPool
+from .layers.relu import ReLU
+from .layers.self_attention_1d import SelfAttention1D
+from .losses import MSE, CrossEntropy
+from .optimisers import SGD, Adam
+from .parameter import Parameter
+from .schedule import LinearSchedule
+
+LOSSES: dict[str, Any] = {"cross_entropy": CrossEntropy, "mse": MSE}
+OPTIMISERS: dict[str, Any] = {"sgd": SGD, "adam": Adam}
+
+
+class Model:
+    """The layers in turn; what it computes is what a board computes.
+
+    Args:
+        config: as in a training file (see attn8_host.train).
+        tensors: float parameters by name.
+        numbers: a format's name in place of the config's.
+        base: the int8 model whose first layers come before those that train, where they do.
+    """
+
+    def __init__(
+        self, config: dict, tensors: dict[str, np.ndarray], numbers: str | None = None,
+        base: Base | None = None,
+    ):
+        self._base = base
+        self.f = formats.get(numbers or config["numbers"])
+        self._tensors = {name: self.f.array(values) for name, values in tensors.items()}
+        self.layers = [self._layer(entry) for entry in config["layers"]]
+        self.params: list[Parameter] = [p for x in self.layers for p in x.collect_params()]
+        self.loss = LOSSES[config["loss"]](self.f)
+        options = dict(config["optimiser"])
+        self.optimiser = OPTIMISERS[options.pop("type")](self.f, self.params, **options)
+        self.clip = None
+        if "clip_norm" in config:
+            self.clip = ClipNorm(self.f, self.params, config["clip_norm"])
+        self.schedule = None
+        if "schedule" in config:
+            self.schedule = LinearSchedule(**config["schedule"])
+        self.steps = 0
+
+    def _layer(self, entry: dict):
+        name, kind = entry["name"], entry["type"]
+        if kind == "dense":
+            return self._dense(name)
+        if kind == "relu":
+            return ReLU()
+        if kind == "attention":
+            q, k, v, out = (self._dense(f"{name}.{part}") for part in ("q", "k", "v", "out"))
+            recompute = entry.get("recompute", False)
+            return MultiHeadAttention(self.f, entry["num_heads"], q, k, v, out, recompute)
+        if kind == "front":
+            if self._base is None:
+                raise ValueError(f"{name}: needs the int8 model")
+            return Front(self.f, self._base, entry["last"], entry["mult"])
+        if kind == "selfattention1d":
+            return SelfAttention1D(self.f, *(self._dense(f"{name}.{part}") for part in "qkv"))
+        if kind == "conv1d":
+            weight, bias = (self._tensors[f"{name}.{part}"] for part in ("weight", "bias"))
+            return Conv1D(self.f, name, weight, bias, entry["stride"])
+        return GlobalAvgPool(self.f, entry["seq_len"])
+
+    def _dense(self, name: str) -> Dense:
+        return Dense(self.f, name, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Words [input size] in, words of the last layer out."""
+        for layer in self.layers:
+            x = layer(x)
+        return x.ravel()
+
+    def backward(self) -> None:
+        """Adds the gradients of the loss that was measured last to those of its batch."""
+        grad = self.loss.grad
+        for layer in reversed(self.layers):
+            grad = layer.backward(grad)
+
+    def accumulate(self, x: np.ndarray, target):
+        """One sample forwards and backwards; returns its loss."""
+        loss = self.loss(self(x), target)
+        self.backward()
+        return loss
+
+    def step(self) -> None:
+        """Trains with what was accumulated."""
+        if self.clip:
+            self.clip()
+        self.optimiser.step(self.schedule(self.steps) if self.schedule else formats.ONE)
+        self.steps += 1
