@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attn8_host.cores.exact import exact_constants
 from attn8_host.layers.attention import MultiHeadAttention
 from attn8_host.layers.dense import Dense
-from attn8_host.quantize import exact_constants
 
 RUN = """
 from attn8 import MultiHeadAttention

@@ -7,10 +7,9 @@ import pytest
 
 from attn8_host import isa
 from attn8_host.cli import main
-from attn8_host.cores.exact import Exact
+from attn8_host.cores.exact import Exact, exact_constants
 from attn8_host.numerics.integers import EXP2
 from attn8_host.proof.bench import on_board
-from attn8_host.quantize import exact_constants
 from tools import record_bench
 
 

@@ -4,9 +4,8 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from attn8_host.cores.exact import Exact
+from attn8_host.cores.exact import Exact, exact_constants
 from attn8_host.numerics.integers import EXP2
-from attn8_host.quantize import exact_constants
 from tests.test_kernels import Call, alignment, fills, int8, machine_settings, sizes
 
 

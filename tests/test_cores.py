@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from attn8_host import modelfile
+from attn8_host import float_model, modelfile
+from attn8_host.cores.performer import random_features
 from attn8_host.deploy import push
 from attn8_host.model import load
-from attn8_host.numerics import floating
 from attn8_host.proof.compare import verify
-from attn8_host.quantize import quantize_model, random_features
+from attn8_host.quantize.model import quantize_model
 
 HEADS, HEAD_DIM, SEQ_LEN = 3, 4, 11
 
@@ -54,7 +54,7 @@ def test_from_a_float_model_to_the_board(board, tmp_path, case):
     modelfile.write(path, made, integers)
     model = load(path)
     x = np.clip(np.round(inputs / made["input"]["scale"]), -127, 127).astype(np.int8)
-    wanted = np.array([floating.run(config, tensors, one)["a"] for one in inputs])
+    wanted = np.array([float_model.run(config, tensors, one)["a"] for one in inputs])
     found = np.array([model(one)["a"] for one in x]) * made["layers"][0]["scale"]
     cosine = (wanted * found).sum() / np.linalg.norm(wanted) / np.linalg.norm(found)
     assert cosine >= least, cosine

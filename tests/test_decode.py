@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn8_host.cores.decode import Decode
-from attn8_host.cores.exact import Exact
+from attn8_host.cores.decode import Decode, decode_constants
+from attn8_host.cores.exact import Exact, exact_constants
 from attn8_host.numerics import floating
-from attn8_host.quantize import decode_constants, exact_constants
 from tests.test_exact import normal
 
 SETUP = """

@@ -22,7 +22,7 @@ from attn8_host.deploy import (
 )
 from attn8_host.errors import BoardError, RemoteError
 from attn8_host.paths import BOOT
-from tools import package_json
+from tools import device_files
 
 
 @pytest.fixture(scope="module")
@@ -299,8 +299,9 @@ def test_it_compiles_for_the_chips():
         assert files["kernels/matmul.mpy"][:2] == b"M\x06"
 
 
-def test_the_mip_manifest_is_what_the_tool_writes():
-    assert package_json.PATH.read_text() == package_json.text()
+def test_what_lists_the_package_is_what_the_tool_writes():
+    assert device_files.PACKAGE.read_text() == device_files.package()
+    assert device_files.NAMES.read_text() == device_files.names()
 
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn8_host.cores.exact import Exact
+from attn8_host.cores.exact import Exact, exact_constants
 from attn8_host.numerics import floating
-from attn8_host.quantize import exact_constants, heads_scale, quantize
+from attn8_host.numerics.scales import heads_scale, quantize
 
 RUN = """
 from attn8 import Exact

@@ -5,16 +5,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host.cores.exact import Exact
-from attn8_host.cores.flash import Flash
+from attn8_host.cores.exact import Exact, exact_constants
+from attn8_host.cores.flash import Flash, flash_constants
 from attn8_host.numerics import floating
 from attn8_host.numerics.integers import EXP2
-from attn8_host.quantize import (
-    exact_constants,
-    flash_constants,
-    logarithm_constants,
-    output_constants,
-)
+from attn8_host.numerics.scales import logarithm_constants, output_constants
 from tests.test_exact import KINDS, normal, quantized, structured
 from tests.test_kernels import Call, alignment, fills, int8, machine_settings, shapes, sizes
 

@@ -5,16 +5,15 @@ from array import array
 
 import pytest
 
-from attn8_host import isa
+from attn8_host import cores, isa
 from attn8_host.paths import DEVICE
 from attn8_host.proof.bench.count import device
-from attn8_host.quantize import CONSTANTS
 
 HEAD_DIM = 16
 
 
 def instructions(arch: str, name: str, seq_len: int, **options) -> int:
-    constants = CONSTANTS[name.lower()](HEAD_DIM, 0.03, 0.03, 0.03, 0.02, **options)
+    constants = cores.get(name.lower()).make_constants(HEAD_DIM, 0.03, 0.03, 0.03, 0.02, **options)
     x = array("b", [(i * 37) % 255 - 127 for i in range(seq_len * HEAD_DIM)])
     out = array("b", bytes(len(x)))
     with device(arch) as (attn8, tally):

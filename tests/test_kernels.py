@@ -16,8 +16,8 @@ from attn8_host.layers.dense import Dense
 from attn8_host.layers.mean_pool import MeanPool
 from attn8_host.layers.relu import ReLU
 from attn8_host.numerics.integers import EXP2
+from attn8_host.numerics.scales import output_constants, score_constants
 from attn8_host.paths import DEVICE
-from attn8_host.quantize import output_constants, score_constants
 
 # Machines are shared between examples; each example frees its buffers first
 machine_settings = settings(

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host.cores.linear import Linear
+from attn8_host.cores.linear import Linear, linear_constants
 from attn8_host.numerics import floating
-from attn8_host.quantize import linear_constants, quantize
+from attn8_host.numerics.scales import quantize
 from tests.test_exact import KINDS, structured
 from tests.test_kernels import Call, alignment, fills, int8, machine_settings, sizes
 

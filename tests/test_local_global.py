@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn8_host.cores.local_global import LocalGlobal
+from attn8_host.cores.local_global import LocalGlobal, local_global_constants
 from attn8_host.numerics import floating
 from attn8_host.numerics.integers import EXP2
-from attn8_host.quantize import local_global_constants, quantize
+from attn8_host.numerics.scales import quantize
 from tests.test_exact import KINDS, structured
 from tests.test_kernels import Call, alignment, fills, int8, machine_settings, shapes, sizes
 

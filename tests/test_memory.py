@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from attn8_host import cores
+from attn8_host.cores.performer import random_features
 from attn8_host.proof.bench.count import device
-from attn8_host.quantize import CONSTANTS, random_features
 
 SCALES = (0.02, 0.02, 0.02, 0.02)
 
@@ -22,7 +23,7 @@ def held(board, remote):
 
     def measure(name, seq_len, head_dim, **options):
         features = {}
-        constants = CONSTANTS[name.lower()](head_dim, *SCALES, **options)
+        constants = cores.get(name.lower()).make_constants(head_dim, *SCALES, **options)
         if name == "Performer":
             features = {"features": constants.pop("features").ravel()}
             options = {}

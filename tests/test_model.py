@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from attn8_host import modelfile
+from attn8_host import float_model, modelfile
 from attn8_host.cli import main
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError
 from attn8_host.model import load
 from attn8_host.numerics import floating
 from attn8_host.paths import DEVICE, MODELS
-from attn8_host.quantize import quantize_model
+from attn8_host.quantize.model import quantize_model
 
 PATH = MODELS / "digits.safetensors"
 
@@ -28,7 +28,7 @@ def digits():
     data = load_file(MODELS / "digits_data.safetensors")
     inputs = (data["test.images"].astype(np.int16) * 7).astype(np.int8)
     outputs = [model(x) for x in inputs]
-    floats = [floating.run(config, tensors, x / np.float32(112)) for x in inputs]
+    floats = [float_model.run(config, tensors, x / np.float32(112)) for x in inputs]
     return model, inputs, outputs, floats, data["test.labels"]
 
 

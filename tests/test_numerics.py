@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from attn8_host import quantize
 from attn8_host.numerics import integers as numerics
+from attn8_host.numerics import scales as quantize
 
 ratios = st.floats(2.0**-31, 0.499)
 

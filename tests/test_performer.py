@@ -5,10 +5,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host.cores.performer import Performer
+from attn8_host.cores.performer import Performer, performer_constants, random_features
 from attn8_host.numerics import floating
 from attn8_host.numerics.integers import EXP2
-from attn8_host.quantize import performer_constants, quantize, random_features
+from attn8_host.numerics.scales import quantize
 from tests.test_exact import KINDS, structured
 from tests.test_kernels import Call, alignment, fills, int8, machine_settings, shapes
 

@@ -5,18 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from attn8_host import modelfile
+from attn8_host import cores, modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
 from attn8_host.paths import MODELS
 from attn8_host.plan.inference import layer_plan, one_layer, plan
-from attn8_host.quantize import CONSTANTS
 
 DIGITS = MODELS / "digits.safetensors"
 PATH = "/models/plan.safetensors"
 # core, its options
-CASES: list[tuple[str, dict]] = [(core, {}) for core in CONSTANTS] + [
+CASES: list[tuple[str, dict]] = [(core, {}) for core in cores.all_cores()] + [
     ("exact", {"precise": True}),
     ("exact", {"block_rows": 16}),
     ("linear", {"phi": "elu+1"}),

@@ -48,15 +48,15 @@ def large_board():
 
 
 def layer(recompute: bool) -> tuple:
-    config, tensors = training(None, None, SHAPE, "q16.16")
+    config, tensors = training(None, None, SHAPE, "Q16.16")
     config["layers"][0]["recompute"] = recompute
     return config, tensors
 
 
 @pytest.mark.parametrize("make", [
-    lambda: training("iris", None, SHAPE, "q16.16"),
+    lambda: training("iris", None, SHAPE, "Q16.16"),
     lambda: training("iris", None, SHAPE, "float"),
-    lambda: training("digits", None, SHAPE, "q16.16"),
+    lambda: training("digits", None, SHAPE, "Q16.16"),
     lambda: layer(False),
     lambda: layer(True),
 ], ids=["iris", "iris in floats", "digits", "attention", "attention, recompute"])  # fmt: skip
@@ -96,7 +96,7 @@ def test_the_command(tmp_path, capsys):
     assert made["cost"].keys() == {"xtensawin", "rv32imc"}
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
     file = tmp_path / "train.safetensors"
-    modelfile.write(file, *training("iris", None, SHAPE, "q8.8"))
+    modelfile.write(file, *training("iris", None, SHAPE, "Q8.8"))
     assert main(["plan", "--train", "--model", str(file)]) == 0
     assert "iris" in capsys.readouterr().out
     assert main(["plan", "--train"]) == 2
@@ -114,7 +114,7 @@ def test_the_command(tmp_path, capsys):
 )
 def test_a_training_file_is_checked(tmp_path, capsys, change, message):
     path = tmp_path / "training"
-    config = train.iris_config("q16.16", 240, 10) | change
+    config = train.iris_config("Q16.16", 240, 10) | change
     path.write_bytes(train.pack(config, {}))
     assert main(["plan", "--train", "--model", str(path)]) == 2
     assert capsys.readouterr().err == f"attn8: {path}: {message}\n"

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from attn8_host import modelfile
+from attn8_host import float_model, modelfile
 from attn8_host.cli import main
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError
 from attn8_host.model import load
-from attn8_host.numerics import floating
 from attn8_host.paths import MODELS
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.file import quantize_file
@@ -68,7 +67,7 @@ def test_any_model_of_known_layers(board, tmp_path):
     model = load(target)
     scale = model.config["input"]["scale"]
     assert scale == pytest.approx(np.abs(inputs).max() / 127)
-    wanted = floating.run(config, tensors, inputs[0])["d"]
+    wanted = float_model.run(config, tensors, inputs[0])["d"]
     x = np.clip(np.round(inputs / scale), -127, 127).astype(np.int8)
     made = model(x[0])["d"]
     assert made.dtype == np.int8
@@ -104,7 +103,7 @@ def test_any_model_of_known_layers(board, tmp_path):
         (lambda c, t: (c["layers"][3].update(core="performer"),
                        t.update({"attn.core.features": np.ones((1, 8, 8), np.float32)})),
          "attn.core.features: expected 2 heads, got 1"),
-        (lambda c, t: c["layers"][0].update(type="convert", format="q8.8", shift=0),
+        (lambda c, t: c["layers"][0].update(type="convert", format="Q8.8", shift=0),
          "embed: there is no float layer of type convert"),
     ],
 )  # fmt: skip

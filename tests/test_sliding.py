@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn8_host.cores.exact import Exact
-from attn8_host.cores.sliding import Sliding
+from attn8_host.cores.exact import Exact, exact_constants
+from attn8_host.cores.sliding import Sliding, sliding_constants
 from attn8_host.numerics import floating
 from attn8_host.numerics.integers import EXP2
-from attn8_host.quantize import exact_constants, sliding_constants
 from tests.test_exact import normal
 
 RUN = """

@@ -12,8 +12,8 @@ from attn8_host import isa, masks
 from attn8_host.cores.exact import Exact
 from attn8_host.cores.sparse import Sparse
 from attn8_host.numerics.integers import EXP2
+from attn8_host.numerics.scales import output_constants, score_constants
 from attn8_host.proof.bench import density
-from attn8_host.quantize import output_constants, score_constants
 from tests.test_exact import CONSTANTS, normal
 from tests.test_kernels import Call, alignment, fills, int8, machine_settings, shapes, sizes
 

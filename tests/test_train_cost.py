@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from attn8_host import isa
+from attn8_host.layers.attention import TrainableMultiHeadAttention as MultiHeadAttention
+from attn8_host.layers.dense import TrainableDense as Dense
 from attn8_host.train import arithmetic as formats
-from attn8_host.train.layers.attention import MultiHeadAttention
-from attn8_host.train.layers.dense import Dense
 from tools import train_cost
 
 SHAPE = (5, 12, 3)  # seq_len, embed_dim, num_heads
@@ -19,10 +19,10 @@ SHAPE = (5, 12, 3)  # seq_len, embed_dim, num_heads
 def test_attention_on_the_chips(arch, recompute):
     meter = train_cost.Meter(arch)
     attention, device_formats = train_cost.device(meter)
-    device_format = device_formats.get("q16.16")
+    device_format = device_formats.get("Q16.16")
     layer = attention.MultiHeadAttention(device_format, "attn", *SHAPE, recompute)
     rng = np.random.default_rng(0)
-    f = formats.get("q16.16")
+    f = formats.get("Q16.16")
     seq_len, embed_dim, num_heads = SHAPE
     linears = []
     params = iter(layer.collect_params())
@@ -59,7 +59,7 @@ def arrays(layer):
 def test_instructions_per_mac(arch):
     meter = train_cost.Meter(arch)
     attention, device_formats = train_cost.device(meter)
-    f = device_formats.get("q16.16")
+    f = device_formats.get("Q16.16")
     layer = attention.MultiHeadAttention(f, "attn", 16, 32, 4)
     x = f.zeros(16 * 32)
     for p in layer.collect_params():

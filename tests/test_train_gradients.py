@@ -34,12 +34,12 @@ ATTENTIONS = [(1, 4, 1), (4, 8, 2), (7, 12, 3), (16, 16, 4)]
 def attention_config(seq_len, embed_dim, num_heads, recompute=False, loss="mse"):
     sizes = {"seq_len": seq_len, "embed_dim": embed_dim}
     return {
-        "numbers": "q16.16",
+        "numbers": "Q16.16",
         "input": {"size": seq_len * embed_dim},
         "layers": [
             {"type": "attention", "name": "attn", "num_heads": num_heads, "recompute": recompute}
             | sizes,
-            {"type": "global_avg_pool", "name": "pool"} | sizes,
+            {"type": "mean_pool", "name": "pool"} | sizes,
         ],
         "loss": loss,
         "optimiser": ADAM,
@@ -97,7 +97,7 @@ def test_fixed_point_gradients_are_within_the_bound(config, seed):
     tensors = parameters(rng, config)
     x, target = sample(rng, config)
     exact, loss = gradients(config, tensors, x, target, "float64")
-    fixed, fixed_loss = gradients(config, tensors, x, target, "q16.16")
+    fixed, fixed_loss = gradients(config, tensors, x, target, "Q16.16")
     small = absolute(next(e["seq_len"] for e in config["layers"] if "seq_len" in e))
     assert abs(fixed_loss - loss) < RELATIVE * loss + small
     for name, values in exact.items():
@@ -158,18 +158,18 @@ class Bounds:
         return None
 
 
-def sensor_config(length, kernel_size, stride, filters, proj_dim):
+def sensor_config(length, kernel_size, stride, filters, projection_dim):
     positions = (length - kernel_size) // stride + 1
     return {
-        "numbers": "q16.16",
+        "numbers": "Q16.16",
         "input": {"size": length},
         "layers": [
             {"type": "conv1d", "name": "conv", "length": length, "kernel_size": kernel_size,
              "stride": stride, "filters": filters},
-            {"type": "selfattention1d", "name": "attn", "seq_len": positions,
-             "embed_dim": filters, "proj_dim": proj_dim},
-            {"type": "global_avg_pool", "name": "pool", "seq_len": positions,
-             "embed_dim": proj_dim},
+            {"type": "self_attention_1d", "name": "attn", "seq_len": positions,
+             "embed_dim": filters, "projection_dim": projection_dim},
+            {"type": "mean_pool", "name": "pool", "seq_len": positions,
+             "embed_dim": projection_dim},
         ],
         "loss": "mse",
         "optimiser": ADAM,
@@ -198,7 +198,7 @@ def test_conv1d_and_self_attention_1d_equal_autograd(sizes, monkeypatch):
     formats_get = formats.get
     monkeypatch.setattr(formats, "get", lambda n: Bounds() if n == "bounds" else formats_get(n))
     found = {}
-    for numbers in ("float64", "q16.16", "bounds"):
+    for numbers in ("float64", "Q16.16", "bounds"):
         model = Model(config, tensors, numbers)
         f = model.f
         model.accumulate(f.array(x), f.array(target))
@@ -210,11 +210,11 @@ def test_conv1d_and_self_attention_1d_equal_autograd(sizes, monkeypatch):
         if numbers == "bounds":  # where a ReLU might open for one and close for the other, none
             for relu in (model.layers[1]._relu_q, model.layers[1]._relu_k):
                 assert (abs(relu.x.real) > relu.x.imag).all()
-    assert found["q16.16"].keys() == (expected | {"x": 0}).keys()
+    assert found["Q16.16"].keys() == (expected | {"x": 0}).keys()
     for name, exact in (expected | {"x": signal.grad.numpy()}).items():
         assert np.abs(found["float64"][name] - exact).max() < 1e-9, name
         bounds = found["bounds"][name].imag
-        assert (np.abs(found["q16.16"][name] / 2**16 - exact) <= bounds).all(), name
+        assert (np.abs(found["Q16.16"][name] / 2**16 - exact) <= bounds).all(), name
         assert bounds.max() < np.abs(exact).max() / 10, name  # a bound that says something
 
 
@@ -244,7 +244,7 @@ def test_attention_equals_autograd(shape, recompute):
         expected[f"attn.out.{kind}"] = getattr(layer.out_proj, kind).grad.numpy()
 
     for numbers, relative, small in (
-        ("float64", 1e-9, 1e-12), ("q16.16", RELATIVE, absolute(seq_len))
+        ("float64", 1e-9, 1e-12), ("Q16.16", RELATIVE, absolute(seq_len))
     ):
         model = Model(config, tensors, numbers)
         f = model.f
@@ -267,7 +267,7 @@ def test_cross_entropy_equals_autograd():
     tensor = torch.tensor(logits, requires_grad=True)
     expected = torch.nn.functional.cross_entropy(tensor[None], torch.tensor([2]))
     expected.backward()
-    for numbers, bound in (("float64", 1e-12), ("q16.16", 2.0**-13), ("q8.8", 2.0**-7)):
+    for numbers, bound in (("float64", 1e-12), ("Q16.16", 2.0**-13), ("Q8.8", 2.0**-7)):
         f = formats.get(numbers)
         loss = CrossEntropy(f)
         assert abs(f.floats(loss(f.array(logits), 2)) - expected.item()) <= bound
@@ -277,8 +277,8 @@ def test_cross_entropy_equals_autograd():
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_optimisers_equal_pytorch(name):
     torch = pytest.importorskip("torch")
+    from attn8_host.numerics.parameter import Parameter
     from attn8_host.train.optimisers import SGD, Adam
-    from attn8_host.train.parameter import Parameter
 
     rng = np.random.default_rng(4)
     start = rng.normal(size=20)
@@ -290,7 +290,7 @@ def test_optimisers_equal_pytorch(name):
         torch.optim.SGD([tensor], lr, momentum=mult) if name == "sgd"
         else torch.optim.Adam([tensor], lr, (beta1, beta2), eps)
     )
-    for numbers, bound in (("float64", 1e-3), ("q16.16", 3e-3)):
+    for numbers, bound in (("float64", 1e-3), ("Q16.16", 3e-3)):
         f = formats.get(numbers)
         p = Parameter("p", f.array(start))
         ours = SGD(f, [p], lr, mult) if name == "sgd" else Adam(f, [p], lr, beta1, beta2, eps)

@@ -18,7 +18,7 @@ machine_settings = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 seeds = st.integers(0, 2**32 - 1)
-names = st.sampled_from(["q16.16", "q8.8"])
+names = st.sampled_from(["Q16.16", "Q8.8"])
 magnitudes = st.integers(0, 30)  # bits
 
 
@@ -77,8 +77,8 @@ def product(call, f, a, b, onto, first=0):
     seed=seeds, name=names, shape=shapes(4, 4, 40), a_bits=magnitudes, b_bits=magnitudes,
     add=st.booleans(),
 )
-@example(seed=0, name="q16.16", shape=(1, 1, 2048), a_bits=30, b_bits=30, add=True)
-@example(seed=0, name="q16.16", shape=(2, 1, 8), a_bits=14, b_bits=14, add=False)
+@example(seed=0, name="Q16.16", shape=(1, 1, 2048), a_bits=30, b_bits=30, add=True)
+@example(seed=0, name="Q16.16", shape=(2, 1, 8), a_bits=14, b_bits=14, add=False)
 def test_product(machines, seed, name, shape, a_bits, b_bits, add):
     rows, cols, inner = shape
     rng = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def test_product(machines, seed, name, shape, a_bits, b_bits, add):
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_eight_largest_mantissas_fit_a_word(machines, sign):
     # -16383 and 16382 are the largest that stay as they are
-    f = formats.get("q16.16")
+    f = formats.get("Q16.16")
     a, b = np.full((1, 8), -16383), np.full((1, 8), 16382 if sign < 0 else -16383)
     call = Call(machines("fixed"))
     assert product(call, f, a, b, None)[0, 0] == round(8 * int(a[0, 0]) * int(b[0, 0]) / 65536)
@@ -135,7 +135,7 @@ def test_sums(machines, seed, name, shape, bits):
 @given(seed=seeds, bits=magnitudes, mult=st.integers(0, 1 << 15), shift=st.integers(15, 45))
 @example(seed=0, bits=30, mult=1 << 15, shift=15)
 def test_scale(machines, seed, bits, mult, shift):
-    x = words(np.random.default_rng(seed), formats.get("q16.16"), bits, 20)
+    x = words(np.random.default_rng(seed), formats.get("Q16.16"), bits, 20)
     call = Call(machines("fixed"))
     out = call("scale", x, 0, np.zeros(20, np.int32), 20, mult, shift)[2]
     exact = [math.floor(int(v) * mult / 2**shift + 0.5) for v in x]
@@ -148,7 +148,7 @@ def test_scale(machines, seed, bits, mult, shift):
     seed=seeds, name=names, rows=st.integers(1, 3), columns=sizes, bits=magnitudes,
     head_dim=st.sampled_from([1, 2, 4, 8, 64, 4096]),
 )
-@example(seed=0, name="q16.16", rows=1, columns=512, bits=0, head_dim=1)
+@example(seed=0, name="Q16.16", rows=1, columns=512, bits=0, head_dim=1)
 def test_softmax(machines, seed, name, rows, columns, bits, head_dim):
     rng = np.random.default_rng(seed)
     f = formats.get(name)
@@ -221,7 +221,7 @@ def test_squares_and_root(machines, x, seed, bits):
     call = Call(machines("fixed_optimisers"))
     call("root", x)
     assert call.result == math.isqrt(x)
-    values = words(np.random.default_rng(seed), formats.get("q16.16"), 11 + bits, 50)
+    values = words(np.random.default_rng(seed), formats.get("Q16.16"), 11 + bits, 50)
     call("squares", values, 0, 50, bits)
     assert call.result == ((values >> bits) ** 2).sum()
 

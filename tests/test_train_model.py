@@ -35,13 +35,13 @@ def transformer(**changes):
     """The published tiny transformer, as a training config."""
     attention = {"type": "attention", "name": "attn", "seq_len": 4, "embed_dim": 8, "num_heads": 2}
     config = {
-        "numbers": "q16.16",
+        "numbers": "Q16.16",
         "input": {"size": 4},
         "layers": [
             {"type": "dense", "name": "embed", "in_features": 4, "out_features": 32},
             {"type": "relu", "name": "relu"},
             attention | changes.pop("attention", {}),
-            {"type": "global_avg_pool", "name": "pool", "seq_len": 4, "embed_dim": 8},
+            {"type": "mean_pool", "name": "pool", "seq_len": 4, "embed_dim": 8},
             {"type": "dense", "name": "head", "in_features": 8, "out_features": 3},
         ],
         "loss": "cross_entropy",
@@ -60,9 +60,9 @@ def parameters(rng, config):
         tensors[f"{name}.bias"] = rng.normal(size=outputs) / 10
 
     for layer in config["layers"]:
-        if layer["type"] == "selfattention1d":
+        if layer["type"] == "self_attention_1d":
             for part in "qkv":
-                dense(f"{layer['name']}.{part}", layer["embed_dim"], layer["proj_dim"])
+                dense(f"{layer['name']}.{part}", layer["embed_dim"], layer["projection_dim"])
         elif layer["type"] == "conv1d":
             dense(layer["name"], layer["kernel_size"], layer["filters"])
         elif layer["type"] == "dense":
@@ -86,8 +86,8 @@ SENSOR = {
     "layers": [
         {"type": "conv1d", "name": "conv", "length": 20, "kernel_size": 5, "stride": 2,
          "filters": 4},
-        {"type": "selfattention1d", "name": "attn", "seq_len": 8, "embed_dim": 4, "proj_dim": 6},
-        {"type": "global_avg_pool", "name": "pool", "seq_len": 8, "embed_dim": 6},
+        {"type": "self_attention_1d", "name": "attn", "seq_len": 8, "embed_dim": 4, "projection_dim": 6},
+        {"type": "mean_pool", "name": "pool", "seq_len": 8, "embed_dim": 6},
         {"type": "dense", "name": "head", "in_features": 6, "out_features": 3},
     ],
 }
@@ -110,10 +110,10 @@ PERCEPTRON = {
         (SENSOR, 1, 1.0),
         (SENSOR | {"optimiser": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),
         (PERCEPTRON | {"optimiser": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),  # it saturates
-        ({"numbers": "q8.8", "optimiser": SGD,
+        ({"numbers": "Q8.8", "optimiser": SGD,
           "schedule": {"warmup_steps": 10, "total_steps": 90}}, 1, 1.0),
     ],
-    ids=["adam", "recompute", "mse", "sensor", "sensor overflow", "overflow", "q8.8"],
+    ids=["adam", "recompute", "mse", "sensor", "sensor overflow", "overflow", "Q8.8"],
 )
 def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
     rng = np.random.default_rng(5)
@@ -167,11 +167,11 @@ def step():
         {},
         {"attention": {"recompute": True}},
         {"optimiser": SGD, "schedule": {"warmup_steps": 5, "total_steps": 1000}},
-        {"optimiser": {"type": "sgd", "lr": ratio(0.02)}, "numbers": "q8.8"},
+        {"optimiser": {"type": "sgd", "lr": ratio(0.02)}, "numbers": "Q8.8"},
         SENSOR,
         PERCEPTRON | {"optimiser": SGD},
     ],
-    ids=["adam", "recompute", "sgd", "q8.8", "sensor", "mse"],
+    ids=["adam", "recompute", "sgd", "Q8.8", "sensor", "mse"],
 )
 def test_a_step_allocates_nothing(remote, changes):
     config = transformer(**changes)
@@ -237,7 +237,7 @@ def test_the_float_mode_is_close_to_float64(remote):
         ("SGD(f, [], 2.0)", "ratio: expected 2**-15 to 1"),
         ("Adam(f, [], 0.5)", "lr: shift: expected 16 to 45, got 11"),
         ("LinearSchedule(5, 5)", "warmup_steps: expected 0 to 4, got 5"),
-        ("formats.get('q4.4')", "format: expected q16.16, q8.8 or float, got q4.4"),
+        ("formats.get('Q4.4')", "numbers: expected Q16.16, Q8.8 or float, got Q4.4"),
         ("Model(dict(config), {})", "missing tensor embed.weight"),
         ("Model(dict(config, input={'size': 5}), {})",
          "embed: takes 4 values, the layer before gives 5"),
@@ -249,7 +249,7 @@ def test_bad_input_is_refused_in_one_line(remote, code, message):
     config = transformer()
     remote("tensors = {}")
     if "tensors" in code:
-        upload(remote, parameters(np.random.default_rng(0), config), formats.get("q16.16"))
+        upload(remote, parameters(np.random.default_rng(0), config), formats.get("Q16.16"))
     said = remote.refused(
         code,
         "from attn8.train import arithmetic as formats\n"
@@ -259,7 +259,7 @@ def test_bad_input_is_refused_in_one_line(remote, code, message):
         "from attn8.train.model import Model\n"
         "from attn8.train.optimisers import SGD, Adam\n"
         "from attn8.train.schedule import LinearSchedule\n"
-        "f, g = formats.get('q16.16'), formats.get('float')",
+        "f, g = formats.get('Q16.16'), formats.get('float')",
         config=config,
     )
     assert said.startswith(message), said

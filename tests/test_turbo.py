@@ -14,23 +14,16 @@ from hypothesis import strategies as st
 from attn8_host import forms as turbo
 from attn8_host import isa
 from attn8_host.boards import BoardInfo
-from attn8_host.cores.exact import Exact
-from attn8_host.cores.linear import Linear, attend, shrink
-from attn8_host.cores.performer import Performer
+from attn8_host.cores.exact import Exact, exact_constants
+from attn8_host.cores.linear import Linear, attend, linear_constants, shrink
+from attn8_host.cores.performer import Performer, performer_constants, random_features
 from attn8_host.cores.sparse import Sparse
 from attn8_host.errors import BoardError
 from attn8_host.layers.dense import Dense
 from attn8_host.masks import Mask
 from attn8_host.numerics.integers import EXP2
+from attn8_host.numerics.scales import output_constants, score_constants
 from attn8_host.proof.bench.count import device
-from attn8_host.quantize import (
-    exact_constants,
-    linear_constants,
-    output_constants,
-    performer_constants,
-    random_features,
-    score_constants,
-)
 from tests.test_kernels import Call, alignment, dense_operands, fills, int8, shapes
 
 # Machines are shared between examples; each example frees its buffers first

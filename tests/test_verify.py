@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from attn8_host import isa
+from attn8_host import cores, isa
 from attn8_host.cli import main
-from attn8_host.cores import CORES
 from attn8_host.deploy import deploy
 from attn8_host.plan.inference import plan
 from attn8_host.proof import cases as mechanisms
@@ -20,7 +19,7 @@ CASE = {
 
 
 def test_every_core_is_verified():
-    assert mechanisms.MECHANISMS.keys() >= CORES.keys()
+    assert mechanisms.mechanisms().keys() >= cores.all_cores().keys()
 
 
 def test_the_grid_is_wide():
@@ -44,7 +43,7 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
     assert main(arguments) == 0
     outcome = json.loads(json_file.read_text())
     assert outcome["bit_exact"] is True
-    assert {case["mechanism"] for case in outcome["cases"]} == mechanisms.MECHANISMS.keys()
+    assert {case["mechanism"] for case in outcome["cases"]} == mechanisms.mechanisms().keys()
     assert {case["variant"] for case in outcome["cases"] if case["mechanism"] == "exact"} == {
         "full", "causal", "padded", "cross", "precise"
     }
@@ -57,7 +56,7 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
             assert case["max_lsb_vs_float"] <= most, case
             assert case["cosine_vs_float"] >= 0.9997
         assert case["device_us"] > 0 and case["ram_bytes"] > 0
-    assert {cost["mechanism"] for cost in outcome["cost"]} == CORES.keys()
+    assert {cost["mechanism"] for cost in outcome["cost"]} == cores.all_cores().keys()
     assert {cost["seq_len"] for cost in outcome["cost"]} == {16, 32}
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "exact causal" in capsys.readouterr().out
@@ -65,7 +64,7 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
 
 def test_ram_is_what_the_model_takes(board):
     rng = np.random.default_rng(0)
-    cases = [next(case for case in mechanisms.MECHANISMS[core](rng) if case.shape["seq_len"] == 16)
+    cases = [next(case for case in mechanisms.mechanisms()[core](rng) if case.shape["seq_len"] == 16)
              for core in ("exact", "sliding", "linear")]
     deploy(board, backend="viper")
     chip = {"arch": board.info.arch} if board.info.arch in isa.ARCHES else {"word": 8}
@@ -94,7 +93,7 @@ model.load = load
 
 
 def test_ram_is_right_where_the_collector_sees_an_old_model(board):
-    case = next(mechanisms.MECHANISMS["exact"](np.random.default_rng(0)))
+    case = next(mechanisms.mechanisms()["exact"](np.random.default_rng(0)))
     run.send(board, case)
     _, expected = run.measure(board, case)
     run.send(board, case)

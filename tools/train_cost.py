@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from attn8_host import isa
+from attn8_host.layers import get
 from attn8_host.paths import DEVICE
-from attn8_host.plan.training import attention_words
 
 SHAPES = [(4, 8, 2), (8, 16, 2), (16, 32, 4), (32, 64, 4)]  # seq_len, embed_dim, num_heads
 KERNELS = ("fixed", "fixed_optimisers")
@@ -75,6 +75,14 @@ def numbers(n: int) -> array:
     return array("i", [(i * 40503) % 65536 - 32768 for i in range(n)])
 
 
+def words(seq_len: int, embed_dim: int, num_heads: int, recompute: bool) -> int:
+    """What an attention layer takes, by its formula."""
+    sizes = {"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads}
+    found = get("attention").training_words({**sizes, "recompute": recompute})
+    assert found is not None
+    return found
+
+
 def main() -> None:
     table = Table(title="MultiHeadAttention: instructions per multiply-accumulate, Q16.16")
     columns = ("S", "E", "H", *(f"{a}\n{way}" for a in isa.ARCHES
@@ -86,7 +94,7 @@ def main() -> None:
         for arch in isa.ARCHES:
             meter = Meter(arch)
             attention, formats = device(meter)
-            f = formats.get("q16.16")
+            f = formats.get("Q16.16")
             layer = attention.MultiHeadAttention(f, "attn", *shape)
             x = f.zeros(shape[0] * shape[1])
             x[:] = numbers(len(x))
@@ -95,7 +103,7 @@ def main() -> None:
             for ways in ((layer, x), (layer.backward, x)):
                 instructions, macs = meter.measure(*ways)
                 row.append(f"{instructions / macs:.1f}")
-        row += [f"{4 * attention_words(*shape, recompute):,}" for recompute in (False, True)]
+        row += [f"{4 * words(*shape, recompute):,}" for recompute in (False, True)]
         table.add_row(*row)
     Console().print(table)
 

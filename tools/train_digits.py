@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from attn8_host import modelfile
-from attn8_host.quantize import quantize_model
+from attn8_host.quantize.model import quantize_model
 
 MODELS = Path(__file__).resolve().parents[1] / "host" / "attn8_host" / "models"
 S, E, H = 8, 16, 2  # tokens, embedding width, heads

@@ -71,15 +71,13 @@ class Format:
         except ValueError:
             raise TypeError("%s: expected array('%s')" % (what, self.code))
 
-    def fill(self, layer, name, tensors):
-        # Takes the parameters of a layer in this format out of a dict of arrays
-        for part in ("weights", "biases"):
-            key = name + "." + part
-            if key not in tensors:
-                raise ValueError("missing tensor " + key)
-            self.copy(key, tensors.pop(key), memoryview(getattr(layer, part)))
+    def fill(self, layer, entry, *shapes):
+        # Takes the parameters of a layer in this format, of these shapes
+        for part, shape in zip(("weights", "biases"), shapes):
+            values = entry.tensor(part, self.code, shape)
+            self.copy(entry.name + "." + part, values, memoryview(getattr(layer, part)))
 
 
-def options(entry):
-    # Of a layer in a format, in a model's config
-    return entry["format"], entry.get("rounding", "nearest"), entry.get("overflow", "wrap")
+def arithmetic(entry):
+    # rounding and overflow of a layer in a format, in a model's config
+    return entry.word("rounding", "nearest"), entry.word("overflow", "wrap")

@@ -32,69 +32,85 @@ class Model:
 
 def load(path, need_weights=False, count=None, advance=None):
     # Loads a model, or its first `count` layers; need_weights keeps all scores and attention
-    # weights (see cores); advance() is called before each layer. A training file gives what trains
-    # it (see train/trainer.py).
+    # weights (see cores); advance() is called before each layer. What trains a model has a loader
+    # of its own, attn8.train.load.
     threshold = gc.threshold()
     gc.threshold(4096)  # what stays for good then lies close together, not among what does not
     try:
-        return _load(path, need_weights, count, advance)
-    except KeyError as error:
-        raise ValueError("%s: the config lacks %s" % (path, error))
+        config = configuration(path, "attn8")
+        return _load(path, config, need_weights, count, advance)
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if text.startswith(path) else "%s: %s" % (path, text))
     finally:
         gc.threshold(threshold)
 
 
-def _load(path, need_weights, count, advance):
+def configuration(path, form):
+    # The config of a file of this format, checked as far as all of them are alike
     from . import safetensors
 
     metadata = safetensors.metadata(path)
     if "config" not in metadata:
-        raise ValueError("%s: no attn8 config in the metadata" % path)
+        raise ValueError("no attn8 config in the metadata")
     config = json.loads(metadata.pop("config"))
-    if config.get("format") == "attn8-train":
-        from .train.trainer import Trainer
+    if not isinstance(config, dict) or config.get("version") != 1:
+        raise ValueError("expected an %s model of version 1" % form)
+    found = config.get("format")
+    if found != form:
+        loader = {"attn8": "attn8.load", "attn8-train": "attn8.train.load"}.get(found)
+        raise ValueError("expected an %s model of version 1%s"
+                         % (form, ", got %s: use %s" % (found, loader) if loader else ""))
+    del config["format"], config["version"]
+    for key, kind in (("name", str), ("input", dict), ("layers", list)):
+        if key not in config:
+            raise ValueError("the config lacks %s" % key)
+        if type(config[key]) is not kind or not config[key]:
+            raise ValueError("%s: expected %s, got %s"
+                             % (key, {str: "a word", dict: "an object", list: "layers"}[kind],
+                                config[key]))
+    return config
 
-        return Trainer(path, config)
-    if config.get("format") != "attn8" or config.get("version") != 1:
-        raise ValueError("%s: expected an attn8 model of version 1" % path)
+
+def _load(path, config, need_weights, count, advance):
+    from . import find, safetensors
+    from .entry import Entry
+
+    known(config, ("name", "input", "layers"))
+    source = config["input"]
+    known(source, ("shape", "scale"), "input.")
+    if "shape" not in source:
+        raise ValueError("input: the config lacks shape")
     size = 1
-    for n in config["input"]["shape"]:
-        size *= n
+    for n in source["shape"] if isinstance(source["shape"], list) else (0,):
+        size *= n if type(n) is int and n > 0 else 0
+    checks.between("input.shape: values", size, 1, 1 << 15)
+    tensors, shapes = safetensors.read(path)
     layers = []
     outputs = []
-    width = size
-    tensors, shapes = safetensors.read(path)
-    for entry in config["layers"][:count]:
+    names = set()
+    given = ("int8", size)
+    for fields in config["layers"][:count]:
         if advance:
             advance()
-        if entry["type"] not in _modules:
-            raise ValueError("%s: unknown layer type %s" % (path, entry["type"]))
-        module = __import__("attn8." + _modules[entry["type"]], None, None, ["build"])
-        layer, takes, width_after = module.build(
-            entry, tensors, shapes, outputs, width, need_weights
-        )
-        if takes != width:
-            raise ValueError(
-                "%s: takes %d values, the layer before gives %d" % (entry["name"], takes, width)
-            )
-        width = width_after
+        entry = Entry(fields, tensors, shapes, outputs)
+        if entry.name in names:
+            raise ValueError("%s: two layers have this name" % entry.name)
+        names.add(entry.name)
+        module = find.module("layers", entry.type)
+        if not hasattr(module, "build"):
+            raise ValueError("%s: unknown layer type %s" % (entry.name, entry.type))
+        layer, given = module.build(entry, given, need_weights)
+        entry.done()
         if layer:
             layers.append(layer)
-    checks.between("input", size, 1, 1 << 15)
-    return Model(config["name"], size, config["input"].get("scale"), layers, outputs)
+    if count is None:
+        for key in tensors:
+            raise ValueError("unused tensor %s; take it out of the file" % key)
+    return Model(config["name"], size, source.get("scale"), layers, outputs)
 
 
-# Each has a function build(entry, tensors, shapes, outputs, width, need_weights): it makes the
-# layer that an entry of the config describes, takes its parameters out of `tensors`, adds what it
-# computes to `outputs`, and returns (layer, values that it takes, values that it gives). `width` is
-# what the layer before gives.
-_modules = {
-    "attention": "layers.attention",
-    "conv1d": "layers.conv1d",
-    "convert": "layers.convert",
-    "dense": "layers.dense",
-    "mean_pool": "layers.mean_pool",
-    "relu": "layers.relu",
-    "reshape": "layers.reshape",
-    "self_attention_1d": "layers.self_attention_1d",
-}
+def known(fields, names, prefix=""):
+    for key in fields:
+        if key not in names:
+            raise ValueError("unknown field %s%s; take it out of the config" % (prefix, key))

@@ -36,7 +36,7 @@ def metadata(path):
 
 
 def read(path):
-    # -> ({name: array}, {name: shape}); ValueError where the file is not what it says
+    # -> ({name: array}, {name: (typecode, shape)}); ValueError where the file is not what it says
     file, data, size, header = open_file(path)
     with file:
         memory.require(path, size)
@@ -60,5 +60,5 @@ def read(path):
             if file.readinto(tensor) != end - start:
                 raise ValueError("%s: %s is cut off" % (path, name))
             tensors[name] = tensor
-            shapes[name] = shape
+            shapes[name] = code, shape
     return tensors, shapes

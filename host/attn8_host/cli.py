@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     from . import inputs, report
     from .model import load
+    from .numerics.scales import quantize
     from .proof.run import run
-    from .quantize import quantize
 
     for path in (arguments.json, arguments.png, arguments.output):
         _writable(path)
@@ -574,7 +574,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--shift", choices=["invert", "rotate"], default="invert",
                          help="digits: what happens to a tenth of them (default: %(default)s)")
-    command.add_argument("--numbers", choices=["q16.16", "q8.8", "float"], default="q16.16",
+    command.add_argument("--numbers", choices=["Q16.16", "Q8.8", "float"], default="Q16.16",
                          help="iris: fixed point, or the board's floats (default: %(default)s)")
     command.add_argument("--epochs", type=_positive, metavar="N",
                          help="default: 20 for iris, 3 for digits")
@@ -684,7 +684,7 @@ def parser() -> argparse.ArgumentParser:
         "--train", nargs="?", const="given", choices=["given", "iris", "digits"],
         help="what training takes: of what attn8 train trains, or of the layer or training file",
     )
-    command.add_argument("--numbers", choices=["q16.16", "q8.8", "float"], default="q16.16",
+    command.add_argument("--numbers", choices=["Q16.16", "Q8.8", "float"], default="Q16.16",
                          help="that iris or a layer trains in (default: %(default)s)")
     command.add_argument(
         "--option", type=_option, action="append", default=[], metavar="NAME=VALUE",

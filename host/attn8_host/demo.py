@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from . import modelfile, report
+from . import float_model, modelfile, report
 from .boards import Board
 from .model import load
 from .numerics import floating
@@ -44,7 +44,7 @@ def demonstrate(
 
     measured, result = run.run(board, model, PATH, inputs, console)
     floats = [
-        floating.run(float_config, float_tensors, x * np.float32(model.config["input"]["scale"]))
+        float_model.run(float_config, float_tensors, x * np.float32(model.config["input"]["scale"]))
         for x in inputs
     ]
     logits = np.array([o["head"] for o in result.outputs])

@@ -14,9 +14,10 @@ from .deploy import push
 from .errors import Attn8Error
 from .masks import BUILDERS, Mask, hnsw, mincut
 from .model import Model
+from .numerics.scales import quantize
 from .paths import MODELS
 from .proof.compare import Verification, verify
-from .quantize import quantize, quantize_model
+from .quantize.model import quantize_model
 
 PATH = f"{BOARD_MODELS}/mask.safetensors"
 TOP = 8  # keys of a query that recall counts

@@ -1,75 +1,39 @@
 """Model files: safetensors with a JSON config in the metadata (key "config").
 
 The config names the format ("attn8", version 1), the model, its input (shape and scale) and its
-layers in order, each with its type, name, sizes and integer constants; a dense layer with `rows`
-runs over that many rows, such as the tokens of a feed-forward layer. Tensors are named as in
-torch.nn.Linear, `layer.weight` [outputs, inputs]; int8 models add `mult` and `shift`.
+layers in order, each with its type, name and what the type asks for (see layers.base). Tensors are
+named as in torch.nn.Linear, `layer.weight` [outputs, inputs]; int8 models add `mult` and `shift`.
 """
 
 import json
-import math
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from . import layers
 from .errors import ModelError
+from .schema import LIST, OBJECT, SCALE, SHAPE, SIZE, WORD, Kind, Tensor, check
 
-SIZE = "a whole number from 1"
-SHAPE = "a list of whole numbers from 1"
-COUNT = "a whole number from 0"
-INTEGER = "a whole number"
-SCALE = "a number above 0"
-WORD = "a word"
-FLAG = "true or false"
-PHI = "relu, relu+1 or elu+1"
-LIST = "a list"
-OBJECT = "an object"
-
-# What the config says besides its layers
-CONFIGS = {
-    "attn8": {"name": WORD, "input": OBJECT},
-    "attn8-train": {"name": WORD, "numbers": WORD, "loss": WORD, "optimiser": OBJECT,
-                    "batch": SIZE},
-}  # fmt: skip
-
-# And of each type of layer of a model, besides its type and name
-LAYERS: dict[str, dict[str, str]] = {
-    "attention": {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE, "core": WORD,
-                  "causal": FLAG},
-    "conv1d": {"length": SIZE, "kernel_size": SIZE, "stride": SIZE, "filters": SIZE},
-    "convert": {"format": WORD, "shift": INTEGER},
-    "dense": {"in_features": SIZE, "out_features": SIZE},
-    "mean_pool": {"seq_len": SIZE, "embed_dim": SIZE},
-    "relu": {},
-    "reshape": {"shape": SHAPE},
-    "self_attention_1d": {"seq_len": SIZE, "embed_dim": SIZE, "projection_dim": SIZE,
-                          "format": WORD},
-}  # fmt: skip
-
-# Of the cores (docs/mechanisms.md)
-OPTIONS = {
-    "block_size": SIZE, "cache_len": SIZE, "global_indices": LIST, "mask": LIST, "normalise": FLAG,
-    "phi": PHI, "precise": FLAG, "window": COUNT,
-}  # fmt: skip
-
-_IS: dict[str, Callable] = {
-    SIZE: lambda value: type(value) is int and value > 0,
-    SHAPE: lambda value: type(value) is list and value and all(map(_IS[SIZE], value)),
-    COUNT: lambda value: type(value) is int and value >= 0,
-    INTEGER: lambda value: type(value) is int,
-    SCALE: lambda value: type(value) in (int, float) and 0 < value < math.inf,
-    WORD: lambda value: type(value) is str and value,
-    FLAG: lambda value: type(value) is bool,
-    PHI: lambda value: value in ("relu", "relu+1", "elu+1"),
-    LIST: lambda value: type(value) is list,
-    OBJECT: lambda value: type(value) is dict,
+# What the config says besides its layers, for each format; and what it may say
+CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
+    "attn8": ({"name": WORD, "input": OBJECT}, {}),
+    "attn8-train": (
+        {"name": WORD, "input": OBJECT, "numbers": WORD, "loss": WORD, "optimiser": OBJECT,
+         "batch": SIZE},
+        {"clip_norm": SCALE, "schedule": OBJECT, "int8": WORD},
+    ),
+}
+COMMON = {"format": WORD, "version": SIZE, "layers": LIST}
+INPUTS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
+    "attn8": ({"shape": SHAPE}, {"scale": SCALE}),
+    "attn8-train": ({"size": SIZE}, {}),
 }
 
 
-def read(path: Path, form: str = "attn8") -> tuple[dict, dict[str, np.ndarray]]:
+def read(path: Path, form: str = "attn8") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The config and the tensors of a model file.
 
     Args:
@@ -78,7 +42,7 @@ def read(path: Path, form: str = "attn8") -> tuple[dict, dict[str, np.ndarray]]:
 
     Raises:
         ModelError: it is not a safetensors file with such a config of version 1, or the config
-            lacks something of CONFIGS or LAYERS.
+            lacks something, or says something that is unknown.
     """
     try:
         with safe_open(path, "numpy") as file:
@@ -90,68 +54,80 @@ def read(path: Path, form: str = "attn8") -> tuple[dict, dict[str, np.ndarray]]:
         raise ModelError(f"{path}: not a safetensors file that can be read ({error})") from None
     try:
         config = json.loads(metadata["config"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         raise ModelError(f"{path}: no attn8 config in the metadata") from None
-    if type(config) is not dict or config.get("format") != form or config.get("version") != 1:
-        raise ModelError(f"{path}: expected an {form} model of version 1")
     try:
-        _expect("the model", config, CONFIGS[form])
-        layers = config.get("layers")
-        if not (layers and type(layers) is list and all(map(_IS[OBJECT], layers))):
-            raise ModelError("the config lacks layers")
-        for entry in layers:
-            _expect("a layer", entry, {"name": WORD, "type": WORD})
-        if form == "attn8":
-            _check(config)
+        check_config(config, form)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     return config, tensors
 
 
-def _check(config: dict) -> None:
-    """Raises ModelError unless the config says all that the layers of a model need."""
-    _expect("input", config["input"], {"shape": SHAPE}, {"scale": SCALE})
+def check_config(config: Any, form: str = "attn8") -> None:
+    """Raises ModelError unless a config says all that its layers need, and nothing unknown."""
+    if type(config) is not dict or config.get("format") != form or config.get("version") != 1:
+        raise ModelError(f"expected an {form} model of version 1")
+    needed, optional = CONFIGS[form]
+    found = config.get("layers")
+    if not (found and type(found) is list and all(map(OBJECT.holds, found))):
+        raise ModelError("the config lacks layers")
+    check("the model", config, {**COMMON, **needed}, optional)
+    check("input", config["input"], *INPUTS[form])
     names = set()
-    for entry in config["layers"]:
-        name, kind = entry["name"], entry["type"]
+    for entry in found:
+        for key in ("name", "type"):
+            if key not in entry:
+                raise ModelError(f"a layer: the config lacks {key}")
+            if not WORD.holds(entry[key]):
+                raise ModelError(f"a layer.{key}: expected {WORD.words}, got {entry[key]!r}")
+        name = entry["name"]
         if name in names:
             raise ModelError(f"{name}: two layers have this name")
         names.add(name)
-        if kind not in LAYERS:
-            known = ", ".join(LAYERS)
-            raise ModelError(f"{name}: unknown layer type {kind}; expected one of {known}")
-        _expect(name, entry, LAYERS[kind], {"rows": SIZE, "options": OBJECT})
-        options = entry.get("options", {})
-        if not options.keys() <= OPTIONS.keys():
-            raise ModelError(f"{name}.options: expected some of {', '.join(OPTIONS)}")
-        _expect(f"{name}.options", options, {}, OPTIONS)
+        try:
+            kind = layers.get(entry["type"])
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+        if form == "attn8":
+            kind.check(entry)
+        else:
+            kind.check_training(entry)
 
 
-def _expect(
-    where: str, given: dict, wanted: dict[str, str], optional: dict[str, str] | None = None
+def parts(
+    entry: dict[str, Any], wanted: dict[str, Tensor], tensors: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The tensors of one layer by part.
+
+    Raises:
+        ModelError: one is missing, or of another type or shape.
+    """
+    found = {}
+    for part, tensor in wanted.items():
+        key = f"{entry['name']}.{part}"
+        if key in tensors:
+            tensor.check(key, tensors[key])
+            found[part] = tensors[key]
+        elif tensor.needed:
+            raise ModelError(f"missing tensor {key}")
+    return found
+
+
+def refuse_unused(
+    config: dict[str, Any], wanted: dict[str, dict[str, Tensor]], tensors: dict[str, np.ndarray]
 ) -> None:
-    for key, what in {**wanted, **(optional or {})}.items():
-        if key not in given and key in wanted:
-            raise ModelError(f"{where}: the config lacks {key}")
-        if key in given and not _IS[what](given[key]):
-            raise ModelError(f"{where}.{key}: expected {what}, got {json.dumps(given[key])}")
+    """Raises ModelError where a tensor belongs to no layer; `wanted` has those of each layer."""
+    known = {f"{name}.{part}" for name, found in wanted.items() for part in found}
+    for key in tensors:
+        if key not in known:
+            raise ModelError(f"unused tensor {key}; take it out of the file")
 
 
-def pack(config: dict, tensors: dict[str, np.ndarray]) -> bytes:
+def pack(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
     """The content of a model file."""
     return save(tensors, {"config": json.dumps(config)})
 
 
-def write(path: Path, config: dict, tensors: dict[str, np.ndarray]) -> None:
+def write(path: Path, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     """Writes a model file."""
     path.write_bytes(pack(config, tensors))
-
-
-def core_parameters(tensors: dict[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:
-    """Those of an attention layer's core by keyword, [num_heads, ...] each."""
-    prefix = f"{layer}.core."
-    return {
-        key.removeprefix(prefix): tensor
-        for key, tensor in tensors.items()
-        if key.startswith(prefix)
-    }

@@ -8,6 +8,10 @@ class Decode(Streaming):
     # [head_dim] each, attends to all tokens since `reset`, of which the cache holds cache_len. Row
     # by row the same as exact attention with causal set.
 
+    constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
+    options = ("cache_len",)
+    tensors = ()
+
     def __init__(self, seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num,
                  out_shift, causal=True, need_weights=False, buffers=None):
         checks.between("cache_len", cache_len, 1, MAX_KEYS)

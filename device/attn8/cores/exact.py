@@ -17,6 +17,10 @@ class Exact:
     # `sums` holds each row's sum). buffers: the packed operands of another core, to share.
     # hide(scores, first, rows) masks more of a block's scores (see sparse).
 
+    constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
+    options = ("block_rows", "precise")
+    tensors = ()
+
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                  causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None,
                  precise=False, hide=None):

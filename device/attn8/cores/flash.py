@@ -15,6 +15,10 @@ class Flash:
     #
     # need_weights: `octaves` and `sums`, int32 [seq_len], are each row's last reference and sum.
 
+    constants = ("score_mult", "score_shift", "out_num", "out_shift")
+    options = ("block_size",)
+    tensors = ()
+
     def __init__(self, seq_len, head_dim, score_mult, score_shift, out_num, out_shift,
                  causal=False, need_weights=False, block_size=16, buffers=None):
         checks.between("seq_len", seq_len, 1, MAX_KEYS)

@@ -22,6 +22,10 @@ class Linear:
     # t + 1 tokens alone would give. need_weights keeps kv, rounded and transposed, z and each row's
     # denominator in `sums`.
 
+    constants = ("out_num", "out_shift", "table_q", "table_k")
+    options = ("block_rows", "normalise", "phi")
+    tensors = ()
+
     def __init__(self, seq_len, head_dim, out_num, out_shift, phi="relu+1", table_q=None,
                  table_k=None, normalise=True, causal=False, need_weights=False, block_rows=8,
                  buffers=None):

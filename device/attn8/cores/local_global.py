@@ -15,6 +15,10 @@ class LocalGlobal:
     #
     # need_weights keeps the local softmax numerators [seq_len, width] and both softmaxes' sums.
 
+    constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
+    options = ("block_rows", "global_indices", "window")
+    tensors = ("gate",)
+
     def __init__(self, seq_len, head_dim, gate, window, global_indices, score_mult, score_shift,
                  score_limit, out_num, out_shift, causal=False, need_weights=False, block_rows=8,
                  buffers=None):

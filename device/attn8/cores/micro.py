@@ -11,6 +11,10 @@ class Micro:
     #
     # Its four steps are methods as well, each on one row: scores int32 [keys], changed in place.
 
+    constants = ()
+    options = ()
+    tensors = ()
+
     def __init__(self, seq_len, head_dim, causal=False, need_weights=False, buffers=None):
         self.seq_len = checks.between("seq_len", seq_len, 1, 1 << 15)
         self.head_dim = checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)

@@ -14,6 +14,11 @@ class Performer(Linear):
     # and the constants come from the host (attn8_host.quantize.performer_constants): the
     # multipliers turn features @ x and |x|**2 into 1/256 octaves.
 
+    constants = ("query_mult", "query_shift", "key_mult", "key_shift", "norm_mult", "norm_shift",
+                 "out_num", "out_shift")
+    options = ("block_rows",)
+    tensors = ("features",)
+
     def __init__(self, seq_len, head_dim, features, query_mult, query_shift, key_mult, key_shift,
                  norm_mult, norm_shift, out_num, out_shift, causal=False, need_weights=False,
                  block_rows=8, buffers=None):

@@ -7,6 +7,10 @@ class Sliding(Streaming):
     # Softmax attention over one head to the last `window` tokens, the newest among them: step(q, k,
     # v, out), int8 [head_dim] each. Keys and values are kept in rings of `window` tokens, for ever.
 
+    constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
+    options = ("window",)
+    tensors = ()
+
     def __init__(self, seq_len, head_dim, window, score_mult, score_shift, score_limit, out_num,
                  out_shift, causal=True, need_weights=False, buffers=None):
         checks.between("window", window, 1, MAX_KEYS)

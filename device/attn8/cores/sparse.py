@@ -20,6 +20,10 @@ class Sparse:
     # with the key and the weight of each, and `sums`. Kernels that do all at once keep nothing:
     # then those that go step by step run as well.
 
+    constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
+    options = ("block_rows", "mask")
+    tensors = ("mask",)
+
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                  mask, causal=False, need_weights=False, block_rows=None, buffers=None):
         exact.check(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)

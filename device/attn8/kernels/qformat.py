@@ -139,3 +139,37 @@ def widen32(x: ptr8, out: ptr32, n: int, shift: int):
         x = ptr8(int(x) + 1)
         out = ptr32(int(out) + 4)
         n -= 1
+
+
+@micropython.viper
+def narrow16(x: ptr16, out: ptr8, n: int, shift: int):
+    # out = x / 2**shift, rounded half up, within +-127
+    while n:
+        acc = (x[0] ^ 32768) - 32768
+        if shift:
+            acc = ((acc >> (shift - 1)) + 1) >> 1
+        if acc > 127:
+            acc = 127
+        elif acc < -127:
+            acc = -127
+        out[0] = acc
+        x = ptr16(int(x) + 2)
+        out = ptr8(int(out) + 1)
+        n -= 1
+
+
+@micropython.viper
+def narrow32(x: ptr32, out: ptr8, n: int, shift: int):
+    sign = 1 << 31
+    while n:
+        acc = (x[0] ^ sign) - sign
+        if shift:
+            acc = ((acc >> (shift - 1)) + 1) >> 1
+        if acc > 127:
+            acc = 127
+        elif acc < -127:
+            acc = -127
+        out[0] = acc
+        x = ptr32(int(x) + 4)
+        out = ptr8(int(out) + 1)
+        n -= 1

@@ -32,6 +32,10 @@ class MultiHeadAttention:
         self.num_heads = num_heads
         self.head_dim = head_dim = embed_dim // num_heads
         kind = cores.get(core)
+        for key in options:
+            cores.expect(name + ".options." + key, core, key, kind.options)
+        for key in constants:
+            cores.expect(name + ".constants." + key, core, key, kind.constants)
         if key_len is None:
             key_len = seq_len
         else:
@@ -41,6 +45,8 @@ class MultiHeadAttention:
         size = seq_len * embed_dim
         options.update(constants)
         shares = _shares(tensors, name + ".core.", num_heads)
+        for key in shares[0]:
+            cores.expect(name + ".core." + key, core, key, kind.tensors)
         streaming = hasattr(kind, "step")
         alone = need_weights or streaming or shares[0]  # each head with a core of its own
         own, shared = kind.room(seq_len, head_dim, causal=causal, need_weights=need_weights,
@@ -145,25 +151,27 @@ def _shares(tensors, prefix, num_heads):
     return shares
 
 
-def build(entry, tensors, shapes, outputs, width, need_weights):
-    name, s, e = entry["name"], entry["seq_len"], entry["embed_dim"]
-    for part in ("q", "k", "v", "out"):
-        expect(shapes, name + "." + part, e, e)
+def build(entry, given, need_weights):
+    s, e, h = entry.size("seq_len"), entry.size("embed_dim"), entry.size("num_heads")
+    entry.accept(given, "int8", s * e)
+    for part in ("q.", "k.", "v.", "out."):
+        expect(entry, part, e, e)
     # What the file holds besides the parameters: a fixed sequence to attend to, and its padding
-    sequence = tensors.pop(name + ".memory", None)
-    mask = tensors.pop(name + ".key_padding_mask", None)
-    key_len = None
-    if sequence is not None:
-        key_len = shapes[name + ".memory"][0]
-        checks.shape(shapes, name + ".memory", [key_len, e])
-    layer = MultiHeadAttention(s, e, entry["num_heads"], tensors, entry["constants"],
-                               entry["core"], entry["causal"], need_weights, name, key_len,
-                               **entry.get("options", {}))
+    sequence = mask = key_len = None
+    if entry.has("memory"):
+        key_len = entry.expect("memory", "b", [None, e])[0]
+        sequence = entry.tensor("memory", "b", [key_len, e])
+    if entry.has("key_padding_mask"):
+        mask = entry.tensor("key_padding_mask", "b", [key_len or s])
+    layer = MultiHeadAttention(s, e, h, entry.tensors, entry.keywords("constants"),
+                               entry.word("core"), entry.flag("causal"), need_weights, entry.name,
+                               key_len, **entry.keywords("options", {}))
     for part in ("q", "k", "v"):
-        outputs.append((name + "." + part, "b", getattr(layer, part)))
-    outputs.extend((name + "." + part, code, values) for part, code, values in layer.outputs)
-    outputs.append((name + ".heads", "b", layer.heads))
-    outputs.append((name, "b", layer.out.out))
+        entry.gives("b", getattr(layer, part), part)
+    for part, code, values in layer.outputs:
+        entry.gives(code, values, part)
+    entry.gives("b", layer.heads, "heads")
+    entry.gives("b", layer.out.out)
     if sequence is not None or mask is not None:
-        return lambda x: layer(x, sequence, mask), s * e, s * e
-    return layer, s * e, s * e
+        return lambda x: layer(x, sequence, mask), given
+    return layer, given

@@ -1,7 +1,7 @@
 from array import array
 
 from .. import checks
-from ..formats import Format, options
+from ..formats import Format, arithmetic
 from ..kernels import conv1d as kernels
 from .dense import Dense, Linear, expect
 
@@ -76,17 +76,19 @@ def positions(length, kernel_size, stride):
     return (length - kernel_size) // stride + 1
 
 
-def build(entry, tensors, shapes, outputs, width, need_weights):
+def build(entry, given, need_weights):
     # int8, or in the entry's format; always time-major
-    name = entry["name"]
-    sizes = entry["length"], entry["kernel_size"], entry["stride"], entry["filters"]
-    if "format" in entry:
-        kind, rounding, overflow = options(entry)
-        fixed = QConv1D(*sizes, kind, rounding, overflow, True)
-        fixed.format.fill(fixed, name, tensors)
-        outputs.append((name, fixed.format.code, fixed.out))
-        return fixed, sizes[0], len(fixed.out)
-    expect(shapes, name, sizes[1], sizes[3])
-    layer = Conv1D(*sizes, Linear.take(tensors, name, sizes[1], sizes[3]), True)
-    outputs.append((name, "b", layer.out))
-    return layer, sizes[0], len(layer.out)
+    length, kernel_size = entry.size("length"), entry.size("kernel_size")
+    stride, filters = entry.size("stride"), entry.size("filters")
+    sizes = length, kernel_size, stride, filters
+    form = entry.word("format", "int8")
+    entry.accept(given, form, length)
+    if form != "int8":
+        layer = QConv1D(*sizes, form, *arithmetic(entry), True)
+        layer.format.fill(layer, entry, [filters, kernel_size], [filters])
+        entry.gives(layer.format.code, layer.out)
+        return layer, (form, len(layer.out))
+    expect(entry, "", kernel_size, filters)
+    layer = Conv1D(*sizes, Linear.take(entry.tensors, entry.name, kernel_size, filters), True)
+    entry.gives("b", layer.out)
+    return layer, (form, len(layer.out))

@@ -72,19 +72,25 @@ class Dense:
         return self.out
 
 
-def expect(shapes, name, inputs, outputs, wide=False):
-    # Checks the shapes of a Linear's tensors in a file
-    checks.shape(shapes, name + ".weight", [outputs, inputs])
-    checks.shape(shapes, name + ".bias", [outputs])
+def expect(entry, part, inputs, outputs, wide=False):
+    # Checks the tensors of a Linear in a file; part: "", or that of the layer with a dot behind
+    entry.expect(part + "weight", "b", [outputs, inputs])
+    entry.expect(part + "bias", "i", [outputs])
     if not wide:
-        checks.shape(shapes, name + ".mult", [outputs])
-        checks.shape(shapes, name + ".shift", [outputs])
+        entry.expect(part + "mult", "h", [outputs])
+        entry.expect(part + "shift", "b", [outputs])
 
 
-def build(entry, tensors, shapes, outputs, width, need_weights):
-    name, n, m = entry["name"], entry["in_features"], entry["out_features"]
-    expect(shapes, name, n, m, entry.get("output") == "int32")
-    rows = entry.get("rows", 1)
-    layer = Dense(Linear.take(tensors, name, n, m), rows)
-    outputs.append((name, "i" if layer.linear.wide else "b", layer.out))
-    return layer, rows * n, rows * m
+def build(entry, given, need_weights):
+    n, m = entry.size("in_features"), entry.size("out_features")
+    rows = entry.size("rows", 1)
+    wide = entry.word("output", "int8")
+    if wide not in ("int8", "int32"):
+        raise ValueError("%s.output: expected int8 or int32, got %s" % (entry.name, wide))
+    entry.accept(given, "int8", rows * n)
+    expect(entry, "", n, m, wide == "int32")
+    layer = Dense(Linear.take(entry.tensors, entry.name, n, m), rows)
+    if layer.linear.wide != (wide == "int32"):
+        raise ValueError('%s: it has %s.mult and says "output": "int32"' % (entry.name, entry.name))
+    entry.gives("i" if layer.linear.wide else "b", layer.out)
+    return layer, (wide, rows * m)

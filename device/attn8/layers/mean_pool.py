@@ -24,8 +24,9 @@ class MeanPool:
         return self.out
 
 
-def build(entry, tensors, shapes, outputs, width, need_weights):
-    s, e = entry["seq_len"], entry["embed_dim"]
-    layer = MeanPool(s, e, entry["mult"], entry["shift"])
-    outputs.append((entry["name"], "b", layer.out))
-    return layer, s * e, e
+def build(entry, given, need_weights):
+    s, e = entry.size("seq_len"), entry.size("embed_dim")
+    entry.accept(given, "int8", s * e)
+    layer = MeanPool(s, e, entry.integer("mult"), entry.integer("shift"))
+    entry.gives("b", layer.out)
+    return layer, ("int8", e)

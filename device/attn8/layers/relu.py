@@ -17,7 +17,8 @@ class ReLU:
         return self.out
 
 
-def build(entry, tensors, shapes, outputs, width, need_weights):
-    layer = ReLU(width)
-    outputs.append((entry["name"], "b", layer.out))
-    return layer, width, width
+def build(entry, given, need_weights):
+    entry.accept(given, "int8", given[1])
+    layer = ReLU(given[1])
+    entry.gives("b", layer.out)
+    return layer, given

@@ -1,5 +1,5 @@
 from .. import checks
-from ..formats import Format, options
+from ..formats import Format, arithmetic
 
 
 class SelfAttention1D:
@@ -76,11 +76,13 @@ class SelfAttention1D:
         self.set_bias(projection * self.projection_dim + column, value)
 
 
-def build(entry, tensors, shapes, outputs, width, need_weights):
-    name, n, d, p = entry["name"], entry["seq_len"], entry["embed_dim"], entry["projection_dim"]
-    layer = SelfAttention1D(n, d, p, *options(entry))
-    layer.format.fill(layer, name, tensors)
+def build(entry, given, need_weights):
+    n, d, p = entry.size("seq_len"), entry.size("embed_dim"), entry.size("projection_dim")
+    form = entry.word("format")
+    entry.accept(given, form, n * d)
+    layer = SelfAttention1D(n, d, p, form, *arithmetic(entry))
+    layer.format.fill(layer, entry, [3, d, p], [3, p])
     for part in ("q", "k", "v", "kv"):
-        outputs.append((name + "." + part, layer.format.code, getattr(layer, part)))
-    outputs.append((name, layer.format.code, layer.out))
-    return layer, n * d, n * p
+        entry.gives(layer.format.code, getattr(layer, part), part)
+    entry.gives(layer.format.code, layer.out)
+    return layer, (form, n * p)

@@ -119,14 +119,18 @@ class Server:
         return ()
 
     def _load(self, payload):
-        # payload: need_weights, path. The reply: the length of a JSON text in region TEXT
-        from ..model import load
+        # payload: what to load (0: a model, 1: one that keeps all weights, 2: what trains one) and
+        # its path. The reply: the length of a JSON text in region TEXT
+        if payload[0] == 2:
+            from ..train import load
+        else:
+            from ..model import load
 
         self._model = None
         self._regions[:SCRATCH] = [[], [], []]
         self.runs = self.digest = 0
         gc.collect()
-        model = load(bytes(payload[1:]).decode(), bool(payload[0]), None, self._working)
+        model = load(bytes(payload[1:]).decode(), payload[0] == 1, None, self._working)
         outputs = []
         parts = []
         for name, code, values in model.outputs:

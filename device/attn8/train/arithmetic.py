@@ -23,15 +23,15 @@ ONE = 1 << 15  # a learning-rate factor of 1
 
 
 def get(name):
-    if name == "q16.16":
+    if name == "Q16.16":
         return Fixed(name, 16, (1 << 30) - 1)
-    if name == "q8.8":
+    if name == "Q8.8":
         return Fixed(name, 8, (1 << 15) - 1)
     if name == "float":
         from .floating import Float
 
         return Float()
-    raise ValueError("format: expected q16.16, q8.8 or float, got %s" % name)
+    raise ValueError("numbers: expected Q16.16, Q8.8 or float, got %s" % name)
 
 
 def ratio(num, den=1):

@@ -1,5 +1,6 @@
 # A model that trains: layers, a loss and an optimiser that a config describes.
-from .. import checks
+from .. import checks, find
+from ..entry import Entry
 from . import arithmetic
 
 
@@ -13,17 +14,13 @@ class Model:
         self.layers = []
         width = checks.between("input", config["input"]["size"], 1, 1 << 15)
         self.input_size = width
-        for entry in config["layers"]:
-            if entry["type"] not in _modules:
-                raise ValueError("unknown layer type " + entry["type"])
-            name = "attn8.train.layers." + _modules[entry["type"]]
-            module = __import__(name, None, None, ["build"])
-            layer, takes, gives = module.build(f, entry, width)
-            if takes != width:
-                raise ValueError(
-                    "%s: takes %d values, the layer before gives %d" % (entry["name"], takes, width)
-                )
-            width = gives
+        for fields in config["layers"]:
+            entry = Entry(fields, tensors, {}, [])
+            module = find.module("train.layers", entry.type)
+            if not hasattr(module, "build"):
+                raise ValueError("%s: unknown layer type %s" % (entry.name, entry.type))
+            layer, width = module.build(f, entry, width)
+            entry.done()
             self.layers.append(layer)
         self.params = []
         for layer in self.layers:
@@ -90,20 +87,6 @@ class Model:
         self.optimiser = self.clip = self.schedule = None
         for p in self.params:
             p.grad = None
-
-
-# Each has a function build(f, entry, width): it makes the layer that an entry of the config
-# describes, and returns (layer, values that it takes, values that it gives). `width` is what the
-# layer before gives.
-_modules = {
-    "attention": "attention",
-    "conv1d": "conv1d",
-    "dense": "dense",
-    "front": "front",
-    "global_avg_pool": "mean_pool",
-    "relu": "relu",
-    "selfattention1d": "self_attention_1d",
-}
 
 
 def _loss(f, name, width):

@@ -6,8 +6,6 @@ from array import array
 
 from .. import quantize
 from ..kernels import fixed as kernels
-from .layers.attention import MultiHeadAttention
-from .layers.dense import Dense
 from .update import update
 
 
@@ -18,86 +16,49 @@ class Requantizer:
     def __init__(self, model, path):
         self.path = path
         self._frac = model.f.frac
-        self._layers = {layer.name: layer for layer in model.layers if layer.collect_params()}
-        self._tensors = []
+        self._layers = {layer.name: layer for layer in model.layers}
+        self._measured = []
         for layer in model.layers:
-            out = layer.out
-            if isinstance(layer, MultiHeadAttention):
-                for part in ("q", "k", "v"):
-                    self._tensors.append((layer.name + "." + part, getattr(layer, part).out))
-                self._tensors.append((layer.name + ".heads", layer.context))
-                out = out.out
-            self._tensors.append((layer.name, out))
-        self.peaks = {name: 1 for name, _ in self._tensors}
+            self._measured += layer.measured()
+        self._peaks = {name: 1 for name, _ in self._measured}
 
     def measure(self):
-        for name, x in self._tensors:
-            self.peaks[name] = max(self.peaks[name], kernels.peak(x, 0, len(x)))
+        for name, x in self._measured:
+            self._peaks[name] = max(self._peaks[name], kernels.peak(x, 0, len(x)))
 
     def write(self):
         # A power cut leaves the old file or the new one
-        update(self.path, self._quantise)
+        update(self.path, self._change)
 
-    def _quantise(self, metadata):
-        tensors = {}
+    def _change(self, metadata):
+        self._tensors = {}
         config = json.loads(metadata["config"])
         scale = config["input"]["scale"]
-        for entry in config["layers"]:
-            name = entry["name"]
-            layer = self._layers.get(name)
-            before = scale
-            if isinstance(layer, MultiHeadAttention):
-                scale = self._attention(layer, entry, tensors, before)
-            elif isinstance(layer, Dense) and entry.get("output") == "int32":
-                scale = self._dense(layer, tensors, before, None)
-            elif isinstance(layer, Dense):
-                scale = self._scale(name)
-                self._dense(layer, tensors, before, scale)
-            elif entry["type"] == "mean_pool":
-                scale = self._scale(name)
-                constants = quantize.requant_constants(before / scale / entry["seq_len"])
-                entry["mult"], entry["shift"] = constants
+        for fields in config["layers"]:
+            layer = self._layers.get(fields["name"])
+            if layer is None:  # an int8 layer that did not train
+                scale = fields.get("scale", scale)
             else:
-                scale = entry.get("scale", scale)
-                continue
-            entry["scale"] = scale
+                scale = fields["scale"] = layer.requantize(self, fields, scale)
         metadata["config"] = json.dumps(config)
-        return tensors
+        return self._tensors
 
-    def _scale(self, name):
-        return self.peaks[name] / (127 << self._frac)
+    def scale(self, name):
+        # Of the int8 values of a tensor that was measured
+        return self._peaks[name] / (127 << self._frac)
 
-    def _attention(self, layer, entry, tensors, before):
-        name = layer.name
-        scales = {part: self._scale(name + "." + part) for part in ("q", "k", "v", "heads")}
-        # As in attn8_host.quantize: at most 8 times as fine as v
-        scales["heads"] = max(scales["heads"], scales["v"] / 8)
-        for part in ("q", "k", "v"):
-            self._dense(getattr(layer, part), tensors, before, scales[part])
-        scale = self._scale(name)
-        self._dense(layer.out, tensors, scales["heads"], scale)
-        d = layer.head_dim
-        constants = entry["constants"]
-        (constants["score_mult"], constants["score_shift"], constants["score_limit"]) = (
-            quantize.score_constants(scales["q"] * scales["k"] / d**0.5, d)
-        )
-        constants["out_num"], constants["out_shift"] = quantize.output_constants(
-            scales["v"] / scales["heads"]
-        )
-        entry["scales"] = scales
-        return scale
-
-    def _dense(self, layer, tensors, before, after):
-        # int8 weights with a scale per output, or one for all where the results stay int32
+    def linear(self, layer, before, after):
+        # Writes a matrix and its biases: int8 weights with a scale per output, or one for all where
+        # the results stay int32, after None. -> the scale of those
         n = layer.inputs
         frac = self._frac
         weight, bias = layer.weight.value, layer.bias.value
         name = layer.name + "."
-        tensors[name + "weight"] = int8 = array("b", bytes(layer.outputs * n))
-        tensors[name + "bias"] = int32 = array("i", bytes(4 * layer.outputs))
+        self._tensors[name + "weight"] = int8 = array("b", bytes(layer.outputs * n))
+        self._tensors[name + "bias"] = int32 = array("i", bytes(4 * layer.outputs))
         if after is not None:
-            tensors[name + "mult"] = mults = array("h", bytes(2 * layer.outputs))
-            tensors[name + "shift"] = shifts = array("b", bytes(layer.outputs))
+            self._tensors[name + "mult"] = mults = array("h", bytes(2 * layer.outputs))
+            self._tensors[name + "shift"] = shifts = array("b", bytes(layer.outputs))
         largest = max(1, kernels.peak(weight, 0, len(weight)))
         view = memoryview(weight)
         for j in range(layer.outputs):

@@ -1,6 +1,7 @@
 import uctypes
 
 from .. import safetensors
+from ..model import known
 from .model import Model
 
 EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
@@ -14,10 +15,15 @@ class Trainer:
     # file that config["int8"] names.
 
     def __init__(self, path, config):
+        known(config, ("batch", "clip_norm", "input", "int8", "layers", "loss", "name", "numbers",
+                       "optimiser", "schedule"))
         self.path = path
         self.name = config["name"]
         self.batch = batch = config["batch"]
-        self.model = model = Model(config, safetensors.read(path)[0])
+        tensors = safetensors.read(path)[0]
+        self.model = model = Model(config, tensors)
+        for key in tensors:
+            raise ValueError("unused tensor %s; take it out of the file" % key)
         f = model.f
         code = f.typecode
         stride = model.input_size + model.target_size

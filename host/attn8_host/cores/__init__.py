@@ -1,29 +1,22 @@
-"""Attention cores: int8 q, k, v of one head, [seq_len, head_dim], into out of the same shape.
+"""Attention cores: a module each, of the name that a config's "core" has (see base.Core)."""
 
-A core is called with q, k, v and returns out; `outputs` then holds its intermediates by name, those
-that the device core of the same name keeps with need_weights. `max_seq_len` is its limit.
-"""
+from ..discover import entries
+from ..errors import ModelError
+from .base import Core
 
-from typing import Any
 
-from .decode import Decode
-from .exact import Exact
-from .flash import Flash
-from .linear import Linear
-from .local_global import LocalGlobal
-from .micro import Micro
-from .performer import Performer
-from .sliding import Sliding
-from .sparse import Sparse
+def all_cores() -> dict[str, Core]:
+    """All cores by name."""
+    found: dict[str, Core] = entries(__name__, "CORE")
+    return found
 
-CORES: dict[str, Any] = {
-    "decode": Decode,
-    "exact": Exact,
-    "flash": Flash,
-    "linear": Linear,
-    "local_global": LocalGlobal,
-    "micro": Micro,
-    "performer": Performer,
-    "sliding": Sliding,
-    "sparse": Sparse,
-}
+
+def get(name: str) -> Core:
+    """A core.
+
+    Raises:
+        ModelError: there is none of this name.
+    """
+    if name not in all_cores():
+        raise ModelError(f"there is no core {name}; expected one of {', '.join(all_cores())}")
+    return all_cores()[name]

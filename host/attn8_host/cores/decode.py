@@ -5,8 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..schema import SIZE
+from .base import SOFTMAX, Core, Variant
 from .cache import Streaming
-from .exact import MAX_KEYS
+from .exact import MAX_KEYS, exact_constants, floating
 
 
 @dataclass
@@ -40,3 +42,23 @@ class Decode(Streaming):
         self.cache.put(self.length, k, v)
         self.length += 1
         return self.cache.attend(q, self.length)
+
+
+def decode_constants(
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float, cache_len: int
+) -> dict[str, int]:
+    """Those of the exact core; cache_len: an option of the core, on which none depends."""
+    return exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+
+
+CORE = Core(
+    reference=Decode,
+    make_constants=decode_constants,
+    floating=floating,
+    constants=SOFTMAX,
+    options={"cache_len": SIZE},
+    variants={"causal": Variant(causal=True)},
+    sized=lambda seq_len: {"cache_len": seq_len + 1},
+    planned=lambda seq_len: {"cache_len": seq_len},
+    always_causal=True,
+)

@@ -1,11 +1,16 @@
 """Two-pass softmax attention over one head; the device module of the same name is its twin."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from ..numerics import floating as floats
 from ..numerics.integers import MASKED, bit_length, exp2, int32, requant
+from ..numerics.scales import output_constants, score_constants
+from ..schema import FLAG, SIZE
+from .base import SOFTMAX, Core, Variant
 
 MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
 
@@ -82,3 +87,48 @@ def normalize(totals: np.ndarray, sums: np.ndarray, out_num: int, out_shift: int
     mult = int32(out_num + (divisor >> 1)) // np.maximum(divisor, 1)
     mult = np.where(sums == 0, 0, mult)
     return requant(totals >> p[:, None], mult[:, None], out_shift)
+
+
+def exact_constants(
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float,
+    precise: bool = False,
+) -> dict[str, int]:
+    """The constants of the exact core; the second pass of `precise` reaches 24 octaves down."""
+    scale = scale_q * scale_k / math.sqrt(head_dim)
+    mult, shift, limit = score_constants(scale, head_dim, 24 if precise else 16)
+    num, out_shift = output_constants(scale_v / scale_out)
+    return {
+        "score_mult": mult,
+        "score_shift": shift,
+        "score_limit": limit,
+        "out_num": num,
+        "out_shift": out_shift,
+    }
+
+
+def floating(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    causal: bool,
+    mask: np.ndarray | None = None,
+    **options: object,
+) -> np.ndarray:
+    """Softmax attention, whose result no option but `mask` changes."""
+    return floats.attention(q, k, v, q.shape[-1] ** -0.5, causal, mask)
+
+
+CORE = Core(
+    reference=Exact,
+    make_constants=exact_constants,
+    floating=floating,
+    constants=SOFTMAX,
+    options={"precise": FLAG, "block_rows": SIZE},
+    variants={
+        "full": Variant(),
+        "causal": Variant(causal=True),
+        "padded": Variant(padded=True),
+        "cross": Variant(key_len=7),
+        "precise": Variant(options={"precise": True}),
+    },
+)

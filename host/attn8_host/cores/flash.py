@@ -4,13 +4,17 @@ Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Dao e
 "FlashAttention", 2022; with a reference that moves in whole octaves, so that rescaling is a shift.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ..numerics.integers import exp2, int32
-from .exact import MAX_KEYS, normalize
+from ..numerics.scales import logarithm_constants, output_constants
+from ..schema import INTEGER, SIZE
+from .base import Core, Variant
+from .exact import MAX_KEYS, floating, normalize
 
 LOWEST = -(1 << 22)  # below every octave that a score can have
 
@@ -54,3 +58,32 @@ class Flash:
             )
         self.outputs = {"octaves": octaves.astype(np.int32), "sums": sums.astype(np.int32)}
         return normalize(totals, sums, self.out_num, self.out_shift)
+
+
+def flash_constants(
+    head_dim: int,
+    scale_q: float,
+    scale_k: float,
+    scale_v: float,
+    scale_out: float,
+    block_size: int = 16,
+) -> dict[str, int]:
+    """The constants of the flash core; block_size: an option of it, on which none depends."""
+    octaves = scale_q * scale_k / math.sqrt(head_dim) * math.log2(math.e)
+    mult, shift = logarithm_constants(octaves, head_dim)
+    num, out_shift = output_constants(scale_v / scale_out)
+    return {"score_mult": mult, "score_shift": shift, "out_num": num, "out_shift": out_shift}
+
+
+CORE = Core(
+    reference=Flash,
+    make_constants=flash_constants,
+    floating=floating,
+    constants=dict.fromkeys(("score_mult", "score_shift", "out_num", "out_shift"), INTEGER),
+    options={"block_size": SIZE},
+    variants={
+        "full": Variant(),
+        "causal": Variant(causal=True),
+        "block 5": Variant(options={"block_size": 5}),
+    },
+)

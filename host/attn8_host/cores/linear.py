@@ -3,15 +3,21 @@
 Katharopoulos et al., "Transformers are RNNs", 2020, with integer feature maps.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ..numerics.floating import elu_plus_one, kernelized
 from ..numerics.integers import bit_length, int32, requant
+from ..numerics.scales import output_constants
+from ..schema import FLAG, INTEGER, INTEGERS, SIZE, one_of
+from .base import Core, Variant
 
 MOST = 2**31 - 1
+MAX_FEATURE = 4095  # of the tables of ELU+1: 12 bits
 
 
 def attend(
@@ -121,3 +127,75 @@ def smallest_shift(largest: int, limit: int, rounding: bool = False) -> int:
     while (largest + (((1 << p) >> 1) if rounding else 0)) >> p > limit:
         p += 1
     return p
+
+
+def linear_constants(
+    head_dim: int,
+    scale_q: float,
+    scale_k: float,
+    scale_v: float,
+    scale_out: float,
+    phi: str = "relu+1",
+    normalise: bool = True,
+) -> dict[str, int | list[int]]:
+    """The constants of the linear core; with phi = "elu+1" its tables as well."""
+    ratio = scale_v / scale_out
+    if not normalise:
+        ratio *= 2**24 if phi == "elu+1" else 2**16 * scale_q * scale_k
+    constants: dict[str, int | list[int]] = {}
+    for name, scale in (("table_q", scale_q), ("table_k", scale_k)):
+        if phi == "elu+1":
+            table = elu_plus_one(np.arange(256, dtype=np.uint8).view(np.int8) * scale)
+            unit = float(table.max()) / MAX_FEATURE
+            constants[name] = [max(1, math.floor(y / unit + 0.5)) for y in table]
+            if not normalise:
+                ratio *= unit
+    constants["out_num"], constants["out_shift"] = output_constants(ratio)
+    return constants
+
+
+def floating(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    causal: bool,
+    steps: Sequence[float],
+    phi: str = "relu+1",
+    normalise: bool = True,
+) -> np.ndarray:
+    """phi(q) @ (phi(k).T @ v), over phi(q) @ sum(phi(k)) where normalised.
+
+    phi: "relu"; "relu+1", one step of int8; or "elu+1". A row without any weight gives zeros.
+    """
+
+    def features(x: np.ndarray, step: float) -> np.ndarray:
+        if phi == "elu+1":
+            return elu_plus_one(x)
+        return np.maximum(x, 0) + (step if phi == "relu+1" else 0)
+
+    return kernelized(features(q, steps[0]), features(k, steps[1]), v, causal, normalise)
+
+
+def _work(
+    seq_len: int, keys: int, head_dim: int, causal: bool, options: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+) -> int:
+    """K'^T V and Q' KV."""
+    return 2 * seq_len * head_dim**2
+
+
+CORE = Core(
+    reference=Linear,
+    make_constants=linear_constants,
+    floating=floating,
+    constants={"out_num": INTEGER, "out_shift": INTEGER, "table_q": INTEGERS, "table_k": INTEGERS},
+    options={"phi": one_of("relu", "relu+1", "elu+1"), "normalise": FLAG, "block_rows": SIZE},
+    variants={
+        "relu+1": Variant(options={"phi": "relu+1"}),
+        "relu": Variant(options={"phi": "relu"}),
+        "elu+1": Variant(options={"phi": "elu+1"}),
+        "causal": Variant(causal=True),
+        "unnormalised": Variant(options={"phi": "relu", "normalise": False}),
+    },
+    work=_work,
+)

@@ -1,12 +1,16 @@
 """A window and global tokens, blended by a gate; the device module of the same name is its twin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ..numerics.floating import kernelized
 from ..numerics.integers import INT32, bit_length, exp2, int32, rounded
+from ..schema import COUNT, LIST, SIZE, Tensor
+from .base import SOFTMAX, Core, Variant
+from .exact import exact_constants
 
 
 @dataclass
@@ -79,3 +83,94 @@ class LocalGlobal:
         total = int32(weights @ v.astype(np.int64)) >> p[:, None]
         out = rounded(total, mult[:, None], self.out_shift)
         return weights, sums, np.clip(out, -32767, 32767)
+
+
+def local_global_constants(
+    head_dim: int,
+    scale_q: float,
+    scale_k: float,
+    scale_v: float,
+    scale_out: float,
+    gate: np.ndarray,
+    window: int,
+    global_indices: Sequence[int],
+) -> dict[str, int | np.ndarray]:
+    """The constants of the local_global core, and its gate in Q15 as uint16 [num_heads, head_dim].
+
+    Args:
+        gate: what the sigmoid is taken of, float [num_heads, head_dim].
+        window, global_indices: options of the core; no constant depends on them.
+    """
+    constants = exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out / 32)
+    blend = np.floor(32768 / (1 + np.exp(-np.asarray(gate, np.float64))) + 0.5)
+    return {**constants, "gate": blend.astype(np.uint16)}
+
+
+def floating(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    causal: bool,
+    gate: np.ndarray,
+    window: int,
+    global_indices: Sequence[int],
+    **options: object,
+) -> np.ndarray:
+    """sigmoid(gate) * local + (1 - sigmoid(gate)) * distant, a softmax each.
+
+    gate: [num_heads, D]. A row that sees no global token has a distant part of 0.
+    """
+    at, to = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])[None, :]
+    scores = q @ np.swapaxes(k, -1, -2) * q.shape[-1] ** -0.5
+
+    def attend(seen: np.ndarray) -> np.ndarray:
+        seen = seen & (to <= at) if causal else seen
+        visible = np.where(seen, scores, -np.inf)
+        largest = visible.max(axis=-1, keepdims=True)
+        weights = np.exp(visible - np.where(np.isfinite(largest), largest, 0))
+        return kernelized(weights, np.eye(len(to[0])), v, False)
+
+    local = attend(abs(at - to) <= window)
+    distant = attend(np.isin(to, list(global_indices)) & (at >= 0))
+    share = 1 / (1 + np.exp(-gate))[..., None, :]
+    return share * local + (1 - share) * distant
+
+
+def gates(
+    rng: np.random.Generator, num_heads: int, head_dim: int, options: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Random gates."""
+    return {"gate": rng.normal(size=(num_heads, head_dim))}
+
+
+def _work(
+    seq_len: int, keys: int, head_dim: int, causal: bool, options: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+) -> int:
+    """Two products for each pair of query and key, in a window and with a global token."""
+    window, chosen = options["window"], set(options["global_indices"])
+    pairs = 0
+    for t in range(seq_len):
+        last = t if causal else min(seq_len - 1, t + window)
+        pairs += last - max(0, t - window) + 1
+        pairs += sum(i <= t or not causal for i in chosen)
+    return 2 * head_dim * pairs
+
+
+CORE = Core(
+    reference=LocalGlobal,
+    make_constants=local_global_constants,
+    floating=floating,
+    constants=SOFTMAX,
+    options={"window": COUNT, "global_indices": LIST, "block_rows": SIZE},
+    tensors=lambda heads, dim: {"gate": Tensor(np.uint16, (heads, dim))},
+    float_tensors=lambda heads, dim: {"gate": Tensor(float, (heads, dim))},
+    variants={
+        "full": Variant(options={"window": 4, "global_indices": [0]}),
+        "causal": Variant(causal=True, options={"window": 2, "global_indices": [0, 3]}),
+        "local": Variant(options={"window": 3, "global_indices": []}),
+    },
+    planned=lambda seq_len: {"window": 4, "global_indices": [0]},
+    parameters=gates,
+    work=_work,
+)

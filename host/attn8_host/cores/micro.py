@@ -4,12 +4,14 @@ Source: MicroAttention, a Rust module for ESP32. As there, a masked key keeps a 
 the division, which adds to the sum.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ..numerics.integers import int32
+from .base import Core, Variant
 
 MASKED = -(1 << 30)
 
@@ -55,3 +57,38 @@ class Micro:
     def weighted_sum(weights: np.ndarray, v: np.ndarray) -> np.ndarray:
         """weights @ v >> 8, int64 [..., head_dim]."""
         return int32(weights.astype(np.int64) @ v.astype(np.int64)) >> 8
+
+
+def micro_constants(
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float
+) -> dict[str, int]:
+    """The micro core has none: its output has the scale of v, and scores no scale at all."""
+    return {}
+
+
+def floating(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    causal: bool,
+    steps: Sequence[float],
+) -> np.ndarray:
+    """The original ESP32 attention without its truncations; it sees q and k in steps of int8."""
+    head_dim = q.shape[-1]
+    shift = 3 if head_dim >= 32 else 2 if head_dim >= 16 else 1
+    scores = (q / steps[0]) @ np.swapaxes(k / steps[1], -1, -2) / 2**shift
+    if causal:
+        scores = np.where(np.triu(np.ones(scores.shape[-2:], bool), 1), -(2.0**30), scores)
+    x = scores - scores.max(axis=-1, keepdims=True)
+    weights = np.maximum(256 + np.maximum(x, -512) / 2, 1)
+    return weights / weights.sum(axis=-1, keepdims=True) @ v
+
+
+CORE = Core(
+    reference=Micro,
+    make_constants=micro_constants,
+    floating=floating,
+    constants={},
+    variants={"full": Variant(), "causal": Variant(causal=True)},
+    output_scale=lambda peak, scale_v: scale_v,
+)

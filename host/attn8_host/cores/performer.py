@@ -3,12 +3,18 @@
 Choromanski et al., "Rethinking Attention with Performers", 2021.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ..numerics.floating import kernelized
 from ..numerics.integers import bit_length, exp2, int32
+from ..numerics.scales import logarithm_constants, output_constants, quantize
+from ..schema import INTEGER, SIZE, Tensor
+from .base import Core, Variant
 from .linear import attend
 
 MAX_KEYS = 512  # 512 * 32768 * 128, rounded, is the largest sum of weighted values within int32
@@ -83,3 +89,109 @@ class Performer:
 def power(t: np.ndarray) -> np.ndarray:
     """2**(15 - t / 256), rounded; Q15. Beyond 31 octaves it is 0."""
     return exp2(np.minimum(t, (30 << 8) + (t & 255)))
+
+
+def performer_constants(
+    head_dim: int,
+    scale_q: float,
+    scale_k: float,
+    scale_v: float,
+    scale_out: float,
+    features: np.ndarray,
+) -> dict[str, int | np.ndarray]:
+    """The constants of the performer core, and its features as int8.
+
+    Args:
+        features: float [num_heads, num_features, head_dim], see random_features.
+    """
+    scale = float(np.abs(features).max()) / 127
+    octaves = scale * math.log2(math.e) / head_dim**0.25
+    num, out_shift = output_constants(scale_v / scale_out)
+    constants: dict[str, int | np.ndarray] = {"out_num": num, "out_shift": out_shift}
+    for name, each in (
+        ("query", scale_q * octaves),
+        ("key", scale_k * octaves),
+        ("norm", scale_k**2 * math.log2(math.e) / math.sqrt(head_dim) / 2),
+    ):
+        constants[f"{name}_mult"], constants[f"{name}_shift"] = logarithm_constants(each, head_dim)
+    constants["features"] = quantize(features, scale)
+    return constants
+
+
+def random_features(
+    num_heads: int, num_features: int, head_dim: int, seed: int, orthogonal: bool = True
+) -> np.ndarray:
+    """The random projections of FAVOR+, float [num_heads, num_features, head_dim].
+
+    Normal vectors; orthogonal: the rows of random orthogonal matrices, with the norms that normal
+    vectors have (Choromanski et al., 2021, section 2.4).
+
+    Raises:
+        ValueError: num_features is not a whole number from 1.
+    """
+    if not (isinstance(num_features, int) and num_features > 0):
+        raise ValueError(f"features: expected a whole number from 1, got {num_features}")
+    rng = np.random.default_rng(seed)
+    if not orthogonal:
+        return rng.normal(size=(num_heads, num_features, head_dim))
+    blocks = -(-num_features // head_dim)
+    q, _ = np.linalg.qr(rng.normal(size=(num_heads, blocks, head_dim, head_dim)))
+    norms = np.sqrt(rng.chisquare(head_dim, size=(num_heads, blocks, head_dim, 1)))
+    return (q * norms).reshape(num_heads, -1, head_dim)[:, :num_features]
+
+
+def floating(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    causal: bool,
+    features: np.ndarray,
+    **options: object,
+) -> np.ndarray:
+    """FAVOR+ attention with features [num_heads, M, D]."""
+    q, k = q * q.shape[-1] ** -0.25, k * k.shape[-1] ** -0.25
+    logs_q = q @ np.swapaxes(features, -1, -2)
+    logs_k = k @ np.swapaxes(features, -1, -2) - (k**2).sum(axis=-1, keepdims=True) / 2
+    # What is taken off a feature of the keys is given to that of the queries: exp cannot overflow
+    top = logs_k.max(axis=-2, keepdims=True)
+    logs_q = logs_q + top
+    phi_q = np.exp(logs_q - logs_q.max(axis=-1, keepdims=True))
+    return kernelized(phi_q, np.exp(logs_k - top), v, causal)
+
+
+def int8_features(
+    rng: np.random.Generator, num_heads: int, head_dim: int, options: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Random features as the board has them: the float form gets the same operands.
+
+    Their number is the option `features`, 32 by default, which is no option of the core.
+    """
+    number = options.pop("features", 32)
+    features = random_features(num_heads, number, head_dim, int(rng.integers(1 << 30)))
+    step = float(np.abs(features).max()) / 127
+    return {"features": quantize(features, step) * step}
+
+
+def _work(
+    seq_len: int, keys: int, head_dim: int, causal: bool, options: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+) -> int:
+    """The features of q and k, K'^T V and Q' KV."""
+    return 4 * seq_len * head_dim * len(tensors["features"])
+
+
+CORE = Core(
+    reference=Performer,
+    make_constants=performer_constants,
+    floating=floating,
+    constants=dict.fromkeys(
+        ("query_mult", "query_shift", "key_mult", "key_shift", "norm_mult", "norm_shift",
+         "out_num", "out_shift"), INTEGER
+    ),
+    options={"block_rows": SIZE},
+    tensors=lambda heads, dim: {"features": Tensor(np.int8, (heads, None, dim))},
+    float_tensors=lambda heads, dim: {"features": Tensor(float, (heads, None, dim))},
+    variants={"full": Variant(), "causal": Variant(causal=True)},
+    parameters=int8_features,
+    work=_work,
+)

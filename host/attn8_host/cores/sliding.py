@@ -1,10 +1,14 @@
 """Attention to the last tokens, token by token; the device module of the same name is its twin."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ..schema import SIZE
+from . import exact
+from .base import SOFTMAX, Core, Variant
 from .cache import Streaming
 
 
@@ -27,3 +31,42 @@ class Sliding(Streaming):
         self.cache.put(self.count % self.window, k, v)
         self.count += 1
         return self.cache.attend(q, min(self.count, self.window))
+
+
+def sliding_constants(
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float, window: int
+) -> dict[str, int]:
+    """Those of the exact core; window: an option of the core, on which none depends."""
+    return exact.exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+
+
+def floating(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, window: int, **options: object
+) -> np.ndarray:
+    """Softmax attention to the last `window` tokens."""
+    at, to = np.arange(q.shape[-2])[:, None], np.arange(q.shape[-2])
+    return exact.floating(q, k, v, causal, to <= at - window)
+
+
+def _work(
+    seq_len: int, keys: int, head_dim: int, causal: bool, options: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+) -> int:
+    """Two products for each pair of query and key in a window."""
+    return 2 * head_dim * sum(min(t + 1, options["window"]) for t in range(seq_len))
+
+
+CORE = Core(
+    reference=Sliding,
+    make_constants=sliding_constants,
+    floating=floating,
+    constants=SOFTMAX,
+    options={"window": SIZE},
+    variants={
+        "window 16": Variant(causal=True, options={"window": 16}),
+        "window 3": Variant(causal=True, options={"window": 3}),
+    },
+    planned=lambda seq_len: {"window": 16},
+    always_causal=True,
+    work=_work,
+)

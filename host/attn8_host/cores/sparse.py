@@ -1,13 +1,17 @@
 """Softmax attention over the pairs that a mask shows: the exact core, under that mask."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import masks
 from ..masks import Mask, build, causal
-from .exact import MAX_KEYS, Exact
+from ..schema import LIST, SIZE, Tensor
+from . import exact
+from .base import SOFTMAX, Core, Variant
+from .exact import MAX_KEYS, Exact, exact_constants
 
 
 @dataclass
@@ -64,3 +68,85 @@ class Sparse:
         if self.causal:
             mask = mask.intersection(causal(seq_len))
         return mask.dense
+
+
+def sparse_constants(
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float,
+    mask: Any = None,
+) -> dict[str, Any]:
+    """Those of the exact core, which depend on no mask; the bits of the heads' masks stay."""
+    constants = exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+    return {**constants, "mask": mask} if isinstance(mask, np.ndarray) else constants
+
+
+def floating(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    causal: bool,
+    mask: Sequence | np.ndarray,
+    **options: object,
+) -> np.ndarray:
+    """Softmax attention over the pairs that a mask shows; a row without any gives zeros.
+
+    mask: its description (see masks.build), or the bits of each head's mask.
+    """
+    seq_len = q.shape[-2]
+    if isinstance(mask, np.ndarray):
+        seen = np.stack([masks.Mask.from_bits(seq_len, bits).dense for bits in mask])
+    else:
+        seen = masks.build(seq_len, *mask).dense
+    if causal:
+        seen = np.tril(seen)
+    some = seen.any(axis=-1, keepdims=True)
+    return np.where(some, exact.floating(q, k, v, False, ~seen & some), 0)
+
+
+MASKS: dict[str, list] = {
+    "window": ["local_window", 2],
+    "full": ["full"],
+    "causal": ["causal"],
+    "globals": ["global_indices", [0, 2]],
+    "local_global": ["local_global", 1, [0, 3]],
+    "blocks": ["block_diagonal", 3],
+    "strided": ["strided", 1, 4],
+    "random": ["random", 0.4, 3],
+    "hnsw_layers": ["from_hnsw_layers", [[0, 1, 2, 3, 4], [0, 2], [2]]],
+    "hnsw_edges": ["from_hnsw_edges", [[0, 4], [1, 2], [3, 1]]],
+    "hnsw_adaptive": ["adaptive", 1, [[0, 4], [1, 3]]],
+    "mincut": ["from_cut", 150, 3],
+}
+
+
+def _tensors(num_heads: int, head_dim: int) -> dict[str, Tensor]:
+    return {"mask": Tensor(np.uint8, (num_heads, None), needed=False)}
+
+
+def _work(
+    seq_len: int, keys: int, head_dim: int, causal: bool, options: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+) -> int:
+    """Two products for each pair of query and key that the mask shows."""
+    if "mask" in tensors:
+        mask = Mask.from_bits(seq_len, tensors["mask"])
+    else:
+        mask = build(seq_len, *options["mask"])
+    seen = np.tril(mask.dense) if causal else mask.dense
+    return 2 * head_dim * int(seen.sum())
+
+
+CORE = Core(
+    reference=Sparse,
+    make_constants=sparse_constants,
+    floating=floating,
+    constants=SOFTMAX,
+    options={"mask": LIST, "block_rows": SIZE},
+    tensors=_tensors,
+    float_tensors=_tensors,
+    variants={
+        **{name: Variant(options={"mask": mask}) for name, mask in MASKS.items()},
+        "random causal": Variant(causal=True, options={"mask": MASKS["random"]}),
+    },
+    planned=lambda seq_len: {"mask": ["local_window", 4]},
+    work=_work,
+)

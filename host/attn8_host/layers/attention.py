@@ -5,7 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from ..cores import CORES
+from .. import cores
+from ..errors import ModelError
+from ..schema import FLAG, OBJECT, SIZE, WORD, Tensor, check
+from . import dense
+from .base import Fields, Layer, LayerType, Signal, Tensors
+from .dense import Dense, TrainableDense
+from .quantizer import Quantizer
+
+PARTS = ("q", "k", "v", "out")
 
 
 class MultiHeadAttention:
@@ -46,7 +54,8 @@ class MultiHeadAttention:
         self.cores = []
         for h in range(num_heads):
             share = {key: values[h] for key, values in (parameters or {}).items()}
-            self.cores.append(CORES[core](**constants, **options, **share, causal=causal))
+            reference = cores.get(core).reference
+            self.cores.append(reference(**constants, **options, **share, causal=causal))
         self.outputs: dict[str, np.ndarray] = {}
 
     def __call__(
@@ -80,3 +89,219 @@ class MultiHeadAttention:
             self.outputs.update({f"{part}.{h}": values for part, values in core.outputs.items()})
         self.outputs["heads"] = heads
         return self.linears["out"](heads.transpose(1, 0, 2).reshape(x.shape))
+
+
+class TrainableMultiHeadAttention:
+    """[seq_len, embed_dim] -> [seq_len, embed_dim].
+
+    Per head A = softmax(q @ k.T / sqrt(head_dim)) and context = A @ v. Backwards, with dctx the
+    gradient of the context: dv = A.T @ dctx, dA = dctx @ v.T,
+    dS = A * (dA - rowsum(dA * A)) / sqrt(head_dim), dq = dS @ k, dk = dS.T @ q.
+
+    Args:
+        f: the format of the numbers.
+        num_heads: divides embed_dim.
+        q, k, v, out: the projections.
+        recompute: the backward pass computes A again, a query row at a time. That sums dv and dk
+            row by row, which rounds differently; all else is the same.
+    """
+
+    def __init__(
+        self, f: Any, num_heads: int, q: TrainableDense, k: TrainableDense, v: TrainableDense,
+        out: TrainableDense, recompute: bool = False,
+    ):
+        embed_dim = len(q.bias.value)
+        if embed_dim % num_heads:
+            raise ValueError(
+                f"embed_dim: expected a multiple of num_heads {num_heads}, got {embed_dim}"
+            )
+        self.f = f
+        self.num_heads = num_heads
+        self.q, self.k, self.v, self.out = q, k, v, out
+        self.recompute = recompute
+        self._scale = f.softmax_scale(1, embed_dim // num_heads)
+
+    def _heads(self, x: np.ndarray) -> list[np.ndarray]:
+        return np.split(x, self.num_heads, axis=1)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        f = self.f
+        heads = zip(*(self._heads(p(x)) for p in (self.q, self.k, self.v)), strict=True)
+        self.weights = []
+        context = []
+        for q, k, v in heads:
+            self.weights.append(f.softmax(f.product(q, k), self._scale)[0])
+            context.append(f.product(self.weights[-1], v.T))
+        return self.out(np.concatenate(context, axis=1))
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        f = self.f
+        parts: list[list[np.ndarray]] = [[], [], []]
+        tensors = (self.out.backward(grad), self.q.out, self.k.out, self.v.out)
+        for weights, dcontext, q, k, v in zip(
+            self.weights, *(self._heads(t) for t in tensors), strict=True
+        ):
+            if self.recompute:
+                weights = f.softmax(f.product(q, k), self._scale)[0]
+            d = f.softmax_backward(weights, f.product(dcontext, v), self._scale)
+            dk, dv = np.zeros_like(k), np.zeros_like(v)
+            rows = len(q)
+            block = 1 if self.recompute else rows
+            for i in range(0, rows, block):
+                part = slice(i, i + block)
+                dv = f.product(weights[part].T, dcontext[part].T, dv)
+                dk = f.product(d[part].T, q[part].T, dk)
+            for gradient, found in zip(parts, (f.product(d, k.T), dk, dv), strict=True):
+                gradient.append(found)
+        dq, dk, dv = (np.concatenate(part, axis=1) for part in parts)
+        dx = f.add(self.q.backward(dq), self.k.backward(dk))
+        total: np.ndarray = f.add(dx, self.v.backward(dv))
+        return total
+
+    def collect_params(self) -> list[Any]:
+        return [p for part in (self.q, self.k, self.v, self.out) for p in part.collect_params()]
+
+
+class Type(LayerType):
+    """[seq_len, embed_dim] -> [seq_len, embed_dim]."""
+
+    training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
+    training_optional = {"recompute": FLAG}
+    fields = {**training_fields, "core": WORD, "causal": FLAG}
+    optional = {"options": OBJECT}
+    integers = {"constants": OBJECT}
+
+    def check(self, entry: Fields) -> None:
+        super().check(entry)
+        name, e, h = entry["name"], entry["embed_dim"], entry["num_heads"]
+        if e % h:
+            raise ModelError(f"{name}.embed_dim: expected a multiple of num_heads {h}, got {e}")
+        core = self._core(entry)
+        if not 1 <= entry["seq_len"] <= core.max_seq_len:
+            raise ModelError(
+                f"{name}.seq_len: expected 1 to {core.max_seq_len}, got {entry['seq_len']}"
+            )
+        check(f"{name}.options", entry.get("options", {}), {}, core.options)
+        check(f"{name}.constants", entry.get("constants", {}), {}, core.constants)
+
+    def _core(self, entry: Fields) -> cores.Core:
+        try:
+            return cores.get(entry["core"])
+        except ModelError as error:
+            raise ModelError(f"{entry['name']}.core: {error}") from None
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        e, h = entry["embed_dim"], entry["num_heads"]
+        found = {key: tensor for part in PARTS for key, tensor in
+                 dense.tensors(f"{part}.", e, e).items()}
+        found["memory"] = Tensor(np.int8, (None, e), needed=False)
+        found["key_padding_mask"] = Tensor(np.int8, (None,), needed=False)
+        for key, tensor in self._core(entry).tensors(h, e // h).items():
+            found[f"core.{key}"] = tensor
+        return found
+
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        e, h = entry["embed_dim"], entry["num_heads"]
+        found = {key: tensor for part in PARTS for key, tensor in
+                 dense.float_tensors(f"{part}.", e, e).items()}
+        for key, tensor in self._core(entry).float_tensors(h, e // h).items():
+            found[f"core.{key}"] = tensor
+        return found
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
+        return entry["seq_len"], entry["embed_dim"]
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        memory, mask = tensors.get("memory"), tensors.get("key_padding_mask")
+        keys = entry["seq_len"] if memory is None else len(memory)
+        if mask is not None and mask.shape != (keys,):
+            raise ModelError(f"{entry['name']}: expected [{keys}], got {list(mask.shape)}")
+        linears = {part: Dense(**dense.parts(f"{part}.", tensors)) for part in PARTS}
+        try:
+            layer = MultiHeadAttention(
+                entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],
+                need_weights, dense.parts("core.", tensors),
+                **self._core(entry).decisive(entry.get("options", {})),
+            )
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{entry['name']}: {error}") from None
+
+        def run(x: np.ndarray) -> dict[str, np.ndarray]:
+            out = layer(x, memory, mask)
+            return {**layer.outputs, "": out}
+
+        return run
+
+    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
+        seq_len, embed_dim = x.shape
+        shape = (seq_len, entry["num_heads"], embed_dim // entry["num_heads"])
+        outputs = {part: dense.apply(f"{part}.", tensors, x).reshape(shape).transpose(1, 0, 2)
+                   for part in ("q", "k", "v")}
+        q, k, v = outputs.values()
+        steps = [max(float(np.abs(x).max()), 1e-30) / 127 for x in (q, k, v)]
+        heads = self._core(entry).floating(
+            q, k, v, causal=entry["causal"], steps=steps,
+            **self._core(entry).decisive(entry.get("options", {})),
+            **dense.parts("core.", tensors),
+        )
+        merged = heads.transpose(1, 0, 2).reshape(seq_len, embed_dim)
+        return {**outputs, "heads": heads, "": dense.apply("out.", tensors, merged)}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        name, core, before = entry["name"], self._core(entry), quantizer.scale
+        peaks = {part: quantizer.peaks[f"{name}.{part}"] for part in ("q", "k", "v", "heads")}
+        scales = {part: peak / 127 for part, peak in peaks.items()}
+        scales["heads"] = core.output_scale(peaks["heads"], scales["v"])
+        for part in ("q", "k", "v"):
+            quantizer.linear(f"{name}.{part}", before, scales[part])
+        quantizer.scale = quantizer.range_of(name) / 127
+        quantizer.linear(f"{name}.out", scales["heads"], quantizer.scale)
+        parameters = {key: quantizer.tensors[f"{name}.core.{key}"]
+                      for key in core.float_tensors(1, 1)
+                      if f"{name}.core.{key}" in quantizer.tensors}
+        constants, made = core.quantize(
+            entry["embed_dim"] // entry["num_heads"], scales, entry.get("options", {}), parameters
+        )
+        quantizer.made.update({f"{name}.core.{key}": values for key, values in made.items()})
+        entry["constants"], entry["scales"] = constants, scales
+
+    def work(self, entry: Fields, tensors: Tensors) -> int:
+        s, e = entry["seq_len"], entry["embed_dim"]
+        keys = len(tensors.get("memory", range(s)))
+        heads = entry["num_heads"] * self._core(entry).work(
+            s, keys, e // entry["num_heads"], entry["causal"], entry.get("options", {}),
+            {key: values[0] for key, values in dense.parts("core.", tensors).items()},
+        )
+        return int(2 * (s + keys) * e * e) + heads
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        e = entry["embed_dim"]
+        return {key: values for part in PARTS for key, values in
+                dense.initial(f"{part}.", e, e, rng).items()}
+
+    def trainable(
+        self, f: Any, entry: Fields, tensors: Tensors, base: Any
+    ) -> TrainableMultiHeadAttention:
+        q, k, v, out = (
+            TrainableDense(f, f"{entry['name']}.{part}", **dense.parts(f"{part}.", tensors))
+            for part in PARTS
+        )
+        return TrainableMultiHeadAttention(f, entry["num_heads"], q, k, v, out,
+                                           entry.get("recompute", False))
+
+    def training_words(self, entry: Fields) -> int:
+        """With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E); out and dx of
+        the four projections 8*S*E; context, its gradients and a row of zeros 5*S*E; attention
+        weights H*S^2 and scores S^2 (S and S with recompute); scratch for the largest product.
+        """
+        e, s, h = entry["embed_dim"], entry["seq_len"], entry["num_heads"]
+        recompute, d = entry.get("recompute", False), e // h
+        rows = 1 if recompute else s
+        # rows, columns, inner
+        products = [(s, e, e), (e, e, s), (rows, s, d), (rows, d, s), (s, d, rows)]
+        scratch = max(r * i for r, _, i in products) + max(min(c, 8) * i for _, c, i in products)
+        weights = s if recompute else h * s * s
+        return int(8 * (e * e + e) + 13 * s * e + weights + rows * s + scratch)
+
+
+TYPE = Type()

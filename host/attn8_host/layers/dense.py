@@ -1,10 +1,15 @@
 """Fully connected layer."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..numerics.integers import int32, requant
+from ..numerics.parameter import Parameter
+from ..schema import SIZE, Tensor, one_of
+from .base import Fields, Layer, LayerType, Signal, Tensors
+from .quantizer import Quantizer
 
 
 @dataclass
@@ -12,7 +17,7 @@ class Dense:
     """x @ weight.T + bias; int8 [rows, inputs] -> [rows, outputs].
 
     weight int8 [outputs, inputs], bias int32 [outputs]; with mult int16 [outputs] and shift int8
-    [outputs] the results are requantised to int8, without them they are the int32 sums.
+    [outputs] the results are requantized to int8, without them they are the int32 sums.
     """
 
     weight: np.ndarray
@@ -25,3 +30,131 @@ class Dense:
         if self.mult is None or self.shift is None:
             return sums.astype(np.int32)
         return requant(sums, self.mult, self.shift)
+
+
+class TrainableDense:
+    """out = x @ weight.T + bias; x [rows, inputs], weight [outputs, inputs], bias [outputs].
+
+    backward(grad [rows, outputs]) adds grad.T @ x to weight.grad and the sum of grad's rows to
+    bias.grad, and returns grad @ weight.
+
+    Args:
+        f: the format of the numbers.
+        name: of the parameters, `name`.weight and `name`.bias.
+        weight, bias: words of the format.
+    """
+
+    def __init__(self, f: Any, name: str, weight: np.ndarray, bias: np.ndarray):
+        self.f = f
+        self.weight = Parameter(f"{name}.weight", weight)
+        self.bias = Parameter(f"{name}.bias", bias)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.x = x.reshape(-1, self.weight.value.shape[1])
+        bias = np.broadcast_to(self.bias.value, (len(self.x), len(self.bias.value)))
+        self.out: np.ndarray = self.f.product(self.x, self.weight.value, bias)
+        return self.out
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        grad = grad.reshape(self.out.shape)
+        self.weight.grad = self.f.product(grad.T, self.x.T, self.weight.grad)
+        self.bias.grad = self.f.column_sums(grad, self.bias.grad)
+        dx: np.ndarray = self.f.product(grad, self.weight.value.T)
+        return dx
+
+    def collect_params(self) -> list[Parameter]:
+        return [self.weight, self.bias]
+
+
+def tensors(prefix: str, inputs: int, outputs: int, wide: bool = False) -> dict[str, Tensor]:
+    """Those of a matrix in integers; `prefix` as in "q."."""
+    found = {
+        f"{prefix}weight": Tensor(np.int8, (outputs, inputs)),
+        f"{prefix}bias": Tensor(np.int32, (outputs,)),
+    }
+    if not wide:
+        found[f"{prefix}mult"] = Tensor(np.int16, (outputs,))
+        found[f"{prefix}shift"] = Tensor(np.int8, (outputs,))
+    return found
+
+
+def float_tensors(prefix: str, inputs: int, outputs: int) -> dict[str, Tensor]:
+    """Those of a matrix in floats."""
+    return {
+        f"{prefix}weight": Tensor(float, (outputs, inputs)),
+        f"{prefix}bias": Tensor(float, (outputs,)),
+    }
+
+
+def parts(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
+    """The tensors under a prefix, without it."""
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items()
+            if key.startswith(prefix)}
+
+
+def apply(prefix: str, tensors: Tensors, x: np.ndarray) -> np.ndarray:
+    """x @ weight.T + bias in floats."""
+    result: np.ndarray = x @ tensors[f"{prefix}weight"].T + tensors[f"{prefix}bias"]
+    return result
+
+
+def initial(
+    prefix: str, inputs: int, outputs: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Uniform within 1/sqrt(inputs), biases 0, in float64."""
+    bound = inputs**-0.5
+    return {
+        f"{prefix}weight": rng.uniform(-bound, bound, (outputs, inputs)),
+        f"{prefix}bias": np.zeros(outputs),
+    }
+
+
+class Type(LayerType):
+    """[rows, in_features] -> [rows, out_features]."""
+
+    fields = {"in_features": SIZE, "out_features": SIZE}
+    training_optional = {"rows": SIZE}
+    optional = {"rows": SIZE, "output": one_of("int8", "int32")}
+
+    def _wide(self, entry: Fields) -> bool:
+        return bool(entry.get("output") == "int32")
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return tensors("", entry["in_features"], entry["out_features"], self._wide(entry))
+
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return float_tensors("", entry["in_features"], entry["out_features"])
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
+        rows = entry.get("rows", 1)
+        return (entry["in_features"],) if rows == 1 else (rows, entry["in_features"])
+
+    def gives(self, entry: Fields, given: Signal) -> Signal:
+        return Signal(entry.get("output", "int8"), entry.get("rows", 1) * entry["out_features"])
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        layer = Dense(**tensors)
+        return lambda x: {"": layer(x)}
+
+    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": apply("", tensors, x)}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        name, before = entry["name"], quantizer.scale
+        if self._wide(entry):
+            quantizer.scale = before * float(quantizer.linear(name, before, None)[0])
+        else:
+            quantizer.scale = quantizer.range_of(name) / 127
+            quantizer.linear(name, before, quantizer.scale)
+
+    def work(self, entry: Fields, tensors: Tensors) -> int:
+        return int(entry.get("rows", 1) * entry["in_features"] * entry["out_features"])
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return initial("", entry["in_features"], entry["out_features"], rng)
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableDense:
+        return TrainableDense(f, entry["name"], **tensors)
+
+
+TYPE = Type()

@@ -1,6 +1,11 @@
 """ReLU."""
 
+from typing import Any
+
 import numpy as np
+
+from .base import Fields, Layer, LayerType, Signal, Tensors
+from .quantizer import Quantizer
 
 
 class ReLU:
@@ -8,3 +13,42 @@ class ReLU:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return np.maximum(x, 0)
+
+
+class TrainableReLU:
+    """max(x, 0); the gradient passes where x > 0."""
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        return np.maximum(x, 0)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        return np.where(self.x > 0, grad.reshape(self.x.shape), 0)
+
+    def collect_params(self) -> list[Any]:
+        return []
+
+
+class Type(LayerType):
+    """max(x, 0) of each value."""
+
+    keeps_scale = True
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
+        return (given.size,)
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        layer = ReLU()
+        return lambda x: {"": layer(x)}
+
+    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": np.maximum(x, 0)}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        pass
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableReLU:
+        return TrainableReLU()
+
+
+TYPE = Type()

@@ -1,10 +1,17 @@
 """Linear self-attention without normalisation, in fixed point or floats."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..numerics.formats import Format
+from ..numerics.formats import FIXED, NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
+from ..schema import SIZE, Tensor, one_of
+from . import dense
+from .base import Example, Fields, Layer, LayerType, Signal, Tensors
+from .dense import TrainableDense
+from .relu import TrainableReLU
 
 
 @dataclass
@@ -26,3 +33,136 @@ class SelfAttention1D:
         kv = matmul(k.T, v)
         self.outputs = {"q": q, "k": k, "v": v, "kv": kv}
         return matmul(q, kv)
+
+
+class TrainableSelfAttention1D:
+    """[seq_len, embed_dim] -> [seq_len, projection_dim].
+
+    q, k through ReLU, kv = k.T @ v, out = q @ kv.
+
+    Backwards dq = grad @ kv.T, dkv = q.T @ grad, dk = v @ dkv.T, dv = k @ dkv.
+
+    Args:
+        f: the format of the numbers.
+        q, k, v: the projections.
+    """
+
+    def __init__(self, f: Any, q: TrainableDense, k: TrainableDense, v: TrainableDense):
+        self.f = f
+        self.q, self.k, self.v = q, k, v
+        self._relu_q, self._relu_k = TrainableReLU(), TrainableReLU()
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self._q, self._k = self._relu_q(self.q(x)), self._relu_k(self.k(x))
+        self._kv = self.f.product(self._k.T, self.v(x).T)
+        out: np.ndarray = self.f.product(self._q, self._kv.T)
+        return out
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        f = self.f
+        grad = grad.reshape(self._q.shape)
+        dq = f.product(grad, self._kv)
+        dkv = f.product(self._q.T, grad.T)
+        dk = f.product(self.v.out, dkv)
+        dv = f.product(self._k, dkv.T)
+        dx = f.add(self.q.backward(self._relu_q.backward(dq)),
+                   self.k.backward(self._relu_k.backward(dk)))
+        total: np.ndarray = f.add(dx, self.v.backward(dv))
+        return total
+
+    def collect_params(self) -> list[Any]:
+        return [p for part in (self.q, self.k, self.v) for p in part.collect_params()]
+
+
+def example(
+    form: Format, n: int, d: int, p: int, rng: np.random.Generator, conv: bool = False
+) -> Example:
+    """One layer; its errors count in steps of the format."""
+    settings = {"format": form.name, "rounding": form.rounding, "overflow": form.overflow}
+    sizes = {"seq_len": n, "embed_dim": d, "projection_dim": p}
+    real = {"attn.weights": rng.normal(0, 0.5 / np.sqrt(d), (3, d, p)),
+            "attn.biases": rng.normal(0, 0.1, (3, p))}
+    length = n * d
+    # int8 becomes numbers within +-1: sums of products stay in the range of Q16.16
+    layers: list[dict] = [{"type": "convert", "name": "x", "format": form.name,
+                           "shift": FIXED[form.name][1] - 7}]
+    if conv:
+        length = 2 * n + 4
+        layers.append({"type": "conv1d", "name": "conv", "length": length, "kernel_size": 5,
+                       "stride": 2, "filters": d, **settings})
+        real |= {"conv.weights": rng.normal(0, 0.3, (d, 5)), "conv.biases": rng.normal(0, 0.1, d)}
+    layers.append({"type": "self_attention_1d", "name": "attn", **sizes, **settings})
+    tensors = {name: form.encode(values) for name, values in real.items()}
+    weights, biases = (form.decode(tensors[f"attn.{part}"]) for part in ("weights", "biases"))
+
+    def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        x = form.decode(outputs["conv" if conv else "x"]).reshape(n, d)
+        q, k, v = (x @ weights[i] + biases[i] for i in range(3))
+        exact = np.maximum(q, 0) @ (np.maximum(k, 0).T @ v)
+        return outputs["attn"], exact * 2 ** FIXED[form.name][1]
+
+    return Example("conv1d" if conv else f"{form.name} {form.overflow}", sizes, layers, tensors,
+                   length, floats)
+
+
+class Type(LayerType):
+    """[seq_len, embed_dim] -> [seq_len, projection_dim]."""
+
+    training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "projection_dim": SIZE}
+    fields = {**training_fields, "format": one_of(*NAMES)}
+    optional = {"rounding": one_of(*ROUNDINGS),
+                "overflow": one_of(*OVERFLOWS)}
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        e, p = entry["embed_dim"], entry["projection_dim"]
+        dtype = Format(entry["format"]).dtype
+        return {"weights": Tensor(dtype, (3, e, p)), "biases": Tensor(dtype, (3, p))}
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
+        return entry["seq_len"], entry["embed_dim"]
+
+    def takes(self, entry: Fields, given: Signal) -> str:
+        form: str = entry["format"]
+        return form
+
+    def gives(self, entry: Fields, given: Signal) -> Signal:
+        return Signal(entry["format"], entry["seq_len"] * entry["projection_dim"])
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        layer = SelfAttention1D(**tensors, format=from_entry(entry))
+
+        def run(x: np.ndarray) -> dict[str, np.ndarray]:
+            out = layer(x)
+            return {**layer.outputs, "": out}
+
+        return run
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """In each fixed-point format; at last behind a Conv1D, as published."""
+        for name, rounding, overflow in (
+            ("Q8.8", "nearest", "saturate"), ("Q8.8", "truncate", "wrap"),
+            ("Q16.16", "nearest", "wrap"), ("Q16.16", "truncate", "saturate"),
+            ("Q24.8", "nearest", "wrap"),
+        ):
+            yield example(Format(name, rounding, overflow), 16, 8, 4, rng)
+        for n, d, p in ((4, 2, 2), (1, 1, 1), (33, 5, 3)):
+            yield example(Format("Q16.16"), n, d, p, rng)
+        yield example(Format("Q16.16"), 62, 4, 4, rng, conv=True)
+
+    def work(self, entry: Fields, tensors: Tensors) -> int:
+        n, e, p = entry["seq_len"], entry["embed_dim"], entry["projection_dim"]
+        return int(3 * n * e * p + 2 * n * p * p)
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {key: values for part in ("q.", "k.", "v.") for key, values in
+                dense.initial(part, entry["embed_dim"], entry["projection_dim"], rng).items()}
+
+    def trainable(
+        self, f: Any, entry: Fields, tensors: Tensors, base: Any
+    ) -> TrainableSelfAttention1D:
+        q, k, v = (TrainableDense(f, f"{entry['name']}.{part}", **dense.parts(f"{part}.", tensors))
+                   for part in ("q", "k", "v"))
+        return TrainableSelfAttention1D(f, q, k, v)
+
+
+TYPE = Type()

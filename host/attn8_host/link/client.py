@@ -352,15 +352,19 @@ class Client:
         free, allocated = struct.unpack("<II", self.request(HEAP))
         return free, allocated
 
-    def load(self, path: str, need_weights: bool = True, deadline: float = 60.0) -> str:
+    def load(
+        self, path: str, need_weights: bool = True, deadline: float = 60.0, training: bool = False
+    ) -> str:
         """Loads a model file of the board's file system; returns the model's name.
 
         Args:
             path: of the file.
             need_weights: keep all scores and attention weights, so that they can be read.
+            training: it is a training file.
             deadline: seconds that one layer may take.
         """
-        reply = self.request(LOAD, bytes([need_weights]) + path.encode(), deadline)
+        kind = 2 if training else int(need_weights)
+        reply = self.request(LOAD, bytes([kind]) + path.encode(), deadline)
         description = json.loads(self.read(TEXT, *struct.unpack("<I", reply)))
         self.digest = 0
         self.input_size = description["input"]

@@ -4,11 +4,15 @@ As in TinyMind's QValue: every product is rounded and brought to the format, the
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 # width of the integers in bits, fractional bits
 FIXED = {"Q8.8": (16, 8), "Q16.16": (32, 16), "Q24.8": (32, 8)}
+NAMES = (*FIXED, "float")
+ROUNDINGS = ("nearest", "truncate")
+OVERFLOWS = ("wrap", "saturate")
 
 
 @dataclass
@@ -82,3 +86,6 @@ class Format:
         return ((x + bound) & (2 * bound - 1)) - bound
 
 
+def from_entry(entry: dict[str, Any]) -> Format:
+    """The format of a layer, as its entry in a config says it."""
+    return Format(entry["format"], entry.get("rounding", "nearest"), entry.get("overflow", "wrap"))

@@ -85,3 +85,41 @@ def output_constants(ratio: float) -> tuple[int, int]:
 def quantize(x: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
     """x / scale, rounded half up and clamped to +-127, as int8."""
     return np.clip(np.floor(np.asarray(x, np.float64) / scale + 0.5), -127, 127).astype(np.int8)
+
+
+def linear(
+    weight: np.ndarray, bias: np.ndarray, scale_in: float, scale_out: float | None
+) -> dict[str, np.ndarray]:
+    """Quantises out = x @ weight.T + bias, weight float [outputs, inputs].
+
+    With `scale_out`, int8 results with one scale of the weights per output channel; without, int32
+    sums that all stand for sum * scale_in * one scale of the weights.
+
+    Returns:
+        weight int8 [outputs, inputs], bias int32 [outputs], scale float32 [outputs] (of the
+        weights), and with `scale_out` mult int16 [outputs] and shift int8 [outputs].
+    """
+    weight = np.asarray(weight, np.float64)
+    largest = np.abs(weight).max(axis=1)
+    if scale_out is None:
+        largest = np.full_like(largest, largest.max())
+    scale = np.maximum(largest, 1e-12) / 127
+    tensors = {
+        "weight": quantize(weight, scale[:, None]),
+        "bias": np.floor(bias / (scale_in * scale) + 0.5).astype(np.int32),
+        "scale": scale.astype(np.float32),
+    }
+    if scale_out is not None:
+        constants = [requant_constants(r) for r in scale_in * scale / scale_out]
+        tensors["mult"] = np.array([m for m, _ in constants], np.int16)
+        tensors["shift"] = np.array([s for _, s in constants], np.int8)
+    return tensors
+
+
+def heads_scale(peak: float, scale_v: float) -> float:
+    """The scale of a core's outputs whose largest magnitude is `peak`.
+
+    Averaging shrinks them, so they get a finer scale than v, but at most 8 times as fine: below
+    that the rounding of the weights would show.
+    """
+    return max(peak / 127, scale_v / 8)

@@ -10,20 +10,20 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from .. import cores, layers, modelfile
 from .. import forms as turbo
-from .. import modelfile
 from ..deploy import compile_device
 from ..errors import Attn8Error
 from ..isa import mpy
+from ..numerics.scales import linear
 from ..proof.bench.count import Tally, device
-from ..quantize import CONSTANTS, linear, random_features
+from ..schema import check
 from .heap import Heap, package, watched
 
 # Cycles that an instruction is assumed to take: loads and multiplications wait for their results
@@ -33,15 +33,6 @@ CLOCKS = (80, 160, 240)  # MHz
 CHIPS = {"ESP32": (112_000, 110_000), "ESP32-C3": (112_000, 110_000)}
 SERVER = ("link/__init__.mpy", "link/frames.mpy", "link/server.mpy")  # imported to serve
 SCALE = 0.03  # of all values of a layer that only its sizes describe
-# What the cores need to be told, where nothing else is asked for
-OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
-    "decode": lambda seq_len: {"cache_len": seq_len},
-    "sliding": lambda seq_len: {"window": 16},
-    "local_global": lambda seq_len: {"window": 4, "global_indices": [0]},
-    "sparse": lambda seq_len: {"mask": ["local_window", 4]},
-    "performer": lambda seq_len: {"features": 32},
-}
-CAUSAL = ("decode", "sliding")  # always
 Model = tuple[dict, dict[str, np.ndarray]]  # config and tensors, as in a model file
 
 
@@ -86,36 +77,28 @@ def one_layer(
     Raises:
         Attn8Error: there is no such core or option.
     """
-    if core not in CONSTANTS:
-        raise Attn8Error(f"no such core: {core}; expected one of {', '.join(sorted(CONSTANTS))}")
+    kind = cores.get(core)
     if embed_dim % num_heads:
         raise Attn8Error(f"--embed-dim: expected a multiple of {num_heads} heads, got {embed_dim}")
-    options = (OPTIONS[core](seq_len) if core in OPTIONS else {}) | (options or {})
+    options = kind.planned(seq_len) | (options or {})
     head_dim = embed_dim // num_heads
     rng = np.random.default_rng(0)
-    parameters: dict[str, np.ndarray] = {}
+    parameters = kind.parameters(rng, num_heads, head_dim, options)
+    check(f"{core}.options", options, {}, kind.options)
     try:
-        if core == "performer":
-            number = options.pop("features")
-            parameters["features"] = random_features(num_heads, number, head_dim, 0)
-        elif core == "local_global":
-            parameters["gate"] = rng.normal(size=(num_heads, head_dim))
-        known = signature(CONSTANTS[core]).parameters
-        told = {key: value for key, value in options.items() if key in known}
-        constants = CONSTANTS[core](head_dim, *4 * [SCALE], **told, **parameters)
+        scales = dict.fromkeys(("q", "k", "v", "heads"), SCALE)
+        constants, made = kind.quantize(head_dim, scales, options, parameters)
     except (TypeError, ValueError) as error:
         raise Attn8Error(f"{core}: {error}") from None
-    tensors: dict[str, np.ndarray] = {}
-    for key in [key for key, value in constants.items() if isinstance(value, np.ndarray)]:
-        tensors[f"attn.core.{key}"] = constants.pop(key)
+    tensors = {f"attn.core.{key}": values for key, values in made.items()}
     for part in ("q", "k", "v", "out"):
         weight = rng.normal(size=(embed_dim, embed_dim)) / np.sqrt(embed_dim)
         made = linear(weight, np.zeros(embed_dim), SCALE, SCALE)
         made.pop("scale")
-        tensors |= {f"attn.{part}.{kind}": values for kind, values in made.items()}
+        tensors |= {f"attn.{part}.{key}": values for key, values in made.items()}
     entry = {
         "type": "attention", "name": "attn", "core": core, "seq_len": seq_len,
-        "embed_dim": embed_dim, "num_heads": num_heads, "causal": causal or core in CAUSAL,
+        "embed_dim": embed_dim, "num_heads": num_heads, "causal": causal or kind.always_causal,
         "constants": constants, "options": options,
     }  # fmt: skip
     config = {
@@ -184,9 +167,9 @@ def plan(
         model, _, required = made
         if settle:
             settle(model)
-        entries = [entry for entry in config["layers"] if entry["type"] != "reshape"]
-        layers = model.model.layers if hasattr(model, "model") else model.layers
-        for entry, layer in zip(entries, layers, strict=True):
+        entries = [e for e in config["layers"] if layers.get(e["type"]).computes]
+        made_layers = model.model.layers if hasattr(model, "model") else model.layers
+        for entry, layer in zip(entries, made_layers, strict=True):
             heap.add(layer, entry["name"])
         heap.add(model)
         modules = {name.partition(".")[2].replace(".", "/"): module
@@ -240,7 +223,8 @@ def loaded(
         path.write_bytes(data)
         attn8.memory.require = require
         try:
-            model = attn8.load(str(path))
+            training = config["format"] == "attn8-train"
+            model = attn8.train.load(str(path)) if training else attn8.load(str(path))
         except (ValueError, TypeError) as error:
             raise Attn8Error(str(error).replace(str(path), config["name"])) from None
         required["the file"] = required.pop(str(path))

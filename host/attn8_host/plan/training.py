@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load as from_bytes
 
-from .. import modelfile
+from .. import layers, modelfile
 from ..model import load
 from ..paths import MODELS
 from ..train import session as train
@@ -41,7 +41,7 @@ class TrainPlan:
     """What training takes; the keys of the JSON. Sizes in bytes."""
 
     memory: Plan
-    attention: dict[str, int]  # arrays of each attention layer, by formula (attention_words)
+    attention: dict[str, int]  # arrays of each attention layer, by formula (layers.attention)
     recompute_ram: int | None  # the model's RAM with attention weights computed again
     batch: int
     cost: dict[str, Cost]  # by chip; empty for floats, which no emulator counts
@@ -120,34 +120,24 @@ def train_plan(
         return plan(config, tensors, backend=backend, word=word, predicted=lambda: 0,
                     settle=lambda trainer: run(trainer, TRAIN, 1))
 
-    layers = [{**entry, "recompute": True} if entry["type"] == "attention" else entry
-              for entry in config["layers"]]
+    def saving(entry: dict) -> dict:
+        """The entry with what it computes again instead of keeping, where its type can."""
+        can = "recompute" in layers.get(entry["type"]).training_optional
+        return {**entry, "recompute": True} if can else entry
+
+    entries = [saving(entry) for entry in config["layers"]]
     planned = memory(config)
-    other = memory({**config, "layers": layers}).ram if layers != config["layers"] else None
-    attention = {
-        f"{entry['name']}{', recompute' if again else ''}": 4 * attention_words(
-            entry["seq_len"], entry["embed_dim"], entry["num_heads"], again)
-        for entry in layers if entry["type"] == "attention" for again in (False, True)
-    }
+    other = memory({**config, "layers": entries}).ram if entries != config["layers"] else None
+    attention = {}
+    for entry in entries:
+        for again in (False, True):
+            words = layers.get(entry["type"]).training_words({**entry, "recompute": again})
+            if words is not None:
+                attention[f"{entry['name']}{', recompute' if again else ''}"] = 4 * words
     if config["numbers"] == "float":
         arches = ()
     return TrainPlan(planned, attention, other, config["batch"],
                      {arch: cost(config, tensors, arch, backend) for arch in arches})
-
-
-def attention_words(seq_len: int, embed_dim: int, num_heads: int, recompute: bool) -> int:
-    """32-bit words of a MultiHeadAttention that trains: parameters, gradients, caches, scratch.
-
-    With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E); out and dx of the
-    four projections 8*S*E; context, its gradients and a row of zeros 5*S*E; attention weights
-    H*S^2 and scores S^2 (S and S with recompute); scratch for the largest product.
-    """
-    e, s, d = embed_dim, seq_len, embed_dim // num_heads
-    rows = 1 if recompute else s
-    products = [(s, e, e), (e, e, s), (rows, s, d), (rows, d, s), (s, d, rows)]  # rows, cols, inner
-    scratch = max(r * i for r, _, i in products) + max(min(c, 8) * i for _, c, i in products)
-    weights = s if recompute else num_heads * s * s
-    return 8 * (e * e + e) + 13 * s * e + weights + rows * s + scratch
 
 
 def run(trainer: Any, command: int, samples: int) -> None:

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from .. import modelfile
+from .. import cores, modelfile
 from ..boards import Board
 from ..deploy import MODELS as BOARD_MODELS
 from ..deploy import push
 from ..errors import Attn8Error, RemoteError
 from ..model import Model
 from ..numerics import floating
-from .cases import ATTENTION, MECHANISMS, Case, cost_cases
+from .cases import Case, cost_cases, mechanisms
 from .compare import Verification, verify
 
 PATH = f"{BOARD_MODELS}/verify.safetensors"
@@ -87,14 +87,15 @@ def run(
     Raises:
         Attn8Error: there is no such mechanism.
     """
-    names = list(names or MECHANISMS)
+    known = mechanisms()
+    names = list(names or known)
     for name in names:
-        if name not in MECHANISMS:
-            raise Attn8Error(f"no such mechanism: {name}; expected {', '.join(sorted(MECHANISMS))}")
+        if name not in known:
+            raise Attn8Error(f"no such mechanism: {name}; expected {', '.join(sorted(known))}")
     rng = np.random.default_rng(SEED)
-    cases = [case for name in names for case in MECHANISMS[name](rng)]
-    cores = [name for name in names if name in ATTENTION]
-    costs = [case for name in cores for case in cost_cases(name, rng)]
+    cases = [case for name in names for case in known[name](rng)]
+    with_core = [name for name in names if name in cores.all_cores()]
+    costs = [case for name in with_core for case in cost_cases(name, rng)]
     outcome = Outcome(board.info.as_dict())
     total = len(cases) + len(costs)
     for done, case in enumerate(cases):

@@ -1,4 +1,4 @@
-"""Quantises a float model file and measures what that costs (`attn8 quantize`)."""
+"""Quantizes a float model file and measures what that costs (`attn8 quantize`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +7,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from .. import inputs, modelfile
+from .. import float_model, inputs, modelfile
 from ..errors import ModelError
 from ..model import Model
-from ..numerics import floating
+from ..numerics.floating import cosine
 from ..numerics.scales import quantize
 from .model import quantize_model
 
@@ -48,12 +48,12 @@ def quantize_file(
     cosines, same = [], 0
     try:
         model(quantize(samples[0], scale))
-    except ValueError as error:
+    except (ModelError, ValueError) as error:
         raise ModelError(f"the int8 model cannot run: {error}") from None
     for x in track(samples, "compare with float", console=console, disable=console is None):
         actual = model(quantize(x, scale))[last]
-        wanted = floating.run(config, tensors, x)[last]
-        cosines.append(floating.cosine(actual, wanted))
+        wanted = float_model.run(config, tensors, x)[last]
+        cosines.append(cosine(actual, wanted))
         same += int(actual.argmax() == wanted.argmax())
     modelfile.write(target, int8_config, int8_tensors)
     return Agreement(len(samples), float(np.mean(cosines)), min(cosines), same / len(samples))

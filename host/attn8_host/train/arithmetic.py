@@ -294,11 +294,11 @@ class Float64:
 
 
 def get(name: str) -> Fixed | Float64:
-    """A format by name: q16.16, q8.8 or float64."""
-    if name == "q16.16":
+    """A format by name: Q16.16, Q8.8 or float64."""
+    if name == "Q16.16":
         return Fixed(16, (1 << 30) - 1)
-    if name == "q8.8":
+    if name == "Q8.8":
         return Fixed(8, (1 << 15) - 1)
     if name == "float64":
         return Float64()
-    raise ValueError(f"format: expected q16.16, q8.8 or float64, got {name}")
+    raise ValueError(f"format: expected Q16.16, Q8.8 or float64, got {name}")

@@ -1,6 +1,6 @@
 """Gradient clipping."""
 
-from .parameter import Parameter
+from ..numerics.parameter import Parameter
 
 
 class ClipNorm:

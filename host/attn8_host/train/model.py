@@ -4,19 +4,14 @@ from typing import Any
 
 import numpy as np
 
+from .. import layers
+from ..layers.dense import parts
 from ..model import Model as Base
+from ..numerics.parameter import Parameter
 from . import arithmetic as formats
 from .clipping import ClipNorm
-from .layers.attention import MultiHeadAttention
-from .layers.conv1d import Conv1D
-from .layers.dense import Dense
-from .layers.front import Front
-from .layers.mean_pool import GlobalAvgPool
-from .layers.relu import ReLU
-from .layers.self_attention_1d import SelfAttention1D
 from .losses import MSE, CrossEntropy
 from .optimisers import SGD, Adam
-from .parameter import Parameter
 from .schedule import LinearSchedule
 
 LOSSES: dict[str, Any] = {"cross_entropy": CrossEntropy, "mse": MSE}
@@ -37,10 +32,12 @@ class Model:
         self, config: dict, tensors: dict[str, np.ndarray], numbers: str | None = None,
         base: Base | None = None,
     ):
-        self._base = base
         self.f = formats.get(numbers or config["numbers"])
-        self._tensors = {name: self.f.array(values) for name, values in tensors.items()}
-        self.layers = [self._layer(entry) for entry in config["layers"]]
+        words = {name: self.f.array(values) for name, values in tensors.items()}
+        self.layers = []
+        for entry in config["layers"]:
+            own = parts(f"{entry['name']}.", words)
+            self.layers.append(layers.get(entry["type"]).trainable(self.f, entry, own, base))
         self.params: list[Parameter] = [p for x in self.layers for p in x.collect_params()]
         self.loss = LOSSES[config["loss"]](self.f)
         options = dict(config["optimiser"])
@@ -52,30 +49,6 @@ class Model:
         if "schedule" in config:
             self.schedule = LinearSchedule(**config["schedule"])
         self.steps = 0
-
-    def _layer(self, entry: dict):
-        name, kind = entry["name"], entry["type"]
-        if kind == "dense":
-            return self._dense(name)
-        if kind == "relu":
-            return ReLU()
-        if kind == "attention":
-            q, k, v, out = (self._dense(f"{name}.{part}") for part in ("q", "k", "v", "out"))
-            recompute = entry.get("recompute", False)
-            return MultiHeadAttention(self.f, entry["num_heads"], q, k, v, out, recompute)
-        if kind == "front":
-            if self._base is None:
-                raise ValueError(f"{name}: needs the int8 model")
-            return Front(self.f, self._base, entry["last"], entry["mult"])
-        if kind == "selfattention1d":
-            return SelfAttention1D(self.f, *(self._dense(f"{name}.{part}") for part in "qkv"))
-        if kind == "conv1d":
-            weight, bias = (self._tensors[f"{name}.{part}"] for part in ("weight", "bias"))
-            return Conv1D(self.f, name, weight, bias, entry["stride"])
-        return GlobalAvgPool(self.f, entry["seq_len"])
-
-    def _dense(self, name: str) -> Dense:
-        return Dense(self.f, name, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Words [input size] in, words of the last layer out."""

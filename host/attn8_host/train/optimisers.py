@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from ..numerics.parameter import Parameter
 from .arithmetic import ONE, Ratio, ratio
-from .parameter import Parameter
 
 
 def _pair(x: float | Ratio) -> Ratio:

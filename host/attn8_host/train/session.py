@@ -1,7 +1,7 @@
 """`attn8 train`: trains a model on a board, batch by batch over the link, and proves every step.
 
 A training file is a safetensors file like a model's (see modelfile.py) with format "attn8-train":
-its config names the numbers ("q16.16", "q8.8" or "float"), the layers, the loss, the optimiser and
+its config names the numbers ("Q16.16", "Q8.8" or "float"), the layers, the loss, the optimiser and
 the batch; its tensors are the parameters in words of that format. The board saves to the same file.
 """
 
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from safetensors.numpy import load_file
 
-from .. import modelfile
+from .. import layers, modelfile
 from ..boards import Board
 from ..deploy import MODELS as BOARD_MODELS
 from ..deploy import deploy, push
@@ -30,7 +30,7 @@ from .arithmetic import ratio
 from .model import Model
 
 EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
-NUMBERS = ("q16.16", "q8.8", "float")
+NUMBERS = ("Q16.16", "Q8.8", "float")
 
 
 @dataclass(kw_only=True)
@@ -118,7 +118,7 @@ def iris_config(numbers: str, steps: int, batch: int) -> dict:
             {"type": "dense", "name": "embed", "in_features": 4, "out_features": 32},
             {"type": "relu", "name": "relu"},
             {"type": "attention", "name": "attn", "num_heads": 2, "recompute": False, **size},
-            {"type": "global_avg_pool", "name": "pool", **size},
+            {"type": "mean_pool", "name": "pool", **size},
             {"type": "dense", "name": "head", "in_features": 8, "out_features": 3},
         ],
         "loss": "cross_entropy",
@@ -131,20 +131,11 @@ def iris_config(numbers: str, steps: int, batch: int) -> dict:
 
 def initial(config: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Parameters to start from: uniform within 1/sqrt(inputs), biases 0, in float64."""
-    tensors = {}
-
-    def dense(name: str, inputs: int, outputs: int) -> None:
-        bound = inputs**-0.5
-        tensors[f"{name}.weight"] = rng.uniform(-bound, bound, (outputs, inputs))
-        tensors[f"{name}.bias"] = np.zeros(outputs)
-
-    for layer in config["layers"]:
-        if layer["type"] == "dense":
-            dense(layer["name"], layer["in_features"], layer["out_features"])
-        elif layer["type"] == "attention":
-            for part in ("q", "k", "v", "out"):
-                dense(f"{layer['name']}.{part}", layer["embed_dim"], layer["embed_dim"])
-    return tensors
+    return {
+        f"{entry['name']}.{part}": values
+        for entry in config["layers"]
+        for part, values in layers.get(entry["type"]).initial(entry, rng).items()
+    }
 
 
 def pack(config: dict, tensors: dict[str, np.ndarray]) -> bytes:
@@ -256,13 +247,13 @@ class Training:
 def _load(client: Client, path: str) -> int:
     """Loads a training file; returns the bytes of heap that it takes, imported code included."""
     used = client.heap()[1]
-    client.load(path)
+    client.load(path, training=True)
     return client.heap()[1] - used
 
 
 def iris(
     board: Board,
-    numbers: str = "q16.16",
+    numbers: str = "Q16.16",
     epochs: int = 20,
     batch: int = 10,
     seed: int = 1,
@@ -311,7 +302,7 @@ def iris(
     trained = training.reference or training.exact
     tensors = {p.name: trained.f.floats(p.value) for p in trained.params}
     with board.serve() as client:
-        client.load(path)
+        client.load(path, training=True)
         reloaded = Training(client, config, tensors)
         accuracy = reloaded.evaluate(test_x, test_labels)
     return Outcome(
@@ -359,13 +350,13 @@ def digits_config(base: Base, path: str, steps: int, batch: int) -> dict:
         "format": "attn8-train",
         "version": 1,
         "name": "digits",
-        "numbers": "q16.16",
+        "numbers": "Q16.16",
         "input": {"size": 64},
         "layers": [
             {"type": "front", "name": "front", "model": path, "count": 2, "last": "relu",
              "mult": round(scale * 2**24)},
             {"type": "attention", "name": "attn", "num_heads": 2, "recompute": False, **size},
-            {"type": "global_avg_pool", "name": "pool", **size},
+            {"type": "mean_pool", "name": "pool", **size},
             {"type": "dense", "name": "head", "in_features": 16, "out_features": 10},
         ],
         "loss": "cross_entropy",

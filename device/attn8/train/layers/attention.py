@@ -1,4 +1,4 @@
-from ... import checks
+from ... import checks, quantize
 from .dense import Dense
 
 
@@ -98,8 +98,33 @@ class MultiHeadAttention:
         return params
 
 
-def build(f, entry, width):
-    s, e = entry["seq_len"], entry["embed_dim"]
-    layer = MultiHeadAttention(f, entry["name"], s, e, entry["num_heads"],
-                               entry.get("recompute", False))
-    return layer, s * e, s * e
+    def measured(self):
+        return [(self.name + ".q", self.q.out), (self.name + ".k", self.k.out),
+                (self.name + ".v", self.v.out), (self.name + ".heads", self.context),
+                (self.name, self.out.out)]
+
+    def requantize(self, r, fields, scale):
+        scales = {part: r.scale("%s.%s" % (self.name, part)) for part in ("q", "k", "v", "heads")}
+        # As in attn8_host.quantize: at most 8 times as fine as v
+        scales["heads"] = max(scales["heads"], scales["v"] / 8)
+        for part in ("q", "k", "v"):
+            r.linear(getattr(self, part), scale, scales[part])
+        after = r.scale(self.name)
+        r.linear(self.out, scales["heads"], after)
+        constants = fields["constants"]
+        (constants["score_mult"], constants["score_shift"], constants["score_limit"]) = (
+            quantize.score_constants(scales["q"] * scales["k"] / self.head_dim**0.5, self.head_dim)
+        )
+        constants["out_num"], constants["out_shift"] = quantize.output_constants(
+            scales["v"] / scales["heads"]
+        )
+        fields["scales"] = scales
+        return after
+
+
+def build(f, entry, given):
+    s, e = entry.size("seq_len"), entry.size("embed_dim")
+    entry.accept(("", given), "", s * e)
+    layer = MultiHeadAttention(f, entry.name, s, e, entry.size("num_heads"),
+                               entry.flag("recompute", False))
+    return layer, s * e

@@ -13,7 +13,8 @@ class Conv1D:
         self.f = f
         self.name = name
         self.length = length
-        self.filters = filters
+        self.inputs = kernel_size
+        self.outputs = self.filters = filters
         self.positions = n = (length - kernel_size) // stride + 1
         self.weight = Parameter(f, name + ".weight", filters * kernel_size)
         self.bias = Parameter(f, name + ".bias", filters)
@@ -49,7 +50,18 @@ class Conv1D:
         return [self.weight, self.bias]
 
 
-def build(f, entry, width):
-    layer = Conv1D(f, entry["name"], entry["length"], entry["kernel_size"], entry["stride"],
-                   entry["filters"])
-    return layer, layer.length, layer.positions * layer.filters
+    def measured(self):
+        return [(self.name, self.out)]
+
+    def requantize(self, r, fields, scale):
+        after = r.scale(self.name)
+        r.linear(self, scale, after)
+        return after
+
+
+def build(f, entry, given):
+    length = entry.size("length")
+    entry.accept(("", given), "", length)
+    layer = Conv1D(f, entry.name, length, entry.size("kernel_size"), entry.size("stride"),
+                   entry.size("filters"))
+    return layer, layer.positions * layer.filters

@@ -42,7 +42,18 @@ class Dense:
         return [self.weight, self.bias]
 
 
-def build(f, entry, width):
-    rows = entry.get("rows", 1)
-    n, m = entry["in_features"], entry["out_features"]
-    return Dense(f, entry["name"], n, m, rows), rows * n, rows * m
+    def measured(self):
+        return [(self.name, self.out)]
+
+    def requantize(self, r, fields, scale):
+        if fields.get("output") == "int32":
+            return r.linear(self, scale, None)
+        after = r.scale(self.name)
+        r.linear(self, scale, after)
+        return after
+
+
+def build(f, entry, given):
+    n, m, rows = entry.size("in_features"), entry.size("out_features"), entry.size("rows", 1)
+    entry.accept(("", given), "", rows * n)
+    return Dense(f, entry.name, n, m, rows), rows * m

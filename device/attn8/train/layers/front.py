@@ -12,7 +12,7 @@ class Front:
         model = load(path, count=count)
         self._input = model.input
         self._layers = model.layers
-        self.x = None
+        self.x = f.zeros(len(self._input))
         self.out = f.zeros(len(self._layers[-1].out))
 
     def __call__(self, x):
@@ -34,6 +34,12 @@ class Front:
         return []
 
 
-def build(f, entry, width):
-    layer = Front(f, entry["name"], entry["model"], entry["count"], entry["mult"])
-    return layer, width, len(layer.out)
+    def measured(self):
+        return []
+
+
+def build(f, entry, given):
+    layer = Front(f, entry.name, entry.word("model"), entry.size("count"), entry.integer("mult"))
+    entry.word("last")  # the host's name of the same layer
+    entry.accept(("", given), "", len(layer.x))
+    return layer, len(layer.out)

@@ -1,5 +1,7 @@
+from ...quantize import requant_constants
 
-class GlobalAvgPool:
+
+class MeanPool:
     # The mean over the tokens: [seq_len, embed_dim] -> [embed_dim]
 
     def __init__(self, f, name, seq_len, embed_dim):
@@ -34,6 +36,16 @@ class GlobalAvgPool:
         return []
 
 
-def build(f, entry, width):
-    s, e = entry["seq_len"], entry["embed_dim"]
-    return GlobalAvgPool(f, entry["name"], s, e), s * e, e
+    def measured(self):
+        return [(self.name, self.out)]
+
+    def requantize(self, r, fields, scale):
+        after = r.scale(self.name)
+        fields["mult"], fields["shift"] = requant_constants(scale / after / self.seq_len)
+        return after
+
+
+def build(f, entry, given):
+    s, e = entry.size("seq_len"), entry.size("embed_dim")
+    entry.accept(("", given), "", s * e)
+    return MeanPool(f, entry.name, s, e), e

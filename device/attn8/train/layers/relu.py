@@ -24,5 +24,12 @@ class ReLU:
         return []
 
 
-def build(f, entry, width):
-    return ReLU(f, entry["name"], width), width, width
+    def measured(self):
+        return []
+
+    def requantize(self, r, fields, scale):
+        return scale
+
+
+def build(f, entry, given):
+    return ReLU(f, entry.name, given), given

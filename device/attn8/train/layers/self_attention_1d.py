@@ -3,16 +3,16 @@ from .relu import ReLU
 
 
 class SelfAttention1D:
-    # Linear self-attention [seq_len, embed_dim] -> [seq_len, proj_dim], without softmax:
+    # Linear self-attention [seq_len, embed_dim] -> [seq_len, projection_dim], without softmax:
     #   q = relu(x @ w_q.T + b_q), k = relu(x @ w_k.T + b_k), v = x @ w_v.T + b_v
-    #   kv = k.T @ v [proj_dim, proj_dim], out = q @ kv
+    #   kv = k.T @ v [projection_dim, projection_dim], out = q @ kv
 
-    def __init__(self, f, name, seq_len, embed_dim, proj_dim):
+    def __init__(self, f, name, seq_len, embed_dim, projection_dim):
         self.f = f
         self.name = name
         self.seq_len = n = seq_len
         self.embed_dim = embed_dim
-        self.proj_dim = p = proj_dim
+        self.projection_dim = p = projection_dim
         self.q = Dense(f, name + ".q", embed_dim, p, n)
         self.k = Dense(f, name + ".k", embed_dim, p, n)
         self.v = Dense(f, name + ".v", embed_dim, p, n)
@@ -39,7 +39,7 @@ class SelfAttention1D:
 
     def backward(self, grad):
         f = self.f
-        self.grad = f.accept(self.grad, grad, self.seq_len * self.proj_dim, self.name)
+        self.grad = f.accept(self.grad, grad, self.seq_len * self.projection_dim, self.name)
         self._apply_transposed(grad, self.kv, self.dq)
         self._outer(self._relu_q.out, grad, self.dkv)
         self._apply_transposed(self.v.out, self.dkv, self.dk)
@@ -54,6 +54,14 @@ class SelfAttention1D:
         return self.q.collect_params() + self.k.collect_params() + self.v.collect_params()
 
 
-def build(f, entry, width):
-    s, e, p = entry["seq_len"], entry["embed_dim"], entry["proj_dim"]
-    return SelfAttention1D(f, entry["name"], s, e, p), s * e, s * p
+    def measured(self):
+        return []
+
+    def requantize(self, r, fields, scale):
+        raise ValueError("%s: there is no int8 form of self_attention_1d" % self.name)
+
+
+def build(f, entry, given):
+    s, e, p = entry.size("seq_len"), entry.size("embed_dim"), entry.size("projection_dim")
+    entry.accept(("", given), "", s * e)
+    return SelfAttention1D(f, entry.name, s, e, p), s * p

@@ -24,10 +24,10 @@ import numpy as np
 
 from ... import forms as turbo
 from ... import isa
+from ...cores.exact import exact_constants
 from ...errors import Attn8Error
 from ...numerics.integers import EXP2
 from ...paths import DEVICE
-from ...quantize import exact_constants
 
 # The layer's forms in what measure() gives, here and in on_board
 LAYERS = ("layer", "layer_viper", "layer_naive", "layer_plain", "layer_c")

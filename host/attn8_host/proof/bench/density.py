@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...quantize import exact_constants
+from ...cores.exact import exact_constants
 from . import count as isa
 
 SEQ_LEN, HEAD_DIM = 128, 16

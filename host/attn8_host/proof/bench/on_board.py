@@ -3,10 +3,10 @@
 import re
 
 from ...boards import Board
+from ...cores.exact import exact_constants
 from ...deploy import deploy
 from ...errors import BoardError
 from ...forms import files_for
-from ...quantize import exact_constants
 from .count import EMBED_DIM, NAIVE_LAYER, NUM_HEADS, SEQ_LEN
 
 # The median of some calls each, in microseconds

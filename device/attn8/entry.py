@@ -1,0 +1,112 @@
+# What a model file says of one layer. The layer's `build` takes each field and tensor once; what
+# is left then is refused with its name, as is what is missing or of another kind.
+from . import checks
+
+NEEDED = object()
+DESCRIPTIVE = ("scale", "scales")  # what the integers stand for: the host's business
+
+# What to do where a layer takes another format than the one before gives
+_remedies = {
+    "int32": 'leave "output": "int32" to the last layer',
+    "float": "give both the same format",
+}
+
+
+class Entry:
+    # fields: the layer's JSON object; tensors, shapes: those of the file, by name; outputs: gets
+    # what the layer computes, (name, typecode, array). All are shared by a file's layers.
+
+    def __init__(self, fields, tensors, shapes, outputs):
+        self.name = "a layer"
+        if not isinstance(fields, dict):
+            raise ValueError("a layer: expected an object, got %s" % type(fields).__name__)
+        self._fields = fields
+        self.tensors = tensors
+        self._shapes = shapes
+        self._outputs = outputs
+        self.name = self.word("name")
+        self.type = self.word("type")
+
+    def take(self, key, default=NEEDED):
+        if key in self._fields:
+            return self._fields.pop(key)
+        if default is NEEDED:
+            raise ValueError("%s: the config lacks %s" % (self.name, key))
+        return default
+
+    def _typed(self, kind, what, key, default):
+        value = self.take(key, default)
+        if value is not default and (type(value) is not kind or value == ""):
+            raise ValueError("%s.%s: expected %s, got %s" % (self.name, key, what, value))
+        return value
+
+    def integer(self, key, default=NEEDED):
+        return self._typed(int, "a whole number", key, default)
+
+    def size(self, key, default=NEEDED):
+        return checks.between("%s.%s" % (self.name, key), self.integer(key, default), 1, 1 << 15)
+
+    def flag(self, key, default=NEEDED):
+        return self._typed(bool, "true or false", key, default)
+
+    def word(self, key, default=NEEDED):
+        return self._typed(str, "a word", key, default)
+
+    def sizes(self, key):
+        # A list of them -> their product
+        values = self._typed(list, "a list of whole numbers from 1", key, NEEDED)
+        product = 1 if values else 0
+        for n in values:
+            product *= n if type(n) is int and n > 0 else 0
+        return checks.between("%s.%s" % (self.name, key), product, 1, 1 << 30)
+
+    def keywords(self, key, default=NEEDED):
+        # An object of whole numbers, words, flags and lists
+        values = self._typed(dict, "an object", key, default)
+        for name in values:
+            if not isinstance(values[name], (int, str, list)):
+                raise ValueError("%s.%s.%s: expected a whole number, a word, true, false or a list,"
+                                 " got %s" % (self.name, key, name, values[name]))
+        return values
+
+    def has(self, part):
+        return self.name + "." + part in self.tensors
+
+    def expect(self, part, code, shape):
+        # Checks a tensor of the file, `name`.`part`; a length of None may be any
+        key = self.name + "." + part
+        if key not in self.tensors:
+            raise ValueError("missing tensor " + key)
+        found_code, found = self._shapes[key]
+        wanted = [n if m is None else m for n, m in zip(found, shape)]
+        if found_code != code or found != wanted or len(found) != len(shape):
+            raise ValueError("%s: expected array('%s') of shape %s, got array('%s') of shape %s"
+                             % (key, code, shape, found_code, found))
+        return found
+
+    def tensor(self, part, code, shape):
+        # Takes a tensor of this type and shape
+        self.expect(part, code, shape)
+        return self.tensors.pop(self.name + "." + part)
+
+    def accept(self, given, form, size):
+        # given: the format and the number of values that the layer before gives. This one takes
+        # `size` values of the format `form`.
+        if given[1] != size:
+            raise ValueError("%s: takes %d values, the layer before gives %d"
+                             % (self.name, size, given[1]))
+        if given[0] != form:
+            remedy = _remedies.get(given[0]) or _remedies.get(form) or "put a convert layer between"
+            raise ValueError("%s: takes %s, the layer before gives %s; %s"
+                             % (self.name, form, given[0], remedy))
+
+    def gives(self, code, values, part=None):
+        # Adds to what the model computes
+        name = self.name if part is None else self.name + "." + part
+        self._outputs.append((name, code, values))
+
+    def done(self):
+        for key in self._fields:
+            if key not in DESCRIPTIVE:
+                raise ValueError("%s: unknown field %s; take it out of the config"
+                                 % (self.name, key))

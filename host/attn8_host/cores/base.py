@@ -1,0 +1,124 @@
+"""What every attention core says of itself: see Core. Each is a module of this package."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..numerics.scales import heads_scale
+from ..schema import INTEGER, Kind, Tensor
+
+Parameters = dict[str, np.ndarray]
+
+# The constants of all cores that compute a softmax in two passes
+SOFTMAX = dict.fromkeys(
+    ("score_mult", "score_shift", "score_limit", "out_num", "out_shift"), INTEGER
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to set a core up that is proven (see proof.cases).
+
+    Attributes:
+        options: of the core, such as a window.
+        key_len: of another sequence that keys and values come from; None: they come from x.
+        padded: whether some keys are padding.
+    """
+
+    causal: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    key_len: int | None = None
+    padded: bool = False
+
+
+def _nothing(*sizes: int) -> dict[str, Tensor]:
+    return {}
+
+
+def _no_parameters(
+    rng: np.random.Generator, num_heads: int, head_dim: int, options: dict[str, Any]
+) -> Parameters:
+    return {}
+
+
+def softmax_work(
+    seq_len: int, keys: int, head_dim: int, causal: bool, options: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+) -> int:
+    """Two products for each pair of query and key."""
+    pairs = seq_len * (seq_len + 1) // 2 if causal else seq_len * keys
+    return 2 * pairs * head_dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """All that the host knows of a core. A module defines one as CORE, with what it is made of.
+
+    Attributes:
+        reference: the class of its integer reference: a call gets q, k, v, int8 [S, D] each, and
+            gives int8 [S, D]; `outputs` then holds its intermediates by name, those that the
+            device's core keeps with need_weights. Its keywords are the constants, options and
+            tensors, and `causal`; its `max_seq_len` the longest sequence.
+        make_constants: from head_dim, the scales of q, k, v and of the output, and options and
+            tensors as keywords, to the constants and, as arrays, the integer form of the tensors.
+        floating: its float form, called with q, k, v, [num_heads, S, D] each, causal, steps (what
+            one step of int8 stands for in q, k, v), options and tensors.
+        constants, options: what a config may say of them.
+        layout: the options that decide on memory, and on no result.
+        tensors, float_tensors: from num_heads and head_dim to those that the heads share out.
+        variants: what proves it; the first one on every shape.
+        sized: from seq_len to more options for these.
+        planned: from seq_len to the options of `attn8 plan` where nothing else is asked for.
+        parameters: from a generator, num_heads, head_dim and options, from which it takes what is
+            only meant for it, to float tensors: for plans and proofs.
+        always_causal: whether it knows nothing else.
+        output_scale: from the largest magnitude of the outputs and the scale of v to the scale of
+            the outputs.
+        work: from seq_len, keys, head_dim, causal, options and a head's tensors to the
+            multiply-accumulates of one head.
+    """
+
+    reference: Callable[..., Any]
+    make_constants: Callable[..., dict[str, Any]]
+    floating: Callable[..., np.ndarray]
+    constants: Mapping[str, Kind]
+    options: Mapping[str, Kind] = field(default_factory=dict)
+    layout: tuple[str, ...] = ("block_rows",)
+    tensors: Callable[[int, int], dict[str, Tensor]] = _nothing
+    float_tensors: Callable[[int, int], dict[str, Tensor]] = _nothing
+    variants: Mapping[str, Variant]
+    sized: Callable[[int], dict[str, Any]] = lambda seq_len: {}
+    planned: Callable[[int], dict[str, Any]] = lambda seq_len: {}
+    parameters: Callable[..., Parameters] = _no_parameters
+    always_causal: bool = False
+    output_scale: Callable[[float, float], float] = heads_scale
+    work: Callable[..., int] = softmax_work
+
+    @property
+    def max_seq_len(self) -> int:
+        """The longest sequence."""
+        longest: int = self.reference.max_seq_len  # type: ignore[attr-defined]
+        return longest
+
+    def decisive(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options on which results depend."""
+        return {key: value for key, value in options.items() if key not in self.layout}
+
+    def quantize(
+        self, head_dim: int, scales: Mapping[str, float], options: Mapping[str, Any],
+        parameters: Mapping[str, np.ndarray],
+    ) -> tuple[dict[str, Any], Parameters]:
+        """The constants and the integer tensors.
+
+        Args:
+            head_dim: values of a head.
+            scales: of q, k, v and heads.
+            options: those of the config.
+            parameters: float tensors.
+        """
+        ordered = (scales[part] for part in ("q", "k", "v", "heads"))
+        made = self.make_constants(head_dim, *ordered, **self.decisive(options), **parameters)
+        tensors = {key: value for key, value in made.items() if isinstance(value, np.ndarray)}
+        return {key: value for key, value in made.items() if key not in tensors}, tensors

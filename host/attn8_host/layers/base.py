@@ -1,0 +1,195 @@
+"""What every layer type says of itself: see LayerType. Each is a module of this package."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from ..errors import ModelError
+from ..schema import OBJECT, SCALE, WORD, Kind, Tensor, check
+from .quantizer import Quantizer
+
+Fields = dict[str, Any]  # a layer's entry in the config
+Tensors = Mapping[str, np.ndarray]  # by the name of the part: weight, q.weight
+INPUT_SCALE = 4 / 127  # of examples' inputs, which are about normal; beyond 4 they saturate
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a layer takes or gives: its format ("int8", "int32" or one of numerics.formats), and
+    how many values."""
+
+    format: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """A small model that proves a layer type (see proof.cases).
+
+    Attributes:
+        variant: which of several.
+        sizes: by name, as reported.
+        layers: entries, the last of them of the type.
+        tensors: integer tensors, by their names in a file.
+        length: values of the input, int8 in steps of INPUT_SCALE.
+        floats: from the outputs of one inference to (the values that are compared, the float form
+            of the same on the same operands), in steps of their format.
+    """
+
+    variant: str
+    sizes: dict[str, int]
+    layers: list[Fields]
+    tensors: dict[str, np.ndarray]
+    length: int
+    floats: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
+
+
+class Layer(Protocol):
+    """The integer reference of one layer."""
+
+    def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """All that a board's layer gives, by the part's name; "" is the result, and the last."""
+
+
+class TrainableLayer(Protocol):
+    """The training form of one layer (see train.model)."""
+
+    def __call__(self, x: np.ndarray) -> np.ndarray: ...
+
+    def backward(self, grad: np.ndarray) -> np.ndarray: ...
+
+    def collect_params(self) -> list[Any]: ...
+
+
+class LayerType:
+    """All that the host knows of a type of layer.
+
+    A module defines one as TYPE, with the classes that it is made of; the module's name is the
+    type's name in a config. Errors are ModelErrors of one line that name what they are about; the
+    caller puts the layer's name in front where a method is not given it.
+
+    Attributes:
+        fields: what its entry in a config must say, besides its type and name.
+        optional: what it may say.
+        integers: what quantization adds, and what integers need.
+        training_fields, training_optional: the same of an entry of a training file.
+        computes: whether there is anything to do at all.
+        keeps_scale: whether its results stand for as much as its input: then the layer before needs
+            only the range of these results.
+    """
+
+    fields: ClassVar[Mapping[str, Kind]] = {}
+    optional: ClassVar[Mapping[str, Kind]] = {}
+    integers: ClassVar[Mapping[str, Kind]] = {}
+    training_fields: ClassVar[Mapping[str, Kind] | None] = None  # those of `fields`
+    training_optional: ClassVar[Mapping[str, Kind]] = {}
+    computes: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = False
+    name = ""  # the module's, set when it is found
+
+    def check(self, entry: Fields) -> None:
+        """Raises ModelError unless an entry says what its type needs, and nothing unknown."""
+        descriptive = {"scale": SCALE, "scales": OBJECT}
+        check(entry["name"], entry, {"name": WORD, "type": WORD, **self.fields},
+              {**self.optional, **self.integers, **descriptive})
+
+    def check_training(self, entry: Fields) -> None:
+        """The same of an entry of a training file."""
+        fields = self.fields if self.training_fields is None else self.training_fields
+        check(entry["name"], entry, {"name": WORD, "type": WORD, **fields}, self.training_optional)
+
+    def require_integers(self, entry: Fields) -> None:
+        """Raises ModelError where the entry lacks what quantization adds."""
+        for key in self.integers:
+            if key not in entry:
+                raise ModelError(f"{entry['name']}: the config lacks {key}")
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        """Of the integer form, by part: NAME.part in a file."""
+        return {}
+
+    def require_floats(self) -> None:
+        """Raises ModelError where the type has no float form."""
+        if type(self).floating is LayerType.floating:
+            raise ModelError(f"there is no float layer of type {self.name}")
+
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        """Of the float form."""
+        return {}
+
+    def shape(self, entry: Fields, given: Signal) -> Sequence[int]:
+        """Of the input that it takes; `given` is what the layer before gives."""
+        raise NotImplementedError
+
+    def takes(self, entry: Fields, given: Signal) -> str:
+        """The format of what it takes."""
+        return "int8"
+
+    def gives(self, entry: Fields, given: Signal) -> Signal:
+        """What it gives."""
+        return given
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer | None:
+        """Its integer reference, as the board's layer; None for a layer that does nothing."""
+        raise ModelError(f"there is no int8 layer of type {self.name}")
+
+    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Its float form: what `build`'s gives, in floats; empty for a layer that does nothing."""
+        raise ModelError(f"there is no float layer of type {self.name}")
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        """Makes the integers of an entry in place, and their tensors through the quantizer."""
+        raise ModelError(f"there is no float layer of type {self.name}")
+
+    def examples(self, rng: np.random.Generator) -> Iterable[Example]:
+        """What proves it on a board; none where other proofs have it."""
+        return ()
+
+    def work(self, entry: Fields, tensors: Tensors) -> int:
+        """Multiply-accumulates of one inference of the integer form."""
+        return 0
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Float parameters to start a training from, by part."""
+        return {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableLayer:
+        """Its training form.
+
+        Args:
+            f: the numbers that it trains in (see train.arithmetic).
+            entry: of the training file.
+            tensors: the parameters in these numbers, by part.
+            base: the int8 model whose first layers do not train, where there are such.
+        """
+        raise ModelError(f"{entry['name']}: there is no training layer of type {self.name}")
+
+    def training_words(self, entry: Fields) -> int | None:
+        """32-bit words that its training form takes by its formula; None where it has none."""
+        return None
+
+
+# What to do where a layer takes another format than the one before gives
+_REMEDIES = {
+    "int32": 'leave "output": "int32" to the last layer',
+    "float": "give both the same format",
+}
+
+
+def connect(kind: LayerType, entry: Fields, given: Signal) -> Signal:
+    """What a layer gives; raises ModelError unless it takes what the layer before gives."""
+    size = int(np.prod(kind.shape(entry, given), dtype=np.int64))
+    if size != given.size:
+        raise ModelError(
+            f"{entry['name']}: takes {size} values, the layer before gives {given.size}"
+        )
+    takes = kind.takes(entry, given)
+    if takes != given.format:
+        remedy = _REMEDIES.get(given.format) or _REMEDIES.get(takes)
+        raise ModelError(
+            f"{entry['name']}: takes {takes}, the layer before gives {given.format}; "
+            + (remedy or "put a convert layer between")
+        )
+    return kind.gives(entry, given)

@@ -1,0 +1,51 @@
+"""The int8 layers of a model before those that train."""
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+from ..schema import INTEGER, SIZE, WORD
+from .base import Fields, LayerType, Tensors
+
+
+class TrainableFront:
+    """Plain integers in, numbers of the format out: int8 values times mult / 2**24.
+
+    Args:
+        model: the int8 model.
+        last: the name of its last layer that is used.
+        mult: the scale of that layer's values, times 2**24.
+        f: the format of the numbers.
+    """
+
+    def __init__(self, f: Any, model: Any, last: str, mult: int):
+        self.f = f
+        self.model = model
+        self.last = last
+        self.mult = mult
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        y = self.model(x.astype(np.int8))[self.last].astype(np.int64)
+        out: np.ndarray = self.f.array(((y * self.mult + 128) >> 8) / 2**16)
+        return out
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        return grad  # nothing before it trains
+
+    def collect_params(self) -> list[Any]:
+        return []
+
+
+class Type(LayerType):
+    """The first `count` layers of an int8 model; its path on the board, its last layer's name."""
+
+    fields = {"model": WORD, "count": SIZE, "last": WORD, "mult": INTEGER}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableFront:
+        if base is None:
+            raise ModelError(f"{entry['name']}: needs the int8 model")
+        return TrainableFront(f, base, entry["last"], entry["mult"])
+
+
+TYPE = Type()
