@@ -1,6 +1,5 @@
 """Model files: what the digits model reaches, loading, refusing, and running without allocation."""
 
-import ast
 import json
 import shutil
 
@@ -8,10 +7,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from attn8_host import float_model, modelfile
+from attn8_host import cores, float_model, layers, modelfile
 from attn8_host.cli import main
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError
+from attn8_host.layers.base import LayerType
 from attn8_host.model import load
 from attn8_host.numerics import floating
 from attn8_host.paths import DEVICE, MODELS
@@ -140,11 +140,32 @@ def lengthen(tensors, config):
 
 
 def invent(tensors, config):
-    config["layers"][1]["type"] = "gelu"
+    config["layers"][1]["type"] = "swish"
 
 
 def forget(tensors, config):
     del config["layers"][3]["causal"]
+
+
+def confide(tensors, config):
+    config["layers"][3]["secret"] = 1
+
+
+def leave(tensors, config):
+    tensors["attn.k.wieght"] = np.zeros(3, np.int8)
+
+
+def widen(tensors, config):
+    tensors["attn.k.weight"] = tensors["attn.k.weight"].astype(np.int16)
+
+
+def mismatch(tensors, config):
+    config["layers"][0]["output"] = "int32"
+    del tensors["embed.mult"], tensors["embed.shift"]
+
+
+def unfix(tensors, config):
+    config["layers"].insert(3, {"type": "convert", "name": "c", "format": "Q8.8", "shift": 1})
 
 
 BROKEN = [
@@ -154,7 +175,12 @@ BROKEN = [
     (undivide, "attn.embed_dim: expected a multiple of num_heads 3, got 16"),
     (disconnect, "pool: takes 64 values, the layer before gives 128"),
     (lengthen, "tokens: takes 8272 values, the layer before gives 128"),
-    (invent, "unknown layer type gelu"),
+    (invent, "unknown layer type swish"),
+    (confide, "unknown field secret"),
+    (leave, "unused tensor attn.k.wieght"),
+    (widen, "expected"),
+    (mismatch, "takes int8, the layer before gives int32"),
+    (unfix, "takes int8, the layer before gives Q8.8; put a convert layer between"),
     (forget, "the config lacks"),
 ]
 
@@ -174,12 +200,23 @@ def test_broken_models_are_refused_in_one_line(board, remote, tmp_path, change, 
     assert message in said
 
 
-@pytest.mark.parametrize("form, lacks", [("attn8", "input"), ("attn8-train", "name")])
-def test_what_a_config_lacks_is_said_by_the_board(board, remote, tmp_path, form, lacks):
+@pytest.mark.parametrize(
+    "loader, form, says",
+    [
+        ("load", "attn8", "the config lacks name"),
+        ("train.load", "attn8-train", "the config lacks name"),
+        ("load", "attn8-train", "expected an attn8 model of version 1, got attn8-train: use "
+         "attn8.train.load"),
+        ("train.load", "attn8", "expected an attn8-train model of version 1, got attn8: use "
+         "attn8.load"),
+        ("load", "onnx", "expected an attn8 model of version 1"),
+    ],
+)
+def test_what_a_file_is_not_is_said_by_the_board(board, remote, tmp_path, loader, form, says):
     broken({}, {"format": form, "version": 1}, tmp_path / "broken")
     push(board, "/models/broken.safetensors", (tmp_path / "broken").read_bytes())
-    said = remote.refused('load("/models/broken.safetensors")', "from attn8 import load")
-    assert said == f"/models/broken.safetensors: the config lacks {lacks}"
+    said = remote.refused(f'attn8.{loader}("/models/broken.safetensors")', "import attn8")
+    assert said == f"/models/broken.safetensors: {says}"
 
 
 @pytest.mark.parametrize(
@@ -244,12 +281,14 @@ def test_a_sequence_that_is_too_long_is_refused_before_a_board_is_asked(tmp_path
         (lambda c: change_attention(c, core=["exact"]), "attn.core: expected a word"),
         (lambda c: change_attention(c, causal=None), "attn.causal: expected true or false"),
         (lambda c: change_attention(c, options=None), "attn.options: expected an object, got null"),
-        (lambda c: change_attention(c, options={"tile": 4}), "attn.options: expected some of"),
-        (lambda c: change_attention(c, options={"block_size": 0}),
+        (lambda c: change_attention(c, options={"tile": 4}),
+         "attn.options: unknown field tile; expected precise"),
+        (lambda c: change_attention(c, core="flash", constants={}, options={"block_size": 0}),
          "attn.options.block_size: expected a whole number from 1, got 0"),
-        (lambda c: change_attention(c, options={"phi": "gelu"}),
+        (lambda c: change_attention(c, core="linear", constants={}, options={"phi": "gelu"}),
          'attn.options.phi: expected relu, relu+1 or elu+1, got "gelu"'),
-        (lambda c: change_attention(c, core="flash"), "attn: Flash.__init__() got an unexpected"),
+        (lambda c: change_attention(c, core="flash"),
+         "attn.constants: unknown field score_limit; expected score_mult"),
     ],
 )  # fmt: skip
 def test_what_a_config_says_is_checked(tmp_path, capsys, change, message):
@@ -269,13 +308,15 @@ def change_attention(config, **change):
     return config
 
 
-def test_the_layers_of_the_config_are_those_that_the_board_makes():
-    (table,) = (
-        node.value
-        for node in ast.parse((DEVICE / "attn8/model.py").read_text()).body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "_modules"
-    )
-    assert ast.literal_eval(table).keys() == modelfile.LAYERS.keys()
+def test_the_layers_of_the_host_are_those_of_the_board():
+    on_board = {path.stem for path in (DEVICE / "attn8/layers").glob("[!_]*.py")}
+    training = {path.stem for path in (DEVICE / "attn8/train/layers").glob("[!_]*.py")}
+    for name, kind in layers.types().items():
+        assert (type(kind).build is not LayerType.build) == (name in on_board), name
+        assert (type(kind).trainable is not LayerType.trainable) == (name in training), name
+    assert layers.types().keys() == on_board | training
+    on_board = {path.stem for path in (DEVICE / "attn8/cores").glob("[!_]*.py")} - {"cache"}
+    assert cores.all_cores().keys() == on_board
 
 
 def test_floats_need_the_input_scale_of_the_model(tmp_path, capsys):

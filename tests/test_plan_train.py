@@ -10,8 +10,9 @@ from attn8_host.boards.virtual import open_virtual
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
 from attn8_host.paths import MODELS
-from attn8_host.plan.training import attention_words, train_plan, training
+from attn8_host.plan.training import train_plan, training
 from attn8_host.train import session as train
+from tools.train_cost import words
 
 PATH = "/models/plan.safetensors"
 SHAPE = 12, 8, 2  # seq_len, embed_dim, num_heads
@@ -77,10 +78,10 @@ def test_recompute_saves_what_the_formula_says():
     kept = train_plan(*layer(False))
     again = train_plan(*layer(True))
     assert kept.recompute_ram == again.memory.ram
-    saved = 4 * (attention_words(*SHAPE, False) - attention_words(*SHAPE, True))
+    saved = 4 * (words(*SHAPE, False) - words(*SHAPE, True))
     assert kept.memory.ram - kept.recompute_ram == pytest.approx(saved, rel=0.05)
-    assert kept.attention == {"attn": 4 * attention_words(*SHAPE, False),
-                              "attn, recompute": 4 * attention_words(*SHAPE, True)}
+    assert kept.attention == {"attn": 4 * words(*SHAPE, False),
+                              "attn, recompute": 4 * words(*SHAPE, True)}
     for arch, cost in kept.cost.items():
         assert cost.forward < cost.backward < again.cost[arch].backward
         assert cost.step == cost.forward + cost.backward + cost.update

@@ -86,7 +86,8 @@ SENSOR = {
     "layers": [
         {"type": "conv1d", "name": "conv", "length": 20, "kernel_size": 5, "stride": 2,
          "filters": 4},
-        {"type": "self_attention_1d", "name": "attn", "seq_len": 8, "embed_dim": 4, "projection_dim": 6},
+        {"type": "self_attention_1d", "name": "attn", "seq_len": 8, "embed_dim": 4,
+         "projection_dim": 6},
         {"type": "mean_pool", "name": "pool", "seq_len": 8, "embed_dim": 6},
         {"type": "dense", "name": "head", "in_features": 6, "out_features": 3},
     ],

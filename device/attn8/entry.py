@@ -64,7 +64,7 @@ class Entry:
         # An object of whole numbers, words, flags and lists
         values = self._typed(dict, "an object", key, default)
         for name in values:
-            if not isinstance(values[name], (int, str, list)):
+            if not isinstance(values[name], (int, str, bool, list)):
                 raise ValueError("%s.%s.%s: expected a whole number, a word, true, false or a list,"
                                  " got %s" % (self.name, key, name, values[name]))
         return values

@@ -160,7 +160,8 @@ def narrow16(x: ptr16, out: ptr8, n: int, shift: int):
 
 @micropython.viper
 def narrow32(x: ptr32, out: ptr8, n: int, shift: int):
-    sign = 1 << 31
+    sign = 1
+    sign <<= 31
     while n:
         acc = (x[0] ^ sign) - sign
         if shift:
