@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from attn8_host.cores import linear
 from attn8_host.cores.linear import Linear, linear_constants
-from attn8_host.numerics import floating
 from attn8_host.numerics.scales import quantize
 from tests.test_exact import KINDS, structured
 from tests.test_kernels import Call, alignment, fills, int8, machine_settings, sizes
@@ -199,7 +199,7 @@ def test_reference_is_close_to_float(form, causal):
             v = v + rng.normal(size=(1, head_dim)) / 2  # channels with means of their own
             scales = [float(np.abs(x).max()) / 127 for x in (q, k, v)]
             q, k, v = (quantize(x, s) for x, s in zip((q, k, v), scales, strict=True))
-            exact = floating.linear(
+            exact = linear.floating(
                 *(x * s for x, s in zip((q, k, v), scales, strict=True)), causal, scales, phi,
                 normalise,
             )
@@ -220,7 +220,7 @@ def test_extremes_stay_close_to_float(reach, causal):
     scale = reach / 127
     for seq_len, head_dim in ((8, 16), (33, 3), (16, 8)):
         q, k, v = rng.choice(np.array([-127, 127], np.int8), (3, seq_len, head_dim))
-        exact = floating.linear(q * scale, k * scale, v, causal, (scale, scale), "elu+1")
+        exact = linear.floating(q * scale, k * scale, v, causal, (scale, scale), "elu+1")
         peak = float(np.abs(exact).max()) / 127
         keywords = linear_constants(head_dim, scale, scale, 1, peak, "elu+1")
         out = Linear(**keywords, phi="elu+1", causal=causal)(q, k, v)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attn8_host.cores import local_global
 from attn8_host.cores.local_global import LocalGlobal, local_global_constants
 from attn8_host.numerics import floating
 from attn8_host.numerics.integers import EXP2
@@ -177,7 +178,7 @@ def test_reference_is_close_to_float(causal):
             q, k, v = (quantize(x, s) for x, s in zip((q, k, v), scales, strict=True))
             gate = rng.normal(size=(1, head_dim))
             options = {"window": 4, "global_indices": [0, seq_len // 2]}
-            exact = floating.local_global(
+            exact = local_global.floating(
                 *(x * s for x, s in zip((q, k, v), scales, strict=True)), causal, gate[0],
                 **options,
             )

@@ -88,7 +88,7 @@ def test_performer_holds_its_state_and_a_denominator_a_token(held):
 
 
 def test_the_self_test_gives_its_memory_back():
-    with device("rv32imc", {}, "turbo") as (attn8, _):
+    with device("rv32imc", "turbo") as (attn8, _):
         assert attn8.backend() == "turbo"
         assert "attn8.kernels.selftest" not in sys.modules
         assert not hasattr(attn8.kernels, "selftest")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from attn8_host.cores import performer
 from attn8_host.cores.performer import Performer, performer_constants, random_features
 from attn8_host.numerics import floating
 from attn8_host.numerics.integers import EXP2
@@ -182,7 +183,7 @@ def test_reference_is_close_to_float(causal):
             q, k, v = (quantize(x, s) for x, s in zip((q, k, v), scales, strict=True))
             features = random_features(1, 64, head_dim, 3)
             step = float(np.abs(features).max()) / 127
-            exact = floating.performer(
+            exact = performer.floating(
                 q * scales[0], k * scales[1], v * scales[2], causal,
                 quantize(features[0], step) * step,
             )
@@ -202,7 +203,7 @@ def test_more_features_come_closer_to_softmax():
     errors = []
     for num_features in (8, 64):
         found = [
-            floating.performer(q, k, v, False, random_features(1, num_features, 16, seed)[0])
+            performer.floating(q, k, v, False, random_features(1, num_features, 16, seed)[0])
             for seed in range(20)
         ]
         errors.append(np.sqrt(((np.array(found) - exact) ** 2).mean()))

@@ -143,9 +143,11 @@ def test_many_tokens_are_continued_from_fewer(core, options):
 @pytest.mark.parametrize(("arguments", "said"), [
     (["--seq-len", "16"], "Give --model FILE, or --seq-len, --embed-dim and --heads"),
     (["--seq-len", "16", "--embed-dim", "10", "--heads", "3"], "a multiple of 3 heads, got 10"),
-    (["--seq-len", "16", "--embed-dim", "12", "--heads", "3", "--core", "best"], "no such core"),
+    (["--seq-len", "16", "--embed-dim", "12", "--heads", "3", "--core", "best"],
+     "there is no core best"),
     (["--seq-len", "600", "--embed-dim", "8", "--heads", "1"], "expected 1 to 516, got 600"),
-    (["--seq-len", "16", "--embed-dim", "12", "--heads", "3", "--option", "win=3"], "'win'"),
+    (["--seq-len", "16", "--embed-dim", "12", "--heads", "3", "--option", "win=3"],
+     "exact.options: unknown field win"),
     (["--model", "nosuch.safetensors"], "no such file"),
 ])  # fmt: skip
 def test_what_is_refused_is_one_line(arguments, said, capsys):

@@ -20,7 +20,7 @@ SHAPE = 12, 8, 2  # seq_len, embed_dim, num_heads
 MEASURE = """
 import gc
 from array import array
-from attn8 import load
+from attn8.train import load
 def train(m):
     f = m.model.f
     words = f.zeros(len(m.input) >> 2)

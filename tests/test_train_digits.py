@@ -28,7 +28,7 @@ CUTS = int(os.environ.get("ATTN8_POWER_CUTS", "10"))
 MODEL, TRAINING = "/models/tuned.safetensors", "/models/tune.safetensors"
 
 PREPARE = f"""
-from attn8 import load
+from attn8.train import load
 trainer = load({TRAINING!r})
 trainer._words[0] = 3
 trainer._words[1] = 1
@@ -141,7 +141,7 @@ def test_a_power_cut_leaves_old_or_new_weights(tuning):
 
 
 BATCH = f"""
-from attn8 import load
+from attn8.train import load
 trainer = load({TRAINING!r})
 trainer._words[0] = command
 trainer._words[1] = trainer.batch

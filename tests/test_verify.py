@@ -34,7 +34,6 @@ def small_grid(monkeypatch):
     monkeypatch.setattr(mechanisms, "SHAPES", [(5, 9, 3), (18, 16, 2)])
     monkeypatch.setattr(mechanisms, "VARIANT_SHAPES", [(7, 6, 1)])
     monkeypatch.setattr(mechanisms, "COST_LENGTHS", (16, 32))
-    monkeypatch.setattr(mechanisms, "SPECIALISED_SHAPES", [(7, 6, 1)])
 
 
 def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
@@ -51,7 +50,7 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
         assert case.keys() >= CASE
         assert case["bit_exact"] and case["mismatches"] == 0 and case["compared"] > 0
         # micro's truncations are kept, whatever they cost; fixed point may overflow
-        if case["mechanism"] not in ("micro", "attention_1d"):
+        if case["mechanism"] not in ("micro", "self_attention_1d"):
             most = 3 if case["variant"] == "elu+1" else 1  # uint8 tables, and extreme inputs
             assert case["max_lsb_vs_float"] <= most, case
             assert case["cosine_vs_float"] >= 0.9997
@@ -118,7 +117,7 @@ def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch, small_grid):
 def test_an_unknown_mechanism_is_one_line(capsys):
     assert main(["verify", "--board", "virtual", "--core", "nosuch", "--core", "exact"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("attn8: no such mechanism: nosuch; expected attention_1d")
+    assert said.startswith("attn8: no such mechanism: nosuch; expected conv1d")
     assert len(said.splitlines()) == 1
 
 

@@ -60,6 +60,16 @@ class Entry:
             product *= n if type(n) is int and n > 0 else 0
         return checks.between("%s.%s" % (self.name, key), product, 1, 1 << 30)
 
+    def names(self, key, default):
+        # A list of words
+        values = self._typed(list, "a list of layers' names", key, default)
+        if not values:
+            raise ValueError("%s.%s: expected a list of layers' names, got []" % (self.name, key))
+        for value in values:
+            if not isinstance(value, str):
+                raise ValueError("%s.%s: expected a name, got %s" % (self.name, key, value))
+        return values
+
     def keywords(self, key, default=NEEDED):
         # An object of whole numbers, words, flags and lists
         values = self._typed(dict, "an object", key, default)

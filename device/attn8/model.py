@@ -11,13 +11,17 @@ class Model:
     # None where the file does not say. `outputs` lists what every layer computed last, as (name,
     # typecode, array): each array is the layer's own and is overwritten by the next call. A call
     # allocates nothing.
+    #
+    # steps: (layer, places of its inputs) each; a place counts results, 0 being the input.
 
-    def __init__(self, name, input_size, scale, layers, outputs):
+    def __init__(self, name, input_size, scale, steps, outputs):
         self.name = name
         self.scale = scale
         self.input = array("b", bytes(input_size))
-        self.layers = layers
+        self.layers = [layer for layer, _ in steps]
         self.outputs = outputs
+        self._steps = steps
+        self._values = [self.input] + [None] * len(steps)
 
     def __call__(self, x=None):
         # x: the input, or None where it was written to self.input
@@ -25,8 +29,18 @@ class Model:
             x = self.input
         else:
             checks.int8("input", x, len(self.input))
-        for layer in self.layers:
-            x = layer(x)
+        values = self._values
+        values[0] = x
+        at = 0
+        for layer, places in self._steps:
+            if len(places) == 1:
+                x = layer(values[places[0]])
+            elif len(places) == 2:
+                x = layer(values[places[0]], values[places[1]])
+            else:  # a call with *arguments would allocate
+                x = layer(values[places[0]], values[places[1]], values[places[2]])
+            at += 1
+            values[at] = x
         return x
 
 
@@ -86,28 +100,40 @@ def _load(path, config, need_weights, count, advance):
         size *= n if type(n) is int and n > 0 else 0
     checks.between("input.shape: values", size, 1, 1 << 15)
     tensors, shapes = safetensors.read(path)
-    layers = []
+    steps = []
     outputs = []
-    names = set()
-    given = ("int8", size)
+    places = {"input": 0}  # by name: of its values among all results
+    signals = {"input": ("int8", size)}  # and what it gives
+    last = "input"
     for fields in config["layers"][:count]:
         if advance:
             advance()
         entry = Entry(fields, tensors, shapes, outputs)
-        if entry.name in names:
+        if entry.name in places:
             raise ValueError("%s: two layers have this name" % entry.name)
-        names.add(entry.name)
+        sources = entry.names("inputs", [last])
+        for name in sources:
+            if name not in places:
+                raise ValueError("%s.inputs: there is no layer %s before it" % (entry.name, name))
         module = find.module("layers", entry.type)
         if not hasattr(module, "build"):
             raise ValueError("%s: unknown layer type %s" % (entry.name, entry.type))
-        layer, given = module.build(entry, given, need_weights)
+        given = [signals[name] for name in sources]
+        if len(given) != getattr(module, "INPUTS", 1):
+            raise ValueError("%s.inputs: expected %d, got %d"
+                             % (entry.name, getattr(module, "INPUTS", 1), len(given)))
+        layer, gives = module.build(entry, given[0] if len(given) == 1 else given, need_weights)
         entry.done()
+        last = entry.name
+        signals[last] = gives
+        places[last] = places[sources[0]]
         if layer:
-            layers.append(layer)
+            steps.append((layer, tuple([places[name] for name in sources])))
+            places[last] = len(steps)
     if count is None:
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)
-    return Model(config["name"], size, source.get("scale"), layers, outputs)
+    return Model(config["name"], size, source.get("scale"), steps, outputs)
 
 
 def known(fields, names, prefix=""):

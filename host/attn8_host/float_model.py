@@ -9,7 +9,7 @@ import numpy as np
 from . import layers
 from .errors import ModelError
 from .layers.base import Signal
-from .modelfile import parts, refuse_unused
+from .modelfile import inputs, parts, refuse_unused
 
 
 def check(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
@@ -40,15 +40,17 @@ def run(
         ModelError: a layer does not fit what the one before gives, or has no float form.
     """
     outputs: dict[str, np.ndarray] = {}
-    for entry in config["layers"]:
+    values = {"input": x}
+    for entry, sources in zip(config["layers"], inputs(config), strict=True):
         name, kind = entry["name"], layers.get(entry["type"])
+        first, *others = (values[source] for source in sources)
         with named(name):
             own = parts(entry, kind.float_tensors(entry), tensors)
-            x = x.reshape(kind.shape(entry, Signal("float", x.size)))
-            found = kind.floating(entry, own, x)
-        for part, values in found.items():
-            outputs[f"{name}.{part}" if part else name] = values
-        x = found.get("", x)
+            first = first.reshape(kind.shape(entry, Signal("float", first.size)))
+            found = kind.floating(entry, own, first, *others)
+        for part, result in found.items():
+            outputs[f"{name}.{part}" if part else name] = result
+        values[name] = found.get("", first)
     return outputs
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from . import layers
 from .errors import ModelError
-from .layers.base import Layer, Signal, connect
-from .modelfile import parts, read, refuse_unused
+from .layers.base import Layer, Signal
+from .modelfile import inputs, parts, read, refuse_unused
 
 
 class Model:
@@ -32,28 +32,33 @@ class Model:
         self.tensors = tensors
         self.name: str = config["name"]
         self.input_size = int(np.prod(config["input"]["shape"]))
-        self.layers: list[tuple[str, Sequence[int], Layer]] = []
-        given = Signal("int8", self.input_size)
+        # Name, names of its inputs, shape of the first input, and the layer
+        self.layers: list[tuple[str, list[str], Sequence[int], Layer | None]] = []
+        given = {"input": Signal("int8", self.input_size)}
         wanted = {}
-        for entry in config["layers"]:
+        for entry, sources in zip(config["layers"], inputs(config), strict=True):
             name, kind = entry["name"], layers.get(entry["type"])
             kind.require_integers(entry)
             wanted[name] = kind.tensors(entry)
-            shape = kind.shape(entry, given)
-            given = connect(kind, entry, given)
+            signals = [given[source] for source in sources]
+            given[name] = kind.connect(entry, signals)
+            shape = kind.shape(entry, signals[0])
             layer = kind.build(entry, parts(entry, wanted[name], tensors), need_weights)
-            if layer is not None:
-                self.layers.append((name, shape, layer))
+            self.layers.append((name, sources, shape, layer))
         refuse_unused(config, wanted, tensors)
+        self.output = next(name for name, *_, layer in reversed(self.layers) if layer)
 
     def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Every layer's output by name, for one input int8 [input_size]."""
         outputs: dict[str, np.ndarray] = {}
-        for name, shape, layer in self.layers:
-            found = layer(x.reshape(shape))
-            for part, values in found.items():
-                outputs[f"{name}.{part}" if part else name] = values
-            x = found[""]
+        values = {"input": x}
+        for name, sources, shape, layer in self.layers:
+            first, *others = (values[source] for source in sources)
+            values[name] = first
+            if layer is not None:
+                for part, found in layer(first.reshape(shape), *others).items():
+                    outputs[f"{name}.{part}" if part else name] = found
+                values[name] = outputs[name]
         return outputs
 
 

@@ -73,7 +73,7 @@ def check_config(config: Any, form: str = "attn8") -> None:
         raise ModelError("the config lacks layers")
     check("the model", config, {**COMMON, **needed}, optional)
     check("input", config["input"], *INPUTS[form])
-    names = set()
+    names: set[str] = set()
     for entry in found:
         for key in ("name", "type"):
             if key not in entry:
@@ -81,9 +81,8 @@ def check_config(config: Any, form: str = "attn8") -> None:
             if not WORD.holds(entry[key]):
                 raise ModelError(f"a layer.{key}: expected {WORD.words}, got {entry[key]!r}")
         name = entry["name"]
-        if name in names:
+        if name in names or name == "input":
             raise ModelError(f"{name}: two layers have this name")
-        names.add(name)
         try:
             kind = layers.get(entry["type"])
         except ModelError as error:
@@ -92,6 +91,17 @@ def check_config(config: Any, form: str = "attn8") -> None:
             kind.check(entry)
         else:
             kind.check_training(entry)
+        for source in entry.get("inputs", ()):
+            if source == name or source not in names | {"input"}:
+                raise ModelError(f"{name}.inputs: there is no layer {source} before it")
+        names.add(name)
+
+
+def inputs(config: dict[str, Any]) -> list[list[str]]:
+    """Of each layer, the names of what it takes: by default the layer before, at first "input"."""
+    names = ["input", *(entry["name"] for entry in config["layers"])]
+    return [entry.get("inputs", [before])
+            for before, entry in zip(names, config["layers"], strict=False)]
 
 
 def parts(

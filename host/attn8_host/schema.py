@@ -35,6 +35,8 @@ SCALE = Kind("a number above 0",
              lambda value: type(value) in (int, float) and 0 < value < math.inf)
 WORD = Kind("a word", lambda value: type(value) is str and bool(value))
 FLAG = Kind("true or false", lambda value: type(value) is bool)
+NAMES = Kind("a list of layers' names",
+             lambda value: type(value) is list and bool(value) and all(map(WORD.holds, value)))
 LIST = Kind("a list", lambda value: type(value) is list)
 OBJECT = Kind("an object", lambda value: type(value) is dict)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import ModelError
 from ..numerics.floating import kernelized
 from ..numerics.integers import bit_length, exp2, int32
 from ..numerics.scales import logarithm_constants, output_constants, quantize
@@ -167,7 +168,10 @@ def int8_features(
     Their number is the option `features`, 32 by default, which is no option of the core.
     """
     number = options.pop("features", 32)
-    features = random_features(num_heads, number, head_dim, int(rng.integers(1 << 30)))
+    try:
+        features = random_features(num_heads, number, head_dim, int(rng.integers(1 << 30)))
+    except ValueError as error:
+        raise ModelError(f"performer: {error}") from None
     step = float(np.abs(features).max()) / 127
     return {"features": quantize(features, step) * step}
 

@@ -232,10 +232,10 @@ class Type(LayerType):
 
         return run
 
-    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
-        seq_len, embed_dim = x.shape
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        seq_len, embed_dim = x[0].shape
         shape = (seq_len, entry["num_heads"], embed_dim // entry["num_heads"])
-        outputs = {part: dense.apply(f"{part}.", tensors, x).reshape(shape).transpose(1, 0, 2)
+        outputs = {part: dense.apply(f"{part}.", tensors, *x).reshape(shape).transpose(1, 0, 2)
                    for part in ("q", "k", "v")}
         q, k, v = outputs.values()
         steps = [max(float(np.abs(x).max()), 1e-30) / 127 for x in (q, k, v)]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ..errors import ModelError
-from ..schema import OBJECT, SCALE, WORD, Kind, Tensor, check
+from ..schema import NAMES, OBJECT, SCALE, WORD, Kind, Tensor, check
 from .quantizer import Quantizer
 
 Fields = dict[str, Any]  # a layer's entry in the config
@@ -49,7 +49,7 @@ class Example:
 class Layer(Protocol):
     """The integer reference of one layer."""
 
-    def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, *x: np.ndarray) -> dict[str, np.ndarray]:
         """All that a board's layer gives, by the part's name; "" is the result, and the last."""
 
 
@@ -61,6 +61,13 @@ class TrainableLayer(Protocol):
     def backward(self, grad: np.ndarray) -> np.ndarray: ...
 
     def collect_params(self) -> list[Any]: ...
+
+
+# What to do where a layer takes another format than the one before gives
+_REMEDIES = {
+    "int32": 'leave "output": "int32" to the last layer',
+    "float": "give both the same format",
+}
 
 
 class LayerType:
@@ -93,7 +100,7 @@ class LayerType:
         """Raises ModelError unless an entry says what its type needs, and nothing unknown."""
         descriptive = {"scale": SCALE, "scales": OBJECT}
         check(entry["name"], entry, {"name": WORD, "type": WORD, **self.fields},
-              {**self.optional, **self.integers, **descriptive})
+              {"inputs": NAMES, **self.optional, **self.integers, **descriptive})
 
     def check_training(self, entry: Fields) -> None:
         """The same of an entry of a training file."""
@@ -121,7 +128,26 @@ class LayerType:
 
     def shape(self, entry: Fields, given: Signal) -> Sequence[int]:
         """Of the input that it takes; `given` is what the layer before gives."""
-        raise NotImplementedError
+        return (given.size,)
+
+    def connect(self, entry: Fields, given: Sequence[Signal]) -> Signal:
+        """What it gives, from what its inputs give; this is for a layer with one input.
+
+        Raises:
+            ModelError: it does not take what they give.
+        """
+        name = entry["name"]
+        if len(given) != 1:
+            raise ModelError(f"{name}.inputs: expected 1, got {len(given)}")
+        size = int(np.prod(self.shape(entry, given[0]), dtype=np.int64))
+        if size != given[0].size:
+            raise ModelError(f"{name}: takes {size} values, the layer before gives {given[0].size}")
+        takes, gives = self.takes(entry, given[0]), given[0].format
+        if takes != gives:
+            remedy = _REMEDIES.get(gives) or _REMEDIES.get(takes)
+            raise ModelError(f"{name}: takes {takes}, the layer before gives {gives}; "
+                             + (remedy or "put a convert layer between"))
+        return self.gives(entry, given[0])
 
     def takes(self, entry: Fields, given: Signal) -> str:
         """The format of what it takes."""
@@ -132,10 +158,13 @@ class LayerType:
         return given
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer | None:
-        """Its integer reference, as the board's layer; None for a layer that does nothing."""
+        """Its integer reference, as the board's layer; None for a layer that does nothing.
+
+        It is called with each of its inputs, the first one in the shape that `shape` says.
+        """
         raise ModelError(f"there is no int8 layer of type {self.name}")
 
-    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
         """Its float form: what `build`'s gives, in floats; empty for a layer that does nothing."""
         raise ModelError(f"there is no float layer of type {self.name}")
 
@@ -169,27 +198,3 @@ class LayerType:
     def training_words(self, entry: Fields) -> int | None:
         """32-bit words that its training form takes by its formula; None where it has none."""
         return None
-
-
-# What to do where a layer takes another format than the one before gives
-_REMEDIES = {
-    "int32": 'leave "output": "int32" to the last layer',
-    "float": "give both the same format",
-}
-
-
-def connect(kind: LayerType, entry: Fields, given: Signal) -> Signal:
-    """What a layer gives; raises ModelError unless it takes what the layer before gives."""
-    size = int(np.prod(kind.shape(entry, given), dtype=np.int64))
-    if size != given.size:
-        raise ModelError(
-            f"{entry['name']}: takes {size} values, the layer before gives {given.size}"
-        )
-    takes = kind.takes(entry, given)
-    if takes != given.format:
-        remedy = _REMEDIES.get(given.format) or _REMEDIES.get(takes)
-        raise ModelError(
-            f"{entry['name']}: takes {takes}, the layer before gives {given.format}; "
-            + (remedy or "put a convert layer between")
-        )
-    return kind.gives(entry, given)

@@ -36,9 +36,6 @@ class Type(LayerType):
 
     fields = {"format": one_of("int8", *FIXED), "shift": INTEGER}
 
-    def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
-        return (given.size,)
-
     def takes(self, entry: Fields, given: Signal) -> str:
         back = entry["format"] == "int8"
         return given.format if back and given.format in FIXED else "Q8.8" if back else "int8"

@@ -136,8 +136,8 @@ class Type(LayerType):
         layer = Dense(**tensors)
         return lambda x: {"": layer(x)}
 
-    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
-        return {"": apply("", tensors, x)}
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": apply("", tensors, *x)}
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, before = entry["name"], quantizer.scale

@@ -61,8 +61,8 @@ class Type(LayerType):
         layer = MeanPool(entry["mult"], entry["shift"])
         return lambda x: {"": layer(x)}
 
-    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
-        return {"": x.mean(axis=0)}
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": x[0].mean(axis=0)}
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         before = quantizer.scale

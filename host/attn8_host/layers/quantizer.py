@@ -16,8 +16,9 @@ class Quantizer:
         tensors: the float tensors.
         peaks: the largest magnitude of each output over the calibration inputs.
         range_of: from a layer's name to the peak that its results have to hold.
-        scale: what one step of the layer's input stands for; `quantize` sets it to that of its
-            results.
+        scale: what one step of the layer's first input stands for; `quantize` sets it to that of
+            its results.
+        inputs: the same of all its inputs.
         made: the integer tensors so far.
     """
 
@@ -25,6 +26,7 @@ class Quantizer:
     peaks: Mapping[str, float]
     range_of: Callable[[str], float]
     scale: float
+    inputs: list[float] = field(default_factory=list)
     made: dict[str, np.ndarray] = field(default_factory=dict)
 
     def linear(self, name: str, scale_in: float, scale_out: float | None) -> np.ndarray:

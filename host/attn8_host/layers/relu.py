@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Fields, Layer, LayerType, Signal, Tensors
+from .base import Fields, Layer, LayerType, Tensors
 from .quantizer import Quantizer
 
 
@@ -34,15 +34,12 @@ class Type(LayerType):
 
     keeps_scale = True
 
-    def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
-        return (given.size,)
-
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = ReLU()
         return lambda x: {"": layer(x)}
 
-    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
-        return {"": np.maximum(x, 0)}
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": np.maximum(x[0], 0)}
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         pass

@@ -22,7 +22,7 @@ class Type(LayerType):
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> None:
         return None
 
-    def floating(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
         return {}
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:

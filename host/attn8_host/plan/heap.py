@@ -4,6 +4,7 @@ The device's own Python makes the objects, in CPython (see bench.count); here th
 layout is that of py/obj*.h, py/map.c and py/gc.c: the heap gives whole blocks of four words.
 """
 
+import ast
 import re
 import sys
 import types
@@ -208,6 +209,11 @@ def package(files: Iterable[bytes], modules: Iterable[types.ModuleType], model: 
 
 @cache
 def interned() -> frozenset[str]:
-    """Names of the device's source: strings that are kept once, with the package's code."""
-    sources = (path.read_text() for path in (DEVICE / "attn8").rglob("*.py"))
-    return frozenset(name for text in sources for name in re.findall(r"\w+", text))
+    """Names and texts of the device's source: strings that are kept once, with its code."""
+    found: set[str] = set()
+    for path in (DEVICE / "attn8").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        found.update(re.findall(r"\w+", text))
+        found.update(node.value for node in ast.walk(ast.parse(text))
+                     if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return frozenset(found)

@@ -43,7 +43,7 @@ def quantize_file(
     samples = inputs.read(calibration, config).astype(np.float32)
     int8_config, int8_tensors = quantize_model(config, tensors, samples)
     model = Model(int8_config, int8_tensors)
-    last = model.layers[-1][0]
+    last = model.output
     scale = int8_config["input"]["scale"]
     cosines, same = [], 0
     try:

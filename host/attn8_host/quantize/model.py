@@ -1,6 +1,5 @@
 """Quantizes whole models after training."""
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from .. import float_model, layers
 from ..errors import ModelError
 from ..layers.quantizer import Quantizer
+from ..modelfile import inputs
 
 
 def quantize_model(
@@ -59,18 +59,29 @@ def _quantize(
     scale = config["input"].get("scale") or float(np.abs(calibration).max()) / 127
     source = {**config["input"], "scale": scale}
     entries = [dict(entry) for entry in config["layers"]]
-    following = {before["name"]: entry for before, entry in pairwise(entries)}
+    sources = inputs(config)
+    following: dict[str, list[dict[str, Any]]] = {}
+    for entry, names in zip(entries, sources, strict=True):
+        for name in names:
+            following.setdefault(name, []).append(entry)
 
     def range_of(name: str) -> float:
         """What a ReLU behind a layer cuts off, for one, needs no range."""
-        while name in following and layers.get(following[name]["type"]).keeps_scale:
-            name = following[name]["name"]
+        while len(following.get(name, ())) == 1:
+            (entry,) = following[name]
+            if not layers.get(entry["type"]).keeps_scale:
+                break
+            name = entry["name"]
         return peaks[name]
 
     quantizer = Quantizer(tensors, peaks, range_of, scale)
-    for entry in entries:
+    scales = {"input": scale}
+    for entry, names in zip(entries, sources, strict=True):
+        quantizer.inputs = [scales[name] for name in names]
+        quantizer.scale = quantizer.inputs[0]
         with float_model.named(entry["name"]):
             layers.get(entry["type"]).quantize(entry, quantizer)
+        scales[entry["name"]] = quantizer.scale
         if entry["name"] in peaks:  # not of a layer that does nothing
             entry["scale"] = quantizer.scale
     return {**config, "input": source, "layers": entries}, quantizer.made
