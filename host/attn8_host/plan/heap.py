@@ -4,7 +4,6 @@ The device's own Python makes the objects, in CPython (see bench.count); here th
 layout is that of py/obj*.h, py/map.c and py/gc.c: the heap gives whole blocks of four words.
 """
 
-import ast
 import re
 import sys
 import types
@@ -39,6 +38,7 @@ class Heap:
     total: int = 0
     buffers: dict[str, int] = field(default_factory=dict)
     _seen: dict[int, object] = field(default_factory=dict)
+    _constants: set[str] = field(default_factory=set)  # of code that is counted already
 
     def blocks(self, size: int) -> int:
         """Bytes of whole blocks for `size` bytes."""
@@ -66,7 +66,7 @@ class Heap:
             self.buffers[name] = self.buffers.get(name, 0) + size
             self.total += self.words(4) + self.blocks(size)
         elif isinstance(value, (str, bytes)):
-            if value not in interned():
+            if value not in interned() and value not in self._constants:
                 self.total += self.words(4) + self.blocks(len(value) + 1)
         elif isinstance(value, float):
             self.total += self.words(2)
@@ -195,6 +195,7 @@ def package(files: Iterable[bytes], modules: Iterable[types.ModuleType], model: 
         for value in file.objects:
             heap.add(value)
         add_body(file.root)
+        heap._constants.update(value for value in file.objects if isinstance(value, str))
     for module in modules:
         for name, value in vars(module).items():
             if not name.startswith("__"):
@@ -209,11 +210,6 @@ def package(files: Iterable[bytes], modules: Iterable[types.ModuleType], model: 
 
 @cache
 def interned() -> frozenset[str]:
-    """Names and texts of the device's source: strings that are kept once, with its code."""
-    found: set[str] = set()
-    for path in (DEVICE / "attn8").rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        found.update(re.findall(r"\w+", text))
-        found.update(node.value for node in ast.walk(ast.parse(text))
-                     if isinstance(node, ast.Constant) and isinstance(node.value, str))
-    return frozenset(found)
+    """Names of the device's source: strings that are kept once, with the package's code."""
+    sources = (path.read_text(encoding="utf-8") for path in (DEVICE / "attn8").rglob("*.py"))
+    return frozenset(name for text in sources for name in re.findall(r"\w+", text))
