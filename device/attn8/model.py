@@ -48,11 +48,20 @@ def load(path, need_weights=False, count=None, advance=None):
     # Loads a model, or its first `count` layers; need_weights keeps all scores and attention
     # weights (see cores); advance() is called before each layer. What trains a model has a loader
     # of its own, attn8.train.load.
+    def make():
+        return _load(path, configuration(path, "attn8"), need_weights, count, advance)
+
+    return loaded(path, make)
+
+
+def loaded(path, make):
+    # -> what make() makes of the file, whose path begins each error
     threshold = gc.threshold()
     gc.threshold(4096)  # what stays for good then lies close together, not among what does not
     try:
-        config = configuration(path, "attn8")
-        return _load(path, config, need_weights, count, advance)
+        return make()
+    except KeyError as error:
+        raise ValueError("%s: the config lacks %s" % (path, error))
     except ValueError as error:
         text = str(error)
         raise ValueError(text if text.startswith(path) else "%s: %s" % (path, text))
