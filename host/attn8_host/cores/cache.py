@@ -37,7 +37,8 @@ class KeyValueCache:
         out = self.exact(q[None], k, v)[0]
         self.scores[:count], self.weights[:count] = self.exact.scores[0], self.exact.weights[0]
         self.sums[:] = self.exact.sums
-        return out
+        result: np.ndarray = out
+        return result
 
 
 @dataclass(kw_only=True)

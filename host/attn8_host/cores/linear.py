@@ -171,7 +171,8 @@ def floating(
     def features(x: np.ndarray, step: float) -> np.ndarray:
         if phi == "elu+1":
             return elu_plus_one(x)
-        return np.maximum(x, 0) + (step if phi == "relu+1" else 0)
+        result: np.ndarray = np.maximum(x, 0) + (step if phi == "relu+1" else 0)
+        return result
 
     return kernelized(features(q, steps[0]), features(k, steps[1]), v, causal, normalise)
 

@@ -64,7 +64,8 @@ class LocalGlobal:
         }
         gate = self.gate.astype(np.int64)
         blend = int32(int32(local * gate) + distant * (32768 - gate))
-        return np.clip((blend + (1 << 19)) >> 20, -127, 127).astype(np.int8)
+        result: np.ndarray = np.clip((blend + (1 << 19)) >> 20, -127, 127).astype(np.int8)
+        return result
 
     def _softmax(
         self, scores: np.ndarray, seen: np.ndarray, v: np.ndarray
@@ -133,7 +134,8 @@ def floating(
     local = attend(abs(at - to) <= window)
     distant = attend(np.isin(to, list(global_indices)) & (at >= 0))
     share = 1 / (1 + np.exp(-gate))[..., None, :]
-    return share * local + (1 - share) * distant
+    result: np.ndarray = share * local + (1 - share) * distant
+    return result
 
 
 def gates(

@@ -51,7 +51,8 @@ class Micro:
         """max(256 + max(x, -512) / 2, 1) * 256 / sum over the last axis, x = score - maximum."""
         x = np.maximum(scores - scores.max(axis=-1, keepdims=True), -512)
         numerators = np.maximum(256 - (-x >> 1), 1)  # truncated towards zero, x being negative
-        return numerators * 256 // numerators.sum(axis=-1, keepdims=True)
+        result: np.ndarray = numerators * 256 // numerators.sum(axis=-1, keepdims=True)
+        return result
 
     @staticmethod
     def weighted_sum(weights: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -81,7 +82,8 @@ def floating(
         scores = np.where(np.triu(np.ones(scores.shape[-2:], bool), 1), -(2.0**30), scores)
     x = scores - scores.max(axis=-1, keepdims=True)
     weights = np.maximum(256 + np.maximum(x, -512) / 2, 1)
-    return weights / weights.sum(axis=-1, keepdims=True) @ v
+    result: np.ndarray = weights / weights.sum(axis=-1, keepdims=True) @ v
+    return result
 
 
 CORE = Core(

@@ -53,7 +53,8 @@ def _work(
     tensors: Mapping[str, np.ndarray],
 ) -> int:
     """Two products for each pair of query and key in a window."""
-    return 2 * head_dim * sum(min(t + 1, options["window"]) for t in range(seq_len))
+    result: int = 2 * head_dim * sum(min(t + 1, options["window"]) for t in range(seq_len))
+    return result
 
 
 CORE = Core(

@@ -32,7 +32,7 @@ class Sparse:
     score_limit: int
     out_num: int
     out_shift: int
-    mask: Mask | np.ndarray | Sequence
+    mask: Mask | np.ndarray | Sequence[Any]
     causal: bool = False
 
     @property
@@ -84,7 +84,7 @@ def floating(
     k: np.ndarray,
     v: np.ndarray,
     causal: bool,
-    mask: Sequence | np.ndarray,
+    mask: Sequence[Any] | np.ndarray,
     **options: object,
 ) -> np.ndarray:
     """Softmax attention over the pairs that a mask shows; a row without any gives zeros.
@@ -102,7 +102,7 @@ def floating(
     return np.where(some, exact.floating(q, k, v, False, ~seen & some), 0)
 
 
-MASKS: dict[str, list] = {
+MASKS: dict[str, list[Any]] = {
     "window": ["local_window", 2],
     "full": ["full"],
     "causal": ["causal"],

@@ -22,4 +22,5 @@ def similarity(embeddings: np.ndarray, neighbours: int = 2) -> np.ndarray:
     np.put_along_axis(near, nearest, True, axis=1)
     weights = np.floor(255 * np.maximum(cosine, 0) + 0.5) * (near | near.T)
     np.fill_diagonal(weights, 0)
-    return weights.astype(np.int32)
+    result: np.ndarray = weights.astype(np.int32)
+    return result

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import cores
+from ..cores.base import Core
 from ..errors import ModelError
 from ..schema import FLAG, OBJECT, SIZE, WORD, Tensor, check
 from . import dense
@@ -40,7 +41,7 @@ class MultiHeadAttention:
     def __init__(
         self,
         num_heads: int,
-        linears: Mapping[str, Callable],
+        linears: Mapping[str, Callable[[np.ndarray], np.ndarray]],
         constants: dict[str, Any],
         core: str = "exact",
         causal: bool = False,
@@ -88,7 +89,8 @@ class MultiHeadAttention:
         for h, core in enumerate(self.cores if self.need_weights else []):
             self.outputs.update({f"{part}.{h}": values for part, values in core.outputs.items()})
         self.outputs["heads"] = heads
-        return self.linears["out"](heads.transpose(1, 0, 2).reshape(x.shape))
+        result: np.ndarray = self.linears["out"](heads.transpose(1, 0, 2).reshape(x.shape))
+        return result
 
 
 class TrainableMultiHeadAttention:
@@ -184,7 +186,7 @@ class Type(LayerType):
         check(f"{name}.options", entry.get("options", {}), {}, core.options)
         check(f"{name}.constants", entry.get("constants", {}), {}, core.constants)
 
-    def _core(self, entry: Fields) -> cores.Core:
+    def _core(self, entry: Fields) -> Core:
         try:
             return cores.get(entry["core"])
         except ModelError as error:
@@ -272,7 +274,8 @@ class Type(LayerType):
             s, keys, e // entry["num_heads"], entry["causal"], entry.get("options", {}),
             {key: values[0] for key, values in dense.parts("core.", tensors).items()},
         )
-        return int(2 * (s + keys) * e * e) + heads
+        result: int = int(2 * (s + keys) * e * e) + heads
+        return result
 
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
         e = entry["embed_dim"]

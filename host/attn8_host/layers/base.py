@@ -46,11 +46,9 @@ class Example:
     floats: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
 
 
-class Layer(Protocol):
-    """The integer reference of one layer."""
-
-    def __call__(self, *x: np.ndarray) -> dict[str, np.ndarray]:
-        """All that a board's layer gives, by the part's name; "" is the result, and the last."""
+# The integer reference of one layer: from each of its inputs to all that a board's layer gives, by
+# the part's name; "" is the result, and the last
+Layer = Callable[..., dict[str, np.ndarray]]
 
 
 class TrainableLayer(Protocol):

@@ -28,7 +28,8 @@ class ConvertToInt8:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         half = 1 << self.shift >> 1
-        return np.clip((x.astype(np.int64) + half) >> self.shift, -127, 127).astype(np.int8)
+        shifted: np.ndarray = (x.astype(np.int64) + half) >> self.shift
+        return shifted.clip(-127, 127).astype(np.int8)
 
 
 class Type(LayerType):

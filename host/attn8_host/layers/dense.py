@@ -53,7 +53,8 @@ class TrainableDense:
         self.x = x.reshape(-1, self.weight.value.shape[1])
         bias = np.broadcast_to(self.bias.value, (len(self.x), len(self.bias.value)))
         self.out: np.ndarray = self.f.product(self.x, self.weight.value, bias)
-        return self.out
+        result: np.ndarray = self.out
+        return result
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         grad = grad.reshape(self.out.shape)

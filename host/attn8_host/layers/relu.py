@@ -12,7 +12,8 @@ class ReLU:
     """max(x, 0) over int8."""
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return np.maximum(x, 0)
+        result: np.ndarray = np.maximum(x, 0)
+        return result
 
 
 class TrainableReLU:
@@ -20,7 +21,8 @@ class TrainableReLU:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         self.x = x
-        return np.maximum(x, 0)
+        result: np.ndarray = np.maximum(x, 0)
+        return result
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         return np.where(self.x > 0, grad.reshape(self.x.shape), 0)

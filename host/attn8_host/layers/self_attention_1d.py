@@ -84,7 +84,7 @@ def example(
             "attn.biases": rng.normal(0, 0.1, (3, p))}
     length = n * d
     # int8 becomes numbers within +-1: sums of products stay in the range of Q16.16
-    layers: list[dict] = [{"type": "convert", "name": "x", "format": form.name,
+    layers: list[dict[str, Any]] = [{"type": "convert", "name": "x", "format": form.name,
                            "shift": FIXED[form.name][1] - 7}]
     if conv:
         length = 2 * n + 4

@@ -34,7 +34,7 @@ class GatePacket:
     partition_count: int = 0
     flags: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _between("lambda", self.lambda_, (1 << 30) - 1)
         _between("lambda_prev", self.lambda_prev, (1 << 30) - 1)
         _between("boundary_edges", self.boundary_edges, 65535)
@@ -55,7 +55,7 @@ class Linear:
     min_density_q15: int
     max_density_q15: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _between("min_density_q15", self.min_density_q15, 32767)
         _between("max_density_q15", self.max_density_q15, 32767)
 
@@ -71,7 +71,7 @@ class Threshold:
 
     dense_above_lambda: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _between("dense_above_lambda", self.dense_above_lambda, (1 << 30) - 1)
 
     def density_q15(self, gate: GatePacket) -> int:
@@ -109,7 +109,7 @@ class SparsityConfig:
     min_density_q15: int = MIN_DENSITY
     max_density_q15: int = MAX_DENSITY
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _between("max_cross_partition_edges", self.max_cross_partition_edges, 65535, 1)
         _between("min_density_q15", self.min_density_q15, 32767)
         _between("max_density_q15", self.max_density_q15, 32767)

@@ -13,7 +13,8 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def softmax(x: np.ndarray) -> np.ndarray:
     """Softmax over the last axis."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    result: np.ndarray = e / e.sum(axis=-1, keepdims=True)
+    return result
 
 
 def attention(
@@ -33,7 +34,8 @@ def attention(
         scores = np.where(np.triu(np.ones(scores.shape[-2:], bool), 1), -np.inf, scores)
     if mask is not None:
         scores = np.where(mask, -np.inf, scores)
-    return softmax(scores) @ v
+    result: np.ndarray = softmax(scores) @ v
+    return result
 
 
 def elu_plus_one(x: np.ndarray) -> np.ndarray:
@@ -51,4 +53,5 @@ def kernelized(
     if normalise:
         sums = weights.sum(axis=-1, keepdims=True)
         weights = weights / np.where(sums > 0, sums, 1)
-    return weights @ v
+    result: np.ndarray = weights @ v
+    return result

@@ -48,7 +48,8 @@ class Format:
         raw = np.floor(np.asarray(x, np.float64) * 2**frac + 0.5)
         if raw.size and not -(2 ** (bits - 1)) <= raw.min() <= raw.max() < 2 ** (bits - 1):
             raise OverflowError(f"{self.name} cannot hold {x}")
-        return raw.astype(self.dtype)
+        result: np.ndarray = raw.astype(self.dtype)
+        return result
 
     def decode(self, x: np.ndarray) -> np.ndarray:
         """Stored values as real numbers."""
@@ -82,7 +83,8 @@ class Format:
             return x
         bound = 1 << (FIXED[self.name][0] - 1)
         if self.overflow == "saturate":
-            return np.clip(x, -bound, bound - 1)
+            result: np.ndarray = np.clip(x, -bound, bound - 1)
+            return result
         return ((x + bound) & (2 * bound - 1)) - bound
 
 

@@ -29,19 +29,22 @@ def rounded(a: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int) -> n
     a = int32(a)
     mult, shift = np.asarray(mult, np.int64), np.asarray(shift, np.int64)
     y = int32(int32((a >> 15) * mult) + (int32((a & 32767) * mult) >> 15))
-    return int32(y + (np.int64(1) << (shift - 16))) >> (shift - 15)
+    result: np.ndarray = int32(y + (np.int64(1) << (shift - 16))) >> (shift - 15)
+    return result
 
 
 def requant(a: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
     """`rounded`, clamped to +-127, as int8."""
-    return np.clip(rounded(a, mult, shift), -127, 127).astype(np.int8)
+    result: np.ndarray = np.clip(rounded(a, mult, shift), -127, 127).astype(np.int8)
+    return result
 
 
 def exp2(t: np.ndarray, extra: np.ndarray | int = 0) -> np.ndarray:
     """2**(15 + extra - t/256) for t >= 0 in 1/256 octaves, rounded, as int64."""
     octaves = np.minimum((t >> 8) - extra, 30)
     right, left = np.maximum(octaves, 0), np.maximum(-octaves, 0)
-    return ((EXP2[t & 255] >> right << left) + 1) >> 1
+    result: np.ndarray = ((EXP2[t & 255] >> right << left) + 1) >> 1
+    return result
 
 
 def bit_length(x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,6 @@ class Parameter:
     value: np.ndarray
     grad: np.ndarray = None  # type: ignore[assignment]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.grad is None:
             self.grad = np.zeros_like(self.value)

@@ -6,6 +6,7 @@ A core says in its module which variants prove it, a layer type which examples.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -40,7 +41,7 @@ class Case:
     mechanism: str
     variant: str
     shape: dict[str, int]
-    config: dict
+    config: dict[str, Any]
     tensors: dict[str, np.ndarray]
     inputs: np.ndarray
     floats: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
@@ -135,7 +136,7 @@ def split(x: np.ndarray, num_heads: int) -> np.ndarray:
     return x.reshape(len(x), num_heads, -1).transpose(1, 0, 2)
 
 
-def model(entries: list[dict], shape: list[int]) -> dict:
+def model(entries: list[dict[str, Any]], shape: list[int]) -> dict[str, Any]:
     """The config of a model of a few layers."""
     entries = [{"type": "reshape", "name": "tokens", "shape": shape}, *entries]
     return {
@@ -174,7 +175,9 @@ def layer_cases(name: str, rng: np.random.Generator) -> Iterator[Case]:
 
 def mechanisms() -> dict[str, Callable[[np.random.Generator], Iterator[Case]]]:
     """From a generator of random numbers to the cases of each mechanism: cores and layer types."""
-    found = {name: partial(attention_cases, name) for name in cores.all_cores()}
+    found: dict[str, Callable[[np.random.Generator], Iterator[Case]]] = {
+        name: partial(attention_cases, name) for name in cores.all_cores()
+    }
     for name, kind in layers.types().items():
         if type(kind).examples is not LayerType.examples:
             found[name] = partial(layer_cases, name)

@@ -14,6 +14,7 @@ A product with a constant, and one with an attention weight (a multiple of 2**-1
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,8 @@ class Fixed:
         """Clips to +-limit and counts."""
         clipped = np.minimum(np.maximum(x, -self.limit), self.limit)
         self.overflows += int(np.count_nonzero(clipped != x))
-        return clipped
+        result: np.ndarray = clipped
+        return result
 
     def array(self, x: np.ndarray) -> np.ndarray:
         """Floats as words."""
@@ -132,7 +134,7 @@ class Fixed:
         mult, shift = root_ratio(num * square, den << 32)
         return mult, shift, ((17 << 15 << shift) // mult) >> self.up, root_ratio(num, den)
 
-    def softmax(self, scores: np.ndarray, scale) -> tuple[np.ndarray, int]:
+    def softmax(self, scores: np.ndarray, scale: Any) -> tuple[np.ndarray, int]:
         """The weights of each row, and the last row's sum of numerators in Q15."""
         mult, shift, limit, _ = scale
         difference = scores.max(axis=1, keepdims=True) - scores
@@ -150,7 +152,7 @@ class Fixed:
             weights <<= 1
         return weights, int(total[-1, 0])
 
-    def softmax_backward(self, weights: np.ndarray, d: np.ndarray, scale) -> np.ndarray:
+    def softmax_backward(self, weights: np.ndarray, d: np.ndarray, scale: Any) -> np.ndarray:
         """weights * (d - rowsum(d * weights)) * scale."""
         q15 = (weights << self.up) >> 1
         total = np.zeros(len(d), np.int64)
@@ -171,7 +173,7 @@ class Fixed:
         n = 16 - self.frac
         return (int(multiply(np.array(octaves), 22713, 15)) + ((1 << n) >> 1)) >> n
 
-    def sgd(self, param, velocity, momentum, lr, factor):
+    def sgd(self, param: Any, velocity: Any, momentum: Any, lr: Any, factor: Any) -> Any:
         step = param.grad
         if momentum:
             step = velocity = self.saturate(multiply(velocity, *momentum) + step)
@@ -179,11 +181,13 @@ class Fixed:
         param.value = self.saturate(param.value - update)
         return velocity
 
-    def adam_constants(self, beta1: Ratio, beta2: Ratio, lr: Ratio, eps: Ratio):
+    def adam_constants(self, beta1: Ratio, beta2: Ratio, lr: Ratio, eps: Ratio) -> Any:
         rate1, rate2 = (ratio((1 << b[1]) - b[0], 1 << b[1]) for b in (beta1, beta2))
         return rate1, rate2, max(1, eps[0] << 15 >> eps[1])
 
-    def adam(self, param, first, second, constants, lr, factor):
+    def adam(
+        self, param: Any, first: Any, second: Any, constants: Any, lr: Any, factor: Any
+    ) -> Any:
         rate1, rate2, eps = constants
         g = param.grad << self.up
         self.overflows += int((np.abs(g) > 92681).sum())
@@ -197,7 +201,7 @@ class Fixed:
         param.value = self.saturate(param.value - update)
         return first, second
 
-    def clip(self, params, norm: float) -> None:
+    def clip(self, params: Any, norm: float) -> None:
         limit = int(self.array(np.array(norm)))
         size = sum(p.grad.size for p in params)
         peak = max(int(np.maximum(p.grad, -1 - p.grad).max()) for p in params)
@@ -219,7 +223,8 @@ def _part(mult: int, factor: int) -> int:
 
 
 def _number(pair: Ratio) -> float:
-    return pair[0] / 2 ** pair[1]
+    result: float = pair[0] / 2 ** pair[1]
+    return result
 
 
 class Float64:
@@ -227,7 +232,7 @@ class Float64:
 
     overflows = 0
 
-    def saturate(self, x):
+    def saturate(self, x: Any) -> Any:
         return x
 
     def array(self, x: np.ndarray) -> np.ndarray:
@@ -236,19 +241,19 @@ class Float64:
     def floats(self, x: np.ndarray) -> np.ndarray:
         return x
 
-    def product(self, a, b, onto=None):
+    def product(self, a: Any, b: Any, onto: Any=None) -> Any:
         return a @ b.T if onto is None else onto + a @ b.T
 
-    def column_sums(self, x, onto):
+    def column_sums(self, x: Any, onto: Any) -> Any:
         return onto + x.sum(axis=0)
 
-    def add(self, x, y):
+    def add(self, x: Any, y: Any) -> Any:
         return x + y
 
-    def subtract(self, x, y):
+    def subtract(self, x: Any, y: Any) -> Any:
         return x - y
 
-    def scale(self, x, factor):
+    def scale(self, x: Any, factor: Any) -> Any:
         return x * factor
 
     def factor(self, num: int, den: int) -> float:
@@ -257,28 +262,30 @@ class Float64:
     def softmax_scale(self, num: int, den: int) -> float:
         return math.sqrt(num / den)
 
-    def softmax(self, scores, scale):
+    def softmax(self, scores: Any, scale: Any) -> Any:
         e = np.exp((scores - scores.max(axis=1, keepdims=True)) * scale)
         total = e.sum(axis=1, keepdims=True)
         return e / total, total[-1, 0]
 
-    def softmax_backward(self, weights, d, scale):
+    def softmax_backward(self, weights: Any, d: Any, scale: Any) -> Any:
         return weights * (d - (d * weights).sum(axis=1, keepdims=True)) * scale
 
     def log(self, total: float) -> float:
         return math.log(total)
 
-    def sgd(self, param, velocity, momentum, lr, factor):
+    def sgd(self, param: Any, velocity: Any, momentum: Any, lr: Any, factor: Any) -> Any:
         step = param.grad
         if momentum:
             step = velocity = velocity * _number(momentum) + step
         param.value = param.value - step * _number(lr) * factor / ONE
         return velocity
 
-    def adam_constants(self, beta1: Ratio, beta2: Ratio, lr: Ratio, eps: Ratio):
+    def adam_constants(self, beta1: Ratio, beta2: Ratio, lr: Ratio, eps: Ratio) -> Any:
         return 1 - _number(beta1), 1 - _number(beta2), _number(eps)
 
-    def adam(self, param, first, second, constants, lr, factor):
+    def adam(
+        self, param: Any, first: Any, second: Any, constants: Any, lr: Any, factor: Any
+    ) -> Any:
         rate1, rate2, eps = constants
         first = first + rate1 * (param.grad - first)
         second = second + rate2 * (param.grad**2 - second)
@@ -286,7 +293,7 @@ class Float64:
         param.value = param.value - step * first / (np.sqrt(second) + eps)
         return first, second
 
-    def clip(self, params, norm: float) -> None:
+    def clip(self, params: Any, norm: float) -> None:
         total = math.sqrt(sum(float((p.grad**2).sum()) for p in params))
         if total > norm:
             for p in params:

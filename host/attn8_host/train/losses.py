@@ -1,16 +1,18 @@
 """Losses: each gives its value and leaves its gradient in `grad`."""
 
+from typing import Any
+
 import numpy as np
 
 
 class CrossEntropy:
     """log(sum(exp(logits))) - logits[label]; the gradient is softmax(logits) - onehot(label)."""
 
-    def __init__(self, f):
+    def __init__(self, f: Any) -> None:
         self.f = f
         self._scale = f.softmax_scale(1, 1)
 
-    def __call__(self, logits: np.ndarray, label: int):
+    def __call__(self, logits: np.ndarray, label: int) -> Any:
         """The loss of one sample, a number of the format."""
         weights, total = self.f.softmax(np.atleast_2d(logits), self._scale)
         self.grad = weights[0]
@@ -22,10 +24,10 @@ class CrossEntropy:
 class MSE:
     """mean((y - target)**2); the gradient is 2*(y - target)/size."""
 
-    def __init__(self, f):
+    def __init__(self, f: Any) -> None:
         self.f = f
 
-    def __call__(self, y: np.ndarray, target: np.ndarray):
+    def __call__(self, y: np.ndarray, target: np.ndarray) -> Any:
         """The loss of one sample, a number of the format."""
         f = self.f
         factor = f.factor(1, y.size)

@@ -29,7 +29,7 @@ class Model:
     """
 
     def __init__(
-        self, config: dict, tensors: dict[str, np.ndarray], numbers: str | None = None,
+        self, config: dict[str, Any], tensors: dict[str, np.ndarray], numbers: str | None = None,
         base: Base | None = None,
     ):
         self.f = formats.get(numbers or config["numbers"])
@@ -62,7 +62,7 @@ class Model:
         for layer in reversed(self.layers):
             grad = layer.backward(grad)
 
-    def accumulate(self, x: np.ndarray, target):
+    def accumulate(self, x: np.ndarray, target: Any) -> Any:
         """One sample forwards and backwards; returns its loss."""
         loss = self.loss(self(x), target)
         self.backward()

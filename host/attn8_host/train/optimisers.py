@@ -1,6 +1,7 @@
 """SGD with momentum, and Adam."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,8 @@ class SGD:
         lr, momentum: numbers, or (mult, shift) pairs.
     """
 
-    def __init__(self, f, params: list[Parameter], lr: float | Ratio,
-                 momentum: float | Ratio | None = None):
+    def __init__(self, f: Any, params: list[Parameter], lr: float | Ratio,
+                 momentum: float | Ratio | None = None) -> None:
         self.f = f
         self.params = params
         self.lr = _pair(lr)
@@ -43,9 +44,9 @@ class Adam:
     Stochastic Optimization", 2015, end of section 2), in Q15 for every format.
     """
 
-    def __init__(self, f, params: list[Parameter], lr: float | Ratio,
+    def __init__(self, f: Any, params: list[Parameter], lr: float | Ratio,
                  beta1: float | Ratio = 0.9, beta2: float | Ratio = 0.999,
-                 eps: float | Ratio = 0.001):
+                 eps: float | Ratio = 0.001) -> None:
         self.f = f
         self.params = params
         self.lr = _pair(lr)

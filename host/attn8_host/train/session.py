@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -45,7 +46,7 @@ class Epoch:
 class Trained:
     """What any training found."""
 
-    board: dict
+    board: dict[str, Any]
     model: str
     epochs: int
     steps: int
@@ -62,7 +63,7 @@ class Trained:
         counts = [0, *(epoch.overflows for epoch in self.history)]
         return counts[-1] > counts[-2]
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "overflows_grow": self.overflows_grow}
 
 
@@ -105,7 +106,7 @@ def schedule(steps: int) -> dict[str, int]:
     return {"warmup_steps": min(5, steps - 1), "total_steps": steps}
 
 
-def iris_config(numbers: str, steps: int, batch: int) -> dict:
+def iris_config(numbers: str, steps: int, batch: int) -> dict[str, Any]:
     """The tiny transformer: Dense 4 -> 32, ReLU, [4, 8], attention, mean, Dense 8 -> 3."""
     size = {"seq_len": 4, "embed_dim": 8}
     return {
@@ -129,7 +130,7 @@ def iris_config(numbers: str, steps: int, batch: int) -> dict:
     }
 
 
-def initial(config: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def initial(config: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Parameters to start from: uniform within 1/sqrt(inputs), biases 0, in float64."""
     return {
         f"{entry['name']}.{part}": values
@@ -138,7 +139,7 @@ def initial(config: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
-def pack(config: dict, tensors: dict[str, np.ndarray]) -> bytes:
+def pack(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
     """A training file with these float parameters."""
     if config["numbers"] == "float":
         words = {name: values.astype(np.float32) for name, values in tensors.items()}
@@ -159,7 +160,7 @@ class Training:
     """
 
     def __init__(
-        self, client: Client, config: dict, tensors: dict[str, np.ndarray],
+        self, client: Client, config: dict[str, Any], tensors: dict[str, np.ndarray],
         base: Base | None = None,
     ):
         self.client = client
@@ -339,7 +340,7 @@ SHIFTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def digits_config(base: Base, path: str, steps: int, batch: int) -> dict:
+def digits_config(base: Base, path: str, steps: int, batch: int) -> dict[str, Any]:
     """Trains the attention and the head of the digits model, behind its first int8 layers.
 
     SGD, as Adam's two moments would take 5 KB more of the 100 KB that an ESP32 has.
