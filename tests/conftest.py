@@ -15,8 +15,8 @@ from attn8_host import forms as turbo
 from attn8_host import isa
 from attn8_host.boards import Board
 from attn8_host.deploy import deploy, push
+from attn8_host.isa.device import turbo_machine
 from attn8_host.paths import DEVICE, MODELS
-from attn8_host.proof.bench.count import turbo_machine
 
 settings.register_profile("any machine", deadline=None)  # however slow it is
 settings.load_profile("any machine")

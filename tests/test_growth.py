@@ -6,8 +6,8 @@ from array import array
 import pytest
 
 from attn8_host import cores, isa
+from attn8_host.isa.device import Device
 from attn8_host.paths import DEVICE
-from attn8_host.proof.bench.count import device
 
 HEAD_DIM = 16
 
@@ -16,11 +16,11 @@ def instructions(arch: str, name: str, seq_len: int, **options) -> int:
     constants = cores.get(name.lower()).make_constants(HEAD_DIM, 0.03, 0.03, 0.03, 0.02, **options)
     x = array("b", [(i * 37) % 255 - 127 for i in range(seq_len * HEAD_DIM)])
     out = array("b", bytes(len(x)))
-    with device(arch) as (attn8, tally):
-        core = getattr(attn8, name)(seq_len, HEAD_DIM, **constants, **options)
-        tally.counted.clear()
-        core(x, x, x, out)
-    return sum(tally.counted.values())
+    device = Device(arch)
+    core = getattr(device.attn8, name)(seq_len, HEAD_DIM, **constants, **options)
+    device.tally.counted.clear()
+    core(x, x, x, out)
+    return sum(device.tally.counted.values())
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)

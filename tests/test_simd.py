@@ -17,7 +17,8 @@ from attn8_host.deploy import package_for
 from attn8_host.errors import BoardError
 from attn8_host.forms.pie import Pie
 from attn8_host.isa import xtensa_simd
-from attn8_host.proof.bench import count as counted
+from attn8_host.isa.device import Device, turbo_machine
+from attn8_host.proof.bench.count import make_layer
 from tests.test_kernels import dense_operands, fills, int8
 from tests.test_turbo import Module, check_arguments, count
 
@@ -30,7 +31,7 @@ offsets = st.integers(0, 15)
 @pytest.fixture(scope="module")
 def machine():
     """An ESP32-S3 with the kernels."""
-    return counted.turbo_machine("xtensawin", "simd")
+    return turbo_machine("xtensawin", "simd")
 
 
 def assembled(*instructions):
@@ -276,22 +277,19 @@ def test_another_chip_meets_no_vector_instruction(selftest, machine, monkeypatch
 def test_a_layer_gives_the_same_bits():
     outputs = {}
     for form in ("turbo", "simd"):
-        with counted.device("xtensawin", form) as (attn8, tally):
-            assert attn8.backend() == form
-            layer, x = counted.make_layer(attn8, 9, 24, 4)
-            outputs[form] = bytes(layer(x))
-            assert f"{form}.scores" in tally.counted
+        device = Device("xtensawin", form)
+        assert device.attn8.backend() == form
+        layer, x = make_layer(device.attn8, 9, 24, 4)
+        outputs[form] = bytes(layer(x))
+        assert f"{form}.scores" in device.tally.counted
     assert outputs["simd"] == outputs["turbo"]
 
 
 def test_what_fails_leaves_turbo_with_one_warning(capsys):
-    with counted.device("xtensawin", "turbo") as (attn8, _):
-        # The machine with the vector kernels says that it is an ESP32
-        machine = isa.machine_of(isa.mpy.read(turbo.build("xtensawin", "simd")), "xtensawin", "")
-        kernels = attn8.kernels
-        others = kernels._present
-        kernels._present = lambda name: Module(machine) if name == "simd" else others(name)
-        assert [attn8.backend(), attn8.backend()] == ["turbo", "turbo"]
+    # The machine with the vector kernels says that it is an ESP32
+    machine = isa.machine_of(isa.mpy.read(turbo.build("xtensawin", "simd")), "xtensawin", "")
+    attn8 = Device("xtensawin", "simd", {"attn8.kernels.simd": Module(machine)}).attn8
+    assert [attn8.backend(), attn8.backend()] == ["turbo", "turbo"]
     assert capsys.readouterr().out == (
         "attn8: kernels/simd.mpy were built for another chip; turbo is used. Run attn8 deploy.\n"
     )

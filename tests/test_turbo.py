@@ -19,11 +19,11 @@ from attn8_host.cores.linear import Linear, attend, linear_constants, shrink
 from attn8_host.cores.performer import Performer, performer_constants, random_features
 from attn8_host.cores.sparse import Sparse
 from attn8_host.errors import BoardError
+from attn8_host.isa.device import Device
 from attn8_host.layers.dense import Dense
 from attn8_host.masks import Mask
 from attn8_host.numerics.integers import EXP2
 from attn8_host.numerics.scales import output_constants, score_constants
-from attn8_host.proof.bench.count import device
 from tests.test_kernels import Call, alignment, dense_operands, fills, int8, shapes
 
 # Machines are shared between examples; each example frees its buffers first
@@ -372,16 +372,17 @@ def test_cores_take_them_and_give_what_the_reference_gives(arch, form):
         ("Linear", Linear, elu, "turbo_linear.attend"),
         ("Performer", Performer, performer, "turbo_linear.attend"),
     ]
-    with device(arch, form) as (attn8, tally):
-        for name, reference, keywords, kernel in cases:
-            tally.counted.clear()
-            out = array("b", bytes(q.size))
-            given_ = {key: array("b", value.tobytes()) if key == "features" else value
-                      for key, value in keywords.items()}
-            core = getattr(attn8, name)(seq_len, head_dim, **given_)
-            core(*(array("b", x.tobytes()) for x in (q, k, v)), out)
-            assert out.tobytes() == reference(**keywords)(q, k, v).tobytes(), (name, keywords)
-            assert kernel in tally.counted, tally.counted
+    device = Device(arch, form)
+    attn8, tally = device.attn8, device.tally
+    for name, reference, keywords, kernel in cases:
+        tally.counted.clear()
+        out = array("b", bytes(q.size))
+        given_ = {key: array("b", value.tobytes()) if key == "features" else value
+                  for key, value in keywords.items()}
+        core = getattr(attn8, name)(seq_len, head_dim, **given_)
+        core(*(array("b", x.tobytes()) for x in (q, k, v)), out)
+        assert out.tobytes() == reference(**keywords)(q, k, v).tobytes(), (name, keywords)
+        assert kernel in tally.counted, tally.counted
 
 
 def info(machine, arch, mpy_version="6.3"):

@@ -6,15 +6,17 @@ The device's own layers run here, in CPython; their kernels run as the chips' ma
 instruction emulators. What is counted is the kernels; the calls between them come on top.
 """
 
-import importlib
-import sys
 from array import array
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from attn8_host import isa
+from attn8_host.isa.importer import Importer, module
 from attn8_host.layers import get
 from attn8_host.paths import DEVICE
 
@@ -31,7 +33,7 @@ class Meter:
         }
         self.instructions = self.macs = 0
 
-    def call(self, module: str, name: str, arguments: tuple) -> int:
+    def call(self, module: str, name: str, *arguments: Any) -> int:
         machine = self.machines[module]
         placed = {i: machine.buffer(bytes(a)) for i, a in enumerate(arguments)
                   if isinstance(a, (array, bytearray))}
@@ -46,7 +48,7 @@ class Meter:
             self.macs += shape[0] * shape[1] * cols
         return result
 
-    def measure(self, function, *arguments) -> tuple[int, int]:
+    def measure(self, function: Callable[..., object], *arguments: object) -> tuple[int, int]:
         """(instructions, multiply-accumulates) of one call."""
         self.instructions = self.macs = 0
         function(*arguments)
@@ -54,20 +56,14 @@ class Meter:
 
 
 def device(meter: Meter) -> tuple[ModuleType, ModuleType]:
-    """The device's train.attention and train.formats; their kernels run on the meter's machines."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "attn8"]:
-        del sys.modules[name]
+    """The device's train.layers.attention and train.arithmetic, over the meter's kernels."""
+    kernels = {}
     for name in KERNELS:
-        kernels = ModuleType(f"attn8.kernels.{name}")
-        for function in meter.machines[name].functions:
-            setattr(kernels, function, lambda *a, m=name, f=function: meter.call(m, f, a))
-        sys.modules[kernels.__name__] = kernels
-    sys.path.insert(0, str(DEVICE))
-    try:
-        attention = importlib.import_module("attn8.train.layers.attention")
-        return attention, importlib.import_module("attn8.train.arithmetic")
-    finally:
-        sys.path.remove(str(DEVICE))
+        made = {function: partial(meter.call, name, function)
+                for function in meter.machines[name].functions}
+        kernels[f"attn8.kernels.{name}"] = module(name, **made)
+    importer = Importer(kernels)
+    return importer.load("attn8.train.layers.attention"), importer.load("attn8.train.arithmetic")
 
 
 def numbers(n: int) -> array:

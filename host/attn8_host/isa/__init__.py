@@ -33,7 +33,10 @@ __all__ = [
     "LimitError",
     "Machine",
     "MemoryFault",
+    "XtensaMachine",
     "load",
+    "machine_of",
+    "mpy",
 ]
 
 MACHINES: dict[str, type[Machine]] = {

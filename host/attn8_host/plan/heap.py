@@ -1,6 +1,6 @@
 """What Python objects take in MicroPython's heap, by its object layout and the board's word size.
 
-The device's own Python makes the objects, in CPython (see bench.count); here they are walked. The
+The device's own Python makes the objects, in CPython (see isa.device); here they are walked. The
 layout is that of py/obj*.h, py/map.c and py/gc.c: the heap gives whole blocks of four words.
 """
 
@@ -8,12 +8,13 @@ import re
 import sys
 import types
 from array import array
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from ..isa import mpy
+from ..isa.importer import module
 from ..paths import DEVICE
 
 # Entries that a map has room for, as it grows (py/map.c)
@@ -93,7 +94,7 @@ class Heap:
             self.total += self.words(4) + self.map(len(vars(value)))
             self._items(vars(value), name)
 
-    def _items(self, items: dict, name: str) -> None:
+    def _items(self, items: dict[Any, object], name: str) -> None:
         for key, item in items.items():
             self.add(key)
             self.add(item, f"{name}.{key}" if name else str(key))
@@ -103,47 +104,42 @@ class Heap:
             self.add(item, name)
 
 
-@dataclass
 class Peak:
-    """The most that was held at a time, in bytes."""
-
-    total: int = 0
-
-
-@contextmanager
-def watched(word: int) -> Iterator[Peak]:
     """Watches what the device's functions hold while they run, whenever one makes an array.
 
     An array is made from the bytes of its elements, which the heap holds beside it until then.
+
+    Attributes:
+        total: bytes, the most that was held at a time.
+        array: a stand-in for the device's module of that name (see isa.device).
     """
-    peak = Peak()
 
-    class Array(array):
-        def __new__(cls, code: str, initial: Iterable = ()):
-            made = super().__new__(cls, code, initial)
-            if len(made):
-                heap = Heap(word)
-                heap.add(made)
-                if isinstance(initial, bytes):
-                    heap.add(initial)
-                frame: types.FrameType | None = sys._getframe(1)
-                while frame:
-                    code_object = frame.f_code
-                    if in_device(code_object) and code_object.co_name != "<module>":
-                        for value in frame.f_locals.values():
-                            heap.add(value)
-                    frame = frame.f_back
-                peak.total = max(peak.total, heap.total)
-            return made
+    def __init__(self, word: int):
+        self.total = 0
+        peak = self
 
-    before = sys.modules["array"]
-    stub = types.ModuleType("array")
-    stub.array = Array  # type: ignore[attr-defined]
-    sys.modules["array"] = stub
-    try:
-        yield peak
-    finally:
-        sys.modules["array"] = before
+        class Array(array):  # type: ignore[type-arg]  # arrays take no argument in Python 3.11
+            def __new__(cls, code: str, initial: Iterable[Any] = ()) -> "Array":
+                made = super().__new__(cls, code, initial)
+                if len(made):
+                    peak._look(word, made, initial)
+                return made
+
+        self.array = module("array", array=Array)
+
+    def _look(self, word: int, made: object, initial: object) -> None:
+        heap = Heap(word)
+        heap.add(made)
+        if isinstance(initial, bytes):
+            heap.add(initial)
+        frame: types.FrameType | None = sys._getframe(2)
+        while frame:
+            code = frame.f_code
+            if in_device(code) and code.co_name != "<module>":
+                for value in frame.f_locals.values():
+                    heap.add(value)
+            frame = frame.f_back
+        self.total = max(self.total, heap.total)
 
 
 def in_device(code: types.CodeType) -> bool:
@@ -163,12 +159,12 @@ def package(files: Iterable[bytes], modules: Iterable[types.ModuleType], model: 
     heap = Heap(word, _seen=dict(model._seen))
     names: set[str] = set()
 
-    def number(opcode: int, code) -> int:
+    def number(opcode: int, code: mpy.RawCode) -> int:
         if code.kind != mpy.Kind.BYTECODE:
             return 0
         return sum(found == opcode for found, _ in mpy.opcodes(code.data))
 
-    def add_function(code) -> None:
+    def add_function(code: mpy.RawCode) -> None:
         if code.kind == mpy.Kind.BYTECODE:
             heap.total += heap.blocks(len(code.data))
         heap.total += heap.words(len(code.children))
@@ -176,7 +172,7 @@ def package(files: Iterable[bytes], modules: Iterable[types.ModuleType], model: 
             heap.total += heap.words(4) if child.children else 0
             add_function(child)
 
-    def add_body(code) -> None:
+    def add_body(code: mpy.RawCode) -> None:
         # Of a module or class: it is run once and gone; what it stored stays, and two names more
         heap.total += heap.words(4) + heap.map(number(mpy.STORE_NAME, code) + 2)
         heap.total += heap.words(4) * number(mpy.MAKE_FUNCTION_DEFARGS, code)  # with defaults
@@ -196,8 +192,8 @@ def package(files: Iterable[bytes], modules: Iterable[types.ModuleType], model: 
             heap.add(value)
         add_body(file.root)
         heap._constants.update(value for value in file.objects if isinstance(value, str))
-    for module in modules:
-        for name, value in vars(module).items():
+    for each in modules:
+        for name, value in vars(each).items():
             if not name.startswith("__"):
                 heap.add(value)
     # Each name's text, and its place in a pool; a new pool is twice as large as the one before

@@ -1,17 +1,16 @@
 """`attn8 plan`: what a model or one attention layer takes on a board, before there is one.
 
-The device's own Python loads the model here (see bench.count): its objects are then real, and what
+The device's own Python loads the model here (see isa.device): its objects are then real, and what
 they take in MicroPython's heap follows from its object layout (see heap.py). So are the counts of
 instructions, by the emulators of both chips.
 """
 
-import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,10 @@ from .. import forms as turbo
 from ..deploy import compile_device
 from ..errors import Attn8Error
 from ..isa import mpy
+from ..isa.device import Device
 from ..numerics.scales import linear
-from ..proof.bench.count import Tally, device
 from ..schema import check
-from .heap import Heap, package, watched
+from .heap import Heap, Peak, package
 
 # Cycles that an instruction is assumed to take: loads and multiplications wait for their results
 CYCLES = 1.5
@@ -33,7 +32,9 @@ CLOCKS = (80, 160, 240)  # MHz
 CHIPS = {"ESP32": (112_000, 110_000), "ESP32-C3": (112_000, 110_000)}
 SERVER = ("link/__init__.mpy", "link/frames.mpy", "link/server.mpy")  # imported to serve
 SCALE = 0.03  # of all values of a layer that only its sizes describe
-Model = tuple[dict, dict[str, np.ndarray]]  # config and tensors, as in a model file
+Config = dict[str, Any]  # of a model file
+Tensors = dict[str, np.ndarray]
+Model = tuple[Config, Tensors]
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Plan:
     cycles_per_instruction: float  # assumed
     fits: dict[str, bool]  # by chip
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -90,7 +91,7 @@ def one_layer(
         constants, made = kind.quantize(head_dim, scales, options, parameters)
     except (TypeError, ValueError) as error:
         raise Attn8Error(f"{core}: {error}") from None
-    tensors = {f"attn.core.{key}": values for key, values in made.items()}
+    tensors: Tensors = {f"attn.core.{key}": values for key, values in made.items()}
     for part in ("q", "k", "v", "out"):
         weight = rng.normal(size=(embed_dim, embed_dim)) / np.sqrt(embed_dim)
         made = linear(weight, np.zeros(embed_dim), SCALE, SCALE)
@@ -141,7 +142,7 @@ def _largest(options: Any) -> int:
 
 
 def plan(
-    config: dict, tensors: dict[str, np.ndarray], arch: str = "xtensawin",
+    config: Config, tensors: Tensors, arch: str = "xtensawin",
     backend: str = "turbo", word: int = 4,
     predicted: Callable[[], int] | None = None, settle: Callable[[Any], object] | None = None,
 ) -> Plan:
@@ -156,24 +157,24 @@ def plan(
         settle: called with the device's model before its memory is counted.
 
     Raises:
-        Attn8Error: the device refuses the model, or this is not a checkout.
+        Attn8Error: the device refuses the model.
     """
     files = compile_device(arch)
     if backend == "turbo":
         files |= {f"kernels/{name}.mpy": turbo.build(arch, name) for name in turbo.MODULES}
     data = modelfile.pack(config, tensors)
     heap = Heap(word)
-    with watched(word) as peak, loaded(config, data, arch, backend) as made:
-        model, _, required = made
-        if settle:
-            settle(model)
-        entries = [e for e in config["layers"] if layers.get(e["type"]).computes]
-        made_layers = model.model.layers if hasattr(model, "model") else model.layers
-        for entry, layer in zip(entries, made_layers, strict=True):
-            heap.add(layer, entry["name"])
-        heap.add(model)
-        modules = {name.partition(".")[2].replace(".", "/"): module
-                   for name, module in sys.modules.items() if name.startswith("attn8.")}
+    peak = Peak(word)
+    model, device, required = loaded(config, data, arch, backend, {"array": peak.array})
+    if settle:
+        settle(model)
+    entries = [e for e in config["layers"] if layers.get(e["type"]).computes]
+    made_layers = model.model.layers if hasattr(model, "model") else model.layers
+    for entry, layer in zip(entries, made_layers, strict=True):
+        heap.add(layer, entry["name"])
+    heap.add(model)
+    modules = {name.partition(".")[2].replace(".", "/"): module
+               for name, module in device.modules.items() if name.startswith("attn8.")}
     used = {f"{name}{end}" for name in modules for end in (".mpy", "/__init__.mpy")}
     used |= {"__init__.mpy", *SERVER}
     imported = [content for path, content in files.items() if path in used]
@@ -208,46 +209,48 @@ def plan(
     )
 
 
-@contextmanager
 def loaded(
-    config: dict, data: bytes, arch: str, backend: str
-) -> Iterator[tuple[Any, Tally, dict[str, int]]]:
-    """A model file as the device loads it: (its model, the running tally, what it required)."""
+    config: Config, data: bytes, arch: str, backend: str,
+    stand_ins: Mapping[str, ModuleType] | None = None,
+) -> tuple[Any, Device, dict[str, int]]:
+    """A model file as the device loads it: (its model, the device, what it required)."""
     required: dict[str, int] = {}
 
     def require(what: str, size: int) -> None:
         required[what] = max(size, required.get(what, 0))
 
-    with TemporaryDirectory() as folder, device(arch, backend) as (attn8, tally):
+    device = Device(arch, backend, stand_ins)
+    device.attn8.memory.require = require
+    with TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         path.write_bytes(data)
-        attn8.memory.require = require
         try:
             training = config["format"] == "attn8-train"
-            model = attn8.train.load(str(path)) if training else attn8.load(str(path))
+            load = device.attn8.train.load if training else device.attn8.load
+            model = load(str(path))
         except (ValueError, TypeError) as error:
             raise Attn8Error(str(error).replace(str(path), config["name"])) from None
-        required["the file"] = required.pop(str(path))
-        yield model, tally, required
+    required["the file"] = required.pop(str(path))
+    return model, device, required
 
 
-def predict(config: dict, tensors: dict[str, np.ndarray], arch: str, backend: str) -> int:
+def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> int:
     """Instructions of one inference: the kernels' counted, the calls between them estimated.
 
     A kernel is run once for calls of the same sizes.
     """
-    with loaded(config, modelfile.pack(config, tensors), arch, backend) as (model, tally, _):
-        rng = np.random.default_rng(0)
-        x = array("b", rng.integers(-127, 128, len(model.input)).astype(np.int8).tobytes())
-        tally.known = {}
-        tally.count(model, x)
-        return tally.instructions
+    model, device, _ = loaded(config, modelfile.pack(config, tensors), arch, backend)
+    rng = np.random.default_rng(0)
+    x = array("b", rng.integers(-127, 128, len(model.input)).astype(np.int8).tobytes())
+    device.tally.known = {}
+    device.tally.count(model, x)
+    return device.tally.instructions
 
 
 def machine_code(files: Iterable[bytes]) -> int:
     """Bytes of machine code in .mpy files."""
 
-    def size(code) -> int:
+    def size(code: mpy.RawCode) -> int:
         own = 0 if code.kind == mpy.Kind.BYTECODE else len(code.data)
         return own + sum(map(size, code.children))
 

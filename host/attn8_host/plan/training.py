@@ -4,9 +4,8 @@ As for inference (see plan.py): the device's own Python trains here for one step
 are walked; its kernels run as the machine code of both chips.
 """
 
-import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ..paths import MODELS
 from ..train import session as train
 from ..train.arithmetic import ratio
 from ..train.session import EVALUATE, TRAIN
-from .inference import CLOCKS, CYCLES, Model, Plan, loaded, plan
+from .inference import CLOCKS, CYCLES, Config, Model, Plan, Tensors, loaded, plan
 
 
 @dataclass
@@ -46,7 +45,7 @@ class TrainPlan:
     batch: int
     cost: dict[str, Cost]  # by chip; empty for floats, which no emulator counts
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -79,7 +78,7 @@ def training(
     return config, from_bytes(train.pack(config, tensors))
 
 
-def layer_config(seq_len: int, embed_dim: int, num_heads: int, numbers: str) -> dict:
+def layer_config(seq_len: int, embed_dim: int, num_heads: int, numbers: str) -> Config:
     """The config of one attention layer that trains."""
     return {
         "format": "attn8-train", "version": 1, "numbers": numbers,
@@ -91,7 +90,7 @@ def layer_config(seq_len: int, embed_dim: int, num_heads: int, numbers: str) -> 
     }  # fmt: skip
 
 
-def _local(config: dict, folder: Path) -> dict:
+def _local(config: Config, folder: Path) -> Config:
     """The config with the int8 models that it names in a folder of this computer."""
     for entry in [config, *config["layers"]]:
         for key in ("model", "int8"):
@@ -101,7 +100,7 @@ def _local(config: dict, folder: Path) -> dict:
 
 
 def train_plan(
-    config: dict, tensors: dict[str, np.ndarray], backend: str = "turbo", word: int = 4,
+    config: Config, tensors: Tensors, backend: str = "turbo", word: int = 4,
     arches: Iterable[str] = ("xtensawin", "rv32imc"),
 ) -> TrainPlan:
     """Plans the training of a model.
@@ -113,10 +112,10 @@ def train_plan(
         arches: for which instructions are counted; those of floats cannot be.
 
     Raises:
-        Attn8Error: the device refuses the model, or this is not a checkout.
+        Attn8Error: the device refuses the model.
     """
 
-    def memory(config: dict) -> Plan:
+    def memory(config: Config) -> Plan:
         return plan(config, tensors, backend=backend, word=word, predicted=lambda: 0,
                     settle=lambda trainer: run(trainer, TRAIN, 1))
 
@@ -150,30 +149,30 @@ def run(trainer: Any, command: int, samples: int) -> None:
     trainer()
 
 
-def cost(config: dict, tensors: dict[str, np.ndarray], arch: str, backend: str) -> Cost:
+def cost(config: Config, tensors: Tensors, arch: str, backend: str) -> Cost:
     """Counts one step with a batch of one sample."""
-    with loaded(config, modelfile.pack(config, tensors), arch, backend) as (trainer, tally, _):
-        fixed: Any = sys.modules["attn8.kernels.fixed"]
-        matmul, macs = fixed.matmul, 0
+    trainer, device, _ = loaded(config, modelfile.pack(config, tensors), arch, backend)
+    fixed: Any = device.modules["attn8.kernels.fixed"]
+    matmul, macs = fixed.matmul, 0
 
-        def watched(*arguments):
-            nonlocal macs
-            cols, shape = arguments[7:9]
-            macs += shape[0] * shape[1] * cols
-            return matmul(*arguments)
+    def watched(*arguments: Any) -> int:
+        nonlocal macs
+        cols, shape = arguments[7:9]
+        macs += shape[0] * shape[1] * cols
+        return int(matmul(*arguments))
 
-        fixed.matmul = watched
+    fixed.matmul = watched
 
-        def count(*call) -> np.ndarray:
-            nonlocal macs
-            macs = 0
-            tally.count(*call)
-            return np.array([tally.instructions, sum(tally.counted.values()), macs])
+    def count(function: Callable[..., object], *arguments: object) -> np.ndarray:
+        nonlocal macs
+        macs = 0
+        device.tally.count(function, *arguments)
+        return np.array([device.tally.instructions, sum(device.tally.counted.values()), macs])
 
-        run(trainer, TRAIN, 1)  # what the first step alone does is not counted
-        forward = count(run, trainer, EVALUATE, 1)
-        both = count(run, trainer, TRAIN, 1)
-        update = count(trainer.model.step)
+    run(trainer, TRAIN, 1)  # what the first step alone does is not counted
+    forward = count(run, trainer, EVALUATE, 1)
+    both = count(run, trainer, TRAIN, 1)
+    update = count(trainer.model.step)
     backward = both - forward - update
     step = int(config["batch"] * (forward[0] + backward[0]) + update[0])
     return Cost(

@@ -1,31 +1,18 @@
-"""`attn8 bench --isa`: instructions of the kernels' real machine code, counted one by one.
+"""`attn8 bench --isa`: instructions of the kernels' real machine code, counted one by one."""
 
-A whole layer is counted by running the device's own Python under CPython, with each of its viper
-functions replaced by its machine code in an instruction emulator. What MicroPython's interpreter
-spends around the kernels is estimated, from the costs that were measured of its calls.
-"""
-
-import builtins
-import gc
-import importlib
 import shutil
 import subprocess
-import sys
 import tempfile
-import types
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ... import forms as turbo
 from ... import isa
 from ...cores.exact import exact_constants
 from ...errors import Attn8Error
+from ...isa.device import Device, turbo_machine
 from ...numerics.integers import EXP2
 from ...paths import DEVICE
 
@@ -34,152 +21,11 @@ LAYERS = ("layer", "layer_viper", "layer_naive", "layer_plain", "layer_c")
 NAIVE_LAYER = Path(__file__).with_name("layer_naive.upy")
 SEQ_LEN, EMBED_DIM, NUM_HEADS = 32, 64, 4
 LABELS = {"simd": "simd (experimental)"}  # no chip has run it yet
-# Machine instructions on an ESP32: of a viper call, of each of its arguments, of a Python call
-VIPER_CALL, INT_ARGUMENT, BUFFER_ARGUMENT, PYTHON_CALL = 180, 48, 95, 905
 
 
-def turbo_machine(arch: str, module: str = "turbo"):
-    """An emulator with a module of turbo kernels, a key of turbo.MODULES, or "simd"."""
-    machine = isa.machine_of(isa.mpy.read(turbo.build(arch, module)), arch, "")
-    if module == "simd":
-        machine.configid0 = isa.xtensa_simd.CONFIGID0
-    return machine
-
-
-@dataclass
-class Tally:
-    """What a run executed."""
-
-    counted: Counter = field(default_factory=Counter)  # machine instructions by kernel
-    calls: int = 0  # of kernels
-    estimated: int = 0  # instructions of MicroPython's interpreter
-    # What kernels took and returned by their sizes, where one call is to stand for all like it
-    known: dict[tuple, tuple[int, int]] | None = None
-
-    @property
-    def instructions(self) -> int:
-        return sum(self.counted.values()) + self.estimated
-
-    def count(self, function: Callable, *arguments: object) -> None:
-        """Calls a function of the device package and counts this call alone."""
-        self.counted.clear()
-        self.calls = self.estimated = 0
-
-        def profile(frame, event, _):
-            if event == "call" and str(DEVICE) in frame.f_code.co_filename:
-                self.estimated += PYTHON_CALL
-
-        sys.setprofile(profile)
-        try:
-            function(*arguments)
-        finally:
-            sys.setprofile(None)
-
-
-@contextmanager
-def device(arch: str, backend: str = "viper") -> Iterator[tuple[types.ModuleType, Tally]]:
-    """The device package in CPython, its kernels in an emulator: (attn8, the running tally).
-
-    Args:
-        arch: "xtensawin" or "rv32imc".
-        backend: with "turbo" it is to find the turbo kernels too, with "simd" those as well.
-    """
-    in_machine_code = {"turbo": [*turbo.MODULES], "simd": ["simd", *turbo.MODULES]}.get(backend, [])
-    tally = Tally()
-    machines: dict = {}
-    sources: dict[str, str] = {}
-
-    def viper(function: Callable) -> Callable:
-        module, name = function.__module__, function.__name__
-        if module not in sources:
-            path = Path(sys.modules[module].__file__ or "")
-            sources[module] = path.read_text()
-
-        def call(*arguments):
-            if module not in machines:
-                machines[module] = isa.load(sources[module], arch)
-            return run(machines[module], module, name, arguments)
-
-        return call
-
-    def run(machine, module: str, name: str, arguments: tuple) -> int:
-        ints = [a for a in arguments if isinstance(a, int)]
-        tally.calls += 1
-        tally.estimated += VIPER_CALL + INT_ARGUMENT * len(ints)
-        tally.estimated += BUFFER_ARGUMENT * (len(arguments) - len(ints))
-        kernel = f"{module.rpartition('.')[2]}.{name}"
-        call = (kernel, *ints)
-        if tally.known is None or call not in tally.known:
-            found = execute(machine, name, arguments), machine.instructions
-            if tally.known is not None:
-                tally.known[call] = found
-        else:
-            found = tally.known[call]
-        tally.counted[kernel] += found[1]
-        return found[0]
-
-    def execute(machine, name: str, arguments: tuple) -> int:
-        machine.reset()
-        views = [None if isinstance(a, int) else memoryview(a).cast("B") for a in arguments]
-        buffers = [None if view is None else machine.buffer(view) for view in views]
-        placed = [a if b is None else b for a, b in zip(arguments, buffers, strict=True)]
-        result = machine.call(name, *placed)
-        for view, buffer in zip(views, buffers, strict=True):
-            if view is not None and buffer is not None:
-                buffer.check_guards()
-                if not view.readonly:
-                    view[:] = buffer.read().tobytes()
-        return result
-
-    def turbo_module(name: str) -> types.ModuleType:
-        machine = turbo_machine(arch, name)
-        module = types.ModuleType(f"attn8.kernels.{name}")
-        for kernel in machine.functions:
-            # What turbo kernels return is unsigned, or nothing
-            setattr(module, kernel, lambda *arguments, kernel=kernel: run(
-                machine, module.__name__, kernel, arguments) & 0xFFFFFFFF)
-        sys.modules[module.__name__] = module
-        return module
-
-    def present(name: str):
-        return turbo_module(name) if name in in_machine_code else None
-
-    pointers = ("ptr8", "ptr16", "ptr32")
-    before = _take_device_modules()
-    stub = types.ModuleType("micropython")
-    stub.viper = viper  # type: ignore[attr-defined]
-    stub.native = lambda function: function  # type: ignore[attr-defined]
-    sys.modules["micropython"] = stub
-    addresses = types.ModuleType("uctypes")
-    addresses.addressof = lambda buffer: buffer  # type: ignore[attr-defined]
-    addresses.bytearray_at = (  # type: ignore[attr-defined]
-        lambda buffer, size: memoryview(buffer).cast("B")[:size])
-    sys.modules["uctypes"] = addresses
-    sys.path.insert(0, str(DEVICE))
-    for pointer in pointers:
-        setattr(builtins, pointer, int)
-    gc.mem_free = lambda: 1 << 30  # type: ignore[attr-defined]
-    gc.threshold = lambda *amount: -1  # type: ignore[attr-defined]
-    try:
-        package = importlib.import_module("attn8")
-        importlib.import_module("attn8.kernels").__dict__["_present"] = present
-        yield package, tally
-    finally:
-        for pointer in pointers:
-            delattr(builtins, pointer)
-        del gc.mem_free, gc.threshold  # type: ignore[attr-defined]
-        sys.path.remove(str(DEVICE))
-        _take_device_modules()
-        sys.modules.update(before)
-
-
-def _take_device_modules() -> dict[str, types.ModuleType]:
-    """Takes what a run with other kernels may have imported out of sys.modules."""
-    names = [n for n in sys.modules if n.partition(".")[0] in ("attn8", "micropython", "uctypes")]
-    return {name: sys.modules.pop(name) for name in names}
-
-
-def make_layer(attn8: types.ModuleType, seq_len: int, embed_dim: int, num_heads: int):
+def make_layer(
+    attn8: Any, seq_len: int, embed_dim: int, num_heads: int
+) -> tuple[Any, "array[int]"]:
     """A MultiHeadAttention of the device package with random weights, and an input for it."""
     rng = np.random.default_rng(0)
     tensors = {}
@@ -201,9 +47,9 @@ def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBE
 
     `backend` is "turbo", "simd" or "viper".
     """
-    with device(arch, backend) as (attn8, tally):
-        made, x = make_layer(attn8, seq_len, embed_dim, num_heads)
-        tally.count(made, x)
+    device = Device(arch, backend)
+    tally = device.tally
+    tally.count(*make_layer(device.attn8, seq_len, embed_dim, num_heads))
     macs = 4 * seq_len * embed_dim**2 + 2 * seq_len**2 * embed_dim
     return {
         "name": f"MultiHeadAttention, {LABELS.get(backend, backend)}",

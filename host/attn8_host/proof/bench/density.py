@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...cores.exact import exact_constants
-from . import count as isa
+from ...isa.device import Device, Tally
 
 SEQ_LEN, HEAD_DIM = 128, 16
 SCALE = 0.03  # of random operands: three in ten weights are zero, fewer with smaller scales
@@ -42,25 +42,26 @@ def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict:
     constants = exact_constants(HEAD_DIM, SCALE, SCALE, 0.03, 0.02)
     backends = {}
     for backend in BACKENDS:
-        with isa.device(arch, backend) as (attn8, tally):
+        device = Device(arch, backend)
+        attn8, tally = device.attn8, device.tally
 
-            def count(core: Callable, tally: isa.Tally = tally) -> int:
-                tally.counted.clear()
-                core(*operands)
-                advance()
-                return sum(tally.counted.values())
+        def count(core: Callable[..., object], tally: Tally = tally) -> int:
+            tally.counted.clear()
+            core(*operands)
+            advance()
+            return sum(tally.counted.values())
 
-            dense = count(attn8.Exact(SEQ_LEN, HEAD_DIM, **constants))
-            points = []
-            for name, describe in MASKS.items():
-                for level in LEVELS:
-                    core = attn8.Sparse(SEQ_LEN, HEAD_DIM, mask=describe(level), **constants)
-                    counted = count(core)
-                    points.append({
-                        "mask": name, "density": core.mask.density, "instructions": counted,
-                        "ratio": round(counted / dense, 4),
-                    })  # fmt: skip
-            backends[backend] = {"dense": dense, "points": points}
+        dense = count(attn8.Exact(SEQ_LEN, HEAD_DIM, **constants))
+        points = []
+        for name, describe in MASKS.items():
+            for level in LEVELS:
+                core = attn8.Sparse(SEQ_LEN, HEAD_DIM, mask=describe(level), **constants)
+                counted = count(core)
+                points.append({
+                    "mask": name, "density": core.mask.density, "instructions": counted,
+                    "ratio": round(counted / dense, 4),
+                })  # fmt: skip
+        backends[backend] = {"dense": dense, "points": points}
     return {
         "isa": arch, "method": "counted", "shape": [SEQ_LEN, HEAD_DIM], "backends": backends,
     }  # fmt: skip

@@ -1,0 +1,183 @@
+"""The device package in CPython, its kernels in an instruction emulator that counts.
+
+A whole layer is counted by running the device's own Python under CPython, with each of its viper
+functions replaced by its machine code. What MicroPython's interpreter spends around the kernels is
+estimated, from the costs that were measured of its calls.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+from .. import forms as turbo
+from .. import isa
+from ..paths import DEVICE
+from . import xtensa_simd
+from .importer import Importer, module
+from .machine import Machine
+
+KERNELS = "attn8.kernels"
+# Machine instructions on an ESP32: of a viper call, of each of its arguments, of a Python call
+VIPER_CALL, INT_ARGUMENT, BUFFER_ARGUMENT, PYTHON_CALL = 180, 48, 95, 905
+FREE = 1 << 30  # bytes of heap that the device finds free
+
+
+def turbo_machine(arch: str, name: str = "turbo") -> Machine:
+    """An emulator with a module of turbo kernels, a key of turbo.MODULES, or "simd"."""
+    machine = isa.machine_of(isa.mpy.read(turbo.build(arch, name)), arch, "")
+    if name == "simd":
+        assert isinstance(machine, isa.XtensaMachine)
+        machine.configid0 = xtensa_simd.CONFIGID0
+    return machine
+
+
+@dataclass
+class Tally:
+    """What a run executed."""
+
+    counted: Counter[str] = field(default_factory=Counter)  # machine instructions by kernel
+    calls: int = 0  # of kernels
+    estimated: int = 0  # instructions of MicroPython's interpreter
+    # What kernels took and returned by their sizes, where one call is to stand for all like it
+    known: dict[tuple[object, ...], tuple[int, int]] | None = None
+
+    @property
+    def instructions(self) -> int:
+        return sum(self.counted.values()) + self.estimated
+
+    def count(self, function: Callable[..., object], *arguments: object) -> None:
+        """Calls a function of the device package and counts this call alone."""
+        self.counted.clear()
+        self.calls = self.estimated = 0
+
+        def profile(frame: FrameType, event: str, _: object) -> None:
+            if event == "call" and str(DEVICE) in frame.f_code.co_filename:
+                self.estimated += PYTHON_CALL
+
+        sys.setprofile(profile)
+        try:
+            function(*arguments)
+        finally:
+            sys.setprofile(None)
+
+
+class Device:
+    """The device package, imported apart from all else, its kernels in an emulator.
+
+    Args:
+        arch: "xtensawin" or "rv32imc".
+        backend: with "turbo" it finds the turbo kernels too, with "simd" those as well.
+        stand_ins: modules by name to import in place of others (see Importer).
+
+    Attributes:
+        attn8: the package.
+        modules: all of it that was imported, by name.
+        tally: what its kernels executed.
+    """
+
+    def __init__(
+        self, arch: str, backend: str = "viper", stand_ins: Mapping[str, ModuleType] | None = None
+    ):
+        self.arch = arch
+        self.tally = Tally()
+        self._machines: dict[str, Machine] = {}
+        names = {"turbo": [*turbo.MODULES], "simd": ["simd", *turbo.MODULES]}.get(backend, [])
+        importer = Importer(
+            self._firmware(names) | {f"{KERNELS}.{n}": self._machine_code(n) for n in names}
+            | dict(stand_ins or {})
+        )
+        self.modules = importer.modules
+        self.attn8: Any = importer.load("attn8")
+
+    def _firmware(self, machine_code: list[str]) -> dict[str, ModuleType]:
+        """What MicroPython has and CPython lacks, on a board with these modules of kernels."""
+
+        def listdir(path: str) -> list[str]:
+            there = os.listdir(path)
+            if Path(path) == DEVICE.joinpath(*KERNELS.split(".")):
+                there += [f"{name}.mpy" for name in machine_code]
+            return there
+
+        return {
+            "micropython": module(
+                "micropython", viper=self._viper, native=lambda function: function
+            ),
+            "uctypes": module(
+                "uctypes",
+                addressof=lambda buffer: buffer,
+                bytearray_at=lambda buffer, size: memoryview(buffer).cast("B")[:size],
+            ),
+            "gc": module(
+                "gc", collect=lambda: None, mem_free=lambda: FREE, threshold=lambda *amount: -1
+            ),
+            "os": module("os", **vars(os) | {"listdir": listdir}),
+        }
+
+    def _viper(self, function: Callable[..., object]) -> Callable[..., int]:
+        """The decorator: a function that runs in the emulator of its module."""
+        name, where = function.__name__, function.__module__
+
+        def call(*arguments: Any) -> int:
+            if where not in self._machines:
+                path = self.modules[where].__file__
+                assert path  # Importer says it
+                self._machines[where] = isa.load(Path(path), self.arch)
+            return self._run(self._machines[where], f"{where.rpartition('.')[2]}.{name}", arguments)
+
+        return call
+
+    def _machine_code(self, name: str) -> ModuleType:
+        """A module of kernels in machine code, which is built when one of them is asked for."""
+        made: list[Machine] = []
+
+        class Kernels(ModuleType):
+            def __getattr__(module, kernel: str) -> Callable[..., int]:
+                if kernel.startswith("__"):
+                    raise AttributeError(kernel)
+                if not made:
+                    made.append(turbo_machine(self.arch, name))
+                machine = made[0]
+                if kernel not in machine.functions:
+                    raise AttributeError(kernel)
+                # What turbo kernels return is unsigned, or nothing
+                return lambda *arguments: (
+                    self._run(machine, f"{name}.{kernel}", arguments) & 0xFFFFFFFF
+                )
+
+        return Kernels(f"{KERNELS}.{name}")
+
+    def _run(self, machine: Machine, kernel: str, arguments: tuple[Any, ...]) -> int:
+        tally = self.tally
+        ints = [a for a in arguments if isinstance(a, int)]
+        tally.calls += 1
+        tally.estimated += VIPER_CALL + INT_ARGUMENT * len(ints)
+        tally.estimated += BUFFER_ARGUMENT * (len(arguments) - len(ints))
+        call = (kernel, *ints)
+        if tally.known is None or call not in tally.known:
+            found = _execute(machine, kernel.partition(".")[2], arguments), machine.instructions
+            if tally.known is not None:
+                tally.known[call] = found
+        else:
+            found = tally.known[call]
+        tally.counted[kernel] += found[1]
+        return found[0]
+
+
+def _execute(machine: Machine, name: str, arguments: tuple[Any, ...]) -> int:
+    """Calls a kernel with copies of its buffers, and copies back what it wrote."""
+    machine.reset()
+    views = [None if isinstance(a, int) else memoryview(a).cast("B") for a in arguments]
+    buffers = [None if view is None else machine.buffer(view) for view in views]
+    placed = [a if b is None else b for a, b in zip(arguments, buffers, strict=True)]
+    result = machine.call(name, *placed)
+    for view, buffer in zip(views, buffers, strict=True):
+        if view is not None and buffer is not None:
+            buffer.check_guards()
+            if not view.readonly:
+                view[:] = buffer.read().tobytes()
+    return result
