@@ -17,7 +17,7 @@ from attn8_host.paths import DEVICE
 
 PACKAGE = DEVICE.parent / "package.json"
 NAMES = DEVICE / "attn8/names.py"
-FUNCTIONS = {"backend": "kernels", "load": "model", "serve": "link.server"}  # and where they are
+FUNCTIONS = {"backend": "forms", "load": "model", "serve": "link.server"}  # and where they are
 
 
 def package() -> str:
@@ -42,9 +42,9 @@ def names() -> str:
             if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem.replace("_", ""):
                 found[node.name] = f"cores.{path.stem}"
     found["Model"] = "model"
-    for path in sorted((DEVICE / "attn8").iterdir()):
-        if not path.stem.startswith("_"):
-            found.setdefault(path.stem, path.stem)
+    for stem in sorted({name.partition("/")[0].removesuffix(".py") for name in package_sources()}):
+        if not stem.startswith("_"):
+            found.setdefault(stem, stem)
     lines = [f'    "{name}": "{found[name]}",\n' for name in sorted(found, key=str.lower)]
     return (
         "# Where the public names of the package are. Written by tools/device_files.py.\n"

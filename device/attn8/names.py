@@ -1,6 +1,6 @@
 # Where the public names of the package are. Written by tools/device_files.py.
 NAMES = {
-    "backend": "kernels",
+    "backend": "forms",
     "checks": "checks",
     "Conv1D": "layers.conv1d",
     "Convert": "layers.convert",
@@ -13,6 +13,7 @@ NAMES = {
     "find": "find",
     "Flash": "cores.flash",
     "formats": "formats",
+    "forms": "forms",
     "kernels": "kernels",
     "layers": "layers",
     "Linear": "cores.linear",

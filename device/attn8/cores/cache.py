@@ -1,7 +1,7 @@
 from array import array
 
 from .. import checks, tables
-from ..kernels import attention as kernels
+from ..forms.viper import attention as kernels
 from ..kernels.cache import copy, put
 from .exact import check, constants
 

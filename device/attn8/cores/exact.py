@@ -1,6 +1,6 @@
 from array import array
 
-from .. import checks, kernels, tables
+from .. import checks, forms, tables
 
 MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
 
@@ -14,7 +14,7 @@ class Exact:
     # precise: a second pass gives rows that few keys dominate up to 8 more bits.
     # Rows are computed in blocks: scores and softmax numerators need room for block_rows rows.
     # need_weights keeps all rows, in `scores` (int32) and `weights` (uint16, unnormalised Q15;
-    # `sums` holds each row's sum). buffers: the packed operands of another core, to share.
+    # `sums` holds each row's sum). buffers: those of another core of the same shape, to share.
     # hide(scores, first, rows) masks more of a block's scores (see sparse).
 
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
@@ -42,19 +42,14 @@ class Exact:
         self.out_shift = out_shift
         checks.between("block_rows", block_rows, 1, MAX_KEYS)
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
-        # Kernels may work on three rows at a time: where too few are left some are computed again
-        self._last = seq_len - min(3, rows)
-        self._kernels, room = kernels.choose_attention(key_len, head_dim, precise)
-        self.buffers = buffers or Buffers(key_len, head_dim, room)
+        self._kernels = forms.choose("refine" if precise else "attention", key_len, head_dim)
+        self.buffers = forms.buffers(buffers, self._kernels, key_len, head_dim)
         self.scores = array("i", bytes(4 * rows * key_len))
         self.weights = array("H", bytes(2 * rows * key_len))
         self.sums = array("i", bytes(4 * rows))
         self.outputs = [("scores", "i", self.scores), ("weights", "H", self.weights),
                         ("sums", "i", self.sums)] if need_weights else []
         if precise:
-            from ..kernels import refine
-
-            self._refine = refine
             self.fine_weights = array("i", bytes(4 * rows * key_len))
             self.fine_sums = array("i", bytes(4 * rows))
             if need_weights:
@@ -66,13 +61,8 @@ class Exact:
              **constants):
         keys = key_len or seq_len
         rows = seq_len if need_weights else min(block_rows, seq_len)
-        packed = 2 * keys * head_dim
-        form = kernels.backend()
-        if form != "viper" and not precise:
-            from ..kernels import turbo_operands
-
-            packed = sum(turbo_operands.room(form, keys, head_dim))
-        return rows * keys * (10 if precise else 6), packed + 4 * keys
+        form = forms.choose("refine" if precise else "attention", keys, head_dim)
+        return rows * keys * (10 if precise else 6), sum(form.room(keys, head_dim))
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
@@ -92,16 +82,14 @@ class Exact:
         checks.int8("out", checks.writable("out", out), n * d)
         if key_padding_mask is not None:
             checks.int8("key_padding_mask", key_padding_mask, m)
-        b = self.buffers
+        keys, key_sums, values, row = self.buffers.parts
         kernel = self._kernels
-        kernel.pack_keys(k, b.keys, b.key_sums, m, d)
-        kernel.pack_values(v, b.values, m, d)
+        kernel.pack_keys(k, keys, key_sums, m, d)
+        kernel.pack_values(v, values, m, d)
         first = 0
         while first < n:
-            first = min(first, self._last)
             rows = min(self.block_rows, n - first)
-            kernel.scores(b.keys, 0, q, b.key_sums, self.scores, b.row, first, rows, m, d,
-                          self.causal)
+            kernel.scores(keys, 0, q, key_sums, self.scores, row, first, rows, m, d, self.causal)
             if key_padding_mask is not None:
                 kernel.mask_keys(self.scores, key_padding_mask, rows, m)
             if self._hide:
@@ -109,30 +97,16 @@ class Exact:
             kernel.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, first, rows, m,
                            self.causal, self.score_mult, self.score_shift, self.score_limit)
             if self.precise:
-                refine = self._refine
-                refine.softmax(self.scores, 0, self.sums, self.fine_weights, self.fine_sums,
-                               tables.EXP2, first, rows, m, self.causal, self.score_mult,
-                               self.score_shift, self.score_limit)
-                refine.weighted_sum(b.values, 0, self.fine_weights, self.fine_sums, out, first,
-                                    rows, m, d, self.out_num, self.out_shift)
+                kernel.refine(self.scores, 0, self.sums, self.fine_weights, self.fine_sums,
+                              tables.EXP2, first, rows, m, self.causal, self.score_mult,
+                              self.score_shift, self.score_limit)
+                kernel.fine_weighted_sum(values, 0, self.fine_weights, self.fine_sums, out, first,
+                                         rows, m, d, self.out_num, self.out_shift)
             else:
-                kernel.weighted_sum(b.values, 0, self.weights, self.sums, out, first, rows, m, m,
-                                    d, self.out_num, self.out_shift)
+                kernel.weighted_sum(values, 0, self.weights, self.sums, out, first, rows, m, m, d,
+                                    self.out_num, self.out_shift)
             first += rows
         return out
-
-
-class Buffers:
-    # What the kernels pack their operands into; heads that run one after the other share one
-
-    def __init__(self, key_len, head_dim, room=None):
-        # room: the bytes of keys, values and row that some kernels want
-        size = key_len * head_dim
-        keys, values, row = room or (size, size, head_dim)
-        self.keys = bytearray(keys)
-        self.key_sums = array("i", bytes(4 * key_len))
-        self.values = bytearray(values)
-        self.row = bytearray(row)
 
 
 def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):

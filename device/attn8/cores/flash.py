@@ -1,9 +1,9 @@
 from array import array
 
-from .. import checks, tables
-from ..kernels import attention as scoring
+from .. import checks, forms, tables
+from ..forms.viper import attention as scoring
 from ..kernels import flash as kernels
-from .exact import MAX_KEYS, Buffers
+from .exact import MAX_KEYS
 
 ROWS = 8  # queries that share a tile of keys
 
@@ -37,7 +37,7 @@ class Flash:
         self.score_shift = score_shift
         self.out_num = out_num
         self.out_shift = out_shift
-        self.buffers = b = buffers or Buffers(seq_len, head_dim)
+        self.buffers = forms.buffers(buffers, scoring, seq_len, head_dim)
         size = min(block_size, seq_len)
         self._scores = array("i", bytes(4 * ROWS * size))
         self._weights = array("H", bytes(2 * size))
@@ -46,17 +46,17 @@ class Flash:
         self.sums = array("i", bytes(4 * seq_len))
         self.outputs = [("octaves", "i", self.octaves),
                         ("sums", "i", self.sums)] if need_weights else []
-        keys, sums = memoryview(b.keys), memoryview(b.key_sums)
+        keys, sums, _, _ = [memoryview(part) for part in self.buffers.parts]
         self._tiles = []  # (first key, keys, their packed values, their sums)
         for first in range(0, seq_len, size):
             n = min(size, seq_len - first)
             self._tiles.append((first, n, keys[first * head_dim : (first + n) * head_dim],
-                                sums[first : first + n]))
+                                sums[4 * first : 4 * (first + n)]))
 
     @staticmethod
     def room(seq_len, head_dim, block_size=16, **constants):
         tile = min(block_size, seq_len) * (4 * ROWS + 2) + 4 * ROWS * head_dim
-        return tile + 8 * seq_len, seq_len * (2 * head_dim + 4)
+        return tile + 8 * seq_len, sum(scoring.room(seq_len, head_dim))
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
@@ -74,9 +74,9 @@ class Flash:
         checks.int8("k", k, n * d)
         checks.int8("v", v, n * d)
         checks.int8("out", checks.writable("out", out), n * d)
-        b = self.buffers
-        scoring.pack_keys(k, b.keys, b.key_sums, n, d)
-        scoring.pack_values(v, b.values, n, d)
+        all_keys, all_sums, values, row = self.buffers.parts
+        scoring.pack_keys(k, all_keys, all_sums, n, d)
+        scoring.pack_values(v, values, n, d)
         first = 0
         while first < n:
             rows = min(ROWS, n - first)
@@ -84,8 +84,8 @@ class Flash:
             for first_key, keys, packed, key_sums in self._tiles:
                 if self.causal and first_key >= first + rows:
                     break
-                scoring.scores(packed, 0, q, key_sums, self._scores, b.row, first, rows, keys, d, 0)
-                kernels.update(b.values, 0, self._scores, self._weights, self.sums, self.octaves,
+                scoring.scores(packed, 0, q, key_sums, self._scores, row, first, rows, keys, d, 0)
+                kernels.update(values, 0, self._scores, self._weights, self.sums, self.octaves,
                                self._totals, tables.EXP2, first, rows, first_key, keys, n, d,
                                self.causal, self.score_mult, self.score_shift)
             kernels.finish(self._totals, 0, self.sums, out, first, rows, d, self.out_num,

@@ -1,6 +1,6 @@
 from array import array
 
-from .. import checks, kernels
+from .. import checks, forms
 
 MOST = (1 << 30) - 1 + (1 << 30)
 MAX_FEATURE = 4095
@@ -56,8 +56,7 @@ class Linear:
         if normalise and most_k * seq_len > self._limit:
             # phi(q) @ z could pass int32: z is rounded as kv is, as one row without an offset
             self._z = array("i", bytes(4 * head_dim))
-            self._shrink_z = kernels.choose_linear().shrink
-        self.buffers = buffers or Buffers(head_dim, head_dim, self.block_rows)
+        self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, head_dim, head_dim)
 
     def _allocate(self, seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
                   block_rows):
@@ -71,7 +70,7 @@ class Linear:
         self.out_shift = out_shift
         self.causal = causal
         self.length = 0  # tokens in the state
-        self._kernels = kernels.choose_linear()
+        self._kernels = forms.choose("linear", num_features, head_dim)
         self.block_rows = 1 if causal else min(block_rows, seq_len)
         self._state = array("i", bytes(4 * num_features * head_dim))
         self.kv = array("i", bytes(4 * num_features * head_dim))
@@ -86,9 +85,10 @@ class Linear:
         m = len(features) // head_dim if features else head_dim
         rows = 1 if causal else min(block_rows, seq_len)
         own = 8 * m * head_dim + 4 * seq_len
+        shared = sum(forms.choose("linear", m, head_dim).room(rows, m, head_dim))
         if features:
-            return own + m * (head_dim + 20), 6 * rows * m
-        return own + (1024 if phi == "elu+1" else 512), 2 * rows * m
+            return own + m * (head_dim + 20), shared + 4 * rows * m
+        return own + (1024 if phi == "elu+1" else 512), shared
 
     def __call__(self, q, k, v, out):
         n = self.seq_len * self.head_dim
@@ -126,7 +126,7 @@ class Linear:
         self._kernels.fill(self.z, 0, len(self.z))
 
     def _add(self, k, v, first, tokens):
-        self._kernels.accumulate(self._state, 0, self.buffers.row, k, v, self._table_k, self.z,
+        self._kernels.accumulate(self._state, 0, self.buffers.parts[0], k, v, self._table_k, self.z,
                                  first, tokens, self.head_dim)
 
     def _attend(self, q, out, first, rows):
@@ -134,7 +134,7 @@ class Linear:
         while rows > 0:
             n = min(rows, self.block_rows)
             self._features(q, first, n)
-            self._kernels.attend(self.kv, 0, self.buffers.phi, self._z, self.sums, out, first, n,
+            self._kernels.attend(self.kv, 0, self.buffers.parts[1], self._z, self.sums, out, first, n,
                                  self.num_features, self.head_dim, p, self._denominator,
                                  self.out_num, self.out_shift)
             first += n
@@ -145,18 +145,10 @@ class Linear:
                                  self.head_dim, self._limit)
         if self._z is self.z:
             return p - self._static_shift
-        return p - self._shrink_z(self.z, 0, ZERO, self._z, 1, self.head_dim, self._limit)
+        return p - self._kernels.shrink(self.z, 0, ZERO, self._z, 1, self.head_dim, self._limit)
 
     def _features(self, q, first, rows):
-        self._kernels.features(q, self._table_q, self.buffers.phi, first, rows, self.head_dim)
-
-
-class Buffers:
-    # What a call works in; heads that run one after the other share one
-
-    def __init__(self, head_dim, num_features, rows):
-        self.row = bytearray(2 * head_dim)
-        self.phi = array("H", bytes(2 * rows * num_features))
+        self._kernels.features(q, self._table_q, self.buffers.parts[1], first, rows, self.head_dim)
 
 
 def _table(what, values):

@@ -1,9 +1,9 @@
 from array import array
 
-from .. import checks, tables
-from ..kernels import attention
+from .. import checks, forms, tables
+from ..forms.viper import attention
 from ..kernels import local_global as kernels
-from .exact import MAX_KEYS, Buffers, check
+from .exact import MAX_KEYS, check
 
 
 class LocalGlobal:
@@ -38,7 +38,7 @@ class LocalGlobal:
         self._out_num = out_num
         self._out_shift = out_shift
         self.block_rows = seq_len if need_weights else min(block_rows, seq_len)
-        self.buffers = buffers or Buffers(seq_len, head_dim)
+        self.buffers = forms.buffers(buffers, attention, seq_len, head_dim)
         self._local = Part(self, width)
         for t in range(seq_len):
             start = max(0, t - window)
@@ -58,8 +58,8 @@ class LocalGlobal:
         distant = len(global_indices)
         width = min(seq_len, window + 1 if causal else 2 * window + 1) + distant
         own = 8 * seq_len + rows * (6 * width + 4 * head_dim + 8)
-        packed = 2 * head_dim + 4
-        return own + distant * packed, seq_len * packed
+        return (own + sum(attention.room(distant, head_dim)),
+                sum(attention.room(seq_len, head_dim)))
 
     def update_global_indices(self, indices):
         # The positions of the tokens that every token sees (causal: every later one). Allocates.
@@ -69,7 +69,7 @@ class LocalGlobal:
             checks.between("global_indices", indices[0], 0, self.seq_len - 1)
             checks.between("global_indices", indices[-1], 0, self.seq_len - 1)
         self.global_indices = array("H", indices)
-        self._keys = Buffers(len(indices), self.head_dim)
+        self._distant = forms.Buffers(attention, len(indices), self.head_dim)
         part = self._global
         part.resize(len(indices))
         seen = 0
@@ -85,31 +85,31 @@ class LocalGlobal:
         checks.int8("k", k, n * d)
         checks.int8("v", v, n * d)
         checks.int8("out", checks.writable("out", out), n * d)
-        b = self.buffers
-        g = self._keys
-        attention.pack_keys(k, b.keys, b.key_sums, n, d)
-        attention.pack_values(v, b.values, n, d)
-        kernels.gather(b.keys, b.key_sums, b.values, self.global_indices, g.keys, g.key_sums,
-                       g.values, len(self.global_indices), n, d)
+        keys, sums, values, _ = self.buffers.parts
+        some_keys, some_sums, some_values, _ = self._distant.parts
+        attention.pack_keys(k, keys, sums, n, d)
+        attention.pack_values(v, values, n, d)
+        kernels.gather(keys, sums, values, self.global_indices, some_keys, some_sums, some_values,
+                       len(self.global_indices), n, d)
         first = 0
         while first < n:
             rows = min(self.block_rows, n - first)
-            self._attend(self._local, b, n, q, first, rows)
-            self._attend(self._global, g, len(self.global_indices), q, first, rows)
+            self._attend(self._local, self.buffers, n, q, first, rows)
+            self._attend(self._global, self._distant, len(self.global_indices), q, first, rows)
             kernels.blend(self._local.out, 0, self._global.out, self.gate, out, first, rows, d)
             first += rows
         return out
 
-    def _attend(self, part, b, keys, q, first, rows):
+    def _attend(self, part, buffers, count, q, first, rows):
         d = self.head_dim
+        keys, sums, values, row = buffers.parts
         width = part.width
         mult, shift, limit = self._score
-        kernels.scores(b.keys, 0, q, b.key_sums, part.ranges, part.scores, self.buffers.row, first,
-                       rows, width, d)
+        kernels.scores(keys, 0, q, sums, part.ranges, part.scores, row, first, rows, width, d)
         kernels.softmax(part.scores, 0, part.ranges, part.weights, part.sums, tables.EXP2, first,
                         rows, width, mult, shift, limit)
-        kernels.weighted_sum(b.values, 0, part.weights, part.sums, part.ranges, part.out, first,
-                             rows, keys, width, d, self._out_num, self._out_shift)
+        kernels.weighted_sum(values, 0, part.weights, part.sums, part.ranges, part.out, first,
+                             rows, count, width, d, self._out_num, self._out_shift)
 
 
 class Part:

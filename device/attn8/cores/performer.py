@@ -1,8 +1,9 @@
 from array import array
 
-from .. import checks, tables
-from ..kernels import attention, performer
-from .linear import Buffers, Linear
+from .. import checks, forms, tables
+from ..forms.viper import attention
+from ..kernels import performer
+from .linear import Linear
 
 MAX_KEYS = 512  # 512 * 32768 * 128, rounded, is the largest sum of weighted values within int32
 MAX_FEATURES = 64  # of 12 bits, times sums of 13 bits
@@ -33,7 +34,7 @@ class Performer(Linear):
         self._denominator = 0
         self._allocate(seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
                        block_rows)
-        self.buffers = buffers or LogarithmBuffers(head_dim, num_features, self.block_rows)
+        self.buffers = buffers or Buffers(self._kernels, self.block_rows, num_features, head_dim)
         self._packed = bytearray(num_features * head_dim)
         self._packed_sums = array("i", bytes(4 * num_features))
         attention.pack_keys(features, self._packed, self._packed_sums, num_features, head_dim)
@@ -48,8 +49,8 @@ class Performer(Linear):
 
     def _logarithms(self, x, first, rows, mult, shift, norm_mult, norm_shift):
         b = self.buffers
-        attention.scores(self._packed, 0, x, self._packed_sums, b.logarithms, b.row, first, rows,
-                         self.num_features, self.head_dim, 0)
+        attention.scores(self._packed, 0, x, self._packed_sums, b.logarithms, b.parts[0], first,
+                         rows, self.num_features, self.head_dim, 0)
         performer.logarithms(b.logarithms, 0, x, first, rows, self.num_features, self.head_dim,
                              mult, shift, norm_mult, norm_shift)
 
@@ -58,7 +59,7 @@ class Performer(Linear):
         while tokens > 0:
             n = min(tokens, self.block_rows)
             self._logarithms(k, first, n, self._key[0], self._key[1], self._norm[0], self._norm[1])
-            performer.accumulate(self._state, b.row, b.logarithms, v, self.z, self._octaves,
+            performer.accumulate(self._state, b.parts[0], b.logarithms, v, self.z, self._octaves,
                                  tables.EXP2, first, n, self.num_features, self.head_dim)
             first += n
             tokens -= n
@@ -70,13 +71,15 @@ class Performer(Linear):
 
     def _features(self, q, first, rows):
         self._logarithms(q, first, rows, self._query[0], self._query[1], 0, 1)
-        performer.features(self.buffers.logarithms, 0, self._scales, self.buffers.phi, tables.EXP2,
-                           rows, self.num_features)
+        performer.features(self.buffers.logarithms, 0, self._scales, self.buffers.parts[1],
+                           tables.EXP2, rows, self.num_features)
 
 
-class LogarithmBuffers(Buffers):
-    def __init__(self, head_dim, num_features, rows):
-        super().__init__(head_dim, num_features, rows)
+class Buffers(forms.Buffers):
+    # With the logarithms of a block of rows
+
+    def __init__(self, form, rows, num_features, head_dim):
+        super().__init__(form, rows, num_features, head_dim)
         self.logarithms = array("i", bytes(4 * rows * num_features))
 
 

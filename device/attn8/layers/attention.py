@@ -1,6 +1,6 @@
 from array import array
 
-from .. import checks, cores, kernels, memory
+from .. import checks, cores, forms, memory
 from .dense import Dense, Linear, expect
 
 
@@ -74,7 +74,7 @@ class MultiHeadAttention:
         # Views are made here, once: a slice made in a forward pass would allocate
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
         self.cores = []
-        self._swap_axes = kernels.choose_swap_axes()
+        self._swap_axes = forms.choose("swap_axes").swap_axes
         self._calls = []
         for h in range(num_heads):
             # Heads run in turn: they can all use one core where it keeps nothing of its own

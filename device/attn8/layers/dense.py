@@ -1,7 +1,6 @@
 from array import array
 
-from .. import checks, kernels, memory
-from ..kernels.matmul import pack
+from .. import checks, forms, memory
 
 
 class Linear:
@@ -9,7 +8,7 @@ class Linear:
     # own: weight int8 [outputs, inputs], bias int32 [outputs], and for int8 results the
     # requantisation mult int16 [outputs] and shift int8 [outputs]; without them int32 sums
     # come out.
-    # Packing happens in place: weight and bias belong to this object from then on.
+    # They are packed as the kernels want them, perhaps in place: they belong to this object.
 
     def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None):
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
@@ -25,16 +24,13 @@ class Linear:
             checks.int8(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
-        pack(weight, bias, inputs, outputs)
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
-        self.weight = weight
-        self.bias = bias
-        self.constants = None  # of kernels that pack the weights anew, for all who use them
-        # Where the results are int32 the kernel reads neither, but wants a pointer
-        self.mult = bias if self.wide else mult
-        self.shift = bias if self.wide else shift
+        self.form = forms.choose("matmul", inputs)
+        self.weight, self.bias, self.mult, self.shift = self.form.operands(
+            weight, bias, mult, shift, inputs, outputs
+        )
 
     @classmethod
     def take(cls, tensors, name, inputs, outputs):
@@ -61,14 +57,14 @@ class Dense:
             memory.require(linear.name, 4 * n if linear.wide else n)
             out = array("i", bytes(4 * n)) if linear.wide else array("b", bytes(n))
         self.out = out
-        self._matmul, self._constants, room = kernels.choose_matmul(linear)
-        self._row = bytearray(room)
+        self._matmul = linear.form.matmul
+        self._row = bytearray(*linear.form.room(linear.inputs))
 
     def __call__(self, x):
         p = self.linear
         checks.int8(p.name, x, self.rows * p.inputs)
-        self._matmul(p.weight, 0, x, self._constants, p.mult, p.shift, self.out, self._row,
-                     self.rows, p.inputs, p.outputs, p.wide)
+        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self.out, self._row, self.rows,
+                     p.inputs, p.outputs, p.wide)
         return self.out
 
 

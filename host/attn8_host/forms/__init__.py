@@ -1,160 +1,187 @@
-"""Kernels in hand-written machine code: fewer instructions than a compiler's, on stock firmware.
+"""Forms of kernels: viper, and machine code for some chips: fewer instructions than a compiler's, on
+stock firmware.
 
-`attn8 deploy` puts them beside the viper kernels, as attn8.kernels.turbo and turbo_*, and the board
-takes them once they have given known answers. With ATTN8_BACKEND=simd an ESP32-S3 gets the module
-attn8.kernels.simd as well, which is turbo with vector instructions: experimental, as no chip has
-run it yet (see kernels.simd_xtensa).
+A form in machine code is a folder of device/attn8/forms (attn8/forms/__init__.py says what is in
+it) and here a module of `targets`, what it runs on. Each of its families is a file of that folder,
+in which viper functions without a body say what arguments they take, and here the module
+kernels/FAMILY_FORM.py, which assembles them. `attn8 deploy` sends the files of the forms that a
+board can run, the kernels in the place of those functions, and the board takes a family once it has
+given known answers. The form simd, with vector instructions, is experimental, as no chip has run
+it yet, and sent where ATTN8_BACKEND=simd asks for it.
 """
 
 import ast
-import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
 
 from ..boards import BoardInfo
 from ..errors import BoardError
+from ..isa import compiler
 from ..paths import DEVICE
-from . import mpy
-from .kernels import (
-    attention_rv32,
-    attention_xtensa,
-    chip_xtensa,
-    linear_rv32,
-    linear_xtensa,
-    matmul_rv32,
-    matmul_xtensa,
-    pointwise_rv32,
-    pointwise_xtensa,
-    simd_xtensa,
-    sparse_rv32,
-    sparse_xtensa,
-)
+from . import mpy, targets
 
-# Modules of attn8.kernels on the board, and the viper modules whose kernels each has. What only
-# some cores use is on its own, to take memory where these are used alone.
-MODULES: dict[str, tuple[str, ...]] = {
-    "turbo": ("matmul", "attention", "pointwise"),
-    "turbo_sparse": ("sparse",),
-    "turbo_linear": ("linear",),
-}
-SIMD_FILE = "kernels/simd.mpy"
-# ESP32-S2 has neither the multiply-accumulate unit nor the loops; every rv32imc chip has all
-XTENSA_CHIPS = ("ESP32", "ESP32S3")
+ROOT = DEVICE / "attn8"
+VIPER = "viper"  # the form that is Python source alone, and on every board
+PACKAGE = "__init__"  # the module of a form's package
 
-WRAPPERS: dict[str, type[mpy.Function]] = {
-    "xtensawin": mpy.XtensaFunction,
-    "rv32imc": mpy.Rv32Function,
-}
-# Each kernel has the signature of the viper kernel that it replaces, in the module of this name
-KERNELS: dict[str, dict[str, ModuleType]] = {
-    "xtensawin": {
-        "matmul": matmul_xtensa,
-        "attention": attention_xtensa,
-        "pointwise": pointwise_xtensa,
-        "sparse": sparse_xtensa,
-        "linear": linear_xtensa,
-    },
-    "rv32imc": {
-        "matmul": matmul_rv32,
-        "attention": attention_rv32,
-        "pointwise": pointwise_rv32,
-        "sparse": sparse_rv32,
-        "linear": linear_rv32,
-    },
-}
-NAMES = {
-    "matmul": ("pack", "matmul"),
-    "attention": ("pack_keys", "pack_values", "scores", "mask_keys", "softmax", "weighted_sum"),
-    "pointwise": ("swap_axes",),
-    "sparse": ("list_spans", "list_bits", "pack", "attend"),
-    "linear": ("fill", "accumulate", "shrink", "features", "attend"),
-}
-# Kernels that do at once what viper does in several
-FUSED = {
-    "sparse": """
-def pack(k: ptr8, acc: int, v: ptr8, packed: ptr8, keys: int, head_dim: int): ...
-def attend(packed: ptr8, acc: int, q: ptr8, pairs: ptr16, counts: ptr16, room: ptr32,
-           table: ptr16, out: ptr8, first: int, rows: int, keys: int, head_dim: int, mult: int,
-           shift: int, limit: int, num: int, out_shift: int): ...
-""",
-}
+
+def machine_forms() -> tuple[str, ...]:
+    """The forms in machine code, by name."""
+    return tuple(found.name for found in iter_modules(targets.__path__))
+
+
+def target(form: str) -> ModuleType:
+    """What a form in machine code runs on: a module with ARCH, FUNCTION, NEEDS, the chips in words,
+    EXPERIMENTAL, whether none of them has run it yet, and runs_on(info).
+    """
+    return import_module(f"{targets.__name__}.{form}")
+
+
+def families(form: str) -> tuple[str, ...]:
+    """The families of kernels that a form has."""
+    return tuple(sorted(path.stem for path in source(form).parent.glob("[a-z]*.py")))
+
+
+def source(form: str, module: str = PACKAGE) -> Path:
+    """The device's source of a family of a form, or of its package."""
+    return ROOT / "forms" / form / f"{module}.py"
+
+
+def is_portable(path: str) -> bool:
+    """Whether a file of the device package, a path within it, serves on every board.
+
+    Others serve machine code: the forms themselves, and the answers that they have to give.
+    """
+    top, *rest = path.split("/")
+    if top == "forms" and len(rest) > 1:
+        return rest[0] == VIPER
+    return top != "known"
+
+
+def declared(form: str, name: str) -> str | int:
+    """What the package of a form says by a name, BACKEND or RANK."""
+    for node in ast.parse(source(form).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            value = ast.literal_eval(node.value)
+            assert isinstance(value, str | int)
+            return value
+    raise ValueError(f"{source(form)}: {name} is missing")
+
+
+def backends() -> dict[str, tuple[str, ...]]:
+    """The words of ATTN8_BACKEND, and the forms in machine code that are deployed for each.
+
+    A form comes with those of lower rank, which have what it lacks.
+    """
+    ranks = {form: declared(form, "RANK") for form in machine_forms()}
+    words: dict[str, tuple[str, ...]] = {VIPER: ()}
+    for form in sorted(ranks, key=lambda form: ranks[form]):
+        lower = (other for other in ranks if ranks[other] <= ranks[form])
+        words[str(declared(form, "BACKEND"))] = tuple(lower)
+    return words
 
 
 def files_for(info: BoardInfo, backend: str | None = None) -> dict[str, bytes]:
-    """What to add to the package for a board: nothing where it cannot run turbo kernels.
+    """What to add to the portable package for a board: nothing where it runs no machine code.
 
     Args:
         info: of the board.
-        backend: "turbo", "simd" for those with vector instructions too, or "viper" to go without
-            any; None for what the environment variable ATTN8_BACKEND says, and otherwise turbo.
+        backend: a word of `backends`, None for what the environment variable ATTN8_BACKEND says,
+            and otherwise turbo.
 
     Raises:
-        BoardError: ATTN8_BACKEND is none of these, or simd and the board cannot run it.
+        BoardError: there is no such word, or it is simd and the board cannot run it.
     """
     wanted = backend or os.environ.get("ATTN8_BACKEND", "turbo")
-    if wanted not in ("turbo", "simd", "viper"):
-        raise BoardError(f"ATTN8_BACKEND: expected turbo, simd or viper, got {wanted}")
-    chip = info.machine.split()[-1]
-    if wanted == "simd" and (chip, info.mpy_version) != ("ESP32S3", mpy.VERSION):
-        raise BoardError(
-            f"backend simd: expected an ESP32-S3 that reads .mpy version {mpy.VERSION}, got "
-            f"{info.machine}, version {info.mpy_version}; use turbo or viper"
-        )
-    if wanted == "viper" or info.mpy_version != mpy.VERSION or info.arch not in KERNELS:
-        return {}
-    if info.arch == "xtensawin" and chip not in XTENSA_CHIPS:
-        return {}
-    modules = [*MODULES, *(["simd"] if wanted == "simd" else [])]
-    return {f"kernels/{module}.mpy": build(info.arch, module) for module in modules}
+    known = backends()
+    if wanted not in known:
+        *others, last = sorted(known)
+        raise BoardError(f"ATTN8_BACKEND: expected {', '.join(others)} or {last}, got {wanted}")
+    reads = info.mpy_version == mpy.VERSION
+    forms = [form for form in known[wanted] if reads and target(form).runs_on(info)]
+    for form in known[wanted]:
+        if target(form).EXPERIMENTAL and form not in forms:
+            raise BoardError(
+                f"backend {wanted}: expected {target(form).NEEDS} that reads .mpy version "
+                f"{mpy.VERSION}, got {info.machine}, version {info.mpy_version}; use turbo or viper"
+            )
+    return files(forms)
 
 
-def build(arch: str, module: str = "turbo") -> bytes:
-    """The .mpy file of a module for one instruction set, a key of KERNELS.
-
-    Args:
-        arch: the instruction set.
-        module: a key of MODULES; or "simd" for turbo with the kernels of simd_xtensa in place of
-            those of the same names.
-    """
-    functions = {}
-    simd = module == "simd"
-    for family in MODULES["turbo" if simd else module]:
-        declared = signatures(family)
-        for name in NAMES[family]:
-            source = simd_xtensa if simd and hasattr(simd_xtensa, name) else KERNELS[arch][family]
-            spare = getattr(source, "SPARE", {}).get(name, ())
-            signature = dataclasses.replace(declared[name], spare=spare)
-            functions[name] = _assemble(arch, signature, getattr(source, name))
-    if arch == "xtensawin" and module in ("turbo", "simd"):
-        signature = mpy.Signature("configid0", {}, returns=True)
-        functions["configid0"] = _assemble(arch, signature, chip_xtensa.configid0)
-    return mpy.write(arch, module, functions)
+def experimental(paths: Iterable[str]) -> tuple[str, ...]:
+    """The forms among files of the package that no chip has run yet."""
+    forms = {path.split("/")[1] for path in paths if path.startswith("forms/") and "/" in path[6:]}
+    return tuple(sorted(f for f in forms - {VIPER} if target(f).EXPERIMENTAL))
 
 
-def _assemble(arch: str, signature: mpy.Signature, kernel: Callable[[Any], None]) -> bytes:
-    function = WRAPPERS[arch](signature)
-    kernel(function)
-    function.finish()
-    return function.code()
+def files_of(arch: str, backend: str) -> dict[str, bytes]:
+    """The files that are added for the chips of one instruction set."""
+    return files([form for form in backends()[backend] if target(form).ARCH == arch])
 
 
-def signatures(family: str) -> dict[str, mpy.Signature]:
-    """Those of the viper functions of a module of attn8.kernels, and of FUSED, by name."""
-    source = (DEVICE / "attn8/kernels" / f"{family}.py").read_text(encoding="utf-8")
-    source += FUSED.get(family, "")
+def files(forms: list[str]) -> dict[str, bytes]:
+    """The files of some forms in machine code, of one instruction set: {path: content}."""
+    found = {}
+    for form in forms:
+        for module in (PACKAGE, *families(form)):
+            found[f"forms/{form}/{module}.mpy"] = build(form, module)
+    if forms:
+        arch = target(forms[0]).ARCH
+        for path in sorted((ROOT / "known").glob("*.py")):
+            found[f"known/{path.stem}.mpy"] = _compile(path, arch)
+    return found
+
+
+@cache
+def build(form: str, module: str) -> bytes:
+    """The .mpy file of a family of a form, or of its package, with its kernels in machine code."""
+    path, wanted = source(form, module), target(form)
+    compiled = _compile(path, wanted.ARCH)
+    stubs = signatures(path)
+    if not stubs:
+        return compiled
+    kernels = wanted if module == PACKAGE else kernels_of(form, module)
+    table = mpy.table_index(compiled)
+    code = {}
+    for name, signature in stubs.items():
+        kernel = name.lstrip("_")
+        spare = getattr(kernels, "SPARE", {}).get(kernel, ())
+        function = wanted.FUNCTION(replace(signature, spare=spare, table=table))
+        getattr(kernels, kernel)(function)
+        function.finish()
+        code[name] = function.code()
+    return mpy.link(compiled, code)
+
+
+def kernels_of(form: str, family: str) -> ModuleType:
+    """The module that assembles a family of a form."""
+    return import_module(f"{__name__}.kernels.{family}_{form}")
+
+
+def signatures(path: Path) -> dict[str, mpy.Signature]:
+    """Those of the viper functions of a module of the device, by name."""
     return {
         node.name: mpy.Signature(
             node.name,
             {argument.arg: _kind(argument) for argument in node.args.args},
             returns=node.returns is not None,
         )
-        for node in ast.parse(source).body
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(decorator) == "micropython.viper" for decorator in node.decorator_list)
     }
 
 
 def _kind(argument: ast.arg) -> int:
     is_int = isinstance(argument.annotation, ast.Name) and argument.annotation.id == "int"
     return mpy.INT if is_int else mpy.POINTER
+
+
+def _compile(path: Path, arch: str) -> bytes:
+    return compiler.compile_source(path.read_text(encoding="utf-8"), arch, path.name)

@@ -1,9 +1,10 @@
 """Writes .mpy files of machine code, each function behind a wrapper that MicroPython calls.
 
-To MicroPython they are viper functions: any firmware that reads .mpy version 6.3 runs them. (Code
+To MicroPython they are viper functions, put into a compiled module in place of those that say what
+arguments they take: any firmware that reads .mpy version 6.3 runs them. (Code
 of the `asm` kind would be smaller, but ESP32 firmware imports it silently and then runs it as
 bytecode.)
-Format: py/persistentcode.c and py/bc.h of MicroPython; attn8_host/isa/mpy.py is its reader.
+Format: py/persistentcode.c and py/bc.h of MicroPython; attn8_host/isa/mpy.py reads it.
 
 A wrapper finds mp_fun_table through the function object, has it check the number of arguments and
 convert each one, and puts the words into its stack frame; the kernel takes them from there. So a
@@ -13,19 +14,19 @@ kernel has any number of arguments, and a wrong number or type of them raises.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from ..isa import mpy
 from .assembler import Assembler
 from .pie import Pie
 from .rv32 import A0, A1, A2, A3, RA, S0, S1, S11, SP, T0, ZERO, Rv32
 
 VERSION = "6.3"  # of the format, and of the layout of mp_fun_table
-ARCHITECTURES = {"xtensawin": 10, "rv32imc": 11}
 
 # Indices of mp_fun_table (mp_fun_kind_t in py/nativeglue.h)
 CONST_NONE, NATIVE_FROM_OBJ, NATIVE_TO_OBJ, ARG_CHECK_NUM_SIG = 0, 3, 4, 44
 # Kinds of a native value (MP_NATIVE_TYPE_*)
 INT, UINT, POINTER = 2, 3, 4
 
-# Offsets in bytes: function object -> module context -> object table, whose entry 0 is mp_fun_table
+# Offsets in bytes: function object -> module context -> object table, which has mp_fun_table
 CONTEXT, OBJECT_TABLE = 4, 12
 
 
@@ -33,13 +34,15 @@ CONTEXT, OBJECT_TABLE = 4, 12
 class Signature:
     """Name of a kernel and its arguments: {name: INT or POINTER}. It returns None, or a UINT.
 
-    `spare` names words of its frame beside the arguments.
+    `spare` names words of its frame beside the arguments; `table` is the index of mp_fun_table among
+    the objects of its module.
     """
 
     name: str
     arguments: dict[str, int]
     returns: bool = False
     spare: tuple[str, ...] = ()
+    table: int = 0
 
 
 class Function(Assembler, ABC):
@@ -86,7 +89,7 @@ class XtensaFunction(Function, Pie):
         self.entry(1, 32 + (self._table_slot + 4 + 15) // 16 * 16)
         self.l32i(7, 2, CONTEXT)
         self.l32i(7, 7, OBJECT_TABLE)
-        self.l32i(7, 7)
+        self.l32i(7, 7, 4 * self.signature.table)
         self.s32i(7, 1, self._table_slot)
         self.movi(6, count)
         self.bnez(4, "wrong arguments")
@@ -142,7 +145,7 @@ class Rv32Function(Function, Rv32):
             self.sw(register, self._saved_at + 4 * i, SP)
         self.lw(S1, CONTEXT, A0)
         self.lw(S1, OBJECT_TABLE, S1)
-        self.lw(S1, 0, S1)
+        self.lw(S1, 4 * self.signature.table, S1)
         self.sw(S1, self._table_slot, SP)
         self.mv(S0, A3)
         self.li(T0, count)
@@ -184,21 +187,32 @@ class Rv32Function(Function, Rv32):
         self.sw(register, self.slots[name], SP)
 
 
-def write(arch: str, module: str, functions: dict[str, bytes]) -> bytes:
-    """The .mpy file of a module that defines these functions: {name: machine code}."""
-    names = [f"{module}.py", *functions]
-    qstrs = b"".join(uint(len(name) << 1) + name.encode() + b"\0" for name in names)
-    body = bytes([0x00, 0x02, 0x00])  # prelude: a stack of one; one byte of info, the file's name
-    children = b""
-    for i, code in enumerate(functions.values()):
-        body += b"\x32" + uint(i) + b"\x16" + uint(i + 1)  # MAKE_FUNCTION i, STORE_NAME qstr i + 1
-        children += raw_code(2, code) + b"\0"  # viper, without scope flags
-    body += b"\x51\x63"  # LOAD_CONST_NONE, RETURN_VALUE
-    sub_version, small_int_bits = int(VERSION[-1]), 31
-    header = bytes([ord("M"), 6, ARCHITECTURES[arch] << 2 | sub_version, small_int_bits])
-    objects = b"\0"  # mp_fun_table
-    head = uint(len(names)) + uint(len(objects)) + qstrs + objects
-    return header + head + raw_code(0, body, True) + uint(len(functions)) + children
+def link(compiled: bytes, functions: dict[str, bytes]) -> bytes:
+    """A compiled module with other machine code for some of its viper functions.
+
+    Args:
+        compiled: a .mpy file.
+        functions: machine code by name.
+    """
+    module = mpy.read(compiled)
+    stored = {found.qstr: found.code for found in mpy.stored_functions(module)}
+    for name, code in functions.items():
+        stored[name].data = code
+    return compiled[: module.head] + _pack(module.root)
+
+
+def table_index(compiled: bytes) -> int:
+    """Where mp_fun_table is among the objects of a compiled module with viper functions."""
+    return mpy.read(compiled).objects.index(mpy.FUN_TABLE_OBJECT)
+
+
+def _pack(code: mpy.RawCode) -> bytes:
+    packed = raw_code(code.kind, code.data, bool(code.children))
+    if code.kind != mpy.Kind.BYTECODE:
+        packed += uint(code.flags)
+    if code.children:
+        packed += uint(len(code.children)) + b"".join(map(_pack, code.children))
+    return packed
 
 
 def raw_code(kind: int, data: bytes, has_children: bool = False) -> bytes:

@@ -8,29 +8,28 @@ estimated, from the costs that were measured of its calls.
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from .. import forms as turbo
-from .. import isa
+from .. import forms, isa
 from ..paths import DEVICE
 from . import xtensa_simd
 from .importer import Importer, module
 from .machine import Machine
 
-KERNELS = "attn8.kernels"
+PACKAGE = DEVICE / "attn8"
 # Machine instructions on an ESP32: of a viper call, of each of its arguments, of a Python call
 VIPER_CALL, INT_ARGUMENT, BUFFER_ARGUMENT, PYTHON_CALL = 180, 48, 95, 905
 FREE = 1 << 30  # bytes of heap that the device finds free
 
 
-def turbo_machine(arch: str, name: str = "turbo") -> Machine:
-    """An emulator with a module of turbo kernels, a key of turbo.MODULES, or "simd"."""
-    machine = isa.machine_of(isa.mpy.read(turbo.build(arch, name)), arch, "")
-    if name == "simd":
+def machine_of(form: str, module: str) -> Machine:
+    """An emulator with the kernels of a family of a form in machine code, or of its package."""
+    machine = isa.machine_of(isa.mpy.read(forms.build(form, module)), forms.target(form).ARCH, "")
+    if form == "simd":
         assert isinstance(machine, isa.XtensaMachine)
         machine.configid0 = xtensa_simd.CONFIGID0
     return machine
@@ -71,7 +70,7 @@ class Device:
 
     Args:
         arch: "xtensawin" or "rv32imc".
-        backend: with "turbo" it finds the turbo kernels too, with "simd" those as well.
+        backend: a word of forms.backends: which machine code it finds.
         stand_ins: modules by name to import in place of others (see Importer).
 
     Attributes:
@@ -86,22 +85,17 @@ class Device:
         self.arch = arch
         self.tally = Tally()
         self._machines: dict[str, Machine] = {}
-        names = {"turbo": [*turbo.MODULES], "simd": ["simd", *turbo.MODULES]}.get(backend, [])
-        importer = Importer(
-            self._firmware(names) | {f"{KERNELS}.{n}": self._machine_code(n) for n in names}
-            | dict(stand_ins or {})
-        )
+        machine_code = forms.files_of(arch, backend)
+        importer = Importer(self._firmware(machine_code) | dict(stand_ins or {}))
         self.modules = importer.modules
         self.attn8: Any = importer.load("attn8")
 
-    def _firmware(self, machine_code: list[str]) -> dict[str, ModuleType]:
-        """What MicroPython has and CPython lacks, on a board with these modules of kernels."""
+    def _firmware(self, machine_code: Iterable[str]) -> dict[str, ModuleType]:
+        """What MicroPython has and CPython lacks, on a board with these files of machine code."""
 
         def listdir(path: str) -> list[str]:
-            there = os.listdir(path)
-            if Path(path) == DEVICE.joinpath(*KERNELS.split(".")):
-                there += [f"{name}.mpy" for name in machine_code]
-            return there
+            added = [PACKAGE / file for file in machine_code]
+            return os.listdir(path) + [file.name for file in added if file.parent == Path(path)]
 
         return {
             "micropython": module(
@@ -121,35 +115,21 @@ class Device:
     def _viper(self, function: Callable[..., object]) -> Callable[..., int]:
         """The decorator: a function that runs in the emulator of its module."""
         name, where = function.__name__, function.__module__
+        path = Path(function.__code__.co_filename)
+        form = path.parent.name
+        in_machine_code = form in forms.machine_forms()
+        kernel = f"{where.split('.', 2)[2]}.{name}"  # below attn8.forms or attn8.kernels
 
         def call(*arguments: Any) -> int:
             if where not in self._machines:
-                path = self.modules[where].__file__
-                assert path  # Importer says it
-                self._machines[where] = isa.load(Path(path), self.arch)
-            return self._run(self._machines[where], f"{where.rpartition('.')[2]}.{name}", arguments)
+                self._machines[where] = (
+                    machine_of(form, path.stem) if in_machine_code else isa.load(path, self.arch)
+                )
+            found = self._run(self._machines[where], kernel, arguments)
+            # What machine code returns is unsigned, or nothing
+            return found & 0xFFFFFFFF if in_machine_code else found
 
         return call
-
-    def _machine_code(self, name: str) -> ModuleType:
-        """A module of kernels in machine code, which is built when one of them is asked for."""
-        made: list[Machine] = []
-
-        class Kernels(ModuleType):
-            def __getattr__(module, kernel: str) -> Callable[..., int]:
-                if kernel.startswith("__"):
-                    raise AttributeError(kernel)
-                if not made:
-                    made.append(turbo_machine(self.arch, name))
-                machine = made[0]
-                if kernel not in machine.functions:
-                    raise AttributeError(kernel)
-                # What turbo kernels return is unsigned, or nothing
-                return lambda *arguments: (
-                    self._run(machine, f"{name}.{kernel}", arguments) & 0xFFFFFFFF
-                )
-
-        return Kernels(f"{KERNELS}.{name}")
 
     def _run(self, machine: Machine, kernel: str, arguments: tuple[Any, ...]) -> int:
         tally = self.tally
@@ -159,7 +139,7 @@ class Device:
         tally.estimated += BUFFER_ARGUMENT * (len(arguments) - len(ints))
         call = (kernel, *ints)
         if tally.known is None or call not in tally.known:
-            found = _execute(machine, kernel.partition(".")[2], arguments), machine.instructions
+            found = _execute(machine, kernel.rpartition(".")[2], arguments), machine.instructions
             if tally.known is not None:
                 tally.known[call] = found
         else:

@@ -51,6 +51,7 @@ class Mpy:
     qstrs: list[Qstr]
     objects: list[object]
     root: RawCode
+    head: int  # bytes before the root
 
 
 @dataclass
@@ -105,11 +106,12 @@ def read(data: bytes) -> Mpy:
     n_qstr, n_obj = reader.uint(), reader.uint()
     qstrs = [read_qstr(reader) for _ in range(n_qstr)]
     objects = [read_object(reader) for _ in range(n_obj)]
+    head = reader.position
     root = read_raw_code(reader)
     if reader.position != len(data):
         raise FormatError(f"{len(data) - reader.position} bytes follow the .mpy module")
     arch = ARCHITECTURES.get(arch_number, "")
-    return Mpy(feature & 3, arch, small_int_bits, qstrs, objects, root)
+    return Mpy(feature & 3, arch, small_int_bits, qstrs, objects, root, head)
 
 
 def read_qstr(reader: Reader) -> Qstr:

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import cores, layers, modelfile
-from .. import forms as turbo
+from .. import cores, forms, layers, modelfile
 from ..deploy import compile_device
 from ..errors import Attn8Error
 from ..isa import mpy
@@ -159,9 +158,7 @@ def plan(
     Raises:
         Attn8Error: the device refuses the model.
     """
-    files = compile_device(arch)
-    if backend == "turbo":
-        files |= {f"kernels/{name}.mpy": turbo.build(arch, name) for name in turbo.MODULES}
+    files = compile_device(arch) | forms.files_of(arch, backend)
     data = modelfile.pack(config, tensors)
     heap = Heap(word)
     peak = Peak(word)

@@ -1,4 +1,4 @@
-"""Softmax attention on RV32IM: attn8/kernels/attention.py says what each kernel computes.
+"""Softmax attention on RV32IM: attn8/forms/viper/attention.py says what each kernel computes.
 
 Keys and values are kept as int16, in the same layout as on LX6 and LX7; scores are made for eight
 keys at a time, and outputs for eight columns.

@@ -1,4 +1,4 @@
-"""Softmax attention on LX6 and LX7: attn8/kernels/attention.py says what each kernel computes.
+"""Softmax attention on LX6 and LX7: attn8/forms/viper/attention.py says what each kernel computes.
 
 Keys, queries, values and softmax numerators are multiplied as int16, each row filled up with zeros
 to a multiple of four: two words in m registers give two products, and every instruction of the

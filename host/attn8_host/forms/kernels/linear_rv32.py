@@ -1,4 +1,4 @@
-"""Linear attention on RV32IM: attn8/kernels/linear.py says what each kernel computes."""
+"""Linear attention on RV32IM: attn8/forms/viper/linear.py says what each kernel computes."""
 
 from ..mpy import Rv32Function
 from ..rv32 import RA, S0, S1, S10, S11, T0, T1, T2, T3, T4, T5, T6, ZERO

@@ -1,4 +1,4 @@
-"""Linear attention on LX6 and LX7: attn8/kernels/linear.py says what each kernel computes."""
+"""Linear attention on LX6 and LX7: attn8/forms/viper/linear.py says what each kernel computes."""
 
 from ..mpy import XtensaFunction
 from .common_xtensa import half_of, round_shift, scale

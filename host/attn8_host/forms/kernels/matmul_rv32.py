@@ -1,7 +1,6 @@
-"""int8 matrix product on RV32IM: attn8/kernels/matmul.py says what it computes.
+"""int8 matrix product on RV32IM: attn8/forms/viper/matmul.py says what it computes.
 
 Eight outputs at a time, so that a value of x is loaded once for eight products; then one by one.
-Weights are packed as the int8 that they were.
 """
 
 from ..mpy import Rv32Function
@@ -18,36 +17,10 @@ UNROLLED = T5
 T = (T2, T3, T4)
 
 
-def pack(a: Rv32Function) -> None:
-    """w + 128 becomes w, and the packed bias in constants, which `bias` is, the plain one.
-
-    constants: int32 [outputs, 4]: bias, mult, shift - 16, and one that is not used here.
-    """
-    w, constants, inputs, outputs = ROWS[:4]
-    a.arguments(w=w, bias=constants, inputs=inputs, outputs=outputs)
-    a.label("row")
-    a.li(T2, 0)
-    a.add(T3, w, inputs)
-    a.label("weight")
-    a.lbu(T4, 0, w)
-    a.add(T2, T2, T4)
-    a.xori(T4, T4, 128)
-    a.sb(T4, 0, w)
-    a.addi(w, w, 1)
-    a.bne(w, T3, "weight")
-    a.lw(T3, 0, constants)
-    a.slli(T2, T2, 7)
-    a.slli(T4, inputs, 14)
-    a.sub(T2, T2, T4)
-    a.add(T3, T3, T2)
-    a.sw(T3, 0, constants)
-    a.addi(constants, constants, 16)
-    a.addi(outputs, outputs, -1)
-    a.bne(outputs, ZERO, "row")
-
-
 def matmul(a: Rv32Function) -> None:
-    """bias: the constants that `pack` made; mult, shift and row are not used."""
+    """bias: int32 [outputs, 4], bias, mult, shift - 16 and one that is not used; nor are mult, shift
+    and row.
+    """
     w = ROWS[0]
     a.arguments(x=X_START, out=OUT)
     a.li(LOW, -127)

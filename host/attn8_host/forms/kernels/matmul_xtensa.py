@@ -1,4 +1,4 @@
-"""int8 matrix product on LX6 and LX7: attn8/kernels/matmul.py says what it computes.
+"""int8 matrix product on LX6 and LX7: attn8/forms/viper/matmul.py says what it computes.
 
 Six instructions for four products: a word of weights needs one mask. Along a row, weights of even
 place are packed as u = w + 128, those of odd place as they are. So a halfword of weights is
@@ -27,22 +27,19 @@ BLOCK = 8  # words in the unrolled loop
 
 
 def pack(a: XtensaFunction) -> None:
-    """Packs w, [outputs, inputs] of w + 128, and constants, which `bias` is.
-
-    constants: int32 [outputs, 4]: the packed bias becomes the plain one; mult and shift - 16 stay;
-    the last one becomes -127 * the sum of u of even place.
+    """Packs w, int8 [outputs, inputs], and completes constants, int32 [outputs, 4]: the last one of
+    four becomes -127 * the sum of u of even place.
     """
-    w, constants, inputs, outputs, flip, odd, total, even, u, t, zero = range(2, 13)
-    a.arguments(w=w, bias=constants, inputs=inputs, outputs=outputs)
+    w, constants, inputs, outputs, flip, odd, even, u, t, zero = range(2, 12)
+    a.arguments(w=w, constants=constants, inputs=inputs, outputs=outputs)
     a.movi(flip, 128)
     a.movi(zero, 0)
     a.label("row")
     a.mov(odd, zero)  # 0 or 128
-    a.mov(total, zero)
     a.mov(even, zero)
     a.loopnez(inputs, "weight")
     a.l8ui(u, w)
-    a.add(total, total, u)
+    a.xor(u, u, flip)
     a.mov(t, u)
     a.movnez(t, zero, odd)
     a.add(even, even, t)
@@ -51,12 +48,6 @@ def pack(a: XtensaFunction) -> None:
     a.xor(odd, odd, flip)
     a.addi(w, w, 1)
     a.label("weight")
-    a.slli(total, total, 7)
-    a.slli(t, inputs, 14)
-    a.sub(total, total, t)
-    a.l32i(t, constants, 0)
-    a.add(t, t, total)
-    a.s32i(t, constants, 0)
     a.slli(t, even, 7)
     a.sub(t, even, t)
     a.s32i(t, constants, 12)
@@ -66,7 +57,7 @@ def pack(a: XtensaFunction) -> None:
 
 
 def matmul(a: XtensaFunction) -> None:
-    """bias: the constants that `pack` made; mult and shift are not used."""
+    """bias: the constants that `pack` completed; mult and shift are not used."""
     a.arguments(out=OUT)
     a.movi(LOW, -127)
     a.movi(MASK, 255)

@@ -1,5 +1,5 @@
-"""Attention over listed pairs on RV32IM; `attend` does, row after row, what
-attn8/kernels/sparse.py does in scores, softmax and weighted_sum.
+"""Attention over listed pairs on RV32IM; `attend_rows` does, row after row, what
+attn8/forms/viper/sparse.py does in scores, softmax and weighted_sum.
 
 Keys and values stay int8. Sixteen dimensions are held in registers while the pairs of a row go by,
 or 8, 4 or 1 where fewer are left. In `room` are the scores of a row.
@@ -11,7 +11,7 @@ from .common_rv32 import ROWS, SUMS, clamp, exp2, reciprocal
 
 HELD = (*ROWS, *SUMS)
 TILES = (16, 8, 4, 1)
-SPARE = {"attend": ("values",)}  # words of its frame beside the arguments
+SPARE = {"attend_rows": ("values",)}  # words of its frame beside the arguments
 
 
 def list_spans(a: Rv32Function) -> None:
@@ -134,7 +134,7 @@ def move(a: Rv32Function, name: str, source: int, to: int, size: int) -> None:
 PAIRS_END, LARGEST, TOTAL, HEAD_DIM = T3, S11, T4, T6
 
 
-def attend(a: Rv32Function) -> None:
+def attend_rows(a: Rv32Function) -> None:
     t, x = T0, T1
     a.arguments(first=t, head_dim=HEAD_DIM)
     a.mul(t, t, HEAD_DIM)

@@ -1,5 +1,5 @@
-"""Attention over listed pairs on LX6 and LX7; `attend` does, row after row, what
-attn8/kernels/sparse.py does in scores, softmax and weighted_sum.
+"""Attention over listed pairs on LX6 and LX7; `attend_rows` does, row after row, what
+attn8/forms/viper/sparse.py does in scores, softmax and weighted_sum.
 
 Keys and values are 16 bits, each row filled up to a multiple of four. A key's values follow it, so
 that a pointer which has read the key stands at them. In front is room for a row of q. In `room`
@@ -26,7 +26,7 @@ INIT = ROOM  # where it is the only one
 # Registers that one step leaves to the next: where the lists of pointers and of weights end, the
 # sum of the weights, and the largest score
 LISTED, WEIGHTS_END, TOTAL, LARGEST = range(3, 7)
-SPARE = {"attend": ("weights", "sums", "place", "scale", "tile", "tile_weights")}
+SPARE = {"attend_rows": ("weights", "sums", "place", "scale", "tile", "tile_weights")}
 
 
 def list_spans(a: XtensaFunction) -> None:
@@ -181,7 +181,7 @@ def pack_byte(a: XtensaFunction, source: int, packed: int, flip: int, t: int, i:
     a.s16i(t, packed, (0, 4, 2, 6)[i])
 
 
-def attend(a: XtensaFunction) -> None:
+def attend_rows(a: XtensaFunction) -> None:
     prepare(a)
     a.label("row")
     score_row(a)

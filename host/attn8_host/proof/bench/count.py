@@ -12,7 +12,7 @@ import numpy as np
 from ... import isa
 from ...cores.exact import exact_constants
 from ...errors import Attn8Error
-from ...isa.device import Device, turbo_machine
+from ...isa.device import Device, machine_of
 from ...numerics.integers import EXP2
 from ...paths import DEVICE
 
@@ -20,6 +20,7 @@ from ...paths import DEVICE
 LAYERS = ("layer", "layer_viper", "layer_naive", "layer_plain", "layer_c")
 NAIVE_LAYER = Path(__file__).with_name("layer_naive.upy")
 SEQ_LEN, EMBED_DIM, NUM_HEADS = 32, 64, 4
+TURBO = {"xtensawin": "xtensa", "rv32imc": "rv32"}  # the forms
 LABELS = {"simd": "simd (experimental)"}  # no chip has run it yet
 
 
@@ -105,7 +106,7 @@ def kernel_counts(arch: str) -> list[dict]:
     def words(n: int) -> np.ndarray:
         return np.zeros(n, np.int32)
 
-    viper = DEVICE / "attn8/kernels"
+    viper = DEVICE / "attn8/forms/viper"
     for name, n, m, inputs, wide in (
         ("matvec, int32 out", 1, 256, 64, 1),
         ("matvec, int32 out", 1, 64, 64, 1),
@@ -170,18 +171,20 @@ def linear_counts(machine, form: str) -> list[dict]:
     ]
 
 
-def turbo_counts(arch: str, module: str = "turbo") -> list[dict]:
-    """The turbo kernels on their own; how many instructions they run depends on the sizes alone.
+def turbo_counts(form: str) -> list[dict]:
+    """Kernels in machine code on their own; how many instructions they run depends on the sizes
+    alone.
 
-    With the module "simd" those that have vector instructions, and no others. Those of sparse
-    attention are counted by bench.density.
+    Of the form simd those that have vector instructions, and no others. Those of sparse attention
+    are counted by bench.density.
     """
-    machine = turbo_machine(arch, module)
-    simd = module == "simd"
+    simd = form == "simd"
     rows = []
 
-    def count(name: str, call: str, shape: list[int], arguments: list, per: str = "mac") -> None:
-        machine.reset()
+    def count(
+        family: str, name: str, call: str, shape: list[int], arguments: list, per: str = "mac"
+    ) -> None:
+        machine = machine_of(form, family)
         placed = [machine.buffer(a) if isinstance(a, np.ndarray) else a for a in arguments]
         machine.call(call, *placed)
         work = int(np.prod(shape))
@@ -201,21 +204,21 @@ def turbo_counts(arch: str, module: str = "turbo") -> list[dict]:
         ("matmul, int8 out", 33, 64, 16, 0),
     ):
         out, constants = room(rows_of_x * outputs), room(4 * outputs)
-        count(name, "matmul", [rows_of_x, outputs, inputs],
+        count("matmul", name, "matmul", [rows_of_x, outputs, inputs],
               [room(outputs * inputs), 0, room(rows_of_x * inputs), constants, 0, 0, out,
                room(inputs), rows_of_x, inputs, outputs, wide])
     n, head_dim = 32, 16
     some = room(n * n)
     sums = np.ones(n, np.int32)
-    count("scores", "scores", [n, n, head_dim],
+    count("attention", "scores", "scores", [n, n, head_dim],
           [some, 0, some, 0, some, some, 0, n, n, head_dim, 0])
     if simd:
         return rows
-    count("weights x V", "weighted_sum", [n, n, head_dim],
+    count("attention", "weights x V", "weighted_sum", [n, n, head_dim],
           [some, 0, some, sums, some, 0, n, n, n, head_dim, 1 << 29, 29])
-    count("softmax", "softmax", [n, n],
+    count("attention", "softmax", "softmax", [n, n],
           [some, 0, some, sums, some, 0, n, n, 0, 20000, 19, 100000], "score")
-    return rows + linear_counts(turbo_machine(arch, "turbo_linear"), ", turbo")
+    return rows + linear_counts(machine_of(form, "linear"), ", turbo")
 
 
 def measure(arch: str, backend: str = "turbo") -> dict:
@@ -229,7 +232,7 @@ def measure(arch: str, backend: str = "turbo") -> dict:
     if backend == "turbo":
         ours = {"layer": layer(arch, "turbo"), "layer_viper": viper}
         if arch == "xtensawin":
-            ours["experimental"] = [*turbo_counts(arch, "simd"), layer(arch, "simd")]
+            ours["experimental"] = [*turbo_counts("simd"), layer(arch, "simd")]
     return {
         "isa": arch,
         "method": "counted",
@@ -237,7 +240,7 @@ def measure(arch: str, backend: str = "turbo") -> dict:
         **(ours or {"layer": viper}),
         "layer_naive": layer_naive(arch),
         "layer_c": layer_in_c(arch),
-        "kernels": (turbo_counts(arch) if backend == "turbo" else []) + kernel_counts(arch),
+        "kernels": (turbo_counts(TURBO[arch]) if backend == "turbo" else []) + kernel_counts(arch),
     }
 
 

@@ -1,12 +1,12 @@
-"""Matrix product and scores with the vector instructions of ESP32-S3. Experimental: no chip has run
-them yet, only the emulation of these instructions, which like them is written from the manual.
+"""Matrix product with the vector instructions of ESP32-S3. Experimental: no chip has run them yet,
+only the emulation of these instructions, which like them is written from the manual.
 
-What each kernel computes is said in attn8/kernels/matmul.py and attention.py. 16 int8 products are
-one instruction: rows of both operands start at multiples of 16 and are filled up with zeros to
-multiples of 16, and their sum is exact in ACCX (511 * 2**14 is far below 2**39). Buffers may start
-anywhere: each kernel rounds their addresses up, so they are 15 bytes longer; and as the load of the
-next weights goes along with a product, 16 bytes past the last row are read and not used, for which
-they are another 16 bytes longer (ROWS in attn8/kernels/turbo_operands.py).
+attn8/forms/viper/matmul.py says what it computes. 16 int8 products are one instruction: rows of
+both operands start at multiples of 16 and are filled up with zeros to multiples of 16, and their
+sum, below 2**27 for the most inputs that there are, is exact in ACCX and its low word. Buffers may
+start anywhere: each kernel rounds their addresses up, so they are 15 bytes longer; and as the load
+of the next weights goes along with a product, 16 bytes past the last row are read and not used, for
+which they are another 16 bytes longer.
 
 The vector registers and ACCX are the state of coprocessor 3 of ESP32-S3, which ESP-IDF calls cop_ai
 (xtensa/config/tie.h). Its FreeRTOS gives coprocessors to tasks as it gives them the floating-point
@@ -23,7 +23,6 @@ values there while the other core was busy.
 """
 
 from ..mpy import XtensaFunction
-from .attention_xtensa import first_row, mask_rest
 from .matmul_xtensa import BLOCKS, LOW, OUT, X_START, M, T, V, W, X, begin_row, end_row, outputs
 
 UNIT = 16  # bytes
@@ -38,14 +37,11 @@ def round_up(a: XtensaFunction, r: int) -> None:
 
 
 def pack(a: XtensaFunction) -> None:
-    """Packs w, [outputs, inputs] of w + 128, and constants, which `bias` is.
-
-    w has room for the rows of int8 that it becomes: the last one is moved first.
-    constants: int32 [outputs, 4]: the packed bias becomes the plain one; the rest stays.
+    """Packs w, int8 [outputs, inputs] with room for the rows that they become: the last is moved
+    first.
     """
-    w, constants, inputs, outputs, to, stride, flip, total, u, t, zero = range(2, 13)
-    a.arguments(w=w, bias=constants, inputs=inputs, outputs=outputs)
-    a.movi(flip, 128)
+    w, inputs, outputs, to, stride, u, t, zero = range(2, 10)
+    a.arguments(w=w, inputs=inputs, outputs=outputs)
     a.movi(zero, 0)
     a.mov(stride, inputs)
     round_up(a, stride)
@@ -55,36 +51,24 @@ def pack(a: XtensaFunction) -> None:
     a.add(to, to, t)
     a.mull(t, outputs, inputs)
     a.add(w, w, t)
-    a.slli(t, outputs, 4)
-    a.add(constants, constants, t)
     a.sub(stride, stride, inputs)  # zeros of a row
     a.label("row")
     a.loopnez(stride, "zero")
     a.addi(to, to, -1)
     a.s8i(zero, to)
     a.label("zero")
-    a.mov(total, zero)
     a.loopnez(inputs, "weight")
     a.addi(w, w, -1)
     a.addi(to, to, -1)
     a.l8ui(u, w)
-    a.add(total, total, u)
-    a.xor(u, u, flip)
     a.s8i(u, to)
     a.label("weight")
-    a.addi(constants, constants, -16)
-    a.slli(total, total, 7)
-    a.slli(t, inputs, 14)
-    a.sub(total, total, t)
-    a.l32i(t, constants)
-    a.add(t, t, total)
-    a.s32i(t, constants)
     a.addi(outputs, outputs, -1)
     a.bnez(outputs, "row")
 
 
 def matmul(a: XtensaFunction) -> None:
-    """bias: the constants that `pack` made; mult and shift are not used."""
+    """bias: constants as in matmul_xtensa; mult and shift are not used."""
     a.arguments(out=OUT, inputs=BLOCKS)
     a.movi(LOW, -127)
     round_up(a, BLOCKS)
@@ -149,46 +133,3 @@ def copy_row(a: XtensaFunction, source: int, target: int, size: int, t: int, u: 
     a.s8i(u, t)
     a.addi(t, t, 1)
     a.label("copied")
-
-
-def pack_keys(a: XtensaFunction) -> None:
-    """packed = k with rows as `dot` reads them; sums are not needed."""
-    k, packed, keys, head_dim, stride, t, u = range(2, 9)
-    a.arguments(k=k, packed=packed, keys=keys, head_dim=head_dim)
-    round_up(a, packed)
-    a.mov(stride, head_dim)
-    round_up(a, stride)
-    a.label("key")
-    copy_row(a, k, packed, head_dim, t, u)
-    a.add(packed, packed, stride)
-    a.addi(keys, keys, -1)
-    a.bnez(keys, "key")
-
-
-def scores(a: XtensaFunction) -> None:
-    k, q, row, out, blocks, head_dim, keys, visible, left, x, t, y = range(2, 14)
-    a.arguments(rows=left, out=out)
-    first_row(a, q, head_dim, keys, visible, t, y)
-    a.mov(blocks, head_dim)
-    round_up(a, blocks)
-    a.srli(blocks, blocks, 4)
-    a.label("row")
-    a.arguments(row=row, k=k)
-    a.mov(x, q)
-    align(a, x, row, head_dim, t, y)
-    a.add(q, q, head_dim)
-    round_up(a, k)
-    a.ee_vld_128_ip(Q_W, k, UNIT)
-    a.mov(t, visible)
-    a.mov(x, row)
-    a.label("score")
-    dot(a, k, x, blocks, "dot")
-    a.addi(t, t, -1)
-    a.mov(x, row)
-    a.rur_accx_0(y)
-    a.s32i(y, out)
-    a.addi(out, out, 4)
-    a.bnez(t, "score")
-    mask_rest(a, out, keys, visible, t, y)
-    a.addi(left, left, -1)
-    a.bnez(left, "row")

@@ -1,4 +1,4 @@
-"""Moving data on RV32IM: attn8/kernels/pointwise.py says what each kernel computes."""
+"""Moving data on RV32IM: attn8/forms/viper/swap_axes.py says what it computes."""
 
 from ..mpy import Rv32Function
 from ..rv32 import A0, A1, A2, A3, A4, A5, A6, A7, T0, T1, T2, ZERO

@@ -2,6 +2,12 @@
 import micropython
 
 
+def room(keys, head_dim):
+    # Packed keys, their sums, packed values, a query
+    size = keys * head_dim
+    return size, 4 * keys, size, head_dim
+
+
 @micropython.viper
 def pack_keys(k: ptr8, packed: ptr8, sums: ptr32, keys: int, head_dim: int):
     # packed = k + 128 [keys, head_dim]; sums[j] = 128*sum_i packed[j, i], to take off each score

@@ -1,12 +1,14 @@
-# The second pass of exact attention: softmax numerators with more bits where a row is peaked. It is
-# an option for the few models that need it, and so kept small rather than unrolled.
+# Exact attention in two passes: the second one gives softmax numerators more bits where a row is
+# peaked. It is an option for the few models that need it, and so kept small rather than unrolled.
 import micropython
+
+from .attention import mask_keys, pack_keys, pack_values, room, scores, softmax  # noqa: F401
 
 
 @micropython.viper
-def softmax(scores: ptr32, x: int, sums: ptr32, out: ptr32, fine_sums: ptr32, table: ptr16,
-            first: int, rows: int, keys: int, causal: int, mult: int, shift: int, limit: int):
-    # As attention.softmax, whose sums are the input here, with 15 + extra bits: as many as keep
+def refine(scores: ptr32, x: int, sums: ptr32, out: ptr32, fine_sums: ptr32, table: ptr16,
+           first: int, rows: int, keys: int, causal: int, mult: int, shift: int, limit: int):
+    # As softmax, whose sums are the input here, with 15 + extra bits: as many as keep
     # each row's sum below 2**24, so that its weighted sum of int8 stays in int32.
     sign = 1
     sign <<= 31
@@ -61,9 +63,9 @@ def softmax(scores: ptr32, x: int, sums: ptr32, out: ptr32, fine_sums: ptr32, ta
 
 
 @micropython.viper
-def weighted_sum(v: ptr8, acc: int, weights: ptr32, sums: ptr32, out: ptr8, first: int, rows: int,
-                 keys: int, head_dim: int, num: int, shift: int):
-    # As attention.weighted_sum, for the weights of `softmax` above
+def fine_weighted_sum(v: ptr8, acc: int, weights: ptr32, sums: ptr32, out: ptr8, first: int,
+                      rows: int, keys: int, head_dim: int, num: int, shift: int):
+    # As attention.weighted_sum, for the weights of `refine`
     start = int(v)
     s = shift - 16
     out = ptr8(int(out) + first * head_dim)

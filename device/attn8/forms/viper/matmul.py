@@ -2,9 +2,21 @@
 import micropython
 
 
+def room(inputs):
+    return (inputs,)
+
+
+def operands(weight, bias, mult, shift, inputs, outputs):
+    # Once, at load, of int8 [outputs, inputs], int32, int16 and int8 [outputs], which are taken
+    # over -> (weight, bias, mult, shift) as matmul wants them. mult and shift are None where the
+    # results are int32: matmul then reads neither, but wants pointers.
+    pack(weight, bias, inputs, outputs)
+    return weight, bias, mult or bias, shift or bias
+
+
 @micropython.viper
 def pack(w: ptr8, bias: ptr32, inputs: int, outputs: int):
-    # Once, at load: w [outputs, inputs] becomes w + 128, and the constant part of the offsets,
+    # w [outputs, inputs] becomes w + 128, and the constant part of the offsets,
     # 16384*inputs - 128*sum(w + 128), goes into the bias.
     while outputs:
         total = 0
@@ -24,7 +36,7 @@ def pack(w: ptr8, bias: ptr32, inputs: int, outputs: int):
 def matmul(w: ptr8, acc: int, x: ptr8, bias: ptr32, mult: ptr16, shift: ptr8, out: ptr8,
            row: ptr8, rows: int, inputs: int, outputs: int, wide: int):
     # out[r, j] = requant(sum_k x[r, k]*w[j, k] + bias[j]; mult[j], shift[j]), or the int32 sum
-    # itself where `wide`. w and bias are packed; `row` is room for `inputs` bytes.
+    # itself where `wide`. w, bias, mult and shift are of `operands`; `row` is of `room`.
     sign = 1
     sign <<= 31
     start = int(w)

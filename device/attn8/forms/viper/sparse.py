@@ -2,6 +2,43 @@
 # key that a query sees, row after row, and counts[r] says how many they are; scores are alongside.
 import micropython
 
+from ... import tables
+from .attention import pack_keys
+
+KEEPS = True  # whether scores, weights and their sums of the last rows stay, in arrays of the core
+
+
+def room(keys, head_dim):
+    # Packed keys, their sums, packed values; eight columns of a row
+    size = keys * head_dim
+    return size, 4 * keys, size, 32
+
+
+def most_percent(head_dim):
+    # Of the pairs, that a mask may show: with more the dense kernels are faster. Instructions a
+    # pair on Xtensa; on RISC-V they are to each other as here.
+    pair = 95 + 237 * (head_dim >> 3) + 99 * (head_dim & 7)
+    return min(94, 100 * (220 + 26 * head_dim) // pair)
+
+
+def attend(core, parts, q, k, v, out):
+    # One head; `core` says how large it is, and its constants and pairs (see cores/sparse.py)
+    n = core.seq_len
+    d = core.head_dim
+    keys, key_sums, values, columns = parts
+    pack_keys(k, keys, key_sums, n, d)
+    pack_values(v, values, n, d)
+    first = 0
+    while first < n:
+        rows = min(core.block_rows, n - first)
+        pairs, counts = core.pairs.listed(first, rows)
+        scores(keys, 0, q, key_sums, pairs, counts, core.scores, core.largest, first, rows, d)
+        softmax(core.scores, 0, pairs, counts, core.largest, core.sums, tables.EXP2, rows,
+                core.score_mult, core.score_shift, core.score_limit)
+        weighted_sum(values, 0, pairs, counts, core.sums, columns, out, first, rows, d,
+                     core.out_num, core.out_shift)
+        first += rows
+
 
 @micropython.viper
 def list_spans(pairs: ptr16, key: int, spans: ptr16, counts: ptr16, offsets: ptr16, stride: int,
@@ -71,65 +108,6 @@ def list_bits(pairs: ptr16, b: int, bits: ptr8, counts: ptr16, offsets: ptr16, s
         counts[0] = (int(pairs) - begin) >> 2
         counts = ptr16(int(counts) + 2)
         rows -= 1
-
-
-@micropython.viper
-def hide(scores: ptr32, pair: ptr16, counts: ptr16, rows: int, keys: int):
-    # The dense core's mask: scores[r, key] = -2**30 for the listed keys
-    masked = -1
-    masked <<= 30
-    while rows:
-        n = counts[0] >> 2
-        while n:
-            scores[pair[0]] = masked
-            scores[pair[2]] = masked
-            scores[pair[4]] = masked
-            scores[pair[6]] = masked
-            pair = ptr16(int(pair) + 16)
-            n -= 1
-        n = counts[0] & 3
-        while n:
-            scores[pair[0]] = masked
-            pair = ptr16(int(pair) + 4)
-            n -= 1
-        scores = ptr32(int(scores) + (keys << 2))
-        counts = ptr16(int(counts) + 2)
-        rows -= 1
-
-
-@micropython.viper
-def pack_keys(k: ptr8, acc: int, packed: ptr8, sums: ptr32, keys: int, head_dim: int):
-    # packed = k + 128 [keys, head_dim]; sums[j] = 128*sum_i packed[j, i], to take off each score
-    while keys:
-        acc = 0
-        n = head_dim >> 2
-        while n:
-            b = k[0] ^ 128
-            packed[0] = b
-            acc += b
-            b = k[1] ^ 128
-            packed[1] = b
-            acc += b
-            b = k[2] ^ 128
-            packed[2] = b
-            acc += b
-            b = k[3] ^ 128
-            packed[3] = b
-            acc += b
-            k = ptr8(int(k) + 4)
-            packed = ptr8(int(packed) + 4)
-            n -= 1
-        n = head_dim & 3
-        while n:
-            b = k[0] ^ 128
-            packed[0] = b
-            acc += b
-            k = ptr8(int(k) + 1)
-            packed = ptr8(int(packed) + 1)
-            n -= 1
-        sums[0] = acc << 7
-        sums = ptr32(int(sums) + 4)
-        keys -= 1
 
 
 @micropython.viper

@@ -1,4 +1,4 @@
-"""Moving data on LX6 and LX7: attn8/kernels/pointwise.py says what each kernel computes."""
+"""Moving data on LX6 and LX7: attn8/forms/viper/swap_axes.py says what it computes."""
 
 from ..mpy import XtensaFunction
 

@@ -7,6 +7,11 @@
 import micropython
 
 
+def room(rows, features, head_dim):
+    # A token's values, the features of a block of rows
+    return head_dim, 2 * rows * features
+
+
 @micropython.viper
 def fill(x: ptr32, value: int, n: int):
     while n:
@@ -19,7 +24,7 @@ def fill(x: ptr32, value: int, n: int):
 def accumulate(kv: ptr32, f: int, row: ptr8, k: ptr8, v: ptr8, table: ptr16, z: ptr32, first: int,
                tokens: int, head_dim: int):
     # For tokens first..: kv[i, j] += table[k[t, i]]*(v[t, j] + 128), z[i] += table[k[t, i]].
-    # `row` is room for 2*head_dim bytes, at an even address: some form keeps the features there.
+    # `row` is room for head_dim bytes.
     state = int(kv)
     offset = int(row)
     k = ptr8(int(k) + first * head_dim)

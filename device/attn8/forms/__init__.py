@@ -1,0 +1,116 @@
+# Forms of kernels. A family of kernels (matmul, attention ...) comes in several forms, with the
+# same functions and the same results to the bit. Module forms/FORM/FAMILY has these functions and
+#   room(...)  -> the bytes of each buffer that they work in, in the order in which they take them
+#   fits(...)  whether they are right for these shapes and constants. viper has none: what a public
+#              entry lets in, viper can do
+# and package forms/FORM, of a form in machine code, has
+#   BACKEND    what `backend` calls it
+#   RANK       of two that fit that of higher rank is taken
+#   fault()    what keeps this chip from running it, None if nothing does
+#
+# viper is on every board, and says what each function does. Machine code is there where
+# `attn8 deploy` put it; nothing lists it: a folder with an __init__.mpy is such a form. It is taken
+# once it has given the known answers of the family (see attn8.known).
+import os
+import sys
+from array import array
+
+_forms = None  # those in machine code that this chip runs, in the order in which they are taken
+_proven = {}  # their modules by name, None where there is none or its answers were wrong
+
+
+def backend():
+    # "simd", "turbo" or "viper": the form of a matrix product that no bound stands against
+    for form in _machine_code():
+        if _module(form, "matmul"):
+            return _import(form).BACKEND
+    return "viper"
+
+
+def choose(family, *sizes):
+    # -> the module of a family that is taken for these shapes and constants
+    for form in _machine_code():
+        module = _module(form, family)
+        if module and module.fits(*sizes):
+            return module
+    return _import("viper." + family)
+
+
+class Buffers:
+    # What the functions of a form work in; `parts` are in the order of its room. Who takes the same
+    # form in the same shape, and needs nothing kept, can share them.
+
+    def __init__(self, form, *sizes):
+        self.form = form
+        self.parts = [bytearray(size) for size in form.room(*sizes)]
+
+
+def buffers(given, form, *sizes):
+    # -> `given` where it is of this form, else others
+    return given if given and given.form is form else Buffers(form, *sizes)
+
+
+def interleaved(bias, mult, shift):
+    # -> int32 [outputs, 4], as machine code reads them: bias, mult, shift - 16 (0 where there are
+    # none) and a place for what the packing of weights finds
+    constants = array("i", bytes(16 * len(bias)))
+    for j in range(len(bias)):
+        constants[4 * j] = bias[j]
+        if mult:
+            constants[4 * j + 1] = mult[j]
+            constants[4 * j + 2] = shift[j] - 16
+    return constants
+
+
+def _machine_code():
+    global _forms
+    if _forms is None:
+        ranked = []
+        for form in _files(""):
+            if form != "viper" and "__init__.mpy" in _files(form):
+                package = _tried(form, None)
+                if package:
+                    ranked.append((package.RANK, form))
+        ranked.sort(reverse=True)
+        _forms = [form for _, form in ranked]
+    return _forms
+
+
+def _module(form, family):
+    name = form + "." + family
+    if name not in _proven:
+        _proven[name] = _tried(name, family) if family + ".mpy" in _files(form) else None
+    return _proven[name]
+
+
+def _tried(name, family):
+    # The module of a family, or the package of a form, where there is nothing wrong with it
+    try:
+        module = _import(name)
+        if family:
+            known = __import__("attn8.known." + family, None, None, [family])
+            wrong = None if known.right(module) else "gives wrong answers"
+            for used in list(sys.modules):
+                if used.startswith("attn8.known"):  # its memory is not needed any more
+                    del sys.modules[used]
+            del sys.modules["attn8"].known
+        else:
+            wrong = module.fault()
+    except ValueError as error:  # MicroPython's word on a file for another chip or version
+        wrong = "cannot be loaded (%s)" % error
+    if not wrong:
+        return module
+    print("attn8: forms/%s %s; a slower form is used. Run attn8 deploy."
+          % (name.replace(".", "/"), wrong))
+
+
+def _files(folder):
+    # Looked up, not tried: each name that an import looks for takes memory for good
+    try:
+        return os.listdir(__path__ + "/" + folder)
+    except OSError:  # a file; or all of it is frozen into a firmware
+        return ()
+
+
+def _import(name):
+    return __import__("attn8.forms." + name, None, None, [name])

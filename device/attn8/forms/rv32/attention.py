@@ -1,0 +1,47 @@
+# Exact softmax attention over one head in machine code, with operands as int16.
+import micropython
+
+
+def fits(keys, head_dim):
+    return True
+
+
+def room(keys, head_dim):
+    # Rows of keys and queries are filled up to multiples of four, those of values too, and a word
+    # more is read; behind the values are their sums and a row of weights. Keys need no sums.
+    n = (keys + 3) & ~3
+    row = 2 * ((head_dim + 3) & ~3)
+    return keys * row + 4, 0, 2 * (head_dim + 1) * n + 4 * head_dim + 4, row + 4
+
+
+@micropython.viper
+def pack_keys(k: ptr8, packed: ptr8, sums: ptr32, keys: int, head_dim: int):
+    pass
+
+
+@micropython.viper
+def pack_values(v: ptr8, packed: ptr8, keys: int, head_dim: int):
+    pass
+
+
+@micropython.viper
+def scores(k: ptr8, acc: int, q: ptr8, sums: ptr32, out: ptr32, row: ptr8,
+           first: int, rows: int, keys: int, head_dim: int, causal: int):
+    pass
+
+
+@micropython.viper
+def mask_keys(scores: ptr32, mask: ptr8, rows: int, keys: int):
+    pass
+
+
+@micropython.viper
+def softmax(scores: ptr32, x: int, out: ptr16, sums: ptr32, table: ptr16, first: int, rows: int,
+            keys: int, causal: int, mult: int, shift: int, limit: int):
+    pass
+
+
+@micropython.viper
+def weighted_sum(v: ptr8, acc: int, weights: ptr16, sums: ptr32, out: ptr8, first: int,
+                 rows: int, keys: int, stride: int, head_dim: int, num: int, shift: int):
+    pass

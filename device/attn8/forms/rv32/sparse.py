@@ -1,0 +1,62 @@
+# Attention over listed pairs in machine code.
+import micropython
+
+from ... import tables
+
+KEEPS = False
+
+
+def fits(head_dim, score_mult, score_shift, out_shift):
+    # What is wanted of a result's product is its high word, once m, which is up to 2**15, is
+    # shifted left by 33 - out_shift and stays below 2**31. All else is as in viper.
+    return 18 <= out_shift <= 33
+
+
+def room(keys, head_dim):
+    # Keys and values as they are; the scores of a row
+    return 2 * keys * head_dim, 4 * keys
+
+
+def most_percent(head_dim):
+    return 94
+
+
+@micropython.viper
+def list_spans(pairs: ptr16, key: int, spans: ptr16, counts: ptr16, offsets: ptr16, stride: int,
+               first: int, rows: int):
+    pass
+
+
+@micropython.viper
+def list_bits(pairs: ptr16, b: int, bits: ptr8, counts: ptr16, offsets: ptr16, stride: int,
+              first: int, rows: int):
+    pass
+
+
+@micropython.viper
+def _pack(k: ptr8, acc: int, v: ptr8, packed: ptr8, keys: int, head_dim: int):
+    # Both into one buffer
+    pass
+
+
+@micropython.viper
+def _attend_rows(packed: ptr8, acc: int, q: ptr8, pairs: ptr16, counts: ptr16, room: ptr32,
+                 table: ptr16, out: ptr8, first: int, rows: int, keys: int, head_dim: int,
+                 mult: int, shift: int, limit: int, num: int, out_shift: int):
+    # What viper does in scores, softmax and weighted_sum
+    pass
+
+
+def attend(core, parts, q, k, v, out):
+    n = core.seq_len
+    d = core.head_dim
+    packed, room = parts
+    _pack(k, 0, v, packed, n, d)
+    first = 0
+    while first < n:
+        rows = min(core.block_rows, n - first)
+        pairs, counts = core.pairs.listed(first, rows)
+        _attend_rows(packed, 0, q, pairs, counts, room, tables.EXP2, out, first, rows, n, d,
+                     core.score_mult, core.score_shift, core.score_limit, core.out_num,
+                     core.out_shift)
+        first += rows

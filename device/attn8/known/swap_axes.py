@@ -1,0 +1,9 @@
+def right(form):
+    # In bytes, and in words
+    for size in (2, 4):
+        rows = [bytes([i] * size) for i in range(6)]
+        out = bytearray(6 * size)
+        form.swap_axes(b"".join(rows), out, 3, 2, size)
+        if out != b"".join([rows[i] for i in (0, 2, 4, 1, 3, 5)]):
+            return False
+    return True
