@@ -2,20 +2,18 @@
 
 import ast
 import base64
-import importlib
 import shutil
-import sys
 import textwrap
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
-from attn8_host import forms as turbo
 from attn8_host import isa
 from attn8_host.boards import Board
 from attn8_host.deploy import deploy, push
-from attn8_host.isa.device import turbo_machine
+from attn8_host.isa.device import machine_of
+from attn8_host.isa.importer import Importer, module
 from attn8_host.paths import DEVICE, MODELS
 
 settings.register_profile("any machine", deadline=None)  # however slow it is
@@ -136,26 +134,33 @@ def _parse(value):
     return value
 
 
+TURBO = {"xtensawin": "xtensa", "rv32imc": "rv32"}  # the form of machine code that stands for it
+
+
 @pytest.fixture(scope="session", params=isa.ARCHES)
 def machines(request):
-    """A function from a kernel module's name to a machine that runs its code on one chip."""
+    """A function from a kernel module's name to a machine that runs its code on one chip.
+
+    "turbo." before the name of a family means its machine code.
+    """
     loaded = {}
 
     def machine(name: str) -> isa.Machine:
-        if name not in loaded and name in turbo.MODULES:
-            loaded[name] = turbo_machine(request.param, name)
-        elif name not in loaded:
-            loaded[name] = isa.load(DEVICE / "attn8/kernels" / f"{name}.py", request.param)
+        if name not in loaded:
+            form, _, module = name.rpartition(".")
+            folders = (DEVICE / "attn8" / folder for folder in ("forms/viper", "kernels"))
+            loaded[name] = (
+                machine_of(TURBO[request.param], module) if form == "turbo"
+                else isa.load(next(folder / f"{module}.py" for folder in folders
+                                   if (folder / f"{module}.py").exists()), request.param)
+            )
         loaded[name].reset()
         return loaded[name]
 
     return machine
 
 
-@pytest.fixture
-def selftest(monkeypatch):
-    """The board's self-test of kernels in machine code, which is plain Python."""
-    monkeypatch.syspath_prepend(str(DEVICE))
-    yield importlib.import_module("attn8.kernels.selftest")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "attn8"]:
-        del sys.modules[name]
+@pytest.fixture(scope="session")
+def on_device():
+    """A function from a name to a module of the device as plain Python, without kernels."""
+    return Importer({"micropython": module("micropython", viper=lambda function: function)}).load

@@ -92,7 +92,7 @@ def test_a_dry_run_changes_nothing(virtual, fresh, capsys, root):
     fresh.close()
     arguments = ["deploy", "--board", virtual.port]
     assert main([*arguments, "--dry-run"]) == 0
-    assert "send /lib/attn8/kernels/matmul.mpy (" in capsys.readouterr().out
+    assert "send /lib/attn8/forms/viper/matmul.mpy (" in capsys.readouterr().out
     assert not list(root.iterdir())
     assert main(arguments) == 0
     assert "boot.py is attn8's" in capsys.readouterr().out
@@ -296,7 +296,7 @@ def test_a_package_that_was_copied_to_the_root_is_taken_over(fresh, root):
 def test_it_compiles_for_the_chips():
     for arch in ("xtensawin", "rv32imc", "x64"):
         files = compile_device(arch)
-        assert files["kernels/matmul.mpy"][:2] == b"M\x06"
+        assert files["forms/viper/matmul.mpy"][:2] == b"M\x06"
 
 
 def test_what_lists_the_package_is_what_the_tool_writes():

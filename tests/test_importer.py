@@ -54,7 +54,7 @@ def test_a_stand_in_takes_the_place_of_a_module(folder):
 def test_nothing_of_it_is_seen_outside():
     before = set(sys.modules), set(vars(builtins)), set(vars(gc))
     device = Device("rv32imc", "turbo")
-    assert device.attn8.backend() == "turbo" and "attn8.kernels.turbo" in device.modules
+    assert device.attn8.backend() == "turbo" and "attn8.forms.rv32.matmul" in device.modules
     assert Device("rv32imc").attn8.backend() == "viper"
     assert list(device.attn8.ReLU(2)(bytearray(b"\xff\x05"))) == [0, 5]
     assert (set(sys.modules), set(vars(builtins)), set(vars(gc))) == before

@@ -25,7 +25,8 @@ machine_settings = settings(
 )
 
 KERNELS = sorted(
-    path.stem for path in (DEVICE / "attn8/kernels").glob("*.py") if path.stem != "__init__"
+    path for folder in ("kernels", "forms/viper")
+    for path in (DEVICE / "attn8" / folder).glob("*.py") if path.stem != "__init__"
 )
 
 alignment = st.integers(0, 4**6 - 1)  # 0 to 3 for each of six operands, which Call takes in turn
@@ -209,14 +210,14 @@ def test_masked_keys_and_the_second_pass(
     call = Call(machines("refine"), offset)
     fine, fine_sums = np.full(rows * keys, 77, np.int32), np.full(rows, 77, np.int32)
     _, _, _, fine, fine_sums, *_ = call(
-        "softmax", scores, 0, reference.sums, fine, fine_sums, table, 0, rows, keys, int(causal),
+        "refine", scores, 0, reference.sums, fine, fine_sums, table, 0, rows, keys, int(causal),
         mult, shift, limit,
     )
     assert (fine.read(np.int32) == reference.fine_weights.ravel()).all()
     assert (fine_sums.read(np.int32) == reference.fine_sums).all()
     packed = (v.T.astype(int) + 128).astype(np.uint8).ravel()
     *_, out, _, _, _, _, _, _ = call(
-        "weighted_sum", packed, 0, fine, fine_sums, np.zeros(q.size, np.int8), 0, rows, keys,
+        "fine_weighted_sum", packed, 0, fine, fine_sums, np.zeros(q.size, np.int8), 0, rows, keys,
         head_dim, num, out_shift,
     )
     assert (out.read(np.int8) == expected.ravel()).all()
@@ -270,7 +271,7 @@ def test_relu(machines, seed, size, offset, fill):
 @example(n=4, m=3, size=16, offset=0)
 def test_swap_axes(machines, n, m, size, offset):
     x = np.random.default_rng(0).integers(-128, 128, (n, m, size)).astype(np.int8)
-    call = Call(machines("pointwise"), offset)
+    call = Call(machines("swap_axes"), offset)
     _, out, *_ = call("swap_axes", x, np.zeros(x.size, np.int8), n, m, size)
     assert (out.read(np.int8) == x.transpose(1, 0, 2).ravel()).all()
 
@@ -286,8 +287,8 @@ def test_a_wrong_kernel_is_noticed():
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
-@pytest.mark.parametrize("name", KERNELS)
-def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):
+@pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.stem)
+def test_functions_stay_below_what_old_compilers_get_wrong(arch, path):
     # MicroPython 1.23 on a chip emits a wrong branch around a loop body of over 2 KB
-    machine = isa.load(DEVICE / "attn8/kernels" / f"{name}.py", arch)
+    machine = isa.load(path, arch)
     assert all(size < 2048 for size in machine.functions.values()), machine.functions

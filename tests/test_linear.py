@@ -24,7 +24,7 @@ for name, code, values in core.outputs:
 FORMS = [("relu", True), ("relu", False), ("relu+1", True), ("relu+1", False), ("elu+1", True),
          ("elu+1", False)]
 forms = st.sampled_from(FORMS)
-MODULES = ["linear", "turbo_linear"]
+MODULES = ["linear", "turbo.linear"]
 
 
 def constants(head_dim, phi, normalise, scales=(0.02, 0.03, 0.02, 0.01)):

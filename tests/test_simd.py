@@ -9,18 +9,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host import forms as turbo
-from attn8_host import isa
+from attn8_host import forms, isa
 from attn8_host.boards import BoardInfo
 from attn8_host.cli import main
 from attn8_host.deploy import package_for
 from attn8_host.errors import BoardError
 from attn8_host.forms.pie import Pie
 from attn8_host.isa import xtensa_simd
-from attn8_host.isa.device import Device, turbo_machine
+from attn8_host.isa.device import Device, machine_of
 from attn8_host.proof.bench.count import make_layer
 from tests.test_kernels import dense_operands, fills, int8
-from tests.test_turbo import Module, check_arguments, count
+from tests.test_turbo import check_arguments, count
 
 machine_settings = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -29,9 +28,15 @@ offsets = st.integers(0, 15)
 
 
 @pytest.fixture(scope="module")
-def machine():
-    """An ESP32-S3 with the kernels."""
-    return turbo_machine("xtensawin", "simd")
+def multiplying():
+    """An ESP32-S3 with the kernels of the matrix product."""
+    return machine_of("simd", "matmul")
+
+
+@pytest.fixture(scope="module")
+def attending():
+    """And with those of attention."""
+    return machine_of("simd", "attention")
 
 
 def assembled(*instructions):
@@ -155,23 +160,20 @@ def rows_of(buffer, values):
     return buffer.read(np.int8)[start : start + expected.size].reshape(count, -1), expected
 
 
-def check_matmul(machine, operands, seed, rows, inputs, outputs, at, fill, wide):
+def check_matmul(machine, form, seed, rows, inputs, outputs, at, fill, wide):
     rng = np.random.default_rng(seed)
     x, w, bias, mult, shift, reference = dense_operands(rng, fill, rows, inputs, outputs, wide)
 
     place = Buffers(machine)
     of_weight, of_x, of_row = at
-    packed = (w.astype(int) + 128).astype(np.uint8).tobytes()
-    weight = place(operands.weights("simd", packed, inputs, outputs), of_weight)
-    packed_bias = bias - 128 * w.astype(int).sum(axis=1)
-    columns = [packed_bias, mult, shift.astype(int) - 16, np.zeros(outputs)]
-    constants = place(np.column_stack(columns).astype(np.int64).astype(np.int32))
-    machine.call("pack", weight, constants, inputs, outputs)
+    weight = place(w.tobytes() + b"\x55" * (outputs * (-inputs % 16) + 31), of_weight)
+    columns = [bias, mult, shift.astype(int) - 16, np.zeros(outputs)]
+    constants = place(np.column_stack(columns).astype(np.int32))
+    machine.call("_pack", weight, inputs, outputs)
     found, expected = rows_of(weight, w)
     assert (found == expected).all()
-    assert (constants.read(np.int32)[::4] == bias).all()
     out = place(np.zeros(rows * outputs, np.int32 if wide else np.int8), 0 if wide else 3)
-    row = place(b"\x55" * operands.row("simd", inputs), of_row)
+    row = place(b"\x55" * form.room(inputs)[0], of_row)
     machine.call("matmul", weight, 0, place(x, of_x), constants, 0, 0, out, row, rows, inputs,
                  outputs, int(wide))  # fmt: skip
     assert (out.read(reference.dtype) == reference.ravel()).all()
@@ -192,14 +194,16 @@ def check_matmul(machine, operands, seed, rows, inputs, outputs, at, fill, wide)
 @example(seed=0, rows=1, inputs=511, outputs=1, at=(1, 1, 1), fill="opposite", wide=True)
 @example(seed=0, rows=2, inputs=64, outputs=9, at=(0, 0, 0), fill="lowest", wide=False)
 @example(seed=0, rows=2, inputs=16, outputs=3, at=(0, 8, 0), fill="extremes", wide=False)
-def test_matmul(machine, selftest, seed, rows, inputs, outputs, at, fill, wide):
-    check_matmul(machine, selftest.turbo_operands, seed, rows, inputs, outputs, at, fill, wide)
+def test_matmul(multiplying, on_device, seed, rows, inputs, outputs, at, fill, wide):
+    form = on_device("attn8.forms.simd.matmul")
+    check_matmul(multiplying, form, seed, rows, inputs, outputs, at, fill, wide)
 
 
-def test_matmul_of_every_length(machine, selftest):
-    for n in range(1, 512):
+def test_matmul_of_every_length(multiplying, on_device):
+    form = on_device("attn8.forms.simd.matmul")
+    for n in (*range(1, 512), 4096):
         at = (n % 16, n * 7 % 16, n * 3 % 16)
-        check_matmul(machine, selftest.turbo_operands, n, 2, n, 2, at, "random", n % 2)
+        check_matmul(multiplying, form, n, 2, n, 2, at, "random", n % 2)
 
 
 @machine_settings
@@ -213,7 +217,7 @@ def test_matmul_of_every_length(machine, selftest):
 )
 @example(seed=0, seq_len=2, head_dim=511, causal=True, at=(15, 15, 15), fill="lowest")
 @example(seed=0, seq_len=9, head_dim=16, causal=True, at=(0, 0, 0), fill="random")
-def test_scores(machine, selftest, seed, seq_len, head_dim, causal, at, fill):
+def test_scores(attending, on_device, seed, seq_len, head_dim, causal, at, fill):
     """In two blocks of rows."""
     rng = np.random.default_rng(seed)
     q, k = (int8(rng, fill, seq_len, head_dim) for _ in range(2))
@@ -221,9 +225,10 @@ def test_scores(machine, selftest, seed, seq_len, head_dim, causal, at, fill):
     if causal:
         scores[np.triu_indices(seq_len, 1)] = -(2**30)
 
+    machine = attending
     place = Buffers(machine)
     of_keys, of_q, of_row = at
-    key_bytes, _, row_bytes = selftest.turbo_operands.room("simd", seq_len, head_dim)
+    key_bytes, _, _, row_bytes = on_device("attn8.forms.simd.attention").room(seq_len, head_dim)
     keys, row = place(b"\x55" * key_bytes, of_keys), place(b"\x55" * row_bytes, of_row)
     machine.call("pack_keys", place(k, of_q), keys, 0, seq_len, head_dim)
     found, expected = rows_of(keys, k)
@@ -239,60 +244,52 @@ def test_scores(machine, selftest, seed, seq_len, head_dim, causal, at, fill):
     place.check_guards()
 
 
-def test_the_firmware_checks_number_and_type_of_all_arguments(machine, monkeypatch):
-    check_arguments(machine, "turbo", monkeypatch)  # whose functions these are too
+def test_the_firmware_checks_number_and_type_of_all_arguments(
+    multiplying, attending, monkeypatch
+):
+    check_arguments(multiplying, "simd", "matmul", monkeypatch)
+    check_arguments(attending, "simd", "attention", monkeypatch)
 
 
-def test_instructions_per_mac(machine):
+def test_instructions_per_mac(multiplying, attending):
     def zeros(n):
         return np.zeros(n, np.uint8)
 
     def matmul(rows, wide):
-        return count(machine, "matmul", zeros(64 * 64 + 31), 0, zeros(rows * 64), zeros(16 * 64), 0,
-                     0, zeros(4 * rows * 64), zeros(95), rows, 64, 64, wide) / (rows * 64 * 64)
+        n = count(multiplying, "matmul", zeros(64 * 64 + 31), 0, zeros(rows * 64), zeros(16 * 64),
+                  0, 0, zeros(4 * rows * 64), zeros(95), rows, 64, 64, wide)  # fmt: skip
+        return n / (rows * 64 * 64)
 
-    scores = count(machine, "scores", zeros(32 * 16 + 31), 0, zeros(32 * 16), 0, zeros(4 * 32 * 32),
-                   zeros(47), 0, 32, 32, 16, 0)  # fmt: skip
+    scores = count(attending, "scores", zeros(32 * 16 + 31), 0, zeros(32 * 16), 0,
+                   zeros(4 * 32 * 32), zeros(47), 0, 32, 32, 16, 0)  # fmt: skip
     found = {"matvec": matmul(1, 1), "matmul": matmul(32, 0), "scores": scores / (32 * 32 * 16)}
     limits = {"matvec": 0.33, "matmul": 0.5, "scores": 0.68}
     assert {k: v for k, v in found.items() if v > limits[k]} == {}, found
 
 
-def test_the_selftest_passes_and_fails(selftest, machine):
-    assert selftest.fault("simd", Module(machine)) is None
-    for name in machine.functions.keys() - {"configid0"}:
-        wrong = Module(machine)
-        setattr(wrong, name, lambda *arguments: None)
-        assert "failed the self-test" in selftest.fault("simd", wrong), name
-
-
-def test_another_chip_meets_no_vector_instruction(selftest, machine, monkeypatch):
+def test_another_chip_meets_no_vector_instruction(monkeypatch, capsys):
     monkeypatch.setattr(xtensa_simd, "decode", lambda code: None)  # as an ESP32 reads code
-    other = isa.machine_of(isa.mpy.read(turbo.build("xtensawin", "simd")), "xtensawin", "")
+    monkeypatch.setattr(xtensa_simd, "CONFIGID0", 0xC2BCFFFE)
     with pytest.raises(isa.DecodeError):
-        Module(other).matmul(*[bytes(64)] * 8, 1, 16, 1, 0)
-    assert selftest.fault("simd", Module(other)) == "were built for another chip"
+        machine = machine_of("simd", "matmul")
+        room = machine.buffer(bytes(64))
+        machine.call("matmul", *[room] * 8, 1, 16, 1, 0)
+    attn8 = Device("xtensawin", "simd").attn8
+    assert [attn8.backend(), attn8.backend()] == ["turbo", "turbo"]
+    assert capsys.readouterr().out == (
+        "attn8: forms/simd is for another chip; a slower form is used. Run attn8 deploy.\n"
+    )
 
 
 def test_a_layer_gives_the_same_bits():
     outputs = {}
-    for form in ("turbo", "simd"):
-        device = Device("xtensawin", form)
-        assert device.attn8.backend() == form
+    for backend, form in (("turbo", "xtensa"), ("simd", "simd")):
+        device = Device("xtensawin", backend)
+        assert device.attn8.backend() == backend
         layer, x = make_layer(device.attn8, 9, 24, 4)
-        outputs[form] = bytes(layer(x))
-        assert f"{form}.scores" in device.tally.counted
+        outputs[backend] = bytes(layer(x))
+        assert f"{form}.attention.scores" in device.tally.counted
     assert outputs["simd"] == outputs["turbo"]
-
-
-def test_what_fails_leaves_turbo_with_one_warning(capsys):
-    # The machine with the vector kernels says that it is an ESP32
-    machine = isa.machine_of(isa.mpy.read(turbo.build("xtensawin", "simd")), "xtensawin", "")
-    attn8 = Device("xtensawin", "simd", {"attn8.kernels.simd": Module(machine)}).attn8
-    assert [attn8.backend(), attn8.backend()] == ["turbo", "turbo"]
-    assert capsys.readouterr().out == (
-        "attn8: kernels/simd.mpy were built for another chip; turbo is used. Run attn8 deploy.\n"
-    )
 
 
 def info(machine_name, mpy_version="6.3", arch="xtensawin"):
@@ -306,11 +303,12 @@ def test_it_is_shipped_only_where_it_was_asked_for(monkeypatch, board):
         monkeypatch.delenv("ATTN8_BACKEND", raising=False)
         if wanted:
             monkeypatch.setenv("ATTN8_BACKEND", wanted)
-        assert turbo.SIMD_FILE not in turbo.files_for(s3)
+        assert not [path for path in forms.files_for(s3) if "simd" in path]
         assert not [path for path in package_for(board) if "simd" in path]
     monkeypatch.setenv("ATTN8_BACKEND", "simd")
-    assert list(turbo.files_for(s3, "simd")) == [*turbo.files_for(s3, "turbo"), turbo.SIMD_FILE]
-    assert turbo.SIMD_FILE in turbo.files_for(s3)
+    added = forms.files_for(s3, "simd").keys() - forms.files_for(s3, "turbo").keys()
+    assert added == {f"forms/simd/{name}.mpy" for name in ("__init__", "attention", "matmul")}
+    assert forms.files_for(s3) == forms.files_for(s3, "simd")
     for other in (
         info("Generic ESP32 module with ESP32"),
         info("Generic ESP32S2 module with ESP32S2"),
@@ -318,15 +316,15 @@ def test_it_is_shipped_only_where_it_was_asked_for(monkeypatch, board):
         info("Generic ESP32S3 module with ESP32S3", mpy_version="6.4"),
     ):
         with pytest.raises(BoardError, match="simd: expected an ESP32-S3 that reads"):
-            turbo.files_for(other)
+            forms.files_for(other)
 
 
 def test_deploy_says_that_it_is_experimental(monkeypatch, capsys):
-    files = turbo.files_for(info("Generic ESP32S3 module with ESP32S3"), "simd")
-    monkeypatch.setattr(turbo, "files_for", lambda *_: files)
+    files = forms.files_for(info("Generic ESP32S3 module with ESP32S3"), "simd")
+    monkeypatch.setattr(forms, "files_for", lambda *_: files)
     assert main(["deploy", "--board", "virtual", "--dry-run"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "kernels/simd.mpy is experimental: no ESP32-S3 has run it yet" in said
+    assert "forms/simd is experimental: no chip has run it yet" in said
 
 
 def test_deploy_refuses_other_boards_with_one_line(monkeypatch, capsys):

@@ -1,6 +1,5 @@
 """The sparse core: the board and the chips' machine code against the dense core under a mask."""
 
-from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -14,6 +13,7 @@ from attn8_host.cores.sparse import Sparse
 from attn8_host.numerics.integers import EXP2
 from attn8_host.numerics.scales import output_constants, score_constants
 from attn8_host.proof.bench import density
+from tests.conftest import TURBO
 from tests.test_exact import CONSTANTS, normal
 from tests.test_kernels import Call, alignment, fills, int8, machine_settings, shapes, sizes
 
@@ -101,10 +101,10 @@ def test_where_little_is_hidden_the_dense_core_is_taken(remote, hidden):
     mask = masks.Mask.from_dense(dense)
     operands = {"q": q, "k": k, "v": v, "seq_len": 20, "head_dim": 8, "causal": False, "block": 9,
                 "constants": CONSTANTS, "mask": mask.to_bits().ravel()}
-    out, core = remote(RUN + "give(type(core._dense).__name__)", need=False, **operands)
+    out, core = remote(RUN + "give(type(core).__name__)", need=False, **operands)
     assert core == "Exact"
-    out_sparse, *_, core = remote(RUN + "give(str(core._dense))", need=True, **operands)
-    assert core == "None"
+    out_sparse, *_, core = remote(RUN + "give(type(core).__name__)", need=True, **operands)
+    assert core == "Listed"
     assert (out == out_sparse).all()
     assert (out == Exact(**CONSTANTS)(q, k, v, ~dense).ravel()).all()
 
@@ -115,11 +115,11 @@ def test_pairs_too_many_to_be_listed_at_once(remote, seq_len, density):
     rng = np.random.default_rng(4)
     (q, k, v), _ = normal(rng, seq_len, 4)
     mask = masks.Mask.from_dense(rng.random((seq_len, seq_len)) < density)
-    out, dense = remote(
-        RUN + "give(int(core._dense is not None))", q=q, k=k, v=v, seq_len=seq_len, head_dim=4,
+    out, core = remote(
+        RUN + "give(type(core).__name__)", q=q, k=k, v=v, seq_len=seq_len, head_dim=4,
         mask=mask.to_bits().ravel(), causal=False, need=False, block=9, constants=CONSTANTS,
     )
-    assert dense == (density > 0.9)
+    assert core == ("Exact" if density > 0.9 else "Listed")
     assert 2048 < mask.num_positions < seq_len * seq_len - 2048
     assert (out == Exact(**CONSTANTS)(q, k, v, ~mask.dense).ravel()).all()
 
@@ -186,7 +186,7 @@ def test_bad_masks_are_refused(remote, mask, message):
 @example(seed=1, shape=(24, 29), density=1, run=1, offset=0, fill="random", scale=1e-3)
 @example(seed=1, shape=(3, 256), density=1, run=1, offset=0, fill="opposite", scale=1e-5)
 @pytest.mark.parametrize("form", ["in steps", "at once"])
-def test_machine_code(machines, selftest, form, seed, shape, density, run, offset, fill, scale):
+def test_machine_code(machines, on_device, form, seed, shape, density, run, offset, fill, scale):
     seq_len, head_dim = shape
     rng = np.random.default_rng(seed)
     q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
@@ -195,7 +195,7 @@ def test_machine_code(machines, selftest, form, seed, shape, density, run, offse
     mask = random_mask(rng, seq_len, density, run)
     reference = Sparse(*constants, num, out_shift, mask)
     expected = reference(q, k, v)
-    attend = FORMS[form](machines, selftest)
+    attend = FORMS[form](machines, on_device)
     out = heads(attend, mask, q, k, v, constants, num, out_shift, reference, offset)
     assert (out == expected).all()
 
@@ -233,18 +233,23 @@ def heads(attend, mask, q, k, v, constants, num, out_shift, reference, offset, t
 
 
 class InSteps:
-    """Viper kernels, one after the other; what they leave is compared as well."""
+    """Viper kernels, one after the other; what they leave is compared as well. Keys are packed by
+    those of dense attention.
+    """
 
-    def __init__(self, machines, selftest):
+    def __init__(self, machines, on_device):
         self.machine = machines("sparse")
+        self.packing = machines("attention")
 
     def pack(self, call, k, v):
         seq_len, self.head_dim = k.shape
-        zeros = np.zeros(k.size, np.int8)
-        self.keys, self.values = (self.machine.buffer(zeros) for _ in range(2))
-        self.key_sums = self.machine.buffer(np.zeros(seq_len, np.int32))
+        zeros = np.zeros(k.size, np.uint8)
+        _, keys, key_sums, *_ = Call(self.packing, call.offset)(
+            "pack_keys", k, zeros, np.zeros(seq_len, np.int32), seq_len, self.head_dim
+        )
+        self.keys, self.values = (self.machine.buffer(x) for x in (keys.read(), zeros))
+        self.key_sums = self.machine.buffer(key_sums.read())
         call("pack_values", v, self.values, seq_len, self.head_dim)
-        call("pack_keys", k, 0, self.keys, self.key_sums, seq_len, self.head_dim)
 
     def __call__(self, call, q, pairs, counts, table, out, first, rows, n, constants, *output):
         self.scores = self.machine.buffer(np.full(n, 77, np.int32))
@@ -277,30 +282,29 @@ class AtOnce:
         self.buffers = [
             self.machine.buffer(np.full(size, 77, np.uint8)) for size in self.room(*k.shape)
         ]
-        call("pack", k, 0, v, self.buffers[0], *k.shape)
+        call("_pack", k, 0, v, self.buffers[0], *k.shape)
 
     def __call__(self, call, q, pairs, counts, table, out, first, rows, n, constants, *output):
         packed, room = self.buffers
-        call("attend", packed, 0, q, pairs, counts, room, table, out, first, rows, *self.shape,
-             *constants, *output)  # fmt: skip
+        call("_attend_rows", packed, 0, q, pairs, counts, room, table, out, first, rows,
+             *self.shape, *constants, *output)  # fmt: skip
 
     def check(self, pairs, reference, at, rows):
         assert (pairs.read(np.uint16)[::2] == reference.pairs[at, 0]).all()
 
 
-def turbo_at_once(machines, selftest):
-    machine = machines("turbo_sparse")
-    mac16 = machine.arch == "xtensawin"
-    return AtOnce(machine, partial(selftest.turbo_operands.sparse_room, mac16=mac16))
+def at_once(machines, on_device):
+    machine = machines("turbo.sparse")
+    return AtOnce(machine, on_device(f"attn8.forms.{TURBO[machine.arch]}.sparse").room)
 
 
-FORMS = {"in steps": InSteps, "at once": turbo_at_once}
+FORMS = {"in steps": InSteps, "at once": at_once}
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
-def test_machine_code_at_the_longest_sequence(machines, selftest, form, fill):
-    run_longest_sequence(FORMS[form](machines, selftest), fill)
+def test_machine_code_at_the_longest_sequence(machines, on_device, form, fill):
+    run_longest_sequence(FORMS[form](machines, on_device), fill)
 
 
 def run_longest_sequence(attend, fill, table=EXP2):
@@ -326,7 +330,7 @@ def test_hide(machines, seed, rows, keys):
     hidden = rng.random((rows, keys)) < 0.3
     scores = rng.integers(-1000, 1000, (rows, keys)).astype(np.int32)
     pairs = np.repeat(np.nonzero(hidden)[1], 2).astype(np.uint16)
-    call = Call(machines("sparse"))
+    call = Call(machines("hide"))
     found, *_ = call("hide", scores, pairs, hidden.sum(axis=1).astype(np.uint16), rows, keys)
     assert (found.read(np.int32) == np.where(hidden, -(1 << 30), scores).ravel()).all()
 

@@ -1,29 +1,26 @@
-"""The turbo kernels' machine code against the NumPy reference, on emulators of both chips.
+"""The kernels' machine code against the NumPy reference, on emulators of both chips.
 
 As in test_kernels: operands at every alignment, canaries around every buffer, extreme values.
 """
 
 from array import array
-from binascii import crc32
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host import forms as turbo
-from attn8_host import isa
+from attn8_host import forms, isa
 from attn8_host.boards import BoardInfo
 from attn8_host.cores.exact import Exact, exact_constants
-from attn8_host.cores.linear import Linear, attend, linear_constants, shrink
+from attn8_host.cores.linear import Linear, linear_constants
 from attn8_host.cores.performer import Performer, performer_constants, random_features
 from attn8_host.cores.sparse import Sparse
 from attn8_host.errors import BoardError
 from attn8_host.isa.device import Device
-from attn8_host.layers.dense import Dense
-from attn8_host.masks import Mask
 from attn8_host.numerics.integers import EXP2
 from attn8_host.numerics.scales import output_constants, score_constants
+from tests.conftest import TURBO
 from tests.test_kernels import Call, alignment, dense_operands, fills, int8, shapes
 
 # Machines are shared between examples; each example frees its buffers first
@@ -32,12 +29,20 @@ machine_settings = settings(
 )
 
 
+FAMILIES = ("attention", "linear", "matmul", "sparse", "swap_axes")
+
+
 @pytest.fixture
-def machine(machines):
-    """A machine that runs the turbo kernels of one chip."""
-    return machines("turbo")
+def machine(machines, request):
+    """A machine that runs the machine code of a family on one chip."""
+    return machines(f"turbo.{request.param}")
 
 
+def of_family(name):
+    return pytest.mark.parametrize("machine", [name], indirect=True)
+
+
+@of_family("matmul")
 @machine_settings
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -56,14 +61,13 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide):
     x, w, bias, mult, shift, reference = dense_operands(rng, fill, rows, inputs, outputs, wide)
 
     machine.reset()
-    packed = (w.astype(int) + 128).astype(np.uint8)
-    packed_bias = bias - 128 * w.astype(int).sum(axis=1)
-    columns = [packed_bias, mult, shift.astype(int) - 16, np.zeros(outputs)]
-    constants = np.column_stack(columns).astype(np.int64).astype(np.int32)
+    columns = [bias, mult, shift.astype(int) - 16, np.zeros(outputs)]
+    packed, constants = w, np.column_stack(columns).astype(np.int32)
     out = np.zeros(rows * outputs, np.int32 if wide else np.int8)
     row = np.zeros(2 * inputs + 10, np.uint8)
     call = Call(machine, offset)
-    packed, constants, _, _ = call("pack", packed, constants, inputs, outputs)
+    if "_pack" in machine.functions:
+        packed, constants, _, _ = call("_pack", packed, constants, inputs, outputs)
     *_, out, _, _, _, _, _ = call(
         "matmul", packed, 0, x, constants, mult, shift, out, machine.buffer(row), rows, inputs,
         outputs, int(wide)
@@ -71,6 +75,7 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide):
     assert (out.read(reference.dtype) == reference.ravel()).all()
 
 
+@of_family("attention")
 @machine_settings
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -132,6 +137,7 @@ def test_attention(machine, seed, shape, causal, padding, offset, fill, scale):
     assert (out.read(np.int8).reshape(expected.shape) == expected).all()
 
 
+@of_family("swap_axes")
 @machine_settings
 @given(shape=shapes(20, 20, 20), offset=alignment)
 @example(shape=(4, 3, 16), offset=0)
@@ -145,6 +151,7 @@ def test_swap_axes(machine, shape, offset):
     assert (out.read(np.int8) == x.transpose(1, 0, 2).ravel()).all()
 
 
+@of_family("attention")
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
 def test_attention_at_the_longest_sequence(machine, fill):
     # 516 keys of equal score: the largest sums there are, beyond int32 in a 16-bit weight's offset
@@ -162,18 +169,15 @@ def test_attention_at_the_longest_sequence(machine, fill):
     assert (out.read(np.int8) == np.floor(mean + 0.5)).all()
 
 
-@pytest.mark.parametrize("module", turbo.MODULES)
-def test_the_firmware_checks_number_and_type_of_all_arguments(machines, module, monkeypatch):
-    check_arguments(machines(module), module, monkeypatch)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_firmware_checks_number_and_type_of_all_arguments(machines, family, monkeypatch):
+    machine = machines(f"turbo.{family}")
+    check_arguments(machine, TURBO[machine.arch], family, monkeypatch)
 
 
-def check_arguments(machine, module, monkeypatch):
-    """Every kernel of a module, a key of turbo.MODULES, has the arguments of its viper kernel."""
-    declared = [
-        signature for family in turbo.MODULES[module]
-        for name, signature in turbo.signatures(family).items() if name in turbo.NAMES[family]
-    ]
-    for signature in declared:
+def check_arguments(machine, form, family, monkeypatch):
+    """Every kernel of a family has the arguments that its device module says."""
+    for signature in forms.signatures(forms.source(form, family)).values():
         count, kinds = len(signature.arguments), []
         for wrong in (count - 1, count + 1):
             with pytest.raises(isa.HelperError, match=f"does not take {wrong} arguments"):
@@ -210,7 +214,9 @@ def count(machine, name, *arguments):
     return machine.instructions
 
 
-def test_instructions_per_mac(machine):
+def test_instructions_per_mac(machines):
+    multiplying, attending = machines("turbo.matmul"), machines("turbo.attention")
+
     def zeros(n):
         return np.zeros(n, np.uint8)
 
@@ -218,15 +224,16 @@ def test_instructions_per_mac(machine):
         arrays = [zeros(n) for n in (inputs * outputs, rows * inputs, 16 * outputs,
                                      4 * rows * outputs, 2 * inputs + 10)]  # fmt: skip
         w, x, constants, out, row = arrays
-        n = count(machine, "matmul", w, 0, x, constants, 0, 0, out, row, rows, inputs, outputs,
+        n = count(multiplying, "matmul", w, 0, x, constants, 0, 0, out, row, rows, inputs, outputs,
                   wide)  # fmt: skip
         return n / (rows * inputs * outputs)
 
     tokens, head_dim = 32, 16
     macs = tokens * tokens * head_dim
     room, sums = zeros(4096), np.ones(tokens, np.int32)
-    scores = count(machine, "scores", room, 0, room, 0, room, room, 0, tokens, tokens, head_dim, 0)
-    weighted_sum = count(machine, "weighted_sum", room, 0, room, sums, room, 0, tokens, tokens,
+    scores = count(attending, "scores", room, 0, room, 0, room, room, 0, tokens, tokens, head_dim,
+                   0)  # fmt: skip
+    weighted_sum = count(attending, "weighted_sum", room, 0, room, sums, room, 0, tokens, tokens,
                          tokens, head_dim, 1 << 29, 29)  # fmt: skip
     found = {
         "matvec": matmul(1, 64, 256, 1),
@@ -235,100 +242,19 @@ def test_instructions_per_mac(machine):
         "scores": scores / macs,
         "weighted_sum": weighted_sum / macs,
     }
-    limits = LIMITS[machine.arch]
+    limits = LIMITS[attending.arch]
     assert {k: v for k, v in found.items() if v > limits[k]} == {}, found
 
 
-class Module:
-    """The turbo module as MicroPython code sees it: functions of arrays, run by a machine."""
-
-    def __init__(self, machine):
-        self.machine = machine
-
-    def __getattr__(self, name):
-        if name not in self.machine.functions:
-            raise AttributeError(name)
-
-        def function(*arguments):
-            self.machine.reset()
-            buffers = [
-                argument if isinstance(argument, int) else self.machine.buffer(bytes(argument))
-                for argument in arguments
-            ]
-            result = self.machine.call(name, *buffers)
-            for argument, buffer in zip(arguments, buffers, strict=True):
-                if isinstance(argument, array | bytearray):
-                    memoryview(argument).cast("B")[:] = buffer.read(np.uint8)
-            return result & 0xFFFFFFFF
-
-        return function
-
-
-def test_the_selftest_knows_the_right_answers(selftest):
-    for inputs, answer in selftest.MATMUL.items():
-        x = np.array(selftest.numbers("b", 2 * inputs, 37), np.int8).reshape(2, inputs)
-        w = np.array(selftest.numbers("b", 9 * inputs, 91), np.int8).reshape(9, inputs)
-        j = np.arange(9)
-        layer = Dense(w, (500 * j - 2000).astype(np.int32), (20000 + j).astype(np.int16),
-                      (23 + j % 3).astype(np.int8))  # fmt: skip
-        assert layer(x).tobytes() == answer
-    q, k, v = (
-        np.array(selftest.numbers("b", 45, step), np.int8).reshape(9, 5) for step in (37, 91, 53)
-    )
-    core = Exact(20000, 19, 100000, 1 << 29, 29, causal=True)
-    mask = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1], np.uint8)
-    assert core(q, k, v, mask).tobytes() == selftest.ATTENTION
-    q, k, v = (
-        np.array(selftest.numbers("b", 638, step), np.int8).reshape(22, 29) for step in (37, 91, 53)
-    )
-    seen = np.zeros((22, 22), bool)
-    seen[0, 0] = seen[1, :2] = seen[2, [0, 2]] = True  # in spans
-    bits = np.frombuffer(selftest.seen(), np.uint8).reshape(19, 4)
-    seen[3:] = np.unpackbits(bits, axis=1, bitorder="little")[:, :22]
-    sparse = Sparse(20000, 19, 72000, 1 << 29, 29, Mask.from_dense(seen))
-    assert crc32(sparse(q, k, v)) == selftest.SPARSE
-    weights = np.zeros(seen.shape)
-    weights[seen] = sparse.pairs[:, 1]
-    weighty = np.count_nonzero(weights, axis=1)
-    assert (weighty < seen.sum(axis=1)).any()
-    for sizes in [0], [1], [2, 3], [4, 5], [6, 7], [8], [9], [10, 11], [12, 13], [14, 15], [17]:
-        assert np.isin(sizes, weighty).any(), sizes
-    q, k, v = (
-        np.array(selftest.numbers("b", 203, step), np.int64).reshape(7, 29) for step in (37, 91, 53)
-    )
-    phi_q, phi_k = 20 * np.maximum(q, 0) + 1, 20 * np.maximum(k, 0) + 1
-    z, kv = phi_k.sum(axis=0), phi_k.T @ v
-    kv, p = shrink(kv, 10000)
-    first = attend(phi_q[:5], kv, z, p, 1 << 29, 29, 0)
-    last = attend(phi_q[5:], kv, z, -2, 1 << 29, 33, 1 << 16)
-    out, sums = (np.concatenate(parts) for parts in zip(first, last, strict=True))
-    assert crc32(out.tobytes() + sums.astype(np.int32).tobytes()) == selftest.LINEAR
-
-
-@pytest.mark.parametrize("module", turbo.MODULES)
-def test_the_selftest_passes_and_fails(selftest, machines, module):
-    machine = machines(module)
-    assert selftest.fault(module, Module(machine)) is None
-    for name in machine.functions.keys() - {"configid0"}:
-        wrong = Module(machine)
-        setattr(wrong, name, lambda *arguments: 0)
-        assert "failed the self-test" in selftest.fault(module, wrong), name
-
-
-def test_another_chip_is_noticed(selftest, machine):
-    module = Module(machine)
-    module.configid0 = lambda: 0xC2ECFAFE  # an ESP32-S2
-    assert selftest.fault("turbo", module) == "were built for another chip"
-
-
-def test_instructions_of_a_whole_layer(machine):
+def test_instructions_of_a_whole_layer(machines):
     """MultiHeadAttention of 32 tokens, embed_dim 64, 4 heads: every kernel call that it makes."""
     tokens, embed_dim, heads, head_dim = 32, 64, 4, 16
     instructions = 0
 
     def call(name, *arguments):
         nonlocal instructions
-        instructions += count(machine, name, *arguments)
+        family = name if name in ("matmul", "swap_axes") else "attention"
+        instructions += count(machines(f"turbo.{family}"), name, *arguments)
 
     x, w, room = (np.zeros(n, np.uint8) for n in (tokens * embed_dim, embed_dim**2, 8192))
     sums = np.ones(tokens, np.int32)
@@ -346,13 +272,13 @@ def test_instructions_of_a_whole_layer(machine):
             call("weighted_sum", room, 0, room, sums, x, first, rows, tokens, tokens,
                  head_dim, 1 << 29, 29)  # fmt: skip
     macs = 4 * tokens * embed_dim**2 + 2 * tokens**2 * embed_dim
-    assert instructions / macs <= {"xtensawin": 2.26, "rv32imc": 3.9}[machine.arch]
+    assert instructions / macs <= {"xtensawin": 2.26, "rv32imc": 3.9}[machines("turbo.matmul").arch]
 
 
 @pytest.mark.parametrize(
-    "arch, form", [*((arch, "turbo") for arch in isa.ARCHES), ("xtensawin", "simd")]
+    "arch, backend", [*((arch, "turbo") for arch in isa.ARCHES), ("xtensawin", "simd")]
 )
-def test_cores_take_them_and_give_what_the_reference_gives(arch, form):
+def test_cores_take_them_and_give_what_the_reference_gives(arch, backend):
     """The device's own code of the cores, under CPython; room, shapes and shifts are theirs."""
     rng = np.random.default_rng(0)
     seq_len, head_dim = 40, 13
@@ -363,16 +289,18 @@ def test_cores_take_them_and_give_what_the_reference_gives(arch, form):
     elu = linear_constants(head_dim, *scales, "elu+1") | {"phi": "elu+1", "causal": True}
     performer = performer_constants(head_dim, *scales, random_features(1, 6, head_dim, 0))
     performer["features"] = performer["features"][0]
+    form = TURBO[arch]
+    dense = "simd" if backend == "simd" else form
     cases = [
-        ("Sparse", Sparse, exact | {"mask": ["random", 0.2, 1]}, "turbo_sparse.attend"),
-        ("Sparse", Sparse, exact | {"mask": ["local_window", 2]}, "turbo_sparse.list_spans"),
-        ("Sparse", Sparse, exact | {"mask": ["random", 0.96, 1]}, f"{form}.scores"),
-        ("Linear", Linear, linear, "turbo_linear.accumulate"),
-        ("Linear", Linear, linear | {"causal": True}, "turbo_linear.shrink"),
-        ("Linear", Linear, elu, "turbo_linear.attend"),
-        ("Performer", Performer, performer, "turbo_linear.attend"),
+        ("Sparse", Sparse, exact | {"mask": ["random", 0.2, 1]}, f"{form}.sparse._attend_rows"),
+        ("Sparse", Sparse, exact | {"mask": ["local_window", 2]}, f"{form}.sparse.list_spans"),
+        ("Sparse", Sparse, exact | {"mask": ["random", 0.96, 1]}, f"{dense}.attention.scores"),
+        ("Linear", Linear, linear, f"{form}.linear.accumulate"),
+        ("Linear", Linear, linear | {"causal": True}, f"{form}.linear.shrink"),
+        ("Linear", Linear, elu, f"{form}.linear.attend"),
+        ("Performer", Performer, performer, f"{form}.linear.attend"),
     ]
-    device = Device(arch, form)
+    device = Device(arch, backend)
     attn8, tally = device.attn8, device.tally
     for name, reference, keywords, kernel in cases:
         tally.counted.clear()
@@ -402,16 +330,18 @@ def info(machine, arch, mpy_version="6.3"):
 )
 def test_deploy_ships_what_the_chip_can_run(machine_name, arch, shipped, monkeypatch):
     monkeypatch.delenv("ATTN8_BACKEND", raising=False)
-    files = turbo.files_for(info(machine_name, arch))
-    names = [f"kernels/{name}.mpy" for name in turbo.MODULES]
-    assert list(files) == (names if shipped else [])
+    files = forms.files_for(info(machine_name, arch))
+    form = TURBO.get(arch)
+    names = [f"forms/{form}/{name}.mpy" for name in ("__init__", *FAMILIES)]
+    known = [f"known/{name}.mpy" for name in ("__init__", *FAMILIES)]
+    assert list(files) == (names + known if shipped else [])
     # The indices of the firmware's function table are those of one version
-    assert turbo.files_for(info(machine_name, arch, "6.4")) == {}
+    assert forms.files_for(info(machine_name, arch, "6.4")) == {}
     monkeypatch.setenv("ATTN8_BACKEND", "viper")
-    assert turbo.files_for(info(machine_name, arch)) == {}
+    assert forms.files_for(info(machine_name, arch)) == {}
     monkeypatch.setenv("ATTN8_BACKEND", "c")
-    with pytest.raises(BoardError, match="expected turbo, simd or viper, got c"):
-        turbo.files_for(info(machine_name, arch))
+    with pytest.raises(BoardError, match="expected simd, turbo or viper, got c"):
+        forms.files_for(info(machine_name, arch))
 
 
 @pytest.mark.board("virtual")
@@ -423,7 +353,9 @@ def test_where_there_is_no_turbo_viper_is_used(board):
 @pytest.mark.parametrize("arch", isa.ARCHES)
 def test_a_file_for_another_chip_is_refused_with_one_line(arch, board):
     # The virtual board reads files for x64
-    board.write_file("/lib/attn8/kernels/turbo.mpy", turbo.build(arch))
+    board.execute("import os\nos.mkdir('/lib/attn8/forms/other')")
+    kernels = forms.build(TURBO[arch], "matmul")
+    board.write_file("/lib/attn8/forms/other/__init__.mpy", kernels)
     try:
         said = board.execute(
             "import sys\n"
@@ -433,8 +365,9 @@ def test_a_file_for_another_chip_is_refused_with_one_line(arch, board):
             "import attn8\nprint(attn8.backend())\nprint(attn8.backend())"
         )
         warning, *backends = said.splitlines()
-        assert warning.startswith("attn8: kernels/turbo.mpy cannot be loaded (incompatible .mpy")
+        assert warning.startswith("attn8: forms/other cannot be loaded (incompatible .mpy")
         assert backends == ["viper", "viper"]
     finally:
-        board.execute("import os\nos.remove('/lib/attn8/kernels/turbo.mpy')")
+        board.execute("import os\nos.remove('/lib/attn8/forms/other/__init__.mpy')\n"
+                      "os.rmdir('/lib/attn8/forms/other')")
         board.enter_repl()

@@ -16,8 +16,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from attn8_host import forms as turbo
-from attn8_host import isa
+from attn8_host import forms, isa
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import compile_device
 from attn8_host.proof.bench import on_board
@@ -49,10 +48,10 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for arch in isa.ARCHES:
         for name, content in sorted(compile_device(arch).items()):
-            if name.startswith("kernels/"):
+            if name.startswith(("kernels/", "forms/")):
                 digest.update(content)
-        for module in turbo.MODULES:
-            digest.update(turbo.build(arch, module))
+        for content in forms.files_of(arch, "turbo").values():
+            digest.update(content)
     return digest.hexdigest()
 
 

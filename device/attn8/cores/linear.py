@@ -134,8 +134,8 @@ class Linear:
         while rows > 0:
             n = min(rows, self.block_rows)
             self._features(q, first, n)
-            self._kernels.attend(self.kv, 0, self.buffers.parts[1], self._z, self.sums, out, first, n,
-                                 self.num_features, self.head_dim, p, self._denominator,
+            self._kernels.attend(self.kv, 0, self.buffers.parts[1], self._z, self.sums, out, first,
+                                 n, self.num_features, self.head_dim, p, self._denominator,
                                  self.out_num, self.out_shift)
             first += n
             rows -= n

@@ -1,5 +1,5 @@
-"""Forms of kernels: viper, and machine code for some chips: fewer instructions than a compiler's, on
-stock firmware.
+"""Forms of kernels: viper, and machine code for some chips, which takes fewer instructions than a
+compiler's, on stock firmware.
 
 A form in machine code is a folder of device/attn8/forms (attn8/forms/__init__.py says what is in
 it) and here a module of `targets`, what it runs on. Each of its families is a file of that folder,
@@ -122,7 +122,7 @@ def experimental(paths: Iterable[str]) -> tuple[str, ...]:
 
 def files_of(arch: str, backend: str) -> dict[str, bytes]:
     """The files that are added for the chips of one instruction set."""
-    return files([form for form in backends()[backend] if target(form).ARCH == arch])
+    return files([form for form in backends()[backend] if arch == target(form).ARCH])
 
 
 def files(forms: list[str]) -> dict[str, bytes]:

@@ -1,9 +1,8 @@
 """Writes .mpy files of machine code, each function behind a wrapper that MicroPython calls.
 
 To MicroPython they are viper functions, put into a compiled module in place of those that say what
-arguments they take: any firmware that reads .mpy version 6.3 runs them. (Code
-of the `asm` kind would be smaller, but ESP32 firmware imports it silently and then runs it as
-bytecode.)
+arguments they take: any firmware that reads .mpy version 6.3 runs them. (Code of the `asm` kind
+would be smaller, but ESP32 firmware imports it silently and then runs it as bytecode.)
 Format: py/persistentcode.c and py/bc.h of MicroPython; attn8_host/isa/mpy.py reads it.
 
 A wrapper finds mp_fun_table through the function object, has it check the number of arguments and
@@ -34,7 +33,7 @@ CONTEXT, OBJECT_TABLE = 4, 12
 class Signature:
     """Name of a kernel and its arguments: {name: INT or POINTER}. It returns None, or a UINT.
 
-    `spare` names words of its frame beside the arguments; `table` is the index of mp_fun_table among
+    `spare` names words of its frame beside the arguments; `table` is the index of mp_fun_table in
     the objects of its module.
     """
 

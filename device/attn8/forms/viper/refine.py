@@ -6,9 +6,9 @@ from .attention import mask_keys, pack_keys, pack_values, room, scores, softmax 
 
 
 @micropython.viper
-def refine(scores: ptr32, x: int, sums: ptr32, out: ptr32, fine_sums: ptr32, table: ptr16,
+def refine(found: ptr32, x: int, sums: ptr32, out: ptr32, fine_sums: ptr32, table: ptr16,
            first: int, rows: int, keys: int, causal: int, mult: int, shift: int, limit: int):
-    # As softmax, whose sums are the input here, with 15 + extra bits: as many as keep
+    # As softmax of the scores, whose sums are the input here, with 15 + extra bits: as many as keep
     # each row's sum below 2**24, so that its weighted sum of int8 stays in int32.
     sign = 1
     sign <<= 31
@@ -25,17 +25,17 @@ def refine(scores: ptr32, x: int, sums: ptr32, out: ptr32, fine_sums: ptr32, tab
         shown = visible
         if total == 0:
             shown = 0
-        largest = (scores[0] ^ sign) - sign
+        largest = (found[0] ^ sign) - sign
         j = 1
         while j < visible:
-            x = (scores[j] ^ sign) - sign
+            x = (found[j] ^ sign) - sign
             if x > largest:
                 largest = x
             j += 1
         total = 0
         j = 0
         while j < shown:
-            x = largest - ((scores[j] ^ sign) - sign)
+            x = largest - ((found[j] ^ sign) - sign)
             if x > limit:
                 x = 0
             else:
@@ -56,7 +56,7 @@ def refine(scores: ptr32, x: int, sums: ptr32, out: ptr32, fine_sums: ptr32, tab
         fine_sums[0] = total
         sums = ptr32(int(sums) + 4)
         fine_sums = ptr32(int(fine_sums) + 4)
-        scores = ptr32(int(scores) + (keys << 2))
+        found = ptr32(int(found) + (keys << 2))
         out = ptr32(int(out) + (keys << 2))
         visible += causal
         rows -= 1

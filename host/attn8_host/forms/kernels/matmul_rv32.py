@@ -18,8 +18,8 @@ T = (T2, T3, T4)
 
 
 def matmul(a: Rv32Function) -> None:
-    """bias: int32 [outputs, 4], bias, mult, shift - 16 and one that is not used; nor are mult, shift
-    and row.
+    """bias: int32 [outputs, 4], bias, mult, shift - 16 and one that is not used. Neither are mult,
+    shift and row.
     """
     w = ROWS[0]
     a.arguments(x=X_START, out=OUT)
