@@ -1,6 +1,6 @@
 from array import array
 
-from .. import checks
+from .. import checks, forms
 from ..formats import Format, arithmetic
 from ..kernels import conv1d as kernels
 from .dense import Dense, Linear, expect
@@ -24,6 +24,7 @@ class Conv1D:
         self.time_major = time_major
         self._windows = array("b", bytes(self.positions * kernel_size))
         self._dense = Dense(linear, self.positions)
+        self._swap_axes = forms.choose("swap_axes").swap_axes
         self.out = self._dense.out if time_major else array("b", bytes(self.positions * filters))
 
     def __call__(self, x):
@@ -32,7 +33,7 @@ class Conv1D:
         kernels.windows(x, self._windows, self.positions, self.kernel_size, self.stride)
         self._dense(self._windows)
         if not self.time_major:
-            kernels.transpose(self._dense.out, self.out, self.positions, linear.outputs)
+            self._swap_axes(self._dense.out, self.out, self.positions, linear.outputs, 1)
         return self.out
 
 

@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 from ..boards import BoardInfo
 from ..errors import BoardError
@@ -64,13 +65,11 @@ def is_portable(path: str) -> bool:
     return top != "known"
 
 
-def declared(form: str, name: str) -> str | int:
-    """What the package of a form says by a name, BACKEND or RANK."""
+def declared(form: str, name: str) -> Any:
+    """What the package of a form says by a name: BACKEND, a str, or RANK, an int."""
     for node in ast.parse(source(form).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            value = ast.literal_eval(node.value)
-            assert isinstance(value, str | int)
-            return value
+            return ast.literal_eval(node.value)
     raise ValueError(f"{source(form)}: {name} is missing")
 
 
@@ -79,11 +78,11 @@ def backends() -> dict[str, tuple[str, ...]]:
 
     A form comes with those of lower rank, which have what it lacks.
     """
-    ranks = {form: declared(form, "RANK") for form in machine_forms()}
+    ranks: dict[str, int] = {form: declared(form, "RANK") for form in machine_forms()}
     words: dict[str, tuple[str, ...]] = {VIPER: ()}
     for form in sorted(ranks, key=lambda form: ranks[form]):
         lower = (other for other in ranks if ranks[other] <= ranks[form])
-        words[str(declared(form, "BACKEND"))] = tuple(lower)
+        words[declared(form, "BACKEND")] = tuple(lower)
     return words
 
 

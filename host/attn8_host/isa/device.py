@@ -75,6 +75,7 @@ class Device:
 
     Attributes:
         attn8: the package.
+        load: gives a module by its name, "attn8.forms" say.
         modules: all of it that was imported, by name.
         tally: what its kernels executed.
     """
@@ -87,6 +88,7 @@ class Device:
         self._machines: dict[str, Machine] = {}
         machine_code = forms.files_of(arch, backend)
         importer = Importer(self._firmware(machine_code) | dict(stand_ins or {}))
+        self.load = importer.load
         self.modules = importer.modules
         self.attn8: Any = importer.load("attn8")
 

@@ -1,0 +1,404 @@
+"""The door of the forms: at each bound of each form its kernels are exact, beyond it others are
+taken. The device's own code runs under CPython, its kernels in emulators of the chips.
+"""
+
+import ast
+from array import array
+from binascii import crc32
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from attn8_host import forms, isa
+from attn8_host.cores.exact import Exact
+from attn8_host.cores.linear import Linear, shrink
+from attn8_host.cores.linear import attend as linear_attend
+from attn8_host.cores.sparse import Sparse
+from attn8_host.forms.table import put_into
+from attn8_host.isa.device import Device
+from attn8_host.isa.importer import module
+from attn8_host.layers.dense import Dense
+from attn8_host.masks import Mask
+from tools import forms_table
+
+FORMS = forms.machine_forms()
+FAMILIES = [(form, family) for form in FORMS for family in forms.families(form)]
+CHIPS = [("xtensawin", "viper"), ("xtensawin", "turbo"), ("xtensawin", "simd"),
+         ("rv32imc", "viper"), ("rv32imc", "turbo")]  # fmt: skip
+OUT = {"out_num": 1 << 29, "out_shift": 29}
+SCORES = {"score_mult": 20000, "score_shift": 19, "score_limit": 100000}
+
+
+def device_of(form):
+    """A device that finds a form and those below it."""
+    return Device(forms.target(form).ARCH, forms.declared(form, "BACKEND"))
+
+
+def int8(*values):
+    return np.array(values, np.int8)
+
+
+def matmul(device, inputs):
+    """-> the form that is taken; int32 sums of the largest products, and what they are to be."""
+    weight, x = np.full((3, inputs), -128, np.int8), np.full((1, inputs), -128, np.int8)
+    weight[1] = 127
+    bias = np.array([0, 5, -7], np.int32)
+    dense = device.load("attn8.layers.dense")
+    linear = dense.Linear("linear", inputs, 3, array("b", weight.tobytes()),
+                          array("i", bias.tobytes()))
+    found = np.array(dense.Dense(linear)(array("b", x.tobytes())))
+    return linear.form, found, Dense(weight, bias)(x).ravel()
+
+
+def sparse(device, q, k, v, seen, **constants):
+    """-> the form that is taken; results of a head under a mask, and what they are to be."""
+    constants = SCORES | OUT | constants
+    mask = Mask.from_dense(np.array(seen, bool))
+    seq_len, head_dim = q.shape
+    bits = bytearray(mask.to_bits().tobytes())
+    core = device.attn8.Sparse(seq_len, head_dim, mask=bits, **constants)
+    return core.buffers.form, run(core, q, k, v), Sparse(**constants, mask=mask)(q, k, v)
+
+
+def run(core, q, k, v):
+    out = array("b", bytes(q.size))
+    core(*(array("b", x.tobytes()) for x in (q, k, v)), out)
+    return np.array(out, np.int8).reshape(q.shape)
+
+
+def wide_head(device, head_dim):
+    """Scores as far from each other as this many dimensions allow."""
+    q = np.full((3, head_dim), -128, np.int8)
+    k = np.stack([np.full(head_dim, value, np.int8) for value in (127, -128, 0)])
+    v = np.stack([np.full(head_dim, value, np.int8) for value in (-100, 100, 3)])
+    return sparse(device, q, k, v, [[1, 1, 0], [1, 1, 0], [0, 1, 1]])
+
+
+def near_scores(device, **constants):
+    """Scores that are half an octave apart, or as far as the largest score_limit allows."""
+    mult, shift = constants["score_mult"], constants["score_shift"]
+    most = min((1 << 31) - 1, (32 << shift + 8) - 1) - (1 << shift - 1)
+    constants["score_limit"] = limit = min(1 << 28, most // mult)
+    apart = max(1, min(42, limit // 3, (128 << shift) // mult))
+    q, k, v = int8([1], [1], [1]), int8([0], [-apart], [-3 * apart]), int8([100], [-100], [50])
+    return sparse(device, q, k, v, [[1, 1, 0], [1, 0, 1], [0, 1, 1]], **constants)
+
+
+def scaled(device, **constants):
+    """Results of one key alone, whose reciprocal is the largest that there is."""
+    q = k = int8([1, 1], [1, 1], [1, 1])
+    v = int8([1, -1], [127, -127], [64, 3])
+    return sparse(device, q, k, v, np.eye(3), out_num=(1 << 30) - 1, **constants)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The last value that a form takes, and the first that it does not, at a run that shows it."""
+
+    form: str
+    family: str
+    name: str
+    edge: object
+    beyond: object
+    run: object
+
+    def __str__(self):
+        return f"{self.form}-{self.name}-{self.edge}"
+
+
+def shifted(shift):
+    """The largest score_mult of a shift whose product's high word is what the kernel wants."""
+    return (1 << shift + 7) - 1
+
+
+BOUNDS = [
+    Bound("xtensa", "matmul", "inputs", 511, 512, matmul),
+    Bound("xtensa", "sparse", "head_dim", 257, 258, wide_head),
+    Bound("xtensa", "sparse", "score_shift", 25, 26,
+          lambda device, n: near_scores(device, score_mult=1 << 24, score_shift=n)),
+]
+BOUNDS += [
+    Bound("xtensa", "sparse", f"score_mult, score_shift {shift}", shifted(shift),
+          shifted(shift) + 1,
+          lambda device, n, shift=shift: near_scores(device, score_mult=n, score_shift=shift))
+    for shift in (1, 10, 22)
+]
+BOUNDS += [
+    Bound(form, "sparse", "out_shift", edge, beyond,
+          lambda device, n: scaled(device, out_shift=n))
+    for form in ("xtensa", "rv32") for edge, beyond in ((18, 17), (33, 34))
+]  # fmt: skip
+
+
+def check(device, bound):
+    """At the edge the form is taken and exact; beyond it another is, and exact."""
+    for value, taken in ((bound.edge, True), (bound.beyond, False)):
+        form, found, expected = bound.run(device, value)
+        assert (found == expected).all(), f"{bound}: {value} is wrong"
+        name = f"attn8.forms.{bound.form}.{bound.family}"
+        assert (form.__name__ == name) == taken, f"{bound}: {value} is taken by {form.__name__}"
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=str)
+def test_at_a_bound_a_form_is_exact_and_beyond_it_the_next_is_taken(bound):
+    check(device_of(bound.form), bound)
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=str)
+def test_beyond_a_bound_the_kernels_are_wrong(bound):
+    # No bound is tighter than it has to be
+    device = device_of(bound.form)
+    mutate(device, bound.form, bound.family, "def fits(*sizes):\n    return True\n")
+    form, found, expected = bound.run(device, bound.beyond)
+    assert form.__name__ == f"attn8.forms.{bound.form}.{bound.family}"
+    assert (found != expected).any()
+
+
+def mutate(device, form, family, source):
+    """Gives a form another `fits`."""
+    made = device.attn8.forms._module(form, family)
+    exec(compile(source, f"mutant of {form}.{family}", "exec"), vars(made))
+
+
+def fits(form, family):
+    """The source of a form's `fits`."""
+    body = ast.parse(forms.source(form, family).read_text()).body
+    return next(ast.unparse(node) for node in body if getattr(node, "name", None) == "fits")
+
+
+def mutants():
+    """(form, family, source): bounds as they once could be changed unseen, and each number of each
+    `fits` one less and one more.
+    """
+    for form, family, old, new in (
+        ("xtensa", "matmul", "511", "4096"),
+        ("xtensa", "sparse", "257", "300"),
+        ("xtensa", "sparse", "score_shift <= 25", "score_shift <= 28"),
+        ("xtensa", "sparse", "score_mult >> score_shift + 7 == 0", "True"),
+        ("xtensa", "sparse", "18 <= out_shift <= 33", "16 <= out_shift <= 45"),
+        ("rv32", "sparse", "18 <= out_shift <= 33", "16 <= out_shift <= 45"),
+    ):
+        source = fits(form, family)
+        assert source.count(old) == 1, (source, old)
+        yield pytest.param(form, family, source.replace(old, new), id=f"{form}-{family}-{new}")
+    for form, family in FAMILIES:
+        for place in range(len(numbers(fits(form, family)))):
+            for step in (-1, 1):
+                tree = ast.parse(fits(form, family))
+                number = numbers(tree)[place]
+                was, number.value = number.value, number.value + step
+                yield pytest.param(form, family, ast.unparse(tree),
+                                   id=f"{form}-{family}-{place}-{was}{step:+}")
+
+
+def numbers(tree):
+    tree = ast.parse(tree) if isinstance(tree, str) else tree
+    return [node for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and type(node.value) is int]
+
+
+@pytest.mark.parametrize("form, family, source", [*mutants()])
+def test_a_changed_bound_is_noticed(form, family, source):
+    device = device_of(form)
+    mutate(device, form, family, source)
+    with pytest.raises(AssertionError, match=r"is wrong|is taken by"):
+        for bound in BOUNDS:
+            if (bound.form, bound.family) == (form, family):
+                check(device, bound)
+
+
+# Where a form has no bound, or viper is left, what public entries let in is what kernels can do
+
+
+def dense_512_inputs_and_more(device):
+    for inputs in (512, 4096):
+        yield matmul(device, inputs)
+    with pytest.raises(ValueError, match="in_features: expected 1 to 4096, got 4097"):
+        matmul(device, 4097)
+
+
+def exact(device, seq_len, head_dim, key_len=None, **options):
+    rng = np.random.default_rng(0)
+    q = rng.choice(int8(-128, 127), (seq_len, head_dim))
+    k, v = (rng.choice(int8(-127, 127), (key_len or seq_len, head_dim)) for _ in range(2))
+    constants = {"score_mult": 20000, "score_shift": 24, "score_limit": 100000} | OUT
+    core = device.attn8.Exact(seq_len, head_dim, **constants, key_len=key_len, **options)
+    return core.buffers.form, run(core, q, k, v), Exact(**constants, **options)(q, k, v)
+
+
+def exact_of_516_keys(device):
+    yield exact(device, 1, 4, 516)
+    with pytest.raises(ValueError, match="key_len: expected 1 to 516, got 517"):
+        exact(device, 1, 4, 517)
+
+
+def exact_of_head_dim_4096(device):
+    for precise in (False, True):
+        yield exact(device, 3, 4096, precise=precise)
+    with pytest.raises(ValueError, match="head_dim: expected 1 to 4096, got 4097"):
+        exact(device, 3, 4097)
+
+
+def sparse_of_head_dim_4096(device):
+    yield wide_head(device, 4096)
+    with pytest.raises(ValueError, match="head_dim: expected 1 to 4096, got 4097"):
+        wide_head(device, 4097)
+
+
+def sparse_of_all_constants(device):
+    for shift in (1, 28):
+        yield near_scores(device, score_mult=min((1 << 30) - 1, (1 << shift + 7) + 1),
+                          score_shift=shift)
+    for shift in (16, 45):
+        yield scaled(device, out_shift=shift)
+    with pytest.raises(ValueError, match="score_shift: expected 1 to 28, got 29"):
+        near_scores(device, score_mult=1, score_shift=29)
+    with pytest.raises(ValueError, match="out_shift: expected 16 to 45, got 46"):
+        scaled(device, out_shift=46)
+
+
+def linear_of_head_dim_1024(device):
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.choice(int8(-128, 127), (2, 1024)) for _ in range(3))
+    core = device.attn8.Linear(2, 1024, **OUT)
+    yield core.buffers.form, run(core, q, k, v), Linear(**OUT)(q, k, v)
+    with pytest.raises(ValueError, match="head_dim: expected 1 to 1024, got 1025"):
+        device.attn8.Linear(2, 1025, **OUT)
+
+
+ENTRIES = [dense_512_inputs_and_more, exact_of_516_keys, exact_of_head_dim_4096,
+           sparse_of_head_dim_4096, sparse_of_all_constants, linear_of_head_dim_1024]  # fmt: skip
+
+
+@pytest.mark.parametrize("arch, backend", CHIPS)
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.__name__)
+def test_what_an_entry_lets_in_is_exact(arch, backend, entry):
+    for form, found, expected in entry(Device(arch, backend)):
+        assert (found == expected).all(), form.__name__
+
+
+# One contract
+
+
+def functions(path):
+    """The functions of a module of the device: {name: (arguments, whether it returns)}."""
+    return {
+        node.name: (ast.unparse(node.args), node.returns is not None)
+        for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)
+    }
+
+
+@pytest.mark.parametrize("form, family", FAMILIES)
+def test_a_function_has_one_signature_in_all_forms(form, family):
+    viper = functions(forms.source("viper", family))
+    found = functions(forms.source(form, family))
+    public = {name for name in found if not name.startswith("_")}
+    assert {"fits"} <= public <= viper.keys() | {"fits"}
+    for name in public - {"fits"}:
+        assert found[name] == viper[name], name
+    alike = [functions(forms.source(other, family))["fits"] for other, there in FAMILIES
+             if there == family]
+    assert set(alike) == {found["fits"]}
+    assert (forms.ROOT / "known" / f"{family}.py").exists()
+
+
+def test_forms_of_one_chip_have_a_rank_each():
+    for arch in isa.ARCHES:
+        ranks = [forms.declared(form, "RANK") for form in FORMS if arch == forms.target(form).ARCH]
+        assert len(ranks) == len(set(ranks))
+
+
+# Known answers
+
+
+def test_known_answers_are_those_of_the_reference(on_device):
+    known = {name: on_device(f"attn8.known.{name}") for name in ("matmul", "attention", "sparse",
+                                                                 "linear")}
+
+    def made(n, step, *shape):
+        return np.array(known["matmul"].numbers("b", n, step), np.int8).reshape(shape)
+
+    j = np.arange(9)
+    for inputs, answer in known["matmul"].ANSWERS.items():
+        layer = Dense(made(9 * inputs, 91, 9, inputs), (500 * j - 2000).astype(np.int32),
+                      (20000 + j).astype(np.int16), (23 + j % 3).astype(np.int8))  # fmt: skip
+        assert layer(made(2 * inputs, 37, 2, inputs)).tobytes() == answer
+    core = Exact(20000, 19, 100000, 1 << 29, 29, causal=True)
+    mask = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1], np.uint8)
+    out = core(*(made(45, step, 9, 5) for step in (37, 91, 53)), mask)
+    assert out.tobytes() == known["attention"].ANSWER
+    seen = np.zeros((22, 22), bool)
+    seen[0, 0] = seen[1, :2] = seen[2, [0, 2]] = True  # in spans
+    bits = np.frombuffer(known["sparse"].seen(), np.uint8).reshape(19, 4)
+    seen[3:] = np.unpackbits(bits, axis=1, bitorder="little")[:, :22]
+    core = Sparse(20000, 19, 72000, 1 << 29, 29, Mask.from_dense(seen))
+    out = core(*(made(638, step, 22, 29) for step in (37, 91, 53)))
+    assert crc32(out) == known["sparse"].ANSWER
+    weights = np.zeros(seen.shape)
+    weights[seen] = core.pairs[:, 1]
+    weighty = np.count_nonzero(weights, axis=1)
+    assert (weighty < seen.sum(axis=1)).any()
+    for sizes in [0], [1], [2, 3], [4, 5], [6, 7], [8], [9], [10, 11], [12, 13], [14, 15], [17]:
+        assert np.isin(sizes, weighty).any(), sizes
+    q, k, v = (made(203, step, 7, 29).astype(np.int64) for step in (37, 91, 53))
+    phi_q, phi_k = 20 * np.maximum(q, 0) + 1, 20 * np.maximum(k, 0) + 1
+    z, kv = phi_k.sum(axis=0), phi_k.T @ v
+    kv, p = shrink(kv, 10000)
+    first = linear_attend(phi_q[:5], kv, z, p, 1 << 29, 29, 0)
+    last = linear_attend(phi_q[5:], kv, z, -2, 1 << 29, 33, 1 << 16)
+    out, sums = (np.concatenate(parts) for parts in zip(first, last, strict=True))
+    assert crc32(out.tobytes() + sums.astype(np.int32).tobytes()) == known["linear"].ANSWER
+
+
+@pytest.mark.parametrize("form, family", FAMILIES)
+def test_known_answers_notice_each_kernel(form, family):
+    device = device_of(form)
+    found = device.attn8.forms._module(form, family)
+    right = device.load(f"attn8.known.{family}").right
+    assert right(found)
+    for name in forms.signatures(forms.source(form, family)):
+        kernel = getattr(found, name)
+        setattr(found, name, lambda *arguments: 0)
+        assert not right(found), name
+        setattr(found, name, kernel)
+
+
+@pytest.mark.parametrize("family", sorted({family for _, family in FAMILIES}))
+def test_viper_gives_known_answers_too(family):
+    device = Device("rv32imc")
+    assert device.load(f"attn8.known.{family}").right(device.load(f"attn8.forms.viper.{family}"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_wrong_answers_leave_a_slower_form_with_one_warning(form, capsys):
+    wrong = module("attn8.known.matmul", right=lambda module: module.__name__.split(".")[2] != form)
+    arch, backend = forms.target(form).ARCH, forms.declared(form, "BACKEND")
+    attn8 = Device(arch, backend, {"attn8.known.matmul": wrong}).attn8
+    slower = {"simd": "turbo", "xtensa": "viper", "rv32": "viper"}[form]
+    assert [attn8.backend(), attn8.backend()] == [slower, slower]
+    assert capsys.readouterr().out == (
+        f"attn8: forms/{form}/matmul gives wrong answers; a slower form is used. "
+        "Run attn8 deploy.\n"
+    )
+
+
+@pytest.mark.parametrize("form", ["simd", "xtensa"])
+def test_another_chip_is_noticed(form):
+    package = device_of(form).load(f"attn8.forms.{form}")
+    assert package.fault() is None
+    package.configid0 = lambda: 0xC2ECFAFE  # an ESP32-S2
+    assert package.fault() == "is for another chip"
+
+
+def test_a_buffer_is_shared_by_one_form_alone():
+    attn8 = Device("xtensawin", "turbo").attn8
+    first = attn8.Exact(4, 4, **SCORES, **OUT)
+    assert attn8.Exact(4, 4, **SCORES, **OUT, buffers=first.buffers).buffers is first.buffers
+    precise = attn8.Exact(4, 4, **SCORES, **OUT, buffers=first.buffers, precise=True)
+    assert precise.buffers is not first.buffers
+
+
+def test_the_table_in_the_docs_is_that_of_today():
+    text = forms_table.PATH.read_text(encoding="utf-8")
+    assert put_into(text) == text

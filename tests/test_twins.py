@@ -1,0 +1,188 @@
+"""What viper makes each kernel say again, as it can call nothing at no cost, is said the same way.
+
+Of each block there are one or two wordings; wherever a piece of it is found, the whole of one is.
+"""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from attn8_host import forms
+
+SOURCES = [*sorted((forms.ROOT / "kernels").glob("*.py")),
+           *sorted((forms.ROOT / "forms" / forms.VIPER).glob("*.py"))]  # fmt: skip
+
+# {block: (a piece, the wordings)}. A name of one letter stands for any expression, and for the same
+# one in all of a wording.
+BLOCKS = {
+    # A product of 31 and 15 bits, 15 of them dropped
+    "product": ("a & 32767", [
+        "(a >> 15) * m + (((a & 32767) * m) >> 15)",
+        "(a >> 15) * m + (((a & 32767) * m + r) >> 15)",  # rounded, as training does
+    ]),
+    # A sum as int8, 16 bits more dropped at least
+    "requantise": ("a = (a >> 15) * m + (((a & 32767) * m) >> 15)", [
+        """
+a = (a >> 15) * m + (((a & 32767) * m) >> 15)
+a = (a + (1 << s)) >> (s + 1)
+if a > l:
+    a = l
+elif a < -l:
+    a = -l
+""",
+        """
+a = (a >> 15) * m + (((a & 32767) * m) >> 15)
+a = (a + h) >> s
+if a > l:
+    a = l
+elif a < -l:
+    a = -l
+""",
+    ]),
+    "clamp": ("a > 127", ["""
+if a > 127:
+    a = 127
+elif a < -127:
+    a = -127
+"""]),
+    # One division a row: m = n / t in 16 bits, t's bits beyond these in p
+    "reciprocal": ("(t >> p) >= 65536", [
+        """
+p = 0
+while (t >> p) >= 65536:
+    p += 1
+m = (t + ((1 << p) >> 1)) >> p
+if m:
+    m = (n + (m >> 1)) // m
+""",
+        """
+p = 0
+while (t >> p) >= 65536:
+    p += 1
+m = (t + ((1 << p) >> 1)) >> p
+m = (n + (m >> 1)) // m
+""",
+    ]),
+    # A power of two from a table of one octave
+    "look-up": ("t[x & 255]", [
+        "((t[x & 255] >> (x >> 8)) + 1) >> 1",
+        "((t[x & 255] >> k) + 1) >> 1",
+    ]),
+    # and k, where it may be beyond the bits of a word
+    "octaves": ("k > 30", ["""
+k = x >> 8
+if k > 30:
+    k = 30
+"""]),
+}
+# Where a piece is of something else
+OTHERS = {
+    ("fixed_optimisers", "requantise"): "Adam's moments: no int8 comes out",
+    ("fixed", "reciprocal"): "the normalisation of a logarithm",
+    ("refine", "look-up"): "a look-up with as many bits more as a row allows",
+}
+
+
+class Match:
+    """One attempt to read a wording in the place of some code."""
+
+    def __init__(self) -> None:
+        self.bound: dict[str, str] = {}
+
+    def __call__(self, wording: object, code: object) -> bool:
+        if isinstance(wording, ast.Name) and len(wording.id) == 1:
+            return isinstance(code, ast.expr) and (
+                self.bound.setdefault(wording.id, ast.unparse(code)) == ast.unparse(code))
+        if isinstance(wording, list):
+            return isinstance(code, list) and len(wording) == len(code) and all(
+                self(*pair) for pair in zip(wording, code, strict=True))
+        if isinstance(wording, ast.expr_context):
+            return True
+        if isinstance(wording, ast.AST):
+            return type(wording) is type(code) and all(
+                self(getattr(wording, field), getattr(code, field)) for field in wording._fields)
+        return wording == code
+
+
+def parsed(text: str) -> ast.expr | list[ast.stmt]:
+    body = ast.parse(text).body
+    return body[0].value if isinstance(body[0], ast.Expr) else body
+
+
+def suites(tree: ast.AST) -> Iterator[list[ast.stmt]]:
+    """All lists of statements."""
+    for node in ast.walk(tree):
+        for field in ("body", "orelse"):
+            if isinstance(suite := getattr(node, field, None), list) and suite:
+                yield suite
+
+
+def windows(tree: ast.AST, wording: ast.expr | list[ast.stmt]) -> list[object]:
+    """What a wording may be compared with."""
+    if isinstance(wording, ast.expr):
+        return [node for node in ast.walk(tree) if isinstance(node, ast.expr)]
+    n = len(wording)
+    return [suite[i : i + n] for suite in suites(tree) for i in range(len(suite) - n + 1)]
+
+
+def matches(tree: ast.AST, text: str) -> list[object]:
+    wording = parsed(text)
+    return [code for code in windows(tree, wording) if Match()(wording, code)]
+
+
+def pieces(code: object, text: str) -> set[int]:
+    """The lines of the pieces in some code."""
+    nodes = code if isinstance(code, list) else [code]
+    found = [node for each in nodes for node in matches(each, text)]
+    return {(node[0] if isinstance(node, list) else node).lineno for node in found}
+
+
+def differing(tree: ast.AST, block: str) -> set[int]:
+    """The lines on which a piece of a block is, but no wording of it."""
+    piece, wordings = BLOCKS[block]
+    whole = set()
+    for text in wordings:
+        for code in matches(tree, text):
+            module = ast.Module(code, []) if isinstance(code, list) else code
+            whole |= pieces(module, piece)
+    return pieces(tree, piece) - whole
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_block_is_worded_the_same_everywhere(path, block):
+    found = differing(ast.parse(path.read_text()), block)
+    assert bool(found) == ((path.stem, block) in OTHERS), found
+
+
+@pytest.mark.parametrize("block, changed", [
+    ("product", ("a >> 15", "a >> 14")), ("requantise", ("a = -l", "a = l")),
+    ("clamp", ("a < -127", "a <= -127")), ("reciprocal", ("m >> 1", "m")),
+    ("look-up", ("+ 1", "+ 0")), ("octaves", ("x >> 8", "x >> 7")),
+])  # fmt: skip
+def test_another_wording_is_noticed(block, changed):
+    _, wordings = BLOCKS[block]
+    for text in wordings:
+        text = text if "\n" in text else f"y = {text}"
+        assert not differing(ast.parse(text), block)
+    text = text if "\n" in text else f"y = {text}"
+    assert differing(ast.parse(text.replace(*changed)), block), text
+
+
+def test_keys_are_packed_by_one_function():
+    names = [node.name for path in SOURCES for node in ast.parse(path.read_text()).body
+             if isinstance(node, ast.FunctionDef)]
+    assert names.count("pack_keys") == 1
+
+
+def test_what_two_forms_share_is_the_same():
+    # Functions of one name in several forms of machine code that are not kernels, and differ in
+    # no constant of the chip
+    for family, name in (("sparse", "attend"), ("attention", "room"), ("linear", "room")):
+        written = {
+            ast.dump(node) for form in ("xtensa", "rv32")
+            for node in ast.parse(forms.source(form, family).read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name == name
+        }
+        assert len(written) == 1, (family, name)
