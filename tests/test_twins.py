@@ -5,6 +5,7 @@ Of each block there are one or two wordings; wherever a piece of it is found, th
 
 import ast
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,7 @@ def suites(tree: ast.AST) -> Iterator[list[ast.stmt]]:
                 yield suite
 
 
-def windows(tree: ast.AST, wording: ast.expr | list[ast.stmt]) -> list[object]:
+def windows(tree: ast.AST, wording: ast.expr | list[ast.stmt]) -> list[Any]:
     """What a wording may be compared with."""
     if isinstance(wording, ast.expr):
         return [node for node in ast.walk(tree) if isinstance(node, ast.expr)]
@@ -126,15 +127,14 @@ def windows(tree: ast.AST, wording: ast.expr | list[ast.stmt]) -> list[object]:
     return [suite[i : i + n] for suite in suites(tree) for i in range(len(suite) - n + 1)]
 
 
-def matches(tree: ast.AST, text: str) -> list[object]:
+def matches(tree: ast.AST, text: str) -> list[Any]:
     wording = parsed(text)
     return [code for code in windows(tree, wording) if Match()(wording, code)]
 
 
-def pieces(code: object, text: str) -> set[int]:
+def pieces(tree: ast.AST, text: str) -> set[int]:
     """The lines of the pieces in some code."""
-    nodes = code if isinstance(code, list) else [code]
-    found = [node for each in nodes for node in matches(each, text)]
+    found = matches(tree, text)
     return {(node[0] if isinstance(node, list) else node).lineno for node in found}
 
 

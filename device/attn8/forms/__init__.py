@@ -107,7 +107,7 @@ def _tried(name, family):
 def _files(folder):
     # Looked up, not tried: each name that an import looks for takes memory for good
     try:
-        return os.listdir(__path__ + "/" + folder)
+        return os.listdir("%s/%s" % (__path__, folder))
     except OSError:  # a file; or all of it is frozen into a firmware
         return ()
 
