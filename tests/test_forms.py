@@ -3,6 +3,7 @@ taken. The device's own code runs under CPython, its kernels in emulators of the
 """
 
 import ast
+import shutil
 from array import array
 from binascii import crc32
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 
 from attn8_host import forms, isa
+from attn8_host.boards import BoardInfo
 from attn8_host.cores.exact import Exact
 from attn8_host.cores.linear import Linear, shrink
 from attn8_host.cores.linear import attend as linear_attend
 from attn8_host.cores.sparse import Sparse
-from attn8_host.forms.table import put_into
+from attn8_host.forms.table import put_into, table
+from attn8_host.isa import device as device_in_cpython
+from attn8_host.isa import importer
 from attn8_host.isa.device import Device
 from attn8_host.isa.importer import module
 from attn8_host.layers.dense import Dense
@@ -402,3 +406,89 @@ def test_a_buffer_is_shared_by_one_form_alone():
 def test_the_table_in_the_docs_is_that_of_today():
     text = forms_table.PATH.read_text(encoding="utf-8")
     assert put_into(text) == text
+
+
+# A form and a family of its own: new files alone
+
+NEW = {
+    "device/attn8/forms/viper/double.py": '''
+import micropython
+
+@micropython.viper
+def double(x: ptr8, n: int):
+    while n:
+        n -= 1
+        x[n] = x[n] << 1
+''',
+    "device/attn8/forms/fast/__init__.py": '''
+BACKEND = "fast"
+RANK = 7
+
+def fault():
+    return None
+''',
+    "device/attn8/forms/fast/double.py": '''
+import micropython
+
+def fits(n):
+    return n <= 4
+
+@micropython.viper
+def double(x: ptr8, n: int):
+    pass
+''',
+    "device/attn8/known/double.py": '''
+def right(form):
+    x = bytearray(b"\\3\\5")
+    form.double(x, 2)
+    return x == b"\\6\\x0a"
+''',
+    "targets/fast.py": '''
+from attn8_host.forms.mpy import Rv32Function as FUNCTION
+
+ARCH = "rv32imc"
+NEEDS = "an ESP32-C3"
+EXPERIMENTAL = False
+
+def runs_on(info):
+    return info.arch == ARCH
+''',
+    "kernels/double_fast.py": '''
+from attn8_host.forms.rv32 import A0, A1, A2, ZERO
+
+def double(a):
+    a.arguments(x=A0, n=A1)
+    a.label("byte")
+    a.lbu(A2, 0, A0)
+    a.slli(A2, A2, 1)
+    a.sb(A2, 0, A0)
+    a.addi(A0, A0, 1)
+    a.addi(A1, A1, -1)
+    a.bne(A1, ZERO, "byte")
+''',
+}
+
+
+def test_a_new_form_and_family_are_found_by_their_files(tmp_path, monkeypatch):
+    shutil.copytree(forms.ROOT, tmp_path / "device/attn8")
+    for name, text in NEW.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(forms, "ROOT", tmp_path / "device/attn8")
+    monkeypatch.setattr(importer, "DEVICE", tmp_path / "device")
+    monkeypatch.setattr(device_in_cpython, "PACKAGE", tmp_path / "device/attn8")
+    for package in (forms.targets, forms.kernels):
+        folder = tmp_path / package.__name__.rpartition(".")[2]
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    device = Device("rv32imc", "fast")
+    choose = device.attn8.forms.choose
+    assert choose("matmul", 8).__name__ == "attn8.forms.rv32.matmul"
+    for n, form in ((4, "fast"), (5, "viper")):
+        x = bytearray(range(n))
+        found = choose("double", n)
+        found.double(x, n)
+        assert found.__name__ == f"attn8.forms.{form}.double" and list(x) == [*range(0, 2 * n, 2)]
+    assert "| double | double | yes | where `n <= 4` |" in table()
+    sent = forms.files_for(BoardInfo("serial", "", "micropython", "1.29.0", "ESP32C3", "rv32imc",
+                                     "6.3"), "fast")  # fmt: skip
+    assert {"forms/fast/double.mpy", "forms/rv32/matmul.mpy", "known/double.mpy"} <= sent.keys()

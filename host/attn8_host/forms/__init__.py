@@ -25,7 +25,7 @@ from ..boards import BoardInfo
 from ..errors import BoardError
 from ..isa import compiler
 from ..paths import DEVICE
-from . import mpy, targets
+from . import kernels, mpy, targets
 
 ROOT = DEVICE / "attn8"
 VIPER = "viper"  # the form that is Python source alone, and on every board
@@ -34,7 +34,7 @@ PACKAGE = "__init__"  # the module of a form's package
 
 def machine_forms() -> tuple[str, ...]:
     """The forms in machine code, by name."""
-    return tuple(found.name for found in iter_modules(targets.__path__))
+    return tuple(sorted(found.name for found in iter_modules(targets.__path__)))
 
 
 def target(form: str) -> ModuleType:
@@ -145,14 +145,14 @@ def build(form: str, module: str) -> bytes:
     stubs = signatures(path)
     if not stubs:
         return compiled
-    kernels = wanted if module == PACKAGE else kernels_of(form, module)
+    assembles = wanted if module == PACKAGE else kernels_of(form, module)
     table = mpy.table_index(compiled)
     code = {}
     for name, signature in stubs.items():
         kernel = name.lstrip("_")
-        spare = getattr(kernels, "SPARE", {}).get(kernel, ())
+        spare = getattr(assembles, "SPARE", {}).get(kernel, ())
         function = wanted.FUNCTION(replace(signature, spare=spare, table=table))
-        getattr(kernels, kernel)(function)
+        getattr(assembles, kernel)(function)
         function.finish()
         code[name] = function.code()
     return mpy.link(compiled, code)
@@ -160,7 +160,7 @@ def build(form: str, module: str) -> bytes:
 
 def kernels_of(form: str, family: str) -> ModuleType:
     """The module that assembles a family of a form."""
-    return import_module(f"{__name__}.kernels.{family}_{form}")
+    return import_module(f"{kernels.__name__}.{family}_{form}")
 
 
 def signatures(path: Path) -> dict[str, mpy.Signature]:
