@@ -105,7 +105,8 @@ def files_for(info: BoardInfo, backend: str | None = None) -> dict[str, bytes]:
     reads = info.mpy_version == mpy.VERSION
     forms = [form for form in known[wanted] if reads and target(form).runs_on(info)]
     for form in known[wanted]:
-        if target(form).EXPERIMENTAL and form not in forms:
+        asked = target(form).EXPERIMENTAL and declared(form, "BACKEND") == wanted
+        if asked and form not in forms:
             raise BoardError(
                 f"backend {wanted}: expected {target(form).NEEDS} that reads .mpy version "
                 f"{mpy.VERSION}, got {info.machine}, version {info.mpy_version}; use turbo or viper"
