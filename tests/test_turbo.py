@@ -17,6 +17,7 @@ from attn8_host.cores.linear import Linear, linear_constants
 from attn8_host.cores.performer import Performer, performer_constants, random_features
 from attn8_host.cores.sparse import Sparse
 from attn8_host.errors import BoardError
+from attn8_host.forms import mpy
 from attn8_host.isa.device import Device
 from attn8_host.numerics.integers import EXP2
 from attn8_host.numerics.scales import output_constants, score_constants
@@ -371,3 +372,41 @@ def test_a_file_for_another_chip_is_refused_with_one_line(arch, board):
         board.execute("import os\nos.remove('/lib/attn8/forms/other/__init__.mpy')\n"
                       "os.rmdir('/lib/attn8/forms/other')")
         board.enter_repl()
+
+
+SWAPPED = """
+import micropython
+
+TEXT = "something that is an object of the file"
+
+
+@micropython.viper
+def plus_one(x: int) -> int:
+    return x + 1
+
+
+def text():
+    return TEXT
+
+
+@micropython.viper
+def plus_two(x: int) -> int:
+    return x + 2
+"""
+
+
+@pytest.mark.board("virtual")
+def test_micropython_loads_what_is_linked(board, monkeypatch):
+    # With the board's own machine code, each function's in the place of the other
+    compiled = isa.compiler.compile_source(SWAPPED, board.info.arch)
+    monkeypatch.setitem(isa.mpy.ARCHITECTURES, compiled[2] >> 2 & 15, board.info.arch)
+    code = isa.mpy.functions(isa.mpy.read(compiled))
+    assert mpy.link(compiled, code) == compiled
+    linked = mpy.link(compiled, {"plus_one": code["plus_two"], "plus_two": code["plus_one"]})
+    board.write_file("/linked.mpy", linked)
+    try:
+        said = board.execute("import linked\nprint(linked.plus_one(1), linked.plus_two(1))\n"
+                             "print(linked.text())")
+        assert said == "3 2\nsomething that is an object of the file\n"
+    finally:
+        board.execute("import os\nos.remove('/linked.mpy')")
