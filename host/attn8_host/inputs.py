@@ -1,13 +1,14 @@
 """Input files: one .npy array, [samples, *input shape of the model]."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .errors import ModelError
 
 
-def read(path: Path, config: dict) -> np.ndarray:
+def read(path: Path, config: dict[str, Any]) -> np.ndarray:
     """The numbers of an input file for a model with this config, in the file's own type.
 
     Raises:

@@ -53,7 +53,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
     from .boards import Board
+    from .link import Client
 
 DEFAULT = "virtual"
 OWN_EACH = ("virtual", "qemu")  # of these, every worker starts one of its own
@@ -68,7 +71,7 @@ class Run:
     spec: str = DEFAULT  # of the board of this process
     board: Board | None = None  # once it is open
     died: str | None = None  # why it is not used any more
-    dead_workers: set = field(default_factory=set)  # those whose board died
+    dead_workers: set[object] = field(default_factory=set)  # those whose board died
 
 
 RUN = pytest.StashKey[Run]()
@@ -137,7 +140,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def board(request):
+def board(request: pytest.FixtureRequest) -> Iterator[Board]:
     """The board of this run, or of this worker, as attn8_host.boards.Board."""
     from .boards import open_board
     from .errors import Attn8Error
@@ -153,7 +156,7 @@ def board(request):
 
 
 @pytest.fixture(scope="session")
-def deployed(board):
+def deployed(board: Board) -> Board:
     """The board with the attn8 package on it."""
     from .deploy import deploy
 
@@ -162,7 +165,7 @@ def deployed(board):
 
 
 @pytest.fixture
-def link(deployed):
+def link(deployed: Board) -> Iterator[Client]:
     """A client of the board's attn8 server, as attn8_host.link.Client."""
     with deployed.serve() as client:
         yield client
@@ -177,7 +180,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item):
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     run = item.config.stash[RUN]
     if run.died and _on_board(item):
         pytest.fail(run.died, pytrace=False)
@@ -191,7 +194,9 @@ def pytest_runtest_setup(item: pytest.Item):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     run = item.config.stash[RUN]
     if not _on_board(item):
@@ -240,31 +245,33 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node) -> None:
+def pytest_configure_node(node: Any) -> None:
     run = node.config.stash[RUN]
     node.workerinput["attn8_board"] = run.free.pop(0) if run.free else run.specs[0]
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node, error: object) -> None:
+def pytest_testnodedown(node: Any, error: object) -> None:
     # Where a worker crashed, the one that takes its place gets its board
     node.config.stash[RUN].free.append(node.workerinput["attn8_board"])
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log):
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     if len(config.stash[RUN].specs) == 1 or config.getvalue("dist") != "load":
         return None
     from xdist.scheduler import LoadScheduling
 
-    class BoardScheduling(LoadScheduling):
+    class BoardScheduling(LoadScheduling):  # type: ignore[misc]  # xdist says no types
         """Few tests ahead for each board, and none for one that died while others live."""
 
-        def __init__(self, *arguments):
+        maxschedchunk: int | None
+
+        def __init__(self, *arguments: Any):
             super().__init__(*arguments)
             self.maxschedchunk = self.maxschedchunk or 1
 
-        def check_schedule(self, node, duration: float = 0) -> None:
+        def check_schedule(self, node: object, duration: float = 0) -> None:
             dead = config.stash[RUN].dead_workers
             if node not in dead or dead >= set(self.nodes):
                 super().check_schedule(node, duration)
@@ -282,11 +289,11 @@ class Results:
         self.run = config.stash[RUN]
         self.path: Path | None = config.getoption("board_results")
         self.repeated = getattr(config.option, "count", 1) > 1
-        self.tests: dict[str, dict] = {}
-        self.boards: dict[str, dict] = {}
+        self.tests: dict[str, dict[str, Any]] = {}
+        self.boards: dict[str, dict[str, Any]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        properties: dict[str, Any] = dict(report.user_properties)  # type: ignore[arg-type]
+        properties: dict[str, Any] = dict(report.user_properties)
         if "board_died" in properties and hasattr(report, "node"):
             self.run.dead_workers.add(report.node)
         test = self.tests.setdefault(

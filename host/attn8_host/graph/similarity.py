@@ -20,7 +20,7 @@ def similarity(embeddings: np.ndarray, neighbours: int = 2) -> np.ndarray:
     near = np.zeros(cosine.shape, bool)
     nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :neighbours]
     np.put_along_axis(near, nearest, True, axis=1)
-    weights = np.floor(255 * np.maximum(cosine, 0) + 0.5) * (near | near.T)
+    weights: np.ndarray = np.floor(255 * np.maximum(cosine, 0) + 0.5) * (near | near.T)
     np.fill_diagonal(weights, 0)
     result: np.ndarray = weights.astype(np.int32)
     return result

@@ -371,7 +371,7 @@ class Client:
         self.outputs = [
             Output(name, DTYPES[code], size) for name, code, size in description["outputs"]
         ]
-        return description["name"]
+        return str(description["name"])
 
     def infer(self, x: np.ndarray, deadline: float = 60.0) -> Run:
         """Runs the model over one input, int8 [input_size].
@@ -405,4 +405,4 @@ class Client:
         """
         self.write(INPUT, data)
         microseconds, self.digest = struct.unpack("<II", self.request(RUN, deadline=deadline))
-        return microseconds
+        return int(microseconds)

@@ -18,7 +18,7 @@ class Verification:
     samples: int = 0
     compared: int = 0  # int values
     mismatches: int = 0  # of them
-    mismatched: Counter = field(default_factory=Counter)  # by tensor
+    mismatched: Counter[str] = field(default_factory=Counter)  # by tensor
     microseconds: list[int] = field(default_factory=list)  # of each inference on the board
     outputs: list[dict[str, np.ndarray]] = field(default_factory=list)  # the board's, shaped
     digest: int = 0  # of all runs, as the board computed it
