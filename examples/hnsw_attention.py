@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from attn8_host import mask, masks
+from attn8_host import masks
 from attn8_host.boards import open_board
 from attn8_host.deploy import deploy
+from attn8_host.proof import mask
 
 LINKS = (2, 3, 4, 6, 8, 12)
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from attn8_host.boards import BoardInfo, discovery, resolve
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
+from attn8_host.commands.shared import board_line
 from attn8_host.errors import BoardError
-from attn8_host.report import board_line
 
 
 @pytest.mark.parametrize(

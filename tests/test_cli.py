@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from attn8_host import modelfile
+from attn8_host import commands, modelfile
+from attn8_host.boards import Board
 from attn8_host.cli import main, parser
+from attn8_host.discover import entries
 from attn8_host.paths import MODELS
 
 PLAN = ["plan", "--seq-len", "8", "--embed-dim", "8", "--heads", "2"]
@@ -41,6 +43,113 @@ def refused(capsys, *arguments):
 )
 def test_an_argument_that_is_none_is_refused_with_what_was_expected(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
+
+
+MODEL, INPUTS = str(MODELS / "digits.safetensors"), "none.npy"
+LAYER = "a model file says what its layers are"
+# Options that what was asked for would ignore
+IGNORED = [
+    (["bench", "--board", "u7", "link"], "--board: give it behind `attn8 bench link`"),
+    (["bench", "--json", "a", "density"], "--json: give it behind `attn8 bench density`"),
+    (["bench", "--firmware", "a", "link"], "--firmware: `attn8 bench link` does not take it"),
+    (["boards", "--baud", "9600", "start", "virtual"], "--baud: give it behind `attn8 boards st"),
+    (["boards", "--json", "start", "virtual"], "--json: `attn8 boards start` does not take it"),
+    (["bench", "--isa", "rv32imc", "--board", "u7"], "--board: --isa counts without a board"),
+    (["bench", "--isa", "rv32imc", "--firmware", "a"], "--firmware: --isa counts without a board"),
+    (["bench", "--isa", "rv32imc", "--baud", "9600"], "--baud: --isa counts without a board"),
+    (["train", "digits", "--numbers", "Q8.8", "--png", "z"], "--numbers: only iris takes it"),
+    (["train", "digits", "--png", "z"], "--png: only iris takes it"),
+    (["train", "iris", "--shift", "rotate"], "--shift: only digits takes it"),
+    (["run", MODEL, INPUTS, "--no-weights", "--png", "a"], "--png: --no-weights leaves nothing"),
+    (["deploy", "--dry-run", "--boot"], "--boot: --dry-run speaks of the package alone"),
+    (["deploy", "--dry-run", "--model", MODEL], "--model: --dry-run speaks of the package alone"),
+    (["verify", "--core", "conv1d", "--png", "a"], "--png: only cores of attention have a cost"),
+    *((["plan", "--model", MODEL, option, *value], f"{option}: {LAYER}") for option, *value in (
+        ("--seq-len", "8"), ("--embed-dim", "8"), ("--heads", "2"), ("--core", "flash"),
+        ("--causal",), ("--option", "window=2"),
+    )),
+    ([*PLAN, "--train", "--core", "flash"], "--core: a layer that trains has one form"),
+    ([*PLAN, "--train", "--causal"], "--causal: a layer that trains has one form"),
+    ([*PLAN, "--train", "--option", "window=2"], "--option: a layer that trains has one form"),
+    ([*PLAN, "--train", "--isa", "rv32imc"], "--isa: --train counts for both"),
+    ([*PLAN, "--numbers", "Q8.8"], "--numbers: only --train takes it"),
+    ([*PLAN, "--option", "window=2", "--option", "window=3"], "--option: a name is given more"),
+    (["plan", "--train", "iris", "--heads", "2"], "--heads: a model that is named has its layers"),
+    (["plan", "--train", "digits", "--numbers", "Q8.8"], "--numbers: only iris or a layer takes"),
+    (["plan", "--train", "--model", "a", "--numbers", "float"], "--numbers: only iris or a layer"),
+    (["demo", "--board", "virtual", "--baud", "9600"], "--baud: the board is virtual, without"),
+    (["boards", "--board", "qemu", "--baud", "9600"], "--baud: the board is qemu, without"),
+    (["soak", "--board", "virtual", "--firmware", "a"], "--firmware: the board is virtual,"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message"), IGNORED, ids=lambda each: " ".join(each[:5]))
+def test_an_option_that_would_be_ignored_is_refused(
+    capsys, monkeypatch, tmp_path, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Board, "__init__", None)  # before any board is asked
+    assert refused(capsys, *arguments).startswith(f"attn8: {message}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [
+    ["demo", "--json", "x", "--png", "./x"],
+    ["demo", "--json", "attn8-attention.png"],  # the picture's name, where none is given
+    ["run", MODEL, INPUTS, "--output", "x", "--json", "x"],
+])
+def test_two_results_in_one_file_are_refused(capsys, monkeypatch, tmp_path, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert "are one file, " in refused(capsys, *arguments)
+
+
+def test_where_no_picture_is_drawn_its_file_does_not_matter(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "attn8-training.png").mkdir()
+    assert "no such board" in refused(capsys, "train", "digits", "--board", "nosuch")
+    assert "it is a folder" in refused(capsys, "train", "iris", "--board", "nosuch")
+
+
+def test_an_unknown_mechanism_is_refused_before_a_board_is_asked(capsys, monkeypatch):
+    monkeypatch.setattr(Board, "__init__", None)
+    line = refused(capsys, "verify", "--board", "virtual", "--core", "exact", "best")
+    assert line.startswith("attn8: no such mechanism: best; expected ")
+
+
+DEMONSTRATION = """
+from attn8_host.commands.parser import Command
+
+def options(parser):
+    parser.add_argument("--word", help="which")
+
+def run(arguments, console):
+    console.print(arguments.word)
+    return 0
+
+COMMAND = Command("say a word", options, run)
+"""
+
+
+def test_a_new_command_is_one_file(capsys, monkeypatch, tmp_path):
+    (tmp_path / "say.py").write_text(DEMONSTRATION)
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    entries.cache_clear()
+    try:
+        assert main(["say", "--word", "hello"]) == 0
+        assert capsys.readouterr().out == "hello\n"
+        with pytest.raises(SystemExit):
+            main(["--help"])
+        assert " say a word\n" in capsys.readouterr().out
+    finally:
+        entries.cache_clear()
+        del sys.modules["attn8_host.commands.say"]
+
+
+def test_help_is_quick():
+    code = "import sys; from attn8_host.cli import parser; parser(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"numpy", "matplotlib", "serial", "esptool", "mpremote", "unicorn", "safetensors"}
+    assert not heavy & set(done.stdout.split())
 
 
 def test_every_command_and_option_is_explained():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from attn8_host import demo
 from attn8_host.cli import main
 from attn8_host.model import load
 from attn8_host.paths import MODELS
+from attn8_host.proof import demo
 
 KEYS = {
     "board", "transport", "samples", "accuracy", "bit_exact", "mismatches", "compared",

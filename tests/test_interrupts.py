@@ -11,8 +11,8 @@ import sys
 import pytest
 from mpremote.transport_serial import SerialTransport
 
+from attn8_host.boards.interrupts import uninterrupted
 from attn8_host.boards.virtual import VirtualBoard
-from attn8_host.interrupts import uninterrupted
 
 LATEST = 2.5  # seconds after the start; the commands take longer
 COMMANDS = (

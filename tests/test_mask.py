@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from attn8_host import mask
 from attn8_host.cli import main
 from attn8_host.masks import cut, hnsw
+from attn8_host.proof import mask
 
 
 def run(tmp_path, *arguments):

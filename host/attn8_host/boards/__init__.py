@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..errors import BoardError
+from ..errors import Attn8Error, BoardError
 from .board import BAUD, Board, BoardInfo
 from .discovery import find_boards, port_of
 
@@ -24,9 +24,14 @@ def open_board(
         firmware: what "qemu" runs; by default the environment's ATTN8_FIRMWARE.
 
     Raises:
+        Attn8Error: this board would ignore the rate or the firmware.
         BoardError: there is no such board, or it cannot be used.
     """
     port = resolve(spec)
+    if baud and port in ("virtual", "qemu"):
+        raise Attn8Error(f"--baud: the board is {port}, without a serial line; leave it out")
+    if firmware and port != "qemu":
+        raise Attn8Error(f"--firmware: the board is {port}, and only qemu runs it; leave it out")
     if port == "virtual":
         from .virtual import open_virtual
 

@@ -11,15 +11,16 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
 from ..errors import Attn8Error, BoardError, LinkError, RemoteError
-from ..interrupts import uninterrupted
 from ..link import RESCUE, Client
 from . import uart
+from .interrupts import uninterrupted
 
 BAUD = 115200
 ATTEMPTS = 2  # to enter the REPL
@@ -59,7 +60,7 @@ class BoardInfo:
     arch: str | None  # of native code; None where the firmware has no native loader
     mpy_version: str  # of .mpy files, such as "6.3"
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def __str__(self) -> str:
@@ -159,7 +160,7 @@ class Board:
         transport.use_raw_paste = True
         question = secrets.token_hex(4)
         answer, _ = transport.exec_raw(f"print({question!r})", timeout=2)
-        return answer.strip() == question.encode()
+        return bytes(answer).strip() == question.encode()
 
     def execute(self, code: str, timeout: float = 60) -> str:
         """Runs code on the board and returns what it printed.
@@ -180,11 +181,12 @@ class Board:
             if said.startswith("MemoryError: memory allocation"):
                 said = f"out of memory; reset it and start no other program on it ({said})"
             raise RemoteError(f"the board says: {said}")
-        return output.decode("utf-8", "replace").replace("\r\n", "\n")
+        return bytes(output).decode("utf-8", "replace").replace("\r\n", "\n")
 
-    def evaluate_tuple(self, code: str, timeout: float = 60) -> tuple:
+    def evaluate_tuple(self, code: str, timeout: float = 60) -> tuple[Any, ...]:
         """Runs code that prints the repr of a literal; parses it without evaluating it."""
-        return ast.literal_eval(self.execute(code, timeout))
+        values: tuple[Any, ...] = ast.literal_eval(self.execute(code, timeout))
+        return values
 
     def free_heap(self) -> int:
         """Bytes of the board's Python heap that are free."""

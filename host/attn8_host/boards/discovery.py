@@ -33,7 +33,9 @@ def port_of(name: str) -> str:
     if shortcut := SHORTCUT.fullmatch(name):
         return SHORTCUT_PORTS[shortcut[1]] + shortcut[2]
     if name.startswith("id:"):
-        ports = {port.serial_number: port.device for port in list_ports.comports()}
+        ports: dict[str | None, str] = {
+            port.serial_number: port.device for port in list_ports.comports()
+        }
         if name[3:] not in ports:
             there = ", ".join(f"id:{number}" for number in ports if number) or "none"
             raise BoardError(f"no board with serial number {name[3:]}; there are: {there}")

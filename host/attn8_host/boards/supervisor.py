@@ -207,7 +207,7 @@ class Supervisor:
         tty.setraw(self.client_side)
         self.port = os.ttyname(self.client_side)
         os.set_blocking(self.client, False)
-        self.process: subprocess.Popen  # one for each boot
+        self.process: subprocess.Popen[bytes]  # one for each boot
         self.to_client = bytearray()  # has passed the line
         self.to_board = bytearray()
 

@@ -23,4 +23,5 @@ def clkdiv(machine: str, port: str) -> int | None:
         return None
     from esptool.targets import CHIP_DEFS
 
-    return CHIP_DEFS[chip].UART_CLKDIV_REG
+    address: int = CHIP_DEFS[chip].UART_CLKDIV_REG
+    return address

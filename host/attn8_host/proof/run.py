@@ -1,8 +1,10 @@
 """Runs a model on a board over many inputs and proves every tensor (`attn8 run`, `attn8 demo`)."""
 
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -25,7 +27,7 @@ COLUMNS = (
 class RunResult:
     """What a run measured; the keys of its JSON."""
 
-    board: dict
+    board: dict[str, Any]
     transport: str
     model: str
     samples: int
@@ -39,7 +41,7 @@ class RunResult:
     link_bytes_per_s: float  # payload, both directions, while frames were under way
     link_retries: int
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -62,7 +64,7 @@ def run(
     with Progress(*COLUMNS, console=console) as bar:
         baseline = board.used_heap()  # before anything of attn8 is imported
 
-        def progress(description: str):
+        def progress(description: str) -> Callable[[int, int], None]:
             task = bar.add_task(description, visible=False)  # until there is something to send
             return lambda done, total: bar.update(
                 task, completed=done, total=total, visible=True

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ RETRY = 0.5  # seconds between two looks whether it did
 class Soak:
     """What a soak test saw; the keys of its JSON."""
 
-    board: dict
+    board: dict[str, Any]
     seconds: float = 0.0
     requests: int = 0  # frames that the board carried out
     inferences: int = 0
@@ -41,7 +42,7 @@ class Soak:
         """True if nothing was wrong and the heap did not grow."""
         return self.compared > 0 and self.wrong == 0 and self.heap_drift == 0
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Cost:
 class Outcome:
     """All that `attn8 verify` found."""
 
-    board: dict
+    board: dict[str, Any]
     cases: list[CaseResult] = field(default_factory=list)
     cost: list[Cost] = field(default_factory=list)
 
@@ -68,8 +69,21 @@ class Outcome:
         ran = [case for case in self.cases if not case.skipped]
         return bool(ran) and all(case.bit_exact for case in ran)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return {"bit_exact": self.bit_exact, **asdict(self)}
+
+
+def chosen(names: Sequence[str] | None = None) -> list[str]:
+    """The mechanisms of these names, by default all.
+
+    Raises:
+        Attn8Error: there is no such mechanism.
+    """
+    known = mechanisms()
+    for name in names or ():
+        if name not in known:
+            raise Attn8Error(f"no such mechanism: {name}; expected {', '.join(sorted(known))}")
+    return list(names or known)
 
 
 def run(
@@ -88,10 +102,7 @@ def run(
         Attn8Error: there is no such mechanism.
     """
     known = mechanisms()
-    names = list(names or known)
-    for name in names:
-        if name not in known:
-            raise Attn8Error(f"no such mechanism: {name}; expected {', '.join(sorted(known))}")
+    names = chosen(names)
     rng = np.random.default_rng(SEED)
     cases = [case for name in names for case in known[name](rng)]
     with_core = [name for name in names if name in cores.all_cores()]

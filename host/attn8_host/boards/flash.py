@@ -9,10 +9,9 @@ from esptool.loader import ESPLoader
 from esptool.logger import TemplateLogger, log
 from esptool.util import FatalError, flash_size_bytes
 
-from .boards import Board, BoardInfo
-from .boards.board import first_answer, why_closed
-from .boards.firmware import Firmware
-from .errors import BoardError, FirmwareError
+from ..errors import BoardError, FirmwareError
+from .board import Board, BoardInfo, first_answer, why_closed
+from .firmware import Firmware
 
 FLASH_BAUD = 460800  # while writing; MicroPython's own instructions use it
 OLDEST = (1, 23)  # MicroPython that attn8 runs on
@@ -107,31 +106,34 @@ def _esptool(port: str, report: Report) -> Iterator[None]:
         raise BoardError(f"flashing {port} failed: {line}") from None
 
 
-class Logger(TemplateLogger):
+class Logger(TemplateLogger):  # type: ignore[misc]  # esptool says no types
     """esptool's logger: its bars go to `report`, its messages nowhere."""
 
     report: Report
 
-    def progress_bar(self, cur_iter, total_iters, prefix="", suffix="", bar_length=30):
+    def progress_bar(
+        self, cur_iter: int, total_iters: int, prefix: str = "", suffix: str = "",
+        bar_length: int = 30,
+    ) -> None:
         self.report("write", cur_iter, total_iters)
 
-    def print(self, *args, **kwargs):
+    def print(self, *args: object, **kwargs: object) -> None:
         if args and str(args[0]).startswith("Verifying"):
             self.report("verify", 0, None)
 
-    def note(self, message):
+    def note(self, message: str) -> None:
         pass
 
-    def warning(self, message):
+    def warning(self, message: str) -> None:
         pass
 
-    def error(self, message):
+    def error(self, message: str) -> None:
         pass
 
-    def stage(self, finish=False):
+    def stage(self, finish: bool = False) -> None:
         pass
 
-    def set_verbosity(self, verbosity):
+    def set_verbosity(self, verbosity: str) -> None:
         pass
 
 

@@ -3,21 +3,22 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from . import modelfile
-from .boards import Board
-from .deploy import MODELS as BOARD_MODELS
-from .deploy import push
-from .errors import Attn8Error
-from .masks import BUILDERS, Mask, hnsw, mincut
-from .model import Model
-from .numerics.scales import quantize
-from .paths import MODELS
-from .proof.compare import Verification, verify
-from .quantize.model import quantize_model
+from .. import modelfile
+from ..boards import Board
+from ..deploy import MODELS as BOARD_MODELS
+from ..deploy import push
+from ..errors import Attn8Error
+from ..masks import BUILDERS, Mask, hnsw, mincut
+from ..model import Model
+from ..numerics.scales import quantize
+from ..paths import MODELS
+from ..quantize.model import quantize_model
+from .compare import Verification, verify
 
 PATH = f"{BOARD_MODELS}/mask.safetensors"
 TOP = 8  # keys of a query that recall counts
@@ -40,7 +41,7 @@ class MaskResult:
     device_us: float
     dense_device_us: float
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -64,20 +65,21 @@ def tokens(seq_len: int) -> np.ndarray:
         raise Attn8Error(f"seq-len: expected 2 to {len(data['test.images'])}, got {seq_len}")
     images = data["test.images"][:seq_len].astype(np.float64) / 16
     images = images[np.argsort(data["test.labels"][:seq_len], kind="stable")]
-    return images - images.mean(axis=0)
+    centred: np.ndarray = images - images.mean(axis=0)
+    return centred
 
 
 def from_hnsw(seq_len: int, window: int = 1, links: int = 4) -> Mask:
     """A window, and the edges of an HNSW index over the tokens."""
-    from .graph import hnsw as index
+    from ..graph import hnsw as index
 
     return hnsw.adaptive(seq_len, window, index.build(tokens(seq_len), links).edges)
 
 
 def from_mincut(seq_len: int, parts: int = 6, lambda_: int = 150) -> Mask:
     """Minimum cuts of the tokens' similarity graph into parts, of a strength lambda_."""
-    from .graph.mincut import partition
-    from .graph.similarity import similarity
+    from ..graph.mincut import partition
+    from ..graph.similarity import similarity
 
     labels = partition(similarity(tokens(seq_len)), parts)
     return mincut.from_cut(seq_len, lambda_, parts, labels)
@@ -133,7 +135,7 @@ def model(x: np.ndarray, mask: Mask | None) -> tuple[Model, np.ndarray]:
         "num_heads": 1, "core": "exact" if mask is None else "sparse", "causal": False,
     }  # fmt: skip
     layers = [{"type": "reshape", "name": "tokens", "shape": [seq_len, embed_dim]}, attention]
-    config: dict = {
+    config: dict[str, Any] = {
         "format": "attn8", "version": 1, "name": "mask", "layers": layers,
         "input": {"shape": [x.size]},
     }  # fmt: skip

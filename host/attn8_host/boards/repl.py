@@ -6,9 +6,9 @@ from mpremote.commands import do_disconnect
 from mpremote.main import State, argparse_repl
 from mpremote.repl import do_repl
 
-from .boards import Board
-from .errors import Attn8Error, BoardError
-from .paths import DEVICE
+from ..errors import Attn8Error, BoardError
+from ..paths import DEVICE
+from .board import Board
 
 
 def repl(board: Board) -> None:

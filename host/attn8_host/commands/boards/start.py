@@ -1,0 +1,37 @@
+"""`attn8 boards start virtual`: a virtual board for other programs."""
+
+import argparse
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from ...errors import Attn8Error
+from ..parser import Command, Parser
+from ..shared import positive
+
+
+def options(parser: Parser) -> None:
+    parser.add_argument("what", choices=["virtual"], help="MicroPython's unix port")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="its file system (default: new)")
+    parser.add_argument("--baud", type=positive, help="rate of its serial line (default: no limit)")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    command = [sys.executable, "-m", "attn8_host.boards.supervisor"]
+    if arguments.root:
+        if arguments.root.exists() and not arguments.root.is_dir():
+            raise Attn8Error(f"--root: {arguments.root} is no folder")
+        command += ["--root", str(arguments.root)]
+    if arguments.baud:
+        command += ["--baud", str(arguments.baud)]
+    console.print("The virtual board's port follows; Ctrl-C stops it.", style="dim")
+    # The pipe to its standard input closes, and the board ends, however this process does
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as board, suppress(KeyboardInterrupt):
+        return board.wait()
+    return 0
+
+
+COMMAND = Command("keep a virtual board running and print its port", options, run)

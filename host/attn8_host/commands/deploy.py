@@ -1,0 +1,79 @@
+"""`attn8 deploy`: the package onto a board."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from .parser import Command, Parser
+from .shared import add_board, opened
+
+
+def options(parser: Parser) -> None:
+    add_board(parser)
+    parser.add_argument("--source", action="store_true", help="send .py instead of .mpy files")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE",
+        help="put this model there as well",
+    )
+    parser.add_argument("--boot", action="store_true", help="replace a boot.py that is there")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.ignores(["--model", "--boot"], lambda a: a.dry_run,
+                   "--dry-run speaks of the package alone")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    from rich.progress import Progress
+
+    from ..deploy import (
+        LIB,
+        MODELS,
+        apply,
+        compiler_warning,
+        install_boot,
+        package_for,
+        plan,
+        push,
+        try_model,
+    )
+    from ..forms import experimental
+    from ..model import load
+
+    model = arguments.model
+    if model:
+        load(model)  # what cannot run is refused before anything is sent
+    with opened(arguments, console) as board:
+        planned = plan(board, package_for(board, arguments.source))
+        for form in experimental(planned.files):
+            console.print(f"forms/{form} is experimental: no chip has run it yet")
+        if warning := compiler_warning(board.info, planned.files):
+            console.print(warning, highlight=False, soft_wrap=True)
+        if arguments.dry_run:
+            for path in planned.changed:
+                console.print(f"send {LIB}/{path} ({len(planned.files[path]):,} bytes)")
+            for path in planned.stale:
+                console.print(f"remove {LIB}/{path}")
+            console.print(f"{len(planned.changed)} files to send, {len(planned.stale)} to remove")
+            return 0
+        with Progress(console=console) as bar:
+            task = bar.add_task(f"device/ to {LIB}", total=None)
+
+            def progress(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+
+            done = apply(board, planned, progress)
+            progress(done.bytes_sent, done.bytes_sent)
+            if model:
+                task = bar.add_task(f"the model to {MODELS}", total=None)
+                push(board, f"{MODELS}/{model.name}", model.read_bytes(), progress)
+        booting = install_boot(board, replace=arguments.boot)
+        if model:
+            try_model(board, f"{MODELS}/{model.name}")
+    console.print(
+        f"{done.files} files, {done.sent} sent ({done.bytes_sent:,} bytes); boot.py is "
+        + ("attn8's" if booting else "the board's own (--boot replaces it)")
+    )
+    return 0
+
+
+COMMAND = Command("put the attn8 package onto a board", options, run, place=5)

@@ -1,0 +1,77 @@
+"""Pictures as PNG files, drawn by matplotlib."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+
+def pyplot() -> Any:
+    """pyplot without a display, imported where something is drawn: that takes a while."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Writes a figure as PNG, whatever the file's name, and forgets it."""
+    figure.savefig(path, dpi=120, format="png")
+    pyplot().close(figure)
+
+
+def draw_attention(
+    path: Path,
+    outputs: "Mapping[str, np.ndarray]",
+    image: "np.ndarray | None" = None,
+    title: str = "",
+) -> bool:
+    """Draws each head's attention weights, as the board computed them: a row of maps a layer.
+
+    Args:
+        path: of the PNG.
+        outputs: a model's tensors for one input; LAYER.weights.H and LAYER.sums.H of each head.
+        image: pixels of the input, drawn beside them under `title`.
+
+    Returns:
+        False, with nothing drawn, where no tensor holds attention weights.
+    """
+    import numpy as np
+
+    layers: dict[str, list[np.ndarray]] = {}
+    for name, weights in outputs.items():
+        layer, _, head = name.rpartition(".weights.")
+        if layer:
+            sums = outputs[f"{layer}.sums.{head}"][:, None]
+            layers.setdefault(layer, []).append(weights / np.maximum(sums, 1))
+    if not layers:
+        return False
+
+    plt = pyplot()
+    first = 0 if image is None else 1
+    columns = first + max(map(len, layers.values()))
+    figure, grid = plt.subplots(
+        len(layers), columns, figsize=(3 * columns + 0.6, 3.3 * len(layers) + 0.6),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for axis in grid.flat:
+        axis.set_axis_off()
+    if image is not None:
+        grid[0, 0].imshow(image, cmap="gray_r")
+        grid[0, 0].set_title(title)
+    for (layer, maps), axes in zip(layers.items(), grid[:, first:], strict=True):
+        top = max(float(m.max()) for m in maps)
+        for h, (axis, weights) in enumerate(zip(axes, maps, strict=False)):
+            drawn = axis.imshow(weights, cmap="viridis", vmin=0, vmax=top)
+            axis.set_axis_on()
+            axis.set(title=f"{layer}, head {h}", xlabel="key (token)")
+        axes[0].set_ylabel("query (token)")
+        figure.colorbar(drawn, ax=list(axes), label="attention weight", shrink=0.85)
+    figure.suptitle("Attention weights as the board computed them\n", fontsize="medium")
+    save(figure, path)
+    return True

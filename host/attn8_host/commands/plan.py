@@ -1,0 +1,186 @@
+"""`attn8 plan`: what a model or its training takes, without a board."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import Attn8Error
+from .parser import Command, Parser
+from .shared import add_isa, add_json, positive, write_json
+
+if TYPE_CHECKING:
+    from ..plan.inference import Plan
+    from ..plan.training import TrainPlan
+
+NAMED = ("iris", "digits")  # what attn8 train trains
+
+
+def options(parser: Parser) -> None:
+    parser.add_argument("--model", type=Path, metavar="FILE", help="int8 model file")
+    parser.add_argument("--seq-len", type=positive, metavar="S", help="tokens of one layer")
+    parser.add_argument("--embed-dim", type=positive, metavar="E", help="values of a token")
+    parser.add_argument("--heads", type=positive, metavar="H", help="a divisor of E")
+    parser.add_argument("--core", default="exact", metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument("--causal", action="store_true",
+                        help="a token sees itself and those before it")
+    parser.add_argument(
+        "--train", nargs="?", const="given", choices=["given", *NAMED],
+        help="what training takes: of what attn8 train trains, or of the layer or training file",
+    )
+    parser.add_argument("--numbers", choices=["Q16.16", "Q8.8", "float"], default="Q16.16",
+                        help="that iris or a layer trains in (default: %(default)s)")
+    parser.add_argument(
+        "--option", type=_option, action="append", default=[], metavar="NAME=VALUE",
+        help="of the core, such as window=16, block_size=16, features=32 or "
+        "mask='[\"local_window\", 4]'; repeat for more",
+    )
+    add_isa(parser, "ESP32 (default) or ESP32-C3 and C6", "xtensawin")
+    parser.add_argument(
+        "--backend", choices=["viper", "turbo"], default="turbo",
+        help="the kernels that are deployed (default: %(default)s)",
+    )
+    add_json(parser, "plan")
+    layer = ["--core", "--causal", "--option"]
+    parser.ignores(["--seq-len", "--embed-dim", "--heads", *layer], lambda a: a.model is not None,
+                   "a model file says what its layers are")
+    parser.ignores(["--seq-len", "--embed-dim", "--heads"], lambda a: a.train in NAMED,
+                   "a model that is named has its layers")
+    parser.ignores(layer, lambda a: a.train is not None, "a layer that trains has one form")
+    parser.ignores(["--numbers"], lambda a: a.train is None, "only --train takes it")
+    parser.ignores(["--numbers"], lambda a: a.train == "digits" or a.model is not None,
+                   "only iris or a layer takes it")
+    parser.ignores(["--isa"], lambda a: a.train is not None, "--train counts for both")
+
+
+def _option(text: str) -> tuple[str, object]:
+    """NAME=VALUE, the value in JSON or a word."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    sizes = (arguments.seq_len, arguments.embed_dim, arguments.heads)
+    if (arguments.model is not None) + (None not in sizes) + (arguments.train in NAMED) != 1:
+        raise Attn8Error(
+            "plan what? Give --model FILE, or --seq-len, --embed-dim and --heads, or --train iris"
+        )
+    named = dict(arguments.option)
+    if len(named) < len(arguments.option):
+        raise Attn8Error("--option: a name is given more than once, and one value counts")
+    return (training if arguments.train else inference)(arguments, sizes, console)
+
+
+def training(
+    arguments: argparse.Namespace, sizes: tuple[int, int, int], console: Console
+) -> int:
+    from ..plan.training import train_plan, training
+
+    with console.status("training one step"):
+        config, tensors = training(arguments.train, arguments.model, sizes, arguments.numbers)
+        planned = train_plan(config, tensors, arguments.backend)
+    console.print(training_table(planned))
+    write_json(arguments.json, planned.as_dict())
+    return 0 if any(planned.memory.fits.values()) else 1
+
+
+def inference(
+    arguments: argparse.Namespace, sizes: tuple[int, int, int], console: Console
+) -> int:
+    from ..model import load
+    from ..plan.inference import layer_plan, plan
+
+    with console.status("counting instructions"):
+        if arguments.model:
+            model = load(arguments.model)
+            planned = plan(model.config, model.tensors, arguments.isa, arguments.backend)
+        else:
+            planned = layer_plan(arguments.core, *sizes, arguments.causal, dict(arguments.option),
+                                 arguments.isa, arguments.backend)
+    console.print(table(planned))
+    write_json(arguments.json, planned.as_dict())
+    return 0 if any(planned.fits.values()) else 1
+
+
+def table(planned: "Plan") -> Table:
+    table = Table(
+        title=f"attn8 plan: {escape(planned.name)}, {planned.backend} kernels of {planned.arch}",
+        caption="Predicted: memory by MicroPython's object layout, instructions by counting, "
+        f"times at {planned.cycles_per_instruction} cycles an instruction",
+    )
+    table.add_column("what", overflow="fold")
+    table.add_column("", justify="right")
+    for name, size in planned.buffers.items():
+        table.add_row(escape(name), f"{size:,} bytes", style="dim")
+    for name, size in planned.required.items():
+        table.add_row(f"{escape(name)}, required at once", f"{size:,} bytes")
+    rows = [
+        ("RAM of the model, objects included", planned.ram),
+        ("the most that is held while it loads", planned.load_peak),
+        ("the package's own code", planned.package),
+        ("peak heap, both together", planned.peak_heap),
+        ("RAM for machine code, not of the heap", planned.exec_ram),
+        ("flash, package and model", planned.flash),
+    ]
+    for what, size in rows:
+        table.add_row(what, f"{size:,} bytes")
+    if planned.instructions:
+        table.add_row("instructions of an inference", f"{planned.instructions:,}")
+    for clock, time in planned.milliseconds.items():
+        table.add_row(f"time at {clock}", f"{time:,} ms")
+    for chip, fits in planned.fits.items():
+        table.add_row(f"fits {chip}", "yes" if fits else "no")
+    return table
+
+
+def training_table(planned: "TrainPlan") -> Table:
+    memory = planned.memory
+    table = Table(
+        title=f"attn8 plan --train: {escape(memory.name)}, {planned.batch} samples a step",
+        caption="Predicted: memory by MicroPython's object layout and by formula, instructions by "
+        f"counting, times at {memory.cycles_per_instruction} cycles an instruction; per "
+        "MAC: the kernels alone",
+    )
+    table.add_column("what")
+    for heading in ("bytes", *planned.cost):
+        table.add_column(heading, justify="right")
+    rows: list[tuple[str, int | None]] = [
+        (f"{name}: arrays by formula", size) for name, size in planned.attention.items()
+    ]
+    rows += [
+        ("RAM of the model in training", memory.ram),
+        ("RAM with recompute", planned.recompute_ram),
+        ("the most that is held while it loads", memory.load_peak),
+        ("the package's own code", memory.package),
+        ("peak heap, both together", memory.peak_heap),
+    ]
+    for what, size in rows:
+        if size is not None:
+            table.add_row(what, f"{size:,}")
+    costs = planned.cost.values()
+    if costs:
+        for key in ("forward_per_mac", "backward_per_mac", "forward", "backward", "update",
+                    "step"):
+            table.add_row(f"instructions, {key.replace('_', ' ').replace('mac', 'MAC')}", "",
+                          *(f"{getattr(cost, key):,}" for cost in costs))
+        for clock in next(iter(costs)).milliseconds:
+            table.add_row(f"a step at {clock}", "",
+                          *(f"{cost.milliseconds[clock]:,} ms" for cost in costs))
+    for chip, fits in memory.fits.items():
+        table.add_row(f"fits {chip}", "yes" if fits else "no")
+    return table
+
+
+COMMAND = Command(
+    "memory, flash and time of a model or one attention layer, without a board",
+    options, run, place=12,
+)

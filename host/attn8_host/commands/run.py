@@ -1,0 +1,93 @@
+"""`attn8 run`: a model over inputs of one's own."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import Attn8Error
+from .parser import Command, Parser
+from .pictures import draw_attention
+from .shared import add_board, add_json, add_png, equal, facts, opened, write_json
+
+if TYPE_CHECKING:
+    from ..proof.compare import Verification
+    from ..proof.run import RunResult
+
+
+def options(parser: Parser) -> None:
+    add_board(parser)
+    parser.add_argument("model", type=Path, help="int8 model file (see attn8 quantize)")
+    parser.add_argument(
+        "inputs", type=Path, metavar="inputs.npy",
+        help="[samples, ...]: int8 as they are, other numbers over the model's input scale",
+    )
+    parser.add_output("--output", "the board's tensors, as safetensors")
+    add_png(parser, "the first attention weights")
+    add_json(parser)
+    parser.add_argument(
+        "--no-weights", action="store_true",
+        help="neither keep nor compare scores and weights: less memory on the board",
+    )
+    parser.ignores(["--png"], lambda a: a.no_weights, "--no-weights leaves nothing to draw")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    import numpy as np
+    from safetensors.numpy import save
+
+    from .. import inputs
+    from ..model import load
+    from ..numerics.scales import quantize
+    from ..proof.run import run
+
+    need_weights = not arguments.no_weights
+    model = load(arguments.model, need_weights)
+    samples = inputs.read(arguments.inputs, model.config)
+    if samples.dtype != np.int8:
+        if "scale" not in model.config["input"]:
+            raise Attn8Error(f"{arguments.model} has no input scale: give int8 inputs")
+        samples = quantize(samples, model.config["input"]["scale"])
+    with opened(arguments, console) as board:
+        outcome, result = run(board, model, arguments.model, samples, console, need_weights)
+    console.print(run_facts(f"{outcome.model}: {outcome.samples} inputs", outcome, result))
+    if arguments.png and not draw_attention(arguments.png, result.outputs[0]):
+        console.print("no attention weights to draw")
+    if arguments.output:
+        outputs = result.outputs
+        stacked = {name: np.stack([o[name] for o in outputs]) for name in outputs[0]}
+        arguments.output.write_bytes(save(stacked))
+    write_json(arguments.json, outcome.as_dict())
+    return 0 if outcome.bit_exact else 1
+
+
+def run_facts(
+    title: str, outcome: "RunResult", result: "Verification",
+    more: list[tuple[str, str, str]] | None = None,
+) -> Table:
+    """What a run found, with more rows in the middle, and which tensors differ."""
+    board = outcome.board
+    table = facts(escape(title), [
+        ("board", board["kind"], board["machine"]),
+        ("firmware", f"{board['implementation']} {board['version']}",
+         f"{board['arch']}, {board['port']}"),
+        ("compared with NumPy", f"{outcome.compared:,}", "int values, all layers, inputs"),
+        ("mismatches", f"{outcome.mismatches:,}", equal(outcome.bit_exact)),
+        ("digest of all runs", outcome.digest, f"NumPy: {outcome.expected_digest}"),
+        *(more or []),
+        ("time per inference", f"{outcome.device_us_per_inference:,.0f} us",
+         "median, this computer's speed" if board["kind"] == "virtual"
+         else "median, clocked by the board"),
+        ("RAM", f"{outcome.ram_bytes:,} bytes", "heap: package, model, buffers"),
+        ("link", f"{outcome.link_bytes_per_s:,.0f} bytes/s",
+         f"both ways, {outcome.link_retries} frames sent again"),
+    ])  # fmt: skip
+    for name, count in result.mismatched.most_common(5):
+        table.add_row("", f"{count:,}", f"[red]values differ in {escape(name)}[/]")
+    return table
+
+
+COMMAND = Command("run a model over your inputs on a board and prove it", options, run, place=2)

@@ -1,0 +1,162 @@
+"""`attn8 train`: a model that learns on a board."""
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from .parser import Command, Parser
+from .pictures import pyplot, save
+from .shared import add_board, add_json, add_png, equal, facts, opened, positive, write_json
+
+if TYPE_CHECKING:
+    from ..train.session import Outcome, Trained, TuneOutcome
+
+
+def options(parser: Parser) -> None:
+    add_board(parser)
+    parser.add_argument(
+        "what", choices=["iris", "digits"],
+        help="iris: a transformer from scratch; digits: fine-tunes the demo's model and quantises "
+        "it on the board",
+    )
+    parser.add_argument("--shift", choices=["invert", "rotate"], default="invert",
+                        help="digits: what happens to a tenth of them (default: %(default)s)")
+    parser.add_argument("--numbers", choices=["Q16.16", "Q8.8", "float"], default="Q16.16",
+                        help="iris: fixed point, or the board's floats (default: %(default)s)")
+    parser.add_argument("--epochs", type=positive, metavar="N",
+                        help="default: 20 for iris, 3 for digits")
+    parser.add_argument("--batch", type=positive, default=10, metavar="N",
+                        help="samples of a step (default: %(default)s)")
+    parser.add_argument("--seed", type=positive, default=1, metavar="N",
+                        help="of the first weights and the samples' order (default: %(default)s)")
+    add_json(parser)
+    add_png(parser, "iris: loss and accuracy per epoch", "attn8-training.png")
+    parser.ignores(["--shift"], lambda a: a.what != "digits", "only digits takes it")
+    parser.ignores(["--numbers", "--png"], lambda a: a.what != "iris", "only iris takes it")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    return (digits if arguments.what == "digits" else iris)(arguments, console)
+
+
+def digits(arguments: argparse.Namespace, console: Console) -> int:
+    from ..train import session
+
+    with opened(arguments, console) as board, progress(console) as advance:
+        outcome = session.digits(board, arguments.shift, arguments.epochs or 3, arguments.batch,
+                                 arguments.seed, advance)
+    console.print(tuning_table(outcome))
+    write_json(arguments.json, outcome.as_dict())
+    return 0 if outcome.bit_exact else 1
+
+
+def iris(arguments: argparse.Namespace, console: Console) -> int:
+    from ..train import session
+
+    with opened(arguments, console) as board, progress(console) as advance:
+        outcome = session.iris(board, arguments.numbers, arguments.epochs or 20, arguments.batch,
+                               arguments.seed, advance)
+    draw(arguments.png, outcome)
+    console.print(training_table(outcome))
+    console.out(f"loss and accuracy: {arguments.png}", highlight=False)
+    write_json(arguments.json, outcome.as_dict())
+    return 1 if outcome.bit_exact is False else 0  # None: floats are not compared
+
+
+@contextlib.contextmanager
+def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars by description; yields a function of (description, done, total)."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<30}"), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield advance
+
+
+def training_table(outcome: "Outcome") -> Table:
+    title = f"attn8 train {outcome.model}: {outcome.numbers}"
+    return _table(title, outcome, "all tensors", [
+        ("test accuracy", f"{outcome.test_accuracy:.2%}", "saved, reset, loaded again"),
+        ("in float64", f"{outcome.float64_test_accuracy:.2%}", "same data in the same order"),
+    ])  # fmt: skip
+
+
+def tuning_table(outcome: "TuneOutcome") -> Table:
+    return _table(f"attn8 train digits: a tenth {outcome.shift}ed", outcome,
+                  "training and int8 inference", [
+        ("int8 accuracy before", f"{outcome.accuracy_before:.2%}",
+         f"of the shifted tenth {outcome.shifted_before:.2%}"),
+        ("int8 accuracy after", f"{outcome.accuracy_after:.2%}",
+         f"of the shifted tenth {outcome.shifted_after:.2%}"),
+    ])  # fmt: skip
+
+
+def _table(
+    title: str, outcome: "Trained", compared: str, rows: list[tuple[str, str, str]]
+) -> Table:
+    first, last = outcome.history[0], outcome.history[-1]
+    overflows = f"{outcome.overflows:,}", "in all steps"
+    if outcome.overflows_grow:
+        overflows = f"[red]{overflows[0]}[/]", "[red]still in the last epoch: lr too high[/]"
+    return facts(title, [
+        ("board", outcome.board["kind"], outcome.board["machine"]),
+        *rows,
+        ("loss", f"{last.loss:.4f}", f"in the first epoch {first.loss:.4f}"),
+        ("steps", f"{outcome.steps:,}", f"{outcome.epochs} epochs, {outcome.batch} samples a step"),
+        ("compared with NumPy", equal(outcome.bit_exact), f"{compared}, all steps"),
+        ("values that saturated", *overflows),
+        ("time per step", f"{outcome.device_us_per_step:,.0f} us",
+         "median, clocked by the board" + (" (this computer's speed)"
+                                           if outcome.board["kind"] == "virtual" else "")),
+        ("RAM", f"{outcome.ram_bytes:,} bytes", "Python heap of the model in training"),
+    ])  # fmt: skip
+
+
+def draw(path: Path, outcome: "Outcome") -> None:
+    """Draws loss and accuracy of every epoch, on the board and in float64."""
+    plt = pyplot()
+    epochs = range(1, outcome.epochs + 1)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    for key, style, label in (
+        ("loss", "o-", f"board, {outcome.numbers}"), ("float64_loss", "k--", "float64"),
+    ):
+        left.plot(epochs, [getattr(e, key) for e in outcome.history], style, ms=3, label=label)
+    left.set(xlabel="epoch", ylabel="loss (mean over the training data)", ylim=(0, None))
+    left.legend()
+    left.xaxis.get_major_locator().set_params(integer=True)
+    right.xaxis.get_major_locator().set_params(integer=True)
+    for key, style, label in (
+        ("accuracy", "o-", "training, board"), ("test_accuracy", "s-", "test, board"),
+        ("float64_test_accuracy", "k--", "test, float64"),
+    ):
+        right.plot(epochs, [100 * getattr(e, key) for e in outcome.history], style, ms=3,
+                   label=label)
+    right.set(xlabel="epoch", ylabel="accuracy in %", ylim=(0, 102))
+    right.legend()
+    figure.suptitle(f"{outcome.model}, trained on the board", fontsize="medium")
+    save(figure, path)
+
+
+COMMAND = Command("train a model on a board and prove every step", options, run, place=4)

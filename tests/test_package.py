@@ -1,0 +1,33 @@
+"""The package stands on its own: a wheel of it needs nothing of the checkout."""
+
+import ast
+import re
+
+from attn8_host.paths import PACKAGE
+
+SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text()
+           for path in sorted(PACKAGE.rglob("*.py"))}  # fmt: skip
+
+
+def imported(text):
+    """The modules that a source imports from elsewhere."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module)
+
+
+def test_nothing_looks_up_into_the_tools_or_tests():
+    assert len(SOURCES) > 100
+    for path, text in SOURCES.items():
+        above = {name.partition(".")[0] for name in imported(text)} & {"tools", "tests", "examples"}
+        assert not above, path
+        assert not re.search(r"\btools/", text), path
+
+
+def test_only_paths_knows_where_the_checkout_is():
+    for path, text in SOURCES.items():
+        if path != "paths.py":
+            assert "_device" not in re.findall(r'"([^"]*)"', text), path
+            assert not re.search(r"\.parent\.parent|\.parents\[", text), path
