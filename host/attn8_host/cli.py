@@ -209,9 +209,8 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
                 ),
             )
     console.print(report.mechanism_table(outcome))
-    for case in outcome.cases:
-        if not case.bit_exact and not case.skipped:
-            console.print(f"[red]differs:[/] {case.mechanism} {case.variant} {case.shape}")
+    for failure in outcome.failures:
+        console.out(failure, highlight=False)
     if outcome.cost:
         console.print(report.cost_table(outcome))
         report.draw_cost(arguments.png, outcome)

@@ -143,7 +143,7 @@ def mechanism_table(outcome) -> Table:
     for case in outcome.cases:
         groups.setdefault((case.mechanism, case.variant), []).append(case)
     for (mechanism, variant), cases in groups.items():
-        ran = [case for case in cases if not case.skipped]
+        ran = [case for case in cases if case.compared]
         wrong = sum(case.mismatches for case in ran)
         row = [f"{mechanism} {variant}", f"{len(ran)}" + ("" if ran == cases else f"/{len(cases)}")]
         if ran:
