@@ -45,7 +45,7 @@ class Exact:
         # Kernels may work on three rows at a time: where too few are left some are computed again
         self._last = seq_len - min(3, rows)
         self._kernels, room = kernels.choose_attention(key_len, head_dim, precise)
-        self.buffers = buffers or Buffers(key_len, head_dim, room)
+        self.buffers = checks.shared(buffers, Buffers, key_len, head_dim, room)
         self.scores = array("i", bytes(4 * rows * key_len))
         self.weights = array("H", bytes(2 * rows * key_len))
         self.sums = array("i", bytes(4 * rows))
@@ -86,12 +86,10 @@ class Exact:
         n = self.seq_len
         m = self.key_len
         d = self.head_dim
-        checks.int8("q", q, n * d)
-        checks.int8("k", k, m * d)
-        checks.int8("v", v, m * d)
-        checks.int8("out", checks.writable("out", out), n * d)
+        checks.operands(q, k, v, out, n * d, m * d)
         if key_padding_mask is not None:
             checks.int8("key_padding_mask", key_padding_mask, m)
+            checks.apart("out", out, n * d, "key_padding_mask", key_padding_mask, m)
         b = self.buffers
         kernel = self._kernels
         kernel.pack_keys(k, b.keys, b.key_sums, m, d)
@@ -148,9 +146,16 @@ def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_
     checks.between("out_shift", out_shift, 16, 45)
 
 
+def scales(head_dim, scale_q, scale_k, scale_v, scale_out):
+    checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
+    for part, scale in zip(("q", "k", "v", "out"), (scale_q, scale_k, scale_v, scale_out)):
+        checks.positive("scale_" + part, scale)
+
+
 def constants(head_dim, scale_q, scale_k, scale_v, scale_out):
     # The constants in the order that `check` takes them
     from .. import quantize
 
+    scales(head_dim, scale_q, scale_k, scale_v, scale_out)
     scores = quantize.score_constants(scale_q * scale_k / head_dim**0.5, head_dim)
     return scores + quantize.output_constants(scale_v / scale_out)

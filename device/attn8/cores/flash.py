@@ -3,7 +3,7 @@ from array import array
 from .. import checks, tables
 from ..kernels import attention as scoring
 from ..kernels import flash as kernels
-from .exact import MAX_KEYS, Buffers
+from .exact import MAX_KEYS, Buffers, scales
 
 ROWS = 8  # queries that share a tile of keys
 
@@ -37,7 +37,7 @@ class Flash:
         self.score_shift = score_shift
         self.out_num = out_num
         self.out_shift = out_shift
-        self.buffers = b = buffers or Buffers(seq_len, head_dim)
+        self.buffers = b = checks.shared(buffers, Buffers, seq_len, head_dim, None)
         size = min(block_size, seq_len)
         self._scores = array("i", bytes(4 * ROWS * size))
         self._weights = array("H", bytes(2 * size))
@@ -63,6 +63,7 @@ class Flash:
         # As Exact.from_scales
         from .. import quantize
 
+        scales(head_dim, scale_q, scale_k, scale_v, scale_out)
         octaves = scale_q * scale_k / head_dim**0.5 * quantize.LOG2_E
         return cls(seq_len, head_dim, *quantize.logarithm_constants(octaves, head_dim),
                    *quantize.output_constants(scale_v / scale_out), **options)
@@ -70,10 +71,7 @@ class Flash:
     def __call__(self, q, k, v, out):
         n = self.seq_len
         d = self.head_dim
-        checks.int8("q", q, n * d)
-        checks.int8("k", k, n * d)
-        checks.int8("v", v, n * d)
-        checks.int8("out", checks.writable("out", out), n * d)
+        checks.operands(q, k, v, out, n * d, n * d)
         b = self.buffers
         scoring.pack_keys(k, b.keys, b.key_sums, n, d)
         scoring.pack_values(v, b.values, n, d)

@@ -57,7 +57,7 @@ class Linear:
             # phi(q) @ z could pass int32: z is rounded as kv is, as one row without an offset
             self._z = array("i", bytes(4 * head_dim))
             self._shrink_z = kernels.choose_linear().shrink
-        self.buffers = buffers or Buffers(head_dim, head_dim, self.block_rows)
+        self.buffers = checks.shared(buffers, Buffers, head_dim, head_dim, self.block_rows)
 
     def _allocate(self, seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
                   block_rows):
@@ -92,10 +92,7 @@ class Linear:
 
     def __call__(self, q, k, v, out):
         n = self.seq_len * self.head_dim
-        checks.int8("q", q, n)
-        checks.int8("k", k, n)
-        checks.int8("v", v, n)
-        checks.int8("out", checks.writable("out", out), n)
+        checks.operands(q, k, v, out, n, n)
         self.reset()
         if not self.causal:
             self._add(k, v, 0, self.seq_len)
@@ -109,10 +106,7 @@ class Linear:
 
     def step(self, q, k, v, out):
         # The next token, int8 [head_dim] each
-        checks.int8("q", q, self.head_dim)
-        checks.int8("k", k, self.head_dim)
-        checks.int8("v", v, self.head_dim)
-        checks.int8("out", checks.writable("out", out), self.head_dim)
+        checks.operands(q, k, v, out, self.head_dim, self.head_dim)
         checks.between("tokens", self.length + 1, 1, self.seq_len)
         self._add(k, v, 0, 1)
         self._attend(q, out, 0, 1)
@@ -160,7 +154,7 @@ class Buffers:
 
 
 def _table(what, values):
-    values = values or ()
+    checks.kind(what, values, list, tuple, array, memoryview)
     if len(values) != 256:
         raise ValueError("%s: expected 256 values, got %d" % (what, len(values)))
     for value in values:

@@ -27,7 +27,7 @@ class LocalGlobal:
         width = min(seq_len, window + 1 if causal else 2 * window + 1)
         checks.between("keys in a window", width, 1, MAX_KEYS)
         check(width, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
-        checks.words("gate", gate, head_dim, 2)
+        checks.values("gate", gate, "H", head_dim)
         checks.between("gate", max(gate), 0, 32768)
         checks.between("block_rows", block_rows, 1, 1 << 15)
         self.seq_len = seq_len
@@ -38,7 +38,7 @@ class LocalGlobal:
         self._out_num = out_num
         self._out_shift = out_shift
         self.block_rows = seq_len if need_weights else min(block_rows, seq_len)
-        self.buffers = buffers or Buffers(seq_len, head_dim)
+        self.buffers = checks.shared(buffers, Buffers, seq_len, head_dim, None)
         self._local = Part(self, width)
         for t in range(seq_len):
             start = max(0, t - window)
@@ -63,11 +63,11 @@ class LocalGlobal:
 
     def update_global_indices(self, indices):
         # The positions of the tokens that every token sees (causal: every later one). Allocates.
+        checks.kind("global_indices", indices, list, tuple, set, range, array, memoryview)
+        for index in indices:
+            checks.between("global_indices", index, 0, self.seq_len - 1)
         indices = sorted(set(indices))
         checks.between("global_indices", len(indices), 0, MAX_KEYS)
-        if indices:
-            checks.between("global_indices", indices[0], 0, self.seq_len - 1)
-            checks.between("global_indices", indices[-1], 0, self.seq_len - 1)
         self.global_indices = array("H", indices)
         self._keys = Buffers(len(indices), self.head_dim)
         part = self._global
@@ -81,10 +81,7 @@ class LocalGlobal:
     def __call__(self, q, k, v, out):
         n = self.seq_len
         d = self.head_dim
-        checks.int8("q", q, n * d)
-        checks.int8("k", k, n * d)
-        checks.int8("v", v, n * d)
-        checks.int8("out", checks.writable("out", out), n * d)
+        checks.operands(q, k, v, out, n * d, n * d)
         b = self.buffers
         g = self._keys
         attention.pack_keys(k, b.keys, b.key_sums, n, d)

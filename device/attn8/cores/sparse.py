@@ -38,6 +38,8 @@ class Sparse:
         if block_rows is None:  # enough pairs a block to make little of the calls of kernels
             block_rows = min(seq_len, max(9, 2 * mask.max_positions // (mask.num_positions or 1)))
         checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
+        if buffers is not None and type(buffers) not in (Buffers, exact.Buffers):
+            raise ValueError("buffers: expected those of a core of the same kind and shape")
         self.seq_len = seq_len
         self.head_dim = head_dim
         self.mask = mask
@@ -57,7 +59,7 @@ class Sparse:
             # Heads of other masks may use the other core, whose room is of another kind
             self._dense = exact.Exact(seq_len, head_dim, score_mult, score_shift, score_limit,
                                       out_num, out_shift, block_rows=block_rows,
-                                      buffers=buffers if hasattr(buffers, "row") else None,
+                                      buffers=None if type(buffers) is Buffers else buffers,
                                       hide=hide)
             buffers = self._dense.buffers
             self.buffers = buffers
@@ -67,9 +69,9 @@ class Sparse:
         if need_weights or fused and mask.num_positions <= MAX_LISTED:
             block_rows = seq_len
         self.block_rows = rows = min(block_rows, seq_len)
-        if not hasattr(buffers, "room") or (len(buffers.packed) > 0) != self._fused:
-            buffers = Buffers(seq_len, head_dim, fused, self._in_steps)
-        self.buffers = buffers
+        if type(buffers) is not Buffers:
+            buffers = None
+        self.buffers = checks.shared(buffers, Buffers, seq_len, head_dim, fused, self._in_steps)
         self._pairs = Pairs(mask, self._kernels, rows, seq_len, need_weights)
         if self._in_steps:
             memory.require("sparse", 4 * self._pairs.largest_block)
@@ -99,10 +101,7 @@ class Sparse:
         if self._dense:
             return self._dense(q, k, v, out)
         size = self.seq_len * self.head_dim
-        checks.int8("q", q, size)
-        checks.int8("k", k, size)
-        checks.int8("v", v, size)
-        checks.int8("out", checks.writable("out", out), size)
+        checks.operands(q, k, v, out, size, size)
         if self._in_steps:
             self._attend_in_steps(q, k, v, out)
         if self._fused:  # with need_weights as well: these are the results that count

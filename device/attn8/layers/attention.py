@@ -18,7 +18,11 @@ class MultiHeadAttention:
 
     def __init__(self, seq_len, embed_dim, num_heads, tensors, constants, core="exact",
                  causal=False, need_weights=False, name="attn", key_len=None, **options):
+        checks.kind("name", name, str)
+        checks.kind("tensors", tensors, dict)
+        checks.kind("constants", constants, dict)
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         checks.between(name + ".num_heads", num_heads, 1, embed_dim)
         if embed_dim % num_heads:
             raise ValueError(
@@ -102,7 +106,12 @@ class MultiHeadAttention:
         checks.int8(self.name, x, self.seq_len * self.embed_dim)
         if memory is None:
             memory = x
-        checks.int8(self._memory_name, memory, self.key_len * self.embed_dim)
+        size = self.key_len * self.embed_dim
+        checks.int8(self._memory_name, memory, size)
+        # q is written before k and v are computed, and k before v
+        if (checks.overlap(memory, size, self.q, self.seq_len * self.embed_dim)
+                or checks.overlap(memory, size, self.k, size)):
+            raise ValueError("%s: expected memory apart from its q and k" % self.name)
         x_or_memory = x
         for dense, target in self._projections:
             self._swap_axes(dense(x_or_memory), target, dense.rows, self.num_heads,

@@ -13,6 +13,7 @@ class Conv1D:
 
     def __init__(self, length, kernel_size, stride, filters, linear, time_major=False):
         self.positions = positions(length, kernel_size, stride)
+        checks.kind("linear", linear, Linear)
         if (linear.inputs, linear.outputs) != (kernel_size, filters):
             raise ValueError("%s.weight: expected shape [%d, %d], got [%d, %d]" % (
                 linear.name, filters, kernel_size, linear.outputs, linear.inputs))

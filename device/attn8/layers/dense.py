@@ -9,22 +9,28 @@ class Linear:
     # own: weight int8 [outputs, inputs], bias int32 [outputs], and for int8 results the
     # requantisation mult int16 [outputs] and shift int8 [outputs]; without them int32 sums
     # come out.
-    # Packing happens in place: weight and bias belong to this object from then on.
+    # It packs copies of weight and bias. `take` packs them in place, as they are then its own.
 
-    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None):
+    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, copy=True):
+        checks.kind("name", name, str)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
-        checks.int8(name + ".weight", checks.writable(name + ".weight", weight), inputs * outputs)
-        checks.words(name + ".bias", checks.writable(name + ".bias", bias), outputs, 4)
+        checks.int8(name + ".weight", weight, inputs * outputs, not copy)
+        checks.values(name + ".bias", bias, "i", outputs, not copy)
         limit = (1 << 30) - 1 - (inputs << 14)  # |bias + sum of products| < 2**30
         checks.between(name + ".bias", min(bias), -limit, limit)
         checks.between(name + ".bias", max(bias), -limit, limit)
         self.wide = mult is None
+        if self.wide and shift is not None:
+            raise ValueError("%s.shift: expected a mult with it" % name)
         if not self.wide:
-            checks.words(name + ".mult", mult, outputs, 2)
+            checks.values(name + ".mult", mult, "h", outputs)
             checks.int8(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
+        if copy:
+            weight = bytearray(weight)
+            bias = array("i", bytes(memoryview(bias)))
         pack(weight, bias, inputs, outputs)
         self.name = name
         self.inputs = inputs
@@ -38,7 +44,7 @@ class Linear:
 
     @classmethod
     def take(cls, tensors, name, inputs, outputs):
-        # Takes the parameters out of a dict of arrays, under `name`.weight and so on
+        # Takes the parameters out of a dict of arrays, under `name`.weight and so on, for its own
         def get(part, optional=False):
             key = name + "." + part
             if key not in tensors and not optional:
@@ -46,7 +52,7 @@ class Linear:
             return tensors.pop(key, None)
 
         return cls(name, inputs, outputs, get("weight"), get("bias"), get("mult", True),
-                   get("shift", True))
+                   get("shift", True), False)
 
 
 class Dense:
@@ -54,19 +60,27 @@ class Dense:
     # (see Linear). The result is the layer's own buffer, or `out`, overwritten by the next call.
 
     def __init__(self, linear, rows=1, out=None):
-        self.linear = linear
+        self.linear = checks.kind("linear", linear, Linear)
         self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
         n = rows * linear.outputs
+        self._size = size = 4 * n if linear.wide else n
         if out is None:
-            memory.require(linear.name, 4 * n if linear.wide else n)
-            out = array("i", bytes(4 * n)) if linear.wide else array("b", bytes(n))
+            memory.require(linear.name, size)
+            out = array("i" if linear.wide else "b", bytes(size))
+        elif linear.wide:
+            checks.values(linear.name + ".out", out, "i", n, True)
+        else:
+            checks.int8(linear.name + ".out", out, n, True)
         self.out = out
         self._matmul, self._constants, room = kernels.choose_matmul(linear)
         self._row = bytearray(room)
 
     def __call__(self, x):
         p = self.linear
-        checks.int8(p.name, x, self.rows * p.inputs)
+        size = self.rows * p.inputs
+        checks.int8(p.name, x, size)
+        if checks.overlap(x, size, self.out, self._size):
+            raise ValueError("%s: expected memory apart from its out" % p.name)
         self._matmul(p.weight, 0, x, self._constants, p.mult, p.shift, self.out, self._row,
                      self.rows, p.inputs, p.outputs, p.wide)
         return self.out

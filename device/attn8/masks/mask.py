@@ -114,7 +114,7 @@ class Mask:
         # int32 [seq_len, seq_len], in place: MASKED where the query does not see the key. Set, not
         # added, as the sum would wrap.
         n = self.seq_len
-        checks.words("scores", checks.writable("scores", scores), n * n, 4)
+        checks.values("scores", scores, "i", n * n, True)
         for i in range(n):
             hidden = _complement(self.row(i), n)
             for k in range(0, len(hidden), 2):
