@@ -35,14 +35,14 @@ def apart(what, x, size, other, y, other_size):
         raise ValueError("%s: expected memory apart from %s" % (what, other))
 
 
-def operands(q, k, v, out, size, keys_size):
-    # Of an attention core: out must lie apart, for kernels may compute a row again
+def operands(q, k, v, out, size, keys_size, apart=True):
+    # Of an attention core. Where a kernel may read a row after another was written, out lies apart
     int8("q", q, size)
     int8("k", k, keys_size)
     int8("v", v, keys_size)
     int8("out", out, size, True)
-    if (overlap(out, size, q, size) or overlap(out, size, k, keys_size)
-            or overlap(out, size, v, keys_size)):
+    if apart and (overlap(out, size, q, size) or overlap(out, size, k, keys_size)
+                  or overlap(out, size, v, keys_size)):
         raise ValueError("out: expected memory apart from q, k and v")
 
 
@@ -64,12 +64,12 @@ def between(what, value, low, high):
     return value
 
 
-def positive(what, value):
-    # A number, such as a scale
+def number(what, value, low, high):
+    # Of any kind, and not NaN
     if not isinstance(value, (int, float)):
         raise TypeError("%s: expected a number, got %s" % (what, type(value).__name__))
-    if not 0 < value < 1e30:
-        raise ValueError("%s: expected a number above 0, got %s" % (what, value))
+    if not low <= value <= high:
+        raise ValueError("%s: expected %s to %s, got %s" % (what, low, high, value))
     return value
 
 

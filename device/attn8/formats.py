@@ -45,10 +45,7 @@ class Format:
 
     def encode(self, what, value):
         # A number as an array element
-        if not isinstance(value, (int, float)):
-            raise TypeError("%s: expected a number, got %s" % (what, type(value).__name__))
-        if value != value or abs(value) > 1e30:
-            raise ValueError("%s: expected a number of %s, got %s" % (what, self.name, value))
+        checks.number(what, value, -1e30, 1e30)
         if self.code == "f":
             return float(value)
         if isinstance(value, int):

@@ -79,8 +79,8 @@ class Streaming:
         raise NotImplementedError
 
     def step(self, q, k, v, out):
-        # The next token, int8 [head_dim] each
-        checks.operands(q, k, v, out, self.head_dim, self.head_dim)
+        # The next token, int8 [head_dim] each; out may be one of the others
+        checks.operands(q, k, v, out, self.head_dim, self.head_dim, False)
         return self._step(q, k, v, out)
 
     def __call__(self, q, k, v, out):

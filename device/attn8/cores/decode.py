@@ -14,6 +14,7 @@ class Decode(Streaming):
 
     def __init__(self, seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num,
                  out_shift, causal=True, need_weights=False, buffers=None):
+        checks.between("seq_len", seq_len, 1, 1 << 15)
         checks.between("cache_len", cache_len, 1, MAX_KEYS)
         cache = KeyValueCache(cache_len, head_dim, score_mult, score_shift, score_limit, out_num,
                               out_shift)

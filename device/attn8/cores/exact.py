@@ -20,6 +20,7 @@ class Exact:
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "precise")
     tensors = ()
+    pads_keys = True  # a call takes a key_padding_mask
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                  causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None,
@@ -149,7 +150,7 @@ def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_
 def scales(head_dim, scale_q, scale_k, scale_v, scale_out):
     checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
     for part, scale in zip(("q", "k", "v", "out"), (scale_q, scale_k, scale_v, scale_out)):
-        checks.positive("scale_" + part, scale)
+        checks.number("scale_" + part, scale, 1e-30, 1e30)
 
 
 def constants(head_dim, scale_q, scale_k, scale_v, scale_out):

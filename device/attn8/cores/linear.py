@@ -105,8 +105,8 @@ class Linear:
         return out
 
     def step(self, q, k, v, out):
-        # The next token, int8 [head_dim] each
-        checks.operands(q, k, v, out, self.head_dim, self.head_dim)
+        # The next token, int8 [head_dim] each; out may be one of the others
+        checks.operands(q, k, v, out, self.head_dim, self.head_dim, False)
         checks.between("tokens", self.length + 1, 1, self.seq_len)
         self._add(k, v, 0, 1)
         self._attend(q, out, 0, 1)
@@ -154,7 +154,7 @@ class Buffers:
 
 
 def _table(what, values):
-    checks.kind(what, values, list, tuple, array, memoryview)
+    values = checks.kind(what, () if values is None else values, list, tuple, array, memoryview)
     if len(values) != 256:
         raise ValueError("%s: expected 256 values, got %d" % (what, len(values)))
     for value in values:

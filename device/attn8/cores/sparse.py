@@ -26,6 +26,7 @@ class Sparse:
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                  mask, causal=False, need_weights=False, block_rows=None, buffers=None):
+        checks.between("seq_len", seq_len, 1, exact.MAX_KEYS)
         exact.check(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
         if isinstance(mask, (list, tuple)):
             mask = masks.build(seq_len, *mask)

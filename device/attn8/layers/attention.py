@@ -35,7 +35,8 @@ class MultiHeadAttention:
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.head_dim = head_dim = embed_dim // num_heads
-        kind = cores.get(core)
+        kind = cores.get(checks.kind("core", core, str))
+        self._pads_keys = hasattr(kind, "pads_keys")
         for key in options:
             cores.expect(name + ".options." + key, core, key, kind.options)
         for key in constants:
@@ -112,6 +113,8 @@ class MultiHeadAttention:
         if (checks.overlap(memory, size, self.q, self.seq_len * self.embed_dim)
                 or checks.overlap(memory, size, self.k, size)):
             raise ValueError("%s: expected memory apart from its q and k" % self.name)
+        if key_padding_mask is not None and not self._pads_keys:
+            raise ValueError("key_padding_mask: expected the core exact, which takes one")
         x_or_memory = x
         for dense, target in self._projections:
             self._swap_axes(dense(x_or_memory), target, dense.rows, self.num_heads,

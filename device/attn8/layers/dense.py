@@ -22,7 +22,7 @@ class Linear:
         checks.between(name + ".bias", max(bias), -limit, limit)
         self.wide = mult is None
         if self.wide and shift is not None:
-            raise ValueError("%s.shift: expected a mult with it" % name)
+            raise ValueError("missing tensor %s.mult" % name)
         if not self.wide:
             checks.values(name + ".mult", mult, "h", outputs)
             checks.int8(name + ".shift", shift, outputs)
