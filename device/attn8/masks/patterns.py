@@ -1,6 +1,6 @@
 # Masks that follow from positions alone
 from .. import checks
-from .mask import Mask, boundaries, overlap, length
+from .mask import Mask, boundaries, length, overlap
 
 
 def full(seq_len):
