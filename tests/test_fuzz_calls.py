@@ -11,7 +11,11 @@ import pytest
 
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
-from attn8_host.quantize import CONSTANTS, random_features
+from attn8_host.cores.exact import exact_constants
+from attn8_host.cores.flash import flash_constants
+from attn8_host.cores.linear import linear_constants
+from attn8_host.cores.local_global import local_global_constants
+from attn8_host.cores.performer import performer_constants, random_features
 
 PROGRAM = (Path(__file__).parent / "wrong_calls.upy").read_text()
 BATCH = 500  # calls that the board is asked for at a time
@@ -19,12 +23,16 @@ GROUPS = ("core", "layer", "mask", "training")
 
 
 def constants():
-    scales = 4 * (0.03,)
-    made = {name: CONSTANTS[name](4, *scales) for name in ("exact", "flash", "linear")}
-    made["elu"] = CONSTANTS["linear"](4, *scales, phi="elu+1")
-    made["performer"] = CONSTANTS["performer"](4, *scales, features=random_features(1, 5, 4, 1))
-    made["local_global"] = CONSTANTS["local_global"](
-        4, *scales, gate=np.zeros((1, 4)), window=1, global_indices=[0])
+    """Of each core, as the program takes them."""
+    shape = 4, 0.03, 0.03, 0.03, 0.03
+    made = {
+        "exact": exact_constants(*shape),
+        "flash": flash_constants(*shape),
+        "linear": linear_constants(*shape),
+        "elu": linear_constants(*shape, phi="elu+1"),
+        "performer": performer_constants(*shape, random_features(1, 5, 4, 1)),
+        "local_global": local_global_constants(*shape, np.zeros((1, 4)), 1, [0]),
+    }
     made["local_global"].pop("gate")
     return {core: {key: value.ravel().tolist() if isinstance(value, np.ndarray) else value
                    for key, value in values.items()} for core, values in made.items()}

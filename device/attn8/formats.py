@@ -45,7 +45,7 @@ class Format:
 
     def encode(self, what, value):
         # A number as an array element
-        checks.number(what, value, -1e30, 1e30)
+        checks.refuse("real", what, value, -1e30, 1e30)
         if self.code == "f":
             return float(value)
         if isinstance(value, int):
@@ -62,7 +62,7 @@ class Format:
 
     def copy(self, what, x, target):
         # x into a memoryview of an array of this format
-        checks.values(what, x, self.code, len(target))
+        checks.values(what, x, len(target), False, self.code)
         target[_everything] = x
 
     def fill(self, layer, entry, *shapes):

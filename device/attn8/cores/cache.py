@@ -80,13 +80,21 @@ class Streaming:
 
     def step(self, q, k, v, out):
         # The next token, int8 [head_dim] each; out may be one of the others
-        checks.operands(q, k, v, out, self.head_dim, self.head_dim, False)
+        d = self.head_dim
+        checks.int8("q", q, d)
+        checks.int8("k", k, d)
+        checks.int8("v", v, d)
+        checks.int8("out", out, d, True)
         return self._step(q, k, v, out)
 
     def __call__(self, q, k, v, out):
+        size = self.seq_len * self.head_dim
+        checks.operands(q, k, v, out, size, size)
+        return self.run(q, k, v, out)
+
+    def run(self, q, k, v, out):
         d = self.head_dim
         size = self.seq_len * d
-        checks.operands(q, k, v, out, size, size)
         self.reset()
         one_q, one_k, one_v, one_out = self._token
         start = 0

@@ -20,7 +20,6 @@ class Exact:
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "precise")
     tensors = ()
-    pads_keys = True  # a call takes a key_padding_mask
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                  causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None,
@@ -84,13 +83,19 @@ class Exact:
     def __call__(self, q, k, v, out, key_padding_mask=None):
         # key_padding_mask: key_len bytes, not 0 where a key is padding that no query may see; a
         # query that sees no key at all gets zeros
+        m = self.key_len
+        d = self.head_dim
+        size = self.seq_len * d
+        checks.operands(q, k, v, out, size, m * d)
+        if key_padding_mask is not None:
+            checks.int8("key_padding_mask", key_padding_mask, m)
+            checks.apart("out", out, size, "key_padding_mask", key_padding_mask, m)
+        return self.run(q, k, v, out, key_padding_mask)
+
+    def run(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len
         m = self.key_len
         d = self.head_dim
-        checks.operands(q, k, v, out, n * d, m * d)
-        if key_padding_mask is not None:
-            checks.int8("key_padding_mask", key_padding_mask, m)
-            checks.apart("out", out, n * d, "key_padding_mask", key_padding_mask, m)
         b = self.buffers
         kernel = self._kernels
         kernel.pack_keys(k, b.keys, b.key_sums, m, d)
@@ -147,16 +152,10 @@ def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_
     checks.between("out_shift", out_shift, 16, 45)
 
 
-def scales(head_dim, scale_q, scale_k, scale_v, scale_out):
-    checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
-    for part, scale in zip(("q", "k", "v", "out"), (scale_q, scale_k, scale_v, scale_out)):
-        checks.number("scale_" + part, scale, 1e-30, 1e30)
-
-
 def constants(head_dim, scale_q, scale_k, scale_v, scale_out):
     # The constants in the order that `check` takes them
     from .. import quantize
 
-    scales(head_dim, scale_q, scale_k, scale_v, scale_out)
+    quantize.check(head_dim, scale_q, scale_k, scale_v, scale_out)
     scores = quantize.score_constants(scale_q * scale_k / head_dim**0.5, head_dim)
     return scores + quantize.output_constants(scale_v / scale_out)

@@ -3,7 +3,7 @@ from array import array
 from .. import checks, tables
 from ..kernels import attention as scoring
 from ..kernels import flash as kernels
-from .exact import MAX_KEYS, Buffers, scales
+from .exact import MAX_KEYS, Buffers
 
 ROWS = 8  # queries that share a tile of keys
 
@@ -63,15 +63,19 @@ class Flash:
         # As Exact.from_scales
         from .. import quantize
 
-        scales(head_dim, scale_q, scale_k, scale_v, scale_out)
+        quantize.check(head_dim, scale_q, scale_k, scale_v, scale_out)
         octaves = scale_q * scale_k / head_dim**0.5 * quantize.LOG2_E
         return cls(seq_len, head_dim, *quantize.logarithm_constants(octaves, head_dim),
                    *quantize.output_constants(scale_v / scale_out), **options)
 
     def __call__(self, q, k, v, out):
+        size = self.seq_len * self.head_dim
+        checks.operands(q, k, v, out, size, size)
+        return self.run(q, k, v, out)
+
+    def run(self, q, k, v, out):
         n = self.seq_len
         d = self.head_dim
-        checks.operands(q, k, v, out, n * d, n * d)
         b = self.buffers
         scoring.pack_keys(k, b.keys, b.key_sums, n, d)
         scoring.pack_values(v, b.values, n, d)

@@ -40,7 +40,7 @@ class Sparse:
             block_rows = min(seq_len, max(9, 2 * mask.max_positions // (mask.num_positions or 1)))
         checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
         if buffers is not None and type(buffers) not in (Buffers, exact.Buffers):
-            raise ValueError("buffers: expected those of a core of the same kind and shape")
+            checks.shared(buffers, Buffers)
         self.seq_len = seq_len
         self.head_dim = head_dim
         self.mask = mask
@@ -99,10 +99,13 @@ class Sparse:
                    *exact.constants(head_dim, scale_q, scale_k, scale_v, scale_out), **options)
 
     def __call__(self, q, k, v, out):
-        if self._dense:
-            return self._dense(q, k, v, out)
         size = self.seq_len * self.head_dim
         checks.operands(q, k, v, out, size, size)
+        return self.run(q, k, v, out)
+
+    def run(self, q, k, v, out):
+        if self._dense:
+            return self._dense.run(q, k, v, out)
         if self._in_steps:
             self._attend_in_steps(q, k, v, out)
         if self._fused:  # with need_weights as well: these are the results that count

@@ -31,7 +31,7 @@ class Conv1D:
         linear = self._dense.linear
         checks.int8(linear.name, x, self.length)
         kernels.windows(x, self._windows, self.positions, self.kernel_size, self.stride)
-        self._dense(self._windows)
+        self._dense.run(self._windows)
         if not self.time_major:
             kernels.transpose(self._dense.out, self.out, self.positions, linear.outputs)
         return self.out

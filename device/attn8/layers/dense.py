@@ -9,14 +9,14 @@ class Linear:
     # own: weight int8 [outputs, inputs], bias int32 [outputs], and for int8 results the
     # requantisation mult int16 [outputs] and shift int8 [outputs]; without them int32 sums
     # come out.
-    # It packs copies of weight and bias. `take` packs them in place, as they are then its own.
+    # weight and bias are taken: they are packed in place, and belong to this object from then on.
 
-    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, copy=True):
+    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None):
         checks.kind("name", name, str)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
-        checks.int8(name + ".weight", weight, inputs * outputs, not copy)
-        checks.values(name + ".bias", bias, "i", outputs, not copy)
+        checks.int8(name + ".weight", weight, inputs * outputs, True)
+        checks.values(name + ".bias", bias, outputs, True, "i")
         limit = (1 << 30) - 1 - (inputs << 14)  # |bias + sum of products| < 2**30
         checks.between(name + ".bias", min(bias), -limit, limit)
         checks.between(name + ".bias", max(bias), -limit, limit)
@@ -24,13 +24,10 @@ class Linear:
         if self.wide and shift is not None:
             raise ValueError("missing tensor %s.mult" % name)
         if not self.wide:
-            checks.values(name + ".mult", mult, "h", outputs)
+            checks.values(name + ".mult", mult, outputs, False, "h")
             checks.int8(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
-        if copy:
-            weight = bytearray(weight)
-            bias = array("i", bytes(memoryview(bias)))
         pack(weight, bias, inputs, outputs)
         self.name = name
         self.inputs = inputs
@@ -52,7 +49,7 @@ class Linear:
             return tensors.pop(key, None)
 
         return cls(name, inputs, outputs, get("weight"), get("bias"), get("mult", True),
-                   get("shift", True), False)
+                   get("shift", True))
 
 
 class Dense:
@@ -64,14 +61,11 @@ class Dense:
         self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
         n = rows * linear.outputs
         self._size = size = 4 * n if linear.wide else n
+        code = "i" if linear.wide else "b"
         if out is None:
             memory.require(linear.name, size)
-            out = array("i" if linear.wide else "b", bytes(size))
-        elif linear.wide:
-            checks.values(linear.name + ".out", out, "i", n, True)
-        else:
-            checks.int8(linear.name + ".out", out, n, True)
-        self.out = out
+            out = array(code, bytes(size))
+        self.out = checks.values(linear.name + ".out", out, n, True, code)
         self._matmul, self._constants, room = kernels.choose_matmul(linear)
         self._row = bytearray(room)
 
@@ -79,8 +73,12 @@ class Dense:
         p = self.linear
         size = self.rows * p.inputs
         checks.int8(p.name, x, size)
-        if checks.overlap(x, size, self.out, self._size):
-            raise ValueError("%s: expected memory apart from its out" % p.name)
+        checks.apart(p.name, x, size, "out", self.out, self._size)
+        return self.run(x)
+
+    def run(self, x):
+        # Unchecked, for a layer's own buffers
+        p = self.linear
         self._matmul(p.weight, 0, x, self._constants, p.mult, p.shift, self.out, self._row,
                      self.rows, p.inputs, p.outputs, p.wide)
         return self.out

@@ -21,7 +21,7 @@ class MeanPool:
     def __call__(self, x):
         size = self.seq_len * self.embed_dim
         checks.int8("mean_pool", x, size)
-        checks.apart("mean_pool", x, size, "its out", self.out, self.embed_dim)
+        checks.apart("mean_pool", x, size, "out", self.out, self.embed_dim)
         pointwise.mean_pool(x, 0, self.out, self.seq_len, self.embed_dim, self.mult, self.shift)
         return self.out
 

@@ -90,11 +90,11 @@ class Server:
             if handler is None:
                 raise ValueError("unknown request %d" % kind)
             return OK | kind, handler(payload)
-        except MemoryError as error:
-            kind, text = MemoryError, "out of memory: %s" % error
         except Exception as error:
             kind = type(error)
             text = str(error) or kind.__name__
+            if kind is MemoryError:
+                text = "out of memory: " + text
         code = ERRORS.index(kind) if kind in ERRORS else 0
         return ERROR, (bytes((code,)), text.encode()[: frames.MAX_REPLY - 1])
 

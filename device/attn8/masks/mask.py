@@ -114,7 +114,7 @@ class Mask:
         # int32 [seq_len, seq_len], in place: MASKED where the query does not see the key. Set, not
         # added, as the sum would wrap.
         n = self.seq_len
-        checks.values("scores", scores, "i", n * n, True)
+        checks.values("scores", scores, n * n, True, "i")
         for i in range(n):
             hidden = _complement(self.row(i), n)
             for k in range(0, len(hidden), 2):

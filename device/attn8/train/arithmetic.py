@@ -93,7 +93,7 @@ class Fixed:
 
     def accept(self, x, n, what):
         # Checks an array that comes from outside
-        checks.values(what, x, "i", n)
+        checks.values(what, x, n, False, "i")
         peak = kernels.peak(x, 0, n)
         if peak > self.limit:
             raise ValueError("%s: expected values up to %d, got %d" % (what, self.limit, peak))

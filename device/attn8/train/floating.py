@@ -23,7 +23,7 @@ class Float:
         return x
 
     def accept(self, x, n, what):
-        checks.values(what, x, "f", n)
+        checks.values(what, x, n, False, "f")
         if not kernels.finite(x, n):
             raise ValueError("%s: expected finite numbers, got NaN or infinity" % what)
         return x
