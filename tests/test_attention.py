@@ -148,7 +148,7 @@ def test_embed_dim_must_be_divisible(remote):
         ("tensors['attn.v.weight'] = array('b', bytes(15))",
          "attn.v.weight: expected 16 int8 values, got 15"),
         ("tensors['attn.v.bias'] = array('b', bytes(4))",
-         "attn.v.bias: expected 4 values of 4 bytes, got 4 bytes"),
+         "attn.v.bias: expected array('i'), got array of 'b'"),
         ("tensors['attn.q.mult'][0] = 5", "attn.q.mult: expected 16384 to 32767, got 5"),
         ("tensors['attn.q.shift'][0] = 50", "attn.q.shift: expected 16 to 45, got 50"),
         ("tensors['attn.q.weight'] = bytes(16)",

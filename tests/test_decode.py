@@ -139,7 +139,7 @@ whole = array("b", bytes(32))
         ("core(bytes(9), bytes(8), bytes(8), bytearray(8))", "q: expected 8 int8 values, got 9"),
         ("for _ in range(6): step(2, 2, 2, 2)",
          "decode: the cache holds 5 tokens and is full; reset or roll back"),
-        ("core.rollback(1)", "rollback: expected 0 to 0 tokens, got 1"),
+        ("core.rollback(1)", "rollback: expected 0 to 0, got 1"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(remote, code, message):

@@ -51,6 +51,8 @@ class Uniform:
         for t in range(1, n):
             cache.copy(out, 0, out, t * d, d)
         return out
+
+    run = __call__
 ''',
     "device/attn8/layers/negate.py": '''
 from array import array

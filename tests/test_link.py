@@ -1,5 +1,6 @@
 """The link: frames, echo of every byte, damage noticed and repaired, the REPL afterwards."""
 
+import ast
 import struct
 import zlib
 
@@ -12,10 +13,10 @@ from attn8_host import modelfile
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.errors import LinkError, RemoteError
-from attn8_host.link import Client
+from attn8_host.link import Client, protocol
 from attn8_host.link import client as requests
 from attn8_host.link.frames import MAX_REQUEST, OVERHEAD, WINDOW, Decoder, Frame
-from attn8_host.paths import MODELS
+from attn8_host.paths import DEVICE, MODELS
 
 frames = st.builds(
     Frame, st.integers(0, 255), st.integers(0, 255), st.binary(max_size=300)
@@ -141,6 +142,65 @@ def test_wrong_requests_are_refused_and_the_server_goes_on(board):
         with pytest.raises(ValueError, match="expected 64 int8"):
             client.infer(np.zeros(63, np.int8))
         assert client.echo(b"on") == b"on"
+
+
+def constants(path):
+    """What a module of the device assigns to names in capitals, as its source says it."""
+    found = {}
+    for node in ast.parse((DEVICE / "attn8" / path).read_text()).body:
+        name = ast.unparse(node.targets[0]).strip("()") if isinstance(node, ast.Assign) else ""
+        if name.isupper() and not name.startswith("_"):
+            exec(ast.unparse(node), found)
+    del found["__builtins__"]
+    return found
+
+
+def test_both_ends_mean_the_same_by_every_number():
+    board = constants("link/server.py") | constants("train/trainer.py")
+    del board["NOWHERE"]  # the board's own
+    board["ERRORS"] = tuple(error.__name__ for error in board["ERRORS"])
+    host = {name: value for name, value in vars(protocol).items() if name.isupper()}
+    assert board == host
+    assert len(host) == 24
+
+
+RAISE = """
+from attn8.link.server import Server
+def refuse(self, payload):
+    raise {error}
+Server._reserve = refuse
+"""
+
+
+@pytest.mark.parametrize("error, kind, line", [
+    ("MemoryError('no room')", "MemoryError", "out of memory: no room"),
+    ("ValueError('a is memory')", "ValueError", "a is memory"),
+    ("TypeError('b')", "TypeError", "b"),
+    ("OSError(28)", "OSError", "28"),
+    ("KeyError('c')", "Exception", "c"),
+    ("ZeroDivisionError()", "Exception", "ZeroDivisionError"),
+    ("ValueError('d' * 2000)", "ValueError", "d" * 1023),
+])
+def test_an_error_travels_with_its_kind(board, error, kind, line):
+    board.enter_repl()
+    board.execute(RAISE.format(error=error))
+    with board.serve() as client, pytest.raises(RemoteError) as refused:
+        client.reserve(1)
+    assert refused.value.kind == kind
+    assert line in str(refused.value)
+    with pytest.raises(RemoteError) as raised:
+        board.execute(f"raise {error}")
+    assert raised.value.kind == error.partition("(")[0]
+    board.enter_repl()
+
+
+@pytest.mark.parametrize("payload, kind, line", [
+    (b"", "Exception", ""), (b"\x01", "MemoryError", ""), (b"\xffmore", "Exception", "more"),
+    (b"\x02\xff", "ValueError", "\ufffd"),
+])
+def test_any_payload_of_an_error_is_an_error(payload, kind, line):
+    refusal = requests.refusal(payload)
+    assert (refusal.kind, str(refusal)) == (kind, line)
 
 
 def test_the_repl_and_its_interrupt_are_back_afterwards(board):

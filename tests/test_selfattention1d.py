@@ -181,7 +181,7 @@ x, y = short.format.zeros(12), long.format.zeros(12)
          "overflow: expected one of saturate, wrap, got trap"),
         ("SelfAttention1D(0, 2, 2)", "seq_len: expected 1 to 32768, got 0"),
         ("layer(array('i', [0] * 7))", "x: expected 8 values, got 7"),
-        ("layer(array('h', [0] * 8))", "x: expected array('i')"),
+        ("layer(array('h', [0] * 8))", "x: expected array('i'), got array of 'h'"),
         ("layer([0] * 8)", "x: expected array('i'), got list"),
         ("layer.set_projection_weight(3, 0, 0, 1)", "projection: expected 0 to 2, got 3"),
         ("layer.set_projection_weight(0, 2, 0, 1)", "row: expected 0 to 1, got 2"),

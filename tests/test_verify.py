@@ -1,5 +1,6 @@
 """`attn8 verify`: every mechanism has its cases, they pass, and the proof can fail."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -112,6 +113,77 @@ def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch, small_grid):
     monkeypatch.setattr(run, "send", alter)
     arguments = ["verify", "--board", "virtual", "--core", "exact"]
     assert main([*arguments, "--png", str(tmp_path / "a.png")]) == 1
+
+
+def verified(tmp_path, *arguments):
+    """(exit status, JSON) of `attn8 verify` on the virtual board."""
+    file = tmp_path / "verify.json"
+    status = main(["verify", "--board", "virtual", "--json", str(file),
+                   "--png", str(tmp_path / "a.png"), *arguments])
+    return status, json.loads(file.read_text())
+
+
+def test_broken_cross_attention_is_not_lack_of_memory(tmp_path, monkeypatch, capsys, small_grid):
+    send = run.send
+
+    def lose(board, case):
+        # Its refusal is "attn.memory: expected shape ...": a word of it is no code
+        if "attn.memory" in case.tensors:
+            tensors = case.tensors | {"attn.memory": case.tensors["attn.memory"][:, 1:].copy()}
+            case = dataclasses.replace(case, tensors=tensors)
+        send(board, case)
+
+    monkeypatch.setattr(run, "send", lose)
+    status, outcome = verified(tmp_path, "--core", "exact")
+    assert (status, outcome["bit_exact"]) == (1, False)
+    cross = [case for case in outcome["cases"] if case["variant"] == "cross"]
+    assert cross and not any(case["skipped"] or case["bit_exact"] for case in cross)
+    assert all("attn.memory: expected" in case["refused"] for case in cross)
+    assert all(case["bit_exact"] for case in outcome["cases"] if case not in cross)
+    assert "exact cross" in capsys.readouterr().out
+
+
+def refusing(monkeypatch, error, when):
+    """The board refuses to load the cases for which when(case) is true."""
+    send = run.send
+
+    def refuse(board, case):
+        send(board, case)
+        if when(case):
+            board.execute(f"import attn8.model\ndef load(*_):\n    raise {error}\n"
+                          "attn8.model.load = load")
+
+    monkeypatch.setattr(run, "send", refuse)
+
+
+def test_what_does_not_fit_is_skipped(tmp_path, monkeypatch, small_grid):
+    refusing(monkeypatch, "MemoryError()", lambda case: case.shape["seq_len"] in (18, 32))
+    status, outcome = verified(tmp_path, "--core", "micro")
+    assert (status, outcome["bit_exact"]) == (0, True)
+    skipped = {case["shape"]["seq_len"]: case["skipped"] for case in outcome["cases"]}
+    assert "out of memory" in skipped[18] and not skipped[5]
+    assert [cost["seq_len"] for cost in outcome["cost"]] == [16]
+
+
+def test_a_mechanism_of_which_no_case_fits_is_a_failure(tmp_path, monkeypatch, capsys, small_grid):
+    refusing(monkeypatch, "MemoryError()", lambda case: case.mechanism == "micro")
+    status, outcome = verified(tmp_path, "--core", "micro", "conv1d")
+    assert (status, outcome["bit_exact"]) == (1, False)
+    assert "micro: no case ran" in capsys.readouterr().out
+
+
+def test_a_mechanism_without_cases_is_a_failure(tmp_path, monkeypatch, capsys, small_grid):
+    monkeypatch.setitem(mechanisms.MECHANISMS, "conv1d", lambda rng: iter(()))
+    assert verified(tmp_path, "--core", "micro", "conv1d")[0] == 1
+    assert "conv1d: no case ran" in capsys.readouterr().out
+
+
+def test_a_refusal_where_the_cost_is_measured_is_a_failure(
+        tmp_path, monkeypatch, capsys, small_grid):
+    refusing(monkeypatch, "OSError(5)", lambda case: case.shape["seq_len"] == 32)
+    status, outcome = verified(tmp_path, "--core", "micro")
+    assert (status, outcome["bit_exact"]) == (1, False)
+    assert "micro cost" in capsys.readouterr().out
 
 
 def test_an_unknown_mechanism_is_one_line(capsys):

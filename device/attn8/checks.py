@@ -1,43 +1,59 @@
 # What every public entry uses to refuse bad input before a kernel sees it. None allocates unless
-# it raises, but for `words`, which is for construction time.
-from array import array
+# it raises.
+from .kernels.objects import overlap, typecode
 
 MAX_INPUTS = 4096  # of one dot product: 255*255*4096 and its offsets stay below 2**30
 
-_buffers = (array, bytearray, bytes, memoryview)
 
-
-def int8(what, x, length):
-    # A kernel may touch `length` bytes of x: wider elements only make x longer than it needs to be
-    if not isinstance(x, _buffers):
-        raise TypeError("%s: expected array('b'), got %s" % (what, type(x).__name__))
-    if len(x) != length:
-        raise ValueError("%s: expected %d int8 values, got %d" % (what, length, len(x)))
+def values(what, x, length=None, writable=False, code="b"):
+    # x is an array of this typecode, or a memoryview of one, of `length` values where that is
+    # known; int8 may come as any form of bytes
+    found = typecode(x)
+    if (found & 127 != ord(code) and (found & 127 != 66 or code != "b")
+            or writable and found < 128 or length is not None and len(x) != length):
+        refuse("buffer", what, x, code, length, writable)
     return x
 
 
-def writable(what, x):
-    if isinstance(x, bytes):
-        raise TypeError("%s: expected a writable array('b'), got bytes" % what)
-    return x
+int8 = values
 
 
-def words(what, x, length, size):
-    # x must hold `length` elements of `size` bytes
-    if not isinstance(x, _buffers):
-        raise TypeError("%s: expected an array, got %s" % (what, type(x).__name__))
-    found = len(x) * len(bytes(x[:1]))  # a copy of all of it would take as much memory again
-    if found != length * size:
-        raise ValueError(
-            "%s: expected %d values of %d bytes, got %d bytes" % (what, length, size, found)
-        )
-    return x
+def apart(what, x, size, other, y, n):
+    # The `size` bytes of x and the n of y have none in common
+    if overlap(x, size, y, n):
+        refuse("overlap", what, other)
+
+
+def operands(q, k, v, out, n, m):
+    # Of an attention core. out lies apart: a kernel may read a row after others were written
+    int8("q", q, n)
+    int8("k", k, m)
+    int8("v", v, m)
+    int8("out", out, n, True)
+    if overlap(out, n, q, n) or overlap(out, n, k, m) or overlap(out, n, v, m):
+        refuse("operands")
+
+
+def shared(buffers, kind, *sizes):
+    # The buffers of another core, which are of one kind and made for the same sizes, or new ones
+    if buffers is None:
+        buffers = kind(*sizes)
+        buffers.sizes = sizes
+    elif type(buffers) is not kind or buffers.sizes != sizes:
+        refuse("buffers")
+    return buffers
 
 
 def between(what, value, low, high):
-    if not low <= value <= high:
-        raise ValueError("%s: expected %d to %d, got %s" % (what, low, high, value))
+    if not isinstance(value, int) or not low <= value <= high:
+        refuse("number", what, value, low, high)
     return value
+
+
+def kind(what, x, kinds):
+    if not isinstance(x, kinds):
+        refuse("kind", what, x, kinds)
+    return x
 
 
 def multiplier(what, mult, shift):
@@ -46,9 +62,8 @@ def multiplier(what, mult, shift):
     between(what + ".shift", shift, 16, 45)
 
 
-def shape(shapes, name, expected):
-    # Of a tensor in a file
-    if name not in shapes:
-        raise ValueError("missing tensor " + name)
-    if shapes[name] != expected:
-        raise ValueError("%s: expected shape %s, got %s" % (name, expected, shapes[name]))
+def refuse(how, *values):
+    # The lines are apart, in a module that most programs never load
+    from . import refuse as lines
+
+    getattr(lines, how)(*values)

@@ -2,9 +2,10 @@
 import math
 from array import array
 
+from . import checks
+
 # typecode, bytes, fractional bits
 _formats = {"Q8.8": ("h", 2, 8), "Q16.16": ("i", 4, 16), "Q24.8": ("i", 4, 8), "float": ("f", 4, 0)}
-_arrays = (array, memoryview)
 _everything = type("", (), {"__getitem__": lambda self, part: part})()[:]  # the slice [:], once
 
 
@@ -17,7 +18,7 @@ class Format:
         for what, value, known in (("format", name, _formats),
                                    ("rounding", rounding, ("nearest", "truncate")),
                                    ("overflow", overflow, ("wrap", "saturate"))):
-            if value not in known:
+            if type(value) is not str or value not in known:
                 raise ValueError("%s: expected one of %s, got %s"
                                  % (what, ", ".join(sorted(known)), value))
         self.name = name
@@ -44,6 +45,7 @@ class Format:
 
     def encode(self, what, value):
         # A number as an array element
+        checks.refuse("real", what, value, -1e30, 1e30)
         if self.code == "f":
             return float(value)
         if isinstance(value, int):
@@ -59,17 +61,9 @@ class Format:
         return raw if self.code == "f" else raw / (1 << self.frac)
 
     def copy(self, what, x, target):
-        # x into a memoryview of an array of this format. Raises where the length or the type of x
-        # is another: copying checks what kernels cannot.
-        if not isinstance(x, _arrays):
-            raise TypeError("%s: expected array('%s'), got %s"
-                            % (what, self.code, type(x).__name__))
-        if len(x) != len(target):
-            raise ValueError("%s: expected %d values, got %d" % (what, len(target), len(x)))
-        try:
-            target[_everything] = x
-        except ValueError:
-            raise TypeError("%s: expected array('%s')" % (what, self.code))
+        # x into a memoryview of an array of this format
+        checks.values(what, x, len(target), False, self.code)
+        target[_everything] = x
 
     def fill(self, layer, entry, *shapes):
         # Takes the parameters of a layer in this format, of these shapes

@@ -31,6 +31,7 @@ NAMES = {
     "Performer": "cores.performer",
     "QConv1D": "layers.conv1d",
     "quantize": "quantize",
+    "refuse": "refuse",
     "ReLU": "layers.relu",
     "safetensors": "safetensors",
     "SelfAttention1D": "layers.self_attention_1d",

@@ -2,7 +2,15 @@
 # last bits may differ from those of attn8_host.quantize, which computes a model's in float64.
 import math
 
+from . import checks
+
 LOG2_E = 1.4426950408889634
+
+
+def check(head_dim, scale_q, scale_k, scale_v, scale_out):
+    checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
+    for part, scale in zip(("q", "k", "v", "out"), (scale_q, scale_k, scale_v, scale_out)):
+        checks.refuse("real", "scale_" + part, scale, 1e-30, 1e30)
 
 
 def requant_constants(ratio):

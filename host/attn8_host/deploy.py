@@ -358,7 +358,8 @@ def try_model(board: Board, path: str) -> None:
     try:
         board.execute(LOAD.format(path=path))
     except RemoteError as error:
-        raise RemoteError(f"{path} is on the board, which cannot load it: {error}") from None
+        said = f"{path} is on the board, which cannot load it: {error}"
+        raise RemoteError(said, error.kind) from None
 
 
 def install_boot(board: Board, replace: bool = False) -> bool:

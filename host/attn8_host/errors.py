@@ -14,7 +14,14 @@ class LinkError(Attn8Error):
 
 
 class RemoteError(Attn8Error):
-    """The board refused a request; carries the board's own line."""
+    """The board refused a request; carries the board's own line.
+
+    `kind` is the name of the exception that the board raised, such as "MemoryError".
+    """
+
+    def __init__(self, line: str, kind: str = "Exception"):
+        super().__init__(line)
+        self.kind = kind
 
 
 class ModelError(Attn8Error):

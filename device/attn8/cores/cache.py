@@ -9,7 +9,8 @@ from .exact import check, constants
 class KeyValueCache:
     # Keys and values of up to `slots` past tokens of one head, and softmax attention to them. The
     # order of the slots does not matter: integer sums are exact. `scores` (int32) and `weights`
-    # (uint16, unnormalised Q15, their sum in `sums`) are those of the last query, by slot.
+    # (uint16, unnormalised Q15, their sum in `sums`) are those of the last query, by slot. The
+    # cores that own one have checked what they give it.
 
     def __init__(self, slots, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):
         check(slots, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
@@ -33,16 +34,11 @@ class KeyValueCache:
         return slots * (2 * head_dim + 10) + 5 * head_dim
 
     def put(self, slot, k, v):
-        d = self.head_dim
-        checks.int8("k", k, d)
-        checks.int8("v", v, d)
-        put(k, v, self.keys, self.key_sums, self.values, slot, self.slots, d)
+        put(k, v, self.keys, self.key_sums, self.values, slot, self.slots, self.head_dim)
 
     def attend(self, q, out, count):
         # To the first `count` slots
         d = self.head_dim
-        checks.int8("q", q, d)
-        checks.int8("out", checks.writable("out", out), d)
         kernels.scores(self.keys, 0, q, self.key_sums, self.scores, self._row, 0, 1, count, d, 0)
         kernels.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, 0, 1, count, 0,
                         self.score_mult, self.score_shift, self.score_limit)
@@ -53,12 +49,14 @@ class KeyValueCache:
 
 class Streaming:
     # What the cores with a cache share: a whole sequence, int8 [seq_len, head_dim] each, is so many
-    # steps from the start, after which `step` goes on. They add `reset` and `step`.
+    # steps from the start, after which `step` goes on. They add `reset` and `_step`.
 
-    def __init__(self, seq_len, head_dim, causal, need_weights, cache):
+    def __init__(self, seq_len, head_dim, causal, need_weights, cache, buffers):
         checks.between("seq_len", seq_len, 1, 1 << 15)
         if not causal:
             raise ValueError("causal: expected True, got False")
+        if buffers is not None:
+            raise ValueError("buffers: expected None, as all that this core holds is its own")
         self.seq_len = seq_len
         self.head_dim = head_dim
         self.cache = cache
@@ -77,16 +75,26 @@ class Streaming:
     def reset(self):
         raise NotImplementedError
 
-    def step(self, q, k, v, out):
+    def _step(self, q, k, v, out):
         raise NotImplementedError
 
+    def step(self, q, k, v, out):
+        # The next token, int8 [head_dim] each; out may be one of the others
+        d = self.head_dim
+        checks.int8("q", q, d)
+        checks.int8("k", k, d)
+        checks.int8("v", v, d)
+        checks.int8("out", out, d, True)
+        return self._step(q, k, v, out)
+
     def __call__(self, q, k, v, out):
+        size = self.seq_len * self.head_dim
+        checks.operands(q, k, v, out, size, size)
+        return self.run(q, k, v, out)
+
+    def run(self, q, k, v, out):
         d = self.head_dim
         size = self.seq_len * d
-        checks.int8("q", q, size)
-        checks.int8("k", k, size)
-        checks.int8("v", v, size)
-        checks.int8("out", checks.writable("out", out), size)
         self.reset()
         one_q, one_k, one_v, one_out = self._token
         start = 0
@@ -94,7 +102,7 @@ class Streaming:
             copy(q, start, one_q, 0, d)
             copy(k, start, one_k, 0, d)
             copy(v, start, one_v, 0, d)
-            self.step(one_q, one_k, one_v, one_out)
+            self._step(one_q, one_k, one_v, one_out)
             copy(one_out, 0, out, start, d)
             start += d
         return out

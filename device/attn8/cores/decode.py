@@ -14,20 +14,21 @@ class Decode(Streaming):
 
     def __init__(self, seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num,
                  out_shift, causal=True, need_weights=False, buffers=None):
+        checks.between("seq_len", seq_len, 1, 1 << 15)
         checks.between("cache_len", cache_len, 1, MAX_KEYS)
         cache = KeyValueCache(cache_len, head_dim, score_mult, score_shift, score_limit, out_num,
                               out_shift)
         if seq_len > cache_len:
             raise ValueError("cache_len: expected seq_len %d or more, got %d"
                              % (seq_len, cache_len))
-        super().__init__(seq_len, head_dim, causal, need_weights, cache)
+        super().__init__(seq_len, head_dim, causal, need_weights, cache, buffers)
         self.length = 0  # tokens in the cache
 
     @staticmethod
     def room(seq_len, head_dim, cache_len, **constants):
         return KeyValueCache.room(cache_len, head_dim), 0
 
-    def step(self, q, k, v, out):
+    def _step(self, q, k, v, out):
         if self.length == self.cache.slots:
             raise ValueError("decode: the cache holds %d tokens and is full; reset or roll back"
                              % self.length)
@@ -38,8 +39,7 @@ class Decode(Streaming):
 
     def rollback(self, tokens):
         # Forgets the last tokens, for one those of a draft that was not accepted
-        if not 0 <= tokens <= self.length:
-            raise ValueError("rollback: expected 0 to %d tokens, got %s" % (self.length, tokens))
+        checks.between("rollback", tokens, 0, self.length)
         self.length -= tokens
 
     def reset(self):

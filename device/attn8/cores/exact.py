@@ -73,15 +73,19 @@ class Exact:
     def __call__(self, q, k, v, out, key_padding_mask=None):
         # key_padding_mask: key_len bytes, not 0 where a key is padding that no query may see; a
         # query that sees no key at all gets zeros
+        m = self.key_len
+        d = self.head_dim
+        size = self.seq_len * d
+        checks.operands(q, k, v, out, size, m * d)
+        if key_padding_mask is not None:
+            checks.int8("key_padding_mask", key_padding_mask, m)
+            checks.apart("out", out, size, "key_padding_mask", key_padding_mask, m)
+        return self.run(q, k, v, out, key_padding_mask)
+
+    def run(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len
         m = self.key_len
         d = self.head_dim
-        checks.int8("q", q, n * d)
-        checks.int8("k", k, m * d)
-        checks.int8("v", v, m * d)
-        checks.int8("out", checks.writable("out", out), n * d)
-        if key_padding_mask is not None:
-            checks.int8("key_padding_mask", key_padding_mask, m)
         keys, key_sums, values, row = self.buffers.parts
         kernel = self._kernels
         kernel.pack_keys(k, keys, key_sums, m, d)
@@ -126,5 +130,6 @@ def constants(head_dim, scale_q, scale_k, scale_v, scale_out):
     # The constants in the order that `check` takes them
     from .. import quantize
 
+    quantize.check(head_dim, scale_q, scale_k, scale_v, scale_out)
     scores = quantize.score_constants(scale_q * scale_k / head_dim**0.5, head_dim)
     return scores + quantize.output_constants(scale_v / scale_out)

@@ -63,17 +63,19 @@ class Flash:
         # As Exact.from_scales
         from .. import quantize
 
+        quantize.check(head_dim, scale_q, scale_k, scale_v, scale_out)
         octaves = scale_q * scale_k / head_dim**0.5 * quantize.LOG2_E
         return cls(seq_len, head_dim, *quantize.logarithm_constants(octaves, head_dim),
                    *quantize.output_constants(scale_v / scale_out), **options)
 
     def __call__(self, q, k, v, out):
+        size = self.seq_len * self.head_dim
+        checks.operands(q, k, v, out, size, size)
+        return self.run(q, k, v, out)
+
+    def run(self, q, k, v, out):
         n = self.seq_len
         d = self.head_dim
-        checks.int8("q", q, n * d)
-        checks.int8("k", k, n * d)
-        checks.int8("v", v, n * d)
-        checks.int8("out", checks.writable("out", out), n * d)
         all_keys, all_sums, values, row = self.buffers.parts
         scoring.pack_keys(k, all_keys, all_sums, n, d)
         scoring.pack_values(v, values, n, d)

@@ -92,10 +92,10 @@ class Linear:
 
     def __call__(self, q, k, v, out):
         n = self.seq_len * self.head_dim
-        checks.int8("q", q, n)
-        checks.int8("k", k, n)
-        checks.int8("v", v, n)
-        checks.int8("out", checks.writable("out", out), n)
+        checks.operands(q, k, v, out, n, n)
+        return self.run(q, k, v, out)
+
+    def run(self, q, k, v, out):
         self.reset()
         if not self.causal:
             self._add(k, v, 0, self.seq_len)
@@ -108,11 +108,12 @@ class Linear:
         return out
 
     def step(self, q, k, v, out):
-        # The next token, int8 [head_dim] each
-        checks.int8("q", q, self.head_dim)
-        checks.int8("k", k, self.head_dim)
-        checks.int8("v", v, self.head_dim)
-        checks.int8("out", checks.writable("out", out), self.head_dim)
+        # The next token, int8 [head_dim] each; out may be one of the others
+        d = self.head_dim
+        checks.int8("q", q, d)
+        checks.int8("k", k, d)
+        checks.int8("v", v, d)
+        checks.int8("out", out, d, True)
         checks.between("tokens", self.length + 1, 1, self.seq_len)
         self._add(k, v, 0, 1)
         self._attend(q, out, 0, 1)
@@ -152,7 +153,7 @@ class Linear:
 
 
 def _table(what, values):
-    values = values or ()
+    values = checks.kind(what, () if values is None else values, (list, tuple, array, memoryview))
     if len(values) != 256:
         raise ValueError("%s: expected 256 values, got %d" % (what, len(values)))
     for value in values:

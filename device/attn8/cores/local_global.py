@@ -27,7 +27,7 @@ class LocalGlobal:
         width = min(seq_len, window + 1 if causal else 2 * window + 1)
         checks.between("keys in a window", width, 1, MAX_KEYS)
         check(width, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
-        checks.words("gate", gate, head_dim, 2)
+        checks.values("gate", gate, head_dim, False, "H")
         checks.between("gate", max(gate), 0, 32768)
         checks.between("block_rows", block_rows, 1, 1 << 15)
         self.seq_len = seq_len
@@ -63,11 +63,11 @@ class LocalGlobal:
 
     def update_global_indices(self, indices):
         # The positions of the tokens that every token sees (causal: every later one). Allocates.
+        checks.kind("global_indices", indices, (list, tuple, set, range, array, memoryview))
+        for index in indices:
+            checks.between("global_indices", index, 0, self.seq_len - 1)
         indices = sorted(set(indices))
         checks.between("global_indices", len(indices), 0, MAX_KEYS)
-        if indices:
-            checks.between("global_indices", indices[0], 0, self.seq_len - 1)
-            checks.between("global_indices", indices[-1], 0, self.seq_len - 1)
         self.global_indices = array("H", indices)
         self._distant = forms.Buffers(attention, len(indices), self.head_dim)
         part = self._global
@@ -79,12 +79,13 @@ class LocalGlobal:
             part.ranges[2 * t + 1] = seen
 
     def __call__(self, q, k, v, out):
+        size = self.seq_len * self.head_dim
+        checks.operands(q, k, v, out, size, size)
+        return self.run(q, k, v, out)
+
+    def run(self, q, k, v, out):
         n = self.seq_len
         d = self.head_dim
-        checks.int8("q", q, n * d)
-        checks.int8("k", k, n * d)
-        checks.int8("v", v, n * d)
-        checks.int8("out", checks.writable("out", out), n * d)
         keys, sums, values, _ = self.buffers.parts
         some_keys, some_sums, some_values, _ = self._distant.parts
         attention.pack_keys(k, keys, sums, n, d)

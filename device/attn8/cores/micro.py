@@ -21,7 +21,9 @@ class Micro:
         self.causal = causal
         self.scale_shift = 3 if head_dim >= 32 else 2 if head_dim >= 16 else 1
         self.keep = 1 if need_weights else 0
-        self.buffers = buffers or array("i", bytes(4 * head_dim))
+        if buffers is None:
+            buffers = array("i", bytes(4 * head_dim))
+        self.buffers = checks.values("buffers", buffers, head_dim, True, "i")
         self.weights = array("i", bytes(4 * seq_len * (seq_len if need_weights else 1)))
         self.outputs = [("weights", "i", self.weights)] if need_weights else []
 
@@ -32,39 +34,41 @@ class Micro:
     def compute_scores(self, query, keys, scores):
         # query int8 [head_dim], keys int8 [len(scores), head_dim]
         checks.int8("query", query, self.head_dim)
-        checks.words("scores", checks.writable("scores", scores), len(scores), 4)
+        checks.values("scores", scores, None, True, "i")
         checks.int8("keys", keys, len(scores) * self.head_dim)
         kernels.compute_scores(keys, 0, query, scores, 0, len(scores), 0, self.head_dim,
                                self.scale_shift)
         return scores
 
     def apply_causal_mask(self, scores, current_pos):
-        checks.words("scores", checks.writable("scores", scores), len(scores), 4)
+        checks.values("scores", scores, None, True, "i")
         checks.between("current_pos", current_pos, 0, len(scores) - 1)
         kernels.apply_causal_mask(scores, 0, len(scores), current_pos)
         return scores
 
     def softmax_fixed(self, scores):
-        checks.words("scores", checks.writable("scores", scores), len(scores), 4)
+        checks.values("scores", scores, None, True, "i")
         checks.between("scores", len(scores), 1, 1 << 15)
         kernels.softmax_fixed(scores, 0, 0, len(scores))
         return scores
 
     def weighted_sum(self, weights, values, output):
         # values int8 [len(weights), head_dim], output int32 [head_dim]
-        checks.words("weights", weights, len(weights), 4)
+        checks.values("weights", weights, code="i")
         checks.int8("values", values, len(weights) * self.head_dim)
-        checks.words("output", checks.writable("output", output), self.head_dim, 4)
+        checks.values("output", output, self.head_dim, True, "i")
+        checks.apart("output", output, 4 * self.head_dim, "weights", weights, 4 * len(weights))
         kernels.weighted_sum(values, 0, weights, output, 0, len(weights), self.head_dim)
         return output
 
     def __call__(self, q, k, v, out):
+        size = self.seq_len * self.head_dim
+        checks.operands(q, k, v, out, size, size)
+        return self.run(q, k, v, out)
+
+    def run(self, q, k, v, out):
         n = self.seq_len
         d = self.head_dim
-        checks.int8("q", q, n * d)
-        checks.int8("k", k, n * d)
-        checks.int8("v", v, n * d)
-        checks.int8("out", checks.writable("out", out), n * d)
         for t in range(n):
             row = t * self.keep
             kernels.compute_scores(k, 0, q, self.weights, row, n, t, d, self.scale_shift)

@@ -25,7 +25,7 @@ class Performer(Linear):
                  block_rows=8, buffers=None):
         checks.between("seq_len", seq_len, 1, MAX_KEYS)
         checks.between("head_dim", head_dim, 1, 1024)
-        num_features = len(features) // head_dim
+        num_features = len(checks.int8("features", features)) // head_dim
         checks.between("num_features", num_features, 1, MAX_FEATURES)
         checks.int8("features", features, num_features * head_dim)
         self._query = _logarithm("query", query_mult, query_shift, head_dim)
@@ -34,7 +34,8 @@ class Performer(Linear):
         self._denominator = 0
         self._allocate(seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
                        block_rows)
-        self.buffers = buffers or Buffers(self._kernels, self.block_rows, num_features, head_dim)
+        self.buffers = checks.shared(buffers, Buffers, self._kernels, self.block_rows, num_features,
+                                     head_dim)
         self._packed = bytearray(num_features * head_dim)
         self._packed_sums = array("i", bytes(4 * num_features))
         attention.pack_keys(features, self._packed, self._packed_sums, num_features, head_dim)

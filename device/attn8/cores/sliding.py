@@ -16,7 +16,7 @@ class Sliding(Streaming):
         checks.between("window", window, 1, MAX_KEYS)
         cache = KeyValueCache(window, head_dim, score_mult, score_shift, score_limit, out_num,
                               out_shift)
-        super().__init__(seq_len, head_dim, causal, need_weights, cache)
+        super().__init__(seq_len, head_dim, causal, need_weights, cache, buffers)
         self.slot = 0  # of the next token
         self.filled = 0  # slots, from the first one on
 
@@ -24,7 +24,7 @@ class Sliding(Streaming):
     def room(seq_len, head_dim, window, **constants):
         return KeyValueCache.room(window, head_dim), 0
 
-    def step(self, q, k, v, out):
+    def _step(self, q, k, v, out):
         self.cache.put(self.slot, k, v)
         self.filled = max(self.filled, self.slot + 1)
         self.slot += 1

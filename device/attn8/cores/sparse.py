@@ -25,6 +25,7 @@ class Sparse:
     def __new__(cls, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                 mask, causal=False, need_weights=False, block_rows=None, buffers=None):
         constants = (score_mult, score_shift, score_limit, out_num, out_shift)
+        checks.between("seq_len", seq_len, 1, exact.MAX_KEYS)
         exact.check(seq_len, head_dim, *constants)
         if isinstance(mask, (list, tuple)):
             mask = masks.build(seq_len, *mask)
@@ -101,10 +102,10 @@ class Listed:
 
     def __call__(self, q, k, v, out):
         size = self.seq_len * self.head_dim
-        checks.int8("q", q, size)
-        checks.int8("k", k, size)
-        checks.int8("v", v, size)
-        checks.int8("out", checks.writable("out", out), size)
+        checks.operands(q, k, v, out, size, size)
+        return self.run(q, k, v, out)
+
+    def run(self, q, k, v, out):
         for buffers in self._passes:
             buffers.form.attend(self, buffers.parts, q, k, v, out)
         return out

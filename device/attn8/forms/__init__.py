@@ -15,6 +15,8 @@ import os
 import sys
 from array import array
 
+from .. import checks
+
 _forms = None  # those in machine code that this chip runs, in the order in which they are taken
 _proven = {}  # their modules by name, None where there is none or its answers were wrong
 
@@ -42,12 +44,17 @@ class Buffers:
 
     def __init__(self, form, *sizes):
         self.form = form
+        self.sizes = sizes
         self.parts = [bytearray(size) for size in form.room(*sizes)]
 
 
 def buffers(given, form, *sizes):
-    # -> `given` where it is of this form, else others
-    return given if given and given.form is form else Buffers(form, *sizes)
+    # -> `given`, those of another core of the same shape, where they are of this form, else others
+    if given is None:
+        return Buffers(form, *sizes)
+    if type(given) is not Buffers or given.form is form and given.sizes != sizes:
+        checks.refuse("buffers")
+    return given if given.form is form else Buffers(form, *sizes)
 
 
 def interleaved(bias, mult, shift):

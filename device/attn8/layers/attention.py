@@ -18,7 +18,11 @@ class MultiHeadAttention:
 
     def __init__(self, seq_len, embed_dim, num_heads, tensors, constants, core="exact",
                  causal=False, need_weights=False, name="attn", key_len=None, **options):
+        checks.kind("name", name, str)
+        checks.kind("tensors", tensors, dict)
+        checks.kind("constants", constants, dict)
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         checks.between(name + ".num_heads", num_heads, 1, embed_dim)
         if embed_dim % num_heads:
             raise ValueError(
@@ -31,7 +35,7 @@ class MultiHeadAttention:
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.head_dim = head_dim = embed_dim // num_heads
-        kind = cores.get(core)
+        kind = cores.get(checks.kind("core", core, str))
         for key in options:
             cores.expect(name + ".options." + key, core, key, kind.options)
         for key in constants:
@@ -102,19 +106,27 @@ class MultiHeadAttention:
         checks.int8(self.name, x, self.seq_len * self.embed_dim)
         if memory is None:
             memory = x
-        checks.int8(self._memory_name, memory, self.key_len * self.embed_dim)
+        size = self.key_len * self.embed_dim
+        checks.int8(self._memory_name, memory, size)
+        # q is written before k and v are computed, and k before v
+        checks.apart(self.name, memory, size, "q", self.q, len(self.q))
+        checks.apart(self.name, memory, size, "k", self.k, size)
+        if key_padding_mask is not None:
+            if not hasattr(self.cores[0], "key_len"):
+                checks.refuse("padding")
+            checks.int8("key_padding_mask", key_padding_mask, self.key_len)
         x_or_memory = x
         for dense, target in self._projections:
-            self._swap_axes(dense(x_or_memory), target, dense.rows, self.num_heads,
+            self._swap_axes(dense.run(x_or_memory), target, dense.rows, self.num_heads,
                             self.head_dim)
             x_or_memory = memory
         for core, (q, k, v, out) in self._calls:
             if key_padding_mask is None:
-                core(q, k, v, out)
+                core.run(q, k, v, out)
             else:
-                core(q, k, v, out, key_padding_mask)
+                core.run(q, k, v, out, key_padding_mask)
         self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.head_dim)
-        return self.out(self._merged)
+        return self.out.run(self._merged)
 
     def step(self, x):
         # The next token, int8 [embed_dim] in and out; only with a streaming core
@@ -123,7 +135,7 @@ class MultiHeadAttention:
             dense(x)
         for core, (q, k, v, out) in self._steps:
             core.step(q, k, v, out)
-        return self._token_out(self._token_merged)
+        return self._token_out.run(self._token_merged)
 
     def reset(self):
         # The next token is the first one of a new sequence

@@ -13,6 +13,7 @@ class Conv1D:
 
     def __init__(self, length, kernel_size, stride, filters, linear, time_major=False):
         self.positions = positions(length, kernel_size, stride)
+        checks.kind("linear", linear, Linear)
         if (linear.inputs, linear.outputs) != (kernel_size, filters):
             raise ValueError("%s.weight: expected shape [%d, %d], got [%d, %d]" % (
                 linear.name, filters, kernel_size, linear.outputs, linear.inputs))
@@ -31,7 +32,7 @@ class Conv1D:
         linear = self._dense.linear
         checks.int8(linear.name, x, self.length)
         kernels.windows(x, self._windows, self.positions, self.kernel_size, self.stride)
-        self._dense(self._windows)
+        self._dense.run(self._windows)
         if not self.time_major:
             self._swap_axes(self._dense.out, self.out, self.positions, linear.outputs, 1)
         return self.out

@@ -19,6 +19,8 @@ class Convert:
 
     def __call__(self, x):
         checks.int8("convert", x, self.size)
+        checks.apart("convert", x, self.size, "out", self.out,
+                     self.size * self.format.itemsize)
         self._widen(x, self.out, self.size, self.shift)
         return self.out
 

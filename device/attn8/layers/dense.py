@@ -8,19 +8,23 @@ class Linear:
     # own: weight int8 [outputs, inputs], bias int32 [outputs], and for int8 results the
     # requantisation mult int16 [outputs] and shift int8 [outputs]; without them int32 sums
     # come out.
-    # They are packed as the kernels want them, perhaps in place: they belong to this object.
+    # weight and bias are taken: they are packed as the kernels want them, perhaps in place, and
+    # belong to this object from then on.
 
     def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None):
+        checks.kind("name", name, str)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
-        checks.int8(name + ".weight", checks.writable(name + ".weight", weight), inputs * outputs)
-        checks.words(name + ".bias", checks.writable(name + ".bias", bias), outputs, 4)
+        checks.int8(name + ".weight", weight, inputs * outputs, True)
+        checks.values(name + ".bias", bias, outputs, True, "i")
         limit = (1 << 30) - 1 - (inputs << 14)  # |bias + sum of products| < 2**30
         checks.between(name + ".bias", min(bias), -limit, limit)
         checks.between(name + ".bias", max(bias), -limit, limit)
         self.wide = mult is None
+        if self.wide and shift is not None:
+            raise ValueError("missing tensor %s.mult" % name)
         if not self.wide:
-            checks.words(name + ".mult", mult, outputs, 2)
+            checks.values(name + ".mult", mult, outputs, False, "h")
             checks.int8(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
@@ -34,7 +38,7 @@ class Linear:
 
     @classmethod
     def take(cls, tensors, name, inputs, outputs):
-        # Takes the parameters out of a dict of arrays, under `name`.weight and so on
+        # Takes the parameters out of a dict of arrays, under `name`.weight and so on, for its own
         def get(part, optional=False):
             key = name + "." + part
             if key not in tensors and not optional:
@@ -50,19 +54,28 @@ class Dense:
     # (see Linear). The result is the layer's own buffer, or `out`, overwritten by the next call.
 
     def __init__(self, linear, rows=1, out=None):
-        self.linear = linear
+        self.linear = checks.kind("linear", linear, Linear)
         self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
         n = rows * linear.outputs
+        self._size = size = 4 * n if linear.wide else n
+        code = "i" if linear.wide else "b"
         if out is None:
-            memory.require(linear.name, 4 * n if linear.wide else n)
-            out = array("i", bytes(4 * n)) if linear.wide else array("b", bytes(n))
-        self.out = out
+            memory.require(linear.name, size)
+            out = array(code, bytes(size))
+        self.out = checks.values(linear.name + ".out", out, n, True, code)
         self._matmul = linear.form.matmul
         self._row = bytearray(*linear.form.room(linear.inputs))
 
     def __call__(self, x):
         p = self.linear
-        checks.int8(p.name, x, self.rows * p.inputs)
+        size = self.rows * p.inputs
+        checks.int8(p.name, x, size)
+        checks.apart(p.name, x, size, "out", self.out, self._size)
+        return self.run(x)
+
+    def run(self, x):
+        # Unchecked, for a layer's own buffers
+        p = self.linear
         self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self.out, self._row, self.rows,
                      p.inputs, p.outputs, p.wide)
         return self.out

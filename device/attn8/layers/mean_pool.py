@@ -19,7 +19,9 @@ class MeanPool:
         self.out = array("b", bytes(embed_dim))
 
     def __call__(self, x):
-        checks.int8("mean_pool", x, self.seq_len * self.embed_dim)
+        size = self.seq_len * self.embed_dim
+        checks.int8("mean_pool", x, size)
+        checks.apart("mean_pool", x, size, "out", self.out, self.embed_dim)
         pointwise.mean_pool(x, 0, self.out, self.seq_len, self.embed_dim, self.mult, self.shift)
         return self.out
 

@@ -16,10 +16,11 @@ HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE = range(1, 10)
 EXIT = 0x58
 OK = 0x80  # added to the request's type
 WORKING = 0xFD  # the reply is still to come
-ERROR = 0xFE  # payload: one line of text
+ERROR = 0xFE  # payload: the error's code, one line of text
 AGAIN = 0xFF  # something was lost: go on from the frame of this number
 TEXT, INPUT, OUTPUTS, SCRATCH = range(4)  # the regions that READ and WRITE reach
 
+ERRORS = Exception, MemoryError, ValueError, TypeError, OSError  # by their codes, 0 of any other
 NOWHERE = 255 << 24
 
 _itemsizes = {"b": 1, "h": 2, "H": 2, "i": 4, "f": 4}
@@ -89,11 +90,13 @@ class Server:
             if handler is None:
                 raise ValueError("unknown request %d" % kind)
             return OK | kind, handler(payload)
-        except MemoryError as error:
-            text = "out of memory: %s" % error
         except Exception as error:
-            text = str(error) or type(error).__name__
-        return ERROR, (text.encode()[: frames.MAX_REPLY],)
+            kind = type(error)
+            text = str(error) or kind.__name__
+            if kind is MemoryError:
+                text = "out of memory: " + text
+        code = ERRORS.index(kind) if kind in ERRORS else 0
+        return ERROR, (bytes((code,)), text.encode()[: frames.MAX_REPLY - 1])
 
     def _hello(self, payload):
         return ()

@@ -28,6 +28,6 @@ def __getattr__(name):
 
 def build(seq_len, name, *arguments):
     # A mask from its description as model files hold it, [name of the builder, arguments ...]
-    if name not in _builders:
+    if type(name) is not str or name not in _builders:
         raise ValueError("mask: expected one of %s, got %s" % (", ".join(sorted(_builders)), name))
     return __getattr__(name)(seq_len, *arguments)

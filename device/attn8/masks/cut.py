@@ -32,8 +32,8 @@ def partition(weights, parts):
 
 
 def _check(weights):
-    n = int(len(weights) ** 0.5 + 0.5)
-    checks.words("weights", weights, n * n, 4)
+    n = int(len(checks.values("weights", weights, code="i")) ** 0.5 + 0.5)
+    checks.values("weights", weights, n * n, False, "i")
     checks.between("nodes", n, 1, MAX_NODES)
     for a in range(n):
         for b in range(a):

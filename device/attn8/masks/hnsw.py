@@ -1,13 +1,13 @@
 # Masks that follow an HNSW graph over the tokens (Malkov and Yashunin, 2018)
 from .. import checks
-from .mask import Mask, boundaries
+from .mask import Mask, boundaries, length
 from .patterns import local_window
 
 
 def from_hnsw_layers(seq_len, layers):
     # layers: the nodes of each layer, rising, layer 0 (the finest) first. A node sees all nodes of
     # each layer that it is in and of those above.
-    seen = [set() for _ in range(seq_len)]
+    seen = [set() for _ in range(length(seq_len))]
     above = set()
     for nodes in reversed(layers):
         _check(nodes, seq_len)
@@ -20,7 +20,7 @@ def from_hnsw_layers(seq_len, layers):
 
 def from_hnsw_edges(seq_len, edges):
     # edges: (from, to) pairs; both see each other
-    seen = [set() for _ in range(seq_len)]
+    seen = [set() for _ in range(length(seq_len))]
     for edge in edges:
         _check(edge, seq_len)
         a, b = edge

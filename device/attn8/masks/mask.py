@@ -15,7 +15,7 @@ class Mask:
     # is bit j & 7 of byte j >> 3.
 
     def __init__(self, seq_len, rows):
-        self.seq_len = checks.between("seq_len", seq_len, 1, MAX_SEQ_LEN)
+        self.seq_len = length(seq_len)
         self.stride = (seq_len + 7) >> 3
         self.max_positions = seq_len * seq_len
         self.num_positions = 0
@@ -46,7 +46,7 @@ class Mask:
     @classmethod
     def from_bits(cls, seq_len, bits):
         # As `to_bits` gives them
-        stride = (checks.between("seq_len", seq_len, 1, MAX_SEQ_LEN) + 7) >> 3
+        stride = (length(seq_len) + 7) >> 3
         checks.int8("bits", bits, seq_len * stride)
         return cls(seq_len, (_scan(bits, i * stride, 8 * stride) for i in range(seq_len)))
 
@@ -114,7 +114,7 @@ class Mask:
         # int32 [seq_len, seq_len], in place: MASKED where the query does not see the key. Set, not
         # added, as the sum would wrap.
         n = self.seq_len
-        checks.words("scores", checks.writable("scores", scores), n * n, 4)
+        checks.values("scores", scores, n * n, True, "i")
         for i in range(n):
             hidden = _complement(self.row(i), n)
             for k in range(0, len(hidden), 2):
@@ -149,6 +149,10 @@ class Mask:
             _fill(bits, i * self.stride, self.row(i))
         self.bits = bits
         self.spans = self.offsets = array("H")
+
+
+def length(seq_len):
+    return checks.between("seq_len", seq_len, 1, MAX_SEQ_LEN)
 
 
 def boundaries(keys):

@@ -1,7 +1,7 @@
 # Masks that follow minimum cuts: dense within the partitions of the tokens, across them as dense as
 # the strength lambda of the cut says. All are causal. Densities are Q15.
 from .. import checks
-from .mask import Mask, boundaries
+from .mask import Mask, boundaries, length
 
 MIN_DENSITY, HALF_DENSITY, MAX_DENSITY = 3277, 16384, 29491  # 0.1, 0.5, 0.9
 
@@ -89,7 +89,7 @@ class MincutMask(Mask):
 
 def full(seq_len):
     # All that is causal
-    return MincutMask(seq_len, ((0, i + 1) for i in range(seq_len)), [0], [])
+    return MincutMask(seq_len, ((0, i + 1) for i in range(length(seq_len))), [0], [])
 
 
 def should_use_sparse(gate, seq_len):
@@ -101,6 +101,7 @@ def build_mask(gate, seq_len, config=None, labels=None):
     # are runs of equal length. The pairs across partitions whose tokens follow most closely upon
     # boundary tokens are kept, as many as the target density asks for.
     config = config or SparsityConfig()
+    length(seq_len)
     if labels is None:
         count = max(1, min(gate.partition_count, seq_len))
         labels = [min(i // (seq_len // count), count - 1) for i in range(seq_len)]

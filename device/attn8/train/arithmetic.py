@@ -91,11 +91,9 @@ class Fixed:
         self.count[0] += 1
         return self.limit
 
-    def accept(self, last, x, n, what):
-        # Checks an array that comes from outside; the length only where it is not `last`, the one
-        # that came before: a check of an array's bytes allocates
-        if x is not last:
-            checks.words(what, x, n, 4)
+    def accept(self, x, n, what):
+        # Checks an array that comes from outside
+        checks.values(what, x, n, False, "i")
         peak = kernels.peak(x, 0, n)
         if peak > self.limit:
             raise ValueError("%s: expected values up to %d, got %d" % (what, self.limit, peak))

@@ -22,9 +22,8 @@ class Float:
     def saturate(self, x):
         return x
 
-    def accept(self, last, x, n, what):
-        if x is not last:
-            checks.words(what, x, n, 4)
+    def accept(self, x, n, what):
+        checks.values(what, x, n, False, "f")
         if not kernels.finite(x, n):
             raise ValueError("%s: expected finite numbers, got NaN or infinity" % what)
         return x

@@ -13,12 +13,11 @@ class CrossEntropy:
         self.classes = checks.between("classes", classes, 2, arithmetic.MAX_COLUMNS)
         self._scale = f.softmax_scale(1, 1)
         self._one = f.number(1.0)
-        self.logits = None
         self.grad = f.zeros(classes)
 
     def __call__(self, logits, label):
         f = self.f
-        self.logits = f.accept(self.logits, logits, self.classes, "logits")
+        f.accept(logits, self.classes, "logits")
         checks.between("label", label, 0, self.classes - 1)
         total = f.softmax(logits, self.grad, 0, 1, self.classes, self._scale)
         self.grad[label] -= self._one
@@ -33,15 +32,13 @@ class MSE:
         self.size = size
         self._factor = f.factor(1, size)
         self._product = f.product(1, 1, size, (size, 1), (size, 1), (1, 1))
-        self.y = None
-        self.target = None
         self.grad = f.zeros(size)
         self._value = f.zeros(1)
 
     def __call__(self, y, target):
         f = self.f
-        self.y = f.accept(self.y, y, self.size, "outputs")
-        self.target = f.accept(self.target, target, self.size, "target")
+        f.accept(y, self.size, "outputs")
+        f.accept(target, self.size, "target")
         grad = self.grad
         f.subtract(y, target, grad, self.size)
         self._product(grad, grad, self._value)

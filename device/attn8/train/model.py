@@ -27,7 +27,7 @@ class Model:
             for p in layer.collect_params():
                 if p.name not in tensors:
                     raise ValueError("missing tensor " + p.name)
-                p.value = f.accept(None, tensors.pop(p.name), p.size, p.name)
+                p.value = f.accept(tensors.pop(p.name), p.size, p.name)
                 self.params.append(p)
         self.loss = _loss(f, config["loss"], width)
         self.output_size = width

@@ -178,9 +178,10 @@ class Board:
         if error:
             lines = error.decode("utf-8", "replace").strip().splitlines()
             said = lines[-1] if lines else "an error"
+            kind = said.partition(":")[0]
             if said.startswith("MemoryError: memory allocation"):
                 said = f"out of memory; reset it and start no other program on it ({said})"
-            raise RemoteError(f"the board says: {said}")
+            raise RemoteError(f"the board says: {said}", kind)
         return bytes(output).decode("utf-8", "replace").replace("\r\n", "\n")
 
     def evaluate_tuple(self, code: str, timeout: float = 60) -> tuple[Any, ...]:

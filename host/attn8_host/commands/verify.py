@@ -54,9 +54,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
                 ),
             )
     console.print(mechanism_table(outcome))
-    for case in outcome.cases:
-        if not case.bit_exact and not case.skipped:
-            console.print(f"[red]differs:[/] {case.mechanism} {case.variant} {case.shape}")
+    for failure in outcome.failures:
+        console.out(failure, highlight=False)
     if outcome.cost:
         console.print(cost_table(outcome))
         draw(arguments.png, outcome)
@@ -76,7 +75,7 @@ def mechanism_table(outcome: "Outcome") -> Table:
     for case in outcome.cases:
         groups.setdefault((case.mechanism, case.variant), []).append(case)
     for (mechanism, variant), cases in groups.items():
-        ran = [case for case in cases if not case.skipped]
+        ran = [case for case in cases if case.compared]
         wrong = sum(case.mismatches for case in ran)
         row = [f"{mechanism} {variant}", f"{len(ran)}" + ("" if ran == cases else f"/{len(cases)}")]
         if ran:

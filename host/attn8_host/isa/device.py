@@ -7,12 +7,15 @@ estimated, from the costs that were measured of its calls.
 
 import os
 import sys
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
+
+import numpy as np
 
 from .. import forms, isa
 from ..paths import DEVICE
@@ -103,6 +106,10 @@ class Device:
             "micropython": module(
                 "micropython", viper=self._viper, native=lambda function: function
             ),
+            "attn8.kernels.objects": module(
+                "attn8.kernels.objects", typecode=self._counted(1, 0, _typecode),
+                overlap=self._counted(2, 2, _overlap),
+            ),
             "uctypes": module(
                 "uctypes",
                 addressof=lambda buffer: buffer,
@@ -113,6 +120,17 @@ class Device:
             ),
             "os": module("os", **vars(os) | {"listdir": listdir}),
         }
+
+    def _counted(
+        self, buffers: int, ints: int, function: Callable[..., int]
+    ) -> Callable[..., int]:
+        """What stands in for a viper function that reads MicroPython's objects."""
+
+        def call(*arguments: Any) -> int:
+            self.tally.estimated += VIPER_CALL + BUFFER_ARGUMENT * buffers + INT_ARGUMENT * ints
+            return function(*arguments)
+
+        return call
 
     def _viper(self, function: Callable[..., object]) -> Callable[..., int]:
         """The decorator: a function that runs in the emulator of its module."""
@@ -148,6 +166,21 @@ class Device:
             found = tally.known[call]
         tally.counted[kernel] += found[1]
         return found[0]
+
+
+def _typecode(x: object) -> int:
+    """As attn8.kernels.objects has it."""
+    if isinstance(x, (bytes, bytearray)):
+        return ord("B") | (128 if isinstance(x, bytearray) else 0)
+    if isinstance(x, array):
+        return ord(x.typecode) | 128
+    if isinstance(x, memoryview):
+        return ord(x.format) | (0 if x.readonly else 128)
+    return 0
+
+
+def _overlap(a: Any, size: int, b: Any, other_size: int) -> int:
+    return int(np.shares_memory(*(np.frombuffer(x, np.uint8) for x in (a, b))))
 
 
 def _execute(machine: Machine, name: str, arguments: tuple[Any, ...]) -> int:

@@ -16,14 +16,27 @@ import numpy as np
 
 from ..errors import LinkError, RemoteError
 from .frames import GAP, MAX_REQUEST, WINDOW, Decoder, Frame
-
-HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE = range(1, 10)
-EXIT = 0x58
-OK = 0x80
-WORKING = 0xFD
-ERROR = 0xFE
-AGAIN = 0xFF
-TEXT, INPUT, OUTPUTS, SCRATCH = range(4)
+from .protocol import (
+    AGAIN,
+    ERROR,
+    ERRORS,
+    EXIT,
+    HEAP,
+    HELLO,
+    INPUT,
+    LOAD,
+    MORE,
+    OK,
+    OUTPUTS,
+    RATE,
+    READ,
+    RESERVE,
+    RUN,
+    SCRATCH,
+    TEXT,
+    WORKING,
+    WRITE,
+)
 
 # Ends a server whatever state it is in: zeros complete a frame that was cut short. A REPL takes the
 # zeros for nothing and the frame, which has no control characters, for typed text.
@@ -93,6 +106,13 @@ def run_digest(tensors: dict[str, np.ndarray], previous: int = 0) -> int:
     """The digest of a run with these outputs, after runs with the digest `previous`."""
     crcs = [zlib.crc32(values.tobytes()) for values in tensors.values()]
     return zlib.crc32(np.array(crcs, "<u4").tobytes(), previous)
+
+
+def refusal(payload: bytes) -> RemoteError:
+    """The error that the payload of an ERROR tells of."""
+    code = payload[0] if payload else 0
+    kind = ERRORS[code if code < len(ERRORS) else 0]
+    return RemoteError(payload[1:].decode("utf-8", "replace"), kind)
 
 
 class Client:
@@ -213,12 +233,12 @@ class Client:
         self.statistics.requests += len(frames)
         self.statistics.payload += sum(len(frame.payload) for frame in frames)
         if error:
-            raise RemoteError(error)
+            raise error
 
     def _carry(
         self, frames: list[Frame], take: Callable[[bytes], bool], deadline: float
-    ) -> str:
-        """The work of _exchange; returns the board's first error, or nothing."""
+    ) -> RemoteError | None:
+        """The work of _exchange; returns the board's first error, or None."""
         packed = [frame.pack() for frame in frames]
         first = frames[0].sequence
         base = 0  # the first frame that is not acknowledged
@@ -227,7 +247,7 @@ class Client:
         last = len(frames) - 1
         alone = False  # frame `base` was sent again and goes alone
         excused = 0  # frames behind it, for which the board may still ask for it
-        error = ""
+        error = None
         wait = self.timeout
         end = time.monotonic() + deadline
         while True:
@@ -268,7 +288,7 @@ class Client:
                 wait = self.timeout
                 end = time.monotonic() + deadline
                 if reply.kind == ERROR:
-                    error = error or reply.payload.decode("utf-8", "replace")
+                    error = error or refusal(reply.payload)
                 if place == last and (error or take(reply.payload)):
                     return error
                 base = min(place + 1, last)

@@ -25,7 +25,7 @@ outputs and then the CRC-32 of each of them, 3 scratch):
     9 RATE     register, rate, new (4 each)  -              then the line's rate changes
     58 EXIT    -                             -              back to the REPL
     FD         a reply: the request takes its time; one comes before each layer that LOAD makes
-    FE         a reply: the request failed; payload: one line of text
+    FE         a reply: the request failed; payload: what kind of error (1), one line of text
     FF         a reply: something was lost; its sequence is the number that the board waits for
 
 **Window.** An ESP32 keeps 259 unread bytes and drops the rest, so at most 255 bytes towards the

@@ -14,11 +14,11 @@ import numpy as np
 from safetensors.numpy import load as from_bytes
 
 from .. import layers, modelfile
+from ..link.protocol import EVALUATE, TRAIN
 from ..model import load
 from ..paths import MODELS
 from ..train import session as train
 from ..train.arithmetic import ratio
-from ..train.session import EVALUATE, TRAIN
 from .inference import CLOCKS, CYCLES, Config, Model, Plan, Tensors, loaded, plan
 
 

@@ -42,7 +42,8 @@ class CaseResult:
     cosine_vs_float: float = 0.0
     device_us: float = 0.0  # the quickest of some inferences
     ram_bytes: int = 0  # Python heap that the loaded model takes, parameters and buffers
-    skipped: str = ""  # why it could not run: it does not fit into the board's memory
+    skipped: str = ""  # the board's MemoryError: it does not fit there
+    refused: str = ""  # the board's line of any other error
 
 
 @dataclass
@@ -60,14 +61,24 @@ class Outcome:
     """All that `attn8 verify` found."""
 
     board: dict[str, Any]
+    mechanisms: list[str]  # that were to be verified
     cases: list[CaseResult] = field(default_factory=list)
     cost: list[Cost] = field(default_factory=list)
 
     @property
-    def bit_exact(self) -> bool:
-        """True if every mechanism was compared and everything was equal."""
+    def failures(self) -> list[str]:
+        """What failed, a line each: a case that differs or was refused, a mechanism without any."""
         ran = [case for case in self.cases if not case.skipped]
-        return bool(ran) and all(case.bit_exact for case in ran)
+        wrong = [f"{case.mechanism} {case.variant} {case.shape}: "
+                 + (f"refused: {case.refused}" if case.refused else "differs")
+                 for case in ran if not case.bit_exact]
+        compared = {case.mechanism for case in ran}
+        return wrong + [f"{name}: no case ran" for name in self.mechanisms if name not in compared]
+
+    @property
+    def bit_exact(self) -> bool:
+        """True if a case of every mechanism was compared, and every one that fits was equal."""
+        return not self.failures
 
     def as_dict(self) -> dict[str, Any]:
         return {"bit_exact": self.bit_exact, **asdict(self)}
@@ -107,7 +118,7 @@ def run(
     cases = [case for name in names for case in known[name](rng)]
     with_core = [name for name in names if name in cores.all_cores()]
     costs = [case for name in with_core for case in cost_cases(name, rng)]
-    outcome = Outcome(board.info.as_dict())
+    outcome = Outcome(board.info.as_dict(), names)
     total = len(cases) + len(costs)
     for done, case in enumerate(cases):
         advance(case.mechanism, done, total)
@@ -117,7 +128,10 @@ def run(
         send(board, case)
         try:
             us, ram = measure(board, case)
-        except RemoteError:  # too long for this board's memory
+        except RemoteError as error:
+            if error.kind != "MemoryError":
+                refused = CaseResult(case.mechanism, "cost", case.shape, refused=str(error))
+                outcome.cases.append(refused)
             continue
         outcome.cost.append(Cost(case.mechanism, case.shape["seq_len"], us, ram))
     advance("done", total, total)
@@ -132,9 +146,10 @@ def prove(board: Board, case: Case) -> CaseResult:
         found = compare(board, case)
         result.device_us, result.ram_bytes = measure(board, case)
     except RemoteError as error:
-        if "memory" not in str(error):
-            raise
-        result.skipped = str(error)
+        if error.kind == "MemoryError":
+            result.skipped = str(error)
+        else:
+            result.refused = str(error)
         return result
     pairs = [case.floats(outputs) for outputs in found.outputs]
     got = np.concatenate([g.ravel() for g, _ in pairs]).astype(np.float64)

@@ -21,7 +21,8 @@ from ..deploy import MODELS as BOARD_MODELS
 from ..deploy import deploy, push
 from ..errors import Attn8Error
 from ..link import Client
-from ..link.client import OUTPUTS, run_digest
+from ..link.client import run_digest
+from ..link.protocol import CALIBRATE, EVALUATE, OUTPUTS, QUANTIZE, SAVE, TRAIN
 from ..model import Model as Base
 from ..model import load
 from ..paths import MODELS
@@ -30,7 +31,6 @@ from . import arithmetic as formats
 from .arithmetic import ratio
 from .model import Model
 
-EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
 NUMBERS = ("Q16.16", "Q8.8", "float")
 
 

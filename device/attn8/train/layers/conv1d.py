@@ -26,20 +26,19 @@ class Conv1D:
                                     (stride, 1), add=True)
         self._zero = f.zeros(length)
         self.x = None
-        self.grad = None
         self.out = f.zeros(n * filters)
         self.dx = f.zeros(length)
 
     def __call__(self, x):
         f = self.f
-        self.x = f.accept(self.x, x, self.length, self.name)
+        self.x = f.accept(x, self.length, self.name)
         f.spread(self.bias.value, self.out, self.positions, self.filters)
         self._product(x, self.weight.value, self.out)
         return self.out
 
     def backward(self, grad):
         f = self.f
-        self.grad = f.accept(self.grad, grad, self.positions * self.filters, self.name)
+        f.accept(grad, self.positions * self.filters, self.name)
         self._product_weight(grad, self.x, self.weight.grad)
         f.column_sums(grad, self.bias.grad, self.positions, self.filters)
         f.spread(self._zero, self.dx, 1, self.length)

@@ -19,20 +19,19 @@ class Dense:
                                          (inputs, 1), add=True)
         self._product_x = f.product(rows, inputs, outputs, (outputs, 1), (1, inputs), (inputs, 1))
         self.x = None
-        self.grad = None
         self.out = f.zeros(rows * outputs)
         self.dx = f.zeros(rows * inputs)
 
     def __call__(self, x):
         f = self.f
-        self.x = f.accept(self.x, x, self.rows * self.inputs, self.name)
+        self.x = f.accept(x, self.rows * self.inputs, self.name)
         f.spread(self.bias.value, self.out, self.rows, self.outputs)
         self._product(x, self.weight.value, self.out)
         return self.out
 
     def backward(self, grad):
         f = self.f
-        self.grad = f.accept(self.grad, grad, self.rows * self.outputs, self.name)
+        f.accept(grad, self.rows * self.outputs, self.name)
         self._product_weight(grad, self.x, self.weight.grad)
         f.column_sums(grad, self.bias.grad, self.rows, self.outputs)
         self._product_x(grad, self.weight.value, self.dx)

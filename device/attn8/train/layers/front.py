@@ -17,7 +17,7 @@ class Front:
 
     def __call__(self, x):
         n = len(self._input)
-        self.x = self.f.accept(self.x, x, n, self.name)
+        self.x = self.f.accept(x, n, self.name)
         for i in range(n):
             self._input[i] = x[i]
         y = self._input

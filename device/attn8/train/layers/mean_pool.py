@@ -11,15 +11,13 @@ class MeanPool:
         self.embed_dim = embed_dim
         self._factor = f.factor(1, seq_len)
         self._zero = f.zeros(embed_dim)
-        self.x = None
-        self.grad = None
         self.out = f.zeros(embed_dim)
         self._share = f.zeros(embed_dim)
         self.dx = f.zeros(seq_len * embed_dim)
 
     def __call__(self, x):
         f = self.f
-        self.x = f.accept(self.x, x, self.seq_len * self.embed_dim, self.name)
+        f.accept(x, self.seq_len * self.embed_dim, self.name)
         f.spread(self._zero, self.out, 1, self.embed_dim)
         f.column_sums(x, self.out, self.seq_len, self.embed_dim)
         f.scale(self.out, self.out, self.embed_dim, self._factor)
@@ -27,7 +25,7 @@ class MeanPool:
 
     def backward(self, grad):
         f = self.f
-        self.grad = f.accept(self.grad, grad, self.embed_dim, self.name)
+        f.accept(grad, self.embed_dim, self.name)
         f.scale(grad, self._share, self.embed_dim, self._factor)
         f.spread(self._share, self.dx, self.seq_len, self.embed_dim)
         return self.dx

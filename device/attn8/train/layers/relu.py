@@ -6,17 +6,16 @@ class ReLU:
         self.name = name
         self.size = size
         self.x = None
-        self.grad = None
         self.out = f.zeros(size)
         self.dx = f.zeros(size)
 
     def __call__(self, x):
-        self.x = self.f.accept(self.x, x, self.size, self.name)
+        self.x = self.f.accept(x, self.size, self.name)
         self.f.relu(x, x, self.out, self.size)
         return self.out
 
     def backward(self, grad):
-        self.grad = self.f.accept(self.grad, grad, self.size, self.name)
+        self.f.accept(grad, self.size, self.name)
         self.f.relu(grad, self.x, self.dx, self.size)
         return self.dx
 

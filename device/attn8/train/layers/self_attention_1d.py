@@ -28,7 +28,6 @@ class SelfAttention1D:
         self.dq = f.zeros(n * p)
         self.dk = f.zeros(n * p)
         self.dv = f.zeros(n * p)
-        self.grad = None
 
     def __call__(self, x):
         q = self._relu_q(self.q(x))
@@ -39,7 +38,7 @@ class SelfAttention1D:
 
     def backward(self, grad):
         f = self.f
-        self.grad = f.accept(self.grad, grad, self.seq_len * self.projection_dim, self.name)
+        f.accept(grad, self.seq_len * self.projection_dim, self.name)
         self._apply_transposed(grad, self.kv, self.dq)
         self._outer(self._relu_q.out, grad, self.dkv)
         self._apply_transposed(self.v.out, self.dkv, self.dk)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from ...boards import Board
 from ...errors import LinkError
-from ...link.client import SCRATCH
+from ...link.protocol import SCRATCH
 
 BAUDS = (115200, 460800, 921600)
 SECONDS = 2.0  # for which each measurement is repeated

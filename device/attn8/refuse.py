@@ -1,0 +1,51 @@
+# The lines in which `checks` refuses: most programs see none, and need no memory for them.
+from .kernels.objects import typecode
+
+
+def buffer(what, x, code, length, writable):
+    found = typecode(x)
+    kind = type(x).__name__
+    if found and type(x) is not bytes:
+        kind = "%s of '%s'" % (kind, chr(found & 127))
+    expected = "array('%s'), got %s" % (code, kind)
+    if found & 127 != ord(code) and (code != "b" or found & 127 != ord("B")):
+        raise TypeError("%s: expected %s" % (what, expected))
+    if writable and found < 128:
+        raise TypeError("%s: expected a writable %s" % (what, expected))
+    raise ValueError("%s: expected %d %s, got %d"
+                     % (what, length, "int8 values" if code == "b" else "values", len(x)))
+
+
+def real(what, value, low, high):
+    # Checks what few entries take: a number of any kind
+    if not isinstance(value, (int, float)) or not low <= value <= high:
+        number(what, value, low, high, float)
+    return value
+
+
+def overlap(what, other):
+    raise ValueError("%s: expected memory apart from %s" % (what, other))
+
+
+def operands():
+    overlap("out", "q, k and v")
+
+
+def buffers():
+    raise ValueError("buffers: expected those of a core of the same kind and shape")
+
+
+def padding():
+    raise ValueError("key_padding_mask: expected the core exact, which takes one")
+
+
+def number(what, value, low, high, kind=int):
+    if not isinstance(value, (int, kind)):
+        expected = "a whole number" if kind is int else "a number"
+        raise TypeError("%s: expected %s, got %s" % (what, expected, type(value).__name__))
+    raise ValueError("%s: expected %s to %s, got %s" % (what, low, high, value))
+
+
+def kind(what, x, kinds):
+    expected = kinds[0] if isinstance(kinds, tuple) else kinds
+    raise TypeError("%s: expected %s, got %s" % (what, expected.__name__, type(x).__name__))
