@@ -7,7 +7,7 @@ import pytest
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.link import Client
-from attn8_host.link.client import SCRATCH
+from attn8_host.link.protocol import SCRATCH
 from attn8_host.proof.bench import link
 
 BAUD = 57600

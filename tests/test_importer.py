@@ -19,7 +19,8 @@ def folder(tmp_path, monkeypatch):
         "a/__init__.py": "from . import b\nfrom .c import d\nx = 1\n",
         "a/b.py": "import sys\nimport a\nimport os.path\nimport board\nhere = sys.modules\n",
         "a/c/__init__.py": "from ..b import here\nfrom . import d\nkind = ptr8\n",
-        "a/c/d.py": "import a.c.e\nfrom . import e\nfrom math import floor, pi\nlocal = __import__\n",
+        "a/c/d.py": "import a.c.e\nfrom . import e\nfrom math import floor, pi\n"
+                    "local = __import__\n",
         "a/c/e.py": "def f():\n    from .. import late\n    return late.y\n",
         "a/late.py": "y = 5\n",
         "a/broken.py": "z = 1\nimport missing\n",

@@ -17,6 +17,7 @@ from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
+from attn8_host.link import protocol
 from attn8_host.model import load
 from attn8_host.paths import MODELS
 from attn8_host.train import session as train
@@ -149,7 +150,7 @@ step = trainer
 """
 
 
-@pytest.mark.parametrize("command", [train.EVALUATE, train.TRAIN, train.CALIBRATE])
+@pytest.mark.parametrize("command", [protocol.EVALUATE, protocol.TRAIN, protocol.CALIBRATE])
 def test_a_batch_behind_int8_layers_allocates_nothing(board, remote, command):
     path = "/models/digits.safetensors"
     config = digits_config(load(MODELS / "digits.safetensors"), path, 9, 2)

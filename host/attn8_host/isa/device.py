@@ -180,14 +180,14 @@ def _typecode(x: object) -> int:
 
 
 def _overlap(a: Any, size: int, b: Any, other_size: int) -> int:
-    return int(np.shares_memory(*(np.frombuffer(x, np.uint8) for x in (a, b))))
+    return int(np.shares_memory(np.frombuffer(a, np.uint8), np.frombuffer(b, np.uint8)))
 
 
 def _execute(machine: Machine, name: str, arguments: tuple[Any, ...]) -> int:
     """Calls a kernel with copies of its buffers, and copies back what it wrote."""
     machine.reset()
     views = [None if isinstance(a, int) else memoryview(a).cast("B") for a in arguments]
-    buffers = [None if view is None else machine.buffer(view) for view in views]
+    buffers = [None if view is None else machine.buffer(view.tobytes()) for view in views]
     placed = [a if b is None else b for a, b in zip(arguments, buffers, strict=True)]
     result = machine.call(name, *placed)
     for view, buffer in zip(views, buffers, strict=True):

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import index
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -83,11 +84,11 @@ class Buffer:
     def __repr__(self) -> str:
         return f"<Buffer of {self.size} bytes at {self.address:#x}>"
 
-    def read(self, dtype: DTypeLike = np.uint8) -> NDArray:
+    def read(self, dtype: DTypeLike = np.uint8) -> NDArray[Any]:
         """A copy of the contents as a flat array."""
         return np.frombuffer(self.machine.read_memory(index(self), self.size), dtype).copy()
 
-    def write(self, data: bytes | NDArray) -> None:
+    def write(self, data: bytes | NDArray[Any]) -> None:
         """Replace the contents; the new data must have the size of the buffer."""
         raw = as_bytes(data)
         if len(raw) != self.size:
@@ -111,7 +112,7 @@ class Buffer:
             )
 
 
-def as_bytes(data: bytes | NDArray) -> bytes:
+def as_bytes(data: bytes | NDArray[Any]) -> bytes:
     if isinstance(data, np.ndarray):
         return data.tobytes()
     return memoryview(data).tobytes()  # unlike bytes(), this refuses a bare number
@@ -167,7 +168,7 @@ class Machine(ABC):
     # ---- for users
 
     def buffer(
-        self, data: bytes | NDArray, align: int = 4, offset: int = 0, guard: int = 16
+        self, data: bytes | NDArray[Any], align: int = 4, offset: int = 0, guard: int = 16
     ) -> Buffer:
         """Place a copy of `data` in memory, `offset` bytes after a multiple of `align`.
 

@@ -105,7 +105,8 @@ class Rv32Machine(machine.Machine):
             raise self._explain(error) from None
         if uc.reg_read(SP) != STACK_TOP:
             raise IsaError("the function did not restore the stack pointer")
-        return uc.reg_read(A0)
+        result: int = uc.reg_read(A0)
+        return result
 
     def _on_block(self, uc: Uc, address: int, size: int, _data: object) -> None:
         if HELPERS <= address < HELPERS_END:

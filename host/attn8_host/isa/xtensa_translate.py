@@ -260,7 +260,8 @@ def compile_block(
     body = "\n ".join([*load, *lines, *store, f"return {result}"])
     namespace: dict[str, Any] = dict(environment)
     exec(compile(f"def block(regs):\n {body}\n", "<block>", "exec"), namespace)
-    return namespace["block"]
+    block: Callable[[list[int]], int] = namespace["block"]
+    return block
 
 
 def register_index(name: str) -> int:

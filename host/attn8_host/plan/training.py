@@ -119,7 +119,7 @@ def train_plan(
         return plan(config, tensors, backend=backend, word=word, predicted=lambda: 0,
                     settle=lambda trainer: run(trainer, TRAIN, 1))
 
-    def saving(entry: dict) -> dict:
+    def saving(entry: dict[str, Any]) -> dict[str, Any]:
         """The entry with what it computes again instead of keeping, where its type can."""
         can = "recompute" in layers.get(entry["type"]).training_optional
         return {**entry, "recompute": True} if can else entry

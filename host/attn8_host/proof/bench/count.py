@@ -43,7 +43,7 @@ def make_layer(
 
 
 def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBED_DIM,
-          num_heads: int = NUM_HEADS) -> dict:
+          num_heads: int = NUM_HEADS) -> dict[str, Any]:
     """Counts one MultiHeadAttention with the exact core.
 
     `backend` is "turbo", "simd" or "viper".
@@ -84,12 +84,12 @@ def matmul(x: ptr8, w: ptr8, out: ptr32, rows: int, inputs: int, outputs: int):
 """
 
 
-def kernel_counts(arch: str) -> list[dict]:
+def kernel_counts(arch: str) -> list[dict[str, Any]]:
     """Each viper kernel on its own, on random operands."""
     rng = np.random.default_rng(0)
     rows = []
 
-    def count(name: str, source: str | Path, call: str, shape: list[int], arguments: list,
+    def count(name: str, source: str | Path, call: str, shape: list[int], arguments: list[Any],
               per: str = "mac") -> None:
         machine = isa.load(source, arch)
         placed = [machine.buffer(a) if isinstance(a, np.ndarray) else a for a in arguments]
@@ -134,7 +134,7 @@ def kernel_counts(arch: str) -> list[dict]:
     return rows + linear_counts(isa.load(viper / "linear.py", arch), ", viper")
 
 
-def linear_counts(machine, form: str) -> list[dict]:
+def linear_counts(machine: Any, form: str) -> list[dict[str, Any]]:
     """Linear attention over one head: its two products, and a streaming step with all it takes."""
     rng = np.random.default_rng(0)
     n, d = 32, 16
@@ -142,9 +142,10 @@ def linear_counts(machine, form: str) -> list[dict]:
     def room(size: int, dtype: type) -> object:
         return machine.buffer(np.zeros(size, dtype))
 
-    def run(name: str, *arguments) -> int:
+    def run(name: str, *arguments: Any) -> int:
         machine.call(name, *arguments)
-        return machine.instructions
+        result: int = machine.instructions
+        return result
 
     k, v = (machine.buffer(rng.integers(-127, 128, n * d).astype(np.int8)) for _ in range(2))
     table = machine.buffer(np.maximum(np.arange(256) - 128, 1).astype(np.uint16))
@@ -171,7 +172,7 @@ def linear_counts(machine, form: str) -> list[dict]:
     ]
 
 
-def turbo_counts(form: str) -> list[dict]:
+def turbo_counts(form: str) -> list[dict[str, Any]]:
     """Kernels in machine code on their own; how many instructions they run depends on the sizes
     alone.
 
@@ -182,7 +183,7 @@ def turbo_counts(form: str) -> list[dict]:
     rows = []
 
     def count(
-        family: str, name: str, call: str, shape: list[int], arguments: list, per: str = "mac"
+        family: str, name: str, call: str, shape: list[int], arguments: list[Any], per: str = "mac"
     ) -> None:
         machine = machine_of(form, family)
         placed = [machine.buffer(a) if isinstance(a, np.ndarray) else a for a in arguments]
@@ -221,14 +222,14 @@ def turbo_counts(form: str) -> list[dict]:
     return rows + linear_counts(machine_of(form, "linear"), ", turbo")
 
 
-def measure(arch: str, backend: str = "turbo") -> dict:
+def measure(arch: str, backend: str = "turbo") -> dict[str, Any]:
     """All of `attn8 bench --isa`: kernels, the layer, and what they are compared with."""
     if backend == "simd":
         raise Attn8Error("the simd kernels are counted beside the turbo ones: without --backend")
     if arch not in isa.ARCHES:
         raise Attn8Error(f"no counter for {arch}; there are {', '.join(isa.ARCHES)}")
     viper = layer(arch, "viper")
-    ours: dict = {}
+    ours: dict[str, Any] = {}
     if backend == "turbo":
         ours = {"layer": layer(arch, "turbo"), "layer_viper": viper}
         if arch == "xtensawin":
@@ -244,18 +245,18 @@ def measure(arch: str, backend: str = "turbo") -> dict:
     }
 
 
-def layer_naive(arch: str) -> dict:
+def layer_naive(arch: str) -> dict[str, Any]:
     """The same layer in naive viper: a projection and a head are counted, four and all taken."""
     machine = isa.load(NAIVE_LAYER, arch)
     rng = np.random.default_rng(0)
     s, e, h = SEQ_LEN, EMBED_DIM, NUM_HEADS
-    x, w = (rng.integers(-127, 128, n * e).astype(np.int8) for n in (s, e))
-    constants = np.array([*exact_constants(e // h, 0.03, 0.03, 0.03, 0.02).values()], np.int32)
-    x, w, constants, table, room, scores, weights = (
-        machine.buffer(a) for a in (x, w, constants, EXP2.astype(np.uint16),
-                                    np.zeros(s * e, np.int8), np.zeros(s, np.int32),
-                                    np.zeros(s, np.uint16))
-    )
+    numbers = [*exact_constants(e // h, 0.03, 0.03, 0.03, 0.02).values()]
+    operands: list[np.ndarray] = [
+        *(rng.integers(-127, 128, n * e).astype(np.int8) for n in (s, e)),
+        np.array(numbers, np.int32), EXP2.astype(np.uint16),
+        np.zeros(s * e, np.int8), np.zeros(s, np.int32), np.zeros(s, np.uint16),
+    ]
+    x, w, constants, table, room, scores, weights = map(machine.buffer, operands)
     machine.call("project", x, w, room, s, e, 20000, 25)
     instructions = 4 * machine.instructions
     machine.call("attend", x, x, x, room, s, e, e // h, constants, table, scores, weights)
@@ -268,7 +269,7 @@ def layer_naive(arch: str) -> dict:
     }
 
 
-def layer_in_c(arch: str) -> dict | None:
+def layer_in_c(arch: str) -> dict[str, Any] | None:
     """The same layer in C at -O2, where Debian's gcc-riscv64-unknown-elf is; else None."""
     compiler = shutil.which("riscv64-unknown-elf-gcc")
     if arch != "rv32imc" or not compiler:
@@ -291,9 +292,11 @@ def layer_in_c(arch: str) -> dict | None:
     w = rng.integers(-127, 128, 4 * e * e).astype(np.int8)
     constants = exact_constants(e // h, 0.03, 0.03, 0.03, 0.02)
     values = np.array([s, e, h, 20000, 25, *constants.values()], np.int32)
-    room = [np.zeros(5 * s * e, np.int8), np.zeros(s, np.int32), np.zeros(s, np.uint16)]
-    machine.call("layer", *(machine.buffer(a) for a in (x, w, values, EXP2.astype(np.uint16),
-                                                        *room)))
+    operands: list[np.ndarray] = [
+        x, w, values, EXP2.astype(np.uint16), np.zeros(5 * s * e, np.int8), np.zeros(s, np.int32),
+        np.zeros(s, np.uint16),
+    ]
+    machine.call("layer", *map(machine.buffer, operands))
     macs = 4 * s * e * e + 2 * s * s * e
     return {
         "name": "MultiHeadAttention in C, gcc -O2",

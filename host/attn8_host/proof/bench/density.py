@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ SEQ_LEN, HEAD_DIM = 128, 16
 SCALE = 0.03  # of random operands: three in ten weights are zero, fewer with smaller scales
 LEVELS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  # of pairs
 # From a level to the description of a mask of about that density
-MASKS: dict[str, Callable[[float], list]] = {
+MASKS: dict[str, Callable[[float], list[Any]]] = {
     "random": lambda level: ["random", level, 1],
     "window": lambda level: ["local_window", round((level * SEQ_LEN - 1) / 2) if level < 1 else
                              SEQ_LEN],
@@ -23,7 +24,7 @@ BACKENDS = ("turbo", "viper")  # the kernels of both cores: in machine code, and
 RUNS = len(BACKENDS) * (1 + len(MASKS) * len(LEVELS))
 
 
-def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict:
+def measure(arch: str, advance: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Counts one head of the sparse core, and of the exact core with the same backend beside it.
 
     Args:

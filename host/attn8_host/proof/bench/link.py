@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ...boards import Board
 from ...errors import LinkError
@@ -28,7 +29,7 @@ class Result:
     payload_bytes: int
     frames_resent: int
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 

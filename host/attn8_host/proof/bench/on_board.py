@@ -1,6 +1,7 @@
 """`attn8 bench --board`: how long the layer takes on a board, by the board's own clock."""
 
 import re
+from typing import Any
 
 from ...boards import Board
 from ...cores.exact import exact_constants
@@ -64,7 +65,7 @@ print((projection, head, first, sum_of(out)))
 """
 
 
-def measure(board: Board, backend: str | None = None) -> dict:
+def measure(board: Board, backend: str | None = None) -> dict[str, Any]:
     """Deploys attn8 and times the layer and its parts.
 
     Beside them the same layer in naive viper and, the same source without types, in plain
@@ -117,7 +118,7 @@ MACS = {
 }
 
 
-def _row(name: str, microseconds: int, macs: int) -> dict:
+def _row(name: str, microseconds: int, macs: int) -> dict[str, Any]:
     return {
         "name": name, "shape": [SEQ_LEN, EMBED_DIM, NUM_HEADS], "instructions_per_mac": None,
         "microseconds": microseconds, "ns_per_mac": round(1000 * microseconds / macs, 1),
@@ -130,7 +131,7 @@ def _code(code: str) -> str:
     return MEDIAN.format(shape=shape, constants=constants) + code
 
 
-def _time(board: Board, backend: str) -> list[dict]:
+def _time(board: Board, backend: str) -> list[dict[str, Any]]:
     """The layer, a projection and a head with the kernels of a backend."""
     deploy(board, backend=backend)
     board.enter_repl()  # with nothing imported of what was there before
