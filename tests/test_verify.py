@@ -173,7 +173,8 @@ def test_a_mechanism_of_which_no_case_fits_is_a_failure(tmp_path, monkeypatch, c
 
 
 def test_a_mechanism_without_cases_is_a_failure(tmp_path, monkeypatch, capsys, small_grid):
-    monkeypatch.setitem(mechanisms.MECHANISMS, "conv1d", lambda rng: iter(()))
+    known = mechanisms.mechanisms() | {"conv1d": lambda rng: iter(())}
+    monkeypatch.setattr(run, "mechanisms", lambda: known)
     assert verified(tmp_path, "--core", "micro", "conv1d")[0] == 1
     assert "conv1d: no case ran" in capsys.readouterr().out
 

@@ -153,7 +153,9 @@ class Linear:
 
 
 def _table(what, values):
-    values = checks.kind(what, () if values is None else values, (list, tuple, array, memoryview))
+    values = () if values is None else values
+    if not checks.typecode(values):
+        checks.kind(what, values, (list, tuple))
     if len(values) != 256:
         raise ValueError("%s: expected 256 values, got %d" % (what, len(values)))
     for value in values:

@@ -63,7 +63,8 @@ class LocalGlobal:
 
     def update_global_indices(self, indices):
         # The positions of the tokens that every token sees (causal: every later one). Allocates.
-        checks.kind("global_indices", indices, (list, tuple, set, range, array, memoryview))
+        if not checks.typecode(indices):
+            checks.kind("global_indices", indices, (list, tuple, set, range))
         for index in indices:
             checks.between("global_indices", index, 0, self.seq_len - 1)
         indices = sorted(set(indices))

@@ -1,7 +1,7 @@
 # What a buffer is, read from MicroPython's own objects: Python has no cheap way to ask. Laid out as
 # in py/objarray.h, the same in MicroPython 1.23 to 1.29: a word for the type, then the typecode in
 # the lowest byte of a word.
-from array import array
+from array import array as Array
 
 import micropython
 
@@ -13,7 +13,7 @@ def typecode(x) -> int:
     kind = type(x)
     if kind is bytes:
         return 66
-    if kind is array or kind is bytearray or kind is memoryview:
+    if kind is Array or kind is bytearray or kind is memoryview:
         address = int(id(x))
         word = 1 << 16
         word <<= 16  # 0 on a chip
