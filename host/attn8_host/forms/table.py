@@ -4,7 +4,7 @@ import ast
 
 from . import ROOT, VIPER, families, machine_forms, signatures, source, target
 
-START = "<!-- forms: made by tools/forms_table.py -->"
+START = "<!-- forms: generated -->"
 END = "<!-- end of forms -->"
 
 
