@@ -34,16 +34,6 @@ def operands(q, k, v, out, n, m):
         refuse("operands")
 
 
-def shared(buffers, kind, *sizes):
-    # The buffers of another core, which are of one kind and made for the same sizes, or new ones
-    if buffers is None:
-        buffers = kind(*sizes)
-        buffers.sizes = sizes
-    elif type(buffers) is not kind or buffers.sizes != sizes:
-        refuse("buffers")
-    return buffers
-
-
 def between(what, value, low, high):
     if not isinstance(value, int) or not low <= value <= high:
         refuse("number", what, value, low, high)

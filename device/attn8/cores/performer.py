@@ -34,8 +34,8 @@ class Performer(Linear):
         self._denominator = 0
         self._allocate(seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
                        block_rows)
-        self.buffers = checks.shared(buffers, Buffers, self._kernels, self.block_rows, num_features,
-                                     head_dim)
+        self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, num_features,
+                                     head_dim, kind=Buffers)
         self._packed = bytearray(num_features * head_dim)
         self._packed_sums = array("i", bytes(4 * num_features))
         attention.pack_keys(features, self._packed, self._packed_sums, num_features, head_dim)

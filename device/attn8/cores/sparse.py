@@ -41,10 +41,13 @@ class Sparse:
         form = forms.choose("sparse", head_dim, score_mult, score_shift, out_shift)
         most = form.most_percent(head_dim) * mask.max_positions
         if need_weights or mask.num_positions * 100 <= most:
-            return Listed(form, mask, head_dim, *constants, need_weights, block_rows, buffers)
+            return Listed(form, mask, head_dim, *constants, need_weights, block_rows,
+                          forms.suited(buffers, form))
         hidden = None
         if mask.num_positions < mask.max_positions:
             hidden = Hidden(mask, form, min(block_rows, seq_len))
+        # Heads of other masks may take the other core, whose buffers are of another form
+        buffers = forms.suited(buffers, forms.choose("attention", seq_len, head_dim))
         return exact.Exact(seq_len, head_dim, *constants, block_rows=block_rows, buffers=buffers,
                            hide=hidden)
 

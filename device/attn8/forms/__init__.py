@@ -48,13 +48,18 @@ class Buffers:
         self.parts = [bytearray(size) for size in form.room(*sizes)]
 
 
-def buffers(given, form, *sizes):
-    # -> `given`, those of another core of the same shape, where they are of this form, else others
+def buffers(given, form, *sizes, kind=Buffers):
+    # -> `given`, those of another core of the same kind, form and shape, or new ones
     if given is None:
-        return Buffers(form, *sizes)
-    if type(given) is not Buffers or given.form is form and given.sizes != sizes:
+        return kind(form, *sizes)
+    if type(given) is not kind or given.form is not form or given.sizes != sizes:
         checks.refuse("buffers")
-    return given if given.form is form else Buffers(form, *sizes)
+    return given
+
+
+def suited(given, form):
+    # -> `given`, or None where they are of another form
+    return None if type(given) is Buffers and given.form is not form else given
 
 
 def interleaved(bias, mult, shift):
