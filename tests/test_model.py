@@ -327,3 +327,34 @@ def test_floats_need_the_input_scale_of_the_model(tmp_path, capsys):
     np.save(tmp_path / "inputs.npy", np.zeros((1, 64), np.float32))
     assert main(["run", str(path), str(tmp_path / "inputs.npy"), "--board", "virtual"]) == 2
     assert "has no input scale" in capsys.readouterr().err
+
+
+BROKEN_MODULE = """
+import os
+import attn8
+from attn8 import find, names
+names.NAMES["Broken"] = "layers.broken"
+path = "/lib/attn8/layers/broken.py"
+with open(path, "w") as file:
+    file.write("import nosuch")
+for look in (lambda: attn8.Broken, lambda: find.module("layers", "broken")):
+    try:
+        look()
+    except ImportError as error:
+        give(str(error))
+os.remove(path)
+try:
+    attn8.Absent
+except AttributeError as error:
+    give(str(error))
+for name in ("absent", "", "./", "__init__", "a b", 5):
+    give(str(find.module("layers", name)))
+"""
+
+
+@pytest.mark.board("virtual")
+def test_a_broken_module_says_what_it_lacks_and_an_absent_one_is_none(remote):
+    *broken, absent, first, second, third, fourth, fifth, sixth = remote(BROKEN_MODULE)
+    assert broken == ["no module named 'nosuch'"] * 2
+    assert absent == "Absent"
+    assert {first, second, third, fourth, fifth, sixth} == {"None"}
