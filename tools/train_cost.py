@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attn8_host import isa
+from attn8_host.isa.device import overlap, typecode
 from attn8_host.isa.importer import Importer, module
 from attn8_host.layers import get
 from attn8_host.paths import DEVICE
@@ -62,7 +63,8 @@ def device(meter: Meter) -> tuple[ModuleType, ModuleType]:
         made = {function: partial(meter.call, name, function)
                 for function in meter.machines[name].functions}
         kernels[f"attn8.kernels.{name}"] = module(name, **made)
-    importer = Importer(kernels)
+    objects = module("objects", typecode=typecode, overlap=overlap)
+    importer = Importer(kernels | {"attn8.kernels.objects": objects})
     return importer.load("attn8.train.layers.attention"), importer.load("attn8.train.arithmetic")
 
 

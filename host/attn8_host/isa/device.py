@@ -107,8 +107,8 @@ class Device:
                 "micropython", viper=self._viper, native=lambda function: function
             ),
             "attn8.kernels.objects": module(
-                "attn8.kernels.objects", typecode=self._counted(1, 0, _typecode),
-                overlap=self._counted(2, 2, _overlap),
+                "attn8.kernels.objects", typecode=self._counted(1, 0, typecode),
+                overlap=self._counted(2, 2, overlap),
             ),
             "uctypes": module(
                 "uctypes",
@@ -168,7 +168,7 @@ class Device:
         return found[0]
 
 
-def _typecode(x: object) -> int:
+def typecode(x: object) -> int:
     """As attn8.kernels.objects has it."""
     if isinstance(x, (bytes, bytearray)):
         return ord("B") | (128 if isinstance(x, bytearray) else 0)
@@ -179,7 +179,8 @@ def _typecode(x: object) -> int:
     return 0
 
 
-def _overlap(a: Any, size: int, b: Any, other_size: int) -> int:
+def overlap(a: Any, size: int, b: Any, other_size: int) -> int:
+    """As attn8.kernels.objects has it."""
     return int(np.shares_memory(np.frombuffer(a, np.uint8), np.frombuffer(b, np.uint8)))
 
 
