@@ -180,6 +180,7 @@ def typecode(x: object) -> int:
 
 
 def overlap(a: Any, size: int, b: Any, other_size: int) -> int:
+    """As attn8.kernels.objects has it."""
     return int(np.shares_memory(np.frombuffer(a, np.uint8), np.frombuffer(b, np.uint8)))
 
 
