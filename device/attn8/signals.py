@@ -1,0 +1,36 @@
+# The formats in which layers give each other values: int8, and int16 along a residual stream.
+from array import array
+
+from . import checks
+
+CODES = {"int8": "b", "int16": "h"}
+BYTES = {"int8": 1, "int16": 2}
+MOST = {"int8": 127, "int16": 32767}  # |x|
+
+
+def zeros(form, n):
+    return array(CODES[form], bytes(n * BYTES[form]))
+
+
+def accept(what, form, x, n, out, size):
+    # x holds n values of this format, apart from the `size` bytes of `out`
+    checks.values(what, x, n, False, CODES[form])
+    checks.apart(what, x, n * BYTES[form], "out", out, size)
+
+
+def known(what, form):
+    if form not in CODES:
+        raise ValueError("%s: expected int8 or int16, got %s" % (what, form))
+    return form
+
+
+def output(entry):
+    # What an entry says that its layer gives
+    return known(entry.name + ".output", entry.word("output", "int8"))
+
+
+def follow(entry, given, size):
+    # The layer takes `size` values of either format -> which one it is given
+    form = given[0] if given[0] in CODES else "int8"
+    entry.accept(given, form, size)
+    return form
