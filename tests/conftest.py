@@ -26,7 +26,7 @@ CODES = {
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--calls", type=int, default=800, help="wrong ones to make (default: %(default)s)"
+        "--calls", type=int, default=4000, help="wrong ones to make (default: %(default)s)"
     )
     parser.addoption(
         "--faults", type=int, default=200, help="on the link (default: %(default)s)"
