@@ -63,10 +63,11 @@ def attn8_folder(tmp_path):
 def remote(board):
     """Runs code on the board over named arrays; returns what it passed to `give`.
 
-    Each module starts with the whole of the board's memory.
+    Each module starts with the whole of the board's memory, and gives it back.
     """
     board.enter_repl()
-    return Remote(board)
+    yield Remote(board)
+    board.enter_repl()
 
 
 class Remote:
