@@ -26,7 +26,7 @@ CODES = {
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--calls", type=int, default=800, help="wrong ones to make (default: %(default)s)"
+        "--calls", type=int, default=4000, help="wrong ones to make (default: %(default)s)"
     )
     parser.addoption(
         "--faults", type=int, default=200, help="on the link (default: %(default)s)"
@@ -63,10 +63,11 @@ def attn8_folder(tmp_path):
 def remote(board):
     """Runs code on the board over named arrays; returns what it passed to `give`.
 
-    Each module starts with the whole of the board's memory.
+    Each module starts with the whole of the board's memory, and gives it back.
     """
     board.enter_repl()
-    return Remote(board)
+    yield Remote(board)
+    board.enter_repl()
 
 
 class Remote:
