@@ -199,17 +199,6 @@ class Sinusoid(nn.Module):
         return self.layer(x, src_mask=mask, is_causal=True)[-1]
 
 
-class Ended(nn.Module):
-    """Probabilities."""
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(E, 4)
-
-    def forward(self, x):
-        return self.head(x[:, -1]).softmax(-1)
-
-
 def cases():
     """name: (module, input)."""
     x, sensor = torch.randn(1, S, E), torch.randn(1, S, 5)
@@ -226,6 +215,5 @@ def cases():
         "flattened": (Flattened(), torch.randn(1, 1, 31)),
         "mixer": (Mixer(), x), "decomposed": (Decomposed(), x),
         "sinusoid": (Sinusoid(), torch.randn(S, 1, E)),
-        "ended": (Ended(), x),
     }
     return made

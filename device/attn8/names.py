@@ -10,7 +10,6 @@ NAMES = {
     "cores": "cores",
     "Decode": "cores.decode",
     "Dense": "layers.dense",
-    "Depthwise": "layers.conv1d",
     "entry": "entry",
     "Exact": "cores.exact",
     "find": "find",

@@ -25,9 +25,9 @@ class _Depthwise(Dense):
 class Conv1D:
     # Convolution, int8 [length, channels] -> [filters, positions], or [positions, filters] where
     # time_major, as attention takes it; positions = (length + 2*padding - reach)//stride + 1, where
-    # reach = dilation*(kernel_size - 1) + 1. groups is 1, or channels (see _Depthwise). linear holds
-    # the parameters, weight [filters, kernel_size, channels/groups] (see Dense), made with the form
-    # kernels.depthwise where groups is more than 1; results int8, time-major ones perhaps int16.
+    # reach = dilation*(kernel_size - 1) + 1. groups is 1, or channels (see _Depthwise). linear
+    # holds the parameters, weight [filters, kernel_size, channels/groups] (see Dense), made with
+    # form kernels.depthwise where groups is above 1; results int8, time-major ones perhaps int16.
 
     def __init__(self, length, kernel_size, stride, filters, linear, time_major=False, channels=1,
                  padding=0, dilation=1, groups=1):
