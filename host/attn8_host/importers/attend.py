@@ -85,5 +85,5 @@ def scores_of(node: Node) -> Scores:
     if not shown.size or not np.allclose(shown, shown.flat[0]) or not np.allclose(added, 0):
         raise node.refuse("something is added to the scores that is no mask (a bias by position, "
                           "for one); that is not known")
-    return Scores(node, (*scores.inputs, values), float(shown.flat[0]), seen[0],
-                  sources)
+    q, k = scores.inputs
+    return Scores(node, (q, k, values), float(shown.flat[0]), seen[0], sources)

@@ -136,7 +136,8 @@ def conv1d(
         seen = seen.reshape(*x.shape[:-2], groups, w.shape[1], *seen.shape[-2:])
         out = np.einsum("...gcpk,gfck->...gfp", seen, w.reshape(groups, -1, *w.shape[1:]))
         out = out.reshape(*x.shape[:-2], len(w), -1)
-        return out if b is None else out + b[:, None]
+        result: np.ndarray = out if b is None else out + b[:, None]
+        return result
 
     return add("conv1d", name, path, inputs, compute, {
         "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
@@ -167,7 +168,8 @@ def attention(
     scores = matmul(name, path, q, _turned(k))
     scores = add("function", name, path, [scores], lambda x: x * scale)
     if causal:
-        seen = np.tri(*scores.shape[-2:], dtype=bool)
+        queries, keys = scores.shape[-2:]
+        seen = np.tri(queries, keys) > 0
         scores = add("function", name, path, [scores], lambda x: np.where(seen, x, -np.inf))
     if mask is not None:
         scores = add("function", name, path, [scores, mask], lambda x, m: np.where(m, x, -np.inf)

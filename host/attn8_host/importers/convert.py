@@ -31,7 +31,9 @@ def convert(
         ModelError: see importers.torch.from_torch.
     """
     shape = [n for i, n in enumerate(example.shape) if i != axis]
-    entries, tensors, used = [], {}, set()
+    entries: list[dict[str, Any]] = []
+    tensors: dict[str, np.ndarray] = {}
+    used: set[str] = set()
     for entry, made in Lowering(output, core).entries():
         used |= made.sources
         parts = {key: np.asarray(value, np.float32) for key, value in made.tensors.items()}

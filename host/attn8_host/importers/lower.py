@@ -80,9 +80,9 @@ class View:
 
     def __getitem__(self, arrange: Callable[[np.ndarray], np.ndarray]) -> "View":
         """The same in another arrangement."""
-        parts = [part if part is None else arrange(part)
-                 for part in (self.index, self.factor, self.offset)]
-        return View(self.base, *parts, sources=self.sources)  # type: ignore[arg-type]
+        factor, offset = (part if part is None else arrange(part)
+                          for part in (self.factor, self.offset))
+        return View(self.base, arrange(self.index), factor, offset, sources=self.sources)
 
 
 class Lowering:
@@ -308,7 +308,8 @@ class Lowering:
         source = self.view(node.inputs[0])
 
         def arrange(part: np.ndarray) -> np.ndarray:
-            return np.append(part.ravel(), [part.dtype.type(0)])[index]
+            result: np.ndarray = np.append(part.ravel(), [part.dtype.type(0)])[index]
+            return result
 
         if (index < 0).any():
             if not source.plain:
@@ -356,7 +357,8 @@ class Lowering:
         view, rows, order, width = self._rows(view, n, node)
         if width != n or len(set(order)) < n:
             base = self.ordered(view, node)
-            view, rows, order = View(base, np.arange(base.size).reshape(node.shape)), rows, range(n)
+            view = View(base, np.arange(base.size).reshape(node.shape))
+            order = np.arange(n)
         parts: dict[str, np.ndarray] = {}
         for part in ("weight", "bias") if node.op == "layer_norm" else ("weight",):
             parts[part] = np.empty(n)
@@ -412,7 +414,8 @@ class Lowering:
 
     def _concat(self, node: Node) -> View:
         axis = node.fields["axis"] % len(node.shape)
-        tokens, values = [], []
+        tokens: list[Node] = []
+        values: list[Node] = []
         for each in node.inputs:
             (tokens if each.constant else values).append(each)
         n = int(np.prod(node.shape[axis + 1:]))
@@ -449,7 +452,8 @@ class Lowering:
                 sources = node.sources
                 view, rows, order, width = self._rows(self.plain(view, node), n, node)
         matrix = np.zeros((outputs, width))
-        np.add.at(matrix, (slice(None), order), weight)
+        for column, values in zip(order, weight.T, strict=True):
+            matrix[:, column] += values
         bias = np.zeros(outputs) if bias is None else bias
         base = view.base
         index = (rows[:, None] * outputs + np.arange(outputs)).reshape(node.shape)

@@ -46,7 +46,7 @@ def from_onnx(
     example = np.random.default_rng(0).normal(size=_shape(model, given, shape))
     reader = Reader(model, given, example)
     chosen = _output(model, output)
-    evaluator = ReferenceEvaluator(model)
+    evaluator: Any = ReferenceEvaluator(model)
 
     def original(x: np.ndarray) -> np.ndarray:
         found = evaluator.run([chosen], {given: x.astype(np.float32)})
@@ -175,7 +175,7 @@ class Reader:
         graph = onnx.helper.make_graph([proto], "node", values[:n], values[n:])
         opsets = [onnx.helper.make_opsetid(*each) for each in self.opsets.items()]
         try:
-            evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
+            evaluator: Any = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
         except Exception:  # of several kinds
             raise ModelError(f"{name}: opset {self.opsets.get('', '?')} has no such operation that "
                              "is known") from None
@@ -220,7 +220,8 @@ class Reader:
     @staticmethod
     def _concat(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
         if len(given) == 1:
-            return given[0]
+            result: Node = given[0]
+            return result
         return build.concat(name, path, given, attributes["axis"])
 
     @staticmethod
