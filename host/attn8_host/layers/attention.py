@@ -8,9 +8,9 @@ import numpy as np
 from .. import cores
 from ..cores.base import Core
 from ..errors import ModelError
-from ..schema import FLAG, OBJECT, SIZE, WORD, Tensor, check
+from ..schema import FLAG, OBJECT, SIZE, WORD, Tensor, check, one_of
 from . import dense
-from .base import Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Fields, Layer, LayerType, Signal, Tensors
 from .dense import Dense, TrainableDense
 from .quantizer import Quantizer
 
@@ -170,8 +170,13 @@ class Type(LayerType):
     training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
     training_optional = {"recompute": FLAG}
     fields = {**training_fields, "core": WORD, "causal": FLAG}
-    optional = {"options": OBJECT}
+    optional = {"options": OBJECT, "output": one_of(INT8, INT16), "bias": FLAG}
     integers = {"constants": OBJECT}
+    output_formats = (INT8, INT16)
+
+    def require_integers(self, entry: Fields) -> None:
+        super().require_integers(entry)
+        dense.require_bias(entry)
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
@@ -205,7 +210,7 @@ class Type(LayerType):
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         e, h = entry["embed_dim"], entry["num_heads"]
         found = {key: tensor for part in PARTS for key, tensor in
-                 dense.float_tensors(f"{part}.", e, e).items()}
+                 dense.float_tensors(f"{part}.", e, e, entry.get("bias", True)).items()}
         for key, tensor in self._core(entry).float_tensors(h, e // h).items():
             found[f"core.{key}"] = tensor
         return found
@@ -219,6 +224,7 @@ class Type(LayerType):
         if mask is not None and mask.shape != (keys,):
             raise ModelError(f"{entry['name']}: expected [{keys}], got {list(mask.shape)}")
         linears = {part: Dense(**dense.parts(f"{part}.", tensors)) for part in PARTS}
+        linears["out"].format = entry.get("output", INT8)
         try:
             layer = MultiHeadAttention(
                 entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],
@@ -254,10 +260,11 @@ class Type(LayerType):
         peaks = {part: quantizer.peaks[f"{name}.{part}"] for part in ("q", "k", "v", "heads")}
         scales = {part: peak / 127 for part, peak in peaks.items()}
         scales["heads"] = core.output_scale(peaks["heads"], scales["v"])
+        entry.pop("bias", None)
         for part in ("q", "k", "v"):
             quantizer.linear(f"{name}.{part}", before, scales[part])
-        quantizer.scale = quantizer.range_of(name) / 127
-        quantizer.linear(f"{name}.out", scales["heads"], quantizer.scale)
+        finest = quantizer.finest(f"{name}.out", scales["heads"])
+        quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest))
         parameters = {key: quantizer.tensors[f"{name}.core.{key}"]
                       for key in core.float_tensors(1, 1)
                       if f"{name}.core.{key}" in quantizer.tensors}

@@ -13,12 +13,13 @@ from .quantizer import Quantizer
 Fields = dict[str, Any]  # a layer's entry in the config
 Tensors = Mapping[str, np.ndarray]  # by the name of the part: weight, q.weight
 INPUT_SCALE = 4 / 127  # of examples' inputs, which are about normal; beyond 4 they saturate
+INT8, INT16 = "int8", "int16"
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What a layer takes or gives: its format ("int8", "int32" or one of numerics.formats), and
-    how many values."""
+    """What a layer takes or gives: its format ("int8", "int16", "int32" or one of
+    numerics.formats), and how many values."""
 
     format: str
     size: int
@@ -83,6 +84,10 @@ class LayerType:
         computes: whether there is anything to do at all.
         keeps_scale: whether its results stand for as much as its input: then the layer before needs
             only the range of these results.
+        arity: how many inputs it has, all of one format and size.
+        input_formats: what these may be.
+        output_formats: what its results may be, as its entry's "output" says.
+        tied: whether its inputs and its results have one format and, in int16, one scale.
     """
 
     fields: ClassVar[Mapping[str, Kind]] = {}
@@ -92,6 +97,10 @@ class LayerType:
     training_optional: ClassVar[Mapping[str, Kind]] = {}
     computes: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = False
+    arity: ClassVar[int] = 1
+    input_formats: ClassVar[Sequence[str]] = (INT8,)
+    output_formats: ClassVar[Sequence[str]] = (INT8,)
+    tied: ClassVar[bool] = False
     name = ""  # the module's, set when it is found
 
     def check(self, entry: Fields) -> None:
@@ -129,31 +138,35 @@ class LayerType:
         return (given.size,)
 
     def connect(self, entry: Fields, given: Sequence[Signal]) -> Signal:
-        """What it gives, from what its inputs give; this is for a layer with one input.
+        """What it gives, from what its inputs give.
 
         Raises:
             ModelError: it does not take what they give.
         """
         name = entry["name"]
-        if len(given) != 1:
-            raise ModelError(f"{name}.inputs: expected 1, got {len(given)}")
+        if len(given) != self.arity:
+            raise ModelError(f"{name}.inputs: expected {self.arity}, got {len(given)}")
         size = int(np.prod(self.shape(entry, given[0]), dtype=np.int64))
-        if size != given[0].size:
-            raise ModelError(f"{name}: takes {size} values, the layer before gives {given[0].size}")
-        takes, gives = self.takes(entry, given[0]), given[0].format
-        if takes != gives:
-            remedy = _REMEDIES.get(gives) or _REMEDIES.get(takes)
-            raise ModelError(f"{name}: takes {takes}, the layer before gives {gives}; "
-                             + (remedy or "put a convert layer between"))
+        takes = self.takes(entry, given[0])
+        for signal in given:
+            if size != signal.size:
+                raise ModelError(f"{name}: takes {size} values, the layer before gives "
+                                 f"{signal.size}")
+            if takes != signal.format:
+                remedy = _REMEDIES.get(signal.format) or _REMEDIES.get(takes)
+                raise ModelError(f"{name}: takes {takes}, the layer before gives {signal.format}; "
+                                 + (remedy or "put a convert layer between"))
         return self.gives(entry, given[0])
 
     def takes(self, entry: Fields, given: Signal) -> str:
         """The format of what it takes."""
-        return "int8"
+        return given.format if given.format in self.input_formats else self.input_formats[0]
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
         """What it gives."""
-        return given
+        if self.tied:
+            return given
+        return Signal(entry.get("output", INT8), given.size)
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer | None:
         """Its integer reference, as the board's layer; None for a layer that does nothing.

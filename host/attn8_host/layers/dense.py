@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ModelError
 from ..numerics.integers import int32, requant
 from ..numerics.parameter import Parameter
-from ..schema import SIZE, Tensor, one_of
-from .base import Fields, Layer, LayerType, Signal, Tensors
+from ..schema import FLAG, SIZE, Tensor, one_of
+from .base import INT8, INT16, Fields, Layer, LayerType, Signal, Tensors
 from .quantizer import Quantizer
 
 
@@ -17,19 +18,20 @@ class Dense:
     """x @ weight.T + bias; int8 [rows, inputs] -> [rows, outputs].
 
     weight int8 [outputs, inputs], bias int32 [outputs]; with mult int16 [outputs] and shift int8
-    [outputs] the results are requantized to int8, without them they are the int32 sums.
+    [outputs] the results are requantized to int8 or int16, without them they are the int32 sums.
     """
 
     weight: np.ndarray
     bias: np.ndarray
     mult: np.ndarray | None = None
     shift: np.ndarray | None = None
+    format: str = INT8
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         sums = int32(x.astype(np.int64) @ self.weight.astype(np.int64).T + self.bias)
         if self.mult is None or self.shift is None:
             return sums.astype(np.int32)
-        return requant(sums, self.mult, self.shift)
+        return requant(sums, self.mult, self.shift, self.format)
 
 
 class TrainableDense:
@@ -79,12 +81,21 @@ def tensors(prefix: str, inputs: int, outputs: int, wide: bool = False) -> dict[
     return found
 
 
-def float_tensors(prefix: str, inputs: int, outputs: int) -> dict[str, Tensor]:
+def float_tensors(
+    prefix: str, inputs: int, outputs: int, bias: bool = True
+) -> dict[str, Tensor]:
     """Those of a matrix in floats."""
-    return {
-        f"{prefix}weight": Tensor(float, (outputs, inputs)),
-        f"{prefix}bias": Tensor(float, (outputs,)),
-    }
+    found = {f"{prefix}weight": Tensor(float, (outputs, inputs))}
+    if bias:
+        found[f"{prefix}bias"] = Tensor(float, (outputs,))
+    return found
+
+
+def require_bias(entry: Fields) -> None:
+    """Raises ModelError where an entry of integers says what only one of floats may."""
+    if "bias" in entry:
+        raise ModelError(f"{entry['name']}.bias: integers always have one; take it out of the "
+                         "config, and zeros into the file")
 
 
 def parts(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
@@ -95,8 +106,8 @@ def parts(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
 
 def apply(prefix: str, tensors: Tensors, x: np.ndarray) -> np.ndarray:
     """x @ weight.T + bias in floats."""
-    result: np.ndarray = x @ tensors[f"{prefix}weight"].T + tensors[f"{prefix}bias"]
-    return result
+    result: np.ndarray = x @ tensors[f"{prefix}weight"].T
+    return result + tensors[f"{prefix}bias"] if f"{prefix}bias" in tensors else result
 
 
 def initial(
@@ -115,7 +126,12 @@ class Type(LayerType):
 
     fields = {"in_features": SIZE, "out_features": SIZE}
     training_optional = {"rows": SIZE}
-    optional = {"rows": SIZE, "output": one_of("int8", "int32")}
+    optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG}
+    output_formats = (INT8, INT16)
+
+    def require_integers(self, entry: Fields) -> None:
+        super().require_integers(entry)
+        require_bias(entry)
 
     def _wide(self, entry: Fields) -> bool:
         return bool(entry.get("output") == "int32")
@@ -124,7 +140,8 @@ class Type(LayerType):
         return tensors("", entry["in_features"], entry["out_features"], self._wide(entry))
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
-        return float_tensors("", entry["in_features"], entry["out_features"])
+        return float_tensors("", entry["in_features"], entry["out_features"],
+                             entry.get("bias", True))
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         rows = entry.get("rows", 1)
@@ -134,7 +151,7 @@ class Type(LayerType):
         return Signal(entry.get("output", "int8"), entry.get("rows", 1) * entry["out_features"])
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        layer = Dense(**tensors)
+        layer = Dense(**tensors, format=entry.get("output", INT8))
         return lambda x: {"": layer(x)}
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
@@ -142,11 +159,12 @@ class Type(LayerType):
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, before = entry["name"], quantizer.scale
+        entry.pop("bias", None)
         if self._wide(entry):
             quantizer.scale = before * float(quantizer.linear(name, before, None)[0])
         else:
-            quantizer.scale = quantizer.range_of(name) / 127
-            quantizer.linear(name, before, quantizer.scale)
+            scale = quantizer.result(name, quantizer.finest(name, before))
+            quantizer.linear(name, before, scale)
 
     def work(self, entry: Fields, tensors: Tensors) -> int:
         return int(entry.get("rows", 1) * entry["in_features"] * entry["out_features"])

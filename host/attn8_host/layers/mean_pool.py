@@ -6,21 +6,26 @@ from typing import Any
 import numpy as np
 
 from ..numerics.integers import int32, requant
-from ..numerics.scales import requant_constants
-from ..schema import INTEGER, SIZE
-from .base import Fields, Layer, LayerType, Signal, Tensors
+from ..numerics.scales import finest, requant_constants
+from ..schema import INTEGER, SIZE, one_of
+from .base import INT8, INT16, Fields, Layer, LayerType, Signal, Tensors
 from .quantizer import Quantizer
 
 
 @dataclass
 class MeanPool:
-    """int8 [seq_len, embed_dim] -> [embed_dim]; (mult, shift) hold the division by seq_len."""
+    """int8 or int16 [seq_len, embed_dim] -> [embed_dim], int8 or int16.
+
+    (mult, shift) hold the division by seq_len.
+    """
 
     mult: int
     shift: int
+    format: str = INT8
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return requant(int32(x.astype(np.int64).sum(axis=0)), self.mult, self.shift)
+        return requant(int32(x.astype(np.int64).sum(axis=0)), self.mult, self.shift,
+                       self.format)
 
 
 class TrainableMeanPool:
@@ -49,26 +54,27 @@ class Type(LayerType):
     """[seq_len, embed_dim] -> [embed_dim]."""
 
     fields = {"seq_len": SIZE, "embed_dim": SIZE}
+    optional = {"output": one_of(INT8, INT16)}
     integers = {"mult": INTEGER, "shift": INTEGER}
+    input_formats = output_formats = (INT8, INT16)
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         return entry["seq_len"], entry["embed_dim"]
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
-        return Signal("int8", entry["embed_dim"])
+        return Signal(entry.get("output", INT8), entry["embed_dim"])
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        layer = MeanPool(entry["mult"], entry["shift"])
+        layer = MeanPool(entry["mult"], entry["shift"], entry.get("output", INT8))
         return lambda x: {"": layer(x)}
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
         return {"": x[0].mean(axis=0)}
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
-        before = quantizer.scale
-        quantizer.scale = quantizer.range_of(entry["name"]) / 127
-        ratio = before / quantizer.scale / entry["seq_len"]
-        entry["mult"], entry["shift"] = requant_constants(ratio)
+        before, tokens = quantizer.scale, entry["seq_len"]
+        scale = quantizer.result(entry["name"], finest(before / tokens))
+        entry["mult"], entry["shift"] = requant_constants(before / scale / tokens)
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableMeanPool:
         return TrainableMeanPool(f, entry["seq_len"])

@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..numerics.scales import linear
+from ..numerics.scales import finest, linear
+
+
+@dataclass
+class Stream:
+    """The scale that tensors in int16 share.
+
+    Attributes:
+        scale: of one step.
+        finest: the finest one that all layers which give these tensors can express.
+    """
+
+    scale: float
+    finest: float = 0.0
 
 
 @dataclass
@@ -19,6 +32,7 @@ class Quantizer:
         scale: what one step of the layer's first input stands for; `quantize` sets it to that of
             its results.
         inputs: the same of all its inputs.
+        streams: by the names of the layers whose results are in int16.
         made: the integer tensors so far.
     """
 
@@ -27,7 +41,31 @@ class Quantizer:
     range_of: Callable[[str], float]
     scale: float
     inputs: list[float] = field(default_factory=list)
+    streams: Mapping[str, Stream] = field(default_factory=dict)
     made: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def result(self, name: str, finest: float = 0.0) -> float:
+        """Sets `scale` to that of a layer's results, and returns it.
+
+        Args:
+            name: of the layer.
+            finest: the scale in int16 that it cannot go below.
+        """
+        if name in self.streams:
+            stream = self.streams[name]
+            stream.finest = max(stream.finest, finest)
+            self.scale = max(stream.scale, finest)
+        else:
+            self.scale = self.range_of(name) / 127
+        return self.scale
+
+    def bias(self, name: str) -> np.ndarray:
+        """`name`.bias, zeros where there is none."""
+        return self.tensors.get(f"{name}.bias", np.zeros(len(self.tensors[f"{name}.weight"])))
+
+    def finest(self, name: str, scale_in: float) -> float:
+        """The finest scale of results that the matrix `name`.weight can be requantized to."""
+        return finest(scale_in * float(np.abs(self.tensors[f"{name}.weight"]).max()) / 127)
 
     def linear(self, name: str, scale_in: float, scale_out: float | None) -> np.ndarray:
         """Quantizes the matrix and the bias `name`.weight and `name`.bias.
@@ -35,8 +73,7 @@ class Quantizer:
         Returns:
             The scales of the weights, float32 [outputs] (see numerics.scales.linear).
         """
-        found = linear(self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"], scale_in,
-                       scale_out)
+        found = linear(self.tensors[f"{name}.weight"], self.bias(name), scale_in, scale_out)
         scales = found.pop("scale")
         self.made.update({f"{name}.{part}": values for part, values in found.items()})
         return scales

@@ -11,6 +11,7 @@ class Type(LayerType):
     """What it takes."""
 
     computes = False
+    tied = True
     fields = {"shape": SHAPE}
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:

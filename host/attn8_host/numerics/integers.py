@@ -33,9 +33,17 @@ def rounded(a: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int) -> n
     return result
 
 
-def requant(a: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
-    """`rounded`, clamped to +-127, as int8."""
-    result: np.ndarray = np.clip(rounded(a, mult, shift), -127, 127).astype(np.int8)
+def requant(
+    a: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int, form: str = "int8"
+) -> np.ndarray:
+    """`rounded`, clamped to +-127 as int8, or to +-32767 as int16."""
+    return saturated(rounded(a, mult, shift), form)
+
+
+def saturated(a: np.ndarray, form: str = "int8") -> np.ndarray:
+    """Integers clamped to the symmetric range of a format, "int8" or "int16"."""
+    most = np.iinfo(form).max
+    result: np.ndarray = np.clip(a, -most, most).astype(form)
     return result
 
 

@@ -14,13 +14,18 @@ def requant_constants(ratio: float) -> tuple[int, int]:
     Raises:
         ValueError: the ratio is not within 2**-31 to 0.5.
     """
-    mult, shift = _scaled(ratio, 15)
+    mult, shift = scaled(ratio, 15)
     if not 16 <= shift <= 45:
         raise ValueError(f"ratio of scales: expected 2**-31 to 0.5, got {ratio}")
     return mult, shift
 
 
-def _scaled(ratio: float, bits: int) -> tuple[int, int]:
+def finest(scale: float) -> float:
+    """The finest scale to which values of another one can be requantized."""
+    return 2 * (1 + 2**-15) * scale
+
+
+def scaled(ratio: float, bits: int) -> tuple[int, int]:
     """(n, s) with n / 2**s ~ ratio and n of exactly `bits` bits."""
     mantissa, exponent = math.frexp(ratio)
     n, shift = math.floor(mantissa * 2**bits + 0.5), bits - exponent
@@ -76,7 +81,7 @@ def output_constants(ratio: float) -> tuple[int, int]:
     Raises:
         ValueError: the ratio is not within 2**-15 to 2**14.
     """
-    num, shift = _scaled(ratio, 30)
+    num, shift = scaled(ratio, 30)
     if not 16 <= shift <= 45:
         raise ValueError(f"ratio of scales: expected 2**-15 to 16384, got {ratio}")
     return num, shift

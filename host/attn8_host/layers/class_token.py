@@ -1,0 +1,57 @@
+"""A learned token in front of the others."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ..schema import SIZE, Tensor
+from .base import INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .convert import widening
+from .position import stream_tensor
+from .quantizer import Quantizer
+
+
+class Type(LayerType):
+    """[seq_len, embed_dim] -> [seq_len + 1, embed_dim]: NAME.weight [embed_dim] comes first."""
+
+    fields = {"seq_len": SIZE, "embed_dim": SIZE}
+    input_formats = output_formats = (INT16,)
+    tied = True
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return {"weight": Tensor(np.int16, (entry["embed_dim"],))}
+
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return {"weight": Tensor(float, (entry["embed_dim"],))}
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int, int]:
+        return entry["seq_len"], entry["embed_dim"]
+
+    def gives(self, entry: Fields, given: Signal) -> Signal:
+        return Signal(INT16, given.size + entry["embed_dim"])
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        return lambda x: {"": np.vstack([tensors["weight"], x])}
+
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": np.vstack([tensors["weight"], x[0]])}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        key = f"{entry['name']}.weight"
+        scale = quantizer.result(entry["name"])  # its peak is that of the token, too
+        quantizer.made[key] = stream_tensor(quantizer.tensors[key], scale)
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """In front of five tokens."""
+        weight = rng.integers(-16000, 16001, 6).astype(np.int16)
+
+        def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            want = np.concatenate([weight, outputs["wide"].ravel()])
+            return outputs["token"].ravel(), want.astype(np.float64)
+
+        entry = {"type": "class_token", "name": "token", "seq_len": 5, "embed_dim": 6}
+        yield Example("int16", {"seq_len": 5, "embed_dim": 6}, [widening("wide", 128), entry],
+                      {"token.weight": weight}, 30, floats)
+
+
+TYPE = Type()

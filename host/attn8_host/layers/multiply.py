@@ -1,0 +1,69 @@
+"""Product of two tensors, element by element: gates."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..numerics.integers import requant
+from ..numerics.scales import finest, requant_constants
+from ..schema import INTEGER, one_of
+from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, Tensors
+from .quantizer import Quantizer
+
+
+@dataclass
+class Multiply:
+    """requant(a * b; mult, shift) of int8; int8 or int16."""
+
+    mult: int
+    shift: int
+    format: str = INT8
+
+    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        products = a.astype(np.int64) * b.reshape(a.shape)
+        return requant(products, self.mult, self.shift, self.format)
+
+
+class Type(LayerType):
+    """What both its inputs give, multiplied."""
+
+    arity = 2
+    optional = {"output": one_of(INT8, INT16)}
+    integers = {"mult": INTEGER, "shift": INTEGER}
+    output_formats = (INT8, INT16)
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        layer = Multiply(entry["mult"], entry["shift"], entry.get("output", INT8))
+        return lambda a, b: {"": layer(a, b)}
+
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": x[0] * x[1].reshape(x[0].shape)}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        product = quantizer.inputs[0] * quantizer.inputs[1]
+        scale = quantizer.result(entry["name"], finest(product))
+        entry["mult"], entry["shift"] = requant_constants(product / scale)
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """Of the input and its positive part."""
+        for output, most in ((INT8, 127), (INT16, 32767)):
+            ratio = INPUT_SCALE / 2 if output == INT8 else 0.49
+            mult, shift = requant_constants(ratio)
+
+            def floats(
+                outputs: Mapping[str, np.ndarray], ratio: float = ratio, most: int = most,
+            ) -> tuple[np.ndarray, np.ndarray]:
+                product = outputs["a"].astype(np.float64) * outputs["b"] * ratio
+                return outputs["product"], np.clip(product, -most, most)
+
+            table = np.roll(np.arange(-128, 128), 128).clip(-127).astype(np.int8)
+            yield Example(output, {"size": 33}, [
+                {"type": "tanh", "name": "a"},
+                {"type": "relu", "name": "b", "inputs": ["input"]},
+                {"type": "multiply", "name": "product", "inputs": ["a", "b"], "mult": mult,
+                 "shift": shift, "output": output},
+            ], {"a.table": table}, 33, floats)  # fmt: skip
+
+
+TYPE = Type()

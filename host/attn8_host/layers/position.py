@@ -1,0 +1,65 @@
+"""Embeddings of positions."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ..numerics.integers import saturated
+from ..schema import SIZE, Tensor
+from .add import Add
+from .base import INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .convert import widening
+from .quantizer import Quantizer
+
+
+def stream_tensor(values: np.ndarray, scale: float) -> np.ndarray:
+    """Numbers as int16 of a stream."""
+    return saturated(np.floor(np.asarray(values, np.float64) / scale + 0.5).astype(np.int64), INT16)
+
+
+class Type(LayerType):
+    """[seq_len, embed_dim] -> [seq_len, embed_dim]: NAME.weight of the same shape is added."""
+
+    fields = {"seq_len": SIZE, "embed_dim": SIZE}
+    input_formats = output_formats = (INT16,)
+    tied = True
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return {"weight": Tensor(np.int16, self._shape(entry))}
+
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return {"weight": Tensor(float, self._shape(entry))}
+
+    def _shape(self, entry: Fields) -> tuple[int, int]:
+        return entry["seq_len"], entry["embed_dim"]
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int, int]:
+        return self._shape(entry)
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        layer = Add()
+        return lambda x: {"": layer(x, tensors["weight"])}
+
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": x[0] + tensors["weight"]}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        key = f"{entry['name']}.weight"
+        weight = quantizer.tensors[key]
+        scale = quantizer.result(entry["name"], float(np.abs(weight).max()) / 32767)
+        quantizer.made[key] = stream_tensor(weight, scale)
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """Positions of about the input's size."""
+        weight = rng.integers(-16000, 16001, (5, 6)).astype(np.int16)
+
+        def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            sums = outputs["wide"].ravel() + weight.ravel().astype(np.float64)
+            return outputs["position"].ravel(), np.clip(sums, -32767, 32767)
+
+        entry = {"type": "position", "name": "position", "seq_len": 5, "embed_dim": 6}
+        yield Example("int16", {"seq_len": 5, "embed_dim": 6}, [widening("wide", 200), entry],
+                      {"position.weight": weight}, 30, floats)
+
+
+TYPE = Type()
