@@ -1,0 +1,150 @@
+"""The kernels of the int16 stream as machine code of both chips, against the NumPy reference.
+
+As in test_kernels: operands at every alignment, canaries around every buffer, extreme values.
+"""
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from attn8_host.layers.add import Add
+from attn8_host.layers.convert import Requantize
+from attn8_host.layers.dense import Dense
+from attn8_host.layers.layer_norm import LayerNorm
+from attn8_host.layers.lookup import Lookup
+from attn8_host.layers.mean_pool import MeanPool
+from attn8_host.layers.multiply import Multiply
+
+from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
+
+seeds = st.integers(0, 2**32 - 1)
+formats = st.sampled_from(["int8", "int16"])
+
+
+def int16(rng, fill, *shape):
+    """int16 values; -32768 is included although the convention is +-32767."""
+    count = np.arange(int(np.prod(shape))).reshape(shape)
+    if fill == "lowest":
+        return np.full(shape, -32768, np.int16)
+    if fill == "highest":
+        return np.full(shape, 32767, np.int16)
+    if fill == "opposite":
+        return np.where(count % 2, 32767, -32768).astype(np.int16)
+    if fill == "extremes":
+        return rng.choice(np.array([-32768, -32767, -1, 0, 1, 32767], np.int16), shape)
+    if fill == "outlier":
+        return np.where(count == 0, 32767, rng.integers(-2, 3, shape)).astype(np.int16)
+    if fill == "offset":
+        return (rng.integers(-32000, 32000) + rng.integers(-3, 4, shape)).astype(np.int16)
+    return rng.integers(-32768, 32768, shape).astype(np.int16)
+
+
+def most(form):
+    return int(np.iinfo(form).max)
+
+
+def requantization(rng):
+    return int(rng.integers(1 << 14, 1 << 15)), int(rng.integers(16, 46))
+
+
+@machine_settings
+@given(
+    seed=seeds, rows=st.integers(1, 3), n=sizes, offset=alignment, form=formats,
+    fill=st.sampled_from(["random", "lowest", "highest", "opposite", "extremes", "outlier",
+                          "offset"]),
+    centred=st.booleans(), eps_shift=st.integers(-14, 64), eps=st.booleans(),
+)
+@example(seed=0, rows=1, n=4096, offset=0, form="int8", fill="outlier", centred=True,
+         eps_shift=64, eps=False)
+@example(seed=0, rows=1, n=4096, offset=0, form="int16", fill="extremes", centred=False,
+         eps_shift=-14, eps=True)
+def test_norm(machines, seed, rows, n, offset, form, fill, centred, eps_shift, eps):
+    rng = np.random.default_rng(seed)
+    x = int16(rng, fill, rows, n)
+    weight = rng.integers(-32767, 32768, n).astype(np.int16)
+    bound = 2**30 - 2**25
+    bias = rng.integers(-bound, bound + 1, n).astype(np.int32)
+    shift = rng.integers(0, 26, n).astype(np.int8)
+    eps_mult = int(rng.integers(1 << 14, 1 << 15)) if eps else 0
+    reference = LayerNorm(weight, shift, eps_mult, eps_shift, bias if centred else 0, form, centred)
+    call = Call(machines("norm"), offset)
+    x_at, _, found, *_ = call("statistics", x, 0, np.zeros(5 * rows, np.int32), rows, n,
+                              int(centred), eps_mult, eps_shift)
+    *_, out, _, _, _, _ = call("norm", x_at, 0, found, weight, bias, shift,
+                               np.zeros(rows * n, form), rows, n, int(centred), most(form))
+    assert (out.read(np.dtype(form)) == reference(x).ravel()).all()
+
+
+@machine_settings
+@given(seed=seeds, n=sizes, offset=alignment, fill=fills)
+def test_add(machines, seed, n, offset, fill):
+    rng = np.random.default_rng(seed)
+    a, b = int16(rng, fill, n), int16(rng, fill, n)
+    _, _, _, out, _ = Call(machines("stream"), offset)("add", a, 0, b, np.zeros(n, np.int16), n)
+    assert (out.read(np.int16) == Add()(a, b)).all()
+
+
+@machine_settings
+@given(seed=seeds, n=sizes, offset=alignment, fill=fills)
+def test_widen_and_narrow(machines, seed, n, offset, fill):
+    rng = np.random.default_rng(seed)
+    for name, x, form in (("widen", int8(rng, fill, n), "int16"),
+                          ("narrow", int16(rng, fill, n), "int8")):
+        mult, shift = requantization(rng)
+        call = Call(machines("stream"), offset)
+        _, _, out, *_ = call(name, x, 0, np.zeros(n, form), n, mult, shift)
+        assert (out.read(np.dtype(form)) == Requantize(mult, shift, form)(x)).all()
+
+
+@machine_settings
+@given(seed=seeds, rows=st.integers(1, 3), inputs=sizes, outputs=sizes, offset=alignment, fill=fills)
+def test_settle(machines, seed, rows, inputs, outputs, offset, fill):
+    rng = np.random.default_rng(seed)
+    x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
+    bound = 2**30 - 1 - 16384 * inputs
+    bias = rng.integers(-bound, bound + 1, outputs).astype(np.int32)
+    constants = [requantization(rng) for _ in range(outputs)]
+    mult = np.array([m for m, _ in constants], np.int16)
+    shift = np.array([s for _, s in constants], np.int8)
+    want = Dense(w, bias, mult, shift, "int16")(x)
+    sums = Dense(w, bias)(x)
+    call = Call(machines("stream"), offset)
+    place = call.place(sums)
+    call("settle", place, 0, place, rows, outputs, mult, shift)
+    assert (place.read(np.int16)[: want.size] == want.ravel()).all()
+
+
+@machine_settings
+@given(
+    seed=seeds, rows=sizes, columns=sizes, offset=alignment, fill=fills, takes=formats,
+    gives=formats,
+)
+def test_mean_pool(machines, seed, rows, columns, offset, fill, takes, gives):
+    rng = np.random.default_rng(seed)
+    x = (int16 if takes == "int16" else int8)(rng, fill, rows, columns)
+    mult, shift = requantization(rng)
+    call = Call(machines("stream"), offset)
+    _, _, out, *_ = call("mean_pool", x, 0, np.zeros(columns, gives), rows, columns, mult, shift,
+                         int(takes == "int16"), most(gives))
+    assert (out.read(np.dtype(gives)) == MeanPool(mult, shift, gives)(x)).all()
+
+
+@machine_settings
+@given(seed=seeds, n=sizes, offset=alignment, fill=fills)
+def test_lookup(machines, seed, n, offset, fill):
+    rng = np.random.default_rng(seed)
+    x, table = int8(rng, fill, n), int8(rng, "random", 256)
+    call = Call(machines("lookup"), offset)
+    _, _, out, _ = call("lookup", x, table, np.zeros(n, np.int8), n)
+    assert (out.read(np.int8) == Lookup(table)(x)).all()
+
+
+@machine_settings
+@given(seed=seeds, n=sizes, offset=alignment, fill=fills, gives=formats)
+def test_multiply(machines, seed, n, offset, fill, gives):
+    rng = np.random.default_rng(seed)
+    a, b = int8(rng, fill, n), int8(rng, fill, n)
+    mult, shift = requantization(rng)
+    call = Call(machines("multiply"), offset)
+    _, _, _, out, *_ = call("multiply", a, 0, b, np.zeros(n, gives), n, mult, shift, most(gives))
+    assert (out.read(np.dtype(gives)) == Multiply(mult, shift, gives)(a, b)).all()
