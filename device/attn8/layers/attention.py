@@ -1,11 +1,11 @@
 from array import array
 
-from .. import checks, cores, forms, memory
+from .. import checks, cores, forms, memory, signals
 from .dense import Dense, Linear, expect
 
 
 class MultiHeadAttention:
-    # Multi-head attention, int8 [seq_len, embed_dim] in and out:
+    # Multi-head attention, int8 [seq_len, embed_dim] in and out, or int16 out (`output`):
     #   q, k, v = x @ w.T + b, each head attends on its own, out = heads @ w_out.T + b_out
     # Cross-attention takes k and v from another sequence, `memory` [key_len, embed_dim].
     #
@@ -17,7 +17,8 @@ class MultiHeadAttention:
     # With a streaming core, `step` takes the next token alone.
 
     def __init__(self, seq_len, embed_dim, num_heads, tensors, constants, core="exact",
-                 causal=False, need_weights=False, name="attn", key_len=None, **options):
+                 causal=False, need_weights=False, name="attn", key_len=None, output="int8",
+                 **options):
         checks.kind("name", name, str)
         checks.kind("tensors", tensors, dict)
         checks.kind("constants", constants, dict)
@@ -73,7 +74,8 @@ class MultiHeadAttention:
                 raise ValueError("missing tensor %s.mult" % linear.name)
             n = len(target)
             self._projections.append((Dense(linear, n // embed_dim, merged[:n]), target))
-        self.out = Dense(Linear.take(tensors, name + ".out", embed_dim, embed_dim), seq_len)
+        self.out = Dense(
+            Linear.take(tensors, name + ".out", embed_dim, embed_dim, output), seq_len)
 
         # Views are made here, once: a slice made in a forward pass would allocate
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
@@ -129,7 +131,7 @@ class MultiHeadAttention:
         return self.out.run(self._merged)
 
     def step(self, x):
-        # The next token, int8 [embed_dim] in and out; only with a streaming core
+        # The next token, [embed_dim] in and out; only with a streaming core
         checks.int8(self.name, x, self.embed_dim)
         for dense in self._token_projections:
             dense(x)
@@ -175,15 +177,17 @@ def build(entry, given, need_weights):
         sequence = entry.tensor("memory", "b", [key_len, e])
     if entry.has("key_padding_mask"):
         mask = entry.tensor("key_padding_mask", "b", [key_len or s])
+    output = signals.output(entry)
     layer = MultiHeadAttention(s, e, h, entry.tensors, entry.keywords("constants"),
                                entry.word("core"), entry.flag("causal"), need_weights, entry.name,
-                               key_len, **entry.keywords("options", {}))
+                               key_len, output, **entry.keywords("options", {}))
     for part in ("q", "k", "v"):
         entry.gives("b", getattr(layer, part), part)
     for part, code, values in layer.outputs:
         entry.gives(code, values, part)
     entry.gives("b", layer.heads, "heads")
-    entry.gives("b", layer.out.out)
+    entry.gives(signals.CODES[output], layer.out.out)
+    gives = output, s * e
     if sequence is not None or mask is not None:
-        return lambda x: layer(x, sequence, mask), given
-    return layer, given
+        return lambda x: layer(x, sequence, mask), gives
+    return layer, gives

@@ -1,6 +1,6 @@
 from array import array
 
-from .. import checks
+from .. import checks, signals
 from ..formats import Format
 from ..kernels import qformat
 
@@ -44,13 +44,39 @@ class ConvertToInt8:
         return self.out
 
 
+class Requantize:
+    # int16 to int8, requant(x; mult, shift), or int8 to int16, requant(x << 9; mult, shift)
+
+    def __init__(self, size, format, mult, shift, name="convert"):
+        from ..kernels import stream
+
+        self.name = name
+        self.size = checks.between(name + ".size", size, 1, 1 << 20)
+        checks.multiplier(name, mult, shift)
+        self.mult, self.shift = mult, shift
+        self.out = signals.zeros(signals.known(name + ".format", format), size)
+        narrows = format == "int8"
+        self._takes = "int16" if narrows else "int8"
+        self._requantize = stream.narrow if narrows else stream.widen
+
+    def __call__(self, x):
+        signals.expect(self.name, self._takes, x, self.size)
+        self._requantize(x, 0, self.out, self.size, self.mult, self.shift)
+        return self.out
+
+
 def build(entry, given, need_weights):
-    form, shift = entry.word("format"), entry.integer("shift")
-    if form == "int8":
+    form, shift, mult = entry.word("format"), entry.integer("shift"), entry.integer("mult", None)
+    code = "b"
+    if mult is not None:
+        layer = Requantize(given[1], form, mult, shift, entry.name)
+        entry.accept(given, "int16" if form == "int8" else "int8", given[1])
+        code = signals.CODES[form]
+    elif form == "int8":
         layer = ConvertToInt8(given[1], given[0], shift)
-        entry.gives("b", layer.out)
     else:
         entry.accept(given, "int8", given[1])
         layer = Convert(given[1], form, shift)
-        entry.gives(layer.format.code, layer.out)
+        code = layer.format.code
+    entry.gives(code, layer.out)
     return layer, (form, given[1])

@@ -1,17 +1,17 @@
 from array import array
 
-from .. import checks, forms, memory
+from .. import checks, forms, memory, signals
 
 
 class Linear:
     # The parameters of out = x @ weight.T + bias, checked and packed, without buffers of their
-    # own: weight int8 [outputs, inputs], bias int32 [outputs], and for int8 results the
-    # requantisation mult int16 [outputs] and shift int8 [outputs]; without them int32 sums
-    # come out.
+    # own: weight int8 [outputs, inputs], bias int32 [outputs], and for int8 or int16 results
+    # (`output`) the requantisation mult int16 [outputs] and shift int8 [outputs]; without them
+    # int32 sums come out.
     # weight and bias are taken: they are packed as the kernels want them, perhaps in place, and
     # belong to this object from then on.
 
-    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None):
+    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8"):
         checks.kind("name", name, str)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
@@ -28,6 +28,12 @@ class Linear:
             checks.int8(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
+        self.ratios = None
+        if signals.known(name + ".output", output) == "int16":
+            if self.wide:
+                raise ValueError("missing tensor %s.mult" % name)
+            self.ratios = mult, shift
+            self.wide, mult, shift = True, None, None
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
@@ -37,7 +43,7 @@ class Linear:
         )
 
     @classmethod
-    def take(cls, tensors, name, inputs, outputs):
+    def take(cls, tensors, name, inputs, outputs, output="int8"):
         # Takes the parameters out of a dict of arrays, under `name`.weight and so on, for its own
         def get(part, optional=False):
             key = name + "." + part
@@ -46,23 +52,31 @@ class Linear:
             return tensors.pop(key, None)
 
         return cls(name, inputs, outputs, get("weight"), get("bias"), get("mult", True),
-                   get("shift", True))
+                   get("shift", True), output)
 
 
 class Dense:
-    # Fully connected layer over `rows` rows: int8 [rows, inputs] -> [rows, outputs], int8 or int32
-    # (see Linear). The result is the layer's own buffer, or `out`, overwritten by the next call.
+    # Fully connected layer over `rows` rows: int8 [rows, inputs] -> [rows, outputs], int8, int16
+    # or int32 (see Linear). The result is the layer's own buffer, or `out`, overwritten by the
+    # next call. int16 is made of the sums where they lie: `out` is twice as long.
 
     def __init__(self, linear, rows=1, out=None):
         self.linear = checks.kind("linear", linear, Linear)
         self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
         n = rows * linear.outputs
         self._size = size = 4 * n if linear.wide else n
-        code = "i" if linear.wide else "b"
+        code = "h" if linear.ratios else "i" if linear.wide else "b"
         if out is None:
             memory.require(linear.name, size)
             out = array(code, bytes(size))
-        self.out = checks.values(linear.name + ".out", out, n, True, code)
+        length = 2 * n if linear.ratios else n
+        self.out = self._sums = checks.values(linear.name + ".out", out, length, True, code)
+        self._settle = None
+        if linear.ratios:
+            from ..kernels import stream
+
+            self._settle = stream.settle
+            self.out = memoryview(out)[:n]
         self._matmul = linear.form.matmul
         self._row = bytearray(*linear.form.room(linear.inputs))
 
@@ -70,14 +84,17 @@ class Dense:
         p = self.linear
         size = self.rows * p.inputs
         checks.int8(p.name, x, size)
-        checks.apart(p.name, x, size, "out", self.out, self._size)
+        checks.apart(p.name, x, size, "out", self._sums, self._size)
         return self.run(x)
 
     def run(self, x):
         # Unchecked, for a layer's own buffers
         p = self.linear
-        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self.out, self._row, self.rows,
+        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self._sums, self._row, self.rows,
                      p.inputs, p.outputs, p.wide)
+        if self._settle:
+            mult, shift = p.ratios
+            self._settle(self._sums, 0, self._sums, self.rows, p.outputs, mult, shift)
         return self.out
 
 
@@ -93,13 +110,15 @@ def expect(entry, part, inputs, outputs, wide=False):
 def build(entry, given, need_weights):
     n, m = entry.size("in_features"), entry.size("out_features")
     rows = entry.size("rows", 1)
-    wide = entry.word("output", "int8")
-    if wide not in ("int8", "int32"):
-        raise ValueError("%s.output: expected int8 or int32, got %s" % (entry.name, wide))
+    output = entry.word("output", "int8")
+    if output not in ("int8", "int16", "int32"):
+        raise ValueError("%s.output: expected int8, int16 or int32, got %s" % (entry.name, output))
+    sums = output == "int32"
     entry.accept(given, "int8", rows * n)
-    expect(entry, "", n, m, wide == "int32")
-    layer = Dense(Linear.take(entry.tensors, entry.name, n, m), rows)
-    if layer.linear.wide != (wide == "int32"):
+    expect(entry, "", n, m, sums)
+    if sums and entry.has("mult"):
         raise ValueError('%s: it has %s.mult and says "output": "int32"' % (entry.name, entry.name))
-    entry.gives("i" if layer.linear.wide else "b", layer.out)
-    return layer, (wide, rows * m)
+    linear = Linear.take(entry.tensors, entry.name, n, m, "int8" if sums else output)
+    layer = Dense(linear, rows)
+    entry.gives("i" if sums else signals.CODES[output], layer.out)
+    return layer, (output, rows * m)

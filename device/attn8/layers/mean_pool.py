@@ -1,34 +1,43 @@
-from array import array
-
-from .. import checks
+from .. import checks, signals
 from ..kernels import pointwise
 
 
 class MeanPool:
-    # Mean over the tokens: int8 [seq_len, embed_dim] -> [embed_dim], requantised. mult and shift
-    # stand for input scale / (seq_len * output scale).
+    # Mean over the tokens: [seq_len, embed_dim] -> [embed_dim], requantised; int8 or int16 both.
+    # mult and shift stand for input scale / (seq_len * output scale).
 
-    def __init__(self, seq_len, embed_dim, mult, shift):
-        checks.between("mean_pool.seq_len", seq_len, 1, 1 << 15)
+    def __init__(self, seq_len, embed_dim, mult, shift, format="int8", output="int8"):
+        # The sums of int16 stay below 2**30
+        checks.between("mean_pool.seq_len", seq_len, 1, (1 << 15) - (format == "int16"))
         checks.between("mean_pool.embed_dim", embed_dim, 1, 1 << 15)
         checks.multiplier("mean_pool", mult, shift)
         self.seq_len = seq_len
         self.embed_dim = embed_dim
         self.mult = mult
         self.shift = shift
-        self.out = array("b", bytes(embed_dim))
+        self.format = signals.known("mean_pool.format", format)
+        self.most = signals.MOST[signals.known("mean_pool.output", output)]
+        self._stream = None
+        if format != "int8" or output != "int8":
+            from ..kernels import stream
+
+            self._stream = stream.mean_pool
+        self.out = signals.zeros(output, embed_dim)
 
     def __call__(self, x):
-        size = self.seq_len * self.embed_dim
-        checks.int8("mean_pool", x, size)
-        checks.apart("mean_pool", x, size, "out", self.out, self.embed_dim)
-        pointwise.mean_pool(x, 0, self.out, self.seq_len, self.embed_dim, self.mult, self.shift)
+        n, m = self.seq_len, self.embed_dim
+        signals.accept("mean_pool", self.format, x, n * m, self.out)
+        if self._stream:
+            self._stream(x, 0, self.out, n, m, self.mult, self.shift, self.format == "int16",
+                         self.most)
+        else:
+            pointwise.mean_pool(x, 0, self.out, n, m, self.mult, self.shift)
         return self.out
 
 
 def build(entry, given, need_weights):
     s, e = entry.size("seq_len"), entry.size("embed_dim")
-    entry.accept(given, "int8", s * e)
-    layer = MeanPool(s, e, entry.integer("mult"), entry.integer("shift"))
-    entry.gives("b", layer.out)
-    return layer, ("int8", e)
+    form, output = signals.follow(entry, given, s * e), signals.output(entry)
+    layer = MeanPool(s, e, entry.integer("mult"), entry.integer("shift"), form, output)
+    entry.gives(signals.CODES[output], layer.out)
+    return layer, (output, e)

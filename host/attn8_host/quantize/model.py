@@ -6,8 +6,11 @@ import numpy as np
 
 from .. import float_model, layers
 from ..errors import ModelError
-from ..layers.quantizer import Quantizer
+from ..layers.quantizer import Quantizer, Stream
 from ..modelfile import inputs
+from .streams import arrange
+
+STREAM_PEAK = 16383  # of the largest value seen: 14 bits, and as much room again
 
 
 def quantize_model(
@@ -16,7 +19,9 @@ def quantize_model(
     """Quantizes a float model after training.
 
     Activation scales are the largest magnitudes that the float model shows on the calibration
-    inputs, over 127; tensors that a mean or a softmax averages get their own.
+    inputs, over 127; tensors that a mean or a softmax averages get their own. What `add` takes and
+    gives is a stream: int16 with one scale, the largest magnitude over 16383, between convert
+    layers where it meets int8 (see streams).
 
     Args:
         config: of the float model; without an input scale the calibration inputs give one.
@@ -57,9 +62,35 @@ def _quantize(
         if not peak < np.inf:
             raise ModelError(f"{name} becomes {peak:g} with the calibration inputs")
     scale = config["input"].get("scale") or float(np.abs(calibration).max()) / 127
+    peaks["input"] = float(np.abs(calibration).max())
+    layout = arrange(config)
+    for entry, names in zip(config["layers"], inputs(config), strict=True):
+        peaks.setdefault(entry["name"], peaks[names[0]])  # of a layer that does nothing
+    for name, source in layout.converted.items():
+        peaks[name] = peaks[source]
+    streams = {root: Stream(max(peaks[name] for name in names) / STREAM_PEAK)
+               for root, names in layout.groups.items()}
+    while True:
+        entries, made = _integers(
+            layout.entries, {name: streams[root] for name, root in layout.streams.items()},
+            tensors, peaks, scale,
+        )
+        # What all layers of a stream can express is known when they are through
+        coarse = [stream for stream in streams.values() if stream.finest > stream.scale]
+        if not coarse:
+            break
+        for stream in coarse:
+            stream.scale = stream.finest
     source = {**config["input"], "scale": scale}
-    entries = [dict(entry) for entry in config["layers"]]
-    sources = inputs(config)
+    return {**config, "input": source, "layers": entries}, made
+
+
+def _integers(
+    entries: list[dict[str, Any]], streams: dict[str, Stream], tensors: dict[str, np.ndarray],
+    peaks: dict[str, float], scale: float,
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    entries = [dict(entry) for entry in entries]
+    sources = inputs({"layers": entries})
     following: dict[str, list[dict[str, Any]]] = {}
     for entry, names in zip(entries, sources, strict=True):
         for name in names:
@@ -74,14 +105,15 @@ def _quantize(
             name = entry["name"]
         return peaks[name]
 
-    quantizer = Quantizer(tensors, peaks, range_of, scale)
+    quantizer = Quantizer(tensors, peaks, range_of, scale, streams=streams)
     scales = {"input": scale}
     for entry, names in zip(entries, sources, strict=True):
+        kind = layers.get(entry["type"])
         quantizer.inputs = [scales[name] for name in names]
         quantizer.scale = quantizer.inputs[0]
         with float_model.named(entry["name"]):
-            layers.get(entry["type"]).quantize(entry, quantizer)
+            kind.quantize(entry, quantizer)
         scales[entry["name"]] = quantizer.scale
-        if entry["name"] in peaks:  # not of a layer that does nothing
+        if kind.computes:
             entry["scale"] = quantizer.scale
-    return {**config, "input": source, "layers": entries}, quantizer.made
+    return entries, quantizer.made

@@ -1,0 +1,29 @@
+from .. import checks, signals
+from ..kernels import cache
+
+
+class ClassToken:
+    # weight int16 [embed_dim] in front of int16 [seq_len, embed_dim]: [seq_len + 1, embed_dim]
+
+    def __init__(self, seq_len, embed_dim, weight, name="class_token"):
+        self.name = name
+        checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
+        self.size = n = seq_len * embed_dim
+        self.embed_dim = embed_dim
+        signals.expect(name + ".weight", "int16", weight, embed_dim)
+        self.out = signals.zeros("int16", n + embed_dim)
+        cache.copy(weight, 0, self.out, 0, 2 * embed_dim)
+
+    def __call__(self, x):
+        signals.expect(self.name, "int16", x, self.size)
+        cache.copy(x, 0, self.out, 2 * self.embed_dim, 2 * self.size)
+        return self.out
+
+
+def build(entry, given, need_weights):
+    s, e = entry.size("seq_len"), entry.size("embed_dim")
+    entry.accept(given, "int16", s * e)
+    layer = ClassToken(s, e, entry.tensor("weight", "h", [e]), entry.name)
+    entry.gives("h", layer.out)
+    return layer, ("int16", s * e + e)

@@ -1,0 +1,26 @@
+from array import array
+
+from .. import checks
+from ..kernels import lookup
+
+
+class Lookup:
+    # table[x] over `size` int8 values; table int8 [256], from 0 to 127, then from -128 to -1
+
+    def __init__(self, size, table, name="lookup"):
+        self.name = name
+        self.size = checks.between(name + ".size", size, 1, 1 << 20)
+        self.table = checks.int8(name + ".table", table, 256)
+        self.out = array("b", bytes(size))
+
+    def __call__(self, x):
+        checks.int8(self.name, x, self.size)
+        lookup.lookup(x, self.table, self.out, self.size)
+        return self.out
+
+
+def build_lookup(entry, given):
+    entry.accept(given, "int8", given[1])
+    layer = Lookup(given[1], entry.tensor("table", "b", [256]), entry.name)
+    entry.gives("b", layer.out)
+    return layer, given

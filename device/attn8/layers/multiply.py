@@ -1,0 +1,32 @@
+from .. import checks, signals
+from ..kernels import multiply
+
+INPUTS = 2
+
+
+class Multiply:
+    # a * b of `size` int8 values, requantised to int8 or int16
+
+    def __init__(self, size, mult, shift, output="int8", name="multiply"):
+        self.name = name
+        self.size = checks.between(name + ".size", size, 1, 1 << 20)
+        checks.multiplier(name, mult, shift)
+        self.mult, self.shift = mult, shift
+        self.most = signals.MOST[signals.known(name + ".output", output)]
+        self.out = signals.zeros(output, size)
+
+    def __call__(self, a, b):
+        checks.int8(self.name, a, self.size)
+        checks.int8(self.name, b, self.size)
+        multiply.multiply(a, 0, b, self.out, self.size, self.mult, self.shift, self.most)
+        return self.out
+
+
+def build(entry, given, need_weights):
+    size = given[0][1]
+    for signal in given:
+        entry.accept(signal, "int8", size)
+    output = signals.output(entry)
+    layer = Multiply(size, entry.integer("mult"), entry.integer("shift"), output, entry.name)
+    entry.gives(signals.CODES[output], layer.out)
+    return layer, (output, size)

@@ -1,0 +1,31 @@
+from .. import checks, signals
+from ..kernels import cache
+
+
+class Select:
+    # The token `index` of [seq_len, embed_dim], from the end where negative; int8 or int16
+
+    def __init__(self, seq_len, embed_dim, index, format="int8", name="select"):
+        self.name = name
+        checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
+        checks.between(name + ".index", index, -seq_len, seq_len - 1)
+        self.format = signals.known(name + ".format", format)
+        self.size = seq_len * embed_dim
+        unit = 1 if format == "int8" else 2
+        self._bytes = unit * embed_dim
+        self._start = index % seq_len * self._bytes
+        self.out = signals.zeros(format, embed_dim)
+
+    def __call__(self, x):
+        signals.expect(self.name, self.format, x, self.size)
+        cache.copy(x, self._start, self.out, 0, self._bytes)
+        return self.out
+
+
+def build(entry, given, need_weights):
+    s, e = entry.size("seq_len"), entry.size("embed_dim")
+    form = signals.follow(entry, given, s * e)
+    layer = Select(s, e, entry.integer("index"), form, entry.name)
+    entry.gives(signals.CODES[form], layer.out)
+    return layer, (form, e)

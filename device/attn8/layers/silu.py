@@ -1,0 +1,5 @@
+from .lookup import build_lookup
+
+
+def build(entry, given, need_weights):
+    return build_lookup(entry, given)

@@ -1,0 +1,27 @@
+from .. import checks, forms, signals
+
+
+class Transpose:
+    # [rows, columns] -> [columns, rows], int8 or int16
+
+    def __init__(self, rows, columns, format="int8", name="transpose"):
+        self.name = name
+        self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
+        self.columns = checks.between(name + ".columns", columns, 1, 1 << 15)
+        self.format = signals.known(name + ".format", format)
+        self._unit = 1 if format == "int8" else 2
+        self._swap_axes = forms.choose("swap_axes").swap_axes
+        self.out = signals.zeros(format, rows * columns)
+
+    def __call__(self, x):
+        signals.expect(self.name, self.format, x, self.rows * self.columns)
+        self._swap_axes(x, self.out, self.rows, self.columns, self._unit)
+        return self.out
+
+
+def build(entry, given, need_weights):
+    rows, columns = entry.size("rows"), entry.size("columns")
+    form = signals.follow(entry, given, rows * columns)
+    layer = Transpose(rows, columns, form, entry.name)
+    entry.gives(signals.CODES[form], layer.out)
+    return layer, given
