@@ -23,7 +23,7 @@ NAMES = {
     "link": "link",
     "load": "model",
     "LocalGlobal": "cores.local_global",
-    "Lookup": "layers.lookup",
+    "lookup": "lookup",
     "masks": "masks",
     "MeanPool": "layers.mean_pool",
     "memory": "memory",

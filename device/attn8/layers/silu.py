@@ -1,4 +1,4 @@
-from .lookup import build_lookup
+from ..lookup import build_lookup
 
 
 def build(entry, given, need_weights):

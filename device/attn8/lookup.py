@@ -1,7 +1,8 @@
+# Layers whose results are looked up in a table.
 from array import array
 
-from .. import checks
-from ..kernels import lookup
+from . import checks
+from .kernels import lookup
 
 
 class Lookup:
