@@ -1,4 +1,4 @@
-"""Whole transformer encoders: quantized, run on a board, and compared bit for bit and with float."""
+"""Whole transformer encoders: quantized, run on a board, compared bit for bit and with float."""
 
 import numpy as np
 import pytest
@@ -131,12 +131,11 @@ def test_it_is_close_to_float(encoder):
             errors[name] += float(np.abs(off).mean()) / len(inputs)
             peaks[name] = max(peaks[name], float(np.abs(want[name]).max()))
     relative = {name: errors[name] / peaks[name] for name in ends}
-    print(relative)
     assert max(relative.values()) <= 0.01, relative
 
 
 def test_the_residual_stream_is_int16_with_one_scale(encoder):
-    made, inputs, config, tensors = encoder
+    _, inputs, config, tensors = encoder
     found = Model(config, tensors)(quantize(inputs[0], config["input"]["scale"]))
     scales = {entry["name"]: entry["scale"] for entry in config["layers"]}
     adds = [entry for entry in config["layers"] if entry["type"] == "add"]

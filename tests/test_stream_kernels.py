@@ -97,7 +97,9 @@ def test_widen_and_narrow(machines, seed, n, offset, fill):
 
 
 @machine_settings
-@given(seed=seeds, rows=st.integers(1, 3), inputs=sizes, outputs=sizes, offset=alignment, fill=fills)
+@given(
+    seed=seeds, rows=st.integers(1, 3), inputs=sizes, outputs=sizes, offset=alignment, fill=fills,
+)
 def test_settle(machines, seed, rows, inputs, outputs, offset, fill):
     rng = np.random.default_rng(seed)
     x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
@@ -106,7 +108,9 @@ def test_settle(machines, seed, rows, inputs, outputs, offset, fill):
     constants = [requantization(rng) for _ in range(outputs)]
     mult = np.array([m for m, _ in constants], np.int16)
     shift = np.array([s for _, s in constants], np.int8)
-    want = Dense(w, bias, mult, shift, "int16")(x)
+    dense = Dense(w, bias, mult, shift)
+    dense.format = "int16"
+    want = dense(x)
     sums = Dense(w, bias)(x)
     call = Call(machines("stream"), offset)
     place = call.place(sums)

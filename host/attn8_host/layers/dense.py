@@ -1,6 +1,6 @@
 """Fully connected layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Dense:
     bias: np.ndarray
     mult: np.ndarray | None = None
     shift: np.ndarray | None = None
-    format: str = INT8
+    format: str = field(default=INT8, init=False)  # of requantized results
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         sums = int32(x.astype(np.int64) @ self.weight.astype(np.int64).T + self.bias)
@@ -151,7 +151,8 @@ class Type(LayerType):
         return Signal(entry.get("output", "int8"), entry.get("rows", 1) * entry["out_features"])
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        layer = Dense(**tensors, format=entry.get("output", INT8))
+        layer = Dense(**tensors)
+        layer.format = entry.get("output", INT8)
         return lambda x: {"": layer(x)}
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:

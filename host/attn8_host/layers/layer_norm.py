@@ -115,8 +115,10 @@ def norm_constants(
     if eps_shift < -14:
         raise ValueError(f"eps: expected less than {scale_in**2 * 2**29:g}, the square of the "
                          f"largest values, got {eps:g}")
-    tensors = {"weight": np.floor(weight * 2.0**shift + 0.5).astype(np.int16),
-               "shift": shift.astype(np.int8)}
+    tensors: dict[str, np.ndarray] = {
+        "weight": np.floor(weight * 2.0**shift + 0.5).astype(np.int16),
+        "shift": shift.astype(np.int8),
+    }
     if bias is not None:
         tensors["bias"] = np.floor(offset * 2.0**shift + 0.5).astype(np.int32)
     return {"eps_mult": eps_mult, "eps_shift": min(eps_shift, 64)}, tensors
@@ -153,9 +155,9 @@ class Type(LayerType):
         return max(given.size // entry["features"], 1), entry["features"]
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        constants = {key: entry[key] for key in self.integers}
-        layer = LayerNorm(**tensors, **constants, format=entry.get("output", INT8),
-                          centred=self.centred)
+        layer = LayerNorm(tensors["weight"], tensors["shift"], entry["eps_mult"],
+                          entry["eps_shift"], tensors.get("bias", 0), entry.get("output", INT8),
+                          self.centred)
         return lambda x: {"": layer(x)}
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:

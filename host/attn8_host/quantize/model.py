@@ -70,7 +70,7 @@ def _quantize(
         peaks[name] = peaks[source]
     streams = {root: Stream(max(peaks[name] for name in names) / STREAM_PEAK)
                for root, names in layout.groups.items()}
-    while True:
+    for _ in range(2 * len(streams)):
         entries, made = _integers(
             layout.entries, {name: streams[root] for name, root in layout.streams.items()},
             tensors, peaks, scale,
@@ -78,11 +78,11 @@ def _quantize(
         # What all layers of a stream can express is known when they are through
         coarse = [stream for stream in streams.values() if stream.finest > stream.scale]
         if not coarse:
-            break
+            source = {**config["input"], "scale": scale}
+            return {**config, "input": source, "layers": entries}, made
         for stream in coarse:
             stream.scale = stream.finest
-    source = {**config["input"], "scale": scale}
-    return {**config, "input": source, "layers": entries}, made
+    raise ModelError("no scale of its int16 tensors is one that all of their layers can express")
 
 
 def _integers(
