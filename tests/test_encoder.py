@@ -134,6 +134,35 @@ def test_it_is_close_to_float(encoder):
     assert max(relative.values()) <= 0.01, relative
 
 
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("pre", [True, False], ids=["pre-LN", "post-LN"])
+def test_the_float_form_is_torchs(pre, activation):
+    torch = pytest.importorskip("torch")
+    made = Encoder(np.random.default_rng(3), pre, activation)
+    layer = torch.nn.TransformerEncoderLayer(WIDTH, HEADS, HIDDEN, 0, activation, norm_first=pre,
+                                             batch_first=True, dtype=torch.float64)
+    encoder = torch.nn.TransformerEncoder(
+        layer, 2, torch.nn.LayerNorm(WIDTH, dtype=torch.float64) if pre else None,
+        enable_nested_tensor=False,
+    ).eval()
+    state = {}
+    for name, tensor in made.tensors.items():
+        if name.startswith("encoder."):
+            state[name.removeprefix("encoder.").replace("self_attn.out", "self_attn.out_proj")] = (
+                torch.tensor(tensor))
+    for i in range(2):
+        for part in ("weight", "bias"):
+            parts = [state.pop(f"layers.{i}.self_attn.{p}.{part}") for p in ("q", "k", "v")]
+            state[f"layers.{i}.self_attn.in_proj_{part}"] = torch.cat(parts)
+    encoder.load_state_dict(state)
+    found = float_model.run(made.config, made.tensors, np.random.default_rng(4).normal(
+        size=(SEQ_LEN, 6)))
+    with torch.no_grad():
+        want = encoder(torch.tensor(found["position"])[None])[0].numpy()
+    last = "encoder.norm" if pre else "encoder.layers.1.norm2"
+    assert np.abs(found[last] - want).max() < 1e-12
+
+
 def test_the_residual_stream_is_int16_with_one_scale(encoder):
     _, inputs, config, tensors = encoder
     found = Model(config, tensors)(quantize(inputs[0], config["input"]["scale"]))
@@ -160,5 +189,6 @@ def test_a_board_computes_the_same_and_allocates_nothing(board, remote, encoder)
         client.load(PATH, True)
         found = verify(client, model, np.vstack([x, extremes]))
     assert found.bit_exact, found.mismatched
+    board.enter_repl()  # with all of the memory
     without, with_inferences = remote(RUN, path=PATH)
     assert with_inferences == without

@@ -38,10 +38,10 @@ def widen(x: ptr8, acc: int, out: ptr16, n: int, mult: int, shift: int):
 
 @micropython.viper
 def narrow(x: ptr16, acc: int, out: ptr8, n: int, mult: int, shift: int):
-    # out = requant(x; mult, shift), int8
+    # out = requant(x << 9; mult, shift), int8
     s = shift - 16
     while n:
-        acc = (x[0] ^ 32768) - 32768
+        acc = ((x[0] ^ 32768) - 32768) << 9
         acc = (acc >> 15) * mult + (((acc & 32767) * mult) >> 15)
         acc = (acc + (1 << s)) >> (s + 1)
         if acc > 127:

@@ -45,7 +45,7 @@ class ConvertToInt8:
 
 
 class Requantize:
-    # int16 to int8, requant(x; mult, shift), or int8 to int16, requant(x << 9; mult, shift)
+    # int16 to int8 or int8 to int16: requant(x << 9; mult, shift)
 
     def __init__(self, size, format, mult, shift, name="convert"):
         from ..kernels import stream

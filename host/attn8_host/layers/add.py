@@ -7,7 +7,7 @@ import numpy as np
 
 from ..numerics.integers import saturated
 from .base import INT16, Example, Fields, Layer, LayerType, Tensors
-from .convert import widening
+from .convert import requantizing
 from .quantizer import Quantizer
 
 
@@ -44,7 +44,7 @@ class Type(LayerType):
                 return outputs["sum"], np.clip(sums, -32767, 32767)
 
             yield Example("int16", {"size": size}, [
-                widening("a", 128), widening("b", 200, "input"),
+                requantizing("a", 128), requantizing("b", 200, "input"),
                 {"type": "add", "name": "sum", "inputs": ["a", "b"]},
             ], {}, size, floats)  # fmt: skip
 

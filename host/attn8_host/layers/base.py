@@ -108,6 +108,11 @@ class LayerType:
         descriptive = {"scale": SCALE, "scales": OBJECT}
         check(entry["name"], entry, {"name": WORD, "type": WORD, **self.fields},
               {"inputs": NAMES, **self.optional, **self.integers, **descriptive})
+        self._check_inputs(entry["name"], len(entry.get("inputs", ("the layer before",))))
+
+    def _check_inputs(self, name: str, found: int) -> None:
+        if found != self.arity:
+            raise ModelError(f"{name}.inputs: expected {self.arity}, got {found}")
 
     def check_training(self, entry: Fields) -> None:
         """The same of an entry of a training file."""
@@ -144,8 +149,7 @@ class LayerType:
             ModelError: it does not take what they give.
         """
         name = entry["name"]
-        if len(given) != self.arity:
-            raise ModelError(f"{name}.inputs: expected {self.arity}, got {len(given)}")
+        self._check_inputs(name, len(given))
         size = int(np.prod(self.shape(entry, given[0]), dtype=np.int64))
         takes = self.takes(entry, given[0])
         for signal in given:

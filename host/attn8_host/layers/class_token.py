@@ -6,7 +6,7 @@ import numpy as np
 
 from ..schema import SIZE, Tensor
 from .base import INT16, Example, Fields, Layer, LayerType, Signal, Tensors
-from .convert import widening
+from .convert import requantizing
 from .position import stream_tensor
 from .quantizer import Quantizer
 
@@ -50,7 +50,7 @@ class Type(LayerType):
             return outputs["token"].ravel(), want.astype(np.float64)
 
         entry = {"type": "class_token", "name": "token", "seq_len": 5, "embed_dim": 6}
-        yield Example("int16", {"seq_len": 5, "embed_dim": 6}, [widening("wide", 128), entry],
+        yield Example("int16", {"seq_len": 5, "embed_dim": 6}, [requantizing("wide", 128), entry],
                       {"token.weight": weight}, 30, floats)
 
 

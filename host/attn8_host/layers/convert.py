@@ -13,7 +13,7 @@ from ..schema import INTEGER, one_of
 from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
 from .quantizer import Quantizer
 
-WIDER = 9  # bits by which int8 goes up before it is requantized to int16
+WIDER = 9  # bits by which values go up before they are requantized: ratios up to 2**8
 
 
 @dataclass
@@ -41,23 +41,20 @@ class ConvertToInt8:
 
 @dataclass
 class Requantize:
-    """int16 to int8, requant(x; mult, shift), and int8 to int16, requant(x << 9; mult, shift)."""
+    """requant(x << 9; mult, shift), int16 to int8 or int8 to int16."""
 
     mult: int
     shift: int
     format: str
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        wide = x.astype(np.int64)
-        if self.format == INT16:
-            wide = wide << WIDER
-        return requant(wide, self.mult, self.shift, self.format)
+        return requant(x.astype(np.int64) << WIDER, self.mult, self.shift, self.format)
 
 
-def widening(name: str, ratio: float, source: str | None = None) -> Fields:
-    """An entry that makes int16 of int8; one step of int8 is `ratio` steps of int16."""
+def requantizing(name: str, ratio: float, source: str | None = None, form: str = INT16) -> Fields:
+    """An entry between int8 and int16; one step before it is `ratio` steps behind."""
     mult, shift = requant_constants(ratio / 2**WIDER)
-    entry = {"type": "convert", "name": name, "format": INT16, "mult": mult, "shift": shift}
+    entry = {"type": "convert", "name": name, "format": form, "mult": mult, "shift": shift}
     return entry if source is None else {**entry, "inputs": [source]}
 
 
@@ -92,20 +89,14 @@ class Type(LayerType):
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         """Of what the quantizer puts between int8 and int16."""
-        before = quantizer.scale
-        if entry["format"] == INT16:
-            before /= 2**WIDER
-            scale = quantizer.result(entry["name"], finest(before))
-        else:  # no finer than can be had
-            scale = quantizer.scale = max(quantizer.result(entry["name"]), finest(before))
+        before = quantizer.scale / 2**WIDER
+        scale = quantizer.result(entry["name"], finest(before))
         entry["mult"], entry["shift"] = requant_constants(before / scale)
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """int8 to int16 and back."""
         ratio, back = 129.3, 0.0061
-        mult, shift = requant_constants(back)
-        narrow = {"type": "convert", "name": "narrow", "format": INT8, "mult": mult,
-                  "shift": shift}
+        narrow = requantizing("narrow", back, form=INT8)
 
         def widened(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
             return outputs["wide"], outputs["negative"].astype(np.float64) * ratio
@@ -114,7 +105,7 @@ class Type(LayerType):
             return outputs["narrow"], np.clip(outputs["wide"] * back, -127, 127)
 
         relu = {"type": "relu", "name": "negative"}
-        wide = widening("wide", ratio)
+        wide = requantizing("wide", ratio)
         yield Example("int16", {"size": 33}, [relu, wide], {}, 33, widened)
         yield Example("int8", {"size": 33}, [wide, narrow], {}, 33, narrowed)
 

@@ -1,5 +1,6 @@
 """Fully connected layer."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 from ..errors import ModelError
 from ..numerics.integers import int32, requant
 from ..numerics.parameter import Parameter
+from ..numerics.scales import linear
 from ..schema import FLAG, SIZE, Tensor, one_of
-from .base import INT8, INT16, Fields, Layer, LayerType, Signal, Tensors
+from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
 from .quantizer import Quantizer
 
 
@@ -166,6 +168,33 @@ class Type(LayerType):
         else:
             scale = quantizer.result(name, quantizer.finest(name, before))
             quantizer.linear(name, before, scale)
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """int16 results, with a bias and without one."""
+        rows, n, m = 3, 33, 10
+        for variant in ("bias", "no bias"):
+            weight = rng.normal(0, n**-0.5, (m, n))
+            bias = rng.normal(0, 0.3, m) * (variant == "bias")
+            scale = 8 / 16383
+            made = linear(weight, bias, INPUT_SCALE, scale)
+            weight_scales = made.pop("scale").astype(np.float64)
+            real = {"weight": made["weight"] * weight_scales[:, None],
+                    "bias": made["bias"] * INPUT_SCALE * weight_scales}
+
+            def floats(
+                outputs: Mapping[str, np.ndarray], real: dict[str, np.ndarray] = real,
+                scale: float = scale,
+            ) -> tuple[np.ndarray, np.ndarray]:
+                x = outputs["x"].reshape(rows, n) * INPUT_SCALE
+                want = np.clip(apply("", real, x) / scale, -32767, 32767)
+                # In steps of int8
+                return outputs["y"].ravel() / 129, want.ravel() / 129
+
+            entry = {"type": "dense", "name": "y", "rows": rows, "in_features": n,
+                     "out_features": m, "output": INT16}
+            yield Example(variant, {"rows": rows, "in_features": n, "out_features": m},
+                          [{"type": "relu", "name": "x"}, entry],
+                          {f"y.{part}": values for part, values in made.items()}, rows * n, floats)
 
     def work(self, entry: Fields, tensors: Tensors) -> int:
         return int(entry.get("rows", 1) * entry["in_features"] * entry["out_features"])

@@ -10,7 +10,7 @@ from ..numerics.integers import bit_length, int32, saturated
 from ..numerics.scales import scaled
 from ..schema import INTEGER, SIZE, Kind, Tensor, one_of
 from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
-from .convert import widening
+from .convert import requantizing
 from .quantizer import Quantizer
 
 MOST = 4096  # values of a row: sums of squares stay in int32
@@ -196,7 +196,7 @@ class Type(LayerType):
             return outputs["norm"] / unit, np.clip(want / scale, -most, most) / unit
 
         return Example(output, {"rows": rows, "features": n},
-                       [widening("wide", INPUT_SCALE / before), entry],
+                       [requantizing("wide", INPUT_SCALE / before), entry],
                        {f"norm.{part}": values for part, values in made.items()}, rows * n, floats)
 
 

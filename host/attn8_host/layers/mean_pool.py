@@ -1,6 +1,8 @@
 """Mean over the tokens."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,8 @@ import numpy as np
 from ..numerics.integers import int32, requant
 from ..numerics.scales import finest, requant_constants
 from ..schema import INTEGER, SIZE, one_of
-from .base import INT8, INT16, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .convert import requantizing
 from .quantizer import Quantizer
 
 
@@ -75,6 +78,25 @@ class Type(LayerType):
         before, tokens = quantizer.scale, entry["seq_len"]
         scale = quantizer.result(entry["name"], finest(before / tokens))
         entry["mult"], entry["shift"] = requant_constants(before / scale / tokens)
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """Of all formats that it takes and gives."""
+        tokens, width = 5, 7
+        for takes, gives in product((INT8, INT16), repeat=2):
+            before = {"type": "relu", "name": "x"} if takes == INT8 else requantizing("x", 128)
+            ratio = 0.37 / tokens / (128 if (takes, gives) == (INT16, INT8) else 1)
+            mult, shift = requant_constants(ratio)
+
+            def floats(
+                outputs: Mapping[str, np.ndarray], ratio: float = ratio,
+            ) -> tuple[np.ndarray, np.ndarray]:
+                x = outputs["x"].reshape(tokens, width).astype(np.float64)
+                return outputs["pool"], x.sum(axis=0) * ratio
+
+            entry = {"type": "mean_pool", "name": "pool", "seq_len": tokens, "embed_dim": width,
+                     "mult": mult, "shift": shift, "output": gives}
+            yield Example(f"{takes} to {gives}", {"seq_len": tokens, "embed_dim": width},
+                          [before, entry], {}, tokens * width, floats)
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableMeanPool:
         return TrainableMeanPool(f, entry["seq_len"])

@@ -8,7 +8,7 @@ from ..numerics.integers import saturated
 from ..schema import SIZE, Tensor
 from .add import Add
 from .base import INT16, Example, Fields, Layer, LayerType, Signal, Tensors
-from .convert import widening
+from .convert import requantizing
 from .quantizer import Quantizer
 
 
@@ -58,7 +58,7 @@ class Type(LayerType):
             return outputs["position"].ravel(), np.clip(sums, -32767, 32767)
 
         entry = {"type": "position", "name": "position", "seq_len": 5, "embed_dim": 6}
-        yield Example("int16", {"seq_len": 5, "embed_dim": 6}, [widening("wide", 200), entry],
+        yield Example("int16", {"seq_len": 5, "embed_dim": 6}, [requantizing("wide", 200), entry],
                       {"position.weight": weight}, 30, floats)
 
 

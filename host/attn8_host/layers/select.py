@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import ModelError
 from ..schema import INTEGER, SIZE
 from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
-from .convert import widening
+from .convert import requantizing
 from .quantizer import Quantizer
 
 
@@ -43,7 +43,7 @@ class Type(LayerType):
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """The first token and the last but one."""
         for output, index in ((INT8, 0), (INT16, -2)):
-            before = {"type": "relu", "name": "x"} if output == INT8 else widening("x", 128)
+            before = {"type": "relu", "name": "x"} if output == INT8 else requantizing("x", 128)
             entry = {"type": "select", "name": "token", "seq_len": 5, "embed_dim": 7,
                      "index": index}
 

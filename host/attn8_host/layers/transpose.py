@@ -6,7 +6,7 @@ import numpy as np
 
 from ..schema import SIZE
 from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
-from .convert import widening
+from .convert import requantizing
 from .quantizer import Quantizer
 
 
@@ -32,7 +32,7 @@ class Type(LayerType):
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """In both formats."""
         for output in (INT8, INT16):
-            before = {"type": "relu", "name": "x"} if output == INT8 else widening("x", 128)
+            before = {"type": "relu", "name": "x"} if output == INT8 else requantizing("x", 128)
             entry = {"type": "transpose", "name": "turned", "rows": 5, "columns": 7}
 
             def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -78,8 +78,8 @@ def _quantize(
         # What all layers of a stream can express is known when they are through
         coarse = [stream for stream in streams.values() if stream.finest > stream.scale]
         if not coarse:
-            source = {**config["input"], "scale": scale}
-            return {**config, "input": source, "layers": entries}, made
+            scaled = {**config["input"], "scale": scale}
+            return {**config, "input": scaled, "layers": entries}, made
         for stream in coarse:
             stream.scale = stream.finest
     raise ModelError("no scale of its int16 tensors is one that all of their layers can express")
