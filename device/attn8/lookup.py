@@ -16,6 +16,7 @@ class Lookup:
 
     def __call__(self, x):
         checks.int8(self.name, x, self.size)
+        checks.apart(self.name, x, self.size, "out", self.out, self.size)
         lookup.lookup(x, self.table, self.out, self.size)
         return self.out
 

@@ -4,24 +4,18 @@ from array import array
 from . import checks
 
 CODES = {"int8": "b", "int16": "h"}
+BYTES = {"int8": 1, "int16": 2}
 MOST = {"int8": 127, "int16": 32767}  # |x|
-
-_buffers = (array, memoryview)
 
 
 def zeros(form, n):
-    return array(CODES[form], bytes(n if form == "int8" else 2 * n))
+    return array(CODES[form], bytes(n * BYTES[form]))
 
 
-def expect(what, form, x, n):
-    # x holds n values of this format
-    if form == "int8":
-        return checks.int8(what, x, n)
-    if not isinstance(x, _buffers):
-        raise TypeError("%s: expected array('h'), got %s" % (what, type(x).__name__))
-    if len(x) != n:
-        raise ValueError("%s: expected %d int16 values, got %d" % (what, n, len(x)))
-    return x
+def accept(what, form, x, n, out, size):
+    # x holds n values of this format, apart from the `size` bytes of `out`
+    checks.values(what, x, n, False, CODES[form])
+    checks.apart(what, x, n * BYTES[form], "out", out, size)
 
 
 def known(what, form):

@@ -11,12 +11,12 @@ class ClassToken:
         checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         self.size = n = seq_len * embed_dim
         self.embed_dim = embed_dim
-        signals.expect(name + ".weight", "int16", weight, embed_dim)
+        checks.values(name + ".weight", weight, embed_dim, False, "h")
         self.out = signals.zeros("int16", n + embed_dim)
         cache.copy(weight, 0, self.out, 0, 2 * embed_dim)
 
     def __call__(self, x):
-        signals.expect(self.name, "int16", x, self.size)
+        signals.accept(self.name, "int16", x, self.size, self.out, 2 * (self.size + self.embed_dim))
         cache.copy(x, 0, self.out, 2 * self.embed_dim, 2 * self.size)
         return self.out
 

@@ -55,12 +55,13 @@ class Requantize:
         checks.multiplier(name, mult, shift)
         self.mult, self.shift = mult, shift
         self.out = signals.zeros(signals.known(name + ".format", format), size)
+        self._bytes = size * signals.BYTES[format]
         narrows = format == "int8"
         self._takes = "int16" if narrows else "int8"
         self._requantize = stream.narrow if narrows else stream.widen
 
     def __call__(self, x):
-        signals.expect(self.name, self._takes, x, self.size)
+        signals.accept(self.name, self._takes, x, self.size, self.out, self._bytes)
         self._requantize(x, 0, self.out, self.size, self.mult, self.shift)
         return self.out
 

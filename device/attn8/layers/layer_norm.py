@@ -18,14 +18,14 @@ class LayerNorm:
                  name="layer_norm"):
         self.name = name
         self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
+        checks.values(name + ".weight", weight, None, False, "h")
         self.features = n = checks.between(name + ".features", len(weight), 1, MAX_FEATURES)
-        signals.expect(name + ".weight", "int16", weight, n)
         checks.int8(name + ".shift", shift, n)
         checks.between(name + ".shift", min(shift), 0, 25)
         checks.between(name + ".shift", max(shift), 0, 25)
         checks.between(name + ".weight", min(weight), -32767, 32767)
         if self._centred:
-            checks.words(name + ".bias", bias, n, 4)
+            checks.values(name + ".bias", bias, n, False, "i")
             most = (1 << 30) - (1 << 25)  # the sums stay in int32
             checks.between(name + ".bias", min(bias), -most, most)
             checks.between(name + ".bias", max(bias), -most, most)
@@ -37,10 +37,11 @@ class LayerNorm:
         memory.require(name, 20 * rows + 2 * rows * n)
         self._statistics = array("i", bytes(20 * rows))
         self.out = signals.zeros(output, rows * n)
+        self._bytes = rows * n * signals.BYTES[output]
 
     def __call__(self, x):
         rows, n = self.rows, self.features
-        signals.expect(self.name, "int16", x, rows * n)
+        signals.accept(self.name, "int16", x, rows * n, self.out, self._bytes)
         norm.statistics(x, 0, self._statistics, rows, n, self._centred, self.eps_mult,
                         self.eps_shift)
         norm.norm(x, 0, self._statistics, self.weight, self.bias, self.shift, self.out, rows, n,

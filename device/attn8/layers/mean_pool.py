@@ -23,10 +23,11 @@ class MeanPool:
 
             self._stream = stream.mean_pool
         self.out = signals.zeros(output, embed_dim)
+        self._bytes = embed_dim * signals.BYTES[output]
 
     def __call__(self, x):
         n, m = self.seq_len, self.embed_dim
-        signals.accept("mean_pool", self.format, x, n * m, self.out)
+        signals.accept("mean_pool", self.format, x, n * m, self.out, self._bytes)
         if self._stream:
             self._stream(x, 0, self.out, n, m, self.mult, self.shift, self.format == "int16",
                          self.most)

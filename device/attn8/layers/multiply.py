@@ -14,10 +14,11 @@ class Multiply:
         self.mult, self.shift = mult, shift
         self.most = signals.MOST[signals.known(name + ".output", output)]
         self.out = signals.zeros(output, size)
+        self._bytes = size * signals.BYTES[output]
 
     def __call__(self, a, b):
-        checks.int8(self.name, a, self.size)
-        checks.int8(self.name, b, self.size)
+        signals.accept(self.name, "int8", a, self.size, self.out, self._bytes)
+        signals.accept(self.name, "int8", b, self.size, self.out, self._bytes)
         multiply.multiply(a, 0, b, self.out, self.size, self.mult, self.shift, self.most)
         return self.out
 

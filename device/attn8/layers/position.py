@@ -9,12 +9,13 @@ class Position:
         self.name = name
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
         self.size = seq_len * checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
-        self.weight = signals.expect(name + ".weight", "int16", weight, self.size)
+        self.weight = checks.values(name + ".weight", weight, self.size, False, "h")
         self.out = signals.zeros("int16", self.size)
 
     def __call__(self, x):
-        signals.expect(self.name, "int16", x, self.size)
-        stream.add(x, 0, self.weight, self.out, self.size)
+        n = self.size
+        signals.accept(self.name, "int16", x, n, self.out, 2 * n)
+        stream.add(x, 0, self.weight, self.out, n)
         return self.out
 
 

@@ -12,13 +12,12 @@ class Select:
         checks.between(name + ".index", index, -seq_len, seq_len - 1)
         self.format = signals.known(name + ".format", format)
         self.size = seq_len * embed_dim
-        unit = 1 if format == "int8" else 2
-        self._bytes = unit * embed_dim
+        self._bytes = embed_dim * signals.BYTES[format]
         self._start = index % seq_len * self._bytes
         self.out = signals.zeros(format, embed_dim)
 
     def __call__(self, x):
-        signals.expect(self.name, self.format, x, self.size)
+        signals.accept(self.name, self.format, x, self.size, self.out, self._bytes)
         cache.copy(x, self._start, self.out, 0, self._bytes)
         return self.out
 

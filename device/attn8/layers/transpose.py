@@ -9,12 +9,13 @@ class Transpose:
         self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
         self.columns = checks.between(name + ".columns", columns, 1, 1 << 15)
         self.format = signals.known(name + ".format", format)
-        self._unit = 1 if format == "int8" else 2
+        self._unit = signals.BYTES[format]
         self._swap_axes = forms.choose("swap_axes").swap_axes
         self.out = signals.zeros(format, rows * columns)
 
     def __call__(self, x):
-        signals.expect(self.name, self.format, x, self.rows * self.columns)
+        n = self.rows * self.columns
+        signals.accept(self.name, self.format, x, n, self.out, n * self._unit)
         self._swap_axes(x, self.out, self.rows, self.columns, self._unit)
         return self.out
 
