@@ -1,6 +1,6 @@
 """What viper makes each kernel say again, as it can call nothing at no cost, is said the same way.
 
-Of each block there are one or two wordings; wherever a piece of it is found, the whole of one is.
+Of each block there are a few wordings; wherever a piece of it is found, the whole of one is.
 """
 
 import ast
@@ -22,7 +22,7 @@ BLOCKS = {
         "(a >> 15) * m + (((a & 32767) * m) >> 15)",
         "(a >> 15) * m + (((a & 32767) * m + r) >> 15)",  # rounded, as training does
     ]),
-    # A sum as int8, 16 bits more dropped at least
+    # A sum as int8 or int16, 16 bits more dropped at least
     "requantise": ("a = (a >> 15) * m + (((a & 32767) * m) >> 15)", [
         """
 a = (a >> 15) * m + (((a & 32767) * m) >> 15)
@@ -31,6 +31,14 @@ if a > l:
     a = l
 elif a < -l:
     a = -l
+""",
+        """
+a = (a >> 15) * m + (((a & 32767) * m) >> 15)
+a = (a + (1 << s)) >> (s + 1)
+if a > l:
+    a = l
+elif a < 0 - l:
+    a = 0 - l
 """,
         """
 a = (a >> 15) * m + (((a & 32767) * m) >> 15)
@@ -80,6 +88,8 @@ if k > 30:
 # Where a piece is of something else
 OTHERS = {
     ("fixed_optimisers", "requantise"): "Adam's moments: no int8 comes out",
+    ("norm", "product"): "the lower halves of squares",
+    ("norm", "requantise"): "the bias has more bits than the result, and is added to the product",
     ("fixed", "reciprocal"): "the normalisation of a logarithm",
     ("refine", "look-up"): "a look-up with as many bits more as a row allows",
 }
