@@ -11,7 +11,8 @@ class Type(LookupType):
     """x / (1 + e**-x) of each value."""
 
     def function(self, entry: Fields, x: np.ndarray) -> np.ndarray:
-        return x * sigmoid(x)
+        result: np.ndarray = x * sigmoid(x)
+        return result
 
 
 TYPE = Type()

@@ -10,7 +10,8 @@ class Type(LookupType):
     """tanh(x) of each value."""
 
     def function(self, entry: Fields, x: np.ndarray) -> np.ndarray:
-        return np.tanh(x)
+        result: np.ndarray = np.tanh(x)
+        return result
 
 
 TYPE = Type()
