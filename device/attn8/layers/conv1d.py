@@ -1,37 +1,78 @@
 from array import array
 
-from .. import checks, forms
+from .. import checks, forms, memory, signals
 from ..formats import Format, arithmetic
 from ..kernels import conv1d as kernels
 from .dense import Dense, Linear, expect
 
 
-class Conv1D:
-    # Convolution of one channel, int8 [length] -> [filters, positions], or [positions, filters]
-    # where time_major, as attention takes it; positions = (length - kernel_size)//stride + 1.
-    # linear holds the parameters, weight [filters, kernel_size] (see Dense); int8 results.
+class _Depthwise(Dense):
+    # What Dense is where a filter sees all channels: int8 [rows, kernel_size, channels] -> [rows,
+    # filters], where a filter sees the channel filter // (filters // channels) only
 
-    def __init__(self, length, kernel_size, stride, filters, linear, time_major=False):
-        self.positions = positions(length, kernel_size, stride)
+    def __init__(self, linear, rows, channels):
+        super().__init__(linear, rows)
+        self._channels = channels
+        self._multiplier = linear.outputs // channels
+
+    def run(self, x):
+        p = self.linear
+        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self._sums, self.rows, p.inputs,
+                     self._channels, self._multiplier, p.wide)
+        return self._settled()
+
+
+class Conv1D:
+    # Convolution, int8 [length, channels] -> [filters, positions], or [positions, filters] where
+    # time_major, as attention takes it; positions = (length + 2*padding - reach)//stride + 1, where
+    # reach = dilation*(kernel_size - 1) + 1. groups is 1, or channels (see _Depthwise). linear
+    # holds the parameters, weight [filters, kernel_size, channels/groups] (see Dense), made with
+    # form kernels.depthwise where groups is above 1; results int8, time-major ones perhaps int16.
+
+    def __init__(self, length, kernel_size, stride, filters, linear, time_major=False, channels=1,
+                 padding=0, dilation=1, groups=1):
+        self.positions = n = positions(length, kernel_size, stride, padding, dilation)
         checks.kind("linear", linear, Linear)
-        if (linear.inputs, linear.outputs) != (kernel_size, filters):
+        seen = window(linear.name, kernel_size, filters, channels, groups)
+        if (linear.inputs, linear.outputs) != (seen, filters):
             raise ValueError("%s.weight: expected shape [%d, %d], got [%d, %d]" % (
-                linear.name, filters, kernel_size, linear.outputs, linear.inputs))
-        if linear.wide:
+                linear.name, filters, seen, linear.outputs, linear.inputs))
+        if linear.wide and not linear.ratios:
             raise ValueError("missing tensor %s.mult" % linear.name)
+        if linear.ratios and not time_major:
+            raise ValueError("%s.output: int16 needs time_major" % linear.name)
         self.length = length
-        self.kernel_size = kernel_size
+        self.channels = channels
         self.stride = stride
         self.time_major = time_major
-        self._windows = array("b", bytes(self.positions * kernel_size))
-        self._dense = Dense(linear, self.positions)
-        self._swap_axes = forms.choose("swap_axes").swap_axes
-        self.out = self._dense.out if time_major else array("b", bytes(self.positions * filters))
+        # In bytes
+        self._taps = kernel_size
+        self._run = channels
+        self._skip = dilation * channels
+        if dilation == 1 and not padding:  # what a position sees lies in one piece
+            self._taps = 1
+            self._run = kernel_size * channels
+        self._start = -padding * channels
+        memory.require(linear.name, n * kernel_size * channels)
+        self._windows = array("b", bytes(n * kernel_size * channels))
+        if groups > 1:
+            if linear.form is not depthwise():
+                raise ValueError("%s: groups need a Linear of the form kernels.depthwise"
+                                 % linear.name)
+            self._dense = _Depthwise(linear, n, channels)
+        else:
+            self._dense = Dense(linear, n)
+        self.out = self._dense.out
+        if not time_major:
+            self._swap_axes = forms.choose("swap_axes").swap_axes
+            self.out = array("b", bytes(n * filters))
 
     def __call__(self, x):
         linear = self._dense.linear
-        checks.int8(linear.name, x, self.length)
-        kernels.windows(x, self._windows, self.positions, self.kernel_size, self.stride)
+        size = self.length * self.channels
+        checks.int8(linear.name, x, size)
+        kernels.windows(x, self._windows, self.positions, self._taps, self._run,
+                        self.stride * self.channels, self._skip, self._start, size)
         self._dense.run(self._windows)
         if not self.time_major:
             self._swap_axes(self._dense.out, self.out, self.positions, linear.outputs, 1)
@@ -71,11 +112,30 @@ class QConv1D:
         self.biases[filter] = self.format.encode("bias", value)
 
 
-def positions(length, kernel_size, stride):
+def positions(length, kernel_size, stride, padding=0, dilation=1):
     checks.between("length", length, 1, 1 << 15)
-    checks.between("kernel_size", kernel_size, 1, min(length, checks.MAX_INPUTS))
+    checks.between("padding", padding, 0, 1 << 15)
+    checks.between("dilation", dilation, 1, 1 << 15)
+    most = (length + 2 * padding - 1) // dilation + 1
+    checks.between("kernel_size", kernel_size, 1, min(most, checks.MAX_INPUTS))
     checks.between("stride", stride, 1, 1 << 15)
-    return (length - kernel_size) // stride + 1
+    return (length + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1
+
+
+def depthwise():
+    from ..kernels import depthwise
+
+    return depthwise
+
+
+def window(name, kernel_size, filters, channels, groups):
+    # -> how many values a filter sees
+    if groups not in (1, channels):
+        raise ValueError("%s.groups: expected 1 or %d, got %s" % (name, channels, groups))
+    if groups > 1 and filters % groups:
+        raise ValueError("%s.filters: expected a multiple of %d groups, got %d"
+                         % (name, groups, filters))
+    return kernel_size * channels // groups
 
 
 def build(entry, given, need_weights):
@@ -84,13 +144,26 @@ def build(entry, given, need_weights):
     stride, filters = entry.size("stride"), entry.size("filters")
     sizes = length, kernel_size, stride, filters
     form = entry.word("format", "int8")
-    entry.accept(given, form, length)
     if form != "int8":
+        entry.accept(given, form, length)
         layer = QConv1D(*sizes, form, *arithmetic(entry), True)
         layer.format.fill(layer, entry, [filters, kernel_size], [filters])
         entry.gives(layer.format.code, layer.out)
         return layer, (form, len(layer.out))
-    expect(entry, "", kernel_size, filters)
-    layer = Conv1D(*sizes, Linear.take(entry.tensors, entry.name, kernel_size, filters), True)
-    entry.gives("b", layer.out)
-    return layer, (form, len(layer.out))
+    channels, dilation = entry.size("channels", 1), entry.size("dilation", 1)
+    groups, padding = entry.size("groups", 1), entry.integer("padding", 0)
+    output = signals.known(entry.name + ".output", entry.word("output", "int8"))
+    entry.accept(given, form, length * channels)
+    seen = window(entry.name, kernel_size, filters, channels, groups)
+    if channels == 1:
+        expect(entry, "", kernel_size, filters)
+    else:
+        entry.expect("weight", "b", [filters, kernel_size, channels // groups])
+        entry.expect("bias", "i", [filters])
+        entry.expect("mult", "h", [filters])
+        entry.expect("shift", "b", [filters])
+    form = depthwise() if groups > 1 else None
+    linear = Linear.take(entry.tensors, entry.name, seen, filters, output, form)
+    layer = Conv1D(*sizes, linear, True, channels, padding, dilation, groups)
+    entry.gives(signals.CODES[output], layer.out)
+    return layer, (output, len(layer.out))

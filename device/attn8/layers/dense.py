@@ -9,9 +9,11 @@ class Linear:
     # (`output`) the requantisation mult int16 [outputs] and shift int8 [outputs]; without them
     # int32 sums come out.
     # weight and bias are taken: they are packed as the kernels want them, perhaps in place, and
-    # belong to this object from then on.
+    # belong to this object from then on. form: of the kernels, if not the one of matmul that is
+    # taken for these sizes.
 
-    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8"):
+    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8",
+                 form=None):
         checks.kind("name", name, str)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
@@ -37,13 +39,13 @@ class Linear:
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
-        self.form = forms.choose("matmul", inputs)
+        self.form = form or forms.choose("matmul", inputs)
         self.weight, self.bias, self.mult, self.shift = self.form.operands(
             weight, bias, mult, shift, inputs, outputs
         )
 
     @classmethod
-    def take(cls, tensors, name, inputs, outputs, output="int8"):
+    def take(cls, tensors, name, inputs, outputs, output="int8", form=None):
         # Takes the parameters out of a dict of arrays, under `name`.weight and so on, for its own
         def get(part, optional=False):
             key = name + "." + part
@@ -52,7 +54,7 @@ class Linear:
             return tensors.pop(key, None)
 
         return cls(name, inputs, outputs, get("weight"), get("bias"), get("mult", True),
-                   get("shift", True), output)
+                   get("shift", True), output, form)
 
 
 class Dense:
@@ -92,7 +94,12 @@ class Dense:
         p = self.linear
         self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self._sums, self._row, self.rows,
                      p.inputs, p.outputs, p.wide)
+        return self._settled()
+
+    def _settled(self):
+        # What it gives, out of the sums
         if self._settle:
+            p = self.linear
             mult, shift = p.ratios
             self._settle(self._sums, 0, self._sums, self.rows, p.outputs, mult, shift)
         return self.out

@@ -1,8 +1,7 @@
-"""Convolution of one channel, in int8 and in the other formats."""
+"""Convolution, in int8 and, of one channel, in the other formats."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,11 @@ from ..errors import ModelError
 from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.parameter import Parameter
 from ..numerics.scales import linear, quantize
-from ..schema import SIZE, Tensor, one_of
+from ..schema import COUNT, SIZE, Tensor, one_of
 from . import dense
-from .base import INPUT_SCALE, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
 from .dense import Dense
+from .quantizer import Quantizer
 
 
 def windows(x: np.ndarray, kernel_size: int, stride: int) -> np.ndarray:
@@ -22,19 +22,53 @@ def windows(x: np.ndarray, kernel_size: int, stride: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(x, kernel_size)[::stride]
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """What a filter sees, where and how often."""
+
+    kernel_size: int
+    stride: int
+    channels: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+
+    def positions(self, length: int) -> int:
+        """How often; 0 or less where the input is too short."""
+        reach = self.dilation * (self.kernel_size - 1) + 1
+        return (length + 2 * self.padding - reach) // self.stride + 1
+
+    def convolve(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """[length * channels] -> [positions, filters].
+
+        weight [filters, kernel_size * channels / groups]; a group has as many filters as the next.
+        """
+        x = np.pad(x.reshape(-1, self.channels), ((self.padding, self.padding), (0, 0)))
+        first = np.arange(0, len(x) - self.dilation * (self.kernel_size - 1), self.stride)
+        taps = self.dilation * np.arange(self.kernel_size)
+        seen = x[first[:, None] + taps]  # [positions, kernel_size, channels]
+        if self.groups == 1:
+            dense: np.ndarray = seen.reshape(len(seen), -1) @ weight.T
+            return dense
+        by_channel = weight.reshape(self.channels, -1, self.kernel_size)
+        out: np.ndarray = np.einsum("pkc,cmk->pcm", seen, by_channel)
+        return out.reshape(len(seen), -1)
+
+
 @dataclass
 class Conv1D:
-    """int8 [length] -> [filters, positions], or [positions, filters] where time_major.
+    """int8 [length, channels] -> [filters, positions], or [positions, filters] where time_major.
 
-    dense holds the parameters, weight int8 [filters, kernel_size].
+    dense holds the parameters, weight int8 [filters, kernel_size * channels / groups].
     """
 
     dense: Dense
-    stride: int
+    geometry: Geometry
     time_major: bool = False
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        out = self.dense(windows(x, self.dense.weight.shape[1], self.stride))
+        weight = self.dense.weight.astype(np.int64)
+        out = self.dense.results(self.geometry.convolve(x.astype(np.int64), weight))
         return out if self.time_major else out.T
 
 
@@ -95,87 +129,140 @@ class TrainableConv1D:
         return [self.weight, self.bias]
 
 
-def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int) -> np.ndarray:
-    """[length] -> [positions, filters], with weight [filters, kernel_size]."""
-    result: np.ndarray = windows(x, weight.shape[1], stride) @ weight.T + bias
-    return result
-
-
 class Type(LayerType):
-    """[length] -> [positions, filters], as attention takes it."""
+    """[length, channels] -> [positions, filters], as attention takes it."""
 
-    fields = {"length": SIZE, "kernel_size": SIZE, "stride": SIZE, "filters": SIZE}
-    optional = {"format": one_of("int8", *NAMES), "rounding": one_of(*ROUNDINGS),
-                "overflow": one_of(*OVERFLOWS)}
+    training_fields = {"length": SIZE, "kernel_size": SIZE, "stride": SIZE, "filters": SIZE}
+    fields = training_fields
+    geometry = {"channels": SIZE, "padding": COUNT, "dilation": SIZE, "groups": SIZE}
+    arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
+    optional = {**geometry, "format": one_of(INT8, *NAMES), "output": one_of(INT8, INT16),
+                **arithmetic}
+    output_formats = (INT8, INT16)
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
-        if entry["kernel_size"] > entry["length"]:
-            raise ModelError(f"{entry['name']}.kernel_size: expected at most the length "
-                             f"{entry['length']}, got {entry['kernel_size']}")
+        name, form, seen = entry["name"], entry.get("format", INT8), geometry(entry)
+        for key in self.arithmetic if form == INT8 else (*self.geometry, "output"):
+            if key in entry:
+                raise ModelError(f"{name}.{key}: unknown where the format is {form}; take it out")
+        if seen.positions(entry["length"]) < 1:
+            most = (entry["length"] + 2 * seen.padding - 1) // seen.dilation + 1
+            raise ModelError(f"{name}.kernel_size: expected at most {most} with this length, "
+                             f"padding and dilation, got {seen.kernel_size}")
+        if seen.groups not in (1, seen.channels):
+            raise ModelError(f"{name}.groups: expected 1 or {seen.channels}, as many as channels, "
+                             f"got {seen.groups}")
+        if entry["filters"] % seen.groups:
+            raise ModelError(f"{name}.filters: expected a multiple of {seen.groups} groups, "
+                             f"got {entry['filters']}")
+
+    def _weight(self, entry: Fields) -> tuple[int, ...]:
+        """The shape of the weights."""
+        seen = geometry(entry)
+        own = () if seen.channels == 1 else (seen.channels // seen.groups,)
+        return entry["filters"], seen.kernel_size, *own
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         size, filters = entry["kernel_size"], entry["filters"]
-        if entry.get("format", "int8") == "int8":
-            return dense.tensors("", size, filters)
+        if entry.get("format", INT8) == INT8:
+            found = dense.tensors("", size, filters)
+            return {**found, "weight": Tensor(np.int8, self._weight(entry))}
         dtype = Format(entry["format"]).dtype
         return {"weights": Tensor(dtype, (filters, size)), "biases": Tensor(dtype, (filters,))}
 
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return {"weight": Tensor(float, self._weight(entry)),
+                "bias": Tensor(float, (entry["filters"],))}
+
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
-        return (entry["length"],)
+        return entry["length"], entry.get("channels", 1)
 
     def takes(self, entry: Fields, given: Signal) -> str:
-        form: str = entry.get("format", "int8")
+        form: str = entry.get("format", INT8)
         return form
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
-        positions = (entry["length"] - entry["kernel_size"]) // entry["stride"] + 1
-        return Signal(entry.get("format", "int8"), positions * entry["filters"])
+        positions = geometry(entry).positions(entry["length"])
+        output: str = entry.get("output") or entry.get("format", INT8)
+        return Signal(output, positions * entry["filters"])
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        stride = entry["stride"]
         layer: Conv1D | QConv1D
-        if entry.get("format", "int8") == "int8":
-            layer = Conv1D(Dense(**tensors), stride, True)
+        if entry.get("format", INT8) == INT8:
+            matrix = tensors["weight"].reshape(entry["filters"], -1)
+            rows = Dense(**{**tensors, "weight": matrix})
+            rows.format = entry.get("output", INT8)
+            layer = Conv1D(rows, geometry(entry), True)
         else:
-            layer = QConv1D(**tensors, stride=stride, format=from_entry(entry), time_major=True)
-        return lambda x: {"": layer(x)}
+            layer = QConv1D(**tensors, stride=entry["stride"], format=from_entry(entry),
+                            time_major=True)
+        return lambda x: {"": layer(x.ravel())}
+
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        if entry.get("format", INT8) != INT8:
+            raise ModelError("quantize makes int8 of a conv1d; take out its format")
+        matrix = tensors["weight"].reshape(entry["filters"], -1)
+        return {"": geometry(entry).convolve(x[0].ravel(), matrix) + tensors["bias"]}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        name, before = entry["name"], quantizer.scale
+        quantizer.linear(name, before, quantizer.result(name, quantizer.finest(name, before)))
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """In int8, behind a ReLU; the first has the published sizes."""
-        for length, size, stride, filters in ((128, 5, 2, 4), (33, 7, 3, 5)):
-            sizes = {"length": length, "kernel_size": size, "stride": stride, "filters": filters}
-            weight, bias = rng.normal(size=(filters, size)), rng.normal(size=filters)
-            x = quantize(rng.normal(size=length), INPUT_SCALE) * INPUT_SCALE
-            scale = float(np.abs(convolve(x, weight, bias, stride)).max()) / 127
-            made = linear(weight, bias, INPUT_SCALE, scale)
+        for variant, length, filters, seen in (
+            ("int8", 128, 4, Geometry(5, 2)), ("int8", 33, 5, Geometry(7, 3)),
+            ("channels", 32, 8, Geometry(3, 1, channels=6, padding=1)),
+            ("channels", 29, 5, Geometry(4, 2, channels=3, padding=3, dilation=2)),
+            ("depthwise", 32, 8, Geometry(5, 1, channels=8, padding=2, groups=8)),
+            ("depthwise", 17, 6, Geometry(2, 2, channels=3, padding=1, dilation=3, groups=3)),
+        ):
+            used = {key: value for key, value in asdict(seen).items()
+                    if key in self.fields or value != getattr(Geometry, key)}
+            fields = {"length": length, "filters": filters, **used}
+            x = quantize(rng.normal(size=length * seen.channels), INPUT_SCALE) * INPUT_SCALE
+            shape = self._weight(fields)
+            weight, bias = rng.normal(size=shape), rng.normal(size=filters)
+            out = seen.convolve(x, weight.reshape(filters, -1)) + bias
+            scale = float(np.abs(out).max()) / 127
+            made = linear(weight.reshape(filters, -1), bias, INPUT_SCALE, scale)
             weight_scales = made.pop("scale").astype(np.float64)
-            form = partial(
-                convolve, weight=made["weight"] * weight_scales[:, None],
-                bias=made["bias"] * INPUT_SCALE * weight_scales, stride=stride,
-            )
+            matrix = made["weight"] * weight_scales[:, None]
+            bias = made["bias"] * INPUT_SCALE * weight_scales
+            made["weight"] = made["weight"].reshape(shape)
 
             def floats(
-                outputs: Mapping[str, np.ndarray], form: Callable[..., np.ndarray] = form,
-                scale: float = scale,
+                outputs: Mapping[str, np.ndarray], seen: Geometry = seen,
+                matrix: np.ndarray = matrix, bias: np.ndarray = bias, scale: float = scale,
             ) -> tuple[np.ndarray, np.ndarray]:
-                want = form(outputs["relu"].astype(np.float64) * INPUT_SCALE) / scale
+                x = outputs["relu"].astype(np.float64) * INPUT_SCALE
+                want = (seen.convolve(x, matrix) + bias) / scale
                 return outputs["conv"], np.clip(want, -127, 127)
 
             yield Example(
-                "int8", sizes,
-                [{"type": "relu", "name": "relu"}, {"type": "conv1d", "name": "conv", **sizes}],
-                {f"conv.{part}": tensor for part, tensor in made.items()}, length, floats,
+                variant, fields,
+                [{"type": "relu", "name": "relu"}, {"type": "conv1d", "name": "conv", **fields}],
+                {f"conv.{part}": tensor for part, tensor in made.items()},
+                length * seen.channels, floats,
             )
 
     def work(self, entry: Fields, tensors: Tensors) -> int:
-        return self.gives(entry, Signal("", 0)).size * int(entry["kernel_size"])
+        seen = geometry(entry)
+        return (self.gives(entry, Signal("", 0)).size
+                * seen.kernel_size * seen.channels // seen.groups)
 
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
         return dense.initial("", entry["kernel_size"], entry["filters"], rng)
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableConv1D:
         return TrainableConv1D(f, entry["name"], **tensors, stride=entry["stride"])
+
+
+def geometry(entry: Fields) -> Geometry:
+    """Of an entry of a model file."""
+    return Geometry(**{key: entry[key] for key in ("kernel_size", "stride", *Type.geometry)
+                       if key in entry})
 
 
 TYPE = Type()

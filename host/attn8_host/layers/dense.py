@@ -30,7 +30,11 @@ class Dense:
     format: str = field(default=INT8, init=False)  # of requantized results
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        sums = int32(x.astype(np.int64) @ self.weight.astype(np.int64).T + self.bias)
+        return self.results(x.astype(np.int64) @ self.weight.astype(np.int64).T)
+
+    def results(self, products: np.ndarray) -> np.ndarray:
+        """Of sums of products [rows, outputs], without the bias."""
+        sums = int32(products + self.bias)
         if self.mult is None or self.shift is None:
             return sums.astype(np.int32)
         return requant(sums, self.mult, self.shift, self.format)

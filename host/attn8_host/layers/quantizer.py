@@ -70,10 +70,14 @@ class Quantizer:
     def linear(self, name: str, scale_in: float, scale_out: float | None) -> np.ndarray:
         """Quantizes the matrix and the bias `name`.weight and `name`.bias.
 
+        A weight of more than two axes is one row an output, and keeps its shape.
+
         Returns:
             The scales of the weights, float32 [outputs] (see numerics.scales.linear).
         """
-        found = linear(self.tensors[f"{name}.weight"], self.bias(name), scale_in, scale_out)
+        weight = self.tensors[f"{name}.weight"]
+        found = linear(weight.reshape(len(weight), -1), self.bias(name), scale_in, scale_out)
+        found["weight"] = found["weight"].reshape(weight.shape)
         scales = found.pop("scale")
         self.made.update({f"{name}.{part}": values for part, values in found.items()})
         return scales
