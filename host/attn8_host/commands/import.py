@@ -1,0 +1,58 @@
+"""`attn8 import`: a float model file from an ONNX file."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from ..errors import Attn8Error
+from .parser import Command, Parser
+
+
+def options(parser: Parser) -> None:
+    parser.add_argument("model", type=Path,
+                        help="ONNX file; docs/import.md has modules of PyTorch")
+    parser.add_output("--output", "the float model file to write, for attn8 quantize",
+                      required=True)
+    parser.add_argument("--shape", type=_shape, metavar="1,N,...",
+                        help="of the input, where the file leaves it open")
+    parser.add_argument("--graph-output", metavar="NAME", help="which one, where there are several")
+    parser.add_argument("--core", default="exact", metavar="NAME",
+                        help="of attention layers (default: %(default)s)")
+    parser.add_argument("--name", metavar="WORD", help="of the model (default: that of the file)")
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"expected whole numbers from 1, as 1,32,12, got {text!r}")
+    return shape
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    from .. import modelfile
+
+    try:
+        from ..importers.onnx import from_onnx
+    except ModuleNotFoundError as error:
+        raise Attn8Error(f"attn8 import needs {error.name}: python -m pip install 'attn8[import]'"
+                         ) from None
+    with console.status("reading, and comparing with the original"):
+        config, tensors = from_onnx(
+            arguments.model, shape=arguments.shape, output=arguments.graph_output,
+            core=arguments.core, name=arguments.name,
+        )
+    modelfile.write(arguments.output, config, tensors)
+    shape = " x ".join(map(str, config["input"]["shape"]))
+    console.print(
+        f"{arguments.output}: {len(config['layers'])} layers of input {shape}, "
+        f"{sum(tensor.size for tensor in tensors.values()):,} parameters. It computes what "
+        f"{arguments.model} does.", highlight=False, markup=False,
+    )
+    return 0
+
+
+COMMAND = Command("make a float model file from an ONNX file", options, run, place=5.5)

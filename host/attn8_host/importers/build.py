@@ -1,0 +1,175 @@
+"""Makes the graph's nodes: what front ends call."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+from .graph import Compute, Node, constant, last_above
+from .recognise import recognise
+
+
+def add(
+    op: str, name: str, path: str, inputs: Sequence[Node], compute: Compute,
+    fields: dict[str, Any] | None = None, numbers: Sequence[float] = (),
+) -> Node:
+    """A new node; what it computes is recognised where the op is "function".
+
+    Args:
+        op, name, path, inputs, compute, fields, numbers: as of Node.
+
+    Returns:
+        The node, or another one that gives the same.
+    """
+    sources = frozenset().union(*(node.sources for node in inputs if node.constant))
+    try:
+        with np.errstate(all="ignore"):
+            sample = np.asarray(compute(*(node.sample for node in inputs)))
+    except ModelError:
+        raise
+    except Exception as error:  # of whichever library computes it
+        raise ModelError(f"{name}: cannot be computed: {str(error).splitlines()[0]}") from None
+    if all(node.constant for node in inputs):
+        return constant(name, sample, sources)
+    node = Node(op, name, path, list(inputs), sample, compute, fields or {}, sources, numbers)
+    node.above = last_above(node.variable)
+    node.depth = 1 + max(each.depth for each in node.variable)
+    return recognise(node) if op == "function" else node
+
+
+def move(node: Node, arrange: Callable[[np.ndarray], np.ndarray]) -> Node:
+    """A node's values in another order or shape."""
+    return add("function", node.name, node.path, [node], arrange)
+
+
+def linear(name: str, path: str, x: Node, weight: Node, bias: Node | None = None) -> Node:
+    """x @ weight.T + bias over the last axis; weight [outputs, inputs]."""
+    if not weight.constant or not (bias is None or bias.constant):
+        return matmul(name, path, x, move(weight, lambda w: np.swapaxes(w, -1, -2)), bias)
+    matrix = weight.sample
+    if x.constant or matrix.ndim != 2:
+        raise x.refuse(f"{name} has weights of shape {list(matrix.shape)}; expected a matrix")
+    offset = np.zeros(len(matrix)) if bias is None else np.broadcast_to(bias.sample, len(matrix))
+    return add("linear", name, path, [x, weight, *([bias] if bias else [])],
+               lambda x, *_: x @ matrix.T + offset,
+               {"weight": matrix, "bias": None if bias is None else offset})
+
+
+def matmul(name: str, path: str, a: Node, b: Node, bias: Node | None = None) -> Node:
+    """a @ b + bias over the last two axes."""
+    if bias is not None:
+        product = matmul(name, path, a, b)
+        return add("function", name, path, [product, bias], np.add)
+    if a.constant and not b.constant:  # a @ b = (b.T @ a.T).T
+        turned = linear(name, path, _turned(b), _matrix(a))
+        return _turned(turned)
+    if b.constant and not a.constant:
+        return linear(name, path, a, move(_matrix(b), np.transpose))
+    return add("matmul", name, path, [a, b], np.matmul)
+
+
+def _turned(node: Node) -> Node:
+    return move(node, lambda x: np.swapaxes(x, -1, -2))
+
+
+def _matrix(node: Node) -> Node:
+    """A constant without axes of 1 in front."""
+    return move(node, lambda x: x.reshape(x.shape[-2:]) if x.size == x[(0,) * (x.ndim - 2)].size
+                else x)
+
+
+def einsum(name: str, path: str, equation: str, a: Node, b: Node) -> Node:
+    """numpy.einsum of two operands, as a matmul between moves."""
+    operands, _, out = equation.replace(" ", "").partition("->")
+    of_a, _, of_b = operands.partition(",")
+    whole = add("einsum", name, path, [a, b], lambda x, y: np.einsum(equation, x, y))
+    if whole.constant:
+        return whole
+    if not out or "." in equation or any(len(set(part)) < len(part) for part in (of_a, of_b)):
+        raise whole.refuse(f"the einsum {equation} is not supported; write it with matmul")
+    if any(letter not in out and letter not in other
+           for part, other in ((of_a, of_b), (of_b, of_a)) for letter in part):
+        raise whole.refuse(f"the einsum {equation} sums over one operand; write it with sum")
+    size = dict(zip(of_a, a.shape, strict=True)) | dict(zip(of_b, b.shape, strict=True))
+    both = [x for x in of_a if x in of_b]
+    batch, inner = [x for x in both if x in out], [x for x in both if x not in out]
+    if (a.constant or b.constant) and all(size[x] == 1 for x in batch):
+        batch, ones = [], batch  # an axis of 1 of the weights is none
+        of_constant = of_a if a.constant else of_b
+        of_constant = "".join(x for x in of_constant if x not in ones)
+        of_a, of_b = (of_constant, of_b) if a.constant else (of_a, of_constant)
+    left = [x for x in of_a if x not in (*batch, *inner)]
+    right = [x for x in of_b if x not in (*batch, *inner)]
+
+    def arranged(node: Node, letters: str, *groups: list[str]) -> Node:
+        order = [letters.index(x) for group in groups for x in group]
+        shape = [size[x] for x in batch]
+        shape += [int(np.prod([size[x] for x in group])) for group in groups[1:]]
+        return move(node, lambda x: x.reshape([size[i] for i in letters]).transpose(order)
+                    .reshape(shape))
+
+    product = matmul(name, path, arranged(a, of_a, batch, left, inner),
+                     arranged(b, of_b, batch, inner, right))
+    letters = [*batch, *left, *right]
+    shape, order = [size[x] for x in letters], [letters.index(x) for x in out]
+    return move(product, lambda x: x.reshape(shape).transpose(order))
+
+
+def conv1d(
+    name: str, path: str, x: Node, weight: Node, bias: Node | None, stride: int,
+    padding: tuple[int, int], dilation: int, groups: int,
+) -> Node:
+    """Convolution of [1, channels, length] with weight [filters, channels/groups, kernel_size].
+
+    Args:
+        padding: zeros in front and behind.
+    """
+    inputs = [x, weight, *([bias] if bias else [])]
+    if not all(each.constant for each in inputs[1:]):
+        raise x.refuse(f"the weights of {name} depend on the input")
+
+    def compute(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+        x = np.pad(x, [*[(0, 0)] * (x.ndim - 1), padding])
+        reach = dilation * (w.shape[2] - 1) + 1
+        seen = np.lib.stride_tricks.sliding_window_view(x, reach, -1)[..., ::stride, ::dilation]
+        seen = seen.reshape(*x.shape[:-2], groups, w.shape[1], *seen.shape[-2:])
+        out = np.einsum("...gcpk,gfck->...gfp", seen, w.reshape(groups, -1, *w.shape[1:]))
+        out = np.asarray(out).reshape(*x.shape[:-2], len(w), -1)
+        return out if b is None else out + b[:, None]
+
+    return add("conv1d", name, path, inputs, compute, {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+        "weight": weight.sample, "bias": bias.sample if bias else None})
+
+
+def concat(name: str, path: str, inputs: Sequence[Node], axis: int) -> Node:
+    """Several one after another along an axis."""
+    return add("concat", name, path, inputs, lambda *x: np.concatenate(x, axis), {"axis": axis})
+
+
+def softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    """exp(x) over its sum along an axis."""
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    out: np.ndarray = e / e.sum(axis=axis, keepdims=True)
+    return out
+
+
+def attention(
+    name: str, path: str, q: Node, k: Node, v: Node, mask: Node | None, causal: bool, scale: float,
+) -> Node:
+    """softmax(q @ k.T * scale + mask) @ v; [..., tokens, head_dim] each.
+
+    Args:
+        mask: what is added to the scores, or bool: True where a key is seen.
+        causal: whether a token sees only itself and those before it.
+    """
+    scores = matmul(name, path, q, _turned(k))
+    scores = add("function", name, path, [scores], lambda x: x * scale)
+    if causal:
+        seen = np.tri(scores.shape[-2], scores.shape[-1]) > 0
+        scores = add("function", name, path, [scores], lambda x: np.where(seen, x, -np.inf))
+    if mask is not None:
+        scores = add("function", name, path, [scores, mask], lambda x, m: np.where(m, x, -np.inf)
+                     if m.dtype == bool else x + m)
+    return matmul(name, path, add("function", name, path, [scores], softmax), v)

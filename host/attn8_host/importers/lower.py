@@ -1,0 +1,662 @@
+"""From the graph to the layers of a float model file.
+
+Each value is a View: a layer's result, read in some order. So permutes, reshapes and slices are
+indices, whatever they are made of; only where a layer needs another order is one put in between
+(transpose, select). Factors and offsets wait in a View until a layer takes them into its weights.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .. import layers
+from ..errors import ModelError
+from .attend import scores_of
+from .graph import Node
+
+OWNED = ("weight", "bias", "in_proj_weight", "in_proj_bias", "running_mean", "running_var")
+ANONYMOUS = re.compile("::|^val_[0-9]+$")  # names that exporters give
+FOLDING = ("dense", "conv1d", "layer_norm", "attention")  # take factor and offset of a channel
+
+
+@dataclass(eq=False)
+class Made:
+    """A layer that is made: its entry but for the names, and its tensors.
+
+    Attributes:
+        node: whose value it gives.
+        type, name: as in the config; the name may be taken, and "" is that of its tensors.
+        inputs: the layers that it takes; those of the graph's input have none.
+        rows, columns: of what it gives.
+        fields, tensors: of the entry.
+        sources: names of the original's tensors in it.
+    """
+
+    node: Node
+    type: str
+    name: str
+    inputs: Sequence["Made"]
+    rows: int
+    columns: int
+    fields: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    sources: frozenset[str] = frozenset()
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class View:
+    """base's values [index], times factor, plus offset; -1 where there is a 0.
+
+    All arrays have the shape of the value; factor and offset None where they are 1 and 0.
+    """
+
+    base: Made
+    index: np.ndarray
+    factor: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    sources: frozenset[str] = frozenset()  # of factor and offset
+
+    @property
+    def plain(self) -> bool:
+        return self.factor is None
+
+    @property
+    def ordered(self) -> bool:
+        """Whether it is all of the base as it is."""
+        return np.array_equal(self.index.ravel(), np.arange(self.base.size))
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the base, in any order."""
+        return np.array_equal(np.sort(self.index, axis=None), np.arange(self.base.size))
+
+    def __getitem__(self, arrange: Callable[[np.ndarray], np.ndarray]) -> "View":
+        """The same in another arrangement."""
+        factor, offset = (part if part is None else arrange(part)
+                          for part in (self.factor, self.offset))
+        return View(self.base, arrange(self.index), factor, offset, self.sources)
+
+
+class Lowering:
+    """The layers that give a node's value; `entries` has them once they are all made."""
+
+    def __init__(self, output: Node, core: str = "exact"):
+        self.core = core
+        self.made: list[Made] = []
+        self._views: dict[Node, View] = {}
+        self._output = output
+        last = self.ordered(self.plain(self.view(output), output), output)
+        if last.type == "input":
+            raise output.refuse("it is the input itself; there is no layer in it")
+        if last.type == "dense":
+            last.fields["output"] = "int32"
+        self._last = last
+
+    @cached_property
+    def _readers(self) -> dict[Node, set[Node]]:
+        """Of each node that the output needs, the nodes that read it, but for moves."""
+        found: dict[Node, set[Node]] = {self._output: {self._output}}
+        seen, todo = set(), [self._output]
+        while todo:
+            node = todo.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            for each in node.variable:
+                todo.append(each)
+                reader, each = node, each
+                while each.op == "move":
+                    each = each.inputs[0]
+                if node.op != "move":
+                    found.setdefault(each, set()).add(reader)
+        end = self._output
+        while end.op == "move":
+            end = end.inputs[0]
+        found.setdefault(end, set()).add(self._output)
+        return found
+
+    def _readers_of(self, node: Node) -> set[Node]:
+        return self._readers.get(node, set())
+
+    def view(self, node: Node) -> View:
+        """A node's value."""
+        todo = [node]
+        while todo:  # inputs first: a model may be deeper than Python's stack
+            last = todo[-1]
+            waiting = [] if last in self._views else [
+                each for each in self._needs(last) if each not in self._views]
+            todo += waiting
+            if not waiting:
+                todo.pop()
+                if last not in self._views:
+                    self._views[last] = getattr(self, f"_{last.op}", self._function)(last)
+        return self._views[node]
+
+    @staticmethod
+    def _needs(node: Node) -> list[Node]:
+        """The nodes whose views a node's is made of."""
+        if node.op == "matmul":
+            return list(scores_of(node).operands)
+        return node.variable
+
+    def _make(
+        self, node: Node, type: str, name: str, inputs: Sequence[Made], rows: int, columns: int,
+        fields: dict[str, Any] | None = None, tensors: dict[str, np.ndarray] | None = None,
+        sources: frozenset[str] = frozenset(),
+    ) -> Made:
+        """A new layer."""
+        try:
+            layers.get(type)
+        except ModelError as error:
+            raise node.refuse(str(error)) from None
+        made = Made(node, type, name, inputs, rows, columns, fields or {}, tensors or {},
+                    sources)
+        self.made.append(made)
+        return made
+
+    # What a View becomes where a layer needs more than its index
+
+    def plain(self, view: View, node: Node) -> View:
+        """The view without factor and offset: a layer takes them, or is made for them."""
+        if view.factor is None or view.offset is None:
+            return view
+        if not view.whole:
+            base = self.ordered(View(view.base, view.index), node)
+            view = replace(view, base=base, index=np.arange(base.size).reshape(view.index.shape))
+        folded = self._folded(view, node)
+        if folded:
+            return folded
+        base = view.base
+        factor, offset = self._in_base(view)
+        name = self._named(None, view.sources) or node.path
+        if (factor == 1).all():
+            made = self._make(node, "position", name, [base], base.rows, base.columns,
+                              {"seq_len": base.rows, "embed_dim": base.columns},
+                              {"weight": offset}, view.sources)
+            return View(made, view.index)
+        if (factor == factor[0]).all() and (offset == offset[0]).all():
+            n = base.columns  # a convolution of each channel with a kernel of 1
+            depthwise = {"channels": n, "groups": n} if n > 1 else {}
+            made = self._make(node, "conv1d", name, [base], base.rows, n,
+                              {"length": base.rows, "kernel_size": 1, "stride": 1, "filters": n,
+                               **depthwise},
+                              {"weight": factor[0].reshape(n, 1, 1) if n > 1 else
+                               factor[0].reshape(1, 1), "bias": offset[0]}, view.sources)
+            return View(made, view.index)
+        if (factor == factor[:, :1]).all() and (offset == offset[:, :1]).all() and base.rows > 1:
+            order = np.arange(base.size).reshape(base.rows, base.columns)
+            turned = self.ordered(View(base, order.T), node)
+            place = np.empty(base.size, np.int64)
+            place[order.T.ravel()] = np.arange(base.size)
+            return self.plain(replace(view, base=turned, index=place[view.index]), node)
+        raise node.refuse("each value has another factor; no layer has that")
+
+    def _in_base(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """Factor and offset [rows, columns] in the order of the base, of a whole view."""
+        found = []
+        for part in (view.factor, view.offset):
+            assert part is not None
+            values = np.empty(view.base.size)
+            values[view.index.ravel()] = part.ravel()
+            found.append(values.reshape(view.base.rows, view.base.columns))
+        return found[0], found[1]
+
+    def _folded(self, view: View, node: Node) -> View | None:
+        """The view with factor and offset in the weights of its base, where that is possible."""
+        base = view.base
+        if base.type not in FOLDING or not view.whole or len(self._readers_of(base.node)) > 1:
+            return None
+        factor, offset = self._in_base(view)
+        if (factor != factor[0]).any() or (offset != offset[0]).any():
+            return None
+        prefix = "out." if base.type == "attention" else ""
+        weight, bias = base.tensors[f"{prefix}weight"], base.tensors[f"{prefix}bias"]
+        scale = factor[0].reshape(-1, *[1] * (weight.ndim - 1))
+        base.tensors[f"{prefix}weight"] = weight * scale
+        base.tensors[f"{prefix}bias"] = bias * factor[0] + offset[0]
+        base.sources |= view.sources
+        base.node = node
+        return View(base, view.index)
+
+    def ordered(self, view: View, node: Node) -> Made:
+        """A layer whose result is the values of a plain view, as they are."""
+        base, index = view.base, view.index.ravel()
+        if view.ordered:
+            return base
+        n = len(index)
+        if n < base.size and base.size % n == 0 and index[0] % n == 0 and (
+                index == index[0] + np.arange(n)).all():
+            rows = base.size // n
+            at = int(index[0]) // n
+            return self._make(node, "select", f"{node.path}.select", [base], 1, n,
+                              {"seq_len": rows, "embed_dim": n,
+                               "index": -1 if at == rows - 1 else at})
+        columns = int(index[1]) if n == base.size else 0  # of the base: its second row comes next
+        if columns > 1 and n % columns == 0 and (
+                index == np.arange(n).reshape(-1, columns).T.ravel()).all():
+            return self._make(node, "transpose", f"{node.path}.transpose", [base], columns,
+                              n // columns, {"rows": n // columns, "columns": columns})
+        if n % base.rows == 0 and index.min() >= 0:
+            order = index[:n // base.rows]
+            if (index.reshape(base.rows, -1) == order + base.columns * np.arange(base.rows)[:, None]
+                    ).all() and order.max() < base.columns:
+                return self._picked(base, order, node)
+        raise node.refuse(f"takes the values of {base.node.name} {list(base.node.shape)} in an "
+                          "order, or a part of them, that no layer gives; one token (select) and "
+                          "a transpose are there")
+
+    def _picked(self, base: Made, order: np.ndarray, node: Node) -> Made:
+        """Some columns of each row, by a matrix of zeros and ones."""
+        matrix = np.eye(base.columns)[order]
+        if self._open(base) and len(order) == base.columns:
+            base.tensors["out.weight"] = matrix
+            base.fields["open"] = False
+            return base
+        rows = {"rows": base.rows} if base.rows > 1 else {}
+        return self._make(node, "dense", f"{node.path}.pick", [base], base.rows, len(order),
+                          {**rows, "in_features": base.columns, "out_features": len(order)},
+                          {"weight": matrix, "bias": np.zeros(len(order))})
+
+    def _open(self, base: Made) -> bool:
+        """Whether it is an attention that still takes a projection behind."""
+        return (base.type == "attention" and base.fields["open"]
+                and len(self._readers_of(base.node)) == 1)
+
+    def _rows(self, view: View, n: int, node: Node) -> tuple[View, np.ndarray, np.ndarray, int]:
+        """The view as rows of n values, all from one row of the base: (view, rows, order, width).
+
+        rows: of the base, all of them, in the view's order. order: where in a row of the base the n
+        values are, the same in each. width: of a row of the base, n or its columns.
+        """
+        for _ in range(2):
+            index = view.index.reshape(-1, n)
+            for width in (n, view.base.columns):
+                rows, order = index[:, 0] // width, index[0] % width
+                if (index.min() >= 0 and (index // width == rows[:, None]).all()
+                        and (index % width == order).all()
+                        and np.array_equal(np.sort(rows) * width,
+                                           np.arange(0, view.base.size, width))):
+                    return view, rows, order, width
+            view = self.plain(view, node)
+            base = self.ordered(view, node)
+            view = View(base, np.arange(base.size).reshape(view.index.shape))
+        raise AssertionError("an ordered view consists of rows")
+
+    # One method an op
+
+    def _input(self, node: Node) -> View:
+        shape = [n for n in node.shape if n > 1] or [1]
+        base = Made(node, "input", "input", (), int(np.prod(shape[:-1], dtype=int)), shape[-1])
+        return View(base, np.arange(base.size).reshape(node.shape))
+
+    def _constant(self, node: Node) -> View:
+        raise node.refuse("does not depend on the input")
+
+    def _function(self, node: Node) -> View:
+        raise node.refuse("is not recognised as a layer; see docs/import.md for those that are")
+
+    def _move(self, node: Node) -> View:
+        index = node.fields["index"]
+        source = self.view(node.inputs[0])
+
+        def arrange(part: np.ndarray) -> np.ndarray:
+            out: np.ndarray = np.append(part.ravel(), [part.dtype.type(0)])[index]
+            return out
+
+        if (index < 0).any():
+            if not source.plain:
+                source = self.plain(source, node)
+            return View(source.base, np.append(source.index.ravel(), -1)[index])
+        return source[arrange]
+
+    def _affine(self, node: Node) -> View:
+        source = self.view(node.inputs[0])
+        factor, offset = node.fields["factor"], node.fields["offset"]
+        if not np.isfinite(offset).all():
+            raise node.refuse("adds infinities outside of an attention")
+        if (source.index < 0).any():
+            source = View(self.ordered(source, node), source.index)
+        if source.factor is not None and source.offset is not None:
+            offset = source.offset * factor + offset
+            factor = source.factor * factor
+        view = View(source.base, source.index, factor, offset,
+                    source.sources | node.sources)
+        if (factor == 1).all() and (offset == 0).all() and view.base.type != "input":
+            view.base.sources |= view.sources
+            return View(view.base, view.index)
+        folded = self._folded(view, node)
+        if folded:
+            return folded
+        readers = self._readers_of(node)
+        if len(readers) == 1 and next(iter(readers)).op in ("linear", "conv1d", "matmul"):
+            return view
+        return self.plain(view, node)
+
+    def _pointwise(self, node: Node) -> View:
+        view = self.plain(self.view(node.inputs[0]), node)
+        if not view.whole:
+            base = self.ordered(view, node)
+            view = View(base, np.arange(base.size).reshape(node.shape))
+        made = self._make(node, node.op, f"{node.path}.{node.op}", [view.base], view.base.rows,
+                          view.base.columns, dict(node.fields), sources=node.sources)
+        return View(made, view.index)
+
+    _relu = _silu = _sigmoid = _tanh = _gelu = _pointwise
+
+    def _norm(self, node: Node) -> View:
+        n = node.shape[-1]
+        view = self.plain(self.view(node.inputs[0]), node)
+        view, rows, order, width = self._rows(view, n, node)
+        if width != n or len(set(order)) < n:
+            base = self.ordered(view, node)
+            view = View(base, np.arange(base.size).reshape(node.shape))
+            order = np.arange(n)
+        parts: dict[str, np.ndarray] = {}
+        for part in ("weight", "bias") if node.op == "layer_norm" else ("weight",):
+            parts[part] = np.empty(n)
+            parts[part][order] = node.fields[part]
+        made = self._make(node, node.op, "", [view.base], len(rows),
+                          n, {"features": n, "eps": float(node.fields["eps"])}, parts, node.sources)
+        return View(made, view.index)
+
+    _layer_norm = _rms_norm = _norm
+
+    def _binary(self, node: Node) -> View:
+        views = []
+        for each in node.inputs:
+            view = self.plain(self.view(each), node)
+            if not view.whole:
+                base = self.ordered(view, node)
+                view = View(base, np.arange(base.size).reshape(node.shape))
+            views.append(view)
+        first, second = views
+        if not np.array_equal(first.index, second.index):
+            place = np.argsort(first.index.ravel())
+            turned = View(second.base, second.index.ravel()[place])
+            second = View(self.ordered(turned, node), first.index)
+        rows, columns = first.base.rows, first.base.columns
+        made = self._make(node, node.op, f"{node.path}.{node.op}", [first.base, second.base],
+                          rows, columns, sources=node.sources)
+        return View(made, first.index)
+
+    _add = _multiply = _binary
+
+    def _softmax(self, node: Node) -> View:
+        if node.fields["axis"] != len(node.shape) - 1 or self._readers_of(node) != {self._output}:
+            raise node.refuse("a softmax outside of an attention is only known over the last axis, "
+                              "at the end")
+        n = node.shape[-1]
+        view = self.plain(self.view(node.inputs[0]), node)
+        base = self.ordered(view, node)
+        made = self._make(node, "softmax", f"{node.path}.softmax", [base], base.size // n, n,
+                          {"rows": base.size // n, "columns": n}, sources=node.sources)
+        return View(made, np.arange(base.size).reshape(node.shape))
+
+    def _mean(self, node: Node) -> View:
+        view = self.plain(self.view(node.inputs[0]), node)
+        axes = node.fields["axes"]
+        shape = view.index.shape
+        count = int(np.prod([shape[i] for i in axes]))
+        index = np.moveaxis(view.index, axes, range(len(axes))).reshape(count, -1)
+        base = self.ordered(View(view.base, index), node)
+        width = index.shape[1]
+        made = self._make(node, "mean_pool", f"{node.path}.mean_pool", [base], 1, width,
+                          {"seq_len": count, "embed_dim": width}, sources=node.sources)
+        return View(made, np.arange(width).reshape(node.shape))
+
+    def _concat(self, node: Node) -> View:
+        axis = node.fields["axis"] % len(node.shape)
+        tokens = [each for each in node.inputs if each.constant]
+        values = node.variable
+        n = int(np.prod(node.shape[axis + 1:]))
+        if (len(values) != 1 or list(node.inputs) != [*tokens, *values]
+                or int(np.prod(node.shape[:axis])) != 1):
+            raise node.refuse("only learned tokens in front of the others can be concatenated")
+        view = self.plain(self.view(values[0]), node)
+        base = self.ordered(view, node)
+        for token in reversed(tokens):
+            for row in reversed(token.sample.reshape(-1, n)):
+                rows = base.size // n
+                name = self._named(None, token.sources) or node.path
+                base = self._make(node, "class_token", name, [base], rows + 1, n,
+                                  {"seq_len": rows, "embed_dim": n}, {"weight": row},
+                                  token.sources)
+        return View(base, np.arange(base.size).reshape(node.shape))
+
+    def _embedding(self, node: Node) -> View:
+        raise node.refuse("an embedding of token numbers is no layer yet; give the module's "
+                          "embedded vectors as its input")
+
+    def _linear(self, node: Node) -> View:
+        weight = node.fields["weight"]
+        outputs, n = weight.shape
+        bias = node.fields["bias"]
+        view, rows, order, width = self._rows(self.view(node.inputs[0]), n, node)
+        sources = node.sources | view.sources
+        if view.factor is not None and view.offset is not None:
+            factor, offset = view.factor.reshape(-1, n), view.offset.reshape(-1, n)
+            if (factor == factor[0]).all() and (offset == offset[0]).all():
+                bias = weight @ offset[0] + (0 if bias is None else bias)
+                weight = weight * factor[0]
+            else:
+                sources = node.sources
+                view, rows, order, width = self._rows(self.plain(view, node), n, node)
+        matrix = np.zeros((outputs, width))
+        np.add.at(matrix.T, order, weight.T)
+        bias = np.zeros(outputs) if bias is None else bias
+        base = view.base
+        index = (rows[:, None] * outputs + np.arange(outputs)).reshape(node.shape)
+        if self._open(base) and outputs == width == base.columns:
+            base.tensors |= {"out.weight": matrix, "out.bias": bias}
+            base.fields["open"] = False
+            base.node, base.sources = node, base.sources | sources
+            return View(base, index)
+        fields = {"in_features": width, "out_features": outputs}
+        if len(rows) > 1:
+            fields = {"rows": len(rows), **fields}
+        made = self._make(node, "dense", "", [base], len(rows),
+                          outputs, fields, {"weight": matrix, "bias": bias}, sources)
+        return View(made, index)
+
+    def _conv1d(self, node: Node) -> View:
+        fields = node.fields
+        weight, bias = fields["weight"], fields["bias"]
+        filters = len(weight)
+        channels, length = node.inputs[0].shape[-2:]
+        groups = fields["groups"]
+        if groups not in (1, channels):
+            raise node.refuse(f"{groups} groups of {channels} channels; 1 and {channels} are known")
+        view = self.view(node.inputs[0])
+        index = view.index.reshape(channels, length)
+        # Zeros at the ends are its padding
+        real = np.flatnonzero((index >= 0).all(axis=0))
+        before, behind = fields["padding"]
+        if len(real) and (index < 0).any():
+            before, behind = before + int(real[0]), behind + length - 1 - int(real[-1])
+            view = view[lambda part: part.reshape(channels, length)[:, real[0]:real[-1] + 1]]
+            length = view.index.shape[1]
+        view = self.plain(view, node)
+        base = self.ordered(view[lambda part: part.reshape(channels, length).T], node)
+        more, dilation = abs(before - behind), fields["dilation"]
+        if more % dilation:
+            raise node.refuse(f"pads {before} in front and {behind} behind, which a dilation of "
+                              f"{dilation} cannot make even")
+        # Taps of 0 where the other end has more padding
+        zeros = (0, more // dilation) if before > behind else (more // dilation, 0)
+        weight = np.pad(weight, ((0, 0), (0, 0), zeros)).transpose(0, 2, 1)
+        entry = {"length": length, "kernel_size": weight.shape[1], "stride": fields["stride"],
+                 "filters": filters}
+        for key, value, usual in (("channels", channels, 1), ("padding", max(before, behind), 0),
+                                  ("dilation", dilation, 1), ("groups", groups, 1)):
+            if value != usual:
+                entry[key] = value
+        if channels == 1:
+            weight = weight[:, :, 0]
+        positions = node.shape[-1]
+        made = self._make(node, "conv1d", "", [base], positions,
+                          filters, entry,
+                          {"weight": weight, "bias": np.zeros(filters) if bias is None else bias},
+                          node.sources)
+        return View(made, np.arange(made.size).reshape(positions, filters).T.reshape(node.shape))
+
+    def _matmul(self, node: Node) -> View:
+        return self._attention(node)
+
+    def _attention(self, node: Node) -> View:
+        """softmax(q @ k) @ v: projections from one layer, and heads of one width."""
+        found = scores_of(node)
+        q, k, v = (self._heads(self.view(each), node, turned) for each, turned in
+                   zip(found.operands, (False, True, False), strict=True))
+        heads = len(q.index)
+        if len(k.index) != heads or len(v.index) != heads:
+            raise node.refuse("queries, keys and values have different numbers of heads")
+        options = [self._projections(each) for each in (q, k, v)]
+        common = [base for base, *_ in options[0]
+                  if all(any(base is other for other, *_ in more) for more in options[1:])]
+        if not common:
+            raise node.refuse("queries, keys and values come from different layers; only "
+                              "self-attention is known")
+        source = common[0]
+        chosen = [next(option for option in each if option[0] is source) for each in options]
+        parts = [self._weights(view, *option[1:], node)
+                 for view, option in zip((q, k, v), chosen, strict=True)]
+        rows, n = chosen[0][1].shape[1], q.index.shape[1]
+        width = max(weight.shape[1] for weight, _ in parts)  # of a head
+        used = max(rows, heads * width)
+        embed = -(-used // heads) * heads
+        tensors: dict[str, np.ndarray] = {}
+        head = embed // heads
+        for part, (weight, bias) in zip("qkv", parts, strict=True):
+            more = ((0, 0), (0, head - weight.shape[1]))
+            weight = np.pad(weight, (*more, (0, embed - rows)))
+            bias = np.pad(bias, more)
+            if part == "q":
+                weight, bias = (x * found.scale * np.sqrt(head) for x in (weight, bias))
+            tensors[f"{part}.weight"] = weight.reshape(embed, embed)
+            tensors[f"{part}.bias"] = bias.ravel()
+        tensors |= {"out.weight": np.eye(embed), "out.bias": np.zeros(embed)}
+        sources = found.sources.union(*(option[3] for option in chosen),
+                                      *(view.sources for view in (q, k, v)))
+        name = node.path or _common([option[4] for option in chosen if option[4]])
+        if embed > rows:  # tokens are padded with zeros
+            source = self._make(node, "dense", f"{name}.widen", [source],
+                                source.size // rows, embed,
+                                {"rows": source.size // rows, "in_features": rows,
+                                 "out_features": embed},
+                                {"weight": np.eye(embed, rows), "bias": np.zeros(embed)})
+        made = self._make(
+            node, "attention", name or "attention", [source], n, embed,
+            {"seq_len": n, "embed_dim": embed, "num_heads": heads, "core": self.core,
+             "causal": found.causal(n), "open": True}, tensors, sources)
+        d = parts[2][0].shape[1]
+        index = np.arange(n * embed).reshape(n, heads, head)[:, :, :d].transpose(1, 0, 2)
+        return View(made, index.reshape(node.shape))
+
+    @staticmethod
+    def _heads(view: View, node: Node, turned: bool) -> View:
+        """As [heads, tokens, head_dim]."""
+        if turned:
+            view = view[lambda part: part.swapaxes(-1, -2)]
+        n, d = view.index.shape[-2:]
+        return view[lambda part: part.reshape(-1, n, d)]
+
+    def _projections(
+        self, view: View
+    ) -> list[tuple[Made, np.ndarray, np.ndarray, frozenset[str], str]]:
+        """What a view may be a projection of: (layer, weight, bias, sources, name)."""
+        base = view.base
+        found = []
+        if base.type == "dense":
+            found.append((base.inputs[0], base.tensors["weight"], base.tensors["bias"],
+                          base.sources, self._named(base.node, base.sources)))
+        n = base.columns
+        found.append((base, np.eye(n), np.zeros(n), frozenset(), ""))
+        return found
+
+    @staticmethod
+    def _weights(
+        view: View, weight: np.ndarray, bias: np.ndarray, sources: frozenset[str], name: str,
+        node: Node,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """weight [heads, head_dim, inputs] and bias [heads, head_dim] of a view [heads, tokens,
+        head_dim] of a projection."""
+        outputs, n = len(weight), view.index.shape[1]
+        column = view.index % outputs
+        if (view.index < 0).any() or view.base.rows != n or (
+                view.index // outputs != np.arange(n)[:, None]).any() or (
+                column != column[:, :1]).any():
+            raise node.refuse("queries, keys or values are not one row a token of one projection; "
+                              "only self-attention over all tokens is known")
+        rows, offset = weight[column[:, 0]], bias[column[:, 0]]
+        if view.factor is not None and view.offset is not None:
+            if (view.factor != view.factor[:, :1]).any() or (
+                    view.offset != view.offset[:, :1]).any():
+                raise node.refuse("queries, keys or values differ by the position (rotary "
+                                  "embeddings, for one); that is not known")
+            rows = rows * view.factor[:, 0, :, None]
+            offset = offset * view.factor[:, 0] + view.offset[:, 0]
+        return rows, offset
+
+    # The model file
+
+    @staticmethod
+    def _named(node: Node | None, sources: frozenset[str]) -> str:
+        """The name of a layer with tensors: of the module of a node, or that they belong to."""
+        prefix = f"{node.path}." if node and node.path else ""
+        for source in sorted(sources):
+            if source.startswith(prefix) and not ANONYMOUS.search(source):
+                owner, _, part = source.rpartition(".")
+                return owner if part in OWNED else source
+        return node.path if node else ""
+
+    def entries(self) -> Iterator[tuple[dict[str, Any], Made]]:
+        """The entries of the layers that the output needs, in order, and what they were made of.
+
+        The tensors are Made's."""
+        needed, todo = set(), [self._last]
+        while todo:
+            made = todo.pop()
+            if made not in needed:
+                needed.add(made)
+                todo += made.inputs
+        names: dict[Made, str] = {}
+        taken = {"input"}
+        before = "input"
+        for made in self.made:
+            if made not in needed:
+                continue
+            wanted = _word(made.name or self._named(made.node, made.sources)) or made.type
+            name, count = wanted, 2
+            while name in taken:
+                name, count = f"{wanted}_{count}", count + 1
+            taken.add(name)
+            names[made] = name
+            inputs = [names.get(each, "input") for each in made.inputs]
+            fields = {key: value for key, value in made.fields.items() if key != "open"}
+            entry = {"type": made.type, "name": name, **fields}
+            if inputs != [before]:
+                entry["inputs"] = inputs
+            before = name
+            yield entry, made
+
+
+def _common(names: Sequence[str]) -> str:
+    """The module that all are in, or the one name."""
+    found = names[0].split(".") if names else []
+    for name in names[1:]:
+        found = [a for a, b in zip(found, name.split("."), strict=False) if a == b]
+    return ".".join(found)
+
+
+def _word(name: str) -> str:
+    """Letters, digits, _ and dots between words."""
+    parts = [re.sub("[^A-Za-z0-9_]", "_", part) for part in re.split(r"[./:]+", name)]
+    return ".".join(part for part in parts if part)

@@ -1,0 +1,277 @@
+"""ONNX files, with the onnx package's own evaluator of each operation."""
+
+import ast
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import inliner, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from ..errors import ModelError
+from . import build
+from .check import strip
+from .convert import convert
+from .graph import Node, constant, source, tensor
+
+Model = tuple[dict[str, Any], dict[str, np.ndarray]]
+OLDEST, NEWEST = 7, onnx.defs.onnx_opset_version()
+FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
+SCOPES = "pkg.torch.onnx.name_scopes"  # torch's dynamo exporter: the modules around a node
+
+
+def from_onnx(
+    path: Path, *, shape: Sequence[int] | None = None, output: str | None = None,
+    core: str = "exact", name: str | None = None,
+) -> Model:
+    """An ONNX file as a float model: (config, tensors) for modelfile.write.
+
+    Args:
+        path: of the file.
+        shape: of its input, [1, ...], where the file leaves it open.
+        output: the name of one of several that it gives.
+        core: of attention layers.
+        name: of the model, by default that of the file.
+
+    Raises:
+        ModelError: the file cannot be read, something in it is no layer that is known, a tensor
+            reaches no layer, or the float form does not compute what it does.
+    """
+    model = _read(path)
+    given = _input(model, shape)
+    axis = strip(f"input {given}", _shape(model, given, shape))
+    example = np.random.default_rng(0).normal(size=_shape(model, given, shape))
+    reader = Reader(model, given, example)
+    chosen = _output(model, output)
+    evaluator = ReferenceEvaluator(model)
+
+    def original(x: np.ndarray) -> np.ndarray:
+        found: Any = evaluator.run([chosen], {given: x.astype(np.float32)})
+        return np.asarray(found[0], np.float64)
+
+    return convert(reader.values[chosen], original, example, axis, reader.owned, core,
+                   name or path.stem)
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(path)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise ModelError(f"{path}: its external data cannot be read: {_line(error)}") from None
+    except Exception as error:  # of protobuf
+        raise ModelError(f"{path}: not an ONNX file that can be read ({_line(error)})") from None
+    if not model.graph.node:
+        raise ModelError(f"{path}: not an ONNX file with a graph")
+    for each in model.opset_import:
+        if each.domain in ("", "ai.onnx") and not OLDEST <= each.version <= NEWEST:
+            raise ModelError(f"{path}: opset {each.version} is not supported; export with opset "
+                             f"{OLDEST} to {NEWEST}")
+    return inliner.inline_local_functions(model) if model.functions else model
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _inputs(model: onnx.ModelProto) -> dict[str, Any]:
+    stored = {each.name for each in model.graph.initializer}
+    return {each.name: each.type.tensor_type for each in model.graph.input
+            if each.name not in stored}
+
+
+def _input(model: onnx.ModelProto, shape: Sequence[int] | None) -> str:
+    """The name of the one input."""
+    found = _inputs(model)
+    if len(found) != 1:
+        raise ModelError(f"the file has {len(found)} inputs ({', '.join(found)}); a model has one")
+    (name, kind), = found.items()
+    if kind.elem_type not in FLOATS:
+        kind_name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        raise ModelError(f"input {name}: expected floats, got {kind_name}; give the embedded "
+                         "vectors of token numbers")
+    return name
+
+
+def _shape(model: onnx.ModelProto, name: str, shape: Sequence[int] | None) -> tuple[int, ...]:
+    """The input's shape: the file's, where it leaves axes open the given one's; its batch is 1."""
+    axes = _inputs(model)[name].shape.dim
+    known = [axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else None
+             for axis in axes]
+    said = [str(n or axis.dim_param or "?") for n, axis in zip(known, axes, strict=True)]
+    if shape is not None:
+        if len(shape) != len(known) or any(n not in (None, m) for n, m in
+                                           zip(known, shape, strict=True)):
+            raise ModelError(f"input {name}: has shape [{', '.join(said)}], which is not "
+                             f"{list(shape)}")
+        return tuple(shape)
+    if known and known[0] is None:
+        known[0] = 1
+    if None in known:
+        example = ",".join(str(n or 32) for n in known)
+        raise ModelError(f"input {name}: its shape [{', '.join(said)}] is open; give one, as "
+                         f"--shape {example}")
+    return tuple(n for n in known if n)
+
+
+def _output(model: onnx.ModelProto, output: str | None) -> str:
+    names = [each.name for each in model.graph.output]
+    if output is None and len(names) > 1:
+        raise ModelError(f"the file has {len(names)} outputs; say which one of {', '.join(names)}")
+    if output is not None and output not in names:
+        raise ModelError(f"there is no output {output}; expected one of {', '.join(names)}")
+    return output or names[0]
+
+
+class Reader:
+    """The graph of a file: `values` by their names; `owned`, the names of its float tensors."""
+
+    def __init__(self, model: onnx.ModelProto, given: str, example: np.ndarray):
+        self.opsets = {each.domain: each.version for each in model.opset_import}
+        self.values: dict[str, Node] = {given: source(given, example)}
+        self.owned: list[str] = []
+        for each in model.graph.initializer:
+            value = numpy_helper.to_array(each)
+            self.values[each.name] = tensor(each.name, value)
+            if value.dtype.kind == "f":
+                self.owned.append(each.name)
+        for node in model.graph.node:
+            self._read(node)
+
+    def _read(self, node: onnx.NodeProto) -> None:
+        path = _path(node)
+        label = node.name or next(iter(node.output))
+        name = f"{node.op_type} {label}"
+        if node.domain not in ("", "ai.onnx"):
+            raise ModelError(f"{name}: operations of {node.domain} are not supported; export "
+                             "without them")
+        given = [self.values[key] if key else None for key in node.input]
+        inputs = [each for each in given if each is not None]
+        attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        made = getattr(self, f"_{node.op_type.lower()}", None)
+        if made and any(not each.constant for each in inputs):
+            self.values[node.output[0]] = made(name, path, given, attributes)
+            return
+        for i, output in enumerate(node.output):
+            if output:
+                self.values[output] = self._function(node, name, path, inputs, i)
+
+    def _function(
+        self, node: onnx.NodeProto, name: str, path: str, inputs: list[Node], position: int
+    ) -> Node:
+        """One output of a node, whose meaning is to be recognised."""
+        proto = onnx.NodeProto()
+        proto.CopyFrom(node)
+        for attribute in proto.attribute:
+            if proto.op_type == "Cast" and attribute.name == "to" and attribute.i in FLOATS:
+                attribute.i = onnx.TensorProto.DOUBLE
+        values = [onnx.helper.make_tensor_value_info(key, onnx.TensorProto.DOUBLE, None)
+                  for key in (*dict.fromkeys(filter(None, node.input)), *filter(None, node.output))]
+        n = len(values) - len([key for key in node.output if key])
+        graph = onnx.helper.make_graph([proto], "node", values[:n], values[n:])
+        opsets = [onnx.helper.make_opsetid(*each) for each in self.opsets.items()]
+        try:
+            evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
+        except Exception:  # of several kinds
+            raise ModelError(f"{name}: opset {self.opsets.get('', '?')} has no such operation that "
+                             "is known") from None
+        names = [key for key in node.input if key]
+
+        def compute(*values: np.ndarray) -> np.ndarray:
+            given = dict(zip(names, values, strict=True))
+            found: Any = evaluator.run([node.output[position]], given)
+            return np.asarray(found[0])
+
+        if not inputs or node.op_type in ("Shape", "Size"):
+            return constant(name, compute(*(each.sample for each in inputs)))
+        numbers = [each.f for each in node.attribute if each.type == onnx.AttributeProto.FLOAT]
+        return build.add("function", name, path, inputs, compute, numbers=numbers)
+
+    # Operations that are more than functions of one value
+
+    @staticmethod
+    def _matmul(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        return build.matmul(name, path, *given)
+
+    @staticmethod
+    def _gemm(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        a, b, *c = given
+        if attributes.get("transA"):
+            a = build.move(a, np.transpose)
+        if attributes.get("transB"):
+            b = build.move(b, np.transpose)
+        alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
+        product = build.matmul(name, path, a, b)
+        if alpha != 1:
+            product = build.add("function", name, path, [product], lambda x: alpha * x)
+        if not c or c[0] is None:
+            return product
+        return build.add("function", name, path, [product, c[0]], lambda x, y: x + beta * y)
+
+    @staticmethod
+    def _einsum(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        if len(given) != 2:
+            raise given[0].refuse(f"{name} has {len(given)} operands; 2 are known")
+        return build.einsum(name, path, attributes["equation"].decode(), *given)
+
+    @staticmethod
+    def _concat(name: str, path: str, given: list[Node], attributes: dict[str, Any]) -> Node:
+        if len(given) == 1:
+            return given[0]
+        return build.concat(name, path, given, attributes["axis"])
+
+    @staticmethod
+    def _conv(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        x, weight, *rest = given
+        bias = rest[0] if rest else None
+        axes = len(weight.shape) - 2
+        long = [i for i in range(axes) if weight.shape[2 + i] > 1 or x.shape[2 + i] > 1] or [0]
+        if axes < 1 or len(long) > 1:
+            raise x.refuse(f"{name} is a convolution over {len(long)} axes; conv1d is known")
+        along, = long  # the others are 1
+        lengths = [n for i, n in enumerate(x.shape) if i < 2 or i == 2 + along]
+        size = weight.shape[2 + along]
+        stride, dilation = (attributes.get(key, [1] * axes)[along]
+                            for key in ("strides", "dilations"))
+        pads = attributes.get("pads", [0] * 2 * axes)
+        before, behind = pads[along], pads[axes + along]
+        auto = attributes.get("auto_pad", b"NOTSET").decode()
+        if auto.startswith("SAME"):
+            positions = -(-lengths[-1] // stride)
+            reach = dilation * (size - 1) + 1
+            total = max((positions - 1) * stride + reach - lengths[-1], 0)
+            before, behind = sorted((total // 2, total - total // 2),
+                                    reverse=auto == "SAME_LOWER")
+        if axes > 1:
+            kernel = (*weight.shape[:2], size)
+            x = build.move(x, lambda x: x.reshape(lengths))
+            weight = build.move(weight, lambda w: w.reshape(kernel))
+        out = build.conv1d(name, path, x, weight, bias, stride, (before, behind), dilation,
+                           attributes.get("group", 1))
+        if axes > 1:
+            shape = [*out.shape[:2], *(out.shape[2] if i == along else 1 for i in range(axes))]
+            out = build.move(out, lambda y: y.reshape(shape))
+        return out
+
+    def _gather(self, name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        values, index = given
+        if values.constant and not index.constant:
+            return build.add("embedding", name, path, [values, index], lambda x, i: np.take(
+                x, np.rint(i).astype(np.int64), attributes.get("axis", 0)))
+        axis = attributes.get("axis", 0)
+        return build.add("function", name, path, [values, index],
+                         lambda x, i: np.take(x, np.asarray(i, np.int64), axis))
+
+
+def _path(node: onnx.NodeProto) -> str:
+    """The modules that a node belongs to, as its exporter says."""
+    for each in node.metadata_props:
+        if each.key == SCOPES:
+            scopes = ast.literal_eval(each.value)
+            return str(scopes[-2]) if len(scopes) > 1 else ""
+    above = [part for part in node.name.split("/")[:-1] if part]
+    return re.sub(r"[^A-Za-z0-9_.]", "_", ".".join(above))

@@ -1,0 +1,261 @@
+"""Modules of PyTorch, by torch.export."""
+
+import copy
+import logging
+import math
+import operator
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as tree
+
+from ..errors import ModelError
+from . import build
+from .check import strip
+from .convert import convert
+from .graph import Node, constant, source, tensor
+
+Model = tuple[dict[str, Any], dict[str, np.ndarray]]
+aten = torch.ops.aten
+
+
+def from_torch(
+    module: torch.nn.Module, example: Any, *, output: int | None = None, core: str = "exact",
+    name: str = "model",
+) -> Model:
+    """A module as a float model: (config, tensors) for modelfile.write.
+
+    Args:
+        module: that torch.export takes; it is looked at in eval mode, and stays as it is.
+        example: its input, float [1, ...]; or a tuple of inputs that are all the same tensor, as
+            nn.MultiheadAttention takes.
+        output: which one, from 0, of several that it gives.
+        core: of attention layers.
+        name: of the model.
+
+    Raises:
+        ModelError: something in it is no layer that is known, a parameter reaches no layer, or
+            the float form does not compute what the module does.
+    """
+    arguments = example if isinstance(example, tuple) else (example,)
+    if not arguments or not all(isinstance(x, torch.Tensor) for x in arguments):
+        raise ModelError("example: expected a tensor, or a tuple of tensors")
+    if any(x is not arguments[0] for x in arguments):
+        raise ModelError("example: a model has one input; expected the same tensor for all "
+                         f"{len(arguments)} arguments")
+    first = arguments[0]
+    if not first.is_floating_point():
+        raise ModelError(f"example: expected floats, got {first.dtype} {list(first.shape)}; give "
+                         "the embedded vectors of token numbers")
+    axis = strip("example", tuple(first.shape))
+    module = copy.deepcopy(module).to("cpu", torch.float64).eval()
+    x = first.detach().to("cpu", torch.float64)
+    program = _export(module, (x,) * len(arguments))
+    graph = Reader(program, x.numpy(), output)
+
+    def original(values: np.ndarray) -> np.ndarray:
+        given = torch.from_numpy(np.ascontiguousarray(values)).to(torch.float64)
+        with torch.no_grad():
+            found = module(*(given,) * len(arguments))
+        return np.asarray(tree.tree_leaves(found)[output or 0].numpy())
+
+    owned = dict(module.named_parameters())
+    owned |= {key: value for key, value in module.state_dict().items()
+              if value.is_floating_point()}
+    return convert(graph.output, original, x.numpy(), axis, owned, core, name)
+
+
+def _export(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> Any:
+    """Its program, in eval mode and without the fast path, which is one opaque operation."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    level = logging.getLogger("torch.export").level
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            return torch.export.export(module, arguments).run_decompositions({})
+    except Exception as error:  # of whatever the module does
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"torch.export cannot take {type(module).__name__}: {line}") from None
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        logging.getLogger("torch.export").setLevel(level)
+
+
+class Reader:
+    """The graph of an exported program; `output` is what it gives."""
+
+    def __init__(self, program: Any, example: np.ndarray, output: int | None):
+        self.nodes: dict[Any, Node] = {}
+        self._input = source("input", example)
+        signature = program.graph_signature
+        tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
+                   **signature.inputs_to_lifted_tensor_constants}
+        values = {**program.constants, **program.state_dict}
+        for node in program.graph.nodes:
+            if node.op == "placeholder":
+                if node.name in tensors:
+                    key = tensors[node.name]
+                    self.nodes[node] = tensor(key, values[key].detach().numpy())
+                else:
+                    self.nodes[node] = self._input
+            elif node.op == "call_function":
+                if node.target is not operator.getitem and isinstance(
+                        node.meta.get("val"), (list, tuple)):
+                    continue  # its parts are read one by one
+                self.nodes[node] = self._read(node)
+            elif node.op == "output":
+                self.output = self._chosen(node.args[0], output)
+
+    def _chosen(self, given: Any, output: int | None) -> Node:
+        found = [each for each in tree.tree_leaves(given) if each is not None]
+        if output is None and len(found) > 1:
+            raise ModelError(f"the module gives {len(found)} outputs; say which one, as output=0")
+        if not 0 <= (output or 0) < len(found):
+            raise ModelError(f"output: expected 0 to {len(found) - 1}, got {output}")
+        return self.nodes[found[output or 0]]
+
+    def _read(self, node: Any) -> Node:
+        """One call of an operation."""
+        path = ".".join(part for part in _module(node).split(".") if part)
+        name = f"{path}: {node.name}" if path else str(node.name)
+        form = FORMS.get(node.target)
+        if form is not None:
+            arguments = _bound(node)
+            given = {key: self.nodes[value] if _is_node(value) else value
+                     for key, value in arguments.items()}
+            return form(name, path, given, self)
+        return self.function(node, name, path)
+
+    def function(self, node: Any, name: str, path: str) -> Node:
+        """A call whose meaning is to be recognised."""
+        target, position = node.target, None
+        arguments = (node.args, node.kwargs)
+        if target is operator.getitem and node.args[0] not in self.nodes:
+            call, position = node.args
+            target, arguments = call.target, (call.args, call.kwargs)
+        leaves, spec = tree.tree_flatten(arguments)
+        places = [i for i, leaf in enumerate(leaves) if _is_node(leaf)]
+        leaves = [torch.float64 if isinstance(leaf, torch.dtype) and leaf.is_floating_point
+                  else leaf for leaf in leaves]
+
+        def compute(*values: np.ndarray) -> np.ndarray:
+            own = list(leaves)
+            for i, value in zip(places, values, strict=True):
+                own[i] = torch.from_numpy(np.ascontiguousarray(value))
+            args, kwargs = tree.tree_unflatten(own, spec)
+            with torch.no_grad():
+                out = target(*args, **kwargs)
+            found = out if position is None else out[position]
+            return np.array(found.numpy())
+
+        inputs = [self.nodes[leaves[i]] for i in places]
+        if not inputs:
+            return constant(name, compute())
+        numbers = [leaf for leaf in leaves if type(leaf) is float]
+        return build.add("function", name, path, inputs, compute, numbers=numbers)
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, torch.fx.Node)
+
+
+def _module(node: Any) -> str:
+    """The path of the module that a call belongs to."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [str(path) for path, _ in stack.values()]
+    return paths[-1].removeprefix("L['self']").strip(".") if paths else ""
+
+
+def _bound(node: Any) -> dict[str, Any]:
+    """A call's arguments by name, defaults among them."""
+    found: dict[str, Any] = {}
+    for i, argument in enumerate(node.target._schema.arguments):
+        if i < len(node.args):
+            found[argument.name] = node.args[i]
+        elif argument.name in node.kwargs:
+            found[argument.name] = node.kwargs[argument.name]
+        elif argument.has_default_value():
+            found[argument.name] = argument.default_value
+    return found
+
+
+def _linear(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    return build.linear(name, path, given["input"], given["weight"], given["bias"])
+
+
+def _matmul(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    a, b = (given[key] for key in ("self", "other" if "other" in given else "mat2"))
+    if min(len(a.shape), len(b.shape)) < 2:
+        raise a.refuse(f"{name} multiplies a vector; reshape it to a matrix")
+    return build.matmul(name, path, a, b)
+
+
+def _addmm(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    a, b = [given[key] for key in (("mat1", "mat2") if "mat1" in given else ("batch1", "batch2"))]
+    product = build.matmul(name, path, a, b)
+    beta, alpha = given["beta"], given["alpha"]
+    return build.add("function", name, path, [product, given["self"]],
+                     lambda x, y: alpha * x + beta * y)
+
+
+def _einsum(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    operands = [reader.nodes[each] for each in given["tensors"]]
+    if len(operands) != 2:
+        raise operands[0].refuse(f"{name} has {len(operands)} operands; 2 are known")
+    return build.einsum(name, path, given["equation"], *operands)
+
+
+def _cat(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    return build.concat(name, path, [reader.nodes[each] for each in given["tensors"]],
+                        given["dim"])
+
+
+def _embedding(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    table, numbers = given["weight"], given["indices"]
+    return build.add("embedding", name, path, [table, numbers],
+                     lambda table, numbers: table[np.rint(numbers).astype(np.int64)])
+
+
+def _attention(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    q, k, v = (given[key] for key in ("query", "key", "value"))
+    scale = given["scale"] or 1 / math.sqrt(q.shape[-1])
+    if given["enable_gqa"]:
+        k, v = (build.move(x, lambda x: np.repeat(x, q.shape[-3] // x.shape[-3], axis=-3))
+                for x in (k, v))
+    return build.attention(name, path, q, k, v, given["attn_mask"], given["is_causal"], scale)
+
+
+def _conv1d(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    weight = given["weight"]
+    if len(weight.shape) != 3:
+        raise given["input"].refuse(f"{name} is a convolution over {len(weight.shape) - 2} axes; "
+                                    "conv1d is known")
+    padding, dilation = given["padding"], given["dilation"][0]
+    if padding == "same":
+        whole = dilation * (weight.shape[-1] - 1)
+        before, behind = whole // 2, whole - whole // 2
+    else:
+        before = behind = 0 if padding == "valid" else padding[0]
+    return build.conv1d(name, path, given["input"], weight, given["bias"], given["stride"][0],
+                        (before, behind), dilation, given["groups"])
+
+
+Form = Callable[[str, str, dict[str, Any], Reader], Node]
+FORMS: dict[Any, Form] = {
+    aten.linear.default: _linear,
+    aten.matmul.default: _matmul,
+    aten.mm.default: _matmul,
+    aten.bmm.default: _matmul,
+    aten.addmm.default: _addmm,
+    aten.baddbmm.default: _addmm,
+    aten.einsum.default: _einsum,
+    aten.cat.default: _cat,
+    aten.embedding.default: _embedding,
+    aten.scaled_dot_product_attention.default: _attention,
+    aten.conv1d.default: _conv1d,
+    aten.conv1d.padding: _conv1d,
+}

@@ -1,0 +1,219 @@
+"""Modules as people write them, for the tests of imports: each with an input [1, ...]."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+S, E, H = 7, 12, 3
+
+
+class Encoder(nn.Module):
+    """CLS or mean, a learned position, nn.TransformerEncoder, a head."""
+
+    def __init__(self, norm_first=True, activation="gelu", cls=False, conv=False, layers=2):
+        super().__init__()
+        self.embed = (nn.Conv1d(5, E, 3, padding=1) if conv else nn.Linear(5, E))
+        self.cls = nn.Parameter(torch.randn(1, 1, E)) if cls else None
+        self.position = nn.Parameter(torch.randn(1, S + cls, E) * 0.3)
+        layer = nn.TransformerEncoderLayer(E, H, 20, 0.1, activation, batch_first=True,
+                                           norm_first=norm_first)
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(E)
+        self.head = nn.Linear(E, 4)
+
+    def forward(self, x):
+        if isinstance(self.embed, nn.Conv1d):
+            x = self.embed(x.transpose(1, 2)).transpose(1, 2)
+        else:
+            x = self.embed(x)
+        if self.cls is not None:
+            x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)
+        x = self.norm(self.encoder(x + self.position))
+        return self.head(x[:, 0] if self.cls is not None else x.mean(dim=1))
+
+
+class Fused(nn.Module):
+    """Attention by hand: one projection for q, k and v, F.scaled_dot_product_attention."""
+
+    def __init__(self, causal=True, bias=False):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(E, 3 * E, bias=bias), nn.Linear(E, E, bias=bias)
+        self.causal = causal
+
+    def forward(self, x):
+        b, s, e = x.shape
+        q, k, v = self.qkv(x).reshape(b, s, 3, H, e // H).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.proj(x.transpose(1, 2).reshape(b, s, e))
+
+
+class Softmax(nn.Module):
+    """Attention by hand: three projections, softmax, a causal mask in a buffer."""
+
+    def __init__(self, scale=True):
+        super().__init__()
+        self.q_proj, self.k_proj = nn.Linear(E, E), nn.Linear(E, E, bias=False)
+        self.v_proj, self.out_proj = nn.Linear(E, E), nn.Linear(E, E)
+        self.register_buffer("mask", torch.tril(torch.ones(20, 20)).view(1, 1, 20, 20))
+        self.scale = 1 / math.sqrt(E // H) if scale else 0.7
+
+    def forward(self, x):
+        b, s, e = x.shape
+        q, k, v = (f(x).view(b, s, H, e // H).transpose(1, 2)
+                   for f in (self.q_proj, self.k_proj, self.v_proj))
+        scores = (q @ k.transpose(-2, -1)) * self.scale
+        scores = scores.masked_fill(self.mask[:, :, :s, :s] == 0, float("-inf"))
+        out = F.softmax(scores, dim=-1) @ v
+        return self.out_proj(out.transpose(1, 2).contiguous().view(b, s, e))
+
+
+class Narrow(nn.Module):
+    """Keys and values of a width of their own, in einsum, without a projection behind."""
+
+    def __init__(self, key=2, value=3, heads=2):
+        super().__init__()
+        self.q, self.k = nn.Linear(E, heads * key), nn.Linear(E, heads * key)
+        self.v, self.heads = nn.Linear(E, heads * value), heads
+
+    def forward(self, x):
+        q, k, v = (f(x).unflatten(-1, (self.heads, -1)) for f in (self.q, self.k, self.v))
+        weights = torch.einsum("bshd,bthd->bhst", q, k).mul(0.4).softmax(-1)
+        return torch.einsum("bhst,bthd->bshd", weights, v).flatten(-2)
+
+
+class Grouped(nn.Module):
+    """Several heads share keys and values."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.kv, self.out = nn.Linear(E, E), nn.Linear(E, 2 * 4), nn.Linear(E, E)
+
+    def forward(self, x):
+        q = self.q(x).unflatten(-1, (3, 4)).transpose(1, 2)
+        k, v = (y.unflatten(-1, (1, 4)).transpose(1, 2) for y in self.kv(x).chunk(2, -1))
+        y = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class RMS(nn.Module):
+    """RMSNorm and a gated feed-forward, as in Llama."""
+
+    def __init__(self, own=False):
+        super().__init__()
+        self.norm, self.own = nn.RMSNorm(E), own
+        self.attn = Fused()
+        self.norm2 = nn.RMSNorm(E, eps=1e-6)
+        self.gate, self.up = nn.Linear(E, 20, bias=False), nn.Linear(E, 20, bias=False)
+        self.down = nn.Linear(20, E, bias=False)
+
+    def _norm(self, norm, x):
+        if self.own:
+            return norm.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5))
+        return norm(x)
+
+    def forward(self, x):
+        x = x + self.attn(self._norm(self.norm, x))
+        y = self._norm(self.norm2, x)
+        return x + self.down(F.silu(self.gate(y)) * self.up(y))
+
+
+class Convolutions(nn.Module):
+    """Conv1d, BatchNorm1d, depthwise, causal, and a pool, on [1, channels, length]."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Sequential(
+            nn.Conv1d(3, 8, 5, stride=2, padding=2, bias=False), nn.BatchNorm1d(8), nn.ReLU(),
+            nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(8, 8, 3, groups=8), nn.GELU("tanh"),
+            nn.Conv1d(8, 6, 2, dilation=2, padding="same"), nn.BatchNorm1d(6), nn.SiLU(),
+            nn.Dropout(0.5), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 4))
+        for part in self.parts:
+            if isinstance(part, nn.BatchNorm1d):
+                nn.init.normal_(part.running_mean)
+                nn.init.uniform_(part.running_var, 0.5, 2)
+                nn.init.normal_(part.weight)
+                nn.init.normal_(part.bias)
+
+    def forward(self, x):
+        return self.parts(x)
+
+
+class Flattened(nn.Module):
+    """BatchNorm1d on the input, a convolution of one channel, all positions to a Linear."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm1d(1), nn.Conv1d(1, 4, 5, 2)
+        self.head = nn.Linear(4 * 14, 3)
+        nn.init.normal_(self.norm.running_mean)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.conv(self.norm(x))).flatten(1))
+
+
+class Mixer(nn.Module):
+    """A Linear over the tokens, then one over the channels; LayerScale."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.tokens = nn.LayerNorm(E, 1e-3), nn.Linear(S, S)
+        self.channels, self.scale = nn.Linear(E, E), nn.Parameter(torch.rand(E))
+
+    def forward(self, x):
+        x = x + self.tokens(self.norm(x).transpose(1, 2)).transpose(1, 2)
+        return x - 0.5 * self.scale * torch.sigmoid(self.channels(x))
+
+
+class Decomposed(nn.Module):
+    """LayerNorm, GELU and softmax written out."""
+
+    def __init__(self):
+        super().__init__()
+        self.g, self.b = nn.Parameter(torch.rand(E)), nn.Parameter(torch.rand(E))
+        self.up, self.down = nn.Linear(E, 16), nn.Linear(16, E)
+
+    def forward(self, x):
+        centred = x - x.mean(-1, keepdim=True)
+        y = centred / torch.sqrt((centred**2).mean(-1, keepdim=True) + 1e-5) * self.g + self.b
+        y = self.up(y)
+        y = self.down(0.5 * y * (1 + torch.erf(y / math.sqrt(2))))
+        scores = y @ y.transpose(-1, -2) / 3
+        e = torch.exp(scores - scores.amax(-1, keepdim=True))
+        return x + (e / e.sum(-1, keepdim=True)) @ y
+
+
+class Sinusoid(nn.Module):
+    """A sinusoidal position in a buffer, time first, a causal mask from torch."""
+
+    def __init__(self):
+        super().__init__()
+        t = torch.arange(30)[:, None] / 10000 ** (torch.arange(0, E, 2) / E)
+        self.register_buffer("table", torch.stack([t.sin(), t.cos()], -1).flatten(1)[:, None])
+        self.layer = nn.TransformerEncoderLayer(E, H, 16, activation=F.relu)
+
+    def forward(self, x):
+        x = x * math.sqrt(E) + self.table[: len(x)]
+        mask = nn.Transformer.generate_square_subsequent_mask(len(x))
+        return self.layer(x, src_mask=mask, is_causal=True)[-1]
+
+
+def cases():
+    """name: (module, input)."""
+    x, sensor = torch.randn(1, S, E), torch.randn(1, S, 5)
+    made = {
+        **{f"encoder {'pre' if first else 'post'} {act}":
+           (Encoder(first, act), sensor) for first in (True, False) for act in ("relu", "gelu")},
+        "encoder cls": (Encoder(False, cls=True), sensor),
+        "encoder conv": (Encoder(conv=True), sensor),
+        "fused": (Fused(), x), "fused bias": (Fused(False, True), x),
+        "softmax": (Softmax(), x), "softmax scale": (Softmax(False), x),
+        "narrow": (Narrow(), x), "wide": (Narrow(8, 5, 2), x), "grouped": (Grouped(), x),
+        "rms": (RMS(), x), "own rms": (RMS(True), x),
+        "convolutions": (Convolutions(), torch.randn(1, 3, 31)),
+        "flattened": (Flattened(), torch.randn(1, 1, 31)),
+        "mixer": (Mixer(), x), "decomposed": (Decomposed(), x),
+        "sinusoid": (Sinusoid(), torch.randn(S, 1, E)),
+    }
+    return made

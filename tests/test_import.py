@@ -1,0 +1,344 @@
+"""Imports: modules of PyTorch, and ONNX files of both its exporters, against what they compute."""
+
+import logging
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+import attn8_host  # noqa: E402
+from attn8_host import float_model, modelfile  # noqa: E402
+from attn8_host.cli import main  # noqa: E402
+from attn8_host.errors import ModelError  # noqa: E402
+from attn8_host.importers.onnx import from_onnx  # noqa: E402
+from attn8_host.model import Model  # noqa: E402
+from attn8_host.quantize.model import quantize_model  # noqa: E402
+from tests import modules  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of torch's own code
+
+torch.manual_seed(0)
+CASES = modules.cases()
+ENCODER = ["layer_norm", "attention", "add", "layer_norm", "dense", "gelu", "dense", "add"]
+POST = ["attention", "add", "layer_norm", "dense", "gelu", "dense", "add", "layer_norm"]
+TYPES = {
+    "encoder pre gelu": ["dense", "position", *ENCODER, *ENCODER, "layer_norm", "mean_pool",
+                         "dense"],
+    "encoder post gelu": ["dense", "position", *POST, *POST, "layer_norm", "mean_pool", "dense"],
+    "encoder cls": ["dense", "class_token", "position", *POST, *POST, "layer_norm", "select",
+                    "dense"],
+    "encoder conv": ["conv1d", "position", *ENCODER, *ENCODER, "layer_norm", "mean_pool", "dense"],
+    "fused": ["attention"],
+    "fused bias": ["attention"],
+    "softmax": ["attention"],
+    "narrow": ["attention", "dense"],
+    "wide": ["dense", "attention", "dense"],
+    "grouped": ["attention"],
+    "rms": ["rms_norm", "attention", "add", "rms_norm", "dense", "dense", "silu", "multiply",
+            "dense", "add"],
+    "own rms": ["rms_norm", "attention", "add", "rms_norm", "dense", "dense", "silu", "multiply",
+                "dense", "add"],
+    "convolutions": ["transpose", "conv1d", "relu", "conv1d", "gelu", "conv1d", "silu",
+                     "mean_pool", "dense"],
+    "flattened": ["conv1d", "conv1d", "tanh", "dense"],
+    "decomposed": ["layer_norm", "dense", "gelu", "attention", "dense", "add"],
+}
+
+
+# Of what the older exporter writes
+UNTAKEN = {
+    "grouped": "it does not take enable_gqa",
+    "rms": "it does not take rms_norm",
+    "convolutions": "onnxruntime does not take its auto_pad with a dilation",
+}
+
+
+def types(config):
+    return sorted(entry["type"] for entry in config["layers"])
+
+
+def differs(config, tensors, original, shape):
+    """The largest difference over new random inputs."""
+    rng = np.random.default_rng(7)
+    most = 0.0
+    for _ in range(3):
+        x = rng.normal(size=shape).astype(np.float32)
+        found = list(float_model.run(config, tensors, x.reshape(config["input"]["shape"]))
+                     .values())[-1]
+        most = max(most, float(np.abs(found.ravel() - original(x).ravel()).max()))
+    return most
+
+
+def evaluated(module):
+    def original(x):
+        with torch.no_grad():
+            return module.eval()(torch.from_numpy(x)).numpy()
+
+    return original
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_modules(name):
+    module, x = CASES[name]
+    config, tensors = attn8_host.from_torch(module, x)
+    modelfile.check_config(config)
+    float_model.check(config, tensors)
+    assert all(tensor.dtype == np.float32 for tensor in tensors.values())
+    if name in TYPES:
+        assert types(config) == sorted(TYPES[name])
+    assert differs(config, tensors, evaluated(module), tuple(x.shape)) < 1e-4
+
+
+@pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "script"])
+@pytest.mark.parametrize("name", CASES)
+def test_onnx(name, dynamo, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    if dynamo:
+        pytest.importorskip("onnxscript")
+    module, x = CASES[name]
+    if not dynamo and name in UNTAKEN:
+        pytest.skip(UNTAKEN[name])
+    path = export(module, x, tmp_path, dynamo)
+    config, tensors = from_onnx(path)
+    if name in TYPES:
+        assert types(config) == sorted(TYPES[name])
+    session = runtime.InferenceSession(path)
+    (given,) = session.get_inputs()
+
+    def original(x):
+        return session.run(None, {given.name: x})[0]
+
+    assert differs(config, tensors, original, tuple(x.shape)) < 1e-4
+
+
+def export(module, x, folder, dynamo=False, **options):
+    path = folder / "model.onnx"
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    logging.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if dynamo:
+                options = {"external_data": False, "verbose": False, **options}
+            torch.onnx.export(module.eval(), (x,), path, dynamo=dynamo, **options)
+    finally:
+        logging.disable(logging.NOTSET)
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return path
+
+
+def test_names_are_the_modules(tmp_path):
+    wanted = ["embed", "position", "encoder.layers.0.norm1", "encoder.layers.0.self_attn",
+              "encoder.layers.0.add", "encoder.layers.0.norm2", "encoder.layers.0.linear1",
+              "encoder.layers.0.gelu", "encoder.layers.0.linear2", "encoder.layers.0.add_2"]
+    module, x = modules.Encoder(layers=1), torch.randn(1, modules.S, 5)
+    for config, _ in (attn8_host.from_torch(module, x),
+                      from_onnx(export(module, x, tmp_path))):
+        assert [entry["name"] for entry in config["layers"]][:10] == wanted
+
+
+def test_multi_head_attention():
+    module, x = nn.MultiheadAttention(12, 3, batch_first=True), torch.randn(1, 7, 12)
+    config, tensors = attn8_host.from_torch(module, (x, x, x), output=0, core="flash")
+    (entry,) = config["layers"]
+    assert (entry["type"], entry["num_heads"], entry["core"]) == ("attention", 3, "flash")
+    assert differs(config, tensors,
+                   lambda x: module(*[torch.from_numpy(x)] * 3)[0].detach().numpy(),
+                   (1, 7, 12)) < 1e-4
+
+
+def test_an_import_changes_neither_module_nor_torch():
+    module, x = modules.Encoder(), torch.randn(1, modules.S, 5)
+    module.train()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    attn8_host.from_torch(module, x)
+    assert module.training and torch.backends.mha.get_fastpath_enabled()
+    assert all((value == before[key]).all() and value.dtype == before[key].dtype
+               for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["encoder pre gelu", "encoder post relu", "encoder cls",
+                                  "encoder conv", "softmax", "rms", "convolutions", "mixer"])
+def test_what_is_imported_can_be_quantised(name):
+    module, x = CASES[name]
+    config, tensors = attn8_host.from_torch(module, x)
+    rng = np.random.default_rng(3)
+    samples = rng.normal(size=(40, *config["input"]["shape"])).astype(np.float32)
+    made, integers = quantize_model(config, tensors, samples)
+    model = Model(made, integers)
+    scale = made["input"]["scale"]
+    cosines = []
+    for sample in samples:
+        given = np.clip(np.floor(sample / scale + 0.5), -127, 127).astype(np.int8)
+        found = model(given)[model.output].astype(np.float64).ravel()
+        wanted = list(float_model.run(config, tensors, sample).values())[-1].ravel()
+        cosines.append(found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted))
+    assert np.mean(cosines) > 0.99
+
+
+class Unused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.spare = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.head = function, nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.function(self.head(x))
+
+
+def nan():
+    module = nn.Linear(4, 4)
+    module.weight.data[1, 2] = float("nan")
+    return module
+
+
+X = torch.ones(1, 6, 4)
+
+
+@pytest.mark.parametrize(
+    "module, example, message",
+    [
+        (Unused(), X, "unused tensor spare.weight: it reaches no layer of the output; take it out "
+                      "of the module"),
+        (nan(), X, "weight [4, 4]: holds NaN; train it again"),
+        (Function(torch.cumsum), X, "torch.export cannot take Function: "),
+        (Function(lambda x: x.cumsum(1)), X, "cumsum [1, 6, 4]: is not recognised as a layer; see "
+                                             "docs/import.md for those that are"),
+        (Function(lambda x: F.max_pool1d(x, 2)), X, "max_pool1d [1, 6, 2]: is not recognised"),
+        (Function(lambda x: x @ x.transpose(1, 2)), X,
+         "matmul [1, 6, 6]: a product of two values that depend on the input is only known as "
+         "softmax(q @ k) @ v"),
+        (Function(lambda x: x[:, 1:4]), X, "slice_1 [1, 3, 4]: takes the values of "),
+        (Function(lambda x: torch.cat([x, x], 1)), X,
+         "cat [1, 12, 4]: only learned tokens in front of the others can be concatenated"),
+        (nn.LSTM(4, 4), X, "the module gives 3 outputs; say which one, as output=0"),
+        (nn.Linear(4, 4), torch.ones(8, 6, 4), "example: expected a batch of 1 in front, [1, ...], "
+                                               "got [8, 6, 4]; give one sample of the batch, as "
+                                               "x[:1]"),
+        (nn.Linear(4, 4), np.ones((1, 4)), "example: expected a tensor, or a tuple of tensors"),
+        (nn.Embedding(4, 4), torch.ones(1, 4, dtype=torch.int64),
+         "example: expected floats, got torch.int64 [1, 4]; give the embedded vectors of token "
+         "numbers"),
+        (nn.Conv2d(1, 1, 2), torch.ones(1, 1, 4, 4), "conv2d [1, 1, 3, 3]: is not recognised"),
+        (nn.MultiheadAttention(4, 1), (X, X.clone(), X), "example: a model has one input; expected "
+                                                         "the same tensor for all 3 arguments"),
+        (Function(lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=torch.eye(6) > 0)),
+         X, "scaled_dot_product_attention [1, 6, 4]: the attention's mask is neither causal nor "
+            "empty; take it out, and give a core with a window or a mask in the config"),
+    ],
+)
+def test_what_is_not_known_is_refused_in_one_line(module, example, message):
+    with pytest.raises(ModelError) as caught:
+        attn8_host.from_torch(module, example)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def rewritten(path, change):
+    model = onnx.load(path)
+    change(model)
+    onnx.save(model, path)
+
+
+def dynamic(model):
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "frames"
+
+
+def future(model):
+    model.opset_import[0].version = 999
+
+
+def foreign(model):
+    model.graph.node[-1].domain = "com.microsoft"
+
+
+def unknown(model):
+    model.graph.node[-1].op_type = "Nonsense"
+
+
+def spare(model):
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "spare"))
+
+
+def poisoned(model):
+    bias = next(each for each in model.graph.initializer if each.name == "head.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(4, np.nan, np.float32), "head.bias"))
+
+
+@pytest.mark.parametrize(
+    "change, options, message",
+    [
+        (dynamic, [], ": its shape [1, frames, 5] is open; give one, as --shape 1,32,5"),
+        (dynamic, ["--shape", "1,7"], ": has shape [1, frames, 5], which is not [1, 7]"),
+        (lambda model: None, ["--shape", "2,7,5"], ": has shape [1, 7, 5], which is not [2, 7, 5]"),
+        (future, [], ": opset 999 is not supported; export with opset "),
+        (foreign, [], ": operations of com.microsoft are not supported; export without them"),
+        (unknown, [], "has no such operation that is known"),
+        (spare, [], "unused tensor spare: it reaches no layer of the output; take it out of the "),
+        (poisoned, [], "head.bias [4]: holds NaN; train it again"),
+        (lambda model: None, ["--graph-output", "x"], "there is no output x; expected one of "),
+        (lambda model: None, ["--core", "nosuch"], "nosuch"),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(tmp_path, capsys, change, options, message):
+    path = export(modules.Encoder(layers=1), torch.randn(1, 7, 5), tmp_path)
+    rewritten(path, change)
+    target = tmp_path / "model.safetensors"
+    assert main(["import", str(path), "--output", str(target), *options]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("attn8: ") and said.count("\n") == 1 and message in said
+    assert not target.exists()
+
+
+def test_files_that_are_none(tmp_path, capsys):
+    target = str(tmp_path / "model.safetensors")
+    assert main(["import", str(tmp_path / "none.onnx"), "--output", target]) == 2
+    assert capsys.readouterr().err.endswith("none.onnx: no such file\n")
+    (tmp_path / "bad.onnx").write_bytes(b"\xff" * 99)
+    assert main(["import", str(tmp_path / "bad.onnx"), "--output", target]) == 2
+    assert "bad.onnx: not an ONNX file that can be read (" in capsys.readouterr().err
+
+
+def test_missing_external_data(tmp_path, capsys):
+    path = export(modules.Encoder(layers=1), torch.randn(1, 7, 5), tmp_path)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin",
+              size_threshold=0)
+    target = tmp_path / "model.safetensors"
+    assert main(["import", str(path), "--output", str(target)]) == 0
+    target.unlink()
+    (tmp_path / "weights.bin").unlink()
+    assert main(["import", str(path), "--output", str(target)]) == 2
+    said = capsys.readouterr().err
+    assert "external data cannot be read" in said and said.count("\n") == 1
+    assert not target.exists()
+
+
+def test_an_open_shape_that_is_given(tmp_path, capsys):
+    path = export(modules.Convolutions(), torch.randn(1, 3, 31), tmp_path,
+                  dynamic_axes={"x": {0: "batch", 2: "frames"}}, input_names=["x"])
+    target = tmp_path / "model.safetensors"
+    assert main(["import", str(path), "--output", str(target), "--shape", "1,3,25"]) == 0
+    config, _ = modelfile.read(target)
+    assert config["input"]["shape"] == [3, 25] and config["name"] == "model"
+    assert "It computes what" in capsys.readouterr().out
+
+
+def test_importing_the_package_imports_no_torch():
+    code = "import sys, attn8_host; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
