@@ -242,6 +242,14 @@ def test_a_missing_file_is_named(remote, tmp_path):
     assert said == "/nowhere.safetensors: no such file"
 
 
+def test_tensors_are_written_as_they_read_not_as_they_lie(tmp_path):
+    matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
+    config = {"format": "attn8", "version": 1, "name": "d", "input": {"shape": [2]}, "layers": [
+        {"type": "dense", "name": "d", "in_features": 2, "out_features": 3, "bias": False}]}
+    modelfile.write(tmp_path / "model", config, {"d.weight": matrix.T})
+    assert (modelfile.read(tmp_path / "model")[1]["d.weight"] == matrix.T).all()
+
+
 def test_other_safetensors_files_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     path.write_bytes(save({"a": np.zeros(3, np.int8)}))

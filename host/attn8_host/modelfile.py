@@ -135,6 +135,8 @@ def refuse_unused(
 
 def pack(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
     """The content of a model file."""
+    # safetensors takes a tensor's memory as it lies, also of one that is transposed
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     return save(tensors, {"config": json.dumps(config)})
 
 

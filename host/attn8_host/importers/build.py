@@ -135,9 +135,8 @@ def conv1d(
         seen = np.lib.stride_tricks.sliding_window_view(x, reach, -1)[..., ::stride, ::dilation]
         seen = seen.reshape(*x.shape[:-2], groups, w.shape[1], *seen.shape[-2:])
         out = np.einsum("...gcpk,gfck->...gfp", seen, w.reshape(groups, -1, *w.shape[1:]))
-        out = out.reshape(*x.shape[:-2], len(w), -1)
-        result: np.ndarray = out if b is None else out + b[:, None]
-        return result
+        out = np.asarray(out).reshape(*x.shape[:-2], len(w), -1)
+        return out if b is None else out + b[:, None]
 
     return add("conv1d", name, path, inputs, compute, {
         "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
@@ -168,8 +167,7 @@ def attention(
     scores = matmul(name, path, q, _turned(k))
     scores = add("function", name, path, [scores], lambda x: x * scale)
     if causal:
-        queries, keys = scores.shape[-2:]
-        seen = np.tri(queries, keys) > 0
+        seen = np.tri(scores.shape[-2], scores.shape[-1]) > 0
         scores = add("function", name, path, [scores], lambda x: np.where(seen, x, -np.inf))
     if mask is not None:
         scores = add("function", name, path, [scores, mask], lambda x, m: np.where(m, x, -np.inf)

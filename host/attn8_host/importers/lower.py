@@ -82,7 +82,7 @@ class View:
         """The same in another arrangement."""
         factor, offset = (part if part is None else arrange(part)
                           for part in (self.factor, self.offset))
-        return View(self.base, arrange(self.index), factor, offset, sources=self.sources)
+        return View(self.base, arrange(self.index), factor, offset, self.sources)
 
 
 class Lowering:
@@ -308,8 +308,8 @@ class Lowering:
         source = self.view(node.inputs[0])
 
         def arrange(part: np.ndarray) -> np.ndarray:
-            result: np.ndarray = np.append(part.ravel(), [part.dtype.type(0)])[index]
-            return result
+            out: np.ndarray = np.append(part.ravel(), [part.dtype.type(0)])[index]
+            return out
 
         if (index < 0).any():
             if not source.plain:
@@ -362,7 +362,7 @@ class Lowering:
         parts: dict[str, np.ndarray] = {}
         for part in ("weight", "bias") if node.op == "layer_norm" else ("weight",):
             parts[part] = np.empty(n)
-            parts[part][list(order)] = node.fields[part]
+            parts[part][order] = node.fields[part]
         made = self._make(node, node.op, "", [view.base], len(rows),
                           n, {"features": n, "eps": float(node.fields["eps"])}, parts, node.sources)
         return View(made, view.index)
@@ -414,10 +414,8 @@ class Lowering:
 
     def _concat(self, node: Node) -> View:
         axis = node.fields["axis"] % len(node.shape)
-        tokens: list[Node] = []
-        values: list[Node] = []
-        for each in node.inputs:
-            (tokens if each.constant else values).append(each)
+        tokens = [each for each in node.inputs if each.constant]
+        values = node.variable
         n = int(np.prod(node.shape[axis + 1:]))
         if (len(values) != 1 or list(node.inputs) != [*tokens, *values]
                 or int(np.prod(node.shape[:axis])) != 1):
@@ -452,8 +450,7 @@ class Lowering:
                 sources = node.sources
                 view, rows, order, width = self._rows(self.plain(view, node), n, node)
         matrix = np.zeros((outputs, width))
-        for column, values in zip(order, weight.T, strict=True):
-            matrix[:, column] += values
+        np.add.at(matrix.T, order, weight.T)
         bias = np.zeros(outputs) if bias is None else bias
         base = view.base
         index = (rows[:, None] * outputs + np.arange(outputs)).reshape(node.shape)

@@ -46,10 +46,10 @@ def from_onnx(
     example = np.random.default_rng(0).normal(size=_shape(model, given, shape))
     reader = Reader(model, given, example)
     chosen = _output(model, output)
-    evaluator: Any = ReferenceEvaluator(model)
+    evaluator = ReferenceEvaluator(model)
 
     def original(x: np.ndarray) -> np.ndarray:
-        found = evaluator.run([chosen], {given: x.astype(np.float32)})
+        found: Any = evaluator.run([chosen], {given: x.astype(np.float32)})
         return np.asarray(found[0], np.float64)
 
     return convert(reader.values[chosen], original, example, axis, reader.owned, core,
@@ -175,7 +175,7 @@ class Reader:
         graph = onnx.helper.make_graph([proto], "node", values[:n], values[n:])
         opsets = [onnx.helper.make_opsetid(*each) for each in self.opsets.items()]
         try:
-            evaluator: Any = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
+            evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
         except Exception:  # of several kinds
             raise ModelError(f"{name}: opset {self.opsets.get('', '?')} has no such operation that "
                              "is known") from None
@@ -183,7 +183,8 @@ class Reader:
 
         def compute(*values: np.ndarray) -> np.ndarray:
             given = dict(zip(names, values, strict=True))
-            return np.asarray(evaluator.run([node.output[position]], given)[0])
+            found: Any = evaluator.run([node.output[position]], given)
+            return np.asarray(found[0])
 
         if not inputs or node.op_type in ("Shape", "Size"):
             return constant(name, compute(*(each.sample for each in inputs)))
@@ -218,10 +219,9 @@ class Reader:
         return build.einsum(name, path, attributes["equation"].decode(), *given)
 
     @staticmethod
-    def _concat(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+    def _concat(name: str, path: str, given: list[Node], attributes: dict[str, Any]) -> Node:
         if len(given) == 1:
-            result: Node = given[0]
-            return result
+            return given[0]
         return build.concat(name, path, given, attributes["axis"])
 
     @staticmethod

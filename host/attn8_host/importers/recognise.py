@@ -31,13 +31,13 @@ EPSILONS = (1e-5, 1e-6, 1e-3, 1e-12, 1e-8, float(np.finfo(np.float32).eps))
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.vectorize(math.erf, otypes=[float])(x)
-    return result
+    out: np.ndarray = np.vectorize(math.erf, otypes=[float])(x)
+    return out
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    result: np.ndarray = 1 / (1 + np.exp(-x))
-    return result
+    out: np.ndarray = 1 / (1 + np.exp(-x))
+    return out
 
 
 POINTWISE: list[tuple[str, dict[str, Any], Function]] = [

@@ -184,7 +184,7 @@ class Type(LayerType):
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
         positions = geometry(entry).positions(entry["length"])
-        output: str = entry.get("output") or entry.get("format") or INT8
+        output: str = entry.get("output") or entry.get("format", INT8)
         return Signal(output, positions * entry["filters"])
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
