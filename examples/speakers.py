@@ -58,16 +58,16 @@ def read(path):
 def train(windows, speakers):
     torch.manual_seed(SEED)
     model = Speakers()
-    optimiser = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 2e-3, epochs=EPOCHS, steps_per_epoch=-(-len(windows) // BATCH))
+        optimizer, 2e-3, epochs=EPOCHS, steps_per_epoch=-(-len(windows) // BATCH))
     for _ in range(EPOCHS):
         for part in torch.randperm(len(windows)).split(BATCH):
             noisy = windows[part] + 0.1 * torch.randn_like(windows[part])
             loss = nn.functional.cross_entropy(model(noisy), speakers[part], label_smoothing=0.1)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
     return model.eval()
 

@@ -18,7 +18,7 @@ CASES = {
     "relu": ("linear", {"phi": "relu"}, {}, False, 0.998),
     "relu+1": ("linear", {"phi": "relu+1"}, {}, True, 0.999),
     "elu+1": ("linear", {"phi": "elu+1"}, {}, True, 0.999),
-    "unnormalised": ("linear", {"phi": "relu", "normalise": False}, {}, False, 0.999),
+    "unnormalized": ("linear", {"phi": "relu", "normalize": False}, {}, False, 0.999),
     "performer": ("performer", {}, {"features": random_features(HEADS, 16, HEAD_DIM, 1)}, False,
                   0.995),
     "performer causal": ("performer", {}, {"features": random_features(HEADS, 9, HEAD_DIM, 2)},

@@ -45,7 +45,7 @@ def test_every_option_of_a_core_is_in_the_table():
         assert all(f"`{option}`" in page for option in core.options)
 
 
-def test_the_model_of_the_readme_can_be_quantised(tmp_path, monkeypatch):
+def test_the_model_of_the_readme_can_be_quantized(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     sizes = {"embed": (16, 6), "head": (4, 16)}

@@ -40,7 +40,7 @@ def quantized(q, k, v):
 
 
 def normal(rng, seq_len, head_dim, spread=1.0):
-    """Normal q, k, v, quantised."""
+    """Normal q, k, v, quantized."""
     q, k, v = rng.normal(size=(3, seq_len, head_dim))
     return quantized(q * spread, k * spread, v)
 

@@ -168,7 +168,7 @@ def test_an_import_changes_neither_module_nor_torch():
 
 @pytest.mark.parametrize("name", ["encoder pre gelu", "encoder post relu", "encoder cls",
                                   "encoder conv", "softmax", "rms", "convolutions", "mixer"])
-def test_what_is_imported_can_be_quantised(name):
+def test_what_is_imported_can_be_quantized(name):
     module, x = CASES[name]
     config, tensors = attn8_host.from_torch(module, x)
     rng = np.random.default_rng(3)
@@ -219,9 +219,9 @@ X = torch.ones(1, 6, 4)
                       "of the module"),
         (nan(), X, "weight [4, 4]: holds NaN; train it again"),
         (Function(torch.cumsum), X, "torch.export cannot take Function: "),
-        (Function(lambda x: x.cumsum(1)), X, "cumsum [1, 6, 4]: is not recognised as a layer; see "
+        (Function(lambda x: x.cumsum(1)), X, "cumsum [1, 6, 4]: is not recognized as a layer; see "
                                              "docs/import.md for those that are"),
-        (Function(lambda x: F.max_pool1d(x, 2)), X, "max_pool1d [1, 6, 2]: is not recognised"),
+        (Function(lambda x: F.max_pool1d(x, 2)), X, "max_pool1d [1, 6, 2]: is not recognized"),
         (Function(lambda x: x @ x.transpose(1, 2)), X,
          "matmul [1, 6, 6]: a product of two values that depend on the input is only known as "
          "softmax(q @ k) @ v"),
@@ -236,7 +236,7 @@ X = torch.ones(1, 6, 4)
         (nn.Embedding(4, 4), torch.ones(1, 4, dtype=torch.int64),
          "example: expected floats, got torch.int64 [1, 4]; give the embedded vectors of token "
          "numbers"),
-        (nn.Conv2d(1, 1, 2), torch.ones(1, 1, 4, 4), "conv2d [1, 1, 3, 3]: is not recognised"),
+        (nn.Conv2d(1, 1, 2), torch.ones(1, 1, 4, 4), "conv2d [1, 1, 3, 3]: is not recognized"),
         (nn.MultiheadAttention(4, 1), (X, X.clone(), X), "example: a model has one input; expected "
                                                          "the same tensor for all 3 arguments"),
         (Function(lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=torch.eye(6) > 0)),

@@ -27,12 +27,12 @@ forms = st.sampled_from(FORMS)
 MODULES = ["linear", "turbo.linear"]
 
 
-def constants(head_dim, phi, normalise, scales=(0.02, 0.03, 0.02, 0.01)):
-    """Keywords of the core. Without normalisation the output needs a range to match."""
-    if not normalise:
+def constants(head_dim, phi, normalize, scales=(0.02, 0.03, 0.02, 0.01)):
+    """Keywords of the core. Without normalization the output needs a range to match."""
+    if not normalize:
         scales = (*scales[:3], scales[3] * head_dim * 50)
-    return linear_constants(head_dim, *scales, phi, normalise) | {
-        "phi": phi, "normalise": normalise
+    return linear_constants(head_dim, *scales, phi, normalize) | {
+        "phi": phi, "normalize": normalize
     }
 
 
@@ -90,7 +90,7 @@ def run_kernels(
     assert (out.read(np.int32) == reference.outputs["kv"].ravel()).all()
     assert (z.read(np.int32) == reference.outputs["z"]).all()
     p -= static
-    if reference.normalise and table_k.max() * seq_len > limit:
+    if reference.normalize and table_k.max() * seq_len > limit:
         vector = Call(machine, offset)
         sums, nothing, rounded = (
             vector.place(x) for x in (z.read(np.int32), *np.zeros((2, head_dim), np.int32))
@@ -191,7 +191,7 @@ LIMITS = {"relu": 0.51, "relu+1": 0.51, "elu+1": 0.55}  # the target of the last
 @pytest.mark.parametrize("form", FORMS)
 def test_reference_is_close_to_float(form, causal):
     # Targets of the specification, over its kinds of scores; cosine >= 0.999
-    phi, normalise = form
+    phi, normalize = form
     rng = np.random.default_rng(7)
     for kind in KINDS:
         for seq_len, head_dim in ((8, 16), (33, 64), (128, 16), (512, 64))[: 3 if causal else 4]:
@@ -201,11 +201,11 @@ def test_reference_is_close_to_float(form, causal):
             q, k, v = (quantize(x, s) for x, s in zip((q, k, v), scales, strict=True))
             exact = linear.floating(
                 *(x * s for x, s in zip((q, k, v), scales, strict=True)), causal, scales, phi,
-                normalise,
+                normalize,
             )
             scale = float(np.abs(exact).max()) / 127
-            keywords = linear_constants(head_dim, *scales, scale, phi, normalise)
-            out = Linear(**keywords, phi=phi, normalise=normalise, causal=causal)(q, k, v)
+            keywords = linear_constants(head_dim, *scales, scale, phi, normalize)
+            out = Linear(**keywords, phi=phi, normalize=normalize, causal=causal)(q, k, v)
             error = float(np.abs(out - exact / scale).max())
             assert error <= LIMITS[phi], (kind, seq_len, head_dim)
             cosine = (out * exact).sum() / np.linalg.norm(out) / np.linalg.norm(exact)

@@ -64,7 +64,7 @@ def test_attention_is_close_to_float_on_trained_activations(digits):
     assert np.mean(network) >= 0.999  # the whole network up to the layer's output
 
 
-def test_the_model_file_is_what_the_quantiser_makes():
+def test_the_model_file_is_what_the_quantizer_makes():
     config, tensors = modelfile.read(MODELS / "digits_float.safetensors")
     images = load_file(MODELS / "digits_data.safetensors")["calibration.images"]
     made_config, made = quantize_model(config, tensors, images.reshape(-1, 64) / 16)

@@ -1,4 +1,4 @@
-"""Normalisation in integers against float64 on the same int16 rows."""
+"""Normalization in integers against float64 on the same int16 rows."""
 
 import numpy as np
 import pytest

@@ -109,7 +109,7 @@ def test_any_model_of_known_layers(board, tmp_path):
          "embed: there is no float layer of type convert"),
     ],
 )  # fmt: skip
-def test_models_that_cannot_be_quantised_are_refused_in_one_line(
+def test_models_that_cannot_be_quantized_are_refused_in_one_line(
     calibration, tmp_path, capsys, change, message
 ):
     config, tensors = modelfile.read(FLOAT)

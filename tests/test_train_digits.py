@@ -1,4 +1,4 @@
-"""`attn8 train digits`: fine-tuning and quantising on the board, and power cuts meanwhile."""
+"""`attn8 train digits`: fine-tuning and quantizing on the board, and power cuts meanwhile."""
 
 import contextlib
 import json
@@ -63,7 +63,7 @@ def test_a_run_that_saturates_says_so(tmp_path, monkeypatch, capsys):
     def steep(*arguments):
         config = usual(*arguments)
         config.pop("clip_norm")
-        config["optimiser"] = ADAM  # where gradients count up to sqrt(2)
+        config["optimizer"] = ADAM  # where gradients count up to sqrt(2)
         return config
 
     monkeypatch.setattr(train, "digits_config", steep)
@@ -93,7 +93,7 @@ def tuning(tmp_path):
         yield virtual, board, tmp_path / MODEL[1:]
 
 
-def test_the_board_quantises_as_the_host_would(tuning):
+def test_the_board_quantizes_as_the_host_would(tuning):
     _, board, path = tuning
     board.execute(PREPARE)
     stored = load_file(MODELS / "digits.safetensors")

@@ -42,7 +42,7 @@ def attention_config(seq_len, embed_dim, num_heads, recompute=False, loss="mse")
             {"type": "mean_pool", "name": "pool"} | sizes,
         ],
         "loss": loss,
-        "optimiser": ADAM,
+        "optimizer": ADAM,
     }
 
 
@@ -172,7 +172,7 @@ def sensor_config(length, kernel_size, stride, filters, projection_dim):
              "embed_dim": projection_dim},
         ],
         "loss": "mse",
-        "optimiser": ADAM,
+        "optimizer": ADAM,
     }
 
 
@@ -275,10 +275,10 @@ def test_cross_entropy_equals_autograd():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_optimisers_equal_pytorch(name):
+def test_optimizers_equal_pytorch(name):
     torch = pytest.importorskip("torch")
     from attn8_host.numerics.parameter import Parameter
-    from attn8_host.train.optimisers import SGD, Adam
+    from attn8_host.train.optimizers import SGD, Adam
 
     rng = np.random.default_rng(4)
     start = rng.normal(size=20)

@@ -49,7 +49,7 @@ def test_a_run_that_saturates_says_so(tmp_path, monkeypatch, capsys):
     def steep(*arguments):
         config = usual(*arguments)
         config.pop("clip_norm")
-        config["optimiser"]["lr"] = ratio(0.4)
+        config["optimizer"]["lr"] = ratio(0.4)
         return config
 
     monkeypatch.setattr(train, "iris_config", steep)

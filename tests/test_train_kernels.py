@@ -182,7 +182,7 @@ def test_sgd(machines, seed, name, n, bits, momentum):
     lr, decay = formats.ratio(float(rng.uniform(1e-4, 1))), (29491, 15) if momentum else None
     param = SimpleNamespace(value=value, grad=grad)
     expected = f.sgd(param, velocity, decay, lr, formats.ONE)
-    call = Call(machines("fixed_optimisers"))
+    call = Call(machines("fixed_optimizers"))
     mult, shift = decay or (0, 15)
     placed = call("sgd", value, 0, grad, velocity, n, mult, mult, shift, *lr, f.limit, call.count)
     assert (placed[0].read(np.int32) == param.value).all()
@@ -201,7 +201,7 @@ def test_adam(machines, seed, name, n, bits, steps):
     rate1, rate2, eps = constants
     packed = np.array([*rate1, *rate2, lr[0], lr[1] - f.frac + 12, eps], np.int32)
     value, first, second = words(rng, f, bits, n), np.zeros(n, int), np.zeros(n, int)
-    call = Call(machines("fixed_optimisers"))
+    call = Call(machines("fixed_optimizers"))
     for _ in range(steps):
         grad = words(rng, f, bits, n)
         param = SimpleNamespace(value=value, grad=grad)
@@ -218,7 +218,7 @@ def test_adam(machines, seed, name, n, bits, steps):
 @machine_settings
 @given(x=st.integers(0, 2**31 - 1), seed=seeds, bits=st.integers(0, 12))
 def test_squares_and_root(machines, x, seed, bits):
-    call = Call(machines("fixed_optimisers"))
+    call = Call(machines("fixed_optimizers"))
     call("root", x)
     assert call.result == math.isqrt(x)
     values = words(np.random.default_rng(seed), formats.get("Q16.16"), 11 + bits, 50)
@@ -227,7 +227,7 @@ def test_squares_and_root(machines, x, seed, bits):
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
-@pytest.mark.parametrize("name", ["fixed", "fixed_optimisers"])
+@pytest.mark.parametrize("name", ["fixed", "fixed_optimizers"])
 def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):
     machine = isa.load(DEVICE / "attn8/kernels" / f"{name}.py", arch)
     assert max(machine.functions.values()) < 2048, machine.functions

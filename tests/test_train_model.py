@@ -45,7 +45,7 @@ def transformer(**changes):
             {"type": "dense", "name": "head", "in_features": 8, "out_features": 3},
         ],
         "loss": "cross_entropy",
-        "optimiser": ADAM,
+        "optimizer": ADAM,
         "clip_norm": 1.0,
     }
     return config | changes
@@ -106,12 +106,12 @@ PERCEPTRON = {
     "changes, batch, spread",
     [
         ({}, 1, 1.0),
-        ({"attention": {"recompute": True}, "optimiser": SGD}, 1, 1.0),
+        ({"attention": {"recompute": True}, "optimizer": SGD}, 1, 1.0),
         (PERCEPTRON, 2, 1.0),
         (SENSOR, 1, 1.0),
-        (SENSOR | {"optimiser": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),
-        (PERCEPTRON | {"optimiser": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),  # it saturates
-        ({"numbers": "Q8.8", "optimiser": SGD,
+        (SENSOR | {"optimizer": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),
+        (PERCEPTRON | {"optimizer": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),  # it saturates
+        ({"numbers": "Q8.8", "optimizer": SGD,
           "schedule": {"warmup_steps": 10, "total_steps": 90}}, 1, 1.0),
     ],
     ids=["adam", "recompute", "mse", "sensor", "sensor overflow", "overflow", "Q8.8"],
@@ -167,10 +167,10 @@ def step():
     [
         {},
         {"attention": {"recompute": True}},
-        {"optimiser": SGD, "schedule": {"warmup_steps": 5, "total_steps": 1000}},
-        {"optimiser": {"type": "sgd", "lr": ratio(0.02)}, "numbers": "Q8.8"},
+        {"optimizer": SGD, "schedule": {"warmup_steps": 5, "total_steps": 1000}},
+        {"optimizer": {"type": "sgd", "lr": ratio(0.02)}, "numbers": "Q8.8"},
         SENSOR,
-        PERCEPTRON | {"optimiser": SGD},
+        PERCEPTRON | {"optimizer": SGD},
     ],
     ids=["adam", "recompute", "sgd", "Q8.8", "sensor", "mse"],
 )
@@ -182,7 +182,7 @@ def test_a_step_allocates_nothing(remote, changes):
     assert with_steps == without
 
 
-def test_every_layer_and_optimiser_is_among_them():
+def test_every_layer_and_optimizer_is_among_them():
     source = (DEVICE / "attn8/train/model.py").read_text()
     layers = {path.stem for path in (DEVICE / "attn8/train/layers").glob("[!_]*.py")}
     tested = [transformer(), transformer(**SENSOR), {"layers": [{"type": "front"}]}]
@@ -258,7 +258,7 @@ def test_bad_input_is_refused_in_one_line(remote, code, message):
         "from attn8.train.layers.dense import Dense\n"
         "from attn8.train.losses import CrossEntropy\n"
         "from attn8.train.model import Model\n"
-        "from attn8.train.optimisers import SGD, Adam\n"
+        "from attn8.train.optimizers import SGD, Adam\n"
         "from attn8.train.schedule import LinearSchedule\n"
         "f, g = formats.get('Q16.16'), formats.get('float')",
         config=config,

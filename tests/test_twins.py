@@ -23,7 +23,7 @@ BLOCKS = {
         "(a >> 15) * m + (((a & 32767) * m + r) >> 15)",  # rounded, as training does
     ]),
     # A sum as int8 or int16, 16 bits more dropped at least
-    "requantise": ("a = (a >> 15) * m + (((a & 32767) * m) >> 15)", [
+    "requantize": ("a = (a >> 15) * m + (((a & 32767) * m) >> 15)", [
         """
 a = (a >> 15) * m + (((a & 32767) * m) >> 15)
 a = (a + (1 << s)) >> (s + 1)
@@ -87,10 +87,10 @@ if k > 30:
 }
 # Where a piece is of something else
 OTHERS = {
-    ("fixed_optimisers", "requantise"): "Adam's moments: no int8 comes out",
+    ("fixed_optimizers", "requantize"): "Adam's moments: no int8 comes out",
     ("norm", "product"): "the lower halves of squares",
-    ("norm", "requantise"): "the bias has more bits than the result, and is added to the product",
-    ("fixed", "reciprocal"): "the normalisation of a logarithm",
+    ("norm", "requantize"): "the bias has more bits than the result, and is added to the product",
+    ("fixed", "reciprocal"): "the normalization of a logarithm",
     ("refine", "look-up"): "a look-up with as many bits more as a row allows",
 }
 
@@ -167,7 +167,7 @@ def test_a_block_is_worded_the_same_everywhere(path, block):
 
 
 @pytest.mark.parametrize("block, changed", [
-    ("product", ("a >> 15", "a >> 14")), ("requantise", ("a = -l", "a = l")),
+    ("product", ("a >> 15", "a >> 14")), ("requantize", ("a = -l", "a = l")),
     ("clamp", ("a < -127", "a <= -127")), ("reciprocal", ("m >> 1", "m")),
     ("look-up", ("+ 1", "+ 0")), ("octaves", ("x >> 8", "x >> 7")),
 ])  # fmt: skip

@@ -22,7 +22,7 @@ from attn8_host.layers import get
 from attn8_host.paths import DEVICE
 
 SHAPES = [(4, 8, 2), (8, 16, 2), (16, 32, 4), (32, 64, 4)]  # seq_len, embed_dim, num_heads
-KERNELS = ("fixed", "fixed_optimisers")
+KERNELS = ("fixed", "fixed_optimizers")
 
 
 class Meter:

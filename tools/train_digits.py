@@ -2,7 +2,7 @@
 
 The model: 64 pixels -> Dense -> ReLU -> 8 tokens -> multi-head attention -> mean -> Dense -> 10.
 There is no residual connection and no layer norm: all that the head sees has gone through the
-attention. The model is quantised to int8 after training, so the second half of the training
+attention. The model is quantized to int8 after training, so the second half of the training
 rounds weights and activations to int8 (straight-through gradients). Several seeds are trained; the
 one kept is chosen on a validation part of the training split. The test split is only measured.
 
@@ -188,7 +188,7 @@ def write_data(path, split):
 
 
 def quantized_model(out):
-    """Quantise the float model on the calibration digits and write the int8 model."""
+    """Quantize the float model on the calibration digits and write the int8 model."""
     config, tensors = modelfile.read(out / "digits_float.safetensors")
     images = load_file(out / "digits_data.safetensors")["calibration.images"]
     config, tensors = quantize_model(config, tensors, images.reshape(-1, 64) / 16)

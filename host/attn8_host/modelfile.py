@@ -21,7 +21,7 @@ from .schema import LIST, OBJECT, SCALE, SHAPE, SIZE, WORD, Kind, Tensor, check
 CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
     "attn8": ({"name": WORD, "input": OBJECT}, {}),
     "attn8-train": (
-        {"name": WORD, "input": OBJECT, "numbers": WORD, "loss": WORD, "optimiser": OBJECT,
+        {"name": WORD, "input": OBJECT, "numbers": WORD, "loss": WORD, "optimizer": OBJECT,
          "batch": SIZE},
         {"clip_norm": SCALE, "schedule": OBJECT, "int8": WORD},
     ),
@@ -87,6 +87,9 @@ def check_config(config: Any, form: str = "attn8") -> None:
             kind = layers.get(entry["type"])
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from None
+        options = entry.get("options")
+        if type(options) is dict and "normalise" in options:  # as files before had it
+            options["normalize"] = options.pop("normalise")
         if form == "attn8":
             kind.check(entry)
         else:

@@ -9,7 +9,7 @@ from .exact import check, constants
 class KeyValueCache:
     # Keys and values of up to `slots` past tokens of one head, and softmax attention to them. The
     # order of the slots does not matter: integer sums are exact. `scores` (int32) and `weights`
-    # (uint16, unnormalised Q15, their sum in `sums`) are those of the last query, by slot. The
+    # (uint16, unnormalized Q15, their sum in `sums`) are those of the last query, by slot. The
     # cores that own one have checked what they give it.
 
     def __init__(self, slots, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):

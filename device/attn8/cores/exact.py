@@ -13,7 +13,7 @@ class Exact:
     #
     # precise: a second pass gives rows that few keys dominate up to 8 more bits.
     # Rows are computed in blocks: scores and softmax numerators need room for block_rows rows.
-    # need_weights keeps all rows, in `scores` (int32) and `weights` (uint16, unnormalised Q15;
+    # need_weights keeps all rows, in `scores` (int32) and `weights` (uint16, unnormalized Q15;
     # `sums` holds each row's sum). buffers: those of another core of the same shape, to share.
     # hide(scores, first, rows) masks more of a block's scores (see sparse).
 

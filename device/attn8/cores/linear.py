@@ -14,7 +14,7 @@ class Linear:
     #   "relu+1"  max(x, 0) + 1, in steps of int8
     #   "elu+1"   x + 1 or e**x as tables of 256 numbers of 12 bits, indexed by the byte, for q and
     #             for k
-    # Without `normalise` out = phi(q) @ (phi(k).T @ v), and the output's ratio has 16 more bits, or
+    # Without `normalize` out = phi(q) @ (phi(k).T @ v), and the output's ratio has 16 more bits, or
     # 24 with "elu+1".
     # The constants come from the host: attn8_host.quantize.linear_constants.
     #
@@ -23,11 +23,11 @@ class Linear:
     # denominator in `sums`.
 
     constants = ("out_num", "out_shift", "table_q", "table_k")
-    options = ("block_rows", "normalise", "phi")
+    options = ("block_rows", "normalize", "phi")
     tensors = ()
 
     def __init__(self, seq_len, head_dim, out_num, out_shift, phi="relu+1", table_q=None,
-                 table_k=None, normalise=True, causal=False, need_weights=False, block_rows=8,
+                 table_k=None, normalize=True, causal=False, need_weights=False, block_rows=8,
                  buffers=None):
         checks.between("head_dim", head_dim, 1, 1024)
         if phi == "elu+1":
@@ -46,14 +46,14 @@ class Linear:
         self._limit = MOST // (most_q * head_dim)
         self._denominator = 0
         self._static_shift = 0
-        if not normalise:
+        if not normalize:
             while 128 * most_k * seq_len >> self._static_shift > self._limit:
                 self._static_shift += 1
             self._denominator = 1 << (24 if phi == "elu+1" else 16)
             out_shift -= self._static_shift
         self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
                        block_rows)
-        if normalise and most_k * seq_len > self._limit:
+        if normalize and most_k * seq_len > self._limit:
             # phi(q) @ z could pass int32: z is rounded as kv is, as one row without an offset
             self._z = array("i", bytes(4 * head_dim))
         self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, head_dim, head_dim)

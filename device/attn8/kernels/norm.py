@@ -1,4 +1,4 @@
-# Normalisation of int16 rows: docs/numerics.md has the equations.
+# Normalization of int16 rows: docs/numerics.md has the equations.
 import micropython
 
 
@@ -6,7 +6,7 @@ import micropython
 def statistics(x: ptr16, acc: int, found: ptr32, rows: int, n: int, centred: int, eps_mult: int,
                eps_shift: int):
     # Of the rows of x [rows, n] -> found [rows, 5]: mean, down, factor, offset and right, so that
-    # normalised values are z = ((x - mean + down >> down) * factor - offset) >> right
+    # normalized values are z = ((x - mean + down >> down) * factor - offset) >> right
     whole = 0
     while 1 << (whole << 1) < n:
         whole += 1

@@ -1,4 +1,4 @@
-# What a stream of int16 needs beside its normalisation.
+# What a stream of int16 needs beside its normalization.
 import micropython
 
 

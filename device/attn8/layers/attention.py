@@ -178,9 +178,12 @@ def build(entry, given, need_weights):
     if entry.has("key_padding_mask"):
         mask = entry.tensor("key_padding_mask", "b", [key_len or s])
     output = signals.output(entry)
+    options = entry.keywords("options", {})
+    if "normalise" in options:  # as files before had it
+        options["normalize"] = options.pop("normalise")
     layer = MultiHeadAttention(s, e, h, entry.tensors, entry.keywords("constants"),
                                entry.word("core"), entry.flag("causal"), need_weights, entry.name,
-                               key_len, output, **entry.keywords("options", {}))
+                               key_len, output, **options)
     for part in ("q", "k", "v"):
         entry.gives("b", getattr(layer, part), part)
     for part, code, values in layer.outputs:

@@ -6,7 +6,7 @@ from .. import checks, forms, memory, signals
 class Linear:
     # The parameters of out = x @ weight.T + bias, checked and packed, without buffers of their
     # own: weight int8 [outputs, inputs], bias int32 [outputs], and for int8 or int16 results
-    # (`output`) the requantisation mult int16 [outputs] and shift int8 [outputs]; without them
+    # (`output`) the requantization mult int16 [outputs] and shift int8 [outputs]; without them
     # int32 sums come out.
     # weight and bias are taken: they are packed as the kernels want them, perhaps in place, and
     # belong to this object from then on. form: of the kernels, if not the one of matmul that is

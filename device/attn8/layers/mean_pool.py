@@ -3,7 +3,7 @@ from ..kernels import pointwise
 
 
 class MeanPool:
-    # Mean over the tokens: [seq_len, embed_dim] -> [embed_dim], requantised; int8 or int16 both.
+    # Mean over the tokens: [seq_len, embed_dim] -> [embed_dim], requantized; int8 or int16 both.
     # mult and shift stand for input scale / (seq_len * output scale).
 
     def __init__(self, seq_len, embed_dim, mult, shift, format="int8", output="int8"):

@@ -5,7 +5,7 @@ INPUTS = 2
 
 
 class Multiply:
-    # a * b of `size` int8 values, requantised to int8 or int16
+    # a * b of `size` int8 values, requantized to int8 or int16
 
     def __init__(self, size, mult, shift, output="int8", name="multiply"):
         self.name = name

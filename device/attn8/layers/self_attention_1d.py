@@ -3,7 +3,7 @@ from ..formats import Format, arithmetic
 
 
 class SelfAttention1D:
-    # Linear self-attention without normalisation, in fixed point or floats (see formats):
+    # Linear self-attention without normalization, in fixed point or floats (see formats):
     #   q = relu(x @ w_q + b_q), k = relu(x @ w_k + b_k), v = x @ w_v + b_v, out = q @ (k.T @ v)
     # x [seq_len, embed_dim], out [seq_len, projection_dim]. `weights` holds w_q, w_k, w_v
     # [3, embed_dim, projection_dim] and `biases` [3, projection_dim], all 0 at first.

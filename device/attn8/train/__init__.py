@@ -1,4 +1,4 @@
-# Training on the board: layers with backward passes, losses and optimisers in fixed point.
+# Training on the board: layers with backward passes, losses and optimizers in fixed point.
 
 
 def load(path, need_weights=False, count=None, advance=None):

@@ -1,4 +1,4 @@
-# The numbers that training computes with. Layers, losses and optimisers work with any of these.
+# The numbers that training computes with. Layers, losses and optimizers work with any of these.
 #
 # Fixed point: a word w of 32 bits stands for w / 2**frac. Q16.16 saturates at +-(2**30 - 1), one
 # bit below the word: the sum of any two values fits a word, and each is a small integer of
@@ -15,7 +15,7 @@ from array import array
 
 from .. import checks, tables
 from ..kernels import fixed as kernels
-from ..kernels import fixed_optimisers as optimisers
+from ..kernels import fixed_optimizers as optimizers
 
 BLOCK = 8  # rows of a product's second operand that are packed at a time
 MAX_COLUMNS = 512  # of a softmax: the sum of its numerators stays below 2**24
@@ -147,7 +147,7 @@ class Fixed:
 
     def sgd(self, param, velocity, momentum, lr, factor):
         decay, shift = momentum or (0, 15)
-        optimisers.sgd(param.value, 0, param.grad, velocity, param.size, decay, decay, shift,
+        optimizers.sgd(param.value, 0, param.grad, velocity, param.size, decay, decay, shift,
                        _part(lr[0], factor), lr[1], self.limit, self.count)
 
     def adam_constants(self, beta1, beta2, lr, eps):
@@ -160,7 +160,7 @@ class Fixed:
 
     def adam(self, param, first, second, constants, lr, factor):
         constants[4] = _part(lr[0], factor)
-        optimisers.adam(param.value, 0, param.grad, first, second, param.size, self.up, constants,
+        optimizers.adam(param.value, 0, param.grad, first, second, param.size, self.up, constants,
                         self.limit, self.count)
 
     def clip(self, params, norm, size):
@@ -169,14 +169,14 @@ class Fixed:
         for p in params:
             peak = max(peak, kernels.peak(p.grad, 0, p.size))
         # The squares' sum stays below 2**30, itself no small integer: it would take memory
-        most = optimisers.root(0x3FFFFFFF // size) - 1
+        most = optimizers.root(0x3FFFFFFF // size) - 1
         shift = 0
         while peak >> shift >= most:
             shift += 1
         total = 0
         for p in params:
-            total += optimisers.squares(p.grad, 0, p.size, shift)
-        root = optimisers.root(total)
+            total += optimizers.squares(p.grad, 0, p.size, shift)
+        root = optimizers.root(total)
         if norm >> shift > root:
             return
         mult = (norm << (15 - shift) if shift < 15 else norm >> (shift - 15)) // max(root, 1)

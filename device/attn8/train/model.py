@@ -1,11 +1,11 @@
-# A model that trains: layers, a loss and an optimiser that a config describes.
+# A model that trains: layers, a loss and an optimizer that a config describes.
 from .. import checks, find
 from ..entry import Entry
 from . import arithmetic
 
 
 class Model:
-    # config: "numbers" (the format), "layers", "loss", "optimiser", and where wanted "clip_norm"
+    # config: "numbers" (the format), "layers", "loss", "optimizer", and where wanted "clip_norm"
     # and "schedule". tensors: the parameters by name, of the format's words; they become the
     # model's own. A step allocates nothing (but for floats, see floating.py).
 
@@ -33,7 +33,7 @@ class Model:
         self.output_size = width
         self.labelled = config["loss"] == "cross_entropy"
         self.target_size = 1 if self.labelled else width
-        self.optimiser = _optimiser(f, self.params, config["optimiser"])
+        self.optimizer = _optimizer(f, self.params, config["optimizer"])
         self.clip = None
         if "clip_norm" in config:
             from .clipping import ClipNorm
@@ -71,11 +71,11 @@ class Model:
 
     def step(self):
         # Trains with what was accumulated
-        if not self.optimiser:
+        if not self.optimizer:
             raise ValueError("the training has ended")
         if self.clip:
             self.clip()
-        self.optimiser.step(self.schedule(self.steps) if self.schedule else arithmetic.ONE)
+        self.optimizer.step(self.schedule(self.steps) if self.schedule else arithmetic.ONE)
         self.steps += 1
 
     def values(self, metadata):
@@ -84,7 +84,7 @@ class Model:
 
     def finish(self):
         # Gives back the memory of what only another step would need
-        self.optimiser = self.clip = self.schedule = None
+        self.optimizer = self.clip = self.schedule = None
         for p in self.params:
             p.grad = None
 
@@ -99,13 +99,13 @@ def _loss(f, name, width):
     raise ValueError("loss: expected cross_entropy or mse, got %s" % name)
 
 
-def _optimiser(f, params, config):
-    from . import optimisers
+def _optimizer(f, params, config):
+    from . import optimizers
 
     options = dict(config)
     name = options.pop("type")
     if name == "sgd":
-        return optimisers.SGD(f, params, **options)
+        return optimizers.SGD(f, params, **options)
     if name == "adam":
-        return optimisers.Adam(f, params, **options)
-    raise ValueError("optimiser: expected sgd or adam, got %s" % name)
+        return optimizers.Adam(f, params, **options)
+    raise ValueError("optimizer: expected sgd or adam, got %s" % name)

@@ -1,5 +1,5 @@
 class Parameter:
-    # A trained tensor of `size` words, and the gradient that backward passes add to and optimisers
+    # A trained tensor of `size` words, and the gradient that backward passes add to and optimizers
     # clear. The value comes from whoever makes the layer: memory is too scarce for another one.
 
     def __init__(self, f, name, size):

@@ -16,7 +16,7 @@ class Trainer:
 
     def __init__(self, path, config):
         known(config, ("batch", "clip_norm", "input", "int8", "layers", "loss", "name", "numbers",
-                       "optimiser", "schedule"))
+                       "optimizer", "schedule"))
         self.path = path
         self.name = config["name"]
         self.batch = batch = config["batch"]
@@ -48,7 +48,7 @@ class Trainer:
     def __call__(self):
         model = self.model
         if not model.layers:
-            raise ValueError("the model is quantised; load it again")
+            raise ValueError("the model is quantized; load it again")
         f = model.f
         command = self._words[0]
         if command == SAVE:

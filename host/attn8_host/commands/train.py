@@ -21,7 +21,7 @@ def options(parser: Parser) -> None:
     add_board(parser)
     parser.add_argument(
         "what", choices=["iris", "digits"],
-        help="iris: a transformer from scratch; digits: fine-tunes the demo's model and quantises "
+        help="iris: a transformer from scratch; digits: fine-tunes the demo's model and quantizes "
         "it on the board",
     )
     parser.add_argument("--shift", choices=["invert", "rotate"], default="invert",

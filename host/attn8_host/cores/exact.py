@@ -20,7 +20,7 @@ class Exact:
     """out = softmax(q @ k.T * scale) @ v in integers; the constants hold the scales.
 
     After a call, `scores` int32 [S, K] (masked: -2**30), `weights` uint16 [S, K] (softmax
-    numerators in Q15, unnormalised) and `sums` int32 [S] (their row sums) hold what it computed.
+    numerators in Q15, unnormalized) and `sums` int32 [S] (their row sums) hold what it computed.
     With `precise` a second pass gives the numerators up to 8 more bits, as many as keep a row's sum
     below 2**24: `fine_weights` int32 [S, K] and `fine_sums` int32 [S].
     """

@@ -51,7 +51,7 @@ class Linear:
     """out = phi(q) @ (phi(k).T @ v) / (phi(q) @ sum(phi(k))) in integers.
 
     phi is "relu", "relu+1" (in steps of int8) or "elu+1", whose [256] tables of 12 bits, one for q
-    and one for k, are indexed by the value's byte. Without `normalise` out = phi(q) @ (phi(k).T @
+    and one for k, are indexed by the value's byte. Without `normalize` out = phi(q) @ (phi(k).T @
     v) and the output's ratio has 16 more bits, or 24 with "elu+1".
 
     After a call `outputs` holds kv int32 [D, D] (transposed and rounded as the output used it), z
@@ -66,7 +66,7 @@ class Linear:
     phi: str = "relu+1"
     table_q: Sequence[int] | None = None
     table_k: Sequence[int] | None = None
-    normalise: bool = True
+    normalize: bool = True
     causal: bool = False
 
     def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ class Linear:
             kv, z = int32(phi_k[:last].T @ v[:last]), int32(phi_k[:last].sum(axis=0))
             kv, p = shrink(kv, limit)
             self.outputs = {"kv": kv.T.astype(np.int32), "z": z.astype(np.int32)}
-            z, p_z = shrink(z, limit) if self.normalise else (z, static)
+            z, p_z = shrink(z, limit) if self.normalize else (z, static)
             return attend(phi_q[first:last], kv, z, p - p_z, self.out_num, self.out_shift - static,
                           self.denominator)
 
@@ -93,13 +93,13 @@ class Linear:
     @property
     def denominator(self) -> int:
         """What takes the place of the rows' sums; 0: nothing."""
-        if self.normalise:
+        if self.normalize:
             return 0
         return 1 << (24 if self.phi == "elu+1" else 16)
 
     def static_shift(self, seq_len: int, head_dim: int) -> int:
-        """Without `normalise`: the bits that the largest possible kv has beyond its limit."""
-        if self.normalise:
+        """Without `normalize`: the bits that the largest possible kv has beyond its limit."""
+        if self.normalize:
             return 0
         largest = 128 * max(1, int(self._table(self.table_k).max())) * seq_len
         return smallest_shift(largest, self._limit(head_dim))
@@ -136,11 +136,11 @@ def linear_constants(
     scale_v: float,
     scale_out: float,
     phi: str = "relu+1",
-    normalise: bool = True,
+    normalize: bool = True,
 ) -> dict[str, int | list[int]]:
     """The constants of the linear core; with phi = "elu+1" its tables as well."""
     ratio = scale_v / scale_out
-    if not normalise:
+    if not normalize:
         ratio *= 2**24 if phi == "elu+1" else 2**16 * scale_q * scale_k
     constants: dict[str, int | list[int]] = {}
     for name, scale in (("table_q", scale_q), ("table_k", scale_k)):
@@ -148,7 +148,7 @@ def linear_constants(
             table = elu_plus_one(np.arange(256, dtype=np.uint8).view(np.int8) * scale)
             unit = float(table.max()) / MAX_FEATURE
             constants[name] = [max(1, math.floor(y / unit + 0.5)) for y in table]
-            if not normalise:
+            if not normalize:
                 ratio *= unit
     constants["out_num"], constants["out_shift"] = output_constants(ratio)
     return constants
@@ -161,9 +161,9 @@ def floating(
     causal: bool,
     steps: Sequence[float],
     phi: str = "relu+1",
-    normalise: bool = True,
+    normalize: bool = True,
 ) -> np.ndarray:
-    """phi(q) @ (phi(k).T @ v), over phi(q) @ sum(phi(k)) where normalised.
+    """phi(q) @ (phi(k).T @ v), over phi(q) @ sum(phi(k)) where normalized.
 
     phi: "relu"; "relu+1", one step of int8; or "elu+1". A row without any weight gives zeros.
     """
@@ -174,7 +174,7 @@ def floating(
         result: np.ndarray = np.maximum(x, 0) + (step if phi == "relu+1" else 0)
         return result
 
-    return kernelized(features(q, steps[0]), features(k, steps[1]), v, causal, normalise)
+    return kernelized(features(q, steps[0]), features(k, steps[1]), v, causal, normalize)
 
 
 def _work(
@@ -190,13 +190,13 @@ CORE = Core(
     make_constants=linear_constants,
     floating=floating,
     constants={"out_num": INTEGER, "out_shift": INTEGER, "table_q": INTEGERS, "table_k": INTEGERS},
-    options={"phi": one_of("relu", "relu+1", "elu+1"), "normalise": FLAG, "block_rows": SIZE},
+    options={"phi": one_of("relu", "relu+1", "elu+1"), "normalize": FLAG, "block_rows": SIZE},
     variants={
         "relu+1": Variant(options={"phi": "relu+1"}),
         "relu": Variant(options={"phi": "relu"}),
         "elu+1": Variant(options={"phi": "elu+1"}),
         "causal": Variant(causal=True),
-        "unnormalised": Variant(options={"phi": "relu", "normalise": False}),
+        "unnormalized": Variant(options={"phi": "relu", "normalize": False}),
     },
     work=_work,
 )

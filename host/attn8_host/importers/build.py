@@ -7,14 +7,14 @@ import numpy as np
 
 from ..errors import ModelError
 from .graph import Compute, Node, constant, last_above
-from .recognise import recognise
+from .recognize import recognize
 
 
 def add(
     op: str, name: str, path: str, inputs: Sequence[Node], compute: Compute,
     fields: dict[str, Any] | None = None, numbers: Sequence[float] = (),
 ) -> Node:
-    """A new node; what it computes is recognised where the op is "function".
+    """A new node; what it computes is recognized where the op is "function".
 
     Args:
         op, name, path, inputs, compute, fields, numbers: as of Node.
@@ -35,7 +35,7 @@ def add(
     node = Node(op, name, path, list(inputs), sample, compute, fields or {}, sources, numbers)
     node.above = last_above(node.variable)
     node.depth = 1 + max(each.depth for each in node.variable)
-    return recognise(node) if op == "function" else node
+    return recognize(node) if op == "function" else node
 
 
 def move(node: Node, arrange: Callable[[np.ndarray], np.ndarray]) -> Node:

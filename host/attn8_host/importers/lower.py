@@ -301,7 +301,7 @@ class Lowering:
         raise node.refuse("does not depend on the input")
 
     def _function(self, node: Node) -> View:
-        raise node.refuse("is not recognised as a layer; see docs/import.md for those that are")
+        raise node.refuse("is not recognized as a layer; see docs/import.md for those that are")
 
     def _move(self, node: Node) -> View:
         index = node.fields["index"]

@@ -163,7 +163,7 @@ class Reader:
     def _function(
         self, node: onnx.NodeProto, name: str, path: str, inputs: list[Node], position: int
     ) -> Node:
-        """One output of a node, whose meaning is to be recognised."""
+        """One output of a node, whose meaning is to be recognized."""
         proto = onnx.NodeProto()
         proto.CopyFrom(node)
         for attribute in proto.attribute:

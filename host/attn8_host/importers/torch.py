@@ -131,7 +131,7 @@ class Reader:
         return self.function(node, name, path)
 
     def function(self, node: Any, name: str, path: str) -> Node:
-        """A call whose meaning is to be recognised."""
+        """A call whose meaning is to be recognized."""
         target, position = node.target, None
         arguments = (node.args, node.kwargs)
         if target is operator.getitem and node.args[0] not in self.nodes:

@@ -1,4 +1,4 @@
-"""Layer normalisation of an int16 stream (see docs/numerics.md)."""
+"""Layer normalization of an int16 stream (see docs/numerics.md)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ EPS = Kind("a number from 0", lambda value: type(value) in (int, float) and 0 <=
 
 
 def whole_bits(features: int) -> int:
-    """Of normalised values: 2**whole_bits is at least sqrt(features), the largest there can be."""
+    """Of normalized values: 2**whole_bits is at least sqrt(features), the largest there can be."""
     return ((features - 1).bit_length() + 1) // 2
 
 

@@ -1,4 +1,4 @@
-"""Normalisation by the root mean square alone."""
+"""Normalization by the root mean square alone."""
 
 from . import layer_norm
 

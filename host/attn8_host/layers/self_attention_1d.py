@@ -1,4 +1,4 @@
-"""Linear self-attention without normalisation, in fixed point or floats."""
+"""Linear self-attention without normalization, in fixed point or floats."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -44,13 +44,13 @@ def elu_plus_one(x: np.ndarray) -> np.ndarray:
 
 
 def kernelized(
-    phi_q: np.ndarray, phi_k: np.ndarray, v: np.ndarray, causal: bool, normalise: bool = True
+    phi_q: np.ndarray, phi_k: np.ndarray, v: np.ndarray, causal: bool, normalize: bool = True
 ) -> np.ndarray:
     """Attention with the weights phi_q @ phi_k.T: [..., S, M] each and v [..., S, D]."""
     weights = phi_q @ np.swapaxes(phi_k, -1, -2)
     if causal:
         weights = np.tril(weights)
-    if normalise:
+    if normalize:
         sums = weights.sum(axis=-1, keepdims=True)
         weights = weights / np.where(sums > 0, sums, 1)
     result: np.ndarray = weights @ v

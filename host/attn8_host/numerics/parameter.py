@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass
 class Parameter:
-    """Its value and the gradient that backward passes add to and optimisers clear."""
+    """Its value and the gradient that backward passes add to and optimizers clear."""
 
     name: str
     value: np.ndarray

@@ -95,7 +95,7 @@ def quantize(x: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
 def linear(
     weight: np.ndarray, bias: np.ndarray, scale_in: float, scale_out: float | None
 ) -> dict[str, np.ndarray]:
-    """Quantises out = x @ weight.T + bias, weight float [outputs, inputs].
+    """Quantizes out = x @ weight.T + bias, weight float [outputs, inputs].
 
     With `scale_out`, int8 results with one scale of the weights per output channel; without, int32
     sums that all stand for sum * scale_in * one scale of the weights.

@@ -30,7 +30,7 @@ class Cost:
     backward_per_mac: float
     forward: int  # of one sample, with its loss and the calls
     backward: int  # of one sample
-    update: int  # of a batch: clipping and optimiser
+    update: int  # of a batch: clipping and optimizer
     step: int  # of a batch, all of it
     milliseconds: dict[str, float]  # of a step, predicted at each clock
 
@@ -86,7 +86,7 @@ def layer_config(seq_len: int, embed_dim: int, num_heads: int, numbers: str) -> 
         "input": {"size": seq_len * embed_dim},
         "layers": [{"type": "attention", "name": "attn", "seq_len": seq_len,
                     "embed_dim": embed_dim, "num_heads": num_heads, "recompute": False}],
-        "loss": "mse", "optimiser": {"type": "sgd", "lr": ratio(0.01)}, "batch": 1,
+        "loss": "mse", "optimizer": {"type": "sgd", "lr": ratio(0.01)}, "batch": 1,
     }  # fmt: skip
 
 

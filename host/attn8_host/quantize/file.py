@@ -37,7 +37,7 @@ def quantize_file(
         console: shows a progress bar.
 
     Raises:
-        ModelError: a file cannot be read, the two do not fit, or the model cannot be quantised.
+        ModelError: a file cannot be read, the two do not fit, or the model cannot be quantized.
     """
     config, tensors = modelfile.read(source)
     samples = inputs.read(calibration, config).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A model that trains: layers, a loss and an optimiser that a config describes."""
+"""A model that trains: layers, a loss and an optimizer that a config describes."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from ..numerics.parameter import Parameter
 from . import arithmetic as formats
 from .clipping import ClipNorm
 from .losses import MSE, CrossEntropy
-from .optimisers import SGD, Adam
+from .optimizers import SGD, Adam
 from .schedule import LinearSchedule
 
 LOSSES: dict[str, Any] = {"cross_entropy": CrossEntropy, "mse": MSE}
-OPTIMISERS: dict[str, Any] = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS: dict[str, Any] = {"sgd": SGD, "adam": Adam}
 
 
 class Model:
@@ -40,8 +40,8 @@ class Model:
             self.layers.append(layers.get(entry["type"]).trainable(self.f, entry, own, base))
         self.params: list[Parameter] = [p for x in self.layers for p in x.collect_params()]
         self.loss = LOSSES[config["loss"]](self.f)
-        options = dict(config["optimiser"])
-        self.optimiser = OPTIMISERS[options.pop("type")](self.f, self.params, **options)
+        options = dict(config["optimizer"])
+        self.optimizer = OPTIMIZERS[options.pop("type")](self.f, self.params, **options)
         self.clip = None
         if "clip_norm" in config:
             self.clip = ClipNorm(self.f, self.params, config["clip_norm"])
@@ -72,5 +72,5 @@ class Model:
         """Trains with what was accumulated."""
         if self.clip:
             self.clip()
-        self.optimiser.step(self.schedule(self.steps) if self.schedule else formats.ONE)
+        self.optimizer.step(self.schedule(self.steps) if self.schedule else formats.ONE)
         self.steps += 1

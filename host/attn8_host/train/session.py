@@ -1,7 +1,7 @@
 """`attn8 train`: trains a model on a board, batch by batch over the link, and proves every step.
 
 A training file is a safetensors file like a model's (see modelfile.py) with format "attn8-train":
-its config names the numbers ("Q16.16", "Q8.8" or "float"), the layers, the loss, the optimiser and
+its config names the numbers ("Q16.16", "Q8.8" or "float"), the layers, the loss, the optimizer and
 the batch; its tensors are the parameters in words of that format. The board saves to the same file.
 """
 
@@ -123,7 +123,7 @@ def iris_config(numbers: str, steps: int, batch: int) -> dict[str, Any]:
             {"type": "dense", "name": "head", "in_features": 8, "out_features": 3},
         ],
         "loss": "cross_entropy",
-        "optimiser": {"type": "sgd", "lr": ratio(0.02), "momentum": ratio(0.9)},
+        "optimizer": {"type": "sgd", "lr": ratio(0.02), "momentum": ratio(0.9)},
         "clip_norm": 1.0,
         "schedule": schedule(steps),
         "batch": batch,
@@ -329,7 +329,7 @@ class TuneOutcome(Trained):
 
     shift: str
     accuracy_before: float  # int8 on the board, on the shifted test digits
-    accuracy_after: float  # the same with the weights that the board trained and quantised
+    accuracy_after: float  # the same with the weights that the board trained and quantized
     shifted_before: float  # of the shifted ones among them
     shifted_after: float
 
@@ -361,7 +361,7 @@ def digits_config(base: Base, path: str, steps: int, batch: int) -> dict[str, An
             {"type": "dense", "name": "head", "in_features": 16, "out_features": 10},
         ],
         "loss": "cross_entropy",
-        "optimiser": {"type": "sgd", "lr": ratio(0.06), "momentum": ratio(0.9)},
+        "optimizer": {"type": "sgd", "lr": ratio(0.06), "momentum": ratio(0.9)},
         "clip_norm": 1.0,
         "schedule": schedule(steps),
         "batch": batch,
@@ -377,7 +377,7 @@ def digits(
     seed: int = 1,
     advance: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> TuneOutcome:
-    """Fine-tunes the digits model on a board whose world has changed, and quantises it there.
+    """Fine-tunes the digits model on a board whose world has changed, and quantizes it there.
 
     A tenth of the test digits is shifted (inverted or turned). The board trains the attention and
     the head with 300 other digits, each as it is and shifted, measures the activations, writes new

@@ -1,4 +1,4 @@
-# Matrix product of int8 activations and weights, with bias and requantisation.
+# Matrix product of int8 activations and weights, with bias and requantization.
 import micropython
 
 

@@ -31,7 +31,7 @@ from ..rv32 import (
     T6,
     ZERO,
 )
-from .common_rv32 import END, ROWS, SUMS, TILE, X, clear, dot, exp2, reciprocal, requantise
+from .common_rv32 import END, ROWS, SUMS, TILE, X, clear, dot, exp2, reciprocal, requantize
 
 
 def round_up(a: Rv32Function, to: int, n: int) -> None:
@@ -266,7 +266,7 @@ def weighted_sum(a: Rv32Function) -> None:
         a.li(T3, -127)
         for j, acc in enumerate(SUMS[:tile]):
             a.sra(acc, acc, p)
-            requantise(a, f"{name} {j}", acc, m, shift, T2, T3, X)
+            requantize(a, f"{name} {j}", acc, m, shift, T2, T3, X)
             a.sb(acc, j, out)
         a.addi(out, out, tile)
         a.addi(left, left, -tile)

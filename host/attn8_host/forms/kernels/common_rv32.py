@@ -64,7 +64,7 @@ def dot(
     a.label(name + ", done")
 
 
-def requantise(
+def requantize(
     a: Rv32Function, name: str, acc: int, mult: int, shift: int, high: int, low: int, t: int
 ) -> None:
     """acc = requant(acc; mult, shift + 16), clamped to +-127, which `high` and `low` hold.

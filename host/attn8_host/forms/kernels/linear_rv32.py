@@ -2,7 +2,7 @@
 
 from ..mpy import Rv32Function
 from ..rv32 import RA, S0, S1, S10, S11, T0, T1, T2, T3, T4, T5, T6, ZERO
-from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, clear, dot, requantise
+from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, clear, dot, requantize
 
 HELD = (*ROWS, *SUMS)
 
@@ -242,7 +242,7 @@ def attend_columns(a: Rv32Function, size: int) -> None:
     for j, acc in enumerate(SUMS[:size]):
         a.sll(acc, acc, left)
         a.sra(acc, acc, right)
-        requantise(a, f"{name} {j}", acc, M, shift, high, low, t)
+        requantize(a, f"{name} {j}", acc, M, shift, high, low, t)
         a.sb(acc, j, OUT)
     a.addi(OUT, OUT, size)
     a.j(name)

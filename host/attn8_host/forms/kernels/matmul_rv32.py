@@ -5,7 +5,7 @@ Eight outputs at a time, so that a value of x is loaded once for eight products;
 
 from ..mpy import Rv32Function
 from ..rv32 import RA, S0, S1, S10, S11, T2, T3, T4, T5, T6, ZERO
-from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, dot, requantise
+from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, dot, requantize
 
 # Register map, beside that of `dot`
 X_START = S0
@@ -59,7 +59,7 @@ def outputs(a: Rv32Function, tile: int) -> None:
         mult, shift, t = T
         a.lw(mult, 16 * j + 4, CONSTANTS)
         a.lw(shift, 16 * j + 8, CONSTANTS)
-        requantise(a, f"{name} {j}", acc, mult, shift, HIGH, LOW, t)
+        requantize(a, f"{name} {j}", acc, mult, shift, HIGH, LOW, t)
         a.sb(acc, j, OUT)
     a.addi(OUT, OUT, tile)
     a.j(name + " next")

@@ -507,7 +507,7 @@ def sum_tile(a: XtensaFunction, kind: str, size: int) -> None:
                 multiply(a, rows, weights, upper)
                 a.rsr(t, ACCLO)
             if ends:
-                requantise(a, t)
+                requantize(a, t)
                 a.s8i(t, OUT, i)
             else:
                 a.s32i(t, room, 4 * i)
@@ -567,7 +567,7 @@ def multiply(a: XtensaFunction, rows: range, weights: range, upper: int) -> None
             a.mula_da_ldinc(halves, load, following, m, weights[i // 2 - 2])
 
 
-def requantise(a: XtensaFunction, x: int) -> None:
+def requantize(a: XtensaFunction, x: int) -> None:
     """x = what a sum stands for: SAR and SCALE as sum_row has them."""
     a.sra(x, x)
     a.mulsh(x, x, SCALE)

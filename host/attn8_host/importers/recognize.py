@@ -56,7 +56,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-6, atol=1e-6, equal_nan=True))
 
 
-def recognise(node: Node) -> Node:
+def recognize(node: Node) -> Node:
     """The node, or one of a known op that computes the same."""
     chain = list(_functions(node))
     with np.errstate(all="ignore"):
@@ -67,11 +67,11 @@ def recognise(node: Node) -> Node:
                 except Exception:  # of a library whose function does not take such values
                     continue
                 if found is not None:
-                    return _recognised(node, above, function, *found)
+                    return _recognized(node, above, function, *found)
         return _binary(node) if len(node.variable) == 2 else node
 
 
-def _recognised(
+def _recognized(
     node: Node, above: Node, function: Function, op: str, fields: dict[str, Any]
 ) -> Node:
     sources = node.sources.union(*(each.sources for each in between(node, above)))
@@ -123,8 +123,8 @@ def _binary(node: Node) -> Node:
         if same(out, x * y):
             return _node(node, "multiply", [a, b], {}, np.multiply)
         if same(out, function(x, zero) + function(zero, y)):
-            parts = [recognise(_node(node, "function", [a], {}, lambda x: function(x, zero))),
-                     recognise(_node(node, "function", [b], {}, lambda y: function(zero, y)))]
+            parts = [recognize(_node(node, "function", [a], {}, lambda x: function(x, zero))),
+                     recognize(_node(node, "function", [b], {}, lambda y: function(zero, y)))]
             return _node(node, "add", parts, {}, np.add)
     except Exception:  # as above
         pass

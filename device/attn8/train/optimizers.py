@@ -1,4 +1,4 @@
-from ..kernels.fixed_optimisers import root
+from ..kernels.fixed_optimizers import root
 from .arithmetic import ONE, ratio
 
 # lr, momentum, beta and eps are floats, or (mult, shift) pairs (see formats.ratio) where boards and

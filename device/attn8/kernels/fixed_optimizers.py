@@ -1,4 +1,4 @@
-# Optimisers and gradient clipping in fixed point; see fixed.py. Each clears the gradients it used.
+# Optimizers and gradient clipping in fixed point; see fixed.py. Each clears the gradients it used.
 import micropython
 
 
