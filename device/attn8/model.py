@@ -81,7 +81,7 @@ def configuration(path, form):
         raise ValueError("expected an %s model of version 1" % form)
     found = config.get("format")
     if found != form:
-        loader = {"attn8": "attn8.load", "attn8-train": "attn8.train.load"}.get(found)
+        loader = {"attn8": "attn8.load", "attn8-train": "attn8.train.load"}.get(str(found))
         raise ValueError("expected an %s model of version 1%s"
                          % (form, ", got %s: use %s" % (found, loader) if loader else ""))
     del config["format"], config["version"]
