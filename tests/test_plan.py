@@ -103,7 +103,9 @@ def test_what_a_layer_requires_is_what_it_makes(core, options, backend):
 
 
 def test_a_whole_model(large_board):
-    check(large_board, *modelfile.read(DIGITS))
+    planned = check(large_board, *modelfile.read(DIGITS))
+    projections, heads = 4 * 8 * 16 * 16, 2 * 8 * 8 * 16
+    assert planned.macs == 64 * 128 + projections + heads + 16 * 10
 
 
 def test_it_says_what_fits(tmp_path, capsys):

@@ -135,6 +135,10 @@ def table(planned: "Plan") -> Table:
         table.add_row(what, f"{size:,} bytes")
     if planned.instructions:
         table.add_row("instructions of an inference", f"{planned.instructions:,}")
+        if planned.macs:
+            each = planned.instructions / planned.macs
+            table.add_row(f"multiply-accumulates, at {each:.2f} instructions",
+                          f"{planned.macs:,}")
     for clock, time in planned.milliseconds.items():
         table.add_row(f"time at {clock}", f"{time:,} ms")
     for chip, fits in planned.fits.items():

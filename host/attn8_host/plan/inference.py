@@ -51,6 +51,7 @@ class Plan:
     load_peak: int  # the most that is held at a time while it loads
     package: int  # of the package's own code
     peak_heap: int  # with the package's own
+    macs: int | None  # multiply-accumulates of one inference; None for a training file
     instructions: int | None  # predicted, of one inference; None where it fits nowhere
     milliseconds: dict[str, float]  # predicted at each clock, CYCLES cycles an instruction
     cycles_per_instruction: float  # assumed
@@ -180,6 +181,7 @@ def plan(
     fits = {
         chip: load_peak + code < free and exec_ram < room for chip, (free, room) in CHIPS.items()
     }
+    training = config["format"] == "attn8-train"
     instructions = None
     if any(fits.values()):
         instructions = predicted() if predicted else predict(config, tensors, arch, backend)
@@ -195,6 +197,7 @@ def plan(
         load_peak=load_peak,
         package=code,
         peak_heap=load_peak + code,
+        macs=None if training else _macs(config, tensors),
         instructions=instructions,
         milliseconds={
             f"{mhz} MHz": round(instructions * CYCLES / mhz / 1000, 2)
@@ -242,6 +245,15 @@ def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> int:
     device.tally.known = {}
     device.tally.count(model, x)
     return device.tally.instructions
+
+
+def _macs(config: Config, tensors: Tensors) -> int:
+    """Multiply-accumulates of one inference, by the layers' own count."""
+    total = 0
+    for entry in config["layers"]:
+        kind = layers.get(entry["type"])
+        total += kind.work(entry, modelfile.parts(entry, kind.tensors(entry), tensors))
+    return total
 
 
 def machine_code(files: Iterable[bytes]) -> int:
