@@ -23,7 +23,7 @@ def check(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         except ModelError as error:
             text = str(error).replace("missing tensor", "the float model lacks")
             raise ModelError(text) from None
-    refuse_unused(config, wanted, tensors)
+    refuse_unused(wanted, tensors)
 
 
 def run(

@@ -45,7 +45,7 @@ class Model:
             shape = kind.shape(entry, signals[0])
             layer = kind.build(entry, parts(entry, wanted[name], tensors), need_weights)
             self.layers.append((name, sources, shape, layer))
-        refuse_unused(config, wanted, tensors)
+        refuse_unused(wanted, tensors)
         self.output = next(name for name, *_, layer in reversed(self.layers) if layer)
 
     def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:

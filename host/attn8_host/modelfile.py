@@ -127,7 +127,7 @@ def parts(
 
 
 def refuse_unused(
-    config: dict[str, Any], wanted: dict[str, dict[str, Tensor]], tensors: dict[str, np.ndarray]
+    wanted: dict[str, dict[str, Tensor]], tensors: dict[str, np.ndarray]
 ) -> None:
     """Raises ModelError where a tensor belongs to no layer; `wanted` has those of each layer."""
     known = {f"{name}.{part}" for name, found in wanted.items() for part in found}

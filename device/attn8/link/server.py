@@ -133,7 +133,11 @@ class Server:
         self._regions[:SCRATCH] = [[], [], []]
         self.runs = self.digest = 0
         gc.collect()
-        model = load(bytes(payload[1:]).decode(), payload[0] == 1, None, self._working)
+        path = bytes(payload[1:]).decode()
+        if payload[0] == 2:
+            model = load(path)
+        else:
+            model = load(path, payload[0] == 1, None, self._working)
         outputs = []
         parts = []
         for name, code, values in model.outputs:

@@ -1,7 +1,7 @@
 # Training on the board: layers with backward passes, losses and optimizers in fixed point.
 
 
-def load(path, need_weights=False, count=None, advance=None):
+def load(path):
     # Loads a training file (see attn8_host.train.session): -> what trains its model, a Trainer
     from ..model import configuration, loaded
     from .trainer import Trainer

@@ -60,9 +60,9 @@ class TrainableDense:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         self.x = x.reshape(-1, self.weight.value.shape[1])
         bias = np.broadcast_to(self.bias.value, (len(self.x), len(self.bias.value)))
-        self.out: np.ndarray = self.f.product(self.x, self.weight.value, bias)
-        result: np.ndarray = self.out
-        return result
+        out: np.ndarray = self.f.product(self.x, self.weight.value, bias)
+        self.out = out
+        return out
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         grad = grad.reshape(self.out.shape)
