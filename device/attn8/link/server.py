@@ -125,7 +125,7 @@ class Server:
         # payload: what to load (0: a model, 1: one that keeps all weights, 2: what trains one) and
         # its path. The reply: the length of a JSON text in region TEXT
         if payload[0] == 2:
-            from ..train import load
+            from ..train import load as load_training
         else:
             from ..model import load
 
@@ -135,7 +135,7 @@ class Server:
         gc.collect()
         path = bytes(payload[1:]).decode()
         if payload[0] == 2:
-            model = load(path)
+            model = load_training(path)
         else:
             model = load(path, payload[0] == 1, None, self._working)
         outputs = []
