@@ -45,7 +45,7 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
     assert outcome["bit_exact"] is True
     assert {case["mechanism"] for case in outcome["cases"]} == mechanisms.mechanisms().keys()
     assert {case["variant"] for case in outcome["cases"] if case["mechanism"] == "exact"} == {
-        "full", "causal", "padded", "cross", "precise"
+        "full", "causal", "padded", "lengths", "causal, lengths", "cross", "precise"
     }
     for case in outcome["cases"]:
         assert case.keys() >= CASE

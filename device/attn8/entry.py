@@ -9,14 +9,18 @@ DESCRIPTIVE = ("scale", "scales")  # what the integers stand for: the host's bus
 _remedies = {
     "int32": 'leave "output": "int32" to the last layer',
     "float": "give both the same format",
+    "tokens": 'embedding takes tokens, of an input with "format": "tokens"',
+    "uint16": "leave a softmax to the last layer",
 }
 
 
 class Entry:
     # fields: the layer's JSON object; tensors, shapes: those of the file, by name; outputs: gets
     # what the layer computes, (name, typecode, array). All are shared by a file's layers.
+    # tokens: how many the layer is given, where the model takes lengths or steps, and layers before
+    # it keep them apart; else None. step: whether it is made for one of them at a time.
 
-    def __init__(self, fields, tensors, shapes, outputs):
+    def __init__(self, fields, tensors, shapes, outputs, step=False):
         self.name = "a layer"
         if not isinstance(fields, dict):
             raise ValueError("a layer: expected an object, got %s" % type(fields).__name__)
@@ -24,6 +28,8 @@ class Entry:
         self.tensors = tensors
         self._shapes = shapes
         self._outputs = outputs
+        self.tokens = None
+        self.step = step
         self.name = self.word("name")
         self.type = self.word("type")
 
@@ -45,6 +51,25 @@ class Entry:
 
     def size(self, key, default=NEEDED):
         return checks.between("%s.%s" % (self.name, key), self.integer(key, default), 1, 1 << 15)
+
+    def rows(self, key, default=NEEDED):
+        # A size that counts tokens -> for how many the layer is made
+        n = self.size(key, default)
+        if self.step and n != self.tokens:
+            raise ValueError("%s.%s: steps take one of %d tokens each, got %d"
+                             % (self.name, key, self.tokens, n))
+        if n != self.tokens:
+            self.tokens = None
+        return 1 if self.step else n
+
+    def lengths(self, seq_len):
+        # Whether the layer heeds the length of each input
+        if not self.flag("lengths", False):
+            return False
+        if self.tokens != seq_len:
+            raise ValueError('%s.lengths: no length comes to it: say "lengths": true of the input, '
+                             "and mix no tokens before it" % self.name)
+        return not self.step
 
     def flag(self, key, default=NEEDED):
         return self._typed(bool, "true or false", key, default)

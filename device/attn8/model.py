@@ -3,7 +3,7 @@ import gc
 import json
 from array import array
 
-from . import checks
+from . import checks, signals
 
 
 class Model:
@@ -12,23 +12,46 @@ class Model:
     # typecode, array): each array is the layer's own and is overwritten by the next call. A call
     # allocates nothing.
     #
-    # steps: (layer, places of its inputs) each; a place counts results, 0 being the input.
+    # steps: (layer, places of its inputs) each; a place counts results, 0 being the input. code:
+    # the typecode of the input, "h" of token ids. tokens: how many an input has at most, where it
+    # may have fewer. step: the layers are made for one token at a time (see `load`).
 
-    def __init__(self, name, input_size, scale, steps, outputs):
+    def __init__(self, name, input_size, scale, steps, outputs, code="b", tokens=None, step=False):
         self.name = name
         self.scale = scale
-        self.input = array("b", bytes(input_size))
+        self.code = code
+        self.input = array(code, bytes(input_size * signals.ITEMSIZES[code]))
         self.layers = [layer for layer, _ in steps]
         self.outputs = outputs
+        self.tokens = tokens
+        self._one = step
+        self._copy = None  # what a batch is copied with
         self._steps = steps
+        if step:
+            self._steps = [(getattr(layer, "step", layer), places) for layer, places in steps]
         self._values = [self.input] + [None] * len(steps)
+        # The layers that are told a length, and its places before and behind each
+        self._lengths = [tokens] + [None] * len(steps)
+        self._heeding = []
+        if tokens:
+            of = [0]  # of each value, the place of its length
+            for layer, places in steps:
+                of.append(of[places[0]])
+                if hasattr(layer, "heed"):
+                    self._heeding.append((layer, of[-1], len(of) - 1))
+                    of[-1] = len(of) - 1
 
-    def __call__(self, x=None):
-        # x: the input, or None where it was written to self.input
+    def __call__(self, x=None, length=None):
+        # x: the input, or None where it was written to self.input. length: how many of its tokens
+        # count, by default all; those behind are padding. Only where the config says "lengths".
         if x is None:
             x = self.input
         else:
-            checks.int8("input", x, len(self.input))
+            checks.values("input", x, len(self.input), False, self.code)
+        if self.tokens:
+            self._heed(self.tokens if length is None else length)
+        elif length is not None:
+            raise ValueError('length: the model takes none; its config says no "lengths"')
         values = self._values
         values[0] = x
         at = 0
@@ -43,13 +66,63 @@ class Model:
             values[at] = x
         return x
 
+    def _heed(self, length):
+        lengths = self._lengths
+        lengths[0] = checks.between("length", length, 1, self.tokens)
+        for layer, place, gives in self._heeding:
+            if lengths[place] is None:  # behind a pooling there is none
+                lengths[gives] = None
+            else:
+                lengths[gives] = layer.heed(lengths[place])
 
-def load(path, need_weights=False, count=None, advance=None):
+    def batch(self, x, out, lengths=None):
+        # Several inputs, one behind another in x; the last layer's results go to `out`, an array of
+        # their type, one behind another as well. lengths: a list or an array, one each. -> out
+        if not self._copy:
+            from .kernels import cache
+
+            self._copy = cache.copy
+        _, code, last = self.outputs[-1]
+        n, m = len(self.input), len(last)
+        checks.values("x", x, None, False, self.code)
+        count = len(x) // n
+        checks.values("x", x, max(count, 1) * n, False, self.code)
+        checks.values("out", out, count * m, True, code)
+        n *= signals.ITEMSIZES[self.code]
+        m *= signals.ITEMSIZES[code]
+        checks.apart("x", x, count * n, "out", out, count * m)
+        if lengths is not None:
+            if not checks.typecode(lengths):
+                checks.kind("lengths", lengths, list)
+            checks.between("lengths", len(lengths), count, count)
+        for i in range(count):
+            self._copy(x, i * n, self.input, 0, n)
+            y = self(None, None if lengths is None else lengths[i])
+            self._copy(y, 0, out, i * m, m)
+        return out
+
+    def step(self, x=None):
+        # The next token -> its results; of a model that was loaded with step=True
+        if not self._one:
+            raise ValueError("step: load the model with step=True")
+        return self(x)
+
+    def reset(self):
+        # The next token is the first one of a new sequence
+        if not self._one:
+            raise ValueError("reset: load the model with step=True")
+        for layer in self.layers:
+            if hasattr(layer, "reset"):
+                layer.reset()
+
+
+def load(path, need_weights=False, count=None, advance=None, step=False):
     # Loads a model, or its first `count` layers; need_weights keeps all scores and attention
     # weights (see cores); advance() is called before each layer. What trains a model has a loader
-    # of its own, attn8.train.load.
+    # of its own, attn8.train.load. step: makes the layers for one token at a time, for model.step;
+    # what mixes tokens otherwise than by attention to those before is refused.
     def make():
-        return _load(path, configuration(path, "attn8"), need_weights, count, advance)
+        return _load(path, configuration(path, "attn8"), need_weights, count, advance, step)
 
     return loaded(path, make)
 
@@ -95,29 +168,39 @@ def configuration(path, form):
     return config
 
 
-def _load(path, config, need_weights, count, advance):
+def _load(path, config, need_weights, count, advance, step):
     from . import find, safetensors
     from .entry import Entry
 
     known(config, ("name", "input", "layers"))
     source = config["input"]
-    known(source, ("shape", "scale"), "input.")
+    known(source, ("shape", "scale", "format", "lengths"), "input.")
+    form = source.get("format", "int8")
+    if form not in ("int8", "tokens") or form == "tokens" and "scale" in source:
+        raise ValueError("input.format: expected int8, or tokens without a scale, got %s" % form)
+    heed = source.get("lengths", False)
+    if type(heed) is not bool:
+        raise ValueError("input.lengths: expected true or false, got %s" % heed)
     if "shape" not in source:
         raise ValueError("input: the config lacks shape")
     size = 1
     for n in source["shape"] if isinstance(source["shape"], list) else (0,):
         size *= n if type(n) is int and n > 0 else 0
     checks.between("input.shape: values", size, 1, 1 << 15)
+    length = source["shape"][0] if heed or step else None
+    if step:
+        size //= length
     tensors, shapes = safetensors.read(path)
     steps = []
     outputs = []
     places = {"input": 0}  # by name: of its values among all results
-    signals = {"input": ("int8", size)}  # and what it gives
+    given = {"input": (form, size)}  # and what it gives
+    tokens = {"input": length}  # how many, where the layers keep them apart
     last = "input"
     for fields in config["layers"][:count]:
         if advance:
             advance()
-        entry = Entry(fields, tensors, shapes, outputs)
+        entry = Entry(fields, tensors, shapes, outputs, step)
         if entry.name in places:
             raise ValueError("%s: two layers have this name" % entry.name)
         sources = entry.names("inputs", [last])
@@ -127,14 +210,26 @@ def _load(path, config, need_weights, count, advance):
         module = find.module("layers", entry.type)
         if not hasattr(module, "build"):
             raise ValueError("%s: unknown layer type %s" % (entry.name, entry.type))
-        given = [signals[name] for name in sources]
-        if len(given) != getattr(module, "INPUTS", 1):
+        if len(sources) != getattr(module, "INPUTS", 1):
             raise ValueError("%s.inputs: expected %d, got %d"
-                             % (entry.name, getattr(module, "INPUTS", 1), len(given)))
-        layer, gives = module.build(entry, given[0] if len(given) == 1 else given, need_weights)
+                             % (entry.name, getattr(module, "INPUTS", 1), len(sources)))
+        tokenwise = hasattr(module, "TOKENWISE")
+        if step and not tokenwise:
+            raise ValueError("%s: there are no steps with a %s, which takes more than a token"
+                             % (entry.name, entry.type))
+        entry.tokens = tokens[sources[0]]
+        for name in sources:
+            if tokens[name] != entry.tokens:
+                entry.tokens = None
+        takes = [given[name] for name in sources]
+        layer, gives = module.build(entry, takes[0] if len(takes) == 1 else takes, need_weights)
         entry.done()
         last = entry.name
-        signals[last] = gives
+        given[last] = gives
+        tokens[last] = entry.tokens
+        if not tokenwise:
+            keeps = entry.tokens is not None and hasattr(layer, "heed")
+            tokens[last] = layer.heed(entry.tokens) if keeps else None
         places[last] = places[sources[0]]
         if layer:
             steps.append((layer, tuple([places[name] for name in sources])))
@@ -142,7 +237,8 @@ def _load(path, config, need_weights, count, advance):
     if count is None:
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)
-    return Model(config["name"], size, source.get("scale"), steps, outputs)
+    return Model(config["name"], size, source.get("scale"), steps, outputs,
+                 "h" if form == "tokens" else "b", length if heed and not step else None, step)
 
 
 def known(fields, names, prefix=""):

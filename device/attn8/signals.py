@@ -5,6 +5,7 @@ from . import checks
 
 CODES = {"int8": "b", "int16": "h"}
 BYTES = {"int8": 1, "int16": 2}
+ITEMSIZES = {"b": 1, "h": 2, "H": 2, "i": 4, "f": 4}  # by typecode
 MOST = {"int8": 127, "int16": 32767}  # |x|
 
 

@@ -1,4 +1,4 @@
-"""Input files: one .npy array, [samples, *input shape of the model]."""
+"""Input files: one .npy array, [samples, *input shape of the model]; and their lengths."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelError
+from .layers.base import TOKENS
+from .numerics.scales import quantize
 
 
 def read(path: Path, config: dict[str, Any]) -> np.ndarray:
@@ -15,14 +17,7 @@ def read(path: Path, config: dict[str, Any]) -> np.ndarray:
         ModelError: it cannot be read, does not fit the model, or holds NaN, infinite values or some
             beyond float32.
     """
-    try:
-        inputs = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except (OSError, ValueError):
-        raise ModelError(f"{path}: not a .npy file of numbers") from None
-    if not isinstance(inputs, np.ndarray):
-        raise ModelError(f"{path}: expected one array (.npy), got an archive of several (.npz)")
+    inputs = _load(path)
     shape = config["input"]["shape"]
     fits = inputs.ndim == len(shape) + 1 and list(inputs.shape[1:]) == shape and len(inputs) > 0
     if not fits or inputs.dtype.kind not in "iuf":
@@ -33,3 +28,59 @@ def read(path: Path, config: dict[str, Any]) -> np.ndarray:
     if not (np.abs(inputs) <= np.finfo(np.float32).max).all():
         raise ModelError(f"{path}: it holds NaN, infinite values or some beyond float32")
     return inputs
+
+
+def read_lengths(path: Path | None, config: dict[str, Any], samples: int) -> list[int | None]:
+    """How many tokens of each sample count; None for all of them.
+
+    Args:
+        path: of a file of whole numbers [samples], if there is one.
+        config: of the model.
+        samples: how many.
+
+    Raises:
+        ModelError: it cannot be read or does not fit, or the model takes no lengths.
+    """
+    if path is None:
+        return [None] * samples
+    lengths = _load(path)
+    if not config["input"].get("lengths"):
+        raise ModelError(f'{path}: the model takes no lengths; its config says no "lengths"')
+    tokens = config["input"]["shape"][0]
+    if lengths.shape != (samples,) or lengths.dtype.kind not in "iu":
+        raise ModelError(f"{path}: expected whole numbers [{samples}], got {lengths.dtype} "
+                         f"{list(lengths.shape)}")
+    for n in lengths:
+        if not 1 <= n <= tokens:
+            raise ModelError(f"{path}: expected lengths of 1 to {tokens}, got {n}")
+    return [int(n) for n in lengths]
+
+
+def integers(samples: np.ndarray, config: dict[str, Any]) -> np.ndarray:
+    """Samples as the model takes them: int8 as they are, other numbers over the input's scale; ids
+    as int16.
+
+    Raises:
+        ModelError: the config has no scale, or an id is no whole number of 16 bits.
+    """
+    if config["input"].get("format") == TOKENS:
+        if not ((samples >= 0) & (samples < 1 << 15) & (samples % 1 == 0)).all():
+            raise ModelError("inputs: expected token ids, whole numbers from 0 to 32767")
+        return samples.astype(np.int16)
+    if samples.dtype == np.int8:
+        return samples
+    if "scale" not in config["input"]:
+        raise ModelError("the model has no input scale: give int8 inputs")
+    return quantize(samples, config["input"]["scale"])
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except (OSError, ValueError):
+        raise ModelError(f"{path}: not a .npy file of numbers") from None
+    if not isinstance(found, np.ndarray):
+        raise ModelError(f"{path}: expected one array (.npy), got an archive of several (.npz)")
+    return found

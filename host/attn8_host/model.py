@@ -8,7 +8,8 @@ import numpy as np
 
 from . import layers
 from .errors import ModelError
-from .layers.base import Layer, Signal
+from .layers.base import INT8, Layer, Signal
+from .lengths import Lengths
 from .modelfile import inputs, parts, read, refuse_unused
 
 
@@ -34,7 +35,9 @@ class Model:
         self.input_size = int(np.prod(config["input"]["shape"]))
         # Name, names of its inputs, shape of the first input, and the layer
         self.layers: list[tuple[str, list[str], Sequence[int], Layer | None]] = []
-        given = {"input": Signal("int8", self.input_size)}
+        self.input_signal = Signal(config["input"].get("format", INT8), self.input_size)
+        self.lengths = Lengths(config)
+        given = {"input": self.input_signal}
         wanted = {}
         for entry, sources in zip(config["layers"], inputs(config), strict=True):
             name, kind = entry["name"], layers.get(entry["type"])
@@ -47,19 +50,73 @@ class Model:
             self.layers.append((name, sources, shape, layer))
         refuse_unused(wanted, tensors)
         self.output = next(name for name, *_, layer in reversed(self.layers) if layer)
+        self._steps: list[tuple[str, list[str], Sequence[int], Layer | None]] = []
 
-    def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Every layer's output by name, for one input int8 [input_size]."""
+    def __call__(self, x: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
+        """Every layer's output by name, for one input int8 [input_size], or int16 token ids.
+
+        Args:
+            x: the input.
+            length: how many of its tokens count, by default all; those behind are padding.
+
+        Raises:
+            ValueError: the model takes no lengths, or not this one; or an id is in no vocabulary.
+        """
+        lengths = self.lengths.of(length)
         outputs: dict[str, np.ndarray] = {}
         values = {"input": x}
         for name, sources, shape, layer in self.layers:
             first, *others = (values[source] for source in sources)
             values[name] = first
             if layer is not None:
-                for part, found in layer(first.reshape(shape), *others).items():
+                heeded = {} if lengths[name] is None else {"length": lengths[name]}
+                for part, found in layer(first.reshape(shape), *others, **heeded).items():
                     outputs[f"{name}.{part}" if part else name] = found
                 values[name] = outputs[name]
         return outputs
+
+    def batch(self, x: np.ndarray, lengths: Sequence[int] | None = None) -> np.ndarray:
+        """The last layer's results of several inputs, [inputs, ...]; lengths: one for each."""
+        given = [None] * len(x) if lengths is None else lengths
+        return np.stack([self(one, length)[self.output].ravel()
+                         for one, length in zip(x, given, strict=True)])
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """The last layer's results for the next token, bit for bit those of a whole pass.
+
+        Args:
+            x: one token of the input.
+
+        Raises:
+            ModelError: a layer takes more than one token at a time.
+            ValueError: there is no room for another token.
+        """
+        if not self._steps:
+            self.reset()
+        values = {"input": x}
+        for name, sources, shape, layer in self._steps:
+            first, *others = (values[source] for source in sources)
+            values[name] = first
+            if layer is not None:
+                values[name] = layer(first.reshape(shape), *others)[""]
+        return values[self.output].ravel()
+
+    def reset(self) -> None:
+        """The next token is the first one of a new sequence.
+
+        Raises:
+            ModelError: a layer takes more than one token at a time.
+        """
+        tokens = self.config["input"]["shape"][0]
+        given = {"input": Signal(self.input_signal.format, self.input_size // tokens)}
+        self._steps = []
+        for entry, sources in zip(self.config["layers"], inputs(self.config), strict=True):
+            name, kind = entry["name"], layers.get(entry["type"])
+            signals = [given[source] for source in sources]
+            single = kind.one_token(entry, tokens)
+            given[name] = kind.connect(single, signals)
+            layer = kind.stepping(entry, parts(entry, kind.tensors(entry), self.tensors))
+            self._steps.append((name, sources, kind.shape(single, signals[0]), layer))
 
 
 def load(path: Path | str, need_weights: bool = True) -> Model:

@@ -15,7 +15,8 @@ from safetensors.numpy import save
 
 from . import layers
 from .errors import ModelError
-from .schema import LIST, OBJECT, SCALE, SHAPE, SIZE, WORD, Kind, Tensor, check
+from .layers.base import INT8, TOKENS
+from .schema import FLAG, LIST, OBJECT, SCALE, SHAPE, SIZE, WORD, Kind, Tensor, check, one_of
 
 # What the config says besides its layers, for each format; and what it may say
 CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
@@ -28,7 +29,8 @@ CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
 }
 COMMON = {"format": WORD, "version": SIZE, "layers": LIST}
 INPUTS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
-    "attn8": ({"shape": SHAPE}, {"scale": SCALE}),
+    "attn8": ({"shape": SHAPE},
+              {"scale": SCALE, "format": one_of(INT8, TOKENS), "lengths": FLAG}),
     "attn8-train": ({"size": SIZE}, {}),
 }
 
@@ -73,6 +75,8 @@ def check_config(config: Any, form: str = "attn8") -> None:
         raise ModelError("the config lacks layers")
     check("the model", config, {**COMMON, **needed}, optional)
     check("input", config["input"], *INPUTS[form])
+    if config["input"].get("format") == TOKENS and "scale" in config["input"]:
+        raise ModelError("input.scale: token ids have none; take it out of the config")
     names: set[str] = set()
     for entry in found:
         for key in ("name", "type"):

@@ -20,6 +20,7 @@ class Exact:
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "precise")
     tensors = ()
+    masks_keys = True  # its call takes a key_padding_mask
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                  causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None,

@@ -2,6 +2,7 @@ from .. import checks, signals
 from ..kernels import stream
 
 INPUTS = 2
+TOKENWISE = True
 
 
 class Add:

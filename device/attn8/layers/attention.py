@@ -3,6 +3,8 @@ from array import array
 from .. import checks, cores, forms, memory, signals
 from .dense import Dense, Linear, expect
 
+TOKENWISE = True
+
 
 class MultiHeadAttention:
     # Multi-head attention, int8 [seq_len, embed_dim] in and out, or int16 out (`output`):
@@ -14,11 +16,13 @@ class MultiHeadAttention:
     # the core, as keywords; so are tensors `name`.core.KEYWORD [num_heads, ...], a share per head.
     # q, k, v and heads are kept as [num_heads, seq_len, head_dim] (key_len for k and v), so that a
     # head is contiguous.
-    # With a streaming core, `step` takes the next token alone.
+    # With a streaming core, `step` takes the next token alone; made with step=True, the layer has
+    # room for no more than that. With `lengths` the keys behind the length that `heed` was given
+    # last are padding.
 
     def __init__(self, seq_len, embed_dim, num_heads, tensors, constants, core="exact",
                  causal=False, need_weights=False, name="attn", key_len=None, output="int8",
-                 **options):
+                 lengths=False, step=False, **options):
         checks.kind("name", name, str)
         checks.kind("tensors", tensors, dict)
         checks.kind("constants", constants, dict)
@@ -47,24 +51,37 @@ class MultiHeadAttention:
             checks.between(name + ".key_len", key_len, 1, 1 << 15)
             options["key_len"] = key_len
         self.key_len = key_len
-        size = seq_len * embed_dim
+        streaming = hasattr(kind, "step")
+        if step and not causal:
+            raise ValueError("%s.causal: steps need true, got false" % name)
+        if step and not streaming:
+            raise ValueError("%s.core: %s takes no steps; see docs/mechanisms.md" % (name, core))
+        rows = seq_len
+        if step:  # room for one token
+            rows = key_len = 1
+        size = rows * embed_dim
         options.update(constants)
         shares = _shares(tensors, name + ".core.", num_heads)
         for key in shares[0]:
             cores.expect(name + ".core." + key, core, key, kind.tensors)
-        streaming = hasattr(kind, "step")
         alone = need_weights or streaming or shares[0]  # each head with a core of its own
         own, shared = kind.room(seq_len, head_dim, causal=causal, need_weights=need_weights,
                                 **options, **shares[0])
         # q, heads, out, then k, v and the projections' results
-        memory.require(name, 3 * size + (2 * key_len + max(seq_len, key_len)) * embed_dim
+        memory.require(name, 3 * size + (2 * key_len + max(rows, key_len)) * embed_dim
                        + (num_heads * own if alone else own) + shared)
         self.q = array("b", bytes(size))
+        self._padding = None
+        if lengths:
+            if not hasattr(kind, "masks_keys") or key_len != seq_len:
+                raise ValueError("%s.lengths: expected the core exact and no memory, got %s"
+                                 % (name, core))
+            self._padding = bytearray(seq_len)
         self.k = array("b", bytes(key_len * embed_dim))
         self.v = array("b", bytes(key_len * embed_dim))
         self.heads = array("b", bytes(size))
         # [tokens, embed_dim], what a projection gives and what the heads are merged to
-        merged = memoryview(bytearray(max(seq_len, key_len) * embed_dim))
+        merged = memoryview(bytearray(max(rows, key_len) * embed_dim))
         self._merged = merged[:size]
         linears = [Linear.take(tensors, name + "." + part, embed_dim, embed_dim)
                    for part in ("q", "k", "v")]
@@ -75,7 +92,7 @@ class MultiHeadAttention:
             n = len(target)
             self._projections.append((Dense(linear, n // embed_dim, merged[:n]), target))
         self.out = Dense(
-            Linear.take(tensors, name + ".out", embed_dim, embed_dim, output), seq_len)
+            Linear.take(tensors, name + ".out", embed_dim, embed_dim, output), rows)
 
         # Views are made here, once: a slice made in a forward pass would allocate
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
@@ -90,6 +107,7 @@ class MultiHeadAttention:
                 self.cores.append(kind(seq_len, head_dim, causal=causal, need_weights=need_weights,
                                        buffers=buffers, **options))
             self._calls.append((self.cores[-1], [view[h] for view in views]))
+        self._rows = rows
         # What the cores keep for whoever asked with need_weights: (name, typecode, array)
         self.outputs = [("%s.%d" % (part, h), code, values)
                         for h, core in enumerate(self.cores) for part, code, values in core.outputs]
@@ -105,7 +123,7 @@ class MultiHeadAttention:
 
     def __call__(self, x, memory=None, key_padding_mask=None):
         # key_padding_mask: key_len bytes, not 0 where a key is padding (with the exact core)
-        checks.int8(self.name, x, self.seq_len * self.embed_dim)
+        checks.int8(self.name, x, self._rows * self.embed_dim)
         if memory is None:
             memory = x
         size = self.key_len * self.embed_dim
@@ -113,6 +131,8 @@ class MultiHeadAttention:
         # q is written before k and v are computed, and k before v
         checks.apart(self.name, memory, size, "q", self.q, len(self.q))
         checks.apart(self.name, memory, size, "k", self.k, size)
+        if self._padding is not None:
+            key_padding_mask = self._padding
         if key_padding_mask is not None:
             if not hasattr(self.cores[0], "key_len"):
                 checks.refuse("padding")
@@ -129,6 +149,13 @@ class MultiHeadAttention:
                 core.run(q, k, v, out, key_padding_mask)
         self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.head_dim)
         return self.out.run(self._merged)
+
+    def heed(self, length):
+        if self._padding is not None:
+            checks.between("length", length, 1, self.seq_len)
+            for t in range(self.seq_len):
+                self._padding[t] = t >= length
+        return length
 
     def step(self, x):
         # The next token, [embed_dim] in and out; only with a streaming core
@@ -166,8 +193,10 @@ def _shares(tensors, prefix, num_heads):
 
 
 def build(entry, given, need_weights):
-    s, e, h = entry.size("seq_len"), entry.size("embed_dim"), entry.size("num_heads")
-    entry.accept(given, "int8", s * e)
+    e, h = entry.size("embed_dim"), entry.size("num_heads")
+    tokens = entry.rows("seq_len")
+    s = entry.tokens if entry.step else tokens
+    entry.accept(given, "int8", tokens * e)
     for part in ("q.", "k.", "v.", "out."):
         expect(entry, part, e, e)
     # What the file holds besides the parameters: a fixed sequence to attend to, and its padding
@@ -181,16 +210,23 @@ def build(entry, given, need_weights):
     options = entry.keywords("options", {})
     if "normalise" in options:  # as files before had it
         options["normalize"] = options.pop("normalise")
-    layer = MultiHeadAttention(s, e, h, entry.tensors, entry.keywords("constants"),
-                               entry.word("core"), entry.flag("causal"), need_weights, entry.name,
-                               key_len, output, **options)
+    core, causal, lengths = entry.word("core"), entry.flag("causal"), entry.lengths(s)
+    if sequence is not None or mask is not None:
+        if lengths or entry.step:
+            raise ValueError("%s: a memory or a key_padding_mask of the file goes with neither "
+                             "lengths nor steps" % entry.name)
+    if entry.step and core == "exact" and causal and not options.pop("precise", False):
+        core, options = "decode", {"cache_len": s}  # the same row by row
+    layer = MultiHeadAttention(s, e, h, entry.tensors, entry.keywords("constants"), core, causal,
+                               need_weights, entry.name, key_len, output, lengths, entry.step,
+                               **options)
     for part in ("q", "k", "v"):
         entry.gives("b", getattr(layer, part), part)
     for part, code, values in layer.outputs:
         entry.gives(code, values, part)
     entry.gives("b", layer.heads, "heads")
     entry.gives(signals.CODES[output], layer.out.out)
-    gives = output, s * e
+    gives = output, tokens * e
     if sequence is not None or mask is not None:
         return lambda x: layer(x, sequence, mask), gives
     return layer, gives

@@ -20,9 +20,12 @@ class ClassToken:
         cache.copy(x, 0, self.out, 2 * self.embed_dim, 2 * self.size)
         return self.out
 
+    def heed(self, length):
+        return length + 1
+
 
 def build(entry, given, need_weights):
-    s, e = entry.size("seq_len"), entry.size("embed_dim")
+    s, e = entry.rows("seq_len"), entry.size("embed_dim")
     entry.accept(given, "int16", s * e)
     layer = ClassToken(s, e, entry.tensor("weight", "h", [e]), entry.name)
     entry.gives("h", layer.out)

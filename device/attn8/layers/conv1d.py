@@ -53,6 +53,7 @@ class Conv1D:
             self._taps = 1
             self._run = kernel_size * channels
         self._start = -padding * channels
+        self._reach = dilation * (kernel_size - 1) + 1
         memory.require(linear.name, n * kernel_size * channels)
         self._windows = array("b", bytes(n * kernel_size * channels))
         if groups > 1:
@@ -77,6 +78,11 @@ class Conv1D:
         if not self.time_major:
             self._swap_axes(self._dense.out, self.out, self.positions, linear.outputs, 1)
         return self.out
+
+    def heed(self, length):
+        # Of a shorter input: so many positions, one at least
+        padding = -self._start // self.channels
+        return max(1, (length + 2 * padding - self._reach) // self.stride + 1)
 
 
 class QConv1D:
@@ -140,7 +146,7 @@ def window(name, kernel_size, filters, channels, groups):
 
 def build(entry, given, need_weights):
     # int8, or in the entry's format; always time-major
-    length, kernel_size = entry.size("length"), entry.size("kernel_size")
+    length, kernel_size = entry.rows("length"), entry.size("kernel_size")
     stride, filters = entry.size("stride"), entry.size("filters")
     sizes = length, kernel_size, stride, filters
     form = entry.word("format", "int8")

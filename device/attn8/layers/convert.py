@@ -4,6 +4,8 @@ from .. import checks, signals
 from ..formats import Format
 from ..kernels import qformat
 
+TOKENWISE = True
+
 
 class Convert:
     # int8 to a fixed-point format: raw integers x << shift, so x stands for x * 2**(shift - frac)

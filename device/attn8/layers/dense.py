@@ -2,6 +2,8 @@ from array import array
 
 from .. import checks, forms, memory, signals
 
+TOKENWISE = True
+
 
 class Linear:
     # The parameters of out = x @ weight.T + bias, checked and packed, without buffers of their
@@ -116,7 +118,7 @@ def expect(entry, part, inputs, outputs, wide=False):
 
 def build(entry, given, need_weights):
     n, m = entry.size("in_features"), entry.size("out_features")
-    rows = entry.size("rows", 1)
+    rows = entry.rows("rows", 1)
     output = entry.word("output", "int8")
     if output not in ("int8", "int16", "int32"):
         raise ValueError("%s.output: expected int8, int16 or int32, got %s" % (entry.name, output))

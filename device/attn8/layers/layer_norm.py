@@ -3,6 +3,7 @@ from array import array
 from .. import checks, memory, signals
 from ..kernels import norm
 
+TOKENWISE = True
 MAX_FEATURES = 4096  # sums of squares stay in int32
 
 

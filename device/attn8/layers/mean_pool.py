@@ -5,12 +5,23 @@ from ..kernels import pointwise
 class MeanPool:
     # Mean over the tokens: [seq_len, embed_dim] -> [embed_dim], requantized; int8 or int16 both.
     # mult and shift stand for input scale / (seq_len * output scale).
+    # With `lengths` it is the mean over the first tokens, as many as `heed` was given last; mult
+    # int16 and shift int8 [seq_len] are those of each length, of sums that are shifted up.
 
-    def __init__(self, seq_len, embed_dim, mult, shift, format="int8", output="int8"):
+    def __init__(self, seq_len, embed_dim, mult, shift, format="int8", output="int8",
+                 lengths=False):
         # The sums of int16 stay below 2**30
-        checks.between("mean_pool.seq_len", seq_len, 1, (1 << 15) - (format == "int16"))
+        checks.between("mean_pool.seq_len", seq_len, 1, (1 << 15) - (format == "int16" or lengths))
         checks.between("mean_pool.embed_dim", embed_dim, 1, 1 << 15)
-        checks.multiplier("mean_pool", mult, shift)
+        self.lengths = lengths
+        self.length = seq_len
+        if lengths:
+            checks.values("mean_pool.mult", mult, seq_len, False, "h")
+            checks.int8("mean_pool.shift", shift, seq_len)
+            for n in range(seq_len):
+                checks.multiplier("mean_pool", mult[n], shift[n])
+        else:
+            checks.multiplier("mean_pool", mult, shift)
         self.seq_len = seq_len
         self.embed_dim = embed_dim
         self.mult = mult
@@ -18,7 +29,11 @@ class MeanPool:
         self.format = signals.known("mean_pool.format", format)
         self.most = signals.MOST[signals.known("mean_pool.output", output)]
         self._stream = None
-        if format != "int8" or output != "int8":
+        if lengths:
+            from ..kernels import mean
+
+            self._mean = mean.mean
+        elif format != "int8" or output != "int8":
             from ..kernels import stream
 
             self._stream = stream.mean_pool
@@ -28,17 +43,29 @@ class MeanPool:
     def __call__(self, x):
         n, m = self.seq_len, self.embed_dim
         signals.accept("mean_pool", self.format, x, n * m, self.out, self._bytes)
-        if self._stream:
+        if self.lengths:
+            at = self.length - 1
+            self._mean(x, 0, self.out, at + 1, m, self.mult[at], self.shift[at],
+                       self.format == "int16", self.most)
+        elif self._stream:
             self._stream(x, 0, self.out, n, m, self.mult, self.shift, self.format == "int16",
                          self.most)
         else:
             pointwise.mean_pool(x, 0, self.out, n, m, self.mult, self.shift)
         return self.out
 
+    def heed(self, length):
+        if self.lengths:
+            self.length = checks.between("length", length, 1, self.seq_len)
+
 
 def build(entry, given, need_weights):
-    s, e = entry.size("seq_len"), entry.size("embed_dim")
+    s, e = entry.rows("seq_len"), entry.size("embed_dim")
     form, output = signals.follow(entry, given, s * e), signals.output(entry)
-    layer = MeanPool(s, e, entry.integer("mult"), entry.integer("shift"), form, output)
+    if entry.lengths(s):
+        mult, shift = entry.tensor("mult", "h", [s]), entry.tensor("shift", "b", [s])
+        layer = MeanPool(s, e, mult, shift, form, output, True)
+    else:
+        layer = MeanPool(s, e, entry.integer("mult"), entry.integer("shift"), form, output)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, e)

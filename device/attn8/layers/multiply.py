@@ -2,6 +2,7 @@ from .. import checks, signals
 from ..kernels import multiply
 
 INPUTS = 2
+TOKENWISE = True
 
 
 class Multiply:

@@ -3,6 +3,8 @@ from array import array
 from .. import checks
 from ..kernels import pointwise
 
+TOKENWISE = True
+
 
 class ReLU:
     # max(x, 0) over `size` int8 values

@@ -1,5 +1,7 @@
 from .layer_norm import LayerNorm, build_norm
 
+TOKENWISE = True
+
 
 class RMSNorm(LayerNorm):
     # x / sqrt(mean(x**2) + eps) * weight, as LayerNorm without the mean and the bias

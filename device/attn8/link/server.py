@@ -145,9 +145,12 @@ class Server:
             outputs.append([name, code, len(values)])
         self._crcs = array("I", bytes(4 * len(parts)))
         parts.append(_as_bytes(self._crcs, 4 * len(parts)))
-        text = json.dumps({"name": model.name, "input": len(model.input), "outputs": outputs})
+        code = getattr(model, "code", "b")
+        text = json.dumps({"name": model.name, "input": len(model.input), "code": code,
+                           "outputs": outputs})
         self._regions[TEXT] = [text.encode()]
-        self._regions[INPUT] = [_as_bytes(model.input, len(model.input))]
+        self._regions[INPUT] = [_as_bytes(model.input,
+                                               len(model.input) * _itemsizes[code])]
         self._regions[OUTPUTS] = parts
         self._model = model
         struct.pack_into("<I", self._reply, 0, len(self._regions[TEXT][0]))
@@ -164,12 +167,17 @@ class Server:
         return ()
 
     def _run(self, payload):
+        # payload: the length of the input, where the model takes one and it is not the full one.
         # The reply: microseconds, and the digest of this run and all before it since LOAD. Each
         # output's CRC-32 stands at the end of region OUTPUTS.
         if self._model is None:
             raise ValueError("no model is loaded")
+        length = struct.unpack("<I", payload)[0] if len(payload) else None
         start = time.ticks_us()
-        self._model()
+        if length is None:
+            self._model()
+        else:
+            self._model(None, length)
         elapsed = time.ticks_diff(time.ticks_us(), start)
         *parts, crcs = self._regions[OUTPUTS]
         for i, part in enumerate(parts):

@@ -14,13 +14,19 @@ def options(parser: Parser) -> None:
         "--calibration", type=Path, required=True, metavar="FILE.npy",
         help="float inputs like those to come, [samples, ...]",
     )
+    parser.add_argument(
+        "--lengths", type=Path, metavar="LENGTHS.npy",
+        help="[samples]: how many tokens of each calibration input count, where the model takes "
+        "lengths",
+    )
     parser.add_output("--output", "the int8 model file to write", required=True)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     from ..quantize.file import quantize_file
 
-    found = quantize_file(arguments.model, arguments.calibration, arguments.output, console)
+    found = quantize_file(arguments.model, arguments.calibration, arguments.output, console,
+                          arguments.lengths)
     console.print(
         f"{arguments.output}: {arguments.output.stat().st_size:,} bytes. Against the float model "
         f"over {found.samples:,} inputs: cosine {found.cosine:.5f} (lowest "

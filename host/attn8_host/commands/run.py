@@ -2,13 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import Attn8Error
+from ..errors import ModelError
 from .parser import Command, Parser
 from .pictures import draw_attention
 from .shared import add_board, add_json, add_png, equal, facts, opened, write_json
@@ -24,6 +24,10 @@ def options(parser: Parser) -> None:
     parser.add_argument(
         "inputs", type=Path, metavar="inputs.npy",
         help="[samples, ...]: int8 as they are, other numbers over the model's input scale",
+    )
+    parser.add_argument(
+        "--lengths", type=Path, metavar="LENGTHS.npy",
+        help="[samples]: how many tokens of each input count, where the model takes lengths",
     )
     parser.add_output("--output", "the board's tensors, as safetensors")
     add_png(parser, "the first attention weights")
@@ -41,19 +45,21 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     from .. import inputs
     from ..model import load
-    from ..numerics.scales import quantize
     from ..proof.run import run
 
     need_weights = not arguments.no_weights
     model = load(arguments.model, need_weights)
     samples = inputs.read(arguments.inputs, model.config)
-    if samples.dtype != np.int8:
-        if "scale" not in model.config["input"]:
-            raise Attn8Error(f"{arguments.model} has no input scale: give int8 inputs")
-        samples = quantize(samples, model.config["input"]["scale"])
+    lengths = inputs.read_lengths(arguments.lengths, model.config, len(samples))
+    try:
+        samples = inputs.integers(samples, model.config)
+    except ModelError as error:
+        raise ModelError(f"{arguments.model}: {error}") from None
     with opened(arguments, console) as board:
-        outcome, result = run(board, model, arguments.model, samples, console, need_weights)
-    console.print(run_facts(f"{outcome.model}: {outcome.samples} inputs", outcome, result))
+        outcome, result = run(board, model, arguments.model, samples, console, need_weights,
+                              lengths)
+    more = probabilities(model.config, result)
+    console.print(run_facts(f"{outcome.model}: {outcome.samples} inputs", outcome, result, more))
     if arguments.png and not draw_attention(arguments.png, result.outputs[0]):
         console.print("no attention weights to draw")
     if arguments.output:
@@ -62,6 +68,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         arguments.output.write_bytes(save(stacked))
     write_json(arguments.json, outcome.as_dict())
     return 0 if outcome.bit_exact else 1
+
+
+def probabilities(
+    config: dict[str, Any], result: "Verification"
+) -> list[tuple[str, str, str]]:
+    """What a softmax at the end says: the largest probabilities of its rows, as a row."""
+    entry = config["layers"][-1]
+    if entry["type"] != "softmax":
+        return []
+    largest = [out[entry["name"]].max(axis=1) / 2**15 for out in result.outputs]
+    mean, low = sum(found.mean() for found in largest) / len(largest), min(map(min, largest))
+    return [("probability of the answer", f"{mean:.3f}", f"mean; the lowest {low:.3f}")]
 
 
 def run_facts(

@@ -25,12 +25,14 @@ class Variant:
         options: of the core, such as a window.
         key_len: of another sequence that keys and values come from; None: they come from x.
         padded: whether some keys are padding.
+        lengths: whether an input has a length, behind which the keys are.
     """
 
     causal: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     key_len: int | None = None
     padded: bool = False
+    lengths: bool = False
 
 
 def _nothing(*sizes: int) -> dict[str, Tensor]:
@@ -73,6 +75,8 @@ class Core:
         planned: from seq_len to the options of `attn8 plan` where nothing else is asked for.
         parameters: from a generator, num_heads, head_dim and options, from which it takes what is
             only meant for it, to float tensors: for plans and proofs.
+        masks_keys: whether its call and its float form take a mask of keys.
+        steps: whether a causal one takes one token at a time as well.
         always_causal: whether it knows nothing else.
         output_scale: from the largest magnitude of the outputs and the scale of v to the scale of
             the outputs.
@@ -92,6 +96,8 @@ class Core:
     sized: Callable[[int], dict[str, Any]] = lambda seq_len: {}
     planned: Callable[[int], dict[str, Any]] = lambda seq_len: {}
     parameters: Callable[..., Parameters] = _no_parameters
+    masks_keys: bool = False
+    steps: bool = False
     always_causal: bool = False
     output_scale: Callable[[float, float], float] = heads_scale
     work: Callable[..., int] = softmax_work

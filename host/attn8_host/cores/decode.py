@@ -61,4 +61,5 @@ CORE = Core(
     sized=lambda seq_len: {"cache_len": seq_len + 1},
     planned=lambda seq_len: {"cache_len": seq_len},
     always_causal=True,
+    steps=True,
 )

@@ -189,6 +189,7 @@ CORE = Core(
     reference=Linear,
     make_constants=linear_constants,
     floating=floating,
+    steps=True,
     constants={"out_num": INTEGER, "out_shift": INTEGER, "table_q": INTEGERS, "table_k": INTEGERS},
     options={"phi": one_of("relu", "relu+1", "elu+1"), "normalize": FLAG, "block_rows": SIZE},
     variants={

@@ -188,6 +188,7 @@ CORE = Core(
     reference=Performer,
     make_constants=performer_constants,
     floating=floating,
+    steps=True,
     constants=dict.fromkeys(
         ("query_mult", "query_shift", "key_mult", "key_shift", "norm_mult", "norm_shift",
          "out_num", "out_shift"), INTEGER

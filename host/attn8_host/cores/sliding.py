@@ -69,5 +69,6 @@ CORE = Core(
     },
     planned=lambda seq_len: {"window": 16},
     always_causal=True,
+    steps=True,
     work=_work,
 )

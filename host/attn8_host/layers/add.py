@@ -22,6 +22,7 @@ class Add:
 class Type(LayerType):
     """What both its inputs give, added."""
 
+    tokenwise = True
     arity = 2
     input_formats = output_formats = (INT16,)
     tied = True

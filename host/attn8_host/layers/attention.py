@@ -15,6 +15,7 @@ from .dense import Dense, TrainableDense
 from .quantizer import Quantizer
 
 PARTS = ("q", "k", "v", "out")
+_FIXED = "{}: a memory or a key_padding_mask of the file goes with neither lengths nor steps"
 
 
 class MultiHeadAttention:
@@ -93,6 +94,28 @@ class MultiHeadAttention:
         return result
 
 
+    def step(self, x: np.ndarray, past: list[np.ndarray], seq_len: int) -> np.ndarray:
+        """The next token, int8 [1, embed_dim].
+
+        Args:
+            x: the token.
+            past: q, k and v [3, num_heads, head_dim] of each token so far; it gets one more.
+            seq_len: tokens that a core without steps of its own has room for: as it is causal, what
+                it gives for a token does not depend on those behind.
+        """
+        past.append(np.stack([self.linears[part](x).reshape(self.num_heads, -1) for part in "qkv"]))
+        if hasattr(self.cores[0], "step"):
+            heads = [core.step(*qkv) for core, qkv in
+                     zip(self.cores, past[-1].swapaxes(0, 1), strict=True)]
+        else:
+            padded = np.zeros((seq_len, *past[0].shape), np.int8)
+            padded[: len(past)] = past
+            heads = [core(*qkv)[len(past) - 1] for core, qkv in
+                     zip(self.cores, padded.transpose(2, 1, 0, 3), strict=True)]
+        result: np.ndarray = self.linears["out"](np.concatenate(heads)[None])
+        return result
+
+
 class TrainableMultiHeadAttention:
     """[seq_len, embed_dim] -> [seq_len, embed_dim].
 
@@ -167,10 +190,12 @@ class TrainableMultiHeadAttention:
 class Type(LayerType):
     """[seq_len, embed_dim] -> [seq_len, embed_dim]."""
 
+    tokenwise = True
+    token_field = "seq_len"
     training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
     training_optional = {"recompute": FLAG}
     fields = {**training_fields, "core": WORD, "causal": FLAG}
-    optional = {"options": OBJECT, "output": one_of(INT8, INT16), "bias": FLAG}
+    optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG}
     integers = {"constants": OBJECT}
     output_formats = (INT8, INT16)
 
@@ -188,6 +213,9 @@ class Type(LayerType):
             raise ModelError(
                 f"{name}.seq_len: expected 1 to {core.max_seq_len}, got {entry['seq_len']}"
             )
+        if entry.get("lengths") and not core.masks_keys:
+            raise ModelError(f"{name}.lengths: expected the core exact and no memory, "
+                             f"got {entry['core']}")
         check(f"{name}.options", entry.get("options", {}), {}, core.options)
         check(f"{name}.constants", entry.get("constants", {}), {}, core.constants)
 
@@ -218,15 +246,13 @@ class Type(LayerType):
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         return entry["seq_len"], entry["embed_dim"]
 
-    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        memory, mask = tensors.get("memory"), tensors.get("key_padding_mask")
-        keys = entry["seq_len"] if memory is None else len(memory)
-        if mask is not None and mask.shape != (keys,):
-            raise ModelError(f"{entry['name']}: expected [{keys}], got {list(mask.shape)}")
+    def _layer(
+        self, entry: Fields, tensors: Tensors, need_weights: bool
+    ) -> MultiHeadAttention:
         linears = {part: Dense(**dense.parts(f"{part}.", tensors)) for part in PARTS}
         linears["out"].format = entry.get("output", INT8)
         try:
-            layer = MultiHeadAttention(
+            return MultiHeadAttention(
                 entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],
                 need_weights, dense.parts("core.", tensors),
                 **self._core(entry).decisive(entry.get("options", {})),
@@ -234,14 +260,44 @@ class Type(LayerType):
         except (TypeError, ValueError) as error:
             raise ModelError(f"{entry['name']}: {error}") from None
 
-        def run(x: np.ndarray) -> dict[str, np.ndarray]:
-            out = layer(x, memory, mask)
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        memory, mask = tensors.get("memory"), tensors.get("key_padding_mask")
+        keys = entry["seq_len"] if memory is None else len(memory)
+        if mask is not None and mask.shape != (keys,):
+            raise ModelError(f"{entry['name']}: expected [{keys}], got {list(mask.shape)}")
+        layer = self._layer(entry, tensors, need_weights)
+        if entry.get("lengths") and not (memory is None and mask is None):
+            raise ModelError(_FIXED.format(entry["name"]))
+
+        def run(x: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
+            padding = mask if length is None else np.arange(len(x)) >= length
+            out = layer(x, memory, padding)
             return {**layer.outputs, "": out}
 
         return run
 
-    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+    def stepping(self, entry: Fields, tensors: Tensors) -> Layer:
+        name, core, seq_len = entry["name"], self._core(entry), entry["seq_len"]
+        if "memory" in tensors or "key_padding_mask" in tensors:
+            raise ModelError(_FIXED.format(name))
+        if not entry["causal"]:
+            raise ModelError(f"{name}.causal: steps need true, got false")
+        if not core.steps or entry.get("options", {}).get("precise"):
+            raise ModelError(f"{name}.core: {entry['core']} takes no steps; see docs/mechanisms.md")
+        layer, past = self._layer(entry, tensors, False), list[np.ndarray]()
+
+        def step(x: np.ndarray) -> dict[str, np.ndarray]:
+            if len(past) == seq_len and not hasattr(layer.cores[0], "step"):
+                raise ValueError(f"{name}: it takes {seq_len} tokens and has them; reset")
+            return {"": layer.step(x, past, seq_len)}
+
+        return step
+
+    def floating(
+        self, entry: Fields, tensors: Tensors, *x: np.ndarray, length: int | None = None
+    ) -> dict[str, np.ndarray]:
         seq_len, embed_dim = x[0].shape
+        padding = {} if length is None else {"mask": np.arange(seq_len) >= length}
         shape = (seq_len, entry["num_heads"], embed_dim // entry["num_heads"])
         outputs = {part: dense.apply(f"{part}.", tensors, *x).reshape(shape).transpose(1, 0, 2)
                    for part in ("q", "k", "v")}
@@ -250,7 +306,7 @@ class Type(LayerType):
         heads = self._core(entry).floating(
             q, k, v, causal=entry["causal"], steps=steps,
             **self._core(entry).decisive(entry.get("options", {})),
-            **dense.parts("core.", tensors),
+            **dense.parts("core.", tensors), **padding,
         )
         merged = heads.transpose(1, 0, 2).reshape(seq_len, embed_dim)
         return {**outputs, "heads": heads, "": dense.apply("out.", tensors, merged)}

@@ -14,6 +14,8 @@ Fields = dict[str, Any]  # a layer's entry in the config
 Tensors = Mapping[str, np.ndarray]  # by the name of the part: weight, q.weight
 INPUT_SCALE = 4 / 127  # of examples' inputs, which are about normal; beyond 4 they saturate
 INT8, INT16 = "int8", "int16"
+UINT16 = "uint16"  # of probabilities
+TOKENS = "tokens"  # of an input: ids of a vocabulary, in int16
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Example:
         layers: entries, the last of them of the type.
         tensors: integer tensors, by their names in a file.
         length: values of the input, int8 in steps of INPUT_SCALE.
+        vocab_size: of the input's tokens, where they are ids.
+        tokens: that the input has, where it has a length.
         floats: from the outputs of one inference to (the values that are compared, the float form
             of the same on the same operands), in steps of their format.
     """
@@ -45,6 +49,8 @@ class Example:
     tensors: dict[str, np.ndarray]
     length: int
     floats: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
+    vocab_size: int | None = None
+    tokens: int | None = None
 
 
 # The integer reference of one layer: from each of its inputs to all that a board's layer gives, by
@@ -63,9 +69,11 @@ class TrainableLayer(Protocol):
 
 
 # What to do where a layer takes another format than the one before gives
-_REMEDIES = {
+REMEDIES = {
     "int32": 'leave "output": "int32" to the last layer',
     "float": "give both the same format",
+    "tokens": 'embedding takes tokens, of an input with "format": "tokens"',
+    "uint16": "leave a softmax to the last layer",
 }
 
 
@@ -87,6 +95,8 @@ class LayerType:
         arity: how many inputs it has, all of one format and size.
         input_formats: what these may be.
         output_formats: what its results may be, as its entry's "output" says.
+        tokenwise: whether it gives each token its own results, and so has steps.
+        token_field: which field counts the tokens, if one does.
         tied: whether its inputs and its results have one format and, in int16, one scale.
     """
 
@@ -100,6 +110,8 @@ class LayerType:
     arity: ClassVar[int] = 1
     input_formats: ClassVar[Sequence[str]] = (INT8,)
     output_formats: ClassVar[Sequence[str]] = (INT8,)
+    tokenwise: ClassVar[bool] = False
+    token_field: ClassVar[str | None] = None
     tied: ClassVar[bool] = False
     name = ""  # the module's, set when it is found
 
@@ -138,6 +150,37 @@ class LayerType:
         """Of the float form."""
         return {}
 
+    def tokens_of(self, entry: Fields, tokens: int) -> int | None:
+        """Of an input of so many tokens, how many it gives; None where it does not keep them apart.
+
+        The same is true of those that count, where an input has a length.
+        """
+        return tokens if self.tokenwise else None
+
+    def counts(self, entry: Fields, tokens: int) -> bool:
+        """Whether what it takes may be so many tokens."""
+        return self.token_field is None or bool(entry.get(self.token_field, 1) == tokens)
+
+    def one_token(self, entry: Fields, tokens: int) -> Fields:
+        """The entry for one token at a time.
+
+        Raises:
+            ModelError: the type takes more than a token, or the entry says another number of them.
+        """
+        if not self.tokenwise:
+            raise ModelError(f"{entry['name']}: there are no steps with a {self.name}, which takes "
+                             "more than a token")
+        if self.token_field is None:
+            return entry
+        if not self.counts(entry, tokens):
+            raise ModelError(f"{entry['name']}.{self.token_field}: steps take one of {tokens} "
+                             f"tokens each, got {entry.get(self.token_field, 1)}")
+        return {**entry, self.token_field: 1}
+
+    def stepping(self, entry: Fields, tensors: Tensors) -> Layer | None:
+        """As `build`, for one token after another from the first on; `entry` is the whole one."""
+        return self.build(entry, tensors, False)
+
     def shape(self, entry: Fields, given: Signal) -> Sequence[int]:
         """Of the input that it takes; `given` is what the layer before gives."""
         return (given.size,)
@@ -157,7 +200,7 @@ class LayerType:
                 raise ModelError(f"{name}: takes {size} values, the layer before gives "
                                  f"{signal.size}")
             if takes != signal.format:
-                remedy = _REMEDIES.get(signal.format) or _REMEDIES.get(takes)
+                remedy = REMEDIES.get(signal.format) or REMEDIES.get(takes)
                 raise ModelError(f"{name}: takes {takes}, the layer before gives {signal.format}; "
                                  + (remedy or "put a convert layer between"))
         return self.gives(entry, given[0])
@@ -175,12 +218,16 @@ class LayerType:
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer | None:
         """Its integer reference, as the board's layer; None for a layer that does nothing.
 
-        It is called with each of its inputs, the first one in the shape that `shape` says.
+        It is called with each of its inputs, the first one in the shape that `shape` says; where
+        the entry says "lengths", also with `length`, how many tokens count.
         """
         raise ModelError(f"there is no int8 layer of type {self.name}")
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
-        """Its float form: what `build`'s gives, in floats; empty for a layer that does nothing."""
+        """Its float form: what `build`'s gives, in floats; empty for a layer that does nothing.
+
+        Where the entry says "lengths" it is called with `length` as well.
+        """
         raise ModelError(f"there is no float layer of type {self.name}")
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:

@@ -17,12 +17,16 @@ class Type(LayerType):
     fields = {"seq_len": SIZE, "embed_dim": SIZE}
     input_formats = output_formats = (INT16,)
     tied = True
+    token_field = "seq_len"
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         return {"weight": Tensor(np.int16, (entry["embed_dim"],))}
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         return {"weight": Tensor(float, (entry["embed_dim"],))}
+
+    def tokens_of(self, entry: Fields, tokens: int) -> int | None:
+        return tokens + 1
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, int]:
         return entry["seq_len"], entry["embed_dim"]

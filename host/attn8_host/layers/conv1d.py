@@ -139,6 +139,7 @@ class Type(LayerType):
     optional = {**geometry, "format": one_of(INT8, *NAMES), "output": one_of(INT8, INT16),
                 **arithmetic}
     output_formats = (INT8, INT16)
+    token_field = "length"
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
@@ -174,6 +175,9 @@ class Type(LayerType):
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         return {"weight": Tensor(float, self._weight(entry)),
                 "bias": Tensor(float, (entry["filters"],))}
+
+    def tokens_of(self, entry: Fields, tokens: int) -> int | None:
+        return max(1, geometry(entry).positions(tokens))
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         return entry["length"], entry.get("channels", 1)

@@ -61,6 +61,7 @@ def requantizing(name: str, ratio: float, source: str | None = None, form: str =
 class Type(LayerType):
     """Each value in another format."""
 
+    tokenwise = True
     fields = {"format": one_of(INT8, INT16, *FIXED), "shift": INTEGER}
     optional = {"mult": INTEGER}
 

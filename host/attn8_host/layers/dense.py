@@ -130,6 +130,8 @@ def initial(
 class Type(LayerType):
     """[rows, in_features] -> [rows, out_features]."""
 
+    tokenwise = True
+    token_field = "rows"
     fields = {"in_features": SIZE, "out_features": SIZE}
     training_optional = {"rows": SIZE}
     optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG}

@@ -127,6 +127,7 @@ def norm_constants(
 class Type(LayerType):
     """[rows, features] -> [rows, features]; as many rows as there are."""
 
+    tokenwise = True
     fields = {"features": SIZE, "eps": EPS}
     optional = {"output": one_of(INT8, INT16)}
     integers = {"eps_mult": INTEGER, "eps_shift": INTEGER}

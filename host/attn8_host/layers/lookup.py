@@ -25,6 +25,8 @@ class Lookup:
 class LookupType(LayerType):
     """What a type is whose layers look their results up; it adds `function`."""
 
+    tokenwise = True
+
     def function(self, entry: Fields, x: np.ndarray) -> np.ndarray:
         """Of floats."""
         raise NotImplementedError

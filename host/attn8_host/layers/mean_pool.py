@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ModelError
 from ..numerics.integers import int32, requant
 from ..numerics.scales import finest, requant_constants
-from ..schema import INTEGER, SIZE, one_of
+from ..schema import FLAG, INTEGER, SIZE, Tensor, one_of
 from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
 from .convert import requantizing
 from .quantizer import Quantizer
@@ -29,6 +30,35 @@ class MeanPool:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return requant(int32(x.astype(np.int64).sum(axis=0)), self.mult, self.shift,
                        self.format)
+
+
+@dataclass
+class MeanOfLength:
+    """The same over the first `length` tokens: mult, shift [seq_len] hold the divisions.
+
+    Sums are shifted up first, by as much as int32 allows at each length.
+    """
+
+    mult: np.ndarray
+    shift: np.ndarray
+    format: str = INT8
+
+    def __call__(self, x: np.ndarray, length: int) -> np.ndarray:
+        sums = int32(x[:length].astype(np.int64).sum(axis=0))
+        mult, shift = int(self.mult[length - 1]), int(self.shift[length - 1])
+        return requant(int32(sums << room(length)), mult, shift, self.format)
+
+
+def room(tokens: int) -> int:
+    """Bits by which a sum of so many int16 can be shifted up."""
+    return 15 - tokens.bit_length()
+
+
+def length_constants(ratio: float, seq_len: int) -> dict[str, np.ndarray]:
+    """mult and shift of each length, where `ratio` is input scale / output scale."""
+    found = [requant_constants(ratio / n / 2 ** room(n)) for n in range(1, seq_len + 1)]
+    return {"mult": np.array([m for m, _ in found], np.int16),
+            "shift": np.array([s for _, s in found], np.int8)}
 
 
 class TrainableMeanPool:
@@ -57,9 +87,23 @@ class Type(LayerType):
     """[seq_len, embed_dim] -> [embed_dim]."""
 
     fields = {"seq_len": SIZE, "embed_dim": SIZE}
-    optional = {"output": one_of(INT8, INT16)}
-    integers = {"mult": INTEGER, "shift": INTEGER}
+    constants = {"mult": INTEGER, "shift": INTEGER}  # of the full length alone
+    optional = {"output": one_of(INT8, INT16), "lengths": FLAG, **constants}
     input_formats = output_formats = (INT8, INT16)
+    token_field = "seq_len"
+
+    def require_integers(self, entry: Fields) -> None:
+        for key in self.constants:
+            if (key in entry) == entry.get("lengths", False):
+                raise ModelError(f"{entry['name']}: " + (
+                    f"unknown field {key} where it says lengths; take it out of the config"
+                    if key in entry else f"the config lacks {key}"))
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        if not entry.get("lengths"):
+            return {}
+        n = entry["seq_len"]
+        return {"mult": Tensor(np.int16, (n,)), "shift": Tensor(np.int8, (n,))}
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         return entry["seq_len"], entry["embed_dim"]
@@ -68,15 +112,24 @@ class Type(LayerType):
         return Signal(entry.get("output", INT8), entry["embed_dim"])
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        if entry.get("lengths"):
+            masked = MeanOfLength(**tensors, format=entry.get("output", INT8))
+            return lambda x, length: {"": masked(x, length)}
         layer = MeanPool(entry["mult"], entry["shift"], entry.get("output", INT8))
         return lambda x: {"": layer(x)}
 
-    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
-        return {"": x[0].mean(axis=0)}
+    def floating(
+        self, entry: Fields, tensors: Tensors, *x: np.ndarray, length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        return {"": x[0][:length].mean(axis=0)}
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
-        before, tokens = quantizer.scale, entry["seq_len"]
-        scale = quantizer.result(entry["name"], finest(before / tokens))
+        name, before, tokens = entry["name"], quantizer.scale, entry["seq_len"]
+        if entry.get("lengths"):
+            made = length_constants(before / quantizer.result(name), tokens)
+            quantizer.made.update({f"{name}.{part}": values for part, values in made.items()})
+            return
+        scale = quantizer.result(name, finest(before / tokens))
         entry["mult"], entry["shift"] = requant_constants(before / scale / tokens)
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
@@ -97,6 +150,21 @@ class Type(LayerType):
                      "mult": mult, "shift": shift, "output": gives}
             yield Example(f"{takes} to {gives}", {"seq_len": tokens, "embed_dim": width},
                           [before, entry], {}, tokens * width, floats)
+
+            def masked(
+                outputs: Mapping[str, np.ndarray], ratio: float = ratio * tokens,
+            ) -> tuple[np.ndarray, np.ndarray]:
+                length = int(outputs["length"])
+                x = outputs["x"].reshape(tokens, width)[:length].astype(np.float64)
+                return outputs["pool"], x.mean(axis=0) * ratio
+
+            entry = {"type": "mean_pool", "name": "pool", "seq_len": tokens, "embed_dim": width,
+                     "lengths": True, "output": gives}
+            made = length_constants(ratio * tokens, tokens)
+            yield Example(f"lengths, {takes} to {gives}", {"seq_len": tokens, "embed_dim": width},
+                          [before, entry],
+                          {f"pool.{part}": values for part, values in made.items()},
+                          tokens * width, masked, tokens=tokens)
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableMeanPool:
         return TrainableMeanPool(f, entry["seq_len"])

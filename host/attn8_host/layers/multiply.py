@@ -28,6 +28,7 @@ class Multiply:
 class Type(LayerType):
     """What both its inputs give, multiplied."""
 
+    tokenwise = True
     arity = 2
     optional = {"output": one_of(INT8, INT16)}
     integers = {"mult": INTEGER, "shift": INTEGER}

@@ -20,6 +20,8 @@ def stream_tensor(values: np.ndarray, scale: float) -> np.ndarray:
 class Type(LayerType):
     """[seq_len, embed_dim] -> [seq_len, embed_dim]: NAME.weight of the same shape is added."""
 
+    tokenwise = True
+    token_field = "seq_len"
     fields = {"seq_len": SIZE, "embed_dim": SIZE}
     input_formats = output_formats = (INT16,)
     tied = True
@@ -39,6 +41,18 @@ class Type(LayerType):
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = Add()
         return lambda x: {"": layer(x, tensors["weight"])}
+
+    def stepping(self, entry: Fields, tensors: Tensors) -> Layer:
+        layer, rows = Add(), iter(tensors["weight"])
+
+        def step(x: np.ndarray) -> dict[str, np.ndarray]:
+            row = next(rows, None)
+            if row is None:
+                raise ValueError(f"{entry['name']}: it has {entry['seq_len']} positions and all "
+                                 "are taken; reset")
+            return {"": layer(x, row)}
+
+        return step
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
         return {"": x[0] + tensors["weight"]}

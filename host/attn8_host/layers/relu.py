@@ -34,6 +34,7 @@ class TrainableReLU:
 class Type(LayerType):
     """max(x, 0) of each value."""
 
+    tokenwise = True
     keeps_scale = True
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:

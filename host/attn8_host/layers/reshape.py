@@ -11,8 +11,12 @@ class Type(LayerType):
     """What it takes."""
 
     computes = False
+    tokenwise = True
     tied = True
     fields = {"shape": SHAPE}
+
+    def one_token(self, entry: Fields, tokens: int) -> Fields:
+        return {**entry, "shape": [int(np.prod(entry["shape"])) // tokens]}
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         return tuple(entry["shape"])

@@ -132,6 +132,7 @@ class Client:
         self.statistics = Statistics()
         self.outputs: list[Output] = []
         self.input_size = 0
+        self.input_dtype = DTYPES["b"]
         self.digest = 0  # of the runs since the model was loaded
         self._sequence: int | None = None  # of the next frame; None where the board's is not known
         self._decoder = Decoder()
@@ -388,22 +389,31 @@ class Client:
         description = json.loads(self.read(TEXT, *struct.unpack("<I", reply)))
         self.digest = 0
         self.input_size = description["input"]
+        self.input_dtype = DTYPES[description["code"]]
         self.outputs = [
             Output(name, DTYPES[code], size) for name, code, size in description["outputs"]
         ]
         return str(description["name"])
 
-    def infer(self, x: np.ndarray, deadline: float = 60.0) -> Run:
-        """Runs the model over one input, int8 [input_size].
+    def infer(
+        self, x: np.ndarray, deadline: float = 60.0, length: int | None = None
+    ) -> Run:
+        """Runs the model over one input, int8 [input_size], int16 where these are token ids.
+
+        Args:
+            x: the input.
+            deadline: seconds that it may take.
+            length: how many of its tokens count, where the model takes lengths.
 
         Raises:
             ValueError: x is not of the model's size and type.
             LinkError: a tensor that came does not have the CRC-32 that the board computed.
         """
         x = np.asarray(x)
-        if x.dtype != np.int8 or x.size != self.input_size:
-            raise ValueError(f"input: expected {self.input_size} int8, got {x.size} {x.dtype}")
-        microseconds = self.run(x.tobytes(), deadline)
+        if x.dtype != self.input_dtype or x.size != self.input_size:
+            raise ValueError(f"input: expected {self.input_size} {self.input_dtype}, "
+                             f"got {x.size} {x.dtype}")
+        microseconds = self.run(x.tobytes(), deadline, length)
         size = sum(o.size * o.dtype.itemsize for o in self.outputs)
         values = self.read(OUTPUTS, size + 4 * len(self.outputs))
         crcs = np.frombuffer(values, "<u4", offset=size)
@@ -417,12 +427,18 @@ class Client:
             offset = end
         return Run(tensors, microseconds, self.digest)
 
-    def run(self, data: bytes, deadline: float = 60.0) -> int:
+    def run(self, data: bytes, deadline: float = 60.0, length: int | None = None) -> int:
         """Fills the beginning of the input, runs the model and takes its digest.
+
+        Args:
+            data: the input's bytes.
+            deadline: seconds that the board may take.
+            length: how many of its tokens count; None: all.
 
         Returns:
             The microseconds that the board took; `digest` covers all that it computed.
         """
+        payload = b"" if length is None else struct.pack("<I", length)
         self.write(INPUT, data)
-        microseconds, self.digest = struct.unpack("<II", self.request(RUN, deadline=deadline))
+        microseconds, self.digest = struct.unpack("<II", self.request(RUN, payload, deadline))
         return int(microseconds)

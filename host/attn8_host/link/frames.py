@@ -19,7 +19,7 @@ outputs and then the CRC-32 of each of them, 3 scratch):
     3 RESERVE  length (4)                    -              makes region 3 as long
     4 WRITE    place (4), data               -
     5 MORE     data, to go where WRITE ended -
-    6 RUN      -                             microseconds (4), digest (4)
+    6 RUN      - or length (4) of the input  microseconds (4), digest (4)
     7 READ     place (4), length (4)         place (4), data: as many frames as it takes
     8 HEAP     -                             bytes free (4), bytes allocated (4)
     9 RATE     register, rate, new (4 each)  -              then the line's rate changes

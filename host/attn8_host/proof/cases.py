@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from .. import cores, layers
 from ..cores.base import Variant
-from ..layers.base import INPUT_SCALE, LayerType
+from ..layers.base import INPUT_SCALE, TOKENS, LayerType
 from ..model import load
 from ..numerics.scales import linear, quantize
 from ..paths import MODELS
@@ -33,9 +33,11 @@ class Case:
     Attributes:
         shape: sizes by name, as reported.
         inputs: int8 [samples, input size].
-        floats: from the outputs of one inference to (int8 values, the float form of the same
-            mechanism on the same int8 operands), in steps of int8.
+        floats: from the outputs of one inference, its "input" and "length" among them, to (int8
+            values, the float form of the same mechanism on the same int8 operands), in steps of
+            int8.
         need_weights: compare the intermediates as well.
+        lengths: how many tokens of each input count, where the model takes lengths.
     """
 
     mechanism: str
@@ -46,6 +48,7 @@ class Case:
     inputs: np.ndarray
     floats: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
     need_weights: bool = True
+    lengths: list[int | None] | None = None
 
 
 def attention_cases(core: str, rng: np.random.Generator) -> Iterator[Case]:
@@ -103,6 +106,7 @@ def attention_case(
         matrix = linear(w, np.zeros(embed_dim), scale_in, scale_out)
         matrix.pop("scale")
         tensors |= {f"attn.{part}.{key}": values for key, values in matrix.items()}
+    own = {"lengths": True} if variant.lengths else {}
     if memory is not None:
         tensors["attn.memory"] = memory
     if mask is not None:
@@ -112,22 +116,25 @@ def attention_case(
     entry = {
         "type": "attention", "name": "attn", "seq_len": seq_len, "embed_dim": embed_dim,
         "num_heads": num_heads, "core": core, "causal": variant.causal, "constants": constants,
-        "options": options,
+        "options": options, **own,
     }  # fmt: skip
 
     def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         q, k, v = (outputs[f"attn.{part}"] * scales[part] for part in ("q", "k", "v"))
-        return outputs["attn.heads"], np.clip(form(q, k, v) / scales["heads"], -127, 127)
+        padding = {"mask": np.arange(seq_len) >= outputs["length"]} if variant.lengths else {}
+        heads = form(q, k, v, **padding) / scales["heads"]
+        return outputs["attn.heads"], np.clip(heads, -127, 127)
 
     return Case(
         mechanism=core,
         variant=name,
         shape={"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads},
-        config=model([entry], [seq_len, embed_dim]),
+        config=model([entry], [seq_len, embed_dim], variant.lengths),
         tensors=tensors,
         inputs=np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]).reshape(-1, x.size),
         floats=floats,
         need_weights=seq_len <= MAX_WEIGHTS,
+        lengths=lengths(seq_len) if variant.lengths else None,
     )
 
 
@@ -136,13 +143,23 @@ def split(x: np.ndarray, num_heads: int) -> np.ndarray:
     return x.reshape(len(x), num_heads, -1).transpose(1, 0, 2)
 
 
-def model(entries: list[dict[str, Any]], shape: list[int]) -> dict[str, Any]:
-    """The config of a model of a few layers."""
+def model(
+    entries: list[dict[str, Any]], shape: list[int], lengths: bool = False, ids: bool = False
+) -> dict[str, Any]:
+    """The config of a model of a few layers, whose input has lengths, or is token ids."""
     entries = [{"type": "reshape", "name": "tokens", "shape": shape}, *entries]
+    taken: dict[str, Any] = {"shape": shape if lengths else [int(np.prod(shape))]}
+    taken |= {"format": TOKENS} if ids else {"scale": INPUT_SCALE}
+    taken |= {"lengths": True} if lengths else {}
     return {
         "format": "attn8", "version": 1, "name": entries[-1]["name"], "layers": entries,
-        "input": {"shape": [int(np.prod(shape))], "scale": INPUT_SCALE},
+        "input": taken,
     }  # fmt: skip
+
+
+def lengths(tokens: int) -> list[int | None]:
+    """Of the four inputs of a case: all, one, about half, all but one."""
+    return [tokens, 1, (tokens + 1) // 2, max(1, tokens - 1)]
 
 
 def extremes(rng: np.random.Generator, shape: tuple[int, ...]) -> list[np.ndarray]:
@@ -165,11 +182,22 @@ def recorded(shape: tuple[int, ...]) -> np.ndarray:
 def layer_cases(name: str, rng: np.random.Generator) -> Iterator[Case]:
     """The examples of a layer type."""
     for example in layers.get(name).examples(rng):
+        if example.vocab_size:
+            ids = rng.integers(0, example.vocab_size, (4, example.length)).astype(np.int16)
+            ids[0, 0], ids[0, -1] = 0, example.vocab_size - 1
+            yield Case(name, example.variant, example.sizes,
+                       model(example.layers, [example.length], ids=True), example.tensors, ids,
+                       example.floats)
+            continue
         x = quantize(rng.normal(size=example.length), INPUT_SCALE)
+        shape, tokens = [example.length], example.tokens
+        if tokens:
+            shape = [tokens, example.length // tokens]
+        config = model(example.layers, shape, tokens is not None)
         yield Case(
-            name, example.variant, example.sizes, model(example.layers, [example.length]),
-            example.tensors, np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]),
-            example.floats,
+            name, example.variant, example.sizes, config, example.tensors,
+            np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]), example.floats,
+            lengths=lengths(example.tokens) if example.tokens else None,
         )
 
 

@@ -1,7 +1,7 @@
 """Runs a model on a board and in NumPy and compares every tensor, bit for bit."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,16 +35,24 @@ def verify(
     model: Model,
     inputs: np.ndarray,
     advance: Callable[[], None] = lambda: None,
+    lengths: Sequence[int | None] | None = None,
 ) -> Verification:
     """Streams inputs, int8 [samples, input_size], to a board that has the model loaded.
+
+    Args:
+        client: of the board.
+        model: the same one.
+        inputs: int8, or int16 where these are token ids.
+        advance: called after each.
+        lengths: how many tokens of each input count; None: all.
 
     Raises:
         LinkError: the board's tensors are not those of the model.
     """
     result = Verification(expected_digest=client.digest)
-    for x in inputs:
-        expected = model(x)
-        run = client.infer(x)
+    for x, length in zip(inputs, lengths or [None] * len(inputs), strict=True):
+        expected = model(x, length)
+        run = client.infer(x, length=length)
         actual = run.tensors
         if actual.keys() != expected.keys():
             names = sorted(actual.keys() ^ expected.keys())

@@ -1,7 +1,7 @@
 """Runs a model on a board over many inputs and proves every tensor (`attn8 run`, `attn8 demo`)."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def run(
     inputs: np.ndarray,
     console: Console,
     need_weights: bool = True,
+    lengths: Sequence[int | None] | None = None,
 ) -> tuple[RunResult, Verification]:
     """Deploys the package and a model, streams inputs and compares every tensor.
 
@@ -60,6 +61,7 @@ def run(
         inputs: int8 [samples, input size].
         need_weights: compare (and return) all scores and attention weights as well, which takes
             memory on the board.
+        lengths: how many tokens of each input count; None: all.
     """
     with Progress(*COLUMNS, console=console) as bar:
         baseline = board.used_heap()  # before anything of attn8 is imported
@@ -77,7 +79,7 @@ def run(
             client.load(target, need_weights)
             ram = client.heap()[1] - baseline
             task = bar.add_task("infer and compare", total=len(inputs))
-            found = verify(client, model, inputs, lambda: bar.advance(task))
+            found = verify(client, model, inputs, lambda: bar.advance(task), lengths)
             traffic = client.statistics
     result = RunResult(
         board=board.info.as_dict(),

@@ -151,7 +151,8 @@ def prove(board: Board, case: Case) -> CaseResult:
         else:
             result.refused = str(error)
         return result
-    pairs = [case.floats(outputs) for outputs in found.outputs]
+    given = zip(found.outputs, case.inputs, case.lengths or case.inputs, strict=True)
+    pairs = [case.floats({**outputs, "input": x, "length": length}) for outputs, x, length in given]
     got = np.concatenate([g.ravel() for g, _ in pairs]).astype(np.float64)
     want = np.concatenate([w.ravel() for _, w in pairs])
     result.bit_exact = found.bit_exact
@@ -172,7 +173,7 @@ def compare(board: Board, case: Case) -> Verification:
     model = Model(case.config, case.tensors, case.need_weights)
     with board.serve() as client:
         client.load(PATH, case.need_weights)
-        return verify(client, model, case.inputs)
+        return verify(client, model, case.inputs, lengths=case.lengths)
 
 
 def measure(board: Board, case: Case) -> tuple[float, int]:

@@ -11,7 +11,6 @@ from .. import float_model, inputs, modelfile
 from ..errors import ModelError
 from ..model import Model
 from ..numerics.floating import cosine
-from ..numerics.scales import quantize
 from .model import quantize_model
 
 
@@ -26,7 +25,8 @@ class Agreement:
 
 
 def quantize_file(
-    source: Path, calibration: Path, target: Path, console: Console | None = None
+    source: Path, calibration: Path, target: Path, console: Console | None = None,
+    lengths: Path | None = None,
 ) -> Agreement:
     """Writes the int8 model of a float model file.
 
@@ -35,24 +35,27 @@ def quantize_file(
         calibration: .npy of float inputs like those to come, [samples, *input shape].
         target: the int8 model file to write.
         console: shows a progress bar.
+        lengths: .npy of how many tokens of each calibration input count, if not all.
 
     Raises:
         ModelError: a file cannot be read, the two do not fit, or the model cannot be quantized.
     """
     config, tensors = modelfile.read(source)
     samples = inputs.read(calibration, config).astype(np.float32)
-    int8_config, int8_tensors = quantize_model(config, tensors, samples)
+    counts = inputs.read_lengths(lengths, config, len(samples))
+    int8_config, int8_tensors = quantize_model(config, tensors, samples, counts)
     model = Model(int8_config, int8_tensors)
     last = model.output
-    scale = int8_config["input"]["scale"]
+    integers = inputs.integers(samples, int8_config)
     cosines, same = [], 0
     try:
-        model(quantize(samples[0], scale))
+        model(integers[0], counts[0])
     except (ModelError, ValueError) as error:
         raise ModelError(f"the int8 model cannot run: {error}") from None
-    for x in track(samples, "compare with float", console=console, disable=console is None):
-        actual = model(quantize(x, scale))[last]
-        wanted = float_model.run(config, tensors, x)[last]
+    for i in track(range(len(samples)), "compare with float", console=console,
+                   disable=console is None):
+        actual = model(integers[i], counts[i])[last]
+        wanted = float_model.run(config, tensors, samples[i], counts[i])[last]
         cosines.append(cosine(actual, wanted))
         same += int(actual.argmax() == wanted.argmax())
     modelfile.write(target, int8_config, int8_tensors)

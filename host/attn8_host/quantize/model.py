@@ -1,11 +1,13 @@
 """Quantizes whole models after training."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import float_model, layers
 from ..errors import ModelError
+from ..layers.base import TOKENS
 from ..layers.quantizer import Quantizer, Stream
 from ..modelfile import inputs
 from .streams import arrange
@@ -14,7 +16,8 @@ STREAM_PEAK = 16383  # of the largest value seen: 14 bits, and as much room agai
 
 
 def quantize_model(
-    config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray
+    config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray,
+    lengths: Sequence[int | None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Quantizes a float model after training.
 
@@ -26,7 +29,8 @@ def quantize_model(
     Args:
         config: of the float model; without an input scale the calibration inputs give one.
         tensors: float32, named as in torch.nn.Linear: `layer.weight` [outputs, inputs].
-        calibration: float inputs [samples, ...].
+        calibration: float inputs [samples, ...], or token ids.
+        lengths: how many tokens of each of them count; None: all.
 
     Returns:
         The config with scales and integer constants, and the integer tensors.
@@ -41,7 +45,7 @@ def quantize_model(
                 layers.get(entry["type"]).require_floats()
         float_model.check(config, tensors)
         with np.errstate(over="ignore", invalid="ignore"):  # the peaks are looked at
-            return _quantize(config, tensors, calibration)
+            return _quantize(config, tensors, calibration, lengths or [None] * len(calibration))
     except ModelError as error:
         text = str(error)
         if not text.startswith("the float model"):
@@ -50,11 +54,12 @@ def quantize_model(
 
 
 def _quantize(
-    config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray
+    config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray,
+    lengths: Sequence[int | None],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     peaks: dict[str, float] = {}
-    for x in calibration:
-        for name, values in float_model.run(config, tensors, x).items():
+    for x, length in zip(calibration, lengths, strict=True):
+        for name, values in float_model.run(config, tensors, x, length).items():
             peaks[name] = np.maximum(peaks.get(name, 0.0), np.abs(values).max()).item()
     for name, peak in peaks.items():
         if peak == 0:
@@ -78,8 +83,10 @@ def _quantize(
         # What all layers of a stream can express is known when they are through
         coarse = [stream for stream in streams.values() if stream.finest > stream.scale]
         if not coarse:
-            scaled = {**config["input"], "scale": scale}
-            return {**config, "input": scaled, "layers": entries}, made
+            taken = config["input"]
+            if taken.get("format") != TOKENS:
+                taken = {**taken, "scale": scale}
+            return {**config, "input": taken, "layers": entries}, made
         for stream in coarse:
             stream.scale = stream.finest
     raise ModelError("no scale of its int16 tensors is one that all of their layers can express")

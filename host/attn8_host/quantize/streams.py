@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import layers
 from ..errors import ModelError
-from ..layers.base import INT8, INT16
+from ..layers.base import INT8, INT16, REMEDIES, TOKENS, UINT16
 from ..modelfile import inputs
 
 Fields = dict[str, Any]
@@ -43,16 +43,18 @@ def arrange(config: Fields) -> Layout:
     for name, root in group.items():
         layout.groups.setdefault(root, []).append(name)
     wide = {group[source] for entry in config["layers"] for source in sources[entry["name"]]
-            if tuple(layers.get(entry["type"]).input_formats) == (INT16,)}
+            if layers.get(entry["type"]).input_formats[0] == INT16}
     wide |= {group[entry["name"]] for entry in config["layers"] if entry.get("output") == INT16}
 
-    formats = {"input": INT8}
+    formats = {"input": config["input"].get("format", INT8)}
     for entry in config["layers"]:
         name, kind = entry["name"], layers.get(entry["type"])
         if not kind.computes:
             formats[name] = formats[sources[name][0]]
         elif "output" in entry and entry["output"] not in (INT8, INT16):
             formats[name] = entry["output"]
+        elif not {INT8, INT16} & set(kind.output_formats):
+            formats[name] = kind.output_formats[0]
         else:
             can = group[name] in wide and INT16 in kind.output_formats
             formats[name] = INT16 if can else INT8
@@ -70,6 +72,10 @@ def arrange(config: Fields) -> Layout:
             elif kind.computes and takes not in kind.input_formats:
                 takes = kind.input_formats[0]
             if takes != formats[source]:
+                if takes in REMEDIES or formats[source] in (TOKENS, UINT16):
+                    remedy = REMEDIES.get(formats[source]) or REMEDIES[takes]
+                    raise ModelError(f"{name}: takes {takes}, {source} gives {formats[source]}; "
+                                     + remedy)
                 if formats[source] not in (INT8, INT16):
                     raise ModelError(f'{source}: leave "output": "{formats[source]}" to the last '
                                      "layer")

@@ -1,0 +1,41 @@
+from .. import checks, memory, signals
+from ..kernels import embedding
+
+TOKENWISE = True
+
+
+class Embedding:
+    # Rows of a table: int16 ids [seq_len], each from 0 to vocab_size - 1 -> [seq_len, embed_dim];
+    # weight [vocab_size, embed_dim] in the format of the results, int8 or int16
+
+    def __init__(self, seq_len, vocab_size, embed_dim, weight, output="int8", name="embedding"):
+        self.name = name
+        self.seq_len = checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
+        self.vocab_size = checks.between(name + ".vocab_size", vocab_size, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
+        code = signals.CODES[signals.known(name + ".output", output)]
+        self.weight = checks.values(name + ".weight", weight, vocab_size * embed_dim, False, code)
+        self._row = embed_dim * signals.BYTES[output]
+        memory.require(name, seq_len * self._row)
+        self.out = signals.zeros(output, seq_len * embed_dim)
+
+    def __call__(self, x):
+        n = self.seq_len
+        checks.values(self.name, x, n, False, "h")
+        checks.apart(self.name, x, 2 * n, "out", self.out, n * self._row)
+        at = embedding.beyond(x, n, self.vocab_size)
+        if at < n:
+            raise ValueError("%s: token %d: expected 0 to %d, got %d"
+                             % (self.name, at, self.vocab_size - 1, x[at]))
+        embedding.embedding(x, self.weight, self.out, n, self._row)
+        return self.out
+
+
+def build(entry, given, need_weights):
+    n, rows, e = entry.rows("seq_len"), entry.size("vocab_size"), entry.size("embed_dim")
+    entry.accept(given, "tokens", n)
+    output = signals.output(entry)
+    weight = entry.tensor("weight", signals.CODES[output], [rows, e])
+    layer = Embedding(n, rows, e, weight, output, entry.name)
+    entry.gives(signals.CODES[output], layer.out)
+    return layer, (output, n * e)

@@ -1,0 +1,61 @@
+"""Two tensors as one, tokens behind tokens or features behind features."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ..errors import ModelError
+from ..schema import SIZE
+from .base import INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .convert import requantizing
+from .quantizer import Quantizer
+
+
+class Type(LayerType):
+    """[rows, n] and [rows, m] -> [rows, n + m]; a row of all puts tokens behind tokens."""
+
+    arity = 2
+    fields = {"rows": SIZE}
+    input_formats = output_formats = (INT16,)
+    tied = tokenwise = True
+    token_field = "rows"
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int, int]:
+        return entry["rows"], given.size // entry["rows"]
+
+    def connect(self, entry: Fields, given: Sequence[Signal]) -> Signal:
+        self._check_inputs(entry["name"], len(given))
+        for signal in given:
+            if signal.size % entry["rows"]:
+                raise ModelError(f"{entry['name']}: takes rows of {entry['rows']}, the layer "
+                                 f"before gives {signal.size} values")
+            super().connect(entry, [signal] * self.arity)
+        return Signal(INT16, sum(signal.size for signal in given))
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        return lambda a, b: {"": np.hstack([a, b.reshape(len(a), -1)])}
+
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": np.hstack([x[0], x[1].reshape(len(x[0]), -1)])}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        quantizer.result(entry["name"])
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """A token behind five, and a feature behind seven."""
+        for variant, rows, width in (("tokens", 1, 5), ("features", 5, 7)):
+            n = rows * width
+
+            def floats(
+                outputs: Mapping[str, np.ndarray], rows: int = rows
+            ) -> tuple[np.ndarray, np.ndarray]:
+                a, b = (outputs[name].reshape(rows, -1) for name in "ab")
+                return outputs["both"].ravel(), np.hstack([a, b]).ravel().astype(np.float64)
+
+            entry = {"type": "concat", "name": "both", "rows": rows, "inputs": ["a", "b"]}
+            pool = {"type": "transpose", "name": "b", "rows": rows, "columns": width}
+            yield Example(variant, {"rows": rows, "features": 2 * width},
+                          [requantizing("a", 128), pool, entry], {}, n, floats)
+
+
+TYPE = Type()

@@ -1,0 +1,105 @@
+"""Rows of a table, by token ids."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ModelError
+from ..numerics.scales import quantize
+from ..schema import SIZE, Tensor, one_of
+from .base import INT8, INT16, TOKENS, Example, Fields, Layer, LayerType, Signal, Tensors
+from .position import stream_tensor
+from .quantizer import Quantizer
+
+MAX_VOCAB = 1 << 15  # ids are int16
+
+
+@dataclass
+class Embedding:
+    """weight[x]: whole numbers [seq_len] -> [seq_len, embed_dim]."""
+
+    weight: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Raises ValueError where an id is no row of the table."""
+        beyond = np.flatnonzero((x < 0) | (x >= len(self.weight)) | (x % 1 != 0))
+        if beyond.size:
+            raise ValueError(f"token {beyond[0]}: expected 0 to {len(self.weight) - 1}, "
+                             f"got {x[beyond[0]]}")
+        result: np.ndarray = self.weight[x.astype(np.int64)]
+        return result
+
+
+class Type(LayerType):
+    """[seq_len] token ids -> [seq_len, embed_dim]: rows of NAME.weight [vocab_size, embed_dim]."""
+
+    fields = {"seq_len": SIZE, "vocab_size": SIZE, "embed_dim": SIZE}
+    optional = {"output": one_of(INT8, INT16)}
+    input_formats = (TOKENS,)
+    output_formats = (INT8, INT16)
+    tokenwise = True
+    token_field = "seq_len"
+
+    def check(self, entry: Fields) -> None:
+        super().check(entry)
+        if entry["vocab_size"] > MAX_VOCAB:
+            raise ModelError(f"{entry['name']}.vocab_size: expected 1 to {MAX_VOCAB}, "
+                             f"got {entry['vocab_size']}")
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        dtype = np.int16 if entry.get("output") == INT16 else np.int8
+        return {"weight": Tensor(dtype, (entry["vocab_size"], entry["embed_dim"]))}
+
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return {"weight": Tensor(float, (entry["vocab_size"], entry["embed_dim"]))}
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int]:
+        return (entry["seq_len"],)
+
+    def gives(self, entry: Fields, given: Signal) -> Signal:
+        return Signal(entry.get("output", INT8), entry["seq_len"] * entry["embed_dim"])
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        layer = Embedding(tensors["weight"])
+
+        def run(x: np.ndarray) -> dict[str, np.ndarray]:
+            try:
+                return {"": layer(x)}
+            except ValueError as error:
+                raise ValueError(f"{entry['name']}: {error}") from None
+
+        return run
+
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": Embedding(tensors["weight"])(x[0])}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        name = entry["name"]
+        weight = quantizer.tensors[f"{name}.weight"]
+        peak = float(np.abs(weight).max())  # of all rows, seen or not
+        if entry.get("output") == INT16:
+            scale = quantizer.result(name, peak / 32767)
+            quantizer.made[f"{name}.weight"] = stream_tensor(weight, scale)
+        else:
+            quantizer.scale = peak / 127
+            quantizer.made[f"{name}.weight"] = quantize(weight, quantizer.scale)
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """In both formats."""
+        for output, dtype in ((INT8, np.int8), (INT16, np.int16)):
+            most = np.iinfo(dtype).max
+            weight = rng.integers(-most, most + 1, (300, 7)).astype(dtype)
+
+            def floats(
+                outputs: Mapping[str, np.ndarray], weight: np.ndarray = weight
+            ) -> tuple[np.ndarray, np.ndarray]:
+                return outputs["rows"], weight[outputs["input"]].astype(np.float64)
+
+            entry = {"type": "embedding", "name": "rows", "seq_len": 5, "vocab_size": 300,
+                     "embed_dim": 7, "output": output}
+            yield Example(output, {"seq_len": 5, "vocab_size": 300, "embed_dim": 7}, [entry],
+                          {"rows.weight": weight}, 5, floats, vocab_size=300)
+
+
+TYPE = Type()
