@@ -252,5 +252,6 @@ def test_run_shows_probabilities(tmp_path, capsys):
     modelfile.write(tmp_path / "model.safetensors", *quantize_model(config, tensors, ids))
     np.save(tmp_path / "ids.npy", ids)
     paths = [str(tmp_path / name) for name in ("model.safetensors", "ids.npy")]
+    assert main(["plan", "--model", paths[0]]) == 0
     assert main(["run", *paths, "--board", "virtual"]) == 0
     assert "probability of the answer" in capsys.readouterr().out

@@ -56,7 +56,7 @@ class Entry:
         # A size that counts tokens -> for how many the layer is made
         n = self.size(key, default)
         if self.step and n != self.tokens:
-            raise ValueError("%s.%s: steps take one of %d tokens each, got %d"
+            raise ValueError("%s.%s: steps take one of %s tokens each, got %d"
                              % (self.name, key, self.tokens, n))
         if n != self.tokens:
             self.tokens = None

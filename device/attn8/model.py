@@ -187,9 +187,10 @@ def _load(path, config, need_weights, count, advance, step):
     for n in source["shape"] if isinstance(source["shape"], list) else (0,):
         size *= n if type(n) is int and n > 0 else 0
     checks.between("input.shape: values", size, 1, 1 << 15)
-    length = source["shape"][0] if heed or step else None
+    first = source["shape"][0]
+    length = first if heed or step else None
     if step:
-        size //= length
+        size //= first
     tensors, shapes = safetensors.read(path)
     steps = []
     outputs = []

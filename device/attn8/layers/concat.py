@@ -27,10 +27,9 @@ class Concat:
 
 def build(entry, given, need_weights):
     rows = entry.rows("rows")
-    widths = []
-    for form, size in given:
-        widths.append(max(size // rows, 1))
-        entry.accept((form, size), "int16", widths[-1] * rows)
-    layer = Concat(rows, *widths, entry.name)
+    n, m = [max(size // rows, 1) for _, size in given]
+    entry.accept(given[0], "int16", rows * n)
+    entry.accept(given[1], "int16", rows * m)
+    layer = Concat(rows, n, m, entry.name)
     entry.gives("h", layer.out)
     return layer, ("int16", len(layer.out))

@@ -111,7 +111,9 @@ class Type(LayerType):
         identity = np.eye(14, dtype=np.int8)
         wide = {"type": "dense", "name": "x", "in_features": 14, "out_features": 14,
                 "output": INT32}
-        tensors = {"x.weight": 127 * identity, "x.bias": np.arange(14, dtype=np.int32) * 999}
+        sums: dict[str, np.ndarray] = {
+            "x.weight": 127 * identity, "x.bias": np.arange(14, dtype=np.int32) * 999,
+        }  # fmt: skip
         for takes, before, scale in (
             (INT8, {"type": "relu", "name": "x"}, INPUT_SCALE),
             (INT16, requantizing("x", 128), INPUT_SCALE / 128),
@@ -130,7 +132,7 @@ class Type(LayerType):
                 entry = {"type": "softmax", "name": "p", "rows": rows, "columns": columns,
                          **softmax_constants(scale)}
                 yield Example(takes, {"rows": rows, "columns": columns}, [before, entry],
-                              tensors if takes == INT32 else {}, 14, floating)
+                              sums if takes == INT32 else {}, 14, floating)
 
 
 TYPE = Type()
