@@ -91,6 +91,7 @@ class Model:
         n *= signals.ITEMSIZES[self.code]
         m *= signals.ITEMSIZES[code]
         checks.apart("x", x, count * n, "out", out, count * m)
+        checks.apart("out", out, count * m, "input", self.input, n)
         if lengths is not None:
             if not checks.typecode(lengths):
                 checks.kind("lengths", lengths, list)

@@ -77,6 +77,7 @@ class MultiHeadAttention:
                 raise ValueError("%s.lengths: expected the core exact and no memory, got %s"
                                  % (name, core))
             self._padding = bytearray(seq_len)
+            self._length = seq_len  # from where on that is not 0
         self.k = array("b", bytes(key_len * embed_dim))
         self.v = array("b", bytes(key_len * embed_dim))
         self.heads = array("b", bytes(size))
@@ -131,7 +132,7 @@ class MultiHeadAttention:
         # q is written before k and v are computed, and k before v
         checks.apart(self.name, memory, size, "q", self.q, len(self.q))
         checks.apart(self.name, memory, size, "k", self.k, size)
-        if self._padding is not None:
+        if self._padding is not None and self._length < self.seq_len:
             key_padding_mask = self._padding
         if key_padding_mask is not None:
             if not hasattr(self.cores[0], "key_len"):
@@ -153,8 +154,12 @@ class MultiHeadAttention:
     def heed(self, length):
         if self._padding is not None:
             checks.between("length", length, 1, self.seq_len)
-            for t in range(self.seq_len):
-                self._padding[t] = t >= length
+            while self._length < length:
+                self._padding[self._length] = 0
+                self._length += 1
+            while self._length > length:
+                self._length -= 1
+                self._padding[self._length] = 1
         return length
 
     def step(self, x):
