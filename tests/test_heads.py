@@ -139,6 +139,7 @@ def test_from_token_ids_to_probabilities(board, remote, tmp_path):
     assert main(["quantize", paths[0], "--calibration", paths[1], "--output", paths[2]]) == 0
     made, integers = modelfile.read(tmp_path / "int8.safetensors")
     assert made["input"] == {"shape": [N], "format": "tokens"}
+    assert made["layers"][-2]["output"] == "int16"  # a softmax wants more than 8 bits
     model = Model(made, integers)
     ids = ids.astype(np.int16)
     for one in ids:

@@ -177,6 +177,8 @@ class Type(LayerType):
                 "bias": Tensor(float, (entry["filters"],))}
 
     def tokens_of(self, entry: Fields, tokens: int) -> int | None:
+        if entry.get("format", INT8) != INT8:
+            return None
         return max(1, geometry(entry).positions(tokens))
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
