@@ -38,6 +38,18 @@ def pytest_addoption(parser):
         "--mutations", type=int, default=4000, help="of frames (default: %(default)s)"
     )
     parser.addoption(
+        "--payloads", type=int, default=100, help="bad ones of frames (default: %(default)s)"
+    )
+    parser.addoption(
+        "--kills", type=int, default=3, help="of a deploy (default: %(default)s)"
+    )
+    parser.addoption(
+        "--sizes", type=int, default=7, help="of full file systems (default: %(default)s)"
+    )
+    parser.addoption(
+        "--words", type=int, default=40, help="generated commands (default: %(default)s)"
+    )
+    parser.addoption(
         "--masks", type=int, default=2000, help="random masks to compare (default: %(default)s)"
     )
 

@@ -1,9 +1,9 @@
 """A board that is open: mpremote's transport, with one-line errors and what the board is."""
 
-import ast
 import contextlib
 import io
 import os
+import re
 import secrets
 import stat
 import struct
@@ -20,11 +20,15 @@ from serial.tools import list_ports
 from ..errors import Attn8Error, BoardError, LinkError, RemoteError
 from ..link import RESCUE, Client
 from . import uart
+from .answers import BYTES, literal
 from .interrupts import uninterrupted
+from .limited import Limit
 
 BAUD = 115200
 ATTEMPTS = 2  # to enter the REPL
 TIMEOUT = 10  # seconds that a read of the REPL waits for a byte
+PROMPT_SECONDS = 11  # for an attempt to enter the REPL, and for what is answered at once
+FILE_SECONDS = 20  # for a piece of a file
 
 # The names of .mpy architectures, in the order of sys.implementation._mpy >> 10
 ARCHES = (
@@ -38,6 +42,11 @@ i = sys.implementation
 print(repr((i.name, ".".join(str(n) for n in i.version[:3]), getattr(i, "_machine", sys.platform),
             getattr(i, "_mpy", 0))))
 """
+
+IDENTITY = (
+    re.compile(r"[!-~]{1,40}"), re.compile(r"\d{1,6}(\.\d{1,6}){1,2}"),
+    re.compile(r"[^\0-\x1f\x7f-\x9f]{0,200}[!-~]"), range(1 << 16),
+)  # fmt: skip
 
 # What attn8 needs of the firmware, tried rather than looked up
 VIPER = """
@@ -96,9 +105,10 @@ class Board:
             self.transport = SerialTransport(port, baudrate=self._baud, timeout=TIMEOUT)
         except (TransportError, OSError, ValueError):
             raise BoardError(why_closed(port)) from None
+        self._limit = Limit(self.transport.serial)
         try:
             self.enter_repl()
-            name, version, machine, mpy = self.evaluate_tuple(PROBE)
+            name, version, machine, mpy = self.evaluate(PROBE, IDENTITY, PROMPT_SECONDS)
         except BaseException:
             with uninterrupted():
                 self._leave()
@@ -131,7 +141,7 @@ class Board:
         self._close()
 
     def _leave(self) -> None:
-        with contextlib.suppress(TransportError, OSError):
+        with contextlib.suppress(TransportError, OSError), self._limit.within(PROMPT_SECONDS):
             self.transport.exit_raw_repl()
         with contextlib.suppress(OSError):
             self.transport.close()
@@ -151,6 +161,10 @@ class Board:
             self.transport.serial.timeout = TIMEOUT
 
     def _try_repl(self, soft_reset: bool) -> bool:
+        with self._limit.within(PROMPT_SECONDS):
+            return self._ask_for_repl(soft_reset)
+
+    def _ask_for_repl(self, soft_reset: bool) -> bool:
         transport = self.transport
         transport.serial.timeout = 0.1  # so that timeout_overall is kept
         # A server that a lost session left behind takes no Ctrl-C, but it takes this
@@ -167,18 +181,20 @@ class Board:
 
         Args:
             code: MicroPython.
-            timeout: seconds in which it prints nothing.
+            timeout: seconds in which it ends.
 
         Raises:
             RemoteError: it raised; with the last line of the traceback.
             BoardError: the board does not answer.
         """
-        with _silenced(), self._errors("answer"):
+        with _silenced(), self._errors("answer"), self._limit.within(timeout):
             output, error = self.transport.exec_raw(textwrap.dedent(code), timeout=timeout)
         if error:
             lines = error.decode("utf-8", "replace").strip().splitlines()
             said = lines[-1] if lines else "an error"
             kind = said.partition(":")[0]
+            if number := re.fullmatch(r"OSError: (?:\[Errno )?(\d{1,4})(?:\] \w+)?", said):
+                said += f" ({os.strerror(int(number[1]))})"
             if said.startswith("MemoryError: memory allocation"):
                 said = f"out of memory; reset it and start no other program on it ({said})"
             raise RemoteError(f"the board says: {said}", kind)
@@ -186,16 +202,24 @@ class Board:
 
     def evaluate_tuple(self, code: str, timeout: float = 60) -> tuple[Any, ...]:
         """Runs code that prints the repr of a literal; parses it without evaluating it."""
-        values: tuple[Any, ...] = ast.literal_eval(self.execute(code, timeout))
+        values: tuple[Any, ...] = self.evaluate(code, tuple, timeout)
         return values
+
+    def evaluate(self, code: str, shape: Any, timeout: float = 60) -> Any:
+        """The same for any literal of a shape (see answers.py)."""
+        return literal(self.execute(code, timeout), shape)
 
     def free_heap(self) -> int:
         """Bytes of the board's Python heap that are free."""
-        return int(self.execute("import gc\ngc.collect()\nprint(gc.mem_free())"))
+        return self._heap("mem_free")
 
     def used_heap(self) -> int:
         """Bytes of the board's Python heap that are in use."""
-        return int(self.execute("import gc\ngc.collect()\nprint(gc.mem_alloc())"))
+        return self._heap("mem_alloc")
+
+    def _heap(self, what: str) -> int:
+        code = f"import gc\ngc.collect()\nprint(gc.{what}())"
+        return int(self.evaluate(code, BYTES, PROMPT_SECONDS))
 
     def write_file(
         self, path: str, data: bytes, progress: Callable[[int, int], None] | None = None
@@ -206,8 +230,14 @@ class Board:
             BoardError: the board does not answer.
             RemoteError: it cannot write there, for one because its file system is full.
         """
+
+        def written(done: int, total: int) -> None:
+            self._limit.extend(FILE_SECONDS)
+            if progress:
+                progress(done, total)
+
         with self._file(path):
-            self.transport.fs_writefile(path, data, progress_callback=progress)
+            self.transport.fs_writefile(path, data, progress_callback=written)
 
     def read_file(self, path: str) -> bytes:
         """Reads a file of the board.
@@ -217,12 +247,13 @@ class Board:
             RemoteError: there is no such file.
         """
         with self._file(path):
-            return bytes(self.transport.fs_readfile(path))
+            further = lambda done, total: self._limit.extend(FILE_SECONDS)  # noqa: E731
+            return bytes(self.transport.fs_readfile(path, progress_callback=further))
 
     def require_viper(self) -> None:
         """Raises BoardError where the firmware cannot run attn8's kernels."""
         try:
-            if self.execute(VIPER).strip() == "42":
+            if self.execute(VIPER, PROMPT_SECONDS).strip() == "42":
                 return
         except RemoteError:
             pass
@@ -234,7 +265,7 @@ class Board:
     @contextlib.contextmanager
     def serve(self) -> Iterator[Client]:
         """Runs the board's attn8 server and yields the link to it; then the REPL is back."""
-        with self._errors("answer"):
+        with self._errors("answer"), self._limit.within(PROMPT_SECONDS):
             self.transport.exec_raw_no_follow("from attn8 import serve\nserve()\n")
         client = Client(self.transport.serial)
         try:
@@ -261,7 +292,7 @@ class Board:
     @contextlib.contextmanager
     def _file(self, path: str) -> Iterator[None]:
         """For mpremote's file functions: an OSError of a path is the board's, not the port's."""
-        with _silenced(), self._errors("answer"):
+        with _silenced(), self._errors("answer"), self._limit.within(FILE_SECONDS):
             try:
                 yield
             except OSError as error:
@@ -275,10 +306,11 @@ class Board:
             yield
         except TransportExecError as error:
             raise RemoteError(f"the board says: {error.error_output.strip()}") from None
-        except (TransportError, OSError, IndexError, ValueError) as error:
+        except (TransportError, OSError, IndexError, ValueError, struct.error) as error:
             raise BoardError(
                 f"the board at {self.transport.device_name} does not {what} ({_line(error)}); "
-                "is it the right port, with MicroPython on it, and free of other programs?"
+                "is it the right port, with MicroPython on it, free of other programs, and do its "
+                "boot.py and main.py print nothing?"
             ) from None
 
 

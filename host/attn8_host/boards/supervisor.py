@@ -92,6 +92,8 @@ def start():
         tell(b"-" if char < 0 else b"+")
 
     def rename(old, new):
+        if any(not isinstance(fs, vfs.VfsPosix) and old.startswith(at) for fs, at in vfs.mount()):
+            return os.rename(old, new)
         # A VfsPosix with a root builds both paths in one buffer: it renames a file to itself
         plain.rename(*({root!r} + p if p.startswith("/") else p for p in (old, new)))
 
@@ -283,13 +285,14 @@ class Supervisor:
             registers[CLKDIV] = _divider(self.baud)
             self.client_baud = 0  # the client's rate when the board first changed its own
             self._set_rate(self.baud)
+        root = os.fsencode(self.root).decode("utf-8", "replace")  # MicroPython's, in any locale
         script = START_UP.format(
-            marker=self.marker, root=str(self.root), registers=registers, run_main=not raw
+            marker=self.marker, root=root, registers=registers, run_main=not raw
         )
-        with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as file:
-            file.write(script)
+        with tempfile.NamedTemporaryFile(suffix=".py", delete=False) as file:
+            file.write(script.encode())
         self.script = Path(file.name)
-        command = [sys.executable, "-c", "import micropython_unix as m; m.main()"]
+        command = [sys.executable, "-X", "utf8", "-c", "import micropython_unix as m; m.main()"]
         command += ["-X", f"heapsize={self.heap_size}", "-i", file.name]
         self.process = subprocess.Popen(
             command,

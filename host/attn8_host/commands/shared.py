@@ -3,13 +3,14 @@
 import argparse
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .parser import Parser
 
@@ -27,7 +28,7 @@ def add_board(parser: Parser) -> None:
         "ATTN8_BOARD)",
     )
     parser.add_argument(
-        "--baud", type=positive,
+        "--baud", type=baud,
         help="keep a serial line at this rate (default: ATTN8_BAUD, else 115200, and the link "
         "goes faster where both ends can)",
     )
@@ -56,9 +57,26 @@ def add_isa(parser: Parser, help: str, default: str | None = None) -> None:
     parser.add_argument("--isa", choices=["xtensawin", "rv32imc"], default=default, help=help)
 
 
+def below(most: int, least: int = 1) -> Callable[[str], int]:
+    """The type of an option: a whole number in bounds, both included."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least} to {most}, got {text!r}"
+            )
+        return int(text)
+
+    return number
+
+
+baud = below(20_000_000)
+seed = below((1 << 32) - 1, 0)
+
+
 def positive(text: str) -> int:
     """The type of an option: a whole number from 1."""
-    if not text.isdecimal() or int(text) == 0:
+    if not text.isdecimal() or len(text) > 20 or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
 
@@ -88,7 +106,7 @@ def board_line(console: Console, info: "BoardInfo") -> None:
     kind = "the virtual board" if info.kind == "virtual" else "the board"
     if info.kind == "virtual" and not find_boards():
         kind += " (no chip is connected)"
-    console.print(f"Using {kind}: {info}", highlight=False, markup=False)
+    console.print(f"Using {kind}: {info}", highlight=False)
 
 
 def write_json(path: Path | None, result: object) -> None:
@@ -97,8 +115,8 @@ def write_json(path: Path | None, result: object) -> None:
         path.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def facts(title: str, rows: Iterable[tuple[str, str, str]]) -> Table:
-    """A table of (name, value, what that is), in rich's markup."""
+def facts(title: str, rows: Iterable[tuple[str, str | Text, str | Text]]) -> Table:
+    """A table of (name, value, what that is)."""
     table = Table(show_header=False, title=title)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -108,8 +126,8 @@ def facts(title: str, rows: Iterable[tuple[str, str, str]]) -> Table:
     return table
 
 
-def equal(bit_exact: bool | None) -> str:
-    """What a comparison found, in rich's markup; None where there was none."""
+def equal(bit_exact: bool | None) -> str | Text:
+    """What a comparison found; None where there was none."""
     if bit_exact is None:
         return "not compared"
-    return "[green]every bit equal[/]" if bit_exact else "[red]NOT EQUAL[/]"
+    return Text("every bit equal", "green") if bit_exact else Text("NOT EQUAL", "red")
