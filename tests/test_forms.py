@@ -22,8 +22,11 @@ from attn8_host.isa import device as device_in_cpython
 from attn8_host.isa import importer
 from attn8_host.isa.device import Device
 from attn8_host.isa.importer import module
+from attn8_host.layers.add import Add
+from attn8_host.layers.convert import Requantize
 from attn8_host.layers.dense import Dense
 from attn8_host.masks import Mask
+from attn8_host.numerics.integers import requant
 from tools import forms_table
 
 FORMS = forms.machine_forms()
@@ -314,6 +317,23 @@ def test_forms_of_one_chip_have_a_rank_each():
 
 
 # Known answers
+
+
+def test_known_answers_of_a_stream_are_those_of_the_reference(on_device):
+    numbers = on_device("attn8.known").numbers
+
+    def int16(n, step):
+        return np.array(numbers("b", n, step), np.int16)
+
+    n, j = 37, np.arange(11)
+    wide = Requantize(26000, 23, "int16")(int16(n, 91))
+    doubled = Add()(wide, wide)
+    sums = int16(33, 53).reshape(3, 11).astype(np.int64) * 5000001
+    settled = requant(sums, 20000 + j, 27 + j, "int16")
+    out = [Add()(wide, 258 * int16(n, 37)), doubled, Requantize(20000, 25, "int8")(doubled),
+           settled]  # fmt: skip
+    assert all(len(np.unique(values)) > 9 for values in out)
+    assert crc32(b"".join(map(bytes, out))) == on_device("attn8.known.stream").ANSWER
 
 
 def test_known_answers_are_those_of_the_reference(on_device):
