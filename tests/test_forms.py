@@ -101,7 +101,7 @@ def scaled(device, **constants):
 
 
 def norm(device, n):
-    """-> the form that is taken; results of a row of the largest squares, and what they are to be."""
+    """-> the form that is taken; results of a row of the largest squares, and what is wanted."""
     x = np.full((1, n), -32768, np.int16)
     constants = {"weight": np.full(n, 1 << 27, np.int32), "bias": np.zeros(n, np.int32),
                  "shift": 16, "eps_mult": 0, "eps_shift": 0}
