@@ -8,8 +8,9 @@ import pytest
 from attn8_host import isa
 from attn8_host.cli import main
 from attn8_host.cores.exact import Exact, exact_constants
+from attn8_host.errors import Attn8Error
 from attn8_host.numerics.integers import EXP2
-from attn8_host.proof.bench import on_board
+from attn8_host.proof.bench import on_board, tinymind
 from tools import record_bench
 
 
@@ -25,6 +26,37 @@ def test_no_count_grows_unrecorded(arch, tmp_path, capsys):
     grown = {k: (v, recorded[k]) for k, v in now.items() if v > 1.02 * recorded[k]}
     assert not grown, "record them on purpose with python -m tools.record_bench"
     assert "MultiHeadAttention" in capsys.readouterr().out
+
+
+# Instructions a multiply-accumulate of a whole encoder layer, and an element of its parts: at most
+ENCODER = {"xtensawin": (3.3, {"layer_norm": 18.7, "gelu": 4.2, "add": 6.4}),
+           "rv32imc": (4.75, {"layer_norm": 20.6, "gelu": 4.3, "add": 6.7})}  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", isa.ARCHES)
+def test_an_encoder_layer(arch, tmp_path, capsys):
+    path = tmp_path / "encoder.json"
+    assert main(["bench", "encoder", "--isa", arch, "--json", str(path)]) == 0
+    turbo, viper = json.loads(path.read_text())
+    assert turbo["macs"] == 786432
+    whole, parts = ENCODER[arch]
+    assert turbo["instructions_per_mac"] <= whole < viper["instructions_per_mac"]
+    for part, most in parts.items():
+        assert turbo["per_element"][part] <= most < viper["per_element"][part]
+    assert round(sum(turbo["parts"].values()) / turbo["macs"], 3) == turbo["instructions_per_mac"]
+    assert "layer_norm, an element" in capsys.readouterr().out
+    rows = record_bench.figures({"kernels": [], "encoder": [turbo, viper]})
+    assert rows["encoder layer, turbo | 64 x 32 x 4 x 64 | mac"] == turbo["instructions_per_mac"]
+    assert rows["add, viper | 64 x 32 | element"] == viper["per_element"]["add"]
+
+
+def test_tinymind_wants_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(tinymind.shutil, "which", lambda name: name)
+    with pytest.raises(Attn8Error, match="expected a checkout of"):
+        tinymind.measure(tmp_path)
+    monkeypatch.setattr(tinymind.shutil, "which", lambda name: None)
+    with pytest.raises(Attn8Error, match=r"riscv64-unknown-elf-g\+\+ is missing: install it"):
+        tinymind.measure(tmp_path)
 
 
 def test_lines_name_code_that_is_there():

@@ -22,8 +22,12 @@ from attn8_host.isa import device as device_in_cpython
 from attn8_host.isa import importer
 from attn8_host.isa.device import Device
 from attn8_host.isa.importer import module
+from attn8_host.layers.add import Add
+from attn8_host.layers.convert import Requantize
 from attn8_host.layers.dense import Dense
+from attn8_host.layers.layer_norm import LayerNorm
 from attn8_host.masks import Mask
+from attn8_host.numerics.integers import requant
 from tools import forms_table
 
 FORMS = forms.machine_forms()
@@ -96,6 +100,17 @@ def scaled(device, **constants):
     return sparse(device, q, k, v, np.eye(3), out_num=(1 << 30) - 1, **constants)
 
 
+def norm(device, n):
+    """-> the form that is taken; results of a row of the largest squares, and what is wanted."""
+    x = np.full((1, n), -32768, np.int16)
+    constants = {"weight": np.full(n, 1 << 27, np.int32), "bias": np.zeros(n, np.int32),
+                 "shift": 16, "eps_mult": 0, "eps_shift": 0}
+    layer = device.attn8.RMSNorm(1, **{key: array("i", value.tobytes()) if key in ("weight", "bias")
+                                       else value for key, value in constants.items()})
+    found = np.array(layer(array("h", x.tobytes())))
+    return layer.form, found, LayerNorm(**constants, centred=False)(x).ravel()
+
+
 @dataclass(frozen=True)
 class Bound:
     """The last value that a form takes, and the first that it does not, at a run that shows it."""
@@ -118,6 +133,7 @@ def shifted(shift):
 
 BOUNDS = [
     Bound("xtensa", "matmul", "inputs", 511, 512, matmul),
+    Bound("xtensa", "norm", "n", 1023, 1024, norm),
     Bound("xtensa", "sparse", "head_dim", 257, 258, wide_head),
     Bound("xtensa", "sparse", "score_shift", 25, 26,
           lambda device, n: near_scores(device, score_mult=1 << 24, score_shift=n)),
@@ -314,6 +330,35 @@ def test_forms_of_one_chip_have_a_rank_each():
 
 
 # Known answers
+
+
+def test_known_answers_of_a_stream_are_those_of_the_reference(on_device):
+    numbers = on_device("attn8.known").numbers
+
+    def int16(n, step):
+        return np.array(numbers("b", n, step), np.int16)
+
+    n, j = 37, np.arange(11)
+    wide = Requantize(26000, 23, "int16")(int16(n, 91))
+    doubled = Add()(wide, wide)
+    sums = int16(33, 53).reshape(3, 11).astype(np.int64) * 5000001
+    settled = requant(sums, 20000 + j, 27 + j, "int16")
+    out = [Add()(wide, 258 * int16(n, 37)), doubled, Requantize(20000, 25, "int8")(doubled),
+           settled]  # fmt: skip
+    assert all(len(np.unique(values)) > 9 for values in out)
+    assert crc32(b"".join(map(bytes, out))) == on_device("attn8.known.stream").ANSWER
+
+
+def test_known_answers_of_a_norm_are_those_of_the_reference(on_device):
+    numbers, n = on_device("attn8.known").numbers, 37
+    x = np.array([[(value << up) + 5 for value in numbers("b", n, 7 * up + 37)] for up in range(9)],
+                 np.int16)
+    weight = np.array(numbers("b", n, 53), np.int32) * 5000001
+    bias = np.array(numbers("b", n, 91), np.int32) << 16
+    out = LayerNorm(weight, bias, 20, 70000000 >> 7, 7)(x)
+    wide = LayerNorm(weight, bias, 13, 3, 28, "int16", centred=False)(x[:1])
+    assert all(len(np.unique(values)) > 9 for values in (*out, wide))
+    assert crc32(out.tobytes() + wide.tobytes()) == on_device("attn8.known.norm").ANSWER
 
 
 def test_known_answers_are_those_of_the_reference(on_device):

@@ -180,7 +180,7 @@ def test_graphs_that_cannot_be_quantized(entries, message):
         (lambda c, t: c["layers"][2].pop("eps_shift"), "n: the config lacks eps_shift"),
         (lambda c, t: c["layers"][2].pop("eps"), "n: the config lacks eps"),
         (lambda c, t: c["layers"][2].update(output="int32"), "n.output: expected int8 or int16"),
-        (lambda c, t: t.pop("n.shift"), "missing tensor n.shift"),
+        (lambda c, t: t.pop("n.bias"), "missing tensor n.bias"),
         (lambda c, t: t.update({"g.table": np.zeros(255, np.int8)}), "g.table: expected"),
         (lambda c, t: c["layers"][4].update(approximate="erf"),
          "g.approximate: expected none or tanh"),
@@ -222,14 +222,12 @@ def test_wrong_files_are_refused_on_both_sides(board, change, message):
         ("Multiply(4, 16384, 20, 'int32')", "multiply.output: expected int8 or int16, got int32"),
         ("MeanPool(1 << 15, 1, 16384, 20, 'int16')",
          "mean_pool.seq_len: expected 1 to 32767, got 32768"),
-        ("LayerNorm(1, h, array('i', [1 << 30] * 4), bytes(4), 0, 0)",
-         "layer_norm.bias: expected -1040187392 to 1040187392, got 1073741824"),
-        ("LayerNorm(1, h, array('i', 4 * [0]), bytes([0, 0, 26, 0]), 0, 0)",
-         "layer_norm.shift: expected 0 to 25, got 26"),
-        ("LayerNorm(1, h, array('i', 4 * [0]), bytes(4), 0, -15)",
-         "layer_norm.eps_shift: expected -14 to 64, got -15"),
-        ("RMSNorm(1, array('h', bytes(9000)), bytes(4500), 0, 0)",
-         "rms_norm.features: expected 1 to 4096, got 4500"),
+        ("LayerNorm(1, i, array('i', [1 << 30] * 4), 0, 0, 0)",
+         "layer_norm.bias: expected -1073741823 to 1073741823, got 1073741824"),
+        ("LayerNorm(1, i, i, 31, 0, 0)", "layer_norm.shift: expected 0 to 30, got 31"),
+        ("LayerNorm(1, i, i, 0, 0, 39)", "layer_norm.eps_shift: expected 0 to 38, got 39"),
+        ("RMSNorm(1, array('i', bytes(18000)), i, 0, 0, 0)",
+         "rms_norm.features: expected 1 to 4095, got 4500"),
     ],
 )
 def test_wrong_calls_are_refused_in_one_line(remote, code, message):
@@ -237,6 +235,6 @@ def test_wrong_calls_are_refused_in_one_line(remote, code, message):
         "from array import array\n"
         "from attn8 import Add, ClassToken, LayerNorm, MeanPool, Multiply, Position, RMSNorm\n"
         "from attn8 import Select\n"
-        "h = array('h', bytes(8))"
+        "h, i = array('h', bytes(8)), array('i', bytes(16))"
     )
     assert remote.refused(code, setup) == message

@@ -30,7 +30,7 @@ machine_settings = settings(
 )
 
 
-FAMILIES = ("attention", "linear", "matmul", "sparse", "swap_axes")
+FAMILIES = ("attention", "linear", "lookup", "matmul", "norm", "sparse", "stream", "swap_axes")
 
 
 @pytest.fixture

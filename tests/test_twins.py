@@ -88,8 +88,6 @@ if k > 30:
 # Where a piece is of something else
 OTHERS = {
     ("fixed_optimizers", "requantize"): "Adam's moments: no int8 comes out",
-    ("norm", "product"): "the lower halves of squares",
-    ("norm", "requantize"): "the bias has more bits than the result, and is added to the product",
     ("fixed", "reciprocal"): "the normalization of a logarithm",
     ("refine", "look-up"): "a look-up with as many bits more as a row allows",
 }

@@ -1,13 +1,15 @@
 """Counts the kernels, appends the figures to results/bench.jsonl and writes README's table from it.
 
-    python -m tools.record_bench
+    python -m tools.record_bench [--tinymind DIR]
 
 Run it after the change that it measures is committed; earlier lines of the file never change. A
 line names the commit, which a rebase may rename, and `code`, which nothing but other code changes:
-anyone can check a commit out and compare (`python -m tools.record_bench --code`). What was renamed
-since is in lines of its own, {"renamed": {old: new}}.
+anyone can check a commit out and compare (`python -m tools.record_bench --code`). With --tinymind,
+a checkout of github.com/danmcleran/tinymind, its encoder layer is counted beside ours. What was
+renamed since is in lines of its own, {"renamed": {old: new}}.
 """
 
+import argparse
 import hashlib
 import json
 import subprocess
@@ -19,7 +21,7 @@ from pathlib import Path
 from attn8_host import forms, isa
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import compile_device
-from attn8_host.proof.bench import on_board
+from attn8_host.proof.bench import encoder, on_board, tinymind
 from attn8_host.proof.bench.count import LAYERS, measure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,10 +61,16 @@ def figures(entry: dict) -> dict[str, float]:
     """All counts of an entry: {"name shape, unit": instructions}."""
     rows = list(entry["kernels"])
     rows += [entry[key] for key in LAYERS if entry.get(key)]
+    for layer in entry.get("encoder", []):
+        rows.append(layer)
+        kind = layer["name"].partition(", ")[2]
+        rows += [{"name": f"{part}, {kind}", "shape": layer["shape"][:2],
+                  "instructions_per_element": count}
+                 for part, count in layer["per_element"].items()]
     found = {}
     for row in rows:
         shape = " x ".join(str(n) for n in row["shape"])
-        for unit in ("mac", "score"):
+        for unit in ("mac", "score", "element"):
             if f"instructions_per_{unit}" in row:
                 found[f"{row['name']} | {shape} | {unit}"] = row[f"instructions_per_{unit}"]
     return found
@@ -101,7 +109,11 @@ def _git(*arguments: str) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--code"]:
+    parser = argparse.ArgumentParser(prog="record_bench")
+    parser.add_argument("--code", action="store_true", help="print the digest of the code alone")
+    parser.add_argument("--tinymind", metavar="DIR", type=Path)
+    arguments = parser.parse_args()
+    if arguments.code:
         print(code_digest())
         return
     if _git("status", "--porcelain", "--", "device", "host", "tools"):
@@ -111,7 +123,10 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as file:
         for arch in isa.ARCHES:
-            file.write(json.dumps(made | measure(arch)) + "\n")
+            layers = [encoder.measure(arch, backend) for backend in encoder.BACKENDS]
+            if arguments.tinymind and arch == tinymind.ARCH:
+                layers.append(tinymind.measure(arguments.tinymind))
+            file.write(json.dumps(made | measure(arch) | {"encoder": layers}) + "\n")
         with open_virtual() as board:
             file.write(json.dumps(made | on_board.measure(board)) + "\n")
     README.write_text(with_table(README.read_text(), table(newest())))

@@ -1,6 +1,6 @@
 from array import array
 
-from .. import checks, signals
+from .. import checks, forms, signals
 from ..formats import Format
 from ..kernels import qformat
 
@@ -50,8 +50,6 @@ class Requantize:
     # int16 to int8 or int8 to int16: requant(x << 9; mult, shift)
 
     def __init__(self, size, format, mult, shift, name="convert"):
-        from ..kernels import stream
-
         self.name = name
         self.size = checks.between(name + ".size", size, 1, 1 << 20)
         checks.multiplier(name, mult, shift)
@@ -60,6 +58,7 @@ class Requantize:
         self._bytes = size * signals.BYTES[format]
         narrows = format == "int8"
         self._takes = "int16" if narrows else "int8"
+        stream = forms.choose("stream")
         self._requantize = stream.narrow if narrows else stream.widen
 
     def __call__(self, x):

@@ -77,9 +77,7 @@ class Dense:
         self.out = self._sums = checks.values(linear.name + ".out", out, length, True, code)
         self._settle = None
         if linear.ratios:
-            from ..kernels import stream
-
-            self._settle = stream.settle
+            self._settle = forms.choose("stream").settle
             self.out = memoryview(out)[:n]
         self._matmul = linear.form.matmul
         self._row = bytearray(*linear.form.room(linear.inputs))

@@ -1,17 +1,16 @@
 from array import array
 
-from .. import checks, memory, signals
-from ..kernels import norm
+from .. import checks, forms, memory, signals
 
 TOKENWISE = True
-MAX_FEATURES = 4096  # sums of squares stay in int32
+MAX_FEATURES = 4095  # what is fine enough for the largest of them
 
 
 class LayerNorm:
     # (x - mean) / sqrt(variance + eps) * weight + bias over rows of n values: int16 [rows, n] ->
-    # int8 or int16. weight int16 [n], bias int32 [n], shift int8 [n]: (z*weight + bias) / 2**shift
-    # of values z that have as many bits behind the point as sqrt(n) leaves of 15. eps is
-    # eps_mult / 2**eps_shift squared steps of x. See docs/numerics.md.
+    # int8 or int16. weight int32 [n], bias int32 [n]: ((z*weight >> 32) + bias) >> shift of values
+    # z that have as many bits behind the point as sqrt(n) leaves of 31. eps_mult << eps_shift is
+    # eps in the units of the sums. See docs/numerics.md.
 
     _centred = True
 
@@ -19,50 +18,52 @@ class LayerNorm:
                  name="layer_norm"):
         self.name = name
         self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
-        checks.values(name + ".weight", weight, None, False, "h")
+        checks.values(name + ".weight", weight, None, False, "i")
         self.features = n = checks.between(name + ".features", len(weight), 1, MAX_FEATURES)
-        checks.int8(name + ".shift", shift, n)
-        checks.between(name + ".shift", min(shift), 0, 25)
-        checks.between(name + ".shift", max(shift), 0, 25)
-        checks.between(name + ".weight", min(weight), -32767, 32767)
-        if self._centred:
-            checks.values(name + ".bias", bias, n, False, "i")
-            most = (1 << 30) - (1 << 25)  # the sums stay in int32
-            checks.between(name + ".bias", min(bias), -most, most)
-            checks.between(name + ".bias", max(bias), -most, most)
+        checks.values(name + ".bias", bias, n, False, "i")
+        most = (1 << 30) - 1  # the sums stay in int32
+        checks.between(name + ".bias", min(bias), -most, most)
+        checks.between(name + ".bias", max(bias), -most, most)
+        self.shift = checks.between(name + ".shift", shift, 0, 30)
         checks.between(name + ".eps_mult", eps_mult, 0, (1 << 15) - 1)
-        checks.between(name + ".eps_shift", eps_shift, -14, 64)
-        self.weight, self.bias, self.shift = weight, bias, shift
-        self.eps_mult, self.eps_shift = eps_mult, eps_shift
+        checks.between(name + ".eps_shift", eps_shift, 0, 38)
+        self.weight, self.bias = weight, bias
+        eps = eps_mult << eps_shift
+        self._eps_high, self._eps_low = eps >> 28, eps & (1 << 28) - 1
+        self._left = 13  # less the whole bits of z, which is below 2 ** those
+        squares = n - 1 if self._centred else n
+        while squares:
+            squares >>= 2
+            self._left -= 1
         self.most = signals.MOST[signals.known(name + ".output", output)]
-        memory.require(name, 20 * rows + 2 * rows * n)
-        self._statistics = array("i", bytes(20 * rows))
+        self.form = forms.choose("norm", n)
+        memory.require(name, 12 * rows + signals.BYTES[output] * rows * n)
+        self._statistics = array("i", bytes(12 * rows))
         self.out = signals.zeros(output, rows * n)
         self._bytes = rows * n * signals.BYTES[output]
 
     def __call__(self, x):
         rows, n = self.rows, self.features
         signals.accept(self.name, "int16", x, rows * n, self.out, self._bytes)
-        norm.statistics(x, 0, self._statistics, rows, n, self._centred, self.eps_mult,
-                        self.eps_shift)
-        norm.norm(x, 0, self._statistics, self.weight, self.bias, self.shift, self.out, rows, n,
-                  self._centred, self.most)
+        self.form.statistics(x, 0, self._statistics, rows, n, self._centred, self._left,
+                             self._eps_high, self._eps_low)
+        self.form.norm(x, 0, self._statistics, self.weight, self.bias, self.out, rows, n,
+                       self.shift, self.most)
         return self.out
 
 
 def build(entry, given, need_weights):
-    return build_norm(entry, given, LayerNorm, True)
+    return build_norm(entry, given, LayerNorm)
 
 
-def build_norm(entry, given, kind, centred):
+def build_norm(entry, given, kind):
     n = entry.size("features")
     entry.take("eps")  # the integers stand for it
     rows = max(given[1] // n, 1)
     entry.accept(given, "int16", rows * n)
     output = signals.output(entry)
-    weight, shift = entry.tensor("weight", "h", [n]), entry.tensor("shift", "b", [n])
-    bias = (entry.tensor("bias", "i", [n]),) if centred else ()
-    layer = kind(rows, weight, *bias, shift, entry.integer("eps_mult"), entry.integer("eps_shift"),
-                 output, entry.name)
+    weight, bias = entry.tensor("weight", "i", [n]), entry.tensor("bias", "i", [n])
+    layer = kind(rows, weight, bias, entry.integer("shift"), entry.integer("eps_mult"),
+                 entry.integer("eps_shift"), output, entry.name)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, rows * n)

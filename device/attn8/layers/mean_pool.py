@@ -34,9 +34,9 @@ class MeanPool:
 
             self._mean = mean.mean
         elif format != "int8" or output != "int8":
-            from ..kernels import stream
+            from ..kernels import pool
 
-            self._stream = stream.mean_pool
+            self._stream = pool.mean_pool
         self.out = signals.zeros(output, embed_dim)
         self._bytes = embed_dim * signals.BYTES[output]
 

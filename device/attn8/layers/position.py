@@ -1,5 +1,5 @@
-from .. import checks, signals
-from ..kernels import cache, stream
+from .. import checks, forms, signals
+from ..kernels import cache
 
 TOKENWISE = True
 
@@ -15,6 +15,7 @@ class Position:
         self.weight = checks.values(name + ".weight", weight, seq_len * embed_dim, False, "h")
         self.size = embed_dim if step else seq_len * embed_dim
         self.out = signals.zeros("int16", self.size)
+        self._add = forms.choose("stream").add
         if step:
             self.length = 0  # tokens so far
             self._row = signals.zeros("int16", embed_dim)
@@ -22,7 +23,7 @@ class Position:
     def __call__(self, x):
         n = self.size
         signals.accept(self.name, "int16", x, n, self.out, 2 * n)
-        stream.add(x, 0, self.weight, self.out, n)
+        self._add(x, 0, self.weight, self.out, n)
         return self.out
 
     def step(self, x):
@@ -33,7 +34,7 @@ class Position:
             raise ValueError("%s: it has %d positions and all are taken; reset"
                              % (self.name, self.seq_len))
         cache.copy(self.weight, 2 * self.length * n, self._row, 0, 2 * n)
-        stream.add(x, 0, self._row, self.out, n)
+        self._add(x, 0, self._row, self.out, n)
         self.length += 1
         return self.out
 

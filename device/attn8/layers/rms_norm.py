@@ -4,17 +4,17 @@ TOKENWISE = True
 
 
 class RMSNorm(LayerNorm):
-    # x / sqrt(mean(x**2) + eps) * weight, as LayerNorm without the mean and the bias
+    # x / sqrt(mean(x**2) + eps) * weight, as LayerNorm without the mean; bias is what rounds
 
     _centred = False
 
-    def __init__(self, rows, weight, shift, eps_mult, eps_shift, output="int8", name="rms_norm"):
-        # The kernel wants a pointer, and does not read it
-        super().__init__(rows, weight, weight, shift, eps_mult, eps_shift, output, name)
+    def __init__(self, rows, weight, bias, shift, eps_mult, eps_shift, output="int8",
+                 name="rms_norm"):
+        super().__init__(rows, weight, bias, shift, eps_mult, eps_shift, output, name)
 
     def __call__(self, x):  # a layer by its own name
         return super().__call__(x)
 
 
 def build(entry, given, need_weights):
-    return build_norm(entry, given, RMSNorm, False)
+    return build_norm(entry, given, RMSNorm)

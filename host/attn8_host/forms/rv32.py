@@ -39,6 +39,10 @@ class Rv32(Assembler):
     def sra(self, rd: int, rs1: int, rs2: int) -> None:
         self._register(0x20, 5, rd, rs1, rs2)
 
+    def sltu(self, rd: int, rs1: int, rs2: int) -> None:
+        """rd = rs1 < rs2, unsigned"""
+        self._register(0, 3, rd, rs1, rs2)
+
     def or_(self, rd: int, rs1: int, rs2: int) -> None:
         self._register(0, 6, rd, rs1, rs2)
 
@@ -52,6 +56,10 @@ class Rv32(Assembler):
     def mulh(self, rd: int, rs1: int, rs2: int) -> None:
         """The high word of the signed product."""
         self._register(1, 1, rd, rs1, rs2)
+
+    def mulhu(self, rd: int, rs1: int, rs2: int) -> None:
+        """The high word of the unsigned product."""
+        self._register(1, 3, rd, rs1, rs2)
 
     def divu(self, rd: int, rs1: int, rs2: int) -> None:
         self._register(1, 5, rd, rs1, rs2)

@@ -13,68 +13,66 @@ from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, S
 from .convert import requantizing
 from .quantizer import Quantizer
 
-MOST = 4096  # values of a row: sums of squares stay in int32
+MOST = 4095  # values of a row: what is fine enough for the largest of them
 EPS = Kind("a number from 0", lambda value: type(value) in (int, float) and 0 <= value < np.inf)
 
 
-def whole_bits(features: int) -> int:
-    """Of normalized values: 2**whole_bits is at least sqrt(features), the largest there can be."""
-    return ((features - 1).bit_length() + 1) // 2
+def whole_bits(features: int, centred: bool) -> int:
+    """Of normalized values: all are below 2**whole_bits, as their squares are at most
+    features - 1, or features where there is no mean.
+    """
+    return ((features - centred).bit_length() + 1) // 2
+
+
+def copies_bits(features: int) -> int:
+    """A row counts 2**copies_bits times, as more than 2048 values and at most 4096."""
+    return 12 - (features - 1).bit_length()
 
 
 @dataclass
 class LayerNorm:
     """(x - mean) / sqrt(variance + eps) * weight + bias, int16 [rows, n] -> int8 or int16.
 
-    weight int16 [n], bias int32 [n] and shift int8 [n] for each channel; (eps_mult, eps_shift) hold
-    eps in squared steps of x. Without `centred` there is neither mean nor bias: RMSNorm.
+    weight and bias int32 [n], of each channel; eps_mult << eps_shift is eps in squared steps of x,
+    and of the sums of `copies_bits`. Without `centred` there is no mean: RMSNorm.
     """
 
     weight: np.ndarray
-    shift: np.ndarray
+    bias: np.ndarray
+    shift: int
     eps_mult: int
     eps_shift: int
-    bias: np.ndarray | int = 0
     format: str = INT8
     centred: bool = True
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         x, n = x.astype(np.int64), x.shape[1]
-        mean = rest = np.zeros((len(x), 1), np.int64)
-        if self.centred:
-            total = int32(x.sum(axis=1, keepdims=True))
-            mean = int32(2 * total + n) // (2 * n)
-            rest = total - n * mean
-        d = x - mean
-        # c = d * 2**up, as large as 15 bits, and eps in 30, allow; or d / 2 where 15 are too few
-        bits = 15 - bit_length(np.abs(d).max(axis=1, keepdims=True))
-        up = np.clip(bits, 0, min(14, (14 + self.eps_shift) // 2))
-        down = (bits < 0).astype(np.int64)
-        d = d + down >> down
-        rest = rest << up >> down
-        correction = int32(2 * rest + n) // (2 * n)
-        rest = rest - n * correction
-        squares = int32(((d << up) - correction) ** 2)
-        high = int32((squares >> 15).sum(axis=1, keepdims=True))
-        low = int32((squares & 32767).sum(axis=1, keepdims=True))
-        variance = (high // n << 15) + int32((high % n << 15) + low) // n
-        eps_up = 2 * (up - down) - self.eps_shift
-        eps = np.int64(self.eps_mult) << np.maximum(eps_up, 0) >> np.clip(-eps_up, 0, 31)
-        variance = np.maximum(int32(variance + eps), 1)
+        copies = copies_bits(n)
+        count = n << copies
+        total = int32(x.sum(axis=1, keepdims=True)) if self.centred else np.zeros((len(x), 1), int)
+        mean = total // n
+        rest = total - n * mean
+        # The variance, count**2 times: at most 55 bits
+        squares = (x * x).sum(axis=1, keepdims=True) << copies
+        spread = count * squares - (total << copies) ** 2 + (self.eps_mult << self.eps_shift)
+        spread = np.maximum(spread, 1 << 12)
         # To 2**28 up to 2**30, by an even number of bits
-        halves = (30 - bit_length(variance)) // 2
-        variance = variance << 2 * np.maximum(halves, 0) >> 2 * np.maximum(-halves, 0)
-        root = np.floor(np.sqrt(variance.astype(np.float64))).astype(np.int64)
-        root += variance - root * root > root
-        inverse = ((1 << 30) // root + 1) >> 1
-        # z = c / root, to 30 bits, whole_bits of them whole
-        left = halves + 1 - whole_bits(n)
+        length = np.where(spread >> 30, 30 + bit_length(spread >> 30), bit_length(spread))
+        halves = (30 - length) // 2
+        spread = spread << 2 * np.maximum(halves, 0) >> 2 * np.maximum(-halves, 0)
+        root = np.floor(np.sqrt(spread.astype(np.float64))).astype(np.int64)
+        root += spread - root * root > root
+        factor = ((count << 18) + (root >> 1)) // root
+        correction = rest * factor // n
+        finer = (rest * factor - correction * n << 17) // n  # its next 17 bits
+        # Values to 31 bits, whole_bits of them whole
+        left = 13 - whole_bits(n, self.centred) + halves
         right, left = np.maximum(-left, 0), np.maximum(left, 0)
-        offset = int32(correction * inverse + int32(2 * rest * inverse + n) // (2 * n)) << left
-        z = int32(int32(d * (inverse << up << left)) - offset) >> right
-        weight, shift = self.weight.astype(np.int64), self.shift.astype(np.int64)
-        product = int32((z >> 15) * weight) + (int32((z & 32767) * weight) >> 15)
-        out = int32(product + self.bias + (1 << shift >> 1)) >> shift
+        half = 1 << right >> 1
+        factor = factor + half >> right << left
+        correction = (correction + half >> right << left) + (finer >> np.maximum(17 - left, 0))
+        z = int32((x - mean) * factor - correction)
+        out = int32((z * self.weight.astype(np.int64) >> 32) + self.bias) >> self.shift
         return saturated(out, self.format)
 
 
@@ -100,28 +98,28 @@ def norm_constants(
     Raises:
         ValueError: a weight, a bias or eps is beyond what the integers can express.
     """
-    frac = 15 - whole_bits(len(weight))
-    weight = np.asarray(weight, np.float64) / scale_out / 2**frac
+    places = 1 + whole_bits(len(weight), bias is not None)  # that a weight has beyond `shift`
+    weight = np.asarray(weight, np.float64) / scale_out
     offset = np.zeros_like(weight) if bias is None else np.asarray(bias, np.float64) / scale_out
-    # The most bits that each weight and each bias leave
-    shift = np.full(len(weight), 25)
-    for values, most in ((np.abs(weight), 2**15 - 1), (np.abs(offset), 2**30 - 2**25)):
-        room = np.log2(most / np.maximum(values, most / 2.0**25))
-        shift = np.minimum(shift, np.floor(room).astype(np.int64))
-    if shift.min() < 0:
+    # The most bits that all weights and biases leave
+    room = np.log2([(2**31 - 1) / 2**places / max(np.abs(weight).max(), 2.0**-31),
+                    (2**30 - 1) / (np.abs(offset).max() + 0.5)])
+    shift = min(int(np.floor(room.min() - 1e-9)), 30)
+    if shift < 0:
         raise ValueError("weight and bias: expected less over the scale of the results, "
                          f"{scale_out:g}")
-    eps_mult, eps_shift = scaled(eps / scale_in**2, 15) if eps else (0, 64)
-    if eps_shift < -14:
+    if eps >= scale_in**2 * 2**29:
         raise ValueError(f"eps: expected less than {scale_in**2 * 2**29:g}, the square of the "
                          f"largest values, got {eps:g}")
+    count = len(weight) << copies_bits(len(weight))
+    whole = eps / scale_in**2 * count**2
+    mult, right = scaled(whole, 15) if whole >= 1 << 14 else (int(whole + 0.5), 0)
     tensors: dict[str, np.ndarray] = {
-        "weight": np.floor(weight * 2.0**shift + 0.5).astype(np.int16),
-        "shift": shift.astype(np.int8),
+        "weight": np.floor(weight * 2.0 ** (shift + places) + 0.5).astype(np.int32),
+        # With the half that rounds
+        "bias": np.floor((offset + 0.5) * 2.0**shift + 0.5).astype(np.int32),
     }
-    if bias is not None:
-        tensors["bias"] = np.floor(offset * 2.0**shift + 0.5).astype(np.int32)
-    return {"eps_mult": eps_mult, "eps_shift": min(eps_shift, 64)}, tensors
+    return {"shift": shift, "eps_mult": mult, "eps_shift": -right}, tensors
 
 
 class Type(LayerType):
@@ -130,7 +128,7 @@ class Type(LayerType):
     tokenwise = True
     fields = {"features": SIZE, "eps": EPS}
     optional = {"output": one_of(INT8, INT16)}
-    integers = {"eps_mult": INTEGER, "eps_shift": INTEGER}
+    integers = {"shift": INTEGER, "eps_mult": INTEGER, "eps_shift": INTEGER}
     input_formats = (INT16,)
     output_formats = (INT8, INT16)
     centred = True
@@ -143,10 +141,7 @@ class Type(LayerType):
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         shape = (entry["features"],)
-        found = {"weight": Tensor(np.int16, shape), "shift": Tensor(np.int8, shape)}
-        if self.centred:
-            found["bias"] = Tensor(np.int32, shape)
-        return found
+        return {part: Tensor(np.int32, shape) for part in ("weight", "bias")}
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         parts = ("weight", "bias") if self.centred else ("weight",)
@@ -156,9 +151,8 @@ class Type(LayerType):
         return max(given.size // entry["features"], 1), entry["features"]
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        layer = LayerNorm(tensors["weight"], tensors["shift"], entry["eps_mult"],
-                          entry["eps_shift"], tensors.get("bias", 0), entry.get("output", INT8),
-                          self.centred)
+        layer = LayerNorm(tensors["weight"], tensors["bias"], entry["shift"], entry["eps_mult"],
+                          entry["eps_shift"], entry.get("output", INT8), self.centred)
         return lambda x: {"": layer(x)}
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:

@@ -130,3 +130,45 @@ def reciprocal(a: Rv32Function, m: int, p: int, total: int, t: int) -> None:
 def clear(a: Rv32Function, registers: Sequence[int]) -> None:
     for register in registers:
         a.mv(register, ZERO)
+
+
+def elements(
+    a: Rv32Function,
+    name: str,
+    n: int,
+    t: int,
+    unroll: int,
+    steps: dict[int, int],
+    body: Callable[[range, str], None],
+) -> None:
+    """`body` for each of n elements, two of them in turn where there are two.
+
+    Args:
+        name: a prefix for labels.
+        n: a register, as it stays.
+        t: a register for `elements` alone.
+        unroll: elements in the unrolled loop, a power of two.
+        steps: the bytes that an element takes, by pointer.
+        body: gets the places of its elements, counted from where the pointers stand, and a prefix
+            for labels.
+    """
+
+    def end(size: int, label: str) -> None:
+        for pointer, step in steps.items():
+            a.addi(pointer, pointer, size * step)
+        a.addi(t, t, -1)
+        a.bne(t, ZERO, label)
+
+    a.srli(t, n, unroll.bit_length() - 1)
+    a.beq(t, ZERO, name + " blocks done")
+    a.label(name + " block")
+    for i in range(0, unroll, 2):
+        body(range(i, i + 2), f"{name} {i}")
+    end(unroll, name + " block")
+    a.label(name + " blocks done")
+    a.andi(t, n, unroll - 1)
+    a.beq(t, ZERO, name + " done")
+    a.label(name + " one")
+    body(range(1), name + " one")
+    end(1, name + " one")
+    a.label(name + " done")

@@ -1,5 +1,7 @@
 """Pieces that several Xtensa kernels use."""
 
+from collections.abc import Callable
+
 from ..mpy import XtensaFunction
 from ..xtensa import ACCLO, HH, LL
 
@@ -104,3 +106,38 @@ def round_shift(a: XtensaFunction, acc: int, shift: int, low: int) -> None:
     a.srai(acc, acc, 1)
     a.clamps(acc, acc, 7)
     a.max(acc, acc, low)
+
+
+def elements(
+    a: XtensaFunction,
+    name: str,
+    n: int,
+    t: int,
+    unroll: int,
+    steps: dict[int, int],
+    body: Callable[[range], None],
+) -> None:
+    """`body` for each of n elements, two of them in turn where there are two.
+
+    Args:
+        name: a prefix for labels.
+        n: a register, as it stays.
+        t: a register that `body` may use.
+        unroll: elements in the unrolled loop, a power of two.
+        steps: the bytes that an element takes, by pointer.
+        body: gets the places of its elements, counted from where the pointers stand.
+    """
+    bits = unroll.bit_length() - 1
+    a.srli(t, n, bits)
+    a.loopnez(t, name + " block")
+    for i in range(0, unroll, 2):
+        body(range(i, i + 2))
+    for pointer, step in steps.items():
+        a.addi(pointer, pointer, unroll * step)
+    a.label(name + " block")
+    a.extui(t, n, 0, bits)
+    a.loopnez(t, name + " rest")
+    body(range(1))
+    for pointer, step in steps.items():
+        a.addi(pointer, pointer, step)
+    a.label(name + " rest")

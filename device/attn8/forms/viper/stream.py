@@ -4,7 +4,7 @@ import micropython
 
 @micropython.viper
 def add(a: ptr16, acc: int, b: ptr16, out: ptr16, n: int):
-    # out = a + b within +-32767
+    # out = a + b within +-32767; out may be a or b
     while n:
         acc = (a[0] ^ 32768) + (b[0] ^ 32768) - 65536
         if acc > 32767:
@@ -76,34 +76,3 @@ def settle(x: ptr32, acc: int, out: ptr16, rows: int, columns: int, mult: ptr16,
             out = ptr16(int(out) + 2)
             j += 1
         rows -= 1
-
-
-@micropython.viper
-def mean_pool(x: ptr8, acc: int, out: ptr8, rows: int, columns: int, mult: int, shift: int,
-              wide: int, most: int):
-    # out[i] = requant(sum_r x[r, i]; mult, shift); x is int16 where `wide`, else int8, and out is
-    # int16 where most is 32767
-    s = shift - 16
-    i = 0
-    while i < columns:
-        source = int(x) + (i << wide)
-        acc = 0
-        n = rows
-        while n:
-            if wide:
-                acc += (ptr16(source)[0] ^ 32768) - 32768
-            else:
-                acc += (ptr8(source)[0] ^ 128) - 128
-            source += columns << wide
-            n -= 1
-        acc = (acc >> 15) * mult + (((acc & 32767) * mult) >> 15)
-        acc = (acc + (1 << s)) >> (s + 1)
-        if acc > most:
-            acc = most
-        elif acc < 0 - most:
-            acc = 0 - most
-        if most >> 8:
-            ptr16(out)[i] = acc
-        else:
-            out[i] = acc
-        i += 1

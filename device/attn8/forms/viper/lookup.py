@@ -4,7 +4,7 @@ import micropython
 
 @micropython.viper
 def lookup(x: ptr8, table: ptr8, out: ptr8, n: int):
-    # out = table[x], x as a byte
+    # out = table[x], x as a byte; out may be x
     while n:
         out[0] = table[x[0]]
         x = ptr8(int(x) + 1)

@@ -1,0 +1,202 @@
+"""Normalization on LX6 and LX7: attn8/forms/viper/norm.py says what it computes."""
+
+from ..mpy import XtensaFunction
+from ..xtensa import ACCHI, ACCLO, LL
+from .common_xtensa import elements, half_of
+
+
+def statistics(a: XtensaFunction) -> None:
+    """The sum of squares is in ACC, 40 bits; `count` and the row's sums are of 64."""
+    x, found, rows, n, total, high, low, t, u, mean, rest, up, root, zero = range(2, 16)
+    factor, correction = mean, total  # when these are stored or used no more
+    a.arguments(x=x, found=found, rows=rows, n=n, eps_high=high, eps_low=low)
+    a.slli(t, high, 28)
+    a.add(low, low, t)
+    a.srli(high, high, 4)
+    a.keep(low, "eps_low")
+    a.keep(high, "eps_high")
+    a.movi(zero, 0)
+    a.label("row")
+    a.wsr(zero, ACCLO)
+    a.wsr(zero, ACCHI)
+    a.mov(total, zero)
+
+    def body(places: range) -> None:
+        values = [*zip((t, u), places, strict=False)]
+        for v, i in values:
+            a.l16si(v, x, 2 * i)
+        for v, _ in values:
+            a.add(total, total, v)
+            a.mula_aa(LL, v, v)
+
+    elements(a, "value", n, t, 16, {x: 2}, body)
+    a.arguments(centred=t)
+    a.bnez(t, "centred")
+    a.mov(total, zero)
+    a.label("centred")
+    a.movi(u, 1)
+    a.slli(u, u, 15)
+    a.slli(t, n, 15)
+    a.add(t, total, t)  # from 0
+    a.quou(mean, t, n)
+    a.sub(mean, mean, u)
+    a.mull(t, mean, n)
+    a.sub(rest, total, t)
+    a.s32i(mean, found, 0)
+    # n * squares - total * total
+    a.rsr(low, ACCLO)
+    a.rsr(high, ACCHI)
+    a.extui(high, high, 0, 8)
+    a.mull(high, high, n)
+    a.muluh(t, low, n)
+    a.add(high, high, t)
+    a.mull(low, low, n)
+    a.mulsh(t, total, total)
+    a.sub(high, high, t)
+    a.mull(t, total, total)
+    a.branch("geu", low, t, "no borrow")
+    a.addi(high, high, -1)
+    a.label("no borrow")
+    a.sub(low, low, t)
+    # 4**copies times, and eps
+    a.addi(u, n, -1)
+    a.nsau(u, u)
+    a.addi(u, u, -20)  # copies
+    a.add(t, u, u)
+    a.ssl(t)
+    a.src(high, high, low)
+    a.sll(low, low)
+    a.arguments(eps_low=t, left=up)
+    a.add(low, low, t)
+    a.branch("geu", low, t, "no carry")
+    a.addi(high, high, 1)
+    a.label("no carry")
+    a.arguments(eps_high=t)
+    a.add(high, high, t)
+    a.bnez(high, "two words")
+    a.extui(t, low, 12, 16)
+    a.extui(root, low, 28, 4)
+    a.or_(t, t, root)
+    a.bnez(t, "unequal")
+    a.movi(low, 1)
+    a.slli(low, low, 12)
+    a.label("unequal")
+    a.extui(high, low, 4, 16)
+    a.extui(t, low, 20, 12)
+    a.slli(t, t, 16)
+    a.or_(high, high, t)
+    a.slli(low, low, 28)
+    a.addi(up, up, 14)
+    a.label("two words")
+    a.nsau(t, high)
+    a.addi(t, t, -2)
+    a.srli(t, t, 1)
+    a.addi(up, up, -16)
+    a.add(up, up, t)
+    a.add(t, t, t)
+    a.ssl(t)
+    a.src(high, high, low)
+    # The root by Newton's steps, from at most a quarter above it
+    a.extui(root, high, 16, 16)
+    a.movi(t, 1)
+    a.slli(t, t, 14)
+    a.add(root, root, t)
+    for _ in range(3):
+        a.quou(t, high, root)
+        a.add(root, root, t)
+        a.srli(root, root, 1)
+    a.mull(t, root, root)
+    a.sub(t, high, t)
+    a.branch("ge", root, t, "not above")
+    a.addi(root, root, 1)
+    a.j("nearest")
+    a.label("not above")
+    a.add(t, t, root)
+    a.branch("lt", zero, t, "nearest")
+    a.addi(root, root, -1)
+    a.label("nearest")
+    a.ssl(u)
+    a.sll(t, n)
+    a.slli(t, t, 18)
+    a.srli(u, root, 1)
+    a.add(t, t, u)
+    a.quou(factor, t, root)
+    a.mull(t, rest, factor)
+    a.quou(correction, t, n)
+    a.mull(u, correction, n)
+    a.sub(t, t, u)
+    a.slli(t, t, 17)
+    a.quou(t, t, n)
+    a.bltz(up, "to the right")
+    a.ssl(up)
+    a.sll(factor, factor)
+    a.sll(correction, correction)
+    a.movi(u, 17)
+    a.sub(u, u, up)
+    a.ssr(u)
+    a.srl(t, t)
+    a.add(correction, correction, t)
+    a.j("found")
+    a.label("to the right")
+    a.neg(up, up)
+    half_of(a, u, up)
+    a.add(factor, factor, u)
+    a.add(correction, correction, u)
+    a.ssr(up)
+    a.srl(factor, factor)
+    a.srl(correction, correction)
+    a.label("found")
+    a.s32i(factor, found, 4)
+    a.s32i(correction, found, 8)
+    a.addi(found, found, 12)
+    a.addi(rows, rows, -1)
+    a.beqz(rows, "done")
+    a.j("row")
+    a.label("done")
+
+
+def norm(a: XtensaFunction) -> None:
+    """Twelve instructions a value: mean * factor is taken off with the correction."""
+    x, found, weight, bias, out, rows, n, low, factor, offset, t = range(2, 13)
+    a.arguments(x=x, found=found, out=out, rows=rows, n=n, shift=t, most=low)
+    a.ssr(t)
+    a.srli(t, low, 8)
+    a.neg(low, low)
+    a.bnez(t, "int16 row")
+    for size in (1, 2):
+        name = f"int{8 * size} "
+
+        def body(places: range, size: int = size) -> None:
+            values = [*zip((t, t + 2), (t + 1, t + 3), places, strict=False)]
+            for v, w, i in values:
+                a.l16si(v, x, 2 * i)
+                a.l32i(w, weight, 4 * i)
+            for v, _, _ in values:
+                a.mull(v, v, factor)
+            for v, _, _ in values:
+                a.sub(v, v, offset)
+            for v, w, i in values:
+                a.mulsh(v, v, w)
+                a.l32i(w, bias, 4 * i)
+            for v, w, _ in values:
+                a.add(v, v, w)
+            for v, _, i in values:
+                a.sra(v, v)
+                a.clamps(v, v, 8 * size - 1)
+                a.max(v, v, low)
+                (a.s8i, a.s16i)[size - 1](v, out, size * i)
+
+        a.label(name + "row")
+        a.l32i(t, found, 0)
+        a.l32i(factor, found, 4)
+        a.l32i(offset, found, 8)
+        a.addi(found, found, 12)
+        a.mull(t, t, factor)
+        a.add(offset, offset, t)
+        a.arguments(weight=weight, bias=bias)
+        elements(a, name + "value", n, t, 4, {x: 2, weight: 4, bias: 4, out: size}, body)
+        a.addi(rows, rows, -1)
+        a.bnez(rows, name + "row")
+        if size == 1:
+            a.j("done")
+    a.label("done")
