@@ -16,4 +16,5 @@ def __getattr__(name):
 
 # What others call as they run is no stand-in
 __import__("attn8.checks")
+__import__("attn8.signals")
 __import__("attn8.tables")

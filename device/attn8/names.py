@@ -38,7 +38,6 @@ NAMES = dict(
     Select="layers.select",
     SelfAttention1D="layers.self_attention_1d",
     serve="link.server",
-    signals="signals",
     Sliding="cores.sliding",
     Softmax="layers.softmax",
     Sparse="cores.sparse",
