@@ -210,8 +210,8 @@ def test_a_core_and_a_layer_edit_no_existing_file(tmp_path):
         return done.stdout
 
     python("-m", "tools.device_files")
-    assert '"Uniform": "cores.uniform"' in (root / "device/attn8/names.py").read_text()
-    assert '"Negate": "layers.negate"' in (root / "device/attn8/names.py").read_text()
+    assert 'Uniform="cores.uniform"' in (root / "device/attn8/names.py").read_text()
+    assert 'Negate="layers.negate"' in (root / "device/attn8/names.py").read_text()
     said = python("-c", SCRIPT, str(tmp_path))
     assert "uniform full" in said and "negate negative" in said
     after = sums(root)

@@ -340,12 +340,12 @@ def test_floats_need_the_input_scale_of_the_model(tmp_path, capsys):
 BROKEN_MODULE = """
 import os
 import attn8
-from attn8 import find, names
-names.NAMES["Broken"] = "layers.broken"
+from attn8 import find
+attn8.NAMES["Broken"] = "layers.broken"
 path = "/lib/attn8/layers/broken.py"
 with open(path, "w") as file:
     file.write("import nosuch")
-for look in (lambda: attn8.Broken, lambda: find.module("layers", "broken")):
+for look in (lambda: attn8.Broken(), lambda: find.module("layers", "broken")):
     try:
         look()
     except ImportError as error:

@@ -18,6 +18,8 @@ from attn8_host.paths import DEVICE
 PACKAGE = DEVICE.parent / "package.json"
 NAMES = DEVICE / "attn8/names.py"
 FUNCTIONS = {"backend": "forms", "load": "model", "serve": "link.server"}  # and where they are
+PACKAGES = ("masks", "quantize", "train")  # those with public names of their own
+LOADED = {"checks", "tables"}  # as attn8 itself is
 
 
 def package() -> str:
@@ -26,8 +28,20 @@ def package() -> str:
     return json.dumps({"urls": urls, "deps": [], "version": __version__}, indent=2) + "\n"
 
 
+def _imported() -> set[str]:
+    """The package's modules that its own files import by `from .. import NAME`."""
+    top = DEVICE / "attn8"
+    found = set()
+    for path in top.rglob("*.py"):
+        depth = len(path.relative_to(top).parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module is None and node.level == depth:
+                found |= {alias.name for alias in node.names}
+    return found
+
+
 def names() -> str:
-    """names.py: classes of cores and layers, functions, and the package's own modules."""
+    """names.py: classes of cores and layers, functions, and modules of the package."""
     found = dict(FUNCTIONS)
     for path in sorted((DEVICE / "attn8/layers").glob("[!_]*.py")):
         # A layer is called; what it is made of is not, and has no name at the REPL
@@ -42,13 +56,13 @@ def names() -> str:
             if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem.replace("_", ""):
                 found[node.name] = f"cores.{path.stem}"
     found["Model"] = "model"
-    for stem in sorted({name.partition("/")[0].removesuffix(".py") for name in package_sources()}):
-        if not stem.startswith("_"):
-            found.setdefault(stem, stem)
-    lines = [f'    "{name}": "{found[name]}",\n' for name in sorted(found, key=str.lower)]
+    for name in sorted({*PACKAGES, *_imported()} - LOADED):
+        found[name] = name
+    # Keywords, as the interpreter knows these as words: dir and TAB find no others
+    lines = [f'    {name}="{found[name]}",\n' for name in sorted(found, key=str.lower)]
     return (
         "# Where the public names of the package are. Written by tools/device_files.py.\n"
-        "NAMES = {\n" + "".join(lines) + "}\n"
+        "NAMES = dict(\n" + "".join(lines) + ")\n"
     )
 
 

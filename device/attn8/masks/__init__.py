@@ -1,29 +1,30 @@
 # Sparse attention masks: which keys each query may attend to. The class Mask and its builders,
 # which take seq_len first, are imported from their modules when they are first used.
+from ..public import look
 
-_builders = {
-    "adaptive": "hnsw",
-    "block_diagonal": "patterns",
-    "causal": "patterns",
-    "from_cut": "mincut",
-    "from_hnsw_edges": "hnsw",
-    "from_hnsw_layers": "hnsw",
-    "full": "patterns",
-    "global_indices": "patterns",
-    "local_global": "patterns",
-    "local_window": "patterns",
-    "random": "drawn",
-    "strided": "patterns",
-}
+# Keywords, as the interpreter knows these as words: dir and TAB find no others
+_builders = dict(
+    adaptive="hnsw",
+    block_diagonal="patterns",
+    causal="patterns",
+    from_cut="mincut",
+    from_hnsw_edges="hnsw",
+    from_hnsw_layers="hnsw",
+    full="patterns",
+    global_indices="patterns",
+    local_global="patterns",
+    local_window="patterns",
+    random="drawn",
+    strided="patterns",
+)
+_modules = "mask", "cut", "drawn", "hnsw", "mincut", "patterns"
 
 
 def __getattr__(name):
-    path = "mask" if name == "Mask" else _builders.get(name, name)
-    try:
-        module = __import__("attn8.masks." + path, None, None, [path])
-    except ImportError:
+    path = "mask" if name == "Mask" else name if name in _modules else _builders.get(name)
+    if path is None:
         raise AttributeError(name)
-    return module if name == path else getattr(module, name)
+    return look("attn8.masks." + path, name)
 
 
 def build(seq_len, name, *arguments):

@@ -1,0 +1,34 @@
+# Public names, whose modules are imported when they are used and not when they are looked at: dir
+# and TAB look up every word that the interpreter knows.
+import sys
+
+
+class Public:
+    # Stands for a module, class or function of the package until its module is there
+
+    def __init__(self, path, name):
+        self._path = path
+        self._name = name
+
+    def __call__(self, *arguments, **keywords):
+        return _value(self._path, self._name)(*arguments, **keywords)
+
+    def __getattr__(self, name):
+        return getattr(_value(self._path, self._name), name)
+
+    def __repr__(self):
+        return "<%s of %s>" % (self._name, self._path)
+
+
+def look(path, name):
+    # What the module at `path` has under a name, or itself under its own; what stands for it until
+    # the module is imported
+    if path in sys.modules:
+        return _value(path, name)
+    return Public(path, name)
+
+
+def _value(path, name):
+    # What a module that is there fails with as it is imported is said as it is
+    module = __import__(path, None, None, [name])
+    return module if path.endswith("." + name) else getattr(module, name)

@@ -1,0 +1,78 @@
+"""What a user finds at the REPL by looking: dir, TAB (which looks as dir does) and help."""
+
+import ast
+
+import pytest
+
+from attn8_host import masks
+from attn8_host.paths import DEVICE
+
+LOOK = """
+import gc
+import sys
+import attn8
+from attn8 import masks
+count = len(sys.modules)
+give([name for name in dir(attn8) if name[0] != "_"])
+give(len(sys.modules) - count)
+masks.build
+count = len(sys.modules)
+give([name for name in dir(masks) if name[0] != "_"])
+give(len(sys.modules) - count)
+"""
+
+
+@pytest.fixture
+def names():
+    """The public names of attn8: those of names.py."""
+    (call,) = (node.value for node in ast.parse((DEVICE / "attn8/names.py").read_text()).body)
+    return {keyword.arg for keyword in call.keywords}
+
+
+@pytest.mark.board("virtual")
+def test_dir_lists_the_public_names_and_imports_nothing(remote, names):
+    listed, imported, listed_masks, imported_masks = remote(LOOK)
+    assert names - set(listed) == set()
+    assert {*masks.BUILDERS, "Mask", "build"} - set(listed_masks) == set()
+    assert imported == imported_masks == 0
+
+
+@pytest.mark.board("virtual")
+def test_looking_takes_no_memory_for_good(board, remote):
+    remote("import attn8\ndir(attn8)\ngive(0)")
+    before = board.used_heap()
+    board.execute("for _ in range(5): dir(attn8)")
+    board.execute("for i in range(200):\n  try:\n    getattr(attn8, 'absent')\n"
+                  "  except AttributeError: pass")
+    assert board.used_heap() - before < 100
+
+
+@pytest.mark.board("virtual")
+def test_help_lists_the_public_names(board, remote, names):
+    remote("import attn8\ngive(0)")
+    said = board.execute("help(attn8)")
+    assert [name for name in names if repr(name) not in said] == []
+
+
+def test_an_unknown_name_is_an_attribute_error(remote):
+    code = """
+import attn8
+from attn8 import masks
+for module in (attn8, attn8.masks, masks.mincut):
+    try:
+        module.absent
+    except AttributeError as error:
+        give("AttributeError")
+"""
+    assert remote(code) == ["AttributeError"] * 3
+
+
+def test_a_name_is_the_class_itself_once_there_are_objects_of_it(remote):
+    code = """
+from attn8 import ReLU
+layer = ReLU(2)
+import attn8
+give(str(isinstance(layer, attn8.ReLU)))
+give(str(attn8.masks.causal(4).num_positions))
+"""
+    assert remote(code) == ["True", "10"]
