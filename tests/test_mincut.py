@@ -21,8 +21,63 @@ def test_lambda_100_with_3_partitions():
     gate = GatePacket(lambda_=100, boundary_edges=5, partition_count=3)
     mask = mincut.build_mask(gate, 32)
     assert len(mask.partition_boundaries) == 3
-    assert 0 < mask.density <= 1
-    assert 0 < mincut.estimated_flops_ratio(mask, 32) < 1
+    assert mask.num_positions == 200 and mask.density == 200 / 528
+    assert mask.positions == published(gate, 32, SparsityConfig())
+    assert mask.boundary_tokens == [0, 10, 20]
+    assert mincut.estimated_flops_ratio(mask, 32) == 200 / 528
+
+
+def test_empty():
+    # The published check
+    mask = mincut.empty()
+    assert mask.num_positions == 0 and mask.density == 0 and mask.positions == []
+    assert mask.partition_boundaries == mask.boundary_tokens == []
+    assert mincut.empty(5).visualize() == 5 * "·····\n"
+
+
+def published(gate, seq_len, config):
+    """The positions of the published text, line by line."""
+    if not (seq_len >= 16 and gate.partition_count >= 2 and gate.lambda_ >= 30):
+        return [(i, j) for i in range(seq_len) for j in range(i + 1)]
+    size = seq_len // gate.partition_count
+    boundaries = [i * size for i in range(gate.partition_count)]
+    boundary_tokens = boundaries[: config.max_cross_partition_edges]
+    positions = set()
+    if config.intra_partition_attention:
+        for index, start in enumerate(boundaries):
+            end = boundaries[index + 1] if index + 1 < len(boundaries) else seq_len
+            positions.update((i, j) for i in range(start, end) for j in range(start, i + 1))
+    if config.boundary_cross_attention:
+        for boundary_token in boundary_tokens:
+            for before in boundary_tokens:
+                if before <= boundary_token:
+                    positions.add((boundary_token, before))
+            for offset in range(4):
+                token = boundary_token + offset
+                if token < seq_len:
+                    positions.update((token, b) for b in boundary_tokens if b <= token)
+    return sorted(positions)
+
+
+def test_each_switch_gives_the_published_positions():
+    rng = np.random.default_rng(4)
+    added = 0
+    for n in range(10_000):
+        gate = GatePacket(int(rng.integers(0, 400)), 0, 0, int(rng.integers(0, 32768)),
+                          int(rng.integers(0, 12)) * (1 if n % 7 else 5))
+        seq_len = int(rng.integers(1, 40))
+        config = SparsityConfig(n % 4 < 2, n % 2 == 0,
+                                max_cross_partition_edges=int(rng.integers(0, 12)))
+        positions = mincut.build_mask(gate, seq_len, config).positions
+        wanted = published(gate, seq_len, config)
+        room = round(config.density_q15(gate) / 32768 * (seq_len * (seq_len + 1) / 2))
+        if n % 4 == 0 and config.max_cross_partition_edges and len(wanted) < room:
+            added += 1
+            assert set(positions) > set(wanted)
+            assert len(positions) == room
+        else:
+            assert positions == wanted
+    assert added > 100
 
 
 def test_threshold_150():
@@ -79,8 +134,8 @@ def test_the_target_density_is_met_across_partitions():
         gate = GatePacket(lambda_, partition_count=4)
         target = SparsityConfig().density_q15(gate) / 32768
         mask = mincut.build_mask(gate, 64)
-        intra = 4 * 16 * 17 / 2 / mask.max_positions
-        assert mask.density == pytest.approx(max(target, intra), abs=0.5 / mask.max_positions)
+        least = len(published(gate, 64, SparsityConfig())) / mask.max_positions
+        assert mask.density == pytest.approx(max(target, least), abs=0.5 / mask.max_positions)
 
 
 ON_BOARD = """
@@ -90,6 +145,7 @@ config = mincut.SparsityConfig(*switches[:2], eval("mincut." + schedule), *switc
 mask = mincut.build_mask(gate, seq_len, config, labels)
 give((config.density_q15(gate), mincut.should_use_sparse(gate, seq_len) + 0, mask.num_positions,
       mask.max_positions, mask.partition_boundaries, mask.boundary_tokens))
+give(mask.positions)
 give(array("B", mask.to_bits()))
 """
 
@@ -103,7 +159,7 @@ schedules = st.sampled_from(["Adaptive()", "Threshold(90)", "Linear(4000, 28000)
         st.just(0),
     ),
     switches=st.tuples(
-        st.booleans(), st.booleans(), st.integers(1, 30), st.integers(0, 9000),
+        st.booleans(), st.booleans(), st.integers(0, 30), st.integers(0, 9000),
         st.integers(20000, 32767),
     ),
     schedule=schedules,
@@ -119,7 +175,7 @@ def test_board_equals_reference(remote, packet, switches, schedule, seq_len, see
     gate = GatePacket(*packet)
     config = SparsityConfig(*switches[:2], eval("mincut." + schedule), *switches[2:])
     mask = mincut.build_mask(gate, seq_len, config, labels)
-    facts, bits = remote(
+    facts, positions, bits = remote(
         ON_BOARD, packet=packet, switches=switches, schedule=schedule, seq_len=seq_len,
         labels=labels,
     )
@@ -127,6 +183,7 @@ def test_board_equals_reference(remote, packet, switches, schedule, seq_len, see
         config.density_q15(gate), mincut.should_use_sparse(gate, seq_len), mask.num_positions,
         mask.max_positions, mask.partition_boundaries, mask.boundary_tokens,
     )
+    assert positions == mask.positions
     assert (bits == mask.to_bits().ravel()).all()
 
 
@@ -184,7 +241,7 @@ def test_sixty_four_tokens_on_the_board(remote):
         ("mincut.GatePacket(-1)", "lambda: expected 0 to 1073741823, got -1"),
         ("mincut.GatePacket(0, 0, 0, 32768)", "boundary_concentration_q15: expected 0 to 32767"),
         ("mincut.Linear(-1, 0)", "min_density_q15: expected 0 to 32767, got -1"),
-        ("mincut.SparsityConfig(max_cross_partition_edges=0)", "max_cross_partition_edges: exp"),
+        ("mincut.SparsityConfig(max_cross_partition_edges=-1)", "max_cross_partition_edges: exp"),
         ("mincut.build_mask(mincut.GatePacket(), 3, labels=[0])", "labels: expected 3, got 1"),
         ("cut.partition(w, 2)", "weights: expected a symmetric matrix"),
         ("cut.partition(w[:1], 2)", "parts: expected 1 to 1, got 2"),

@@ -1,9 +1,11 @@
-# Masks that follow minimum cuts: dense within the partitions of the tokens, across them as dense as
-# the strength lambda of the cut says. All are causal. Densities are Q15.
+# Masks that follow minimum cuts: dense within the partitions of the tokens; across them tokens near
+# boundaries attend to boundary tokens, and more where the strength lambda of the cut says so. All
+# are causal. Densities are Q15.
 from .. import checks
 from .mask import Mask, boundaries, length
 
 MIN_DENSITY, HALF_DENSITY, MAX_DENSITY = 3277, 16384, 29491  # 0.1, 0.5, 0.9
+NEAR = 4  # tokens from a boundary on that attend to boundary tokens
 
 
 class GatePacket:
@@ -57,8 +59,9 @@ class Adaptive:
 
 
 class SparsityConfig:
-    # lambda_based_density: Linear, Threshold or Adaptive; None for 0.5. A target density beyond
-    # min_density_q15 or max_density_q15 gives the full causal mask.
+    # lambda_based_density: Linear, Threshold or Adaptive; None for 0.5. Pairs are added up to this
+    # target density where both kinds of attention are on; beyond min_density_q15 or
+    # max_density_q15 it gives the full causal mask.
 
     def __init__(self, intra_partition_attention=True, boundary_cross_attention=True,
                  lambda_based_density=Adaptive(), max_cross_partition_edges=20,
@@ -67,7 +70,7 @@ class SparsityConfig:
         self.boundary_cross_attention = boundary_cross_attention
         self.lambda_based_density = lambda_based_density
         self.max_cross_partition_edges = checks.between(
-            "max_cross_partition_edges", max_cross_partition_edges, 1, 65535)
+            "max_cross_partition_edges", max_cross_partition_edges, 0, 65535)
         self.min_density_q15 = checks.between("min_density_q15", min_density_q15, 0, 32767)
         self.max_density_q15 = checks.between("max_density_q15", max_density_q15, 0, 32767)
 
@@ -86,6 +89,21 @@ class MincutMask(Mask):
         self.partition_boundaries = partition_boundaries
         self.boundary_tokens = boundary_tokens
 
+    @property
+    def positions(self):
+        # The pairs (query, key) that attend, row after row
+        pairs = []
+        for i in range(self.seq_len):
+            row = self.row(i)
+            for n in range(0, len(row), 2):
+                pairs.extend((i, j) for j in range(row[n], row[n + 1]))
+        return pairs
+
+
+def empty(seq_len=1):
+    # No query sees any key
+    return MincutMask(seq_len, (() for _ in range(length(seq_len))), [], [])
+
 
 def full(seq_len):
     # All that is causal
@@ -98,12 +116,14 @@ def should_use_sparse(gate, seq_len):
 
 def build_mask(gate, seq_len, config=None, labels=None):
     # labels: the partition of each token, as cut.partition gives them; without them the partitions
-    # are runs of equal length. The pairs across partitions whose tokens follow most closely upon
-    # boundary tokens are kept, as many as the target density asks for.
+    # are runs of equal length, or one where there would be more of them than tokens. A boundary
+    # token, and the three behind it, attend to all boundary tokens up to them. Where the target
+    # density asks for more, the pairs across partitions whose tokens follow most closely upon
+    # boundary tokens are added.
     config = config or SparsityConfig()
     length(seq_len)
     if labels is None:
-        count = max(1, min(gate.partition_count, seq_len))
+        count = gate.partition_count if 1 <= gate.partition_count <= seq_len else 1
         labels = [min(i // (seq_len // count), count - 1) for i in range(seq_len)]
     if len(labels) != seq_len:
         raise ValueError("labels: expected %d, got %d" % (seq_len, len(labels)))
@@ -114,15 +134,23 @@ def build_mask(gate, seq_len, config=None, labels=None):
     firsts = [i for i in range(seq_len) if labels[i] not in labels[:i]]
     tokens = [i for i in range(seq_len) if i == 0 or labels[i] != labels[i - 1]]
     tokens = tokens[: config.max_cross_partition_edges]
-    distances = [i - max(token for token in tokens if token <= i) for i in range(seq_len)]
+    distances = []  # of each token from the boundary token before it
+    for i in range(seq_len):
+        distances.append(0 if i in tokens or not i else distances[i - 1] + 1)
     intra = config.intra_partition_attention
-    quota = (target * (seq_len * (seq_len + 1) // 2) + 16384) >> 15
-    if intra:
-        quota -= sum(1 for i in range(seq_len) for j in range(i + 1) if labels[i] == labels[j])
-    if not config.boundary_cross_attention:
-        quota = 0
-    rows = _rows(labels, distances, intra, *_reach(labels, distances, quota))
-    return MincutMask(seq_len, rows, firsts, tokens)
+    near = set()  # what attends to boundary tokens
+    if config.boundary_cross_attention:
+        near.update(token + n for token in tokens for n in range(NEAR))
+
+    def kept(i, j):
+        return intra and labels[i] == labels[j] or i in near and j in tokens
+
+    reach = left = 0
+    if intra and near:
+        quota = (target * (seq_len * (seq_len + 1) // 2) + 16384) >> 15
+        quota -= sum(1 for i in range(seq_len) for j in range(i + 1) if kept(i, j))
+        reach, left = _reach(labels, distances, kept, quota)
+    return MincutMask(seq_len, _rows(labels, distances, kept, reach, left), firsts, tokens)
 
 
 def from_cut(seq_len, lambda_, partition_count, labels=None):
@@ -136,14 +164,14 @@ def estimated_flops_ratio(mask, seq_len):
     return mask.num_positions / (seq_len * (seq_len + 1) // 2)
 
 
-def _reach(labels, distances, quota):
+def _reach(labels, distances, kept, quota):
     # -> (d, n): the pairs across whose distances add up to less than d, and n of those with d, are
-    # `quota` or all there are
+    # the `quota` to add or all there are
     n = len(labels)
     counts = [0] * (2 * n)
     for i in range(n):
         for j in range(i):
-            if labels[i] != labels[j]:
+            if labels[i] != labels[j] and not kept(i, j):
                 counts[distances[i] + distances[j]] += 1
     d = 0
     quota = max(quota, 0)
@@ -153,13 +181,12 @@ def _reach(labels, distances, quota):
     return d, quota
 
 
-def _rows(labels, distances, intra, reach, left):
+def _rows(labels, distances, kept, reach, left):
     for i in range(len(labels)):
         keys = []
         for j in range(i + 1):
-            if labels[i] == labels[j]:
-                seen = intra
-            else:
+            seen = kept(i, j)
+            if not seen and labels[i] != labels[j]:
                 d = distances[i] + distances[j]
                 seen = d < reach or (d == reach and left > 0)
                 if d == reach:

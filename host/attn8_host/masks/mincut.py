@@ -1,7 +1,7 @@
 """Masks that follow minimum cuts: dense within the partitions of the tokens, sparse across them.
 
-All are causal. Densities are Q15, 32768 for 1. The strength of the cut, lambda, sets how many pairs
-across partitions are kept.
+All are causal. Densities are Q15, 32768 for 1. Across partitions the tokens near boundaries attend
+to boundary tokens; the strength of the cut, lambda, sets how many pairs are added to these.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import numpy as np
 from .mask import Mask
 
 MIN_DENSITY, HALF_DENSITY, MAX_DENSITY = 3277, 16384, 29491  # 0.1, 0.5, 0.9
+NEAR = 4  # tokens from a boundary on that attend to boundary tokens
 
 
 @dataclass
@@ -97,7 +98,8 @@ class SparsityConfig:
     Attributes:
         intra_partition_attention: whether tokens attend within their partition.
         boundary_cross_attention: whether some attend across.
-        lambda_based_density: sets the target density; None for 0.5.
+        lambda_based_density: sets the target density, up to which pairs are added where both of
+            the above are set; None for 0.5.
         max_cross_partition_edges: boundary tokens that are considered.
         min_density_q15, max_density_q15: a target beyond them gives the full causal mask.
     """
@@ -110,7 +112,7 @@ class SparsityConfig:
     max_density_q15: int = MAX_DENSITY
 
     def __post_init__(self) -> None:
-        _between("max_cross_partition_edges", self.max_cross_partition_edges, 65535, 1)
+        _between("max_cross_partition_edges", self.max_cross_partition_edges, 65535)
         _between("min_density_q15", self.min_density_q15, 32767)
         _between("max_density_q15", self.max_density_q15, 32767)
 
@@ -139,6 +141,16 @@ class MincutMask(Mask):
     def max_positions(self) -> int:
         return self.seq_len * (self.seq_len + 1) // 2
 
+    @property
+    def positions(self) -> list[tuple[int, int]]:
+        """The pairs (query, key) that attend, row after row."""
+        return [(i, j) for i, j in np.argwhere(self.dense).tolist()]
+
+
+def empty(seq_len: int = 1) -> MincutMask:
+    """No query sees any key."""
+    return MincutMask(np.zeros((seq_len, seq_len), bool), [], [])
+
 
 def full(seq_len: int) -> MincutMask:
     """All that is causal."""
@@ -158,22 +170,23 @@ def build_mask(
 ) -> MincutMask:
     """The mask of a cut.
 
-    Pairs across partitions are kept in the order of how closely their tokens follow upon boundary
-    tokens, as many as the target density leaves room for beside those within partitions.
+    Each token attends within its partition; a boundary token, and the three behind it, to all
+    boundary tokens up to them. Where the target density asks for more, pairs across partitions are
+    added in the order of how closely their tokens follow upon boundary tokens.
 
     Args:
         gate: strength of the cut.
         seq_len: number of tokens.
         config: see there; None for the default.
         labels: the partition of each token, see cut.partition; without them the partitions are
-            runs of equal length.
+            runs of equal length, or one where there would be more of them than tokens.
 
     Raises:
         ValueError: labels are not seq_len.
     """
     config = config or SparsityConfig()
     if labels is None:
-        count = max(1, min(gate.partition_count, seq_len))
+        count = gate.partition_count if 1 <= gate.partition_count <= seq_len else 1
         labels = [min(i // (seq_len // count), count - 1) for i in range(seq_len)]
     if len(labels) != seq_len:
         raise ValueError(f"labels: expected {seq_len}, got {len(labels)}")
@@ -185,16 +198,20 @@ def build_mask(
     change = np.concatenate([[True], of[1:] != of[:-1]])
     tokens = np.flatnonzero(change)[: config.max_cross_partition_edges]
     at = np.arange(seq_len)
-    distances = at - tokens[np.searchsorted(tokens, at, "right") - 1]
+    distances = at - np.maximum.accumulate(np.where(np.isin(at, tokens), at, 0))
 
     same = of[:, None] == of[None, :]
     causal = np.tri(seq_len, dtype=bool)
     dense = same & causal & config.intra_partition_attention
-    if config.boundary_cross_attention:
-        quota = ((target * (seq_len * (seq_len + 1) // 2) + 16384) >> 15) - int(dense.sum())
-        i, j = np.nonzero(causal & ~same)  # row after row
-        kept = np.argsort(distances[i] + distances[j], kind="stable")[: max(quota, 0)]
-        dense[i[kept], j[kept]] = True
+    if config.boundary_cross_attention and tokens.size:
+        near = (tokens[:, None] + np.arange(NEAR)).ravel()
+        near = near[near < seq_len]
+        dense[np.ix_(near, tokens)] |= causal[np.ix_(near, tokens)]
+        if config.intra_partition_attention:
+            quota = ((target * (seq_len * (seq_len + 1) // 2) + 16384) >> 15) - int(dense.sum())
+            i, j = np.nonzero(causal & ~same & ~dense)  # row after row
+            added = np.argsort(distances[i] + distances[j], kind="stable")[: max(quota, 0)]
+            dense[i[added], j[added]] = True
     firsts = np.unique(of, return_index=True)[1]
     return MincutMask(dense, sorted(firsts.tolist()), tokens.tolist())
 
