@@ -1,5 +1,6 @@
 """The virtual board behaves like a chip towards any mpremote command line."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,7 +8,9 @@ import sys
 import pytest
 
 from attn8_host.boards.board import Board
+from attn8_host.boards.running import running
 from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.cli import main
 from attn8_host.errors import BoardError
 
 
@@ -110,5 +113,19 @@ def test_a_board_that_was_started_ends_with_the_command(end):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         lines = [process.stdout.readline() for _ in range(2)]
         assert lines[1].startswith("/dev/")
+        assert lines[1].strip() in running()
         process.send_signal(end)
         assert process.stdout.read() == ""  # comes to its end when the board has ended, too
+    assert lines[1].strip() not in running()
+
+
+def test_boards_lists_a_virtual_board_that_runs(capsys, monkeypatch):
+    monkeypatch.delenv("ATTN8_BOARD", raising=False)
+    command = [sys.executable, "-m", "attn8_host.boards.supervisor", "--listed"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
+        port = it.stdout.readline().strip()
+        monkeypatch.setattr("attn8_host.boards.running.running", lambda: [port])  # of this test
+        assert main(["boards", "--json"]) == 0
+        it.communicate()
+    (board,) = (board for board in json.loads(capsys.readouterr().out) if board["port"] == port)
+    assert board["implementation"] == "micropython"

@@ -41,6 +41,8 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 
+from .running import listed
+
 # ESP32_GENERIC has about 112 KB of Python heap with nothing else running. The suffix "w" scales by
 # the word: the unix port's objects are twice as large as the chip's.
 HEAP_SIZE = "112wK"
@@ -477,12 +479,15 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder to use as the board's file system")
     parser.add_argument("--heap-size", default=HEAP_SIZE)
     parser.add_argument("--baud", type=int, help="rate of the serial line (default: no limit)")
+    parser.add_argument("--listed", action="store_true", help="`attn8 boards` lists it")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
         root = arguments.root or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root.mkdir(parents=True, exist_ok=True)
         supervisor = Supervisor(root, arguments.heap_size, baud=arguments.baud)
+        if arguments.listed:
+            stack.enter_context(listed(supervisor.port))
         with contextlib.suppress(KeyboardInterrupt):
             supervisor.serve(sys.stdin.fileno(), functools.partial(print, flush=True))
 

@@ -1,4 +1,4 @@
-"""`attn8 boards`: what is connected."""
+"""`attn8 boards`: what is connected, and virtual boards that run."""
 
 import argparse
 import json
@@ -21,10 +21,12 @@ def options(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     from ...boards import find_boards, open_board
+    from ...boards.running import running
 
     chosen = arguments.board or os.environ.get("ATTN8_BOARD")
     found: list[dict[str, Any]] = []
-    for spec in [chosen] if chosen else [port.device for port in find_boards()]:
+    there = [port.device for port in find_boards()] + running()
+    for spec in [chosen] if chosen else there:
         try:
             with open_board(spec, arguments.baud, arguments.firmware) as board:
                 found.append({**board.info.as_dict(), "free_heap": board.free_heap()})

@@ -20,7 +20,7 @@ def options(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    command = [sys.executable, "-m", "attn8_host.boards.supervisor"]
+    command = [sys.executable, "-m", "attn8_host.boards.supervisor", "--listed"]
     if arguments.root:
         if arguments.root.exists() and not arguments.root.is_dir():
             raise Attn8Error(f"--root: {arguments.root} is no folder")
