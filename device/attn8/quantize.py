@@ -1,6 +1,7 @@
 # Integer constants from scales, for experiments at the REPL. A chip's floats have 24 bits, so the
 # last bits may differ from those of attn8_host.quantize, which computes a model's in float64.
 import math
+from array import array
 
 from . import checks
 
@@ -64,3 +65,95 @@ def output_constants(ratio):
     if not 16 <= shift <= 45:
         raise ValueError("ratio of scales: expected 2**-15 to 16384, got %s" % ratio)
     return num, shift
+
+
+def exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out):
+    # Of the cores with a softmax in two passes, in the order in which they take them
+    check(head_dim, scale_q, scale_k, scale_v, scale_out)
+    scores = score_constants(scale_q * scale_k / head_dim**0.5, head_dim)
+    return scores + output_constants(scale_v / scale_out)
+
+
+def linear_constants(head_dim, scale_q, scale_k, scale_v, scale_out, phi="relu+1", normalize=True):
+    # Keywords of the linear core
+    check(head_dim, scale_q, scale_k, scale_v, scale_out)
+    made = {}
+    ratio = scale_v / scale_out
+    if not normalize:
+        ratio *= 2**24 if phi == "elu+1" else 2**16 * scale_q * scale_k
+    if phi == "elu+1":
+        for name, scale in (("table_q", scale_q), ("table_k", scale_k)):
+            table = [i * scale + 1 if i < 128 else math.exp((i - 256) * scale) for i in range(256)]
+            unit = max(table) / 4095
+            made[name] = array("H", [max(1, int(y / unit + 0.5)) for y in table])
+            if not normalize:
+                ratio *= unit
+    made["out_num"], made["out_shift"] = output_constants(ratio)
+    return made
+
+
+def performer_constants(head_dim, scale_q, scale_k, scale_v, scale_out, num_features=32, seed=1):
+    # Keywords of the performer core, with num_features random features int8 of this seed
+    check(head_dim, scale_q, scale_k, scale_v, scale_out)
+    floats = random_features(num_features, head_dim, seed)
+    scale = max(max(floats), -min(floats)) / 127
+    made = {"features": array("b", [int(math.floor(x / scale + 0.5)) for x in floats])}
+    octaves = scale * LOG2_E / head_dim**0.25
+    for name, each in (("query", scale_q * octaves), ("key", scale_k * octaves),
+                       ("norm", scale_k * scale_k * LOG2_E / head_dim**0.5 / 2)):
+        made[name + "_mult"], made[name + "_shift"] = logarithm_constants(each, head_dim)
+    made["out_num"], made["out_shift"] = output_constants(scale_v / scale_out)
+    return made
+
+
+def random_features(num_features, head_dim, seed):
+    # float [num_features, head_dim]: normal vectors, each head_dim of them orthogonal, with the
+    # norms that they had. xorshift32 (Marsaglia, 2003) draws them.
+    checks.between("num_features", num_features, 1, 64)
+    checks.between("seed", seed, 1, 0xFFFFFFFF)
+    floats = array("f", bytes(4 * num_features * head_dim))
+    x = seed
+
+    def uniform():
+        nonlocal x
+        x ^= (x << 13) & 0xFFFFFFFF
+        x ^= x >> 17
+        x ^= (x << 5) & 0xFFFFFFFF
+        return ((x >> 12) + 1) / 1048577
+
+    for _ in range(16):  # the first ones of small seeds are small
+        uniform()
+    for row in range(num_features):
+        block = row - row % head_dim
+        while True:
+            drawn = [math.sqrt(-2 * math.log(uniform())) * math.cos(2 * math.pi * uniform())
+                     for _ in range(head_dim)]
+            norm = math.sqrt(sum(y * y for y in drawn))
+            for _ in range(2):  # a second time takes off what rounding left
+                for other in range(block, row):
+                    start = other * head_dim
+                    square = share = 0.0
+                    for i in range(head_dim):
+                        square += floats[start + i] * floats[start + i]
+                        share += floats[start + i] * drawn[i]
+                    for i in range(head_dim):
+                        drawn[i] -= share / square * floats[start + i]
+            left = math.sqrt(sum(y * y for y in drawn))
+            if left > norm / 1000:  # else it lay within the others, and another is drawn
+                break
+        for i in range(head_dim):
+            floats[row * head_dim + i] = drawn[i] * (norm / left)
+    return floats
+
+
+def local_global_constants(head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0):
+    # Keywords of the local_global core. gate: what the sigmoid is taken of, one number or head_dim
+    score_mult, score_shift, score_limit, out_num, out_shift = exact_constants(
+        head_dim, scale_q, scale_k, scale_v, scale_out / 32)
+    if isinstance(gate, (int, float)):
+        gate = [gate] * head_dim
+    if len(gate) != head_dim:
+        raise ValueError("gate: expected %d values, got %d" % (head_dim, len(gate)))
+    blend = array("H", [int(32768 / (1 + math.exp(-max(min(y, 60), -60))) + 0.5) for y in gate])
+    return {"gate": blend, "score_mult": score_mult, "score_shift": score_shift,
+            "score_limit": score_limit, "out_num": out_num, "out_shift": out_shift}

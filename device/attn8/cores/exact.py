@@ -129,8 +129,6 @@ def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_
 
 def constants(head_dim, scale_q, scale_k, scale_v, scale_out):
     # The constants in the order that `check` takes them
-    from .. import quantize
+    from ..quantize import exact_constants
 
-    quantize.check(head_dim, scale_q, scale_k, scale_v, scale_out)
-    scores = quantize.score_constants(scale_q * scale_k / head_dim**0.5, head_dim)
-    return scores + quantize.output_constants(scale_v / scale_out)
+    return exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)

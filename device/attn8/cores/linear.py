@@ -90,6 +90,15 @@ class Linear:
             return own + m * (head_dim + 20), shared + 4 * rows * m
         return own + (1024 if phi == "elu+1" else 512), shared
 
+    @classmethod
+    def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, phi="relu+1",
+                    normalize=True, **options):
+        # As Exact.from_scales
+        from ..quantize import linear_constants
+
+        made = linear_constants(head_dim, scale_q, scale_k, scale_v, scale_out, phi, normalize)
+        return cls(seq_len, head_dim, phi=phi, normalize=normalize, **made, **options)
+
     def __call__(self, q, k, v, out):
         n = self.seq_len * self.head_dim
         checks.operands(q, k, v, out, n, n)

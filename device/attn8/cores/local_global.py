@@ -61,6 +61,15 @@ class LocalGlobal:
         return (own + sum(attention.room(distant, head_dim)),
                 sum(attention.room(seq_len, head_dim)))
 
+    @classmethod
+    def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0,
+                    **options):
+        # As Exact.from_scales. gate: what the sigmoid is taken of, one number or head_dim
+        from ..quantize import local_global_constants
+
+        made = local_global_constants(head_dim, scale_q, scale_k, scale_v, scale_out, gate)
+        return cls(seq_len, head_dim, **made, **options)
+
     def update_global_indices(self, indices):
         # The positions of the tokens that every token sees (causal: every later one). Allocates.
         if not checks.typecode(indices):

@@ -44,6 +44,16 @@ class Performer(Linear):
         self._scales = array("i", bytes(4 * num_features))
         self.reset()
 
+    @classmethod
+    def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, num_features=32,
+                    seed=1, **options):
+        # As Exact.from_scales, with random features of this seed
+        from ..quantize import performer_constants
+
+        made = performer_constants(head_dim, scale_q, scale_k, scale_v, scale_out, num_features,
+                                   seed)
+        return cls(seq_len, head_dim, **made, **options)
+
     def reset(self):
         super().reset()
         self._kernels.fill(self._octaves, -(1 << 24), self.num_features)
