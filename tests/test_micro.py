@@ -46,6 +46,71 @@ def test_reference_is_the_original(seed, seq_len, head_dim, causal, fill, shrink
         assert out[t].tolist() == output
 
 
+def original_window(query, keys, values, window, cache_len):
+    """The original's sliding window, in plain integers; rings of keys and values."""
+    start = max(0, cache_len - window)
+    scores = []
+    for i in range(start, cache_len):
+        scores.append(sum(a * b for a, b in zip(query, keys[i % window], strict=True)) >> 3)
+    top = max(scores)
+    scores = [max(256 + int((score - top) / 2), 1) for score in scores]
+    total = sum(scores)
+    output = [0] * len(query)
+    for i, score in enumerate(scores):
+        weight = score * 256 // max(total, 1)
+        for j, value in enumerate(values[(start + i) % window]):
+            output[j] += weight * value
+    return [x >> 8 for x in output]
+
+
+def slid(q, k, v, window):
+    """The original's outputs of all tokens in turn."""
+    keys, values, rows = {}, {}, []
+    for t in range(len(q)):
+        keys[t % window], values[t % window] = k[t].tolist(), v[t].tolist()
+        rows.append(original_window(q[t].tolist(), keys, values, window, t + 1))
+    return np.array(rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), seq_len=st.integers(1, 12), head_dim=st.integers(1, 70),
+    window=st.integers(1, 14), fill=fills, shrink=st.sampled_from([1, 8, 32]),
+)
+def test_window_is_the_original(remote, seed, seq_len, head_dim, window, fill, shrink):
+    rng = np.random.default_rng(seed)
+    q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
+    q //= shrink
+    expected = slid(q, k, v, window)
+    reference = Micro(True, window)
+    assert (reference(q, k, v) == expected).all()
+    out, weights = remote(
+        "from attn8 import Micro\n"
+        "core = Micro(seq_len, head_dim, causal=True, need_weights=True, window=window)\n"
+        "give(core(q, k, v, array('b', bytes(len(q)))))\ngive(core.outputs[0][2])",
+        q=q.ravel(), k=k.ravel(), v=v.ravel(), seq_len=seq_len, head_dim=head_dim, window=window)
+    assert (out.reshape(expected.shape) == expected).all()
+    assert (weights == reference.weights).all()
+
+
+def test_made_and_used_as_published(remote):
+    """MicroAttention::new(64, 4); what has nothing to do does nothing."""
+    found = remote("""
+from attn8 import Linear, Micro
+core = Micro.new(64, 4)
+give((core.head_dim, core.scale_shift))
+give(list(core.softmax_fixed(array("i"))))
+scores = array("i", [100, 50, 0, -50])
+for position in (3, 4, 9):
+    give(list(core.apply_causal_mask(scores, position)))
+give(list(core.apply_causal_mask(scores, 2)))
+linear = Linear.from_scales(1, 4, 1, 1, 1, 1)
+give([linear.feature_map(x) for x in (-128, -1, 0, 1, 127)])
+""")
+    assert found == [(16, 2), [], *[[100, 50, 0, -50]] * 3, [100, 50, 0, -(2**30)],
+                     [1, 1, 1, 2, 128]]
+
+
 @machine_settings
 @given(
     seed=st.integers(0, 2**32 - 1), shape=shapes(12, 12), causal=st.booleans(), offset=alignment,
@@ -164,8 +229,10 @@ core = Micro(12, 8, causal=True)
         ("Micro(2, 4).compute_scores(bytes(3), b, i)", "query: expected 4 int8 values, got 3"),
         ("Micro(2, 4).compute_scores(bytes(4), b[:7], i)", "keys: expected 8 int8 values, got 7"),
         ("Micro(2, 4).softmax_fixed(b)", "scores: expected array('i'), got array of 'b'"),
-        ("Micro(2, 4).softmax_fixed(i[:0])", "scores: expected 1 to 32768, got 0"),
-        ("Micro(2, 4).apply_causal_mask(i, 2)", "current_pos: expected 0 to 1, got 2"),
+        ("Micro(2, 4, window=2)", "causal: expected True with a window, got False"),
+        ("Micro(2, 4, True, window=0)", "window: expected 1 to 32768, got 0"),
+        ("Micro.new(4, 5)", "num_heads: expected 1 to 4, got 5"),
+        ("Micro(2, 4).apply_causal_mask(i, -1)", "current_pos: expected 0 to 32768, got -1"),
         ("Micro(2, 4).weighted_sum(i, b, i)", "output: expected 4 values, got 2"),
     ],
 )

@@ -58,6 +58,10 @@ class Linear:
             self._z = array("i", bytes(4 * head_dim))
         self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, head_dim, head_dim)
 
+    def feature_map(self, x):
+        # phi of a key's value x, an int8, as the sums have it
+        return self._table_k[checks.between("x", x, -128, 127) & 255]
+
     def _allocate(self, seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
                   block_rows):
         checks.between("out_num", out_num, 1 << 29, (1 << 30) - 1)

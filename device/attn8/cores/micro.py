@@ -2,6 +2,7 @@ from array import array
 
 from .. import checks
 from ..kernels import micro as kernels
+from ..kernels.cache import copy
 
 
 class Micro:
@@ -10,12 +11,17 @@ class Micro:
     # use `exact` where results matter.
     #
     # Its four steps are methods as well, each on one row: scores int32 [keys], changed in place.
+    #
+    # window: the original's sliding window, which sees the last `window` tokens alone, in rings of
+    # keys and values, and shifts by 3 whatever head_dim. `weights` are then those of the last
+    # query, by slot.
 
     constants = ()
-    options = ()
+    options = ("window",)
     tensors = ()
 
-    def __init__(self, seq_len, head_dim, causal=False, need_weights=False, buffers=None):
+    def __init__(self, seq_len, head_dim, causal=False, need_weights=False, buffers=None,
+                 window=None):
         self.seq_len = checks.between("seq_len", seq_len, 1, 1 << 15)
         self.head_dim = checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
         self.causal = causal
@@ -24,12 +30,31 @@ class Micro:
         if buffers is None:
             buffers = array("i", bytes(4 * head_dim))
         self.buffers = checks.values("buffers", buffers, head_dim, True, "i")
-        self.weights = array("i", bytes(4 * seq_len * (seq_len if need_weights else 1)))
+        self.window = window
+        if window is None:
+            self.weights = array("i", bytes(4 * seq_len * (seq_len if need_weights else 1)))
+        else:
+            checks.between("window", window, 1, 1 << 15)
+            if not causal:
+                raise ValueError("causal: expected True with a window, got False")
+            self.scale_shift = 3
+            self.weights = array("i", bytes(4 * window))
+            self._keys = bytearray(window * head_dim)
+            self._values = bytearray(window * head_dim)
         self.outputs = [("weights", "i", self.weights)] if need_weights else []
 
     @staticmethod
-    def room(seq_len, head_dim, need_weights=False, **constants):
+    def room(seq_len, head_dim, need_weights=False, window=None, **constants):
+        if window is not None:
+            return window * (2 * head_dim + 4), 4 * head_dim
         return 4 * seq_len * (seq_len if need_weights else 1), 4 * head_dim
+
+    @classmethod
+    def new(cls, embed_dim, num_heads):
+        # As the original is made: for its steps on one head
+        checks.between("embed_dim", embed_dim, 1, 1 << 15)
+        checks.between("num_heads", num_heads, 1, embed_dim)
+        return cls(1, embed_dim // num_heads)
 
     def compute_scores(self, query, keys, scores):
         # query int8 [head_dim], keys int8 [len(scores), head_dim]
@@ -42,14 +67,15 @@ class Micro:
 
     def apply_causal_mask(self, scores, current_pos):
         checks.values("scores", scores, None, True, "i")
-        checks.between("current_pos", current_pos, 0, len(scores) - 1)
+        checks.between("current_pos", current_pos, 0, 1 << 15)  # from the last on it hides none
         kernels.apply_causal_mask(scores, 0, len(scores), current_pos)
         return scores
 
     def softmax_fixed(self, scores):
         checks.values("scores", scores, None, True, "i")
-        checks.between("scores", len(scores), 1, 1 << 15)
-        kernels.softmax_fixed(scores, 0, 0, len(scores))
+        checks.between("scores", len(scores), 0, 1 << 15)
+        if len(scores):
+            kernels.softmax_fixed(scores, 0, 0, len(scores))
         return scores
 
     def weighted_sum(self, weights, values, output):
@@ -69,6 +95,8 @@ class Micro:
     def run(self, q, k, v, out):
         n = self.seq_len
         d = self.head_dim
+        if self.window is not None:
+            return self._slide(q, k, v, out)
         for t in range(n):
             row = t * self.keep
             kernels.compute_scores(k, 0, q, self.weights, row, n, t, d, self.scale_shift)
@@ -76,5 +104,19 @@ class Micro:
                 kernels.apply_causal_mask(self.weights, row, n, t)
             kernels.softmax_fixed(self.weights, 0, row, n)
             kernels.weighted_sum(v, 0, self.weights, self.buffers, row, n, d)
+            kernels.narrow(self.buffers, out, t, d)
+        return out
+
+    def _slide(self, q, k, v, out):
+        d = self.head_dim
+        slot = count = 0
+        for t in range(self.seq_len):
+            copy(k, t * d, self._keys, slot * d, d)
+            copy(v, t * d, self._values, slot * d, d)
+            count = max(count, slot + 1)
+            slot = 0 if slot + 1 == self.window else slot + 1
+            kernels.compute_scores(self._keys, 0, q, self.weights, 0, count, t, d, 3)
+            kernels.softmax_fixed(self.weights, 0, 0, count)
+            kernels.weighted_sum(self._values, 0, self.weights, self.buffers, 0, count, d)
             kernels.narrow(self.buffers, out, t, d)
         return out

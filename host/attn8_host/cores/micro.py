@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..numerics.integers import int32
+from ..schema import SIZE
 from .base import Core, Variant
 
 MASKED = -(1 << 30)
@@ -21,11 +22,23 @@ class Micro:
     """Integer attention with scores >> scale_shift and softmax weights in 1/256.
 
     After a call, `weights` int32 [S, S] holds the weights; each row sums to 256 or a little less.
+
+    window: the original's sliding window, which sees the last `window` tokens alone, kept in a
+    ring, and shifts by 3 whatever head_dim; `weights` int32 [window] are then those of the last
+    query, by slot.
+
+    Raises:
+        ValueError: a window without causal.
     """
 
     max_seq_len: ClassVar[int] = 1 << 15
 
     causal: bool = False
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None and not self.causal:
+            raise ValueError("causal: expected True with a window, got False")
 
     @property
     def outputs(self) -> dict[str, np.ndarray]:
@@ -33,11 +46,23 @@ class Micro:
 
     def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
         """int8 [S, D] each; returns int8 [S, D]."""
+        if self.window is not None:
+            return self._slide(q, k, v, self.window)
         scores = self.compute_scores(q, k)
         if self.causal:
             scores[np.triu_indices_from(scores, 1)] = MASKED
         self.weights = self.softmax_fixed(scores).astype(np.int32)
         return self.weighted_sum(self.weights, v).astype(np.int8)
+
+    def _slide(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, window: int) -> np.ndarray:
+        self.weights = np.zeros(window, np.int32)
+        rows = []
+        for t, query in enumerate(q.astype(np.int64)):
+            seen = np.arange(max(0, t + 1 - window), t + 1)
+            weights = self.softmax_fixed(int32(k[seen].astype(np.int64) @ query) >> 3)
+            self.weights[seen % window] = weights
+            rows.append(self.weighted_sum(weights, v[seen]))
+        return np.stack(rows).astype(np.int8)
 
     @staticmethod
     def compute_scores(q: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -73,15 +98,20 @@ def floating(
     v: np.ndarray,
     causal: bool,
     steps: Sequence[float],
+    window: int | None = None,
 ) -> np.ndarray:
     """The original ESP32 attention without its truncations; it sees q and k in steps of int8."""
     head_dim = q.shape[-1]
-    shift = 3 if head_dim >= 32 else 2 if head_dim >= 16 else 1
+    shift = 3 if head_dim >= 32 or window else 2 if head_dim >= 16 else 1
     scores = (q / steps[0]) @ np.swapaxes(k / steps[1], -1, -2) / 2**shift
     if causal:
         scores = np.where(np.triu(np.ones(scores.shape[-2:], bool), 1), -(2.0**30), scores)
+    seen = np.ones(scores.shape[-2:], bool)
+    if window:  # what lies before it has no weight, not even 1
+        seen = np.tril(seen) & np.triu(seen, 1 - window)
+        scores = np.where(seen, scores, -np.inf)
     x = scores - scores.max(axis=-1, keepdims=True)
-    weights = np.maximum(256 + np.maximum(x, -512) / 2, 1)
+    weights = np.maximum(256 + np.maximum(x, -512) / 2, 1) * seen
     result: np.ndarray = weights / weights.sum(axis=-1, keepdims=True) @ v
     return result
 
@@ -91,6 +121,11 @@ CORE = Core(
     make_constants=micro_constants,
     floating=floating,
     constants={},
-    variants={"full": Variant(), "causal": Variant(causal=True)},
+    options={"window": SIZE},
+    variants={
+        "full": Variant(),
+        "causal": Variant(causal=True),
+        "window": Variant(causal=True, options={"window": 5}),
+    },
     output_scale=lambda peak, scale_v: scale_v,
 )
