@@ -103,6 +103,20 @@ def test_a_dry_run_changes_nothing(virtual, fresh, capsys, root):
     assert "0 files to send, 0 to remove" in capsys.readouterr().out
 
 
+def test_a_package_that_comes_first_is_named(fresh, root):
+    deploy(fresh)
+    (root / "rom/attn8").mkdir(parents=True)
+    fresh.execute("import sys; sys.path.insert(0, '/rom')")
+    said = "/lib/attn8 is there, and the board imports /rom/attn8, which comes first"
+    with pytest.raises(BoardError, match=said):
+        deploy(fresh)
+    (root / "rom/attn8").rename(root / "rom/attn8.mpy")
+    with pytest.raises(BoardError, match=r"/rom/attn8\.mpy"):
+        deploy(fresh)
+    (root / "rom/attn8.mpy").rmdir()
+    assert deploy(fresh).sent == 0
+
+
 def test_a_boot_py_that_is_there_stays_unless_asked(fresh, root):
     (root / "boot.py").write_text("mine = 1\n")
     assert not install_boot(fresh)

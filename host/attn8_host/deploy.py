@@ -134,6 +134,19 @@ os.rename(NEW, STAND_IN if exists(LIB) else LIB)
 settle()
 """
 
+# Where another package of this name is found before this one, if anywhere
+SHADOW = """
+import sys
+found = []
+for folder in sys.path:
+    path = (folder or os.getcwd()).rstrip("/") + "/attn8"
+    if path == LIB:
+        break
+    if folder != ".frozen":
+        found += [path + end for end in ("", ".py", ".mpy") if exists(path + end)]
+print(repr(tuple(found)))
+"""
+
 LOAD = """
 import attn8
 attn8.load({path!r})
@@ -288,9 +301,14 @@ def deploy(
 
 
 def apply(board: Board, plan: Plan, progress: Progress | None = None) -> Deployed:
-    """Carries out a plan; the board has the old version until all of it is there and verified."""
+    """Carries out a plan; the board has the old version until all of it is there and verified.
+
+    Raises:
+        BoardError: a file is not what was sent, or the board imports another package first.
+    """
     _execute(board, TIDY)
     if not plan.changed and not plan.stale:
+        _refuse_shadows(board)
         return Deployed(len(plan.files), 0, 0)
     try:
         sent = _build(board, plan, progress)
@@ -298,8 +316,15 @@ def apply(board: Board, plan: Plan, progress: Progress | None = None) -> Deploye
         # For one because the file system is full: leave no half of a package on it
         _execute(board, TIDY)
         raise
-    _execute(board, SWITCH)
+    _refuse_shadows(board, SWITCH)
     return Deployed(len(plan.files), len(sent), sum(len(data) for data in sent.values()))
+
+
+def _refuse_shadows(board: Board, before: str = "") -> None:
+    shadowing = _evaluate(board, before + SHADOW)
+    if shadowing:
+        raise BoardError(f"{LIB} is there, and the board imports {shadowing[0]}, which comes first "
+                         "in its sys.path: remove that one")
 
 
 def _build(board: Board, plan: Plan, progress: Progress | None) -> dict[str, bytes]:
