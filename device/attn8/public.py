@@ -16,9 +16,6 @@ class Public:
     def __getattr__(self, name):
         return getattr(_value(self._path, self._name), name)
 
-    def __repr__(self):
-        return "<%s of %s>" % (self._name, self._path)
-
 
 def look(path, name):
     # What the module at `path` has under a name, or itself under its own; what stands for it until
