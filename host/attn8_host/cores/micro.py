@@ -86,7 +86,8 @@ class Micro:
 
 
 def micro_constants(
-    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float
+    head_dim: int, scale_q: float, scale_k: float, scale_v: float, scale_out: float,
+    window: int | None = None,
 ) -> dict[str, int]:
     """The micro core has none: its output has the scale of v, and scores no scale at all."""
     return {}
