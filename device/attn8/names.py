@@ -1,6 +1,7 @@
 # Where the public names of the package are. Written by tools/device_files.py.
 NAMES = {
     "Add": "layers.add",
+    "arena": "arena",
     "backend": "forms",
     "checks": "checks",
     "ClassToken": "layers.class_token",

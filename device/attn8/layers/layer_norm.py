@@ -1,5 +1,3 @@
-from array import array
-
 from .. import checks, memory, signals
 from ..kernels import norm
 
@@ -16,7 +14,7 @@ class LayerNorm:
     _centred = True
 
     def __init__(self, rows, weight, bias, shift, eps_mult, eps_shift, output="int8",
-                 name="layer_norm"):
+                 name="layer_norm", make=signals.make):
         self.name = name
         self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
         checks.values(name + ".weight", weight, None, False, "h")
@@ -35,9 +33,10 @@ class LayerNorm:
         self.weight, self.bias, self.shift = weight, bias, shift
         self.eps_mult, self.eps_shift = eps_mult, eps_shift
         self.most = signals.MOST[signals.known(name + ".output", output)]
-        memory.require(name, 20 * rows + 2 * rows * n)
-        self._statistics = array("i", bytes(20 * rows))
-        self.out = signals.zeros(output, rows * n)
+        if make is signals.make:
+            memory.require(name, 20 * rows + 2 * rows * n)
+        self._statistics = make("i", 5 * rows)
+        self.out = make(signals.CODES[output], rows * n)
         self._bytes = rows * n * signals.BYTES[output]
 
     def __call__(self, x):
@@ -63,6 +62,6 @@ def build_norm(entry, given, kind, centred):
     weight, shift = entry.tensor("weight", "h", [n]), entry.tensor("shift", "b", [n])
     bias = (entry.tensor("bias", "i", [n]),) if centred else ()
     layer = kind(rows, weight, *bias, shift, entry.integer("eps_mult"), entry.integer("eps_shift"),
-                 output, entry.name)
+                 output, entry.name, entry.make)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, rows * n)

@@ -1,3 +1,4 @@
+from .. import signals
 from .layer_norm import LayerNorm, build_norm
 
 TOKENWISE = True
@@ -8,9 +9,10 @@ class RMSNorm(LayerNorm):
 
     _centred = False
 
-    def __init__(self, rows, weight, shift, eps_mult, eps_shift, output="int8", name="rms_norm"):
+    def __init__(self, rows, weight, shift, eps_mult, eps_shift, output="int8", name="rms_norm",
+                 make=signals.make):
         # The kernel wants a pointer, and does not read it
-        super().__init__(rows, weight, weight, shift, eps_mult, eps_shift, output, name)
+        super().__init__(rows, weight, weight, shift, eps_mult, eps_shift, output, name, make)
 
     def __call__(self, x):  # a layer by its own name
         return super().__call__(x)

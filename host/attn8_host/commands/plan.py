@@ -121,6 +121,9 @@ def table(planned: "Plan") -> Table:
     table.add_column("", justify="right")
     for name, size in planned.buffers.items():
         table.add_row(escape(name), f"{size:,} bytes", style="dim")
+    if planned.sharing:
+        table.add_row(f"arena, shared by {len(planned.sharing)} layers, where each had",
+                      f"{sum(planned.sharing.values()):,} bytes")
     for name, size in planned.required.items():
         table.add_row(f"{escape(name)}, required at once", f"{size:,} bytes")
     rows = [
