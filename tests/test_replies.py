@@ -28,6 +28,7 @@ DESCRIPTIONS = [
       for wrong in (
         {"name": None}, {"name": ""}, {"name": "x" * 900}, {"input": -1}, {"input": 1.5},
         {"input": True}, {"code": "i"}, {"code": None},
+        {"ends": 1}, {"ends": [2]}, {"ends": [True]}, {"ends": [-1, 1]}, {"ends": [1, 0]},
         {"input": 1 << 40}, {"outputs": []}, {"outputs": {}}, {"outputs": [1]},
         {"outputs": [["a", "b", 1 << 40]]}, {"outputs": [["a", "b", -1]]}, {"more": 1},
         {"outputs": [["a", "q", 4]]}, {"outputs": [["a", ["b"], 4]]}, {"outputs": [["a", "b"]]},

@@ -1,6 +1,6 @@
 # What a model file says of one layer. The layer's `build` takes each field and tensor once; what
 # is left then is refused with its name, as is what is missing or of another kind.
-from . import checks
+from . import checks, signals
 
 NEEDED = object()
 DESCRIPTIVE = ("scale", "scales")  # what the integers stand for: the host's business
@@ -16,11 +16,13 @@ _remedies = {
 
 class Entry:
     # fields: the layer's JSON object; tensors, shapes: those of the file, by name; outputs: gets
-    # what the layer computes, (name, typecode, array). All are shared by a file's layers.
+    # what the layer computes, (name, typecode, array). All are shared by a file's layers, and so is
+    # arena, out of which `make` gives what a layer computes into (see signals.make). rooms: what
+    # layers may share to work in, by whatever tells it apart.
     # tokens: how many the layer is given, where the model takes lengths or steps, and layers before
     # it keep them apart; else None. step: whether it is made for one of them at a time.
 
-    def __init__(self, fields, tensors, shapes, outputs, step=False):
+    def __init__(self, fields, tensors, shapes, outputs, step=False, arena=None, rooms=None):
         self.name = "a layer"
         if not isinstance(fields, dict):
             raise ValueError("a layer: expected an object, got %s" % type(fields).__name__)
@@ -30,8 +32,14 @@ class Entry:
         self._outputs = outputs
         self.tokens = None
         self.step = step
+        self.rooms = rooms
         self.name = self.word("name")
         self.type = self.word("type")
+        offsets = self.take("at", None)
+        self.make = signals.make
+        if arena:
+            arena.begin(self.name, offsets)
+            self.make = arena.take
 
     def take(self, key, default=NEEDED):
         if key in self._fields:

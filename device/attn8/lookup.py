@@ -1,28 +1,25 @@
 # Layers whose results are looked up in a table.
-from array import array
-
-from . import checks, forms
+from . import checks, forms, signals
 
 
 class Lookup:
     # table[x] over `size` int8 values; table int8 [256], from 0 to 127, then from -128 to -1
 
-    def __init__(self, size, table, name="lookup"):
+    def __init__(self, size, table, name="lookup", make=signals.make):
         self.name = name
         self.size = checks.between(name + ".size", size, 1, 1 << 20)
         self.table = checks.int8(name + ".table", table, 256)
-        self.out = array("b", bytes(size))
+        self.out = make("b", size, True)
         self._lookup = forms.choose("lookup").lookup
 
     def __call__(self, x):
-        checks.int8(self.name, x, self.size)
-        checks.apart(self.name, x, self.size, "out", self.out, self.size)
+        signals.accept_over(self.name, "int8", x, self.size, self.out)
         self._lookup(x, self.table, self.out, self.size)
         return self.out
 
 
 def build_lookup(entry, given):
     entry.accept(given, "int8", given[1])
-    layer = Lookup(given[1], entry.tensor("table", "b", [256]), entry.name)
+    layer = Lookup(given[1], entry.tensor("table", "b", [256]), entry.name, entry.make)
     entry.gives("b", layer.out)
     return layer, given

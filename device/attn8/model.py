@@ -7,22 +7,27 @@ from . import checks, signals
 
 
 class Model:
-    # Runs its layers in turn over one input, int8 [input_size]; one step of it stands for `scale`,
-    # None where the file does not say. `outputs` lists what every layer computed last, as (name,
-    # typecode, array): each array is the layer's own and is overwritten by the next call. A call
-    # allocates nothing.
+    # Runs its layers in turn over one input, the array `input` of int8; one step of it stands for
+    # `scale`, None where the file does not say. `outputs` lists what every layer computed last, as
+    # (name, typecode, array), which is overwritten by the next call or, in an arena, by another
+    # layer. A call allocates nothing.
     #
-    # steps: (layer, places of its inputs) each; a place counts results, 0 being the input. code:
-    # the typecode of the input, "h" of token ids. tokens: how many an input has at most, where it
-    # may have fewer. step: the layers are made for one token at a time (see `load`).
+    # steps: (layer, places of its inputs) each; a place counts results, 0 being the input. ends: of
+    # each step, how many of the outputs are made once it ran. arena: what the layers share (see
+    # arena.py), None where each has buffers of its own. code: the typecode of the input, "h" of
+    # token ids. tokens: how many an input has at most, where it may have fewer. step: the layers
+    # are made for one token at a time (see `load`).
 
-    def __init__(self, name, input_size, scale, steps, outputs, code="b", tokens=None, step=False):
+    def __init__(self, name, input, scale, steps, outputs, ends, arena=None, code="b", tokens=None,
+                 step=False):
         self.name = name
         self.scale = scale
         self.code = code
-        self.input = array(code, bytes(input_size * signals.ITEMSIZES[code]))
+        self.input = input
         self.layers = [layer for layer, _ in steps]
         self.outputs = outputs
+        self.ends = ends
+        self.arena = arena
         self.tokens = tokens
         self._one = step
         self._copy = None  # what a batch is copied with
@@ -44,18 +49,28 @@ class Model:
     def __call__(self, x=None, length=None):
         # x: the input, or None where it was written to self.input. length: how many of its tokens
         # count, by default all; those behind are padding. Only where the config says "lengths".
-        if x is None:
-            x = self.input
-        else:
+        if x is not None:
             checks.values("input", x, len(self.input), False, self.code)
+            if self.arena:
+                checks.apart("input", x, len(x) * signals.ITEMSIZES[self.code], "arena",
+                             self.arena.block, self.arena.size)
+        self.begin(x, length)
+        return self.run(0, len(self._steps))
+
+    def begin(self, x=None, length=None):
+        # What `run` takes from now on
+        self._values[0] = self.input if x is None else x
         if self.tokens:
             self._heed(self.tokens if length is None else length)
         elif length is not None:
             raise ValueError('length: the model takes none; its config says no "lengths"')
+
+    def run(self, at, end):
+        # The steps from `at` up to `end`, after those before; -> what the last of them gives
         values = self._values
-        values[0] = x
-        at = 0
-        for layer, places in self._steps:
+        x = None
+        while at < end:
+            layer, places = self._steps[at]
             if len(places) == 1:
                 x = layer(values[places[0]])
             elif len(places) == 2:
@@ -117,13 +132,17 @@ class Model:
                 layer.reset()
 
 
-def load(path, need_weights=False, count=None, advance=None, step=False):
+def load(path, need_weights=False, count=None, advance=None, step=False, share=None):
     # Loads a model, or its first `count` layers; need_weights keeps all scores and attention
-    # weights (see cores); advance() is called before each layer. What trains a model has a loader
-    # of its own, attn8.train.load. step: makes the layers for one token at a time, for model.step;
-    # what mixes tokens otherwise than by attention to those before is refused.
+    # weights (see cores); advance() is called before each layer. step: makes the layers for one
+    # token at a time, for model.step; what mixes tokens otherwise than by attention to those before
+    # is refused. share: whether the layers share the arena that the file has places in, so that
+    # after a call only the results that no layer takes are there to be read; None: unless
+    # need_weights asks for more to be kept. What trains a model has a loader of its own,
+    # attn8.train.load.
     def make():
-        return _load(path, configuration(path, "attn8"), need_weights, count, advance, step)
+        return _load(path, configuration(path, "attn8"), need_weights, count, advance, step,
+                     not need_weights if share is None else share)
 
     return loaded(path, make)
 
@@ -169,11 +188,11 @@ def configuration(path, form):
     return config
 
 
-def _load(path, config, need_weights, count, advance, step):
+def _load(path, config, need_weights, count, advance, step, share):
     from . import find, safetensors
     from .entry import Entry
 
-    known(config, ("name", "input", "layers"))
+    known(config, ("name", "input", "layers", "arena"))
     source = config["input"]
     known(source, ("shape", "scale", "format", "lengths"), "input.")
     form = source.get("format", "int8")
@@ -192,17 +211,33 @@ def _load(path, config, need_weights, count, advance, step):
     length = first if heed or step else None
     if step:
         size //= first
+    scale = source.get("scale")
+    code = "h" if form == "tokens" else "b"
     tensors, shapes = safetensors.read(path)
+    values = array(code, bytes(size * signals.ITEMSIZES[code]))
+    arena = None
+    share = share and count is None and not step
+    if share and "arena" in config:
+        from .arena import Arena, check
+
+        arena = Arena(config["arena"])
+    rooms = {} if share else None
     steps = []
+    ends = []
+    spans = []
+    names = []
     outputs = []
     places = {"input": 0}  # by name: of its values among all results
     given = {"input": (form, size)}  # and what it gives
     tokens = {"input": length}  # how many, where the layers keep them apart
     last = "input"
-    for fields in config["layers"][:count]:
+    left = config["layers"][:count]
+    config["layers"] = None  # what a layer was made of is not needed any more
+    left.reverse()
+    while left:
         if advance:
             advance()
-        entry = Entry(fields, tensors, shapes, outputs, step)
+        entry = Entry(left.pop(), tensors, shapes, outputs, step, arena, rooms)
         if entry.name in places:
             raise ValueError("%s: two layers have this name" % entry.name)
         sources = entry.names("inputs", [last])
@@ -227,6 +262,8 @@ def _load(path, config, need_weights, count, advance, step):
         layer, gives = module.build(entry, takes[0] if len(takes) == 1 else takes, need_weights)
         entry.done()
         last = entry.name
+        for key in [key for key in shapes if key.startswith(last + ".") and key not in tensors]:
+            del shapes[key]
         given[last] = gives
         tokens[last] = entry.tokens
         if not tokenwise:
@@ -236,11 +273,16 @@ def _load(path, config, need_weights, count, advance, step):
         if layer:
             steps.append((layer, tuple([places[name] for name in sources])))
             places[last] = len(steps)
+            ends.append(len(outputs))
+            names.append(last)
+            spans.append(arena.end() if arena else None)
+    if arena:
+        check(steps, spans, names)
     if count is None:
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)
-    return Model(config["name"], size, source.get("scale"), steps, outputs,
-                 "h" if form == "tokens" else "b", length if heed and not step else None, step)
+    return Model(config["name"], values, scale, steps, outputs, ends, arena, code,
+                 length if heed and not step else None, step)
 
 
 def known(fields, names, prefix=""):

@@ -43,8 +43,8 @@ def read(path):
         header.pop("__metadata__", None)
         tensors = {}
         shapes = {}
-        for name in header:
-            entry = header[name]
+        for name in list(header):
+            entry = header.pop(name)
             shape = entry["shape"]
             start, end = entry["data_offsets"]
             code, itemsize = _types.get(entry["dtype"], (None, 0))

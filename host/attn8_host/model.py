@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import layers
+from . import arena, layers
 from .errors import ModelError
 from .layers.base import INT8, Layer, Signal
 from .lengths import Lengths
@@ -49,6 +49,7 @@ class Model:
             layer = kind.build(entry, parts(entry, wanted[name], tensors), need_weights)
             self.layers.append((name, sources, shape, layer))
         refuse_unused(wanted, tensors)
+        arena.check(config)
         self.output = next(name for name, *_, layer in reversed(self.layers) if layer)
         self._steps: list[tuple[str, list[str], Sequence[int], Layer | None]] = []
 

@@ -20,7 +20,7 @@ from .schema import FLAG, LIST, OBJECT, SCALE, SHAPE, SIZE, WORD, Kind, Tensor, 
 
 # What the config says besides its layers, for each format; and what it may say
 CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
-    "attn8": ({"name": WORD, "input": OBJECT}, {}),
+    "attn8": ({"name": WORD, "input": OBJECT}, {"arena": SIZE}),
     "attn8-train": (
         {"name": WORD, "input": OBJECT, "numbers": WORD, "loss": WORD, "optimizer": OBJECT,
          "batch": SIZE},

@@ -45,8 +45,10 @@ class Exact:
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
         self._kernels = forms.choose("refine" if precise else "attention", key_len, head_dim)
         self.buffers = forms.buffers(buffers, self._kernels, key_len, head_dim)
-        self.scores = array("i", bytes(4 * rows * key_len))
-        self.weights = array("H", bytes(2 * rows * key_len))
+        room = _own if need_weights or type(self.buffers) is not forms.Buffers else (
+            self.buffers.array)
+        self.scores = room("i", 4 * rows * key_len)
+        self.weights = room("H", 2 * rows * key_len)
         self.sums = array("i", bytes(4 * rows))
         self.outputs = [("scores", "i", self.scores), ("weights", "H", self.weights),
                         ("sums", "i", self.sums)] if need_weights else []
@@ -112,6 +114,10 @@ class Exact:
                                     self.out_num, self.out_shift)
             first += rows
         return out
+
+
+def _own(code, size):
+    return array(code, bytes(size))
 
 
 def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift):

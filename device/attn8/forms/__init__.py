@@ -46,6 +46,14 @@ class Buffers:
         self.form = form
         self.sizes = sizes
         self.parts = [bytearray(size) for size in form.room(*sizes)]
+        self._arrays = {}
+
+    def array(self, code, size):
+        # One of this typecode and so many bytes, the same for all who share
+        key = code, size
+        if key not in self._arrays:
+            self._arrays[key] = array(code, bytes(size))
+        return self._arrays[key]
 
 
 def buffers(given, form, *sizes, kind=Buffers):

@@ -34,6 +34,68 @@ def typecode(x) -> int:
 
 
 @micropython.viper
+def view(x, code: int, start: int, n: int):
+    # Makes a memoryview of bytes one of n values of another typecode: they begin `start` of them
+    # behind its object's first byte. Returns it. As that object is what it holds, and not a place
+    # within, the collector keeps it.
+    address = int(id(x))
+    word = 1 << 16
+    word <<= 16  # 0 on a chip
+    if word:
+        at = 2
+    else:
+        at = 1
+        if address < 0:
+            word = 1
+            address ^= word << 31
+    found = ptr32(address)
+    found[at] = code | 128 | start << 8
+    found[2 * at] = n
+    return x
+
+
+@micropython.viper
+def part(view, x, start: int, n: int):
+    # Makes a memoryview one of n bytes of x, which begin `start` behind its first one. Returns it.
+    # x is what typecode knows; bytes have their content where the others do.
+    target = int(id(view))
+    source = int(id(x))
+    word = 1 << 16
+    word <<= 16  # 0 on a chip
+    if word:
+        at = 2
+    else:
+        at = 1
+        word = 1
+        if target < 0:
+            target ^= word << 31
+        if source < 0:
+            source ^= word << 31
+    to = ptr32(target)
+    found = ptr32(source)
+    if type(x) is memoryview:
+        first = found[at] >> 8
+        code = found[at] & 127
+        if code == 104 or code == 72:  # h, H
+            first <<= 1
+        elif code == 105 or code == 102:  # i, f
+            first <<= 2
+        start += first
+    to[at] = 98 | 128 | start << 8
+    to[2 * at] = n
+    to[3 * at] = found[3 * at]
+    if at == 2:
+        to[7] = found[7]
+    return view
+
+
+@micropython.viper
+def same(a: ptr8, b: ptr8) -> int:
+    # Whether both begin at one address
+    return int(int(a) == int(b))
+
+
+@micropython.viper
 def overlap(a: ptr8, size: int, b: ptr8, other_size: int) -> int:
     # Whether `size` bytes at a and `other_size` at b have any in common
     if int(a) < int(b) + other_size:

@@ -1,6 +1,5 @@
-from array import array
-
 from .. import checks, cores, forms, memory, signals
+from ..kernels import objects
 from .dense import Dense, Linear, expect
 
 TOKENWISE = True
@@ -18,11 +17,12 @@ class MultiHeadAttention:
     # head is contiguous.
     # With a streaming core, `step` takes the next token alone; made with step=True, the layer has
     # room for no more than that. With `lengths` the keys behind the length that `heed` was given
-    # last are padding.
+    # last are padding. shared: a dict in which layers of the same shape find each other's room to
+    # work in.
 
     def __init__(self, seq_len, embed_dim, num_heads, tensors, constants, core="exact",
                  causal=False, need_weights=False, name="attn", key_len=None, output="int8",
-                 lengths=False, step=False, **options):
+                 lengths=False, step=False, make=signals.make, shared=None, **options):
         checks.kind("name", name, str)
         checks.kind("tensors", tensors, dict)
         checks.kind("constants", constants, dict)
@@ -65,12 +65,18 @@ class MultiHeadAttention:
         for key in shares[0]:
             cores.expect(name + ".core." + key, core, key, kind.tensors)
         alone = need_weights or streaming or shares[0]  # each head with a core of its own
-        own, shared = kind.room(seq_len, head_dim, causal=causal, need_weights=need_weights,
+        own, working = kind.room(seq_len, head_dim, causal=causal, need_weights=need_weights,
                                 **options, **shares[0])
-        # q, heads, out, then k, v and the projections' results
-        memory.require(name, 3 * size + (2 * key_len + max(rows, key_len)) * embed_dim
-                       + (num_heads * own if alone else own) + shared)
-        self.q = array("b", bytes(size))
+        # [tokens, embed_dim], what a projection gives and what the heads are merged to. It has its
+        # place in the second half of int16 results: row by row, they come after it
+        tokens = max(rows, key_len)
+        apart = output == "int8" or key_len > rows
+        needs = num_heads * own if alone else own
+        if make is signals.make:  # q, heads, k, v and out
+            needs += (2 * size + 2 * key_len * embed_dim + tokens * embed_dim * apart
+                      + size * signals.BYTES[signals.known(name + ".output", output)])
+        memory.require(name, needs + working)
+        self.q = make("b", size)
         self._padding = None
         if lengths:
             if not hasattr(kind, "masks_keys") or key_len != seq_len:
@@ -78,12 +84,17 @@ class MultiHeadAttention:
                                  % (name, core))
             self._padding = bytearray(seq_len)
             self._length = seq_len  # from where on that is not 0
-        self.k = array("b", bytes(key_len * embed_dim))
-        self.v = array("b", bytes(key_len * embed_dim))
-        self.heads = array("b", bytes(size))
-        # [tokens, embed_dim], what a projection gives and what the heads are merged to
-        merged = memoryview(bytearray(max(rows, key_len) * embed_dim))
+        self.k = make("b", key_len * embed_dim)
+        self.v = make("b", key_len * embed_dim)
+        self.heads = make("b", size, True)
+        if apart:
+            merged = memoryview(make("b", tokens * embed_dim))
+        self.out = Dense(
+            Linear.take(tensors, name + ".out", embed_dim, embed_dim, output), rows, None, make)
+        if not apart:
+            merged = objects.part(memoryview(b""), self.out.out, size, size)
         self._merged = merged[:size]
+        self._out_bytes = size * signals.BYTES[output]
         linears = [Linear.take(tensors, name + "." + part, embed_dim, embed_dim)
                    for part in ("q", "k", "v")]
         self._projections = []
@@ -92,21 +103,22 @@ class MultiHeadAttention:
                 raise ValueError("missing tensor %s.mult" % linear.name)
             n = len(target)
             self._projections.append((Dense(linear, n // embed_dim, merged[:n]), target))
-        self.out = Dense(
-            Linear.take(tensors, name + ".out", embed_dim, embed_dim, output), rows)
-
         # Views are made here, once: a slice made in a forward pass would allocate
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
         self.cores = []
         self._swap_axes = forms.choose("swap_axes").swap_axes
         self._calls = []
+        shared = {} if shared is None or need_weights else shared
+        place = (core, seq_len, key_len, head_dim, causal,
+                 str([options.get(key) for key in kind.options]))
         for h in range(num_heads):
             # Heads run in turn: they can all use one core where it keeps nothing of its own
             if alone or not self.cores:
                 options.update(shares[h])
-                buffers = self.cores[0].buffers if self.cores else None
+                buffers = self.cores[0].buffers if self.cores else shared.get(place)
                 self.cores.append(kind(seq_len, head_dim, causal=causal, need_weights=need_weights,
                                        buffers=buffers, **options))
+                shared[place] = self.cores[0].buffers
             self._calls.append((self.cores[-1], [view[h] for view in views]))
         self._rows = rows
         # What the cores keep for whoever asked with need_weights: (name, typecode, array)
@@ -132,6 +144,7 @@ class MultiHeadAttention:
         # q is written before k and v are computed, and k before v
         checks.apart(self.name, memory, size, "q", self.q, len(self.q))
         checks.apart(self.name, memory, size, "k", self.k, size)
+        checks.apart(self.name, memory, size, "out", self.out.out, self._out_bytes)
         if self._padding is not None and self._length < self.seq_len:
             key_padding_mask = self._padding
         if key_padding_mask is not None:
@@ -224,7 +237,7 @@ def build(entry, given, need_weights):
         core, options = "decode", {"cache_len": s}  # the same row by row
     layer = MultiHeadAttention(s, e, h, entry.tensors, entry.keywords("constants"), core, causal,
                                need_weights, entry.name, key_len, output, lengths, entry.step,
-                               **options)
+                               entry.make, entry.rooms, **options)
     for part in ("q", "k", "v"):
         entry.gives("b", getattr(layer, part), part)
     for part, code, values in layer.outputs:

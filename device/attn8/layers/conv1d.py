@@ -1,5 +1,3 @@
-from array import array
-
 from .. import checks, forms, memory, signals
 from ..formats import Format, arithmetic
 from ..kernels import conv1d as kernels
@@ -10,16 +8,15 @@ class _Depthwise(Dense):
     # What Dense is where a filter sees all channels: int8 [rows, kernel_size, channels] -> [rows,
     # filters], where a filter sees the channel filter // (filters // channels) only
 
-    def __init__(self, linear, rows, channels):
-        super().__init__(linear, rows)
+    def __init__(self, linear, rows, channels, make):
+        super().__init__(linear, rows, None, make)
         self._channels = channels
         self._multiplier = linear.outputs // channels
 
-    def run(self, x):
+    def _product(self, x, out, rows):
         p = self.linear
-        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self._sums, self.rows, p.inputs,
+        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, rows, p.inputs,
                      self._channels, self._multiplier, p.wide)
-        return self._settled()
 
 
 class Conv1D:
@@ -30,7 +27,7 @@ class Conv1D:
     # form kernels.depthwise where groups is above 1; results int8, time-major ones perhaps int16.
 
     def __init__(self, length, kernel_size, stride, filters, linear, time_major=False, channels=1,
-                 padding=0, dilation=1, groups=1):
+                 padding=0, dilation=1, groups=1, make=signals.make):
         self.positions = n = positions(length, kernel_size, stride, padding, dilation)
         checks.kind("linear", linear, Linear)
         seen = window(linear.name, kernel_size, filters, channels, groups)
@@ -54,19 +51,20 @@ class Conv1D:
             self._run = kernel_size * channels
         self._start = -padding * channels
         self._reach = dilation * (kernel_size - 1) + 1
-        memory.require(linear.name, n * kernel_size * channels)
-        self._windows = array("b", bytes(n * kernel_size * channels))
+        if make is signals.make:
+            memory.require(linear.name, n * kernel_size * channels)
+        self._windows = make("b", n * kernel_size * channels)
         if groups > 1:
             if linear.form is not depthwise():
                 raise ValueError("%s: groups need a Linear of the form kernels.depthwise"
                                  % linear.name)
-            self._dense = _Depthwise(linear, n, channels)
+            self._dense = _Depthwise(linear, n, channels, make)
         else:
-            self._dense = Dense(linear, n)
+            self._dense = Dense(linear, n, None, make)
         self.out = self._dense.out
         if not time_major:
             self._swap_axes = forms.choose("swap_axes").swap_axes
-            self.out = array("b", bytes(n * filters))
+            self.out = make("b", n * filters)
 
     def __call__(self, x):
         linear = self._dense.linear
@@ -90,7 +88,7 @@ class QConv1D:
     # `biases` [filters] are 0 at first.
 
     def __init__(self, length, kernel_size, stride, filters, format="Q16.16", rounding="nearest",
-                 overflow="wrap", time_major=False):
+                 overflow="wrap", time_major=False, make=signals.make):
         self.positions = n = positions(length, kernel_size, stride)
         checks.between("filters", filters, 1, 1 << 12)
         self.format = f = Format(format, rounding, overflow)
@@ -99,7 +97,7 @@ class QConv1D:
         self.biases = f.zeros(filters)
         self.x = f.zeros(length)
         self._x = memoryview(self.x)
-        self.out = f.zeros(filters * n)
+        self.out = make(f.code, filters * n)
         self._plan = f.plan((n, kernel_size, filters), (stride, 1), (1, kernel_size), 1,
                             (filters, 1) if time_major else (1, n))
 
@@ -152,7 +150,7 @@ def build(entry, given, need_weights):
     form = entry.word("format", "int8")
     if form != "int8":
         entry.accept(given, form, length)
-        layer = QConv1D(*sizes, form, *arithmetic(entry), True)
+        layer = QConv1D(*sizes, form, *arithmetic(entry), True, entry.make)
         layer.format.fill(layer, entry, [filters, kernel_size], [filters])
         entry.gives(layer.format.code, layer.out)
         return layer, (form, len(layer.out))
@@ -170,6 +168,7 @@ def build(entry, given, need_weights):
         entry.expect("shift", "b", [filters])
     form = depthwise() if groups > 1 else None
     linear = Linear.take(entry.tensors, entry.name, seen, filters, output, form)
-    layer = Conv1D(*sizes, linear, True, channels, padding, dilation, groups)
+    layer = Conv1D(*sizes, linear, True, channels, padding, dilation, groups,
+                   entry.make)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, len(layer.out))

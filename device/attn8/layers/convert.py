@@ -1,8 +1,4 @@
-from array import array
-
 from .. import checks, forms, signals
-from ..formats import Format
-from ..kernels import qformat
 
 TOKENWISE = True
 
@@ -10,14 +6,17 @@ TOKENWISE = True
 class Convert:
     # int8 to a fixed-point format: raw integers x << shift, so x stands for x * 2**(shift - frac)
 
-    def __init__(self, size, format, shift):
+    def __init__(self, size, format, shift, make=signals.make):
+        from ..formats import Format
+        from ..kernels import qformat
+
         self.size = checks.between("convert.size", size, 1, 1 << 20)
         self.format = Format(format)
         if self.format.frac == 0:
             raise ValueError("convert.format: expected fixed point, got %s" % format)
         self.shift = checks.between("convert.shift", shift, 0, 8 * (self.format.itemsize - 1))
         self._widen = qformat.widen16 if self.format.itemsize == 2 else qformat.widen32
-        self.out = self.format.zeros(size)
+        self.out = make(self.format.code, size)
 
     def __call__(self, x):
         checks.int8("convert", x, self.size)
@@ -30,7 +29,10 @@ class Convert:
 class ConvertToInt8:
     # A fixed-point format to int8: raw integers x / 2**shift, rounded half up, within +-127
 
-    def __init__(self, size, format, shift):
+    def __init__(self, size, format, shift, make=signals.make):
+        from ..formats import Format
+        from ..kernels import qformat
+
         self.size = checks.between("convert.size", size, 1, 1 << 20)
         self.format = Format(format)
         if self.format.frac == 0:
@@ -38,7 +40,7 @@ class ConvertToInt8:
         self.shift = checks.between("convert.shift", shift, 0, 8 * self.format.itemsize - 1)
         self._narrow = qformat.narrow16 if self.format.itemsize == 2 else qformat.narrow32
         self._x = memoryview(self.format.zeros(size))
-        self.out = array("b", bytes(size))
+        self.out = make("b", size)
 
     def __call__(self, x):
         self.format.copy("convert", x, self._x)
@@ -49,12 +51,12 @@ class ConvertToInt8:
 class Requantize:
     # int16 to int8 or int8 to int16: requant(x << 9; mult, shift)
 
-    def __init__(self, size, format, mult, shift, name="convert"):
+    def __init__(self, size, format, mult, shift, name="convert", make=signals.make):
         self.name = name
         self.size = checks.between(name + ".size", size, 1, 1 << 20)
         checks.multiplier(name, mult, shift)
         self.mult, self.shift = mult, shift
-        self.out = signals.zeros(signals.known(name + ".format", format), size)
+        self.out = make(signals.CODES[signals.known(name + ".format", format)], size)
         self._bytes = size * signals.BYTES[format]
         narrows = format == "int8"
         self._takes = "int16" if narrows else "int8"
@@ -71,14 +73,14 @@ def build(entry, given, need_weights):
     form, shift, mult = entry.word("format"), entry.integer("shift"), entry.integer("mult", None)
     code = "b"
     if mult is not None:
-        layer = Requantize(given[1], form, mult, shift, entry.name)
+        layer = Requantize(given[1], form, mult, shift, entry.name, entry.make)
         entry.accept(given, "int16" if form == "int8" else "int8", given[1])
         code = signals.CODES[form]
     elif form == "int8":
-        layer = ConvertToInt8(given[1], given[0], shift)
+        layer = ConvertToInt8(given[1], given[0], shift, entry.make)
     else:
         entry.accept(given, "int8", given[1])
-        layer = Convert(given[1], form, shift)
+        layer = Convert(given[1], form, shift, entry.make)
         code = layer.format.code
     entry.gives(code, layer.out)
     return layer, (form, given[1])

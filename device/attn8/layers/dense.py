@@ -1,6 +1,7 @@
-from array import array
-
 from .. import checks, forms, memory, signals
+from ..kernels.objects import part
+
+SUMS = 1024  # bytes of int32 sums that wait to become int16
 
 TOKENWISE = True
 
@@ -61,24 +62,29 @@ class Linear:
 
 class Dense:
     # Fully connected layer over `rows` rows: int8 [rows, inputs] -> [rows, outputs], int8, int16
-    # or int32 (see Linear). The result is the layer's own buffer, or `out`, overwritten by the
-    # next call. int16 is made of the sums where they lie: `out` is twice as long.
+    # or int32 (see Linear). The result is in a buffer of `make`, or `out`, overwritten by the
+    # next call. int16 is made of the sums of a few rows at a time.
 
-    def __init__(self, linear, rows=1, out=None):
+    def __init__(self, linear, rows=1, out=None, make=signals.make):
         self.linear = checks.kind("linear", linear, Linear)
         self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
         n = rows * linear.outputs
-        self._size = size = 4 * n if linear.wide else n
         code = "h" if linear.ratios else "i" if linear.wide else "b"
-        if out is None:
-            memory.require(linear.name, size)
-            out = array(code, bytes(size))
-        length = 2 * n if linear.ratios else n
-        self.out = self._sums = checks.values(linear.name + ".out", out, length, True, code)
-        self._settle = None
+        self._size = n * signals.ITEMSIZES[code]
+        tile = 0
         if linear.ratios:
             self._settle = forms.choose("stream").settle
-            self.out = memoryview(out)[:n]
+            tile = min(rows, max(1, SUMS // (4 * linear.outputs)))
+            self._x = memoryview(b"")  # of a tile's rows
+            self._result = memoryview(b"")
+        self._tile = tile
+        if make is signals.make and out is None:
+            memory.require(linear.name, self._size + 4 * tile * linear.outputs)
+        if tile:
+            self._sums = make("i", tile * linear.outputs)
+        if out is None:
+            out = make(code, n)
+        self.out = checks.values(linear.name + ".out", out, n, True, code)
         self._matmul = linear.form.matmul
         self._row = bytearray(*linear.form.room(linear.inputs))
 
@@ -86,22 +92,33 @@ class Dense:
         p = self.linear
         size = self.rows * p.inputs
         checks.int8(p.name, x, size)
-        checks.apart(p.name, x, size, "out", self._sums, self._size)
+        checks.apart(p.name, x, size, "out", self.out, self._size)
         return self.run(x)
 
     def run(self, x):
         # Unchecked, for a layer's own buffers
-        p = self.linear
-        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, self._sums, self._row, self.rows,
-                     p.inputs, p.outputs, p.wide)
-        return self._settled()
+        if self._tile:
+            return self._tiles(x)
+        self._product(x, self.out, self.rows)
+        return self.out
 
-    def _settled(self):
-        # What it gives, out of the sums
-        if self._settle:
-            p = self.linear
-            mult, shift = p.ratios
-            self._settle(self._sums, 0, self._sums, self.rows, p.outputs, mult, shift)
+    def _product(self, x, out, rows):
+        p = self.linear
+        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, self._row, rows, p.inputs,
+                     p.outputs, p.wide)
+
+    def _tiles(self, x):
+        # Some rows after others: a tile of x is read before its results are written
+        p = self.linear
+        mult, shift = p.ratios
+        inputs = len(x) // self.rows
+        first = 0
+        while first < self.rows:
+            n = min(self._tile, self.rows - first)
+            self._product(part(self._x, x, first * inputs, n * inputs), self._sums, n)
+            self._settle(self._sums, 0, part(self._result, self.out, 2 * first * p.outputs,
+                                             2 * n * p.outputs), n, p.outputs, mult, shift)
+            first += n
         return self.out
 
 
@@ -126,6 +143,6 @@ def build(entry, given, need_weights):
     if sums and entry.has("mult"):
         raise ValueError('%s: it has %s.mult and says "output": "int32"' % (entry.name, entry.name))
     linear = Linear.take(entry.tensors, entry.name, n, m, "int8" if sums else output)
-    layer = Dense(linear, rows)
+    layer = Dense(linear, rows, None, entry.make)
     entry.gives("i" if sums else signals.CODES[output], layer.out)
     return layer, (output, rows * m)

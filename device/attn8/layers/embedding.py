@@ -8,7 +8,8 @@ class Embedding:
     # Rows of a table: int16 ids [seq_len], each from 0 to vocab_size - 1 -> [seq_len, embed_dim];
     # weight [vocab_size, embed_dim] in the format of the results, int8 or int16
 
-    def __init__(self, seq_len, vocab_size, embed_dim, weight, output="int8", name="embedding"):
+    def __init__(self, seq_len, vocab_size, embed_dim, weight, output="int8", name="embedding",
+                 make=signals.make):
         self.name = name
         self.seq_len = checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
         self.vocab_size = checks.between(name + ".vocab_size", vocab_size, 1, 1 << 15)
@@ -16,8 +17,9 @@ class Embedding:
         code = signals.CODES[signals.known(name + ".output", output)]
         self.weight = checks.values(name + ".weight", weight, vocab_size * embed_dim, False, code)
         self._row = embed_dim * signals.BYTES[output]
-        memory.require(name, seq_len * self._row)
-        self.out = signals.zeros(output, seq_len * embed_dim)
+        if make is signals.make:
+            memory.require(name, seq_len * self._row)
+        self.out = make(code, seq_len * embed_dim)
 
     def __call__(self, x):
         n = self.seq_len
@@ -36,6 +38,6 @@ def build(entry, given, need_weights):
     entry.accept(given, "tokens", n)
     output = signals.output(entry)
     weight = entry.tensor("weight", signals.CODES[output], [rows, e])
-    layer = Embedding(n, rows, e, weight, output, entry.name)
+    layer = Embedding(n, rows, e, weight, output, entry.name, entry.make)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, n * e)

@@ -1,5 +1,3 @@
-from array import array
-
 from .. import checks, forms, memory, signals
 
 TOKENWISE = True
@@ -15,7 +13,7 @@ class LayerNorm:
     _centred = True
 
     def __init__(self, rows, weight, bias, shift, eps_mult, eps_shift, output="int8",
-                 name="layer_norm"):
+                 name="layer_norm", make=signals.make):
         self.name = name
         self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
         checks.values(name + ".weight", weight, None, False, "i")
@@ -37,9 +35,10 @@ class LayerNorm:
             self._left -= 1
         self.most = signals.MOST[signals.known(name + ".output", output)]
         self.form = forms.choose("norm", n)
-        memory.require(name, 12 * rows + signals.BYTES[output] * rows * n)
-        self._statistics = array("i", bytes(12 * rows))
-        self.out = signals.zeros(output, rows * n)
+        if make is signals.make:
+            memory.require(name, 12 * rows + signals.BYTES[output] * rows * n)
+        self._statistics = make("i", 3 * rows)
+        self.out = make(signals.CODES[output], rows * n)
         self._bytes = rows * n * signals.BYTES[output]
 
     def __call__(self, x):
@@ -64,6 +63,6 @@ def build_norm(entry, given, kind):
     output = signals.output(entry)
     weight, bias = entry.tensor("weight", "i", [n]), entry.tensor("bias", "i", [n])
     layer = kind(rows, weight, bias, entry.integer("shift"), entry.integer("eps_mult"),
-                 entry.integer("eps_shift"), output, entry.name)
+                 entry.integer("eps_shift"), output, entry.name, entry.make)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, rows * n)

@@ -9,7 +9,7 @@ class MeanPool:
     # int16 and shift int8 [seq_len] are those of each length, of sums that are shifted up.
 
     def __init__(self, seq_len, embed_dim, mult, shift, format="int8", output="int8",
-                 lengths=False):
+                 lengths=False, make=signals.make):
         # The sums of int16 stay below 2**30
         checks.between("mean_pool.seq_len", seq_len, 1, (1 << 15) - (format == "int16" or lengths))
         checks.between("mean_pool.embed_dim", embed_dim, 1, 1 << 15)
@@ -37,7 +37,7 @@ class MeanPool:
             from ..kernels import pool
 
             self._stream = pool.mean_pool
-        self.out = signals.zeros(output, embed_dim)
+        self.out = make(signals.CODES[output], embed_dim)
         self._bytes = embed_dim * signals.BYTES[output]
 
     def __call__(self, x):
@@ -64,8 +64,9 @@ def build(entry, given, need_weights):
     form, output = signals.follow(entry, given, s * e), signals.output(entry)
     if entry.lengths(s):
         mult, shift = entry.tensor("mult", "h", [s]), entry.tensor("shift", "b", [s])
-        layer = MeanPool(s, e, mult, shift, form, output, True)
+        layer = MeanPool(s, e, mult, shift, form, output, True, entry.make)
     else:
-        layer = MeanPool(s, e, entry.integer("mult"), entry.integer("shift"), form, output)
+        layer = MeanPool(s, e, entry.integer("mult"), entry.integer("shift"), form, output, False,
+                         entry.make)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, e)

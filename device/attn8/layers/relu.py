@@ -1,6 +1,4 @@
-from array import array
-
-from .. import checks
+from .. import checks, signals
 from ..kernels import pointwise
 
 TOKENWISE = True
@@ -9,19 +7,18 @@ TOKENWISE = True
 class ReLU:
     # max(x, 0) over `size` int8 values
 
-    def __init__(self, size):
+    def __init__(self, size, make=signals.make):
         self.size = checks.between("relu.size", size, 1, 1 << 20)
-        self.out = array("b", bytes(size))
+        self.out = make("b", size, True)
 
     def __call__(self, x):
-        checks.int8("relu", x, self.size)
-        checks.apart("relu", x, self.size, "out", self.out, self.size)
+        signals.accept_over("relu", "int8", x, self.size, self.out)
         pointwise.relu(x, self.out, self.size)
         return self.out
 
 
 def build(entry, given, need_weights):
     entry.accept(given, "int8", given[1])
-    layer = ReLU(given[1])
+    layer = ReLU(given[1], entry.make)
     entry.gives("b", layer.out)
     return layer, given

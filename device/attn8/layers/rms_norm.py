@@ -1,3 +1,4 @@
+from .. import signals
 from .layer_norm import LayerNorm, build_norm
 
 TOKENWISE = True
@@ -9,8 +10,8 @@ class RMSNorm(LayerNorm):
     _centred = False
 
     def __init__(self, rows, weight, bias, shift, eps_mult, eps_shift, output="int8",
-                 name="rms_norm"):
-        super().__init__(rows, weight, bias, shift, eps_mult, eps_shift, output, name)
+                 name="rms_norm", make=signals.make):
+        super().__init__(rows, weight, bias, shift, eps_mult, eps_shift, output, name, make)
 
     def __call__(self, x):  # a layer by its own name
         return super().__call__(x)

@@ -7,7 +7,7 @@ class Select:
     # `lengths` the end is that of the length that `heed` was given last.
 
     def __init__(self, seq_len, embed_dim, index, format="int8", name="select",
-                 lengths=False):
+                 lengths=False, make=signals.make):
         self.name = name
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
         checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
@@ -16,7 +16,7 @@ class Select:
         self.size = seq_len * embed_dim
         self._bytes = embed_dim * signals.BYTES[format]
         self._start = index % seq_len * self._bytes
-        self.out = signals.zeros(format, embed_dim)
+        self.out = make(signals.CODES[format], embed_dim)
         if lengths and index != -1:
             raise ValueError("%s.lengths: expected index -1, the last token, got %d"
                              % (name, index))
@@ -37,6 +37,6 @@ class Select:
 def build(entry, given, need_weights):
     s, e = entry.rows("seq_len"), entry.size("embed_dim")
     form = signals.follow(entry, given, s * e)
-    layer = Select(s, e, entry.integer("index"), form, entry.name, entry.lengths(s))
+    layer = Select(s, e, entry.integer("index"), form, entry.name, entry.lengths(s), entry.make)
     entry.gives(signals.CODES[form], layer.out)
     return layer, (form, e)

@@ -1,4 +1,4 @@
-from .. import checks
+from .. import checks, signals
 from ..formats import Format, arithmetic
 
 
@@ -9,7 +9,7 @@ class SelfAttention1D:
     # [3, embed_dim, projection_dim] and `biases` [3, projection_dim], all 0 at first.
 
     def __init__(self, seq_len, embed_dim, projection_dim, format="Q16.16", rounding="nearest",
-                 overflow="wrap"):
+                 overflow="wrap", make=signals.make):
         n = checks.between("seq_len", seq_len, 1, 1 << 15)
         d = checks.between("embed_dim", embed_dim, 1, 1 << 12)
         p = checks.between("projection_dim", projection_dim, 1, 1 << 12)
@@ -18,9 +18,9 @@ class SelfAttention1D:
         self.weights = f.zeros(3 * d * p)
         self.biases = f.zeros(3 * p)
         self.x = f.zeros(n * d)
-        self.q, self.k, self.v = f.zeros(n * p), f.zeros(n * p), f.zeros(n * p)
-        self.kv = f.zeros(p * p)
-        self.out = f.zeros(n * p)
+        self.q, self.k, self.v = [make(f.code, n * p) for _ in range(3)]
+        self.kv = make(f.code, p * p)
+        self.out = make(f.code, n * p)
         self._x = memoryview(self.x)
         self._zero = f.zeros(1)
         weights, biases = memoryview(self.weights), memoryview(self.biases)
@@ -80,7 +80,7 @@ def build(entry, given, need_weights):
     n, d, p = entry.size("seq_len"), entry.size("embed_dim"), entry.size("projection_dim")
     form = entry.word("format")
     entry.accept(given, form, n * d)
-    layer = SelfAttention1D(n, d, p, form, *arithmetic(entry))
+    layer = SelfAttention1D(n, d, p, form, *arithmetic(entry), entry.make)
     layer.format.fill(layer, entry, [3, d, p], [3, p])
     for part in ("q", "k", "v", "kv"):
         entry.gives(layer.format.code, getattr(layer, part), part)

@@ -1,6 +1,4 @@
-from array import array
-
-from .. import checks, memory, tables
+from .. import checks, memory, signals, tables
 from ..kernels import softmax
 
 TOKENWISE = True
@@ -12,7 +10,8 @@ class Softmax:
     # Q15, each row's sum about 32768. mult and shift: see kernels/softmax.py; results that are more
     # than `limit` below the row's largest get 0.
 
-    def __init__(self, rows, columns, mult, shift, limit, format="int8", name="softmax"):
+    def __init__(self, rows, columns, mult, shift, limit, format="int8", name="softmax",
+                 make=signals.make):
         self.name = name
         self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
         # The sum of a row stays below 2**30
@@ -26,8 +25,9 @@ class Softmax:
             raise ValueError("%s.format: expected int8, int16 or int32, got %s" % (name, format))
         self.mult, self.shift, self.limit = mult, shift, limit
         self._code, self._wide = FORMATS[format]
-        memory.require(name, 2 * rows * columns)
-        self.out = array("H", bytes(2 * rows * columns))
+        if make is signals.make:
+            memory.require(name, 2 * rows * columns)
+        self.out = make("H", rows * columns)
 
     def __call__(self, x):
         n = self.rows * self.columns
@@ -43,6 +43,6 @@ def build(entry, given, need_weights):
     form = given[0] if given[0] in FORMATS else "int16"
     entry.accept(given, form, rows * columns)
     layer = Softmax(rows, columns, entry.integer("mult"), entry.integer("shift"),
-                    entry.integer("limit"), form, entry.name)
+                    entry.integer("limit"), form, entry.name, entry.make)
     entry.gives("H", layer.out)
     return layer, ("uint16", rows * columns)

@@ -10,9 +10,10 @@ from binascii import crc32
 import micropython
 import uctypes
 
+from ..signals import ITEMSIZES
 from . import frames
 
-HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE = range(1, 10)
+HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE, NEXT = range(1, 11)
 EXIT = 0x58
 OK = 0x80  # added to the request's type
 WORKING = 0xFD  # the reply is still to come
@@ -23,7 +24,6 @@ TEXT, INPUT, OUTPUTS, SCRATCH = range(4)  # the regions that READ and WRITE reac
 ERRORS = Exception, MemoryError, ValueError, TypeError, OSError  # by their codes, 0 of any other
 NOWHERE = 255 << 24
 
-_itemsizes = {"b": 1, "h": 2, "H": 2, "i": 4, "f": 4}
 _READ_STEP = frames.MAX_REPLY - 4
 
 
@@ -31,6 +31,7 @@ class Server:
     def __init__(self):
         self._frames = frames.Frames()
         self._model = None
+        self._at = 0  # the layer that NEXT runs
         self._regions = [[], [], [], []]  # each the concatenation of its parts
         self._end = NOWHERE
         self._reply = bytearray(8)
@@ -39,7 +40,7 @@ class Server:
         self._handlers = {
             HELLO: self._hello, LOAD: self._load, RESERVE: self._reserve, WRITE: self._write,
             MORE: self._more, RUN: self._run, READ: self._read, HEAP: self._heap,
-            RATE: self._set_rate, EXIT: self._exit,
+            RATE: self._set_rate, NEXT: self._next, EXIT: self._exit,
         }
 
     def run(self, idle):
@@ -137,22 +138,25 @@ class Server:
         if payload[0] == 2:
             model = load_training(path)
         else:
-            model = load(path, payload[0] == 1, None, self._working)
+            model = load(path, payload[0] == 1, None, self._working, False, True)
         outputs = []
         parts = []
         for name, code, values in model.outputs:
-            parts.append(_as_bytes(values, len(values) * _itemsizes[code]))
+            parts.append(_as_bytes(values, len(values) * ITEMSIZES[code]))
             outputs.append([name, code, len(values)])
         self._crcs = array("I", bytes(4 * len(parts)))
         parts.append(_as_bytes(self._crcs, 4 * len(parts)))
         code = getattr(model, "code", "b")
-        text = json.dumps({"name": model.name, "input": len(model.input), "code": code,
-                           "outputs": outputs})
+        description = {"name": model.name, "input": len(model.input), "code": code,
+                       "outputs": outputs}
+        if getattr(model, "arena", None):
+            description["ends"] = model.ends
+        text = json.dumps(description)
         self._regions[TEXT] = [text.encode()]
-        self._regions[INPUT] = [_as_bytes(model.input,
-                                               len(model.input) * _itemsizes[code])]
+        self._regions[INPUT] = [_as_bytes(model.input, len(model.input) * ITEMSIZES[code])]
         self._regions[OUTPUTS] = parts
         self._model = model
+        self._at = 0
         struct.pack_into("<I", self._reply, 0, len(self._regions[TEXT][0]))
         return (memoryview(self._reply)[:4],)
 
@@ -169,23 +173,54 @@ class Server:
     def _run(self, payload):
         # payload: the length of the input, where the model takes one and it is not the full one.
         # The reply: microseconds, and the digest of this run and all before it since LOAD. Each
-        # output's CRC-32 stands at the end of region OUTPUTS.
+        # output's CRC-32, taken once its layer ran, stands at the end of region OUTPUTS.
         if self._model is None:
             raise ValueError("no model is loaded")
-        length = struct.unpack("<I", payload)[0] if len(payload) else None
-        start = time.ticks_us()
-        if length is None:
-            self._model()
-        else:
-            self._model(None, length)
-        elapsed = time.ticks_diff(time.ticks_us(), start)
-        *parts, crcs = self._regions[OUTPUTS]
-        for i, part in enumerate(parts):
-            self._crcs[i] = crc32(part)
-        self.digest = crc32(crcs, self.digest)
-        self.runs += 1
+        length = _length(payload)
+        self._at = 0
+        elapsed = self._step(length)
+        while self._at:
+            elapsed += self._step(None)
         struct.pack_into("<II", self._reply, 0, elapsed, self.digest)
         return (self._reply,)
+
+    def _next(self, payload):
+        # RUN for the next layer alone, whose outputs can be read until the layer after it runs;
+        # the digest comes with the last one. A new input begins with the first layer.
+        if self._model is None:
+            raise ValueError("no model is loaded")
+        elapsed = self._step(_length(payload))
+        struct.pack_into("<II", self._reply, 0, elapsed, self.digest)
+        return (self._reply,)
+
+    def _step(self, length):
+        # Runs the next layer, or all of what has none -> microseconds; with the last one the run
+        # is in the digest
+        model = self._model
+        *parts, crcs = self._regions[OUTPUTS]
+        ends = getattr(model, "ends", None)
+        at = self._at
+        first, end = 0, len(parts)
+        start = time.ticks_us()
+        if not ends:
+            if length is None:
+                model()
+            else:
+                model(None, length)
+        else:
+            if not at:
+                model.begin(None, length)
+            model.run(at, at + 1)
+        elapsed = time.ticks_diff(time.ticks_us(), start)
+        if ends:
+            first, end = ends[at - 1] if at else 0, ends[at]
+        for i in range(first, end):
+            self._crcs[i] = crc32(parts[i])
+        self._at = at + 1 if end < len(parts) else 0
+        if not self._at:
+            self.digest = crc32(crcs, self.digest)
+            self.runs += 1
+        return elapsed
 
     def _write(self, payload):
         # payload: place (region << 24 | offset), data
@@ -197,6 +232,8 @@ class Server:
 
     def _put(self, place, data):
         self._end = NOWHERE  # after a failure MORE fails too
+        if place >> 24 == INPUT:
+            self._at = 0
         start = 0
         for piece in self._span(place, len(data)):
             piece[:] = data[start : start + len(piece)]
@@ -241,6 +278,11 @@ class Server:
         if left:
             raise ValueError("%d of %d bytes lie past the region's end" % (left, length))
         return pieces
+
+
+def _length(payload):
+    # Of the input, where the request says it
+    return struct.unpack("<I", payload)[0] if len(payload) else None
 
 
 def _as_bytes(values, size):

@@ -120,6 +120,9 @@ def table(planned: "Plan") -> Table:
     table.add_column("", justify="right")
     for name, size in planned.buffers.items():
         table.add_row(name, f"{size:,} bytes", style="dim")
+    if planned.sharing:
+        table.add_row(f"arena, shared by {len(planned.sharing)} layers, where each had",
+                      f"{sum(planned.sharing.values()):,} bytes")
     for name, size in planned.required.items():
         table.add_row(f"{name}, required at once", f"{size:,} bytes")
     rows = [

@@ -109,6 +109,8 @@ class Device:
             "attn8.kernels.objects": module(
                 "attn8.kernels.objects", typecode=self._counted(1, 0, typecode),
                 overlap=self._counted(2, 2, overlap),
+                same=self._counted(2, 0, same), view=self._counted(1, 3, view),
+                part=self._counted(2, 2, part),
             ),
             "uctypes": module(
                 "uctypes",
@@ -122,11 +124,11 @@ class Device:
         }
 
     def _counted(
-        self, buffers: int, ints: int, function: Callable[..., int]
-    ) -> Callable[..., int]:
+        self, buffers: int, ints: int, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
         """What stands in for a viper function that reads MicroPython's objects."""
 
-        def call(*arguments: Any) -> int:
+        def call(*arguments: Any) -> Any:
             self.tally.estimated += VIPER_CALL + BUFFER_ARGUMENT * buffers + INT_ARGUMENT * ints
             return function(*arguments)
 
@@ -182,6 +184,25 @@ def typecode(x: object) -> int:
 def overlap(a: Any, size: int, b: Any, other_size: int) -> int:
     """As attn8.kernels.objects has it."""
     return int(np.shares_memory(np.frombuffer(a, np.uint8), np.frombuffer(b, np.uint8)))
+
+
+def same(a: Any, b: Any) -> int:
+    """As attn8.kernels.objects has it."""
+    return int(_address(a) == _address(b))
+
+
+def view(x: memoryview, code: int, start: int, n: int) -> memoryview:
+    """As attn8.kernels.objects has it, but for another object."""
+    return x.cast("B").cast(chr(code))  # type: ignore[call-overload,no-any-return]
+
+
+def part(view: memoryview, x: Any, start: int, n: int) -> memoryview:
+    """As attn8.kernels.objects has it, but for another object."""
+    return memoryview(x).cast("B")[start : start + n].cast("b")
+
+
+def _address(x: Any) -> int:
+    return int(np.frombuffer(x, np.uint8).ctypes.data)
 
 
 def _execute(machine: Machine, name: str, arguments: tuple[Any, ...]) -> int:

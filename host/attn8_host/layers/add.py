@@ -23,6 +23,7 @@ class Type(LayerType):
     """What both its inputs give, added."""
 
     tokenwise = True
+    in_place = True
     arity = 2
     input_formats = output_formats = (INT16,)
     tied = True

@@ -1,6 +1,6 @@
 """Multi-head attention."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from ..cores.base import Core
 from ..errors import ModelError
 from ..schema import FLAG, OBJECT, SIZE, WORD, Tensor, check, one_of
 from . import dense
-from .base import INT8, INT16, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Buffer, Fields, Layer, LayerType, Signal, Tensors, buffer
 from .dense import Dense, TrainableDense
 from .quantizer import Quantizer
 
@@ -245,6 +245,13 @@ class Type(LayerType):
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         return entry["seq_len"], entry["embed_dim"]
+
+    def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
+        own = buffer(INT8, gives.size)
+        found = [own, own, own, buffer(INT8, gives.size, True)]  # q, k, v, heads
+        if gives.format == INT8:  # what is merged
+            found.append(own)
+        return [*found, *dense.sums(gives, entry["embed_dim"]), buffer(gives.format, gives.size)]
 
     def _layer(
         self, entry: Fields, tensors: Tensors, need_weights: bool

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ..errors import ModelError
-from ..schema import NAMES, OBJECT, SCALE, WORD, Kind, Tensor, check
+from ..numerics.formats import FIXED
+from ..schema import LIST, NAMES, OBJECT, SCALE, WORD, Kind, Tensor, check
 from .quantizer import Quantizer
 
 Fields = dict[str, Any]  # a layer's entry in the config
@@ -25,6 +26,26 @@ class Signal:
 
     format: str
     size: int
+
+
+ITEMSIZES = {INT8: 1, INT16: 2, "uint16": 2, TOKENS: 2, "int32": 4, "float": 4,
+             **{name: bits // 8 for name, (bits, _) in FIXED.items()}}
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """What a board's layer computes into: `size` bytes (see arena).
+
+    over: it may lie where an input of as many bytes lies that nothing else needs.
+    """
+
+    size: int
+    over: bool = False
+
+
+def buffer(form: str, size: int, over: bool = False) -> Buffer:
+    """One of `size` values of a format."""
+    return Buffer(size * ITEMSIZES[form], over)
 
 
 @dataclass(frozen=True)
@@ -97,6 +118,7 @@ class LayerType:
         output_formats: what its results may be, as its entry's "output" says.
         tokenwise: whether it gives each token its own results, and so has steps.
         token_field: which field counts the tokens, if one does.
+        in_place: whether it can write its results where its inputs lie.
         tied: whether its inputs and its results have one format and, in int16, one scale.
     """
 
@@ -112,12 +134,13 @@ class LayerType:
     output_formats: ClassVar[Sequence[str]] = (INT8,)
     tokenwise: ClassVar[bool] = False
     token_field: ClassVar[str | None] = None
+    in_place: ClassVar[bool] = False
     tied: ClassVar[bool] = False
     name = ""  # the module's, set when it is found
 
     def check(self, entry: Fields) -> None:
         """Raises ModelError unless an entry says what its type needs, and nothing unknown."""
-        descriptive = {"scale": SCALE, "scales": OBJECT}
+        descriptive = {"scale": SCALE, "scales": OBJECT, "at": LIST}
         check(entry["name"], entry, {"name": WORD, "type": WORD, **self.fields},
               {"inputs": NAMES, **self.optional, **self.integers, **descriptive})
         self._check_inputs(entry["name"], len(entry.get("inputs", ("the layer before",))))
@@ -214,6 +237,13 @@ class LayerType:
         if self.tied:
             return given
         return Signal(entry.get("output", INT8), given.size)
+
+    def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
+        """What a board's layer computes into, in the order in which it asks `make` for it.
+
+        The last is its result; the others are needed while it runs.
+        """
+        return [buffer(gives.format, gives.size, self.in_place and given[0] == gives)]
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer | None:
         """Its integer reference, as the board's layer; None for a layer that does nothing.

@@ -1,6 +1,6 @@
 """Convolution, in int8 and, of one channel, in the other formats."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,19 @@ from ..numerics.parameter import Parameter
 from ..numerics.scales import linear, quantize
 from ..schema import COUNT, SIZE, Tensor, one_of
 from . import dense
-from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import (
+    INPUT_SCALE,
+    INT8,
+    INT16,
+    Buffer,
+    Example,
+    Fields,
+    Layer,
+    LayerType,
+    Signal,
+    Tensors,
+    buffer,
+)
 from .dense import Dense
 from .quantizer import Quantizer
 
@@ -192,6 +204,14 @@ class Type(LayerType):
         positions = geometry(entry).positions(entry["length"])
         output: str = entry.get("output") or entry.get("format", INT8)
         return Signal(output, positions * entry["filters"])
+
+    def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
+        found = super().buffers(entry, given, gives)
+        if gives.format in (INT8, INT16):
+            rows = gives.size // int(entry["filters"])
+            seen = rows * int(entry["kernel_size"]) * int(entry.get("channels", 1))
+            found = [buffer(INT8, seen), *dense.sums(gives, entry["filters"]), *found]
+        return found
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer: Conv1D | QConv1D

@@ -1,6 +1,6 @@
 """Fully connected layer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,22 @@ from ..numerics.integers import int32, requant
 from ..numerics.parameter import Parameter
 from ..numerics.scales import linear
 from ..schema import FLAG, SIZE, Tensor, one_of
-from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import (
+    INPUT_SCALE,
+    INT8,
+    INT16,
+    Buffer,
+    Example,
+    Fields,
+    Layer,
+    LayerType,
+    Signal,
+    Tensors,
+    buffer,
+)
 from .quantizer import Quantizer
+
+SUMS = 1024  # bytes of int32 sums that wait to become int16
 
 
 @dataclass
@@ -127,6 +141,14 @@ def initial(
     }
 
 
+def sums(gives: Signal, outputs: int) -> list[Buffer]:
+    """Where a product of int16 results has the sums of some rows."""
+    if gives.format != INT16:
+        return []
+    rows = min(gives.size // outputs, max(1, SUMS // (4 * outputs)))
+    return [buffer("int32", rows * outputs)]
+
+
 class Type(LayerType):
     """[rows, in_features] -> [rows, out_features]."""
 
@@ -157,6 +179,9 @@ class Type(LayerType):
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
         return Signal(entry.get("output", "int8"), entry.get("rows", 1) * entry["out_features"])
+
+    def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
+        return [*sums(gives, entry["out_features"]), buffer(gives.format, gives.size)]
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = Dense(**tensors)

@@ -1,6 +1,6 @@
 """Layer normalization of an int16 stream (see docs/numerics.md)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,19 @@ from ..errors import ModelError
 from ..numerics.integers import bit_length, int32, saturated
 from ..numerics.scales import scaled
 from ..schema import INTEGER, SIZE, Kind, Tensor, one_of
-from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import (
+    INPUT_SCALE,
+    INT8,
+    INT16,
+    Buffer,
+    Example,
+    Fields,
+    Layer,
+    LayerType,
+    Signal,
+    Tensors,
+    buffer,
+)
 from .convert import requantizing
 from .quantizer import Quantizer
 
@@ -149,6 +161,10 @@ class Type(LayerType):
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         return max(given.size // entry["features"], 1), entry["features"]
+
+    def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
+        rows = gives.size // int(entry["features"])
+        return [buffer("int32", 3 * rows), buffer(gives.format, gives.size)]
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = LayerNorm(tensors["weight"], tensors["bias"], entry["shift"], entry["eps_mult"],

@@ -26,6 +26,7 @@ class LookupType(LayerType):
     """What a type is whose layers look their results up; it adds `function`."""
 
     tokenwise = True
+    in_place = True
 
     def function(self, entry: Fields, x: np.ndarray) -> np.ndarray:
         """Of floats."""

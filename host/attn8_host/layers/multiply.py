@@ -29,6 +29,7 @@ class Type(LayerType):
     """What both its inputs give, multiplied."""
 
     tokenwise = True
+    in_place = True
     arity = 2
     optional = {"output": one_of(INT8, INT16)}
     integers = {"mult": INTEGER, "shift": INTEGER}

@@ -22,6 +22,7 @@ class Type(LayerType):
 
     tokenwise = True
     token_field = "seq_len"
+    in_place = True
     fields = {"seq_len": SIZE, "embed_dim": SIZE}
     input_formats = output_formats = (INT16,)
     tied = True

@@ -35,6 +35,7 @@ class Type(LayerType):
     """max(x, 0) of each value."""
 
     tokenwise = True
+    in_place = True
     keeps_scale = True
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:

@@ -1,6 +1,6 @@
 """Linear self-attention without normalization, in fixed point or floats."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..numerics.formats import FIXED, NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..schema import SIZE, Tensor, one_of
 from . import dense
-from .base import Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import Buffer, Example, Fields, Layer, LayerType, Signal, Tensors, buffer
 from .dense import TrainableDense
 from .relu import TrainableReLU
 
@@ -127,6 +127,10 @@ class Type(LayerType):
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
         return Signal(entry["format"], entry["seq_len"] * entry["projection_dim"])
+
+    def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
+        result = buffer(gives.format, gives.size)
+        return [result] * 3 + [buffer(gives.format, entry["projection_dim"] ** 2), result]
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = SelfAttention1D(**tensors, format=from_entry(entry))

@@ -26,6 +26,7 @@ from .protocol import (
     INPUT,
     LOAD,
     MORE,
+    NEXT,
     OK,
     OUTPUTS,
     RATE,
@@ -93,6 +94,7 @@ class Run:
     tensors: dict[str, np.ndarray]  # every layer's output by name, flat
     microseconds: int
     digest: int  # of this run and all before it since the model was loaded
+    layers: list[int]  # microseconds of each layer that computes; empty where they share no memory
 
 
 def run_digest(tensors: dict[str, np.ndarray], previous: int = 0) -> int:
@@ -117,6 +119,7 @@ class Client:
         self.deadline = deadline
         self.statistics = Statistics()
         self.outputs: list[replies.Output] = []
+        self.ends: list[int] = []  # of a model whose layers share memory: see frames
         self.input_size = 0
         self.input_dtype = replies.DTYPES["b"]
         self.digest = 0  # of the runs since the model was loaded
@@ -345,8 +348,8 @@ class Client:
         ]
         self._exchange(requests, lambda _: True)
 
-    def read(self, region: int, size: int) -> bytes:
-        """The first `size` bytes of a region of the board's memory."""
+    def read(self, region: int, size: int, start: int = 0) -> bytes:
+        """`size` bytes of a region of the board's memory, from `start` on."""
         data = bytearray()
         end = time.monotonic() + self.deadline
         while len(data) < size:
@@ -355,7 +358,7 @@ class Client:
 
             def take(reply: bytes, wanted: int = wanted) -> bool | None:
                 place, part = replies.part(reply)
-                offset = place - (region << 24)
+                offset = place - (region << 24 | start)
                 if offset == len(data) and offset + len(part) <= wanted:
                     data.extend(part)
                     return len(data) >= wanted
@@ -366,7 +369,7 @@ class Client:
                     return None  # it came before
                 raise LinkError("the board sends what it was not asked for; reset it and try again")
 
-            request = struct.pack("<II", region << 24 | before, wanted - before)
+            request = struct.pack("<II", region << 24 | start + before, wanted - before)
             self._exchange([(READ, request)], take)
             if len(data) > before:
                 end = time.monotonic() + self.deadline
@@ -407,6 +410,7 @@ class Client:
         self.digest = 0
         self.input_size = said.input_size
         self.input_dtype = said.input_dtype
+        self.ends = said.ends
         self.outputs = said.outputs
         return said.name
 
@@ -428,9 +432,23 @@ class Client:
         if x.dtype != self.input_dtype or x.size != self.input_size:
             raise ValueError(f"input: expected {self.input_size} {self.input_dtype}, "
                              f"got {x.size} {x.dtype}")
-        microseconds = self.run(x.tobytes(), deadline, length)
         size = sum(o.size * o.dtype.itemsize for o in self.outputs)
-        values = self.read(OUTPUTS, size + 4 * len(self.outputs))
+        times: list[int] = []
+        if self.ends:
+            values = b""
+            self.write(INPUT, x.tobytes())
+            first = b"" if length is None else struct.pack("<I", length)
+            for end in self.ends:
+                reply = self.request(NEXT, b"" if times else first, deadline)
+                time_taken, self.digest = replies.words(reply, 2)
+                times.append(time_taken)
+                reached = sum(o.size * o.dtype.itemsize for o in self.outputs[:end])
+                values += self.read(OUTPUTS, reached - len(values), len(values))
+            values += self.read(OUTPUTS, 4 * len(self.outputs), size)
+            microseconds = sum(times)
+        else:
+            microseconds = self.run(x.tobytes(), deadline, length)
+            values = self.read(OUTPUTS, size + 4 * len(self.outputs))
         crcs = np.frombuffer(values, "<u4", offset=size)
         tensors = {}
         offset = 0
@@ -440,7 +458,7 @@ class Client:
                 raise LinkError(f"{output.name} does not have the CRC-32 that the board computed")
             tensors[output.name] = np.frombuffer(values, output.dtype, output.size, offset)
             offset = end
-        return Run(tensors, microseconds, self.digest)
+        return Run(tensors, microseconds, self.digest, times)
 
     def run(self, data: bytes, deadline: float = 60.0, length: int | None = None) -> int:
         """Fills the beginning of the input, runs the model and takes its digest.

@@ -23,6 +23,7 @@ outputs and then the CRC-32 of each of them, 3 scratch):
     7 READ     place (4), length (4)         place (4), data: as many frames as it takes
     8 HEAP     -                             bytes free (4), bytes allocated (4)
     9 RATE     register, rate, new (4 each)  -              then the line's rate changes
+    A NEXT     -                             microseconds (4), digest (4)
     58 EXIT    -                             -              back to the REPL
     FD         a reply: the request takes its time; one comes before each layer that LOAD makes
     FE         a reply: the request failed; payload: what kind of error (1), one line of text
@@ -52,8 +53,12 @@ of the change, or no whole one within four seconds of a damaged one; the host th
 rate, or stays at the first. When the session ends the first rate is back.
 
 **Digests.** Each tensor has its own CRC-32, which the board computes from the memory the layers
-wrote. A run's digest is the CRC-32 of these, continued from the run before it: one number for all
-runs since LOAD, which the board prints after EXIT and NumPy recomputes.
+wrote, as soon as a layer ran: layers may share it, so that another one overwrites what it gave. The
+description then has "ends", how many outputs there are once each layer ran. NEXT runs one layer, of
+a new input the first, and what READ finds of its outputs stays until the next NEXT or RUN; the last
+one's reply has the run in its digest. A run's digest is the CRC-32 of these, continued from the run
+before it: one number for all runs since LOAD, which the board prints after EXIT and NumPy
+recomputes.
 
 **All 256 byte values** pass, as the board switches its keyboard interrupt off while it serves.
 

@@ -5,7 +5,7 @@ module more would take memory. A test holds both equal by their names.
 """
 
 # Requests, and what is added to one's type in its reply
-HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE = range(1, 10)
+HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE, NEXT = range(1, 11)
 EXIT = 0x58
 OK = 0x80
 

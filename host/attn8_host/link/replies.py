@@ -41,6 +41,7 @@ class Description:
     input_size: int  # values
     input_dtype: np.dtype
     outputs: list[Output]
+    ends: list[int]  # how many outputs there are once each layer ran, where layers share memory
 
 
 def words(payload: bytes, count: int) -> tuple[int, ...]:
@@ -71,7 +72,7 @@ def description(text: bytes) -> Description:
         said = json.loads(text)
     except (ValueError, RecursionError):
         raise _wrong("a description of the model that is no JSON") from None
-    if not isinstance(said, dict) or set(said) != {"name", "input", "code", "outputs"}:
+    if not isinstance(said, dict) or set(said) - {"ends"} != {"name", "input", "code", "outputs"}:
         raise _wrong("a description of the model without its name, input, code and outputs")
     name, size, listed = said["name"], said["input"], said["outputs"]
     if not _is_name(name) or not _is_size(size):
@@ -85,7 +86,12 @@ def description(text: bytes) -> Description:
         raise _wrong("two outputs of one name")
     if sum(o.size * o.dtype.itemsize + 4 for o in outputs) >= REGION:
         raise _wrong("outputs larger than a region")
-    return Description(name, size, DTYPES[said["code"]], outputs)
+    ends = said.get("ends", [])
+    if not isinstance(ends, list) or not all(type(end) is int for end in ends):
+        raise _wrong("layers' ends that are no whole numbers")
+    if ends and not (0 <= ends[0] and ends == sorted(ends) and ends[-1] == len(outputs)):
+        raise _wrong("layers' ends that do not lead to the last output")
+    return Description(name, size, DTYPES[said["code"]], outputs, ends)
 
 
 def refusal(payload: bytes) -> RemoteError:

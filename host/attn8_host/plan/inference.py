@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import cores, forms, layers, modelfile
+from .. import arena, cores, forms, layers, modelfile
 from ..deploy import compile_device
 from ..errors import Attn8Error
 from ..isa import mpy
@@ -47,6 +47,7 @@ class Plan:
     exec_ram: int  # machine code of the kernels in use
     required: dict[str, int]  # what each layer asks of the heap before it makes its buffers
     buffers: dict[str, int]  # arrays, parameters among them, by what holds them
+    sharing: dict[str, int]  # what each layer that shares the arena has in it
     ram: int  # all of the model: arrays and the objects around them
     load_peak: int  # the most that is held at a time while it loads
     package: int  # of the package's own code
@@ -173,6 +174,8 @@ def plan(
     model, device, required = loaded(config, data, arch, backend, {"array": peak.array})
     if settle:
         settle(model)
+    if getattr(model, "arena", None):
+        heap.add(model.arena.block, "arena")
     entries = [e for e in config["layers"] if layers.get(e["type"]).computes]
     made_layers = model.model.layers if hasattr(model, "model") else model.layers
     for entry, layer in zip(entries, made_layers, strict=True):
@@ -200,6 +203,7 @@ def plan(
         exec_ram=exec_ram,
         required=required,
         buffers={_tidy(name): size for name, size in heap.buffers.items()},
+        sharing=arena.sharing(config),
         ram=heap.total,
         load_peak=load_peak,
         package=code,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import float_model, layers
+from .. import arena, float_model, layers
 from ..errors import ModelError
 from ..layers.base import TOKENS
 from ..layers.quantizer import Quantizer, Stream
@@ -86,7 +86,7 @@ def _quantize(
             taken = config["input"]
             if taken.get("format") != TOKENS:
                 taken = {**taken, "scale": scale}
-            return {**config, "input": taken, "layers": entries}, made
+            return arena.assign({**config, "input": taken, "layers": entries}), made
         for stream in coarse:
             stream.scale = stream.finest
     raise ModelError("no scale of its int16 tensors is one that all of their layers can express")

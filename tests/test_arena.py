@@ -1,0 +1,222 @@
+"""What layers compute shares an arena: liveness, what both sides refuse, the heap that it saves.
+
+A layer overwrites what no layer needs any more; so every tensor is read right after its layer ran.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+from attn8_host import arena, layers, modelfile
+from attn8_host.deploy import push
+from attn8_host.errors import ModelError, RemoteError
+from attn8_host.layers.base import Signal
+from attn8_host.model import Model
+from attn8_host.numerics.scales import quantize
+from attn8_host.plan.inference import loaded, plan
+from attn8_host.proof.compare import verify
+from attn8_host.quantize.model import quantize_model
+from tests.test_encoder import SEQ_LEN, Encoder
+
+PATH = "/models/arena.safetensors"
+WIDTH = 6
+UNARY = ("relu", "gelu", "dense", "narrow", "transpose")
+
+
+def graph(steps):
+    """A float model of steps (kind, how far back its inputs are), and its calibration inputs."""
+    rng = np.random.default_rng(7)
+    entries, tensors, names, sizes = [], {}, ["input"], {"input": 4 * WIDTH}
+    for n, (kind, back, other) in enumerate(steps):
+        name = f"n{n}"
+        source = names[-1 - back % len(names)]
+        found = sizes[source]
+        entry = {"type": kind, "name": name, "inputs": [source]}
+        if kind == "gelu":
+            entry["approximate"] = "none"
+        elif kind == "transpose":
+            entry |= {"rows": found // 2, "columns": 2}
+        elif kind in ("dense", "narrow"):
+            outputs = found // 4 if kind == "dense" else 4
+            entry |= {"type": "dense", "rows": 4, "in_features": found // 4,
+                      "out_features": outputs}
+            tensors[f"{name}.weight"] = rng.normal(size=(outputs, found // 4)) / 2
+            tensors[f"{name}.bias"] = rng.normal(size=outputs) / 4
+            found = 4 * outputs
+        elif kind in ("add", "multiply"):
+            alike = [name for name in names if sizes[name] == found]
+            entry["inputs"].append(alike[other % len(alike)])
+        entries.append(entry)
+        names.append(name)
+        sizes[name] = found
+    config = {"format": "attn8", "version": 1, "name": "graph",
+              "input": {"shape": [4 * WIDTH]}, "layers": entries}
+    return config, tensors, rng.normal(size=(6, 4 * WIDTH))
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from((*UNARY, "add", "multiply")), st.integers(0, 3), st.integers(0, 9)),
+    min_size=1, max_size=12,
+)
+
+
+def places(config):
+    """Of each layer (its name, its offsets, its buffers, its inputs by whose result they are)."""
+    signals = {"input": Signal("int8", 4 * WIDTH)}
+    for entry, sources in zip(config["layers"], modelfile.inputs(config), strict=True):
+        kind = layers.get(entry["type"])
+        found = [signals[source] for source in sources]
+        signals[entry["name"]] = kind.connect(entry, found)
+        yield (entry["name"], entry["at"],
+               kind.buffers(entry, found, signals[entry["name"]]), sources)
+
+
+@profile(max_examples=150)
+@given(steps)
+def test_nothing_is_overwritten_while_a_layer_needs_it(steps):
+    # A board is played with tags for bytes: who wrote each byte last
+    try:
+        config, _ = quantize_model(*graph(steps))
+    except ModelError:  # 0 throughout, say
+        return
+    arena.check(config)
+    size = config["arena"]
+    owner = np.full(size, -1)
+    where = {}
+    taken = {source for _, _, _, sources in places(config) for source in sources}
+    for n, (name, at, buffers, sources) in enumerate(places(config)):
+        for source in sources:
+            if source != "input":
+                assert (owner[where[source][0]] == where[source][1]).all(), (name, source)
+        used = np.zeros(size, bool)
+        for i, (start, buffer) in enumerate(zip(at, buffers, strict=True)):
+            piece = slice(start, start + buffer.size)
+            assert start % arena.ALIGNMENT == 0 and piece.stop <= size and not used[piece].any()
+            used[piece] = True
+            for source in sources:  # an input lies apart, or is the very same
+                if source != "input":
+                    other = where[source][0]
+                    apart = piece.stop <= other.start or other.stop <= piece.start
+                    assert apart or (buffer.over and piece == other)
+            owner[piece] = 100 * n + i
+        where[name] = slice(at[-1], at[-1] + buffers[-1].size), 100 * n + len(buffers) - 1
+    for name, (piece, tag) in where.items():  # what none takes is there in the end
+        assert name in taken or (owner[piece] == tag).all()
+
+
+@profile(max_examples=12)
+@given(steps)
+def test_the_boards_code_computes_the_same_with_an_arena_and_without(steps):
+    try:
+        config, tensors = quantize_model(*graph(steps))
+    except ModelError:
+        return
+    x = np.random.default_rng(3).integers(-127, 128, 4 * WIDTH).astype(np.int8)
+    reference = Model(config, tensors)
+    want = reference(x)
+    without = {key: value for key, value in config.items() if key != "arena"}
+    for each in (config, without):
+        model, _, _ = loaded(each, modelfile.pack(each, tensors), "rv32imc", "turbo")
+        assert (model.arena is None) == (each is without)
+        assert (np.array(model(memoryview(x.tobytes()).cast("b")))
+                == want[reference.output].ravel()).all()
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    rng = np.random.default_rng(5)
+    made = Encoder(rng, True)
+    inputs = rng.normal(size=(6, SEQ_LEN, 6))
+    return inputs, *quantize_model(made.config, made.tensors, inputs)
+
+
+def position(config, kind, nth=0):
+    return [i for i, entry in enumerate(config["layers"]) if entry["type"] == kind][nth]
+
+
+DAMAGES = {
+    "unaligned": lambda c: c["layers"][1]["at"].__setitem__(-1, 8),
+    "negative": lambda c: c["layers"][1]["at"].__setitem__(-1, -16),
+    "outside": lambda c: c["layers"][1]["at"].__setitem__(-1, c["arena"] // 16 * 16),
+    "no number": lambda c: c["layers"][1]["at"].__setitem__(-1, "0"),
+    "none": lambda c: c["layers"][1].pop("at"),
+    "too few": lambda c: c["layers"][position(c, "attention")]["at"].pop(),
+    "too many": lambda c: c["layers"][1]["at"].append(0),
+    "arena too small": lambda c: c.update(arena=64),
+    "on what add still takes": lambda c: c["layers"][position(c, "layer_norm")].update(
+        at=[c["layers"][position(c, "layer_norm") - 1]["at"][-1]] * 2),
+    "attention's q on its k": lambda c: c["layers"][position(c, "attention")]["at"].__setitem__(
+        0, c["layers"][position(c, "attention")]["at"][1]),
+    "a product on its own input": lambda c: c["layers"][position(c, "dense", 1)]["at"].__setitem__(
+        -1, c["layers"][position(c, "dense", 1) - 1]["at"][-1]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_wrong_places_are_refused_on_both_sides(board, encoder, damage):
+    _, config, tensors = encoder
+    config = copy.deepcopy(config)
+    Model(config, tensors)
+    DAMAGES[damage](config)
+    with pytest.raises(ModelError) as refused:
+        modelfile.check_config(config)
+        Model(config, tensors)
+    assert "quantize the model again" in str(refused.value) and "\n" not in str(refused.value)
+    push(board, PATH, modelfile.pack(config, tensors))
+    with board.serve() as client, pytest.raises(RemoteError) as refused:
+        client.load(PATH, need_weights=False)
+    assert "quantize the model again" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_old_files_and_need_weights_keep_all_outputs(board, encoder):
+    inputs, config, tensors = encoder
+    board.enter_repl()
+    old = {key: value for key, value in config.items() if key != "arena"}
+    x = quantize(inputs[:2], config["input"]["scale"]).reshape(2, -1)
+    for each in (config, old):
+        push(board, PATH, modelfile.pack(each, tensors))
+        with board.serve() as client:
+            client.load(PATH, need_weights=False)
+            assert bool(client.ends) == (each is config)
+            found = verify(client, Model(each, tensors, need_weights=False), x)
+            assert found.bit_exact, found.mismatched
+            assert len(client.infer(x[0]).layers) == len(client.ends)
+    board.enter_repl()
+    said = board.execute(f"""
+import attn8
+model = attn8.load({PATH!r}, need_weights=False, share=False)
+print(model.arena)
+""")
+    assert said.strip() == "None"
+
+
+def test_an_input_in_the_arena_is_refused(board, encoder):
+    _, config, tensors = encoder
+    push(board, PATH, modelfile.pack(config, tensors))
+    board.enter_repl()
+    said = board.execute(f"""
+import attn8
+model = attn8.load({PATH!r})
+x = memoryview(model.arena.block)[: len(model.input)]
+try:
+    model(x)
+except ValueError as error:
+    print(error)
+""")
+    assert said.strip() == "input: expected memory apart from arena"
+
+
+def test_the_arena_is_a_fraction_of_all_outputs(encoder):
+    _, config, tensors = encoder
+    without = {key: value for key, value in config.items() if key != "arena"}
+    shared = plan(config, tensors, predicted=lambda: 0)
+    own = plan(without, tensors, predicted=lambda: 0)
+    assert shared.buffers["arena"] == config["arena"]
+    outputs = sum(size for name, size in own.buffers.items()
+                  if name.endswith((".out", ".q", ".k", ".v", ".heads", "statistics", "sums")))
+    assert 3 * config["arena"] < outputs
+    assert own.ram - shared.ram > outputs - 1.2 * config["arena"]
