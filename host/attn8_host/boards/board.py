@@ -1,9 +1,9 @@
 """A board that is open: mpremote's transport, with one-line errors and what the board is."""
 
-import ast
 import contextlib
 import io
 import os
+import re
 import secrets
 import stat
 import struct
@@ -20,6 +20,7 @@ from serial.tools import list_ports
 from ..errors import Attn8Error, BoardError, LinkError, RemoteError
 from ..link import RESCUE, Client
 from . import uart
+from .answers import BYTES, literal
 from .interrupts import uninterrupted
 
 BAUD = 115200
@@ -38,6 +39,11 @@ i = sys.implementation
 print(repr((i.name, ".".join(str(n) for n in i.version[:3]), getattr(i, "_machine", sys.platform),
             getattr(i, "_mpy", 0))))
 """
+
+IDENTITY = (
+    re.compile(r"[!-~]{1,40}"), re.compile(r"\d{1,6}(\.\d{1,6}){1,2}"),
+    re.compile(r"[^\0-\x1f\x7f-\x9f]{0,200}[!-~]"), range(1 << 16),
+)  # fmt: skip
 
 # What attn8 needs of the firmware, tried rather than looked up
 VIPER = """
@@ -98,7 +104,7 @@ class Board:
             raise BoardError(why_closed(port)) from None
         try:
             self.enter_repl()
-            name, version, machine, mpy = self.evaluate_tuple(PROBE)
+            name, version, machine, mpy = self.evaluate(PROBE, IDENTITY)
         except BaseException:
             with uninterrupted():
                 self._leave()
@@ -186,16 +192,20 @@ class Board:
 
     def evaluate_tuple(self, code: str, timeout: float = 60) -> tuple[Any, ...]:
         """Runs code that prints the repr of a literal; parses it without evaluating it."""
-        values: tuple[Any, ...] = ast.literal_eval(self.execute(code, timeout))
+        values: tuple[Any, ...] = self.evaluate(code, tuple, timeout)
         return values
+
+    def evaluate(self, code: str, shape: Any, timeout: float = 60) -> Any:
+        """The same for any literal of a shape (see answers.py)."""
+        return literal(self.execute(code, timeout), shape)
 
     def free_heap(self) -> int:
         """Bytes of the board's Python heap that are free."""
-        return int(self.execute("import gc\ngc.collect()\nprint(gc.mem_free())"))
+        return int(self.evaluate("import gc\ngc.collect()\nprint(gc.mem_free())", BYTES))
 
     def used_heap(self) -> int:
         """Bytes of the board's Python heap that are in use."""
-        return int(self.execute("import gc\ngc.collect()\nprint(gc.mem_alloc())"))
+        return int(self.evaluate("import gc\ngc.collect()\nprint(gc.mem_alloc())", BYTES))
 
     def write_file(
         self, path: str, data: bytes, progress: Callable[[int, int], None] | None = None

@@ -90,6 +90,8 @@ def start():
         tell(b"-" if char < 0 else b"+")
 
     def rename(old, new):
+        if any(not isinstance(fs, vfs.VfsPosix) and old.startswith(at) for fs, at in vfs.mount()):
+            return os.rename(old, new)
         # A VfsPosix with a root builds both paths in one buffer: it renames a file to itself
         plain.rename(*({root!r} + p if p.startswith("/") else p for p in (old, new)))
 

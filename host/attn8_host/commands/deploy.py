@@ -50,9 +50,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             console.print(warning, highlight=False, soft_wrap=True)
         if arguments.dry_run:
             for path in planned.changed:
-                console.print(f"send {LIB}/{path} ({len(planned.files[path]):,} bytes)")
+                console.out(f"send {LIB}/{path} ({len(planned.files[path]):,} bytes)")
             for path in planned.stale:
-                console.print(f"remove {LIB}/{path}")
+                console.out(f"remove {planned.folder}/{path}")
             console.print(f"{len(planned.changed)} files to send, {len(planned.stale)} to remove")
             return 0
         with Progress(console=console) as bar:
