@@ -38,6 +38,9 @@ def pytest_addoption(parser):
         "--mutations", type=int, default=4000, help="of frames (default: %(default)s)"
     )
     parser.addoption(
+        "--payloads", type=int, default=100, help="bad ones of frames (default: %(default)s)"
+    )
+    parser.addoption(
         "--masks", type=int, default=2000, help="random masks to compare (default: %(default)s)"
     )
 

@@ -13,7 +13,7 @@ from attn8_host import modelfile
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.errors import LinkError, RemoteError
-from attn8_host.link import Client, protocol
+from attn8_host.link import Client, protocol, replies
 from attn8_host.link import client as requests
 from attn8_host.link.frames import MAX_REQUEST, OVERHEAD, WINDOW, Decoder, Frame
 from attn8_host.paths import DEVICE, MODELS
@@ -199,7 +199,7 @@ def test_an_error_travels_with_its_kind(board, error, kind, line):
     (b"\x02\xff", "ValueError", "\ufffd"),
 ])
 def test_any_payload_of_an_error_is_an_error(payload, kind, line):
-    refusal = requests.refusal(payload)
+    refusal = replies.refusal(payload)
     assert (refusal.kind, str(refusal)) == (kind, line)
 
 

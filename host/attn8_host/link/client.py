@@ -3,7 +3,7 @@
 The frames, the requests and the rules of recovery are described in frames.py.
 """
 
-import json
+import re
 import struct
 import time
 import zlib
@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import LinkError, RemoteError
+from . import replies
 from .frames import GAP, MAX_REQUEST, WINDOW, Decoder, Frame
 from .protocol import (
     AGAIN,
     ERROR,
-    ERRORS,
     EXIT,
     HEAP,
     HELLO,
@@ -49,10 +49,12 @@ POLL = 0.02  # seconds that one read of the port waits
 
 PROMPT = b"\x04>"  # of the raw REPL, after a program ended
 
-DTYPES: dict[str, np.dtype] = {
-    "b": np.dtype("<i1"), "h": np.dtype("<i2"), "H": np.dtype("<u2"), "i": np.dtype("<i4"),
-    "f": np.dtype("<f4"),
-}  # fmt: skip
+NOISE = 20.0  # seconds of bytes that are no frame, with none in between, after which none comes
+
+# What a board says when it has started again, whatever it served
+RESTARTED = re.compile(
+    rb"MPY: soft reboot|rst:0x[0-9a-f]+ \([A-Z0-9_]+\)|MicroPython [^\r\n]{3,80}; [^\r\n]{3,80}"
+)
 
 
 class Stream(Protocol):
@@ -69,15 +71,6 @@ class Stream(Protocol):
     def write(self, data: bytes) -> int | None: ...
 
     def flush(self) -> None: ...
-
-
-@dataclass
-class Output:
-    """One tensor that the board computes: its name, type and number of values."""
-
-    name: str
-    dtype: np.dtype
-    size: int
 
 
 @dataclass
@@ -108,13 +101,6 @@ def run_digest(tensors: dict[str, np.ndarray], previous: int = 0) -> int:
     return zlib.crc32(np.array(crcs, "<u4").tobytes(), previous)
 
 
-def refusal(payload: bytes) -> RemoteError:
-    """The error that the payload of an ERROR tells of."""
-    code = payload[0] if payload else 0
-    kind = ERRORS[code if code < len(ERRORS) else 0]
-    return RemoteError(payload[1:].decode("utf-8", "replace"), kind)
-
-
 class Client:
     """Talks frames with a server that is already running on `stream`.
 
@@ -130,16 +116,16 @@ class Client:
         self.timeout = timeout
         self.deadline = deadline
         self.statistics = Statistics()
-        self.outputs: list[Output] = []
+        self.outputs: list[replies.Output] = []
         self.input_size = 0
-        self.input_dtype = DTYPES["b"]
+        self.input_dtype = replies.DTYPES["b"]
         self.digest = 0  # of the runs since the model was loaded
         self._sequence: int | None = None  # of the next frame; None where the board's is not known
         self._decoder = Decoder()
         self._frames: deque[Frame] = deque()
         stream.timeout = min(POLL, timeout / 2)
 
-    def wait_ready(self, deadline: float = 40.0) -> None:
+    def wait_ready(self, deadline: float = 25.0) -> None:
         """Waits for the server's first frame; a board that compiles sources takes its time.
 
         Raises:
@@ -151,6 +137,7 @@ class Client:
             if frame is not None and frame.kind == OK | HELLO:
                 self._sequence = 1
                 return
+            self._notice_restart()
         heard = bytes(self._decoder.skipped).decode("utf-8", "replace").replace("\x04", "\n")
         lines = [line for line in heard.split("\n") if line.strip(" \r>")] or ["nothing"]
         raise LinkError(f"the board's server did not start; the board said: {lines[-1].strip()}")
@@ -210,12 +197,13 @@ class Client:
     def _exchange(
         self,
         requests: list[tuple[int, bytes]],
-        take: Callable[[bytes], bool],
+        take: Callable[[bytes], bool | None],
         deadline: float | None = None,
     ) -> None:
         """Has requests, (type, payload) each, carried out in order, with a full window under way.
 
-        `take` gets the payloads of the last one's replies, until it returns True.
+        `take` gets the payloads of the last one's replies, until it returns True; None says that
+        a reply brought nothing new.
         """
         if max(len(payload) for _, payload in requests) > MAX_REQUEST:
             raise ValueError(f"a request carries at most {MAX_REQUEST} bytes")
@@ -237,7 +225,7 @@ class Client:
             raise error
 
     def _carry(
-        self, frames: list[Frame], take: Callable[[bytes], bool], deadline: float
+        self, frames: list[Frame], take: Callable[[bytes], bool | None], deadline: float
     ) -> RemoteError | None:
         """The work of _exchange; returns the board's first error, or None."""
         packed = [frame.pack() for frame in frames]
@@ -249,8 +237,11 @@ class Client:
         alone = False  # frame `base` was sent again and goes alone
         excused = 0  # frames behind it, for which the board may still ask for it
         error = None
+        layers = 0  # that the board said it works on
         wait = self.timeout
-        end = time.monotonic() + deadline
+        heard = time.monotonic()  # when the last whole frame came
+        skipped = self._decoder.count
+        end = heard + deadline
         while True:
             window = sum(map(len, packed[base:following]))
             while following <= last and window + len(packed[following]) <= WINDOW:
@@ -262,18 +253,23 @@ class Client:
                 following += 1
                 reached = max(reached, following)
             now = time.monotonic()
-            if now >= end:
+            noisy = self._decoder.count > skipped and now >= heard + NOISE
+            if now >= end or noisy:
+                said = "; it sends what is no frame: does boot.py or main.py print?"
                 raise LinkError(
-                    f"no valid answer from the board within {deadline:.0f} s; "
+                    f"no valid answer from the board within {min(deadline, now - heard):.0f} s"
+                    f"{said if self._decoder.count > skipped else ''}; "
                     "check the cable, reset the board and try again"
                 )
             reply = self._next_frame(min(end, now + wait))
             if reply is None:
+                self._notice_restart()
                 self.statistics.faults += 1
                 alone, excused, following = True, 0, base
                 if time.monotonic() >= now + wait:
                     wait *= 2
                 continue
+            heard, skipped = time.monotonic(), self._decoder.count
             place = base + ((reply.sequence - first - base) & 255)
             if reply.kind == AGAIN:
                 if place == base and alone and excused:
@@ -283,19 +279,30 @@ class Client:
                     self.statistics.faults += 1
                     base = min(place, last)
                     alone, excused, following = True, max(0, following - base - 1), base
-            elif place < reached and reply.kind == WORKING:
-                end = time.monotonic() + deadline
+            elif place < reached and reply.kind == WORKING and layers < replies.LAYERS:
+                layers += 1
+                end = heard + deadline
             elif place < reached and reply.kind in (OK | frames[place].kind, ERROR):
                 wait = self.timeout
-                end = time.monotonic() + deadline
                 if reply.kind == ERROR:
-                    error = error or refusal(reply.payload)
-                if place == last and (error or take(reply.payload)):
+                    error = error or replies.refusal(reply.payload)
+                done = place == last and (bool(error) or take(reply.payload))
+                if done:
                     return error
+                if done is not None:
+                    end = heard + deadline
                 base = min(place + 1, last)
                 following = max(following, base)
                 if place < last:
                     alone = False
+
+    def _notice_restart(self) -> None:
+        """Raises LinkError where what came between frames is the greeting of a board."""
+        if found := RESTARTED.search(self._decoder.skipped):
+            raise LinkError(
+                f"the board has started again ({found[0].decode('ascii', 'replace')}): a crash, a "
+                "watchdog or a weak supply; reset it and try again"
+            )
 
     def _write(self, data: bytes) -> None:
         try:
@@ -341,20 +348,30 @@ class Client:
     def read(self, region: int, size: int) -> bytes:
         """The first `size` bytes of a region of the board's memory."""
         data = bytearray()
+        end = time.monotonic() + self.deadline
         while len(data) < size:
-            wanted = min(size, len(data) + READ_SIZE)
+            before = len(data)
+            wanted = min(size, before + READ_SIZE)
 
-            def take(reply: bytes, wanted: int = wanted) -> bool:
-                place = struct.unpack_from("<I", reply)[0]
-                if place == region << 24 | len(data):
-                    data.extend(reply[4:])
-                elif place & 0xFFFFFF > len(data):
+            def take(reply: bytes, wanted: int = wanted) -> bool | None:
+                place, part = replies.part(reply)
+                offset = place - (region << 24)
+                if offset == len(data) and offset + len(part) <= wanted:
+                    data.extend(part)
+                    return len(data) >= wanted
+                if len(data) < offset < wanted:
                     self.statistics.faults += 1
                     return True  # a part is missing: ask again from there on
-                return len(data) >= wanted
+                if 0 <= offset < len(data):
+                    return None  # it came before
+                raise LinkError("the board sends what it was not asked for; reset it and try again")
 
-            request = struct.pack("<II", region << 24 | len(data), wanted - len(data))
+            request = struct.pack("<II", region << 24 | before, wanted - before)
             self._exchange([(READ, request)], take)
+            if len(data) > before:
+                end = time.monotonic() + self.deadline
+            elif time.monotonic() > end:
+                raise LinkError("the board leaves out what it is asked for; reset it and try again")
         self.statistics.payload += size
         return bytes(data)
 
@@ -370,7 +387,7 @@ class Client:
 
     def heap(self) -> tuple[int, int]:
         """Bytes of the board's Python heap that are (free, allocated), after a collection."""
-        free, allocated = struct.unpack("<II", self.request(HEAP))
+        free, allocated = replies.words(self.request(HEAP), 2)
         return free, allocated
 
     def load(
@@ -386,14 +403,11 @@ class Client:
         """
         kind = 2 if training else int(need_weights)
         reply = self.request(LOAD, bytes([kind]) + path.encode(), deadline)
-        description = json.loads(self.read(TEXT, *struct.unpack("<I", reply)))
+        said = replies.description(self.read(TEXT, replies.length(reply)))
         self.digest = 0
-        self.input_size = description["input"]
-        self.input_dtype = DTYPES[description["code"]]
-        self.outputs = [
-            Output(name, DTYPES[code], size) for name, code, size in description["outputs"]
-        ]
-        return str(description["name"])
+        self.input_size, self.input_dtype = said.input_size, said.input_dtype
+        self.outputs = said.outputs
+        return said.name
 
     def infer(
         self, x: np.ndarray, deadline: float = 60.0, length: int | None = None
@@ -440,5 +454,6 @@ class Client:
         """
         payload = b"" if length is None else struct.pack("<I", length)
         self.write(INPUT, data)
-        microseconds, self.digest = struct.unpack("<II", self.request(RUN, payload, deadline))
-        return int(microseconds)
+        reply = self.request(RUN, payload, deadline)
+        microseconds, self.digest = replies.words(reply, 2)
+        return microseconds

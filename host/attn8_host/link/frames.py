@@ -88,11 +88,13 @@ class Frame:
 class Decoder:
     """Finds the frames in a stream of bytes; skips what is none.
 
-    `skipped` holds the last bytes that belonged to no frame, for diagnosis.
+    `skipped` holds the last bytes that belonged to no frame, for diagnosis; `count` says how many
+    there were in all.
     """
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self.count = 0
         self.skipped = bytearray()
 
     @property
@@ -137,5 +139,6 @@ class Decoder:
 
     def _skip(self, count: int) -> None:
         if count:
+            self.count += count
             self.skipped = (self.skipped + self._data[:count])[-4096:]
             del self._data[:count]
