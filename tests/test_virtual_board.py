@@ -1,8 +1,10 @@
 """The virtual board behaves like a chip towards any mpremote command line."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +114,23 @@ def test_a_board_that_was_started_ends_with_the_command(end):
         assert lines[1].startswith("/dev/")
         process.send_signal(end)
         assert process.stdout.read() == ""  # comes to its end when the board has ended, too
+
+
+@pytest.mark.parametrize("folder", ["ü", "日本 x", "a'b"])
+def test_it_starts_in_any_locale_and_folder(tmp_path, folder):
+    temporary = tmp_path / folder
+    temporary.mkdir()
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "attn8_host", "boards", "--board", "virtual", "--json"],
+        env=os.environ | plain | {"TMPDIR": str(temporary)}, capture_output=True, timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"free_heap" in done.stdout
+
+
+def test_a_start_that_fails_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("attn8_host.boards.virtual.START_SECONDS", 2)
+    nowhere = os.fsdecode(bytes(tmp_path) + b"/\xff")  # no name that MicroPython has
+    with pytest.raises(BoardError, match="the virtual board did not start"):
+        VirtualBoard(root=Path(nowhere))

@@ -22,10 +22,13 @@ from ..link import RESCUE, Client
 from . import uart
 from .answers import BYTES, literal
 from .interrupts import uninterrupted
+from .limited import Limit
 
 BAUD = 115200
 ATTEMPTS = 2  # to enter the REPL
 TIMEOUT = 10  # seconds that a read of the REPL waits for a byte
+PROMPT_SECONDS = 11  # for an attempt to enter the REPL, and for what is answered at once
+FILE_SECONDS = 20  # for a piece of a file
 
 # The names of .mpy architectures, in the order of sys.implementation._mpy >> 10
 ARCHES = (
@@ -102,9 +105,10 @@ class Board:
             self.transport = SerialTransport(port, baudrate=self._baud, timeout=TIMEOUT)
         except (TransportError, OSError, ValueError):
             raise BoardError(why_closed(port)) from None
+        self._limit = Limit(self.transport.serial)
         try:
             self.enter_repl()
-            name, version, machine, mpy = self.evaluate(PROBE, IDENTITY)
+            name, version, machine, mpy = self.evaluate(PROBE, IDENTITY, PROMPT_SECONDS)
         except BaseException:
             with uninterrupted():
                 self._leave()
@@ -137,7 +141,7 @@ class Board:
         self._close()
 
     def _leave(self) -> None:
-        with contextlib.suppress(TransportError, OSError):
+        with contextlib.suppress(TransportError, OSError), self._limit.within(PROMPT_SECONDS):
             self.transport.exit_raw_repl()
         with contextlib.suppress(OSError):
             self.transport.close()
@@ -157,6 +161,10 @@ class Board:
             self.transport.serial.timeout = TIMEOUT
 
     def _try_repl(self, soft_reset: bool) -> bool:
+        with self._limit.within(PROMPT_SECONDS):
+            return self._ask_for_repl(soft_reset)
+
+    def _ask_for_repl(self, soft_reset: bool) -> bool:
         transport = self.transport
         transport.serial.timeout = 0.1  # so that timeout_overall is kept
         # A server that a lost session left behind takes no Ctrl-C, but it takes this
@@ -173,13 +181,13 @@ class Board:
 
         Args:
             code: MicroPython.
-            timeout: seconds in which it prints nothing.
+            timeout: seconds in which it ends.
 
         Raises:
             RemoteError: it raised; with the last line of the traceback.
             BoardError: the board does not answer.
         """
-        with _silenced(), self._errors("answer"):
+        with _silenced(), self._errors("answer"), self._limit.within(timeout):
             output, error = self.transport.exec_raw(textwrap.dedent(code), timeout=timeout)
         if error:
             lines = error.decode("utf-8", "replace").strip().splitlines()
@@ -201,11 +209,15 @@ class Board:
 
     def free_heap(self) -> int:
         """Bytes of the board's Python heap that are free."""
-        return int(self.evaluate("import gc\ngc.collect()\nprint(gc.mem_free())", BYTES))
+        return self._heap("mem_free")
 
     def used_heap(self) -> int:
         """Bytes of the board's Python heap that are in use."""
-        return int(self.evaluate("import gc\ngc.collect()\nprint(gc.mem_alloc())", BYTES))
+        return self._heap("mem_alloc")
+
+    def _heap(self, what: str) -> int:
+        code = f"import gc\ngc.collect()\nprint(gc.{what}())"
+        return int(self.evaluate(code, BYTES, PROMPT_SECONDS))
 
     def write_file(
         self, path: str, data: bytes, progress: Callable[[int, int], None] | None = None
@@ -216,8 +228,14 @@ class Board:
             BoardError: the board does not answer.
             RemoteError: it cannot write there, for one because its file system is full.
         """
+
+        def written(done: int, total: int) -> None:
+            self._limit.extend(FILE_SECONDS)
+            if progress:
+                progress(done, total)
+
         with self._file(path):
-            self.transport.fs_writefile(path, data, progress_callback=progress)
+            self.transport.fs_writefile(path, data, progress_callback=written)
 
     def read_file(self, path: str) -> bytes:
         """Reads a file of the board.
@@ -227,12 +245,13 @@ class Board:
             RemoteError: there is no such file.
         """
         with self._file(path):
-            return bytes(self.transport.fs_readfile(path))
+            further = lambda done, total: self._limit.extend(FILE_SECONDS)  # noqa: E731
+            return bytes(self.transport.fs_readfile(path, progress_callback=further))
 
     def require_viper(self) -> None:
         """Raises BoardError where the firmware cannot run attn8's kernels."""
         try:
-            if self.execute(VIPER).strip() == "42":
+            if self.execute(VIPER, PROMPT_SECONDS).strip() == "42":
                 return
         except RemoteError:
             pass
@@ -244,7 +263,7 @@ class Board:
     @contextlib.contextmanager
     def serve(self) -> Iterator[Client]:
         """Runs the board's attn8 server and yields the link to it; then the REPL is back."""
-        with self._errors("answer"):
+        with self._errors("answer"), self._limit.within(PROMPT_SECONDS):
             self.transport.exec_raw_no_follow("from attn8 import serve\nserve()\n")
         client = Client(self.transport.serial)
         try:
@@ -271,7 +290,7 @@ class Board:
     @contextlib.contextmanager
     def _file(self, path: str) -> Iterator[None]:
         """For mpremote's file functions: an OSError of a path is the board's, not the port's."""
-        with _silenced(), self._errors("answer"):
+        with _silenced(), self._errors("answer"), self._limit.within(FILE_SECONDS):
             try:
                 yield
             except OSError as error:
@@ -285,10 +304,11 @@ class Board:
             yield
         except TransportExecError as error:
             raise RemoteError(f"the board says: {error.error_output.strip()}") from None
-        except (TransportError, OSError, IndexError, ValueError) as error:
+        except (TransportError, OSError, IndexError, ValueError, struct.error) as error:
             raise BoardError(
                 f"the board at {self.transport.device_name} does not {what} ({_line(error)}); "
-                "is it the right port, with MicroPython on it, and free of other programs?"
+                "is it the right port, with MicroPython on it, free of other programs, and do its "
+                "boot.py and main.py print nothing?"
             ) from None
 
 

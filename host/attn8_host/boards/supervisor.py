@@ -283,13 +283,14 @@ class Supervisor:
             registers[CLKDIV] = _divider(self.baud)
             self.client_baud = 0  # the client's rate when the board first changed its own
             self._set_rate(self.baud)
+        root = os.fsencode(self.root).decode("utf-8", "replace")  # MicroPython's, in any locale
         script = START_UP.format(
-            marker=self.marker, root=str(self.root), registers=registers, run_main=not raw
+            marker=self.marker, root=root, registers=registers, run_main=not raw
         )
-        with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as file:
-            file.write(script)
+        with tempfile.NamedTemporaryFile(suffix=".py", delete=False) as file:
+            file.write(script.encode())
         self.script = Path(file.name)
-        command = [sys.executable, "-c", "import micropython_unix as m; m.main()"]
+        command = [sys.executable, "-X", "utf8", "-c", "import micropython_unix as m; m.main()"]
         command += ["-X", f"heapsize={self.heap_size}", "-i", file.name]
         self.process = subprocess.Popen(
             command,

