@@ -41,6 +41,12 @@ def pytest_addoption(parser):
         "--payloads", type=int, default=100, help="bad ones of frames (default: %(default)s)"
     )
     parser.addoption(
+        "--kills", type=int, default=3, help="of a deploy (default: %(default)s)"
+    )
+    parser.addoption(
+        "--sizes", type=int, default=4, help="of full file systems (default: %(default)s)"
+    )
+    parser.addoption(
         "--masks", type=int, default=2000, help="random masks to compare (default: %(default)s)"
     )
 

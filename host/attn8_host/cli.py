@@ -12,6 +12,7 @@ from . import __version__, commands
 from .commands.parser import Command, Parser
 from .discover import entries
 from .errors import Attn8Error
+from .terminal import Terminal, printable
 
 
 def parser() -> Parser:
@@ -45,19 +46,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows ? for blocks
-    console = Console()
+    console = Terminal()
     try:
         return _run(arguments, console)
     except Attn8Error as error:
-        print(f"attn8: {error}", file=sys.stderr)
+        _say(str(error))
         return 2
     except OSError as error:  # of a file: those of boards are BoardErrors
         where = f"{error.filename}: " if error.filename else ""
-        print(f"attn8: {where}{error.strerror or error}", file=sys.stderr)
+        _say(f"{where}{error.strerror or error}")
         return 2
     except KeyboardInterrupt:
-        print("attn8: interrupted", file=sys.stderr)
+        _say("interrupted")
         return 130
+
+
+def _say(line: str) -> None:
+    print(f"attn8: {printable(' '.join(line.splitlines()))}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:

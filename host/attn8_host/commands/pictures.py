@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..terminal import printable
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
@@ -14,6 +16,7 @@ def pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # what is drawn is text
     import matplotlib.pyplot as plt
 
     return plt
@@ -69,7 +72,7 @@ def draw_attention(
         for h, (axis, weights) in enumerate(zip(axes, maps, strict=False)):
             drawn = axis.imshow(weights, cmap="viridis", vmin=0, vmax=top)
             axis.set_axis_on()
-            axis.set(title=f"{layer}, head {h}", xlabel="key (token)")
+            axis.set(title=printable(f"{layer}, head {h}"), xlabel="key (token)")
         axes[0].set_ylabel("query (token)")
         figure.colorbar(drawn, ax=list(axes), label="attention weight", shrink=0.85)
     figure.suptitle("Attention weights as the board computed them\n", fontsize="medium")

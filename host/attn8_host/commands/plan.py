@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ..errors import Attn8Error
@@ -113,16 +112,16 @@ def inference(
 
 def table(planned: "Plan") -> Table:
     table = Table(
-        title=f"attn8 plan: {escape(planned.name)}, {planned.backend} kernels of {planned.arch}",
+        title=f"attn8 plan: {planned.name}, {planned.backend} kernels of {planned.arch}",
         caption="Predicted: memory by MicroPython's object layout, instructions by counting, "
         f"times at {planned.cycles_per_instruction} cycles an instruction",
     )
     table.add_column("what", overflow="fold")
     table.add_column("", justify="right")
     for name, size in planned.buffers.items():
-        table.add_row(escape(name), f"{size:,} bytes", style="dim")
+        table.add_row(name, f"{size:,} bytes", style="dim")
     for name, size in planned.required.items():
-        table.add_row(f"{escape(name)}, required at once", f"{size:,} bytes")
+        table.add_row(f"{name}, required at once", f"{size:,} bytes")
     rows = [
         ("RAM of the model, objects included", planned.ram),
         ("the most that is held while it loads", planned.load_peak),
@@ -149,7 +148,7 @@ def table(planned: "Plan") -> Table:
 def training_table(planned: "TrainPlan") -> Table:
     memory = planned.memory
     table = Table(
-        title=f"attn8 plan --train: {escape(memory.name)}, {planned.batch} samples a step",
+        title=f"attn8 plan --train: {memory.name}, {planned.batch} samples a step",
         caption="Predicted: memory by MicroPython's object layout and by formula, instructions by "
         f"counting, times at {memory.cycles_per_instruction} cycles an instruction; per "
         "MAC: the kernels alone",

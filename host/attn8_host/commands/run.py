@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..errors import ModelError
 from .parser import Command, Parser
@@ -88,7 +88,7 @@ def run_facts(
 ) -> Table:
     """What a run found, with more rows in the middle, and which tensors differ."""
     board = outcome.board
-    table = facts(escape(title), [
+    table = facts(title, [
         ("board", board["kind"], board["machine"]),
         ("firmware", f"{board['implementation']} {board['version']}",
          f"{board['arch']}, {board['port']}"),
@@ -104,7 +104,7 @@ def run_facts(
          f"both ways, {outcome.link_retries} frames sent again"),
     ])  # fmt: skip
     for name, count in result.mismatched.most_common(5):
-        table.add_row("", f"{count:,}", f"[red]values differ in {escape(name)}[/]")
+        table.add_row("", f"{count:,}", Text(f"values differ in {name}", "red"))
     return table
 
 

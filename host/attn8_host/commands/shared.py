@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .parser import Parser
 
@@ -88,7 +89,7 @@ def board_line(console: Console, info: "BoardInfo") -> None:
     kind = "the virtual board" if info.kind == "virtual" else "the board"
     if info.kind == "virtual" and not find_boards():
         kind += " (no chip is connected)"
-    console.print(f"Using {kind}: {info}", highlight=False, markup=False)
+    console.print(f"Using {kind}: {info}", highlight=False)
 
 
 def write_json(path: Path | None, result: object) -> None:
@@ -97,8 +98,8 @@ def write_json(path: Path | None, result: object) -> None:
         path.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def facts(title: str, rows: Iterable[tuple[str, str, str]]) -> Table:
-    """A table of (name, value, what that is), in rich's markup."""
+def facts(title: str, rows: Iterable[tuple[str, str | Text, str | Text]]) -> Table:
+    """A table of (name, value, what that is)."""
     table = Table(show_header=False, title=title)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -108,8 +109,8 @@ def facts(title: str, rows: Iterable[tuple[str, str, str]]) -> Table:
     return table
 
 
-def equal(bit_exact: bool | None) -> str:
-    """What a comparison found, in rich's markup; None where there was none."""
+def equal(bit_exact: bool | None) -> str | Text:
+    """What a comparison found; None where there was none."""
     if bit_exact is None:
         return "not compared"
-    return "[green]every bit equal[/]" if bit_exact else "[red]NOT EQUAL[/]"
+    return Text("every bit equal", "green") if bit_exact else Text("NOT EQUAL", "red")

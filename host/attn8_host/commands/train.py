@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .parser import Command, Parser
 from .pictures import pyplot, save
@@ -117,16 +118,16 @@ def _table(
     title: str, outcome: "Trained", compared: str, rows: list[tuple[str, str, str]]
 ) -> Table:
     first, last = outcome.history[0], outcome.history[-1]
-    overflows = f"{outcome.overflows:,}", "in all steps"
+    count, style, what = f"{outcome.overflows:,}", "", "in all steps"
     if outcome.overflows_grow:
-        overflows = f"[red]{overflows[0]}[/]", "[red]still in the last epoch: lr too high[/]"
+        style, what = "red", "still in the last epoch: lr too high"
     return facts(title, [
         ("board", outcome.board["kind"], outcome.board["machine"]),
         *rows,
         ("loss", f"{last.loss:.4f}", f"in the first epoch {first.loss:.4f}"),
         ("steps", f"{outcome.steps:,}", f"{outcome.epochs} epochs, {outcome.batch} samples a step"),
         ("compared with NumPy", equal(outcome.bit_exact), f"{compared}, all steps"),
-        ("values that saturated", *overflows),
+        ("values that saturated", Text(count, style), Text(what, style)),
         ("time per step", f"{outcome.device_us_per_step:,.0f} us",
          "median, clocked by the board" + (" (this computer's speed)"
                                            if outcome.board["kind"] == "virtual" else "")),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .parser import Command, Parser
 from .pictures import pyplot, save
@@ -77,11 +78,12 @@ def mechanism_table(outcome: "Outcome") -> Table:
     for (mechanism, variant), cases in groups.items():
         ran = [case for case in cases if case.compared]
         wrong = sum(case.mismatches for case in ran)
-        row = [f"{mechanism} {variant}", f"{len(ran)}" + ("" if ran == cases else f"/{len(cases)}")]
+        count = f"{len(ran)}" + ("" if ran == cases else f"/{len(cases)}")
+        row: list[str | Text] = [f"{mechanism} {variant}", count]
         if ran:
             row += [
                 f"{sum(case.compared for case in ran) / 1000:,.0f} k",
-                f"[{'red' if wrong else 'green'}]{wrong:,}[/]",
+                Text(f"{wrong:,}", "red" if wrong else "green"),
                 f"{max(case.max_lsb_vs_float for case in ran):.2f}",
                 f"{min(case.cosine_vs_float for case in ran):.4f}",
                 f"{max(case.device_us for case in ran):,.0f}",
@@ -108,7 +110,8 @@ def cost_table(outcome: "Outcome") -> Table:
     for mechanism in dict.fromkeys(cost.mechanism for cost in outcome.cost):
         found = {cost.seq_len: cost for cost in outcome.cost if cost.mechanism == mechanism}
         table.add_row(mechanism, *(
-            f"{found[n].device_us:,.0f}\n[dim]{found[n].ram_bytes:,}[/]" if n in found else "-"
+            Text.assemble(f"{found[n].device_us:,.0f}\n", (f"{found[n].ram_bytes:,}", "dim"))
+            if n in found else "-"
             for n in lengths
         ))
     return table

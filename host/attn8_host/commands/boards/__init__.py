@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ...errors import BoardError
 from ..parser import Command, Parser
@@ -44,11 +44,11 @@ def table(found: list[dict[str, Any]]) -> Table:
     table = Table("port", "chip", "firmware", "free heap")
     for board in found:
         if "error" in board:
-            table.add_row(board["port"], f"[red]{escape(board['error'])}[/]")
+            table.add_row(board["port"], Text(board["error"], "red"))
             continue
         firmware = f"{board['implementation']} {board['version']}"
         table.add_row(
-            board["port"], escape(f"{board['machine']} ({board['arch']})"), firmware,
+            board["port"], f"{board['machine']} ({board['arch']})", firmware,
             f"{board['free_heap']:,} bytes",
         )
     return table
