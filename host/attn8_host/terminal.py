@@ -1,9 +1,13 @@
 """What reaches the terminal: text of boards, models and files is shown, and never obeyed."""
 
+import os
+import sys
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+
+from .errors import Attn8Error
 
 
 def printable(text: str) -> str:
@@ -20,6 +24,11 @@ class Terminal(Console):
 
     def __init__(self) -> None:
         super().__init__(markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads what is said, as behind `| head -1`: what was found remains unsaid."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        raise Attn8Error("its output was closed before all of it was written")
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -26,8 +26,11 @@ def __getattr__(name):
     return module if name == path else getattr(module, name)
 
 
-def build(seq_len, name, *arguments):
+def build(seq_len, name="", *arguments):
     # A mask from its description as model files hold it, [name of the builder, arguments ...]
     if type(name) is not str or name not in _builders:
         raise ValueError("mask: expected one of %s, got %s" % (", ".join(sorted(_builders)), name))
-    return __getattr__(name)(seq_len, *arguments)
+    try:
+        return __getattr__(name)(seq_len, *arguments)
+    except TypeError:
+        raise ValueError("mask: %s does not take %s" % (name, list(arguments)))

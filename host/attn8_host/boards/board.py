@@ -193,6 +193,8 @@ class Board:
             lines = error.decode("utf-8", "replace").strip().splitlines()
             said = lines[-1] if lines else "an error"
             kind = said.partition(":")[0]
+            if number := re.fullmatch(r"OSError: (?:\[Errno )?(\d{1,4})(?:\] \w+)?", said):
+                said += f" ({os.strerror(int(number[1]))})"
             if said.startswith("MemoryError: memory allocation"):
                 said = f"out of memory; reset it and start no other program on it ({said})"
             raise RemoteError(f"the board says: {said}", kind)

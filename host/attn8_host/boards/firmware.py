@@ -13,6 +13,7 @@ from esptool.targets import ROM_LIST
 
 from ..errors import FirmwareError
 
+LARGEST = 32 << 20  # bytes of the largest flash
 IMAGE_MAGIC = 0xE9
 CHIP_ID = struct.Struct("<12xH")  # in the image's extended header
 PARTITION_TABLE = 0x8000  # its place in the flash
@@ -38,10 +39,11 @@ class Firmware:
             FirmwareError: it cannot be read or is no whole firmware of an ESP32.
         """
         try:
-            image = path.read_bytes()
+            with path.open("rb") as file:
+                image = file.read(LARGEST + 1)
         except OSError as error:
             raise FirmwareError(f"cannot read {path}: {error.strerror}") from None
-        if len(image) < CHIP_ID.size or image[0] != IMAGE_MAGIC:
+        if not CHIP_ID.size <= len(image) <= LARGEST or image[0] != IMAGE_MAGIC:
             raise FirmwareError(
                 f"{path} is no ESP32 firmware image; take a .bin from micropython.org/download"
             )

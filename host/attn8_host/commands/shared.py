@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ def add_board(parser: Parser) -> None:
         "ATTN8_BOARD)",
     )
     parser.add_argument(
-        "--baud", type=positive,
+        "--baud", type=baud,
         help="keep a serial line at this rate (default: ATTN8_BAUD, else 115200, and the link "
         "goes faster where both ends can)",
     )
@@ -57,9 +57,26 @@ def add_isa(parser: Parser, help: str, default: str | None = None) -> None:
     parser.add_argument("--isa", choices=["xtensawin", "rv32imc"], default=default, help=help)
 
 
+def below(most: int, least: int = 1) -> Callable[[str], int]:
+    """The type of an option: a whole number in bounds, both included."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least} to {most}, got {text!r}"
+            )
+        return int(text)
+
+    return number
+
+
+baud = below(20_000_000)
+seed = below((1 << 32) - 1, 0)
+
+
 def positive(text: str) -> int:
     """The type of an option: a whole number from 1."""
-    if not text.isdecimal() or int(text) == 0:
+    if not text.isdecimal() or len(text) > 20 or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .parser import Command, Parser
-from .shared import add_board, add_json, facts, minutes, write_json
+from .shared import add_board, add_json, facts, minutes, seed, write_json
 
 if TYPE_CHECKING:
     from ..proof.soak import Soak
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def options(parser: Parser) -> None:
     add_board(parser)
     parser.add_argument("--minutes", type=minutes, metavar="N", default=1.0, help="(default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the random inputs (default: 0)")
     add_json(parser)
 
 

@@ -132,6 +132,8 @@ def random_features(
     """
     if not (isinstance(num_features, int) and num_features > 0):
         raise ValueError(f"features: expected a whole number from 1, got {num_features}")
+    if num_features > 4096:
+        raise ValueError(f"features: expected at most 4096, got {num_features}")
     rng = np.random.default_rng(seed)
     if not orthogonal:
         return rng.normal(size=(num_heads, num_features, head_dim))

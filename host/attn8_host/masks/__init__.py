@@ -44,12 +44,15 @@ BUILDERS: dict[str, Callable[..., Mask]] = {
 }
 
 
-def build(seq_len: int, name: str, *arguments: object) -> Mask:
+def build(seq_len: int, name: object = "", *arguments: object) -> Mask:
     """A mask from its description as model files hold it: [name of the builder, arguments ...].
 
     Raises:
         ValueError: there is no such builder, or it refuses the arguments.
     """
-    if name not in BUILDERS:
+    if not isinstance(name, str) or name not in BUILDERS:
         raise ValueError(f"mask: expected one of {', '.join(sorted(BUILDERS))}, got {name}")
-    return BUILDERS[name](seq_len, *arguments)
+    try:
+        return BUILDERS[name](seq_len, *arguments)
+    except TypeError:
+        raise ValueError(f"mask: {name} does not take {list(arguments)}") from None

@@ -60,6 +60,8 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+MOST = 1 << 15  # values of an input, as model files have it
+
 
 def one_layer(
     core: str, seq_len: int, embed_dim: int, num_heads: int, causal: bool = False,
@@ -81,6 +83,11 @@ def one_layer(
     kind = cores.get(core)
     if embed_dim % num_heads:
         raise Attn8Error(f"--embed-dim: expected a multiple of {num_heads} heads, got {embed_dim}")
+    if seq_len * embed_dim > MOST:
+        raise Attn8Error(
+            f"--seq-len and --embed-dim: expected at most {MOST} values of input, got "
+            f"{seq_len * embed_dim}"
+        )
     options = kind.planned(seq_len) | (options or {})
     head_dim = embed_dim // num_heads
     rng = np.random.default_rng(0)

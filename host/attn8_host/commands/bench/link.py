@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..parser import Command, Parser
-from ..shared import add_json, positive, write_json
+from ..shared import add_json, baud, below, write_json
 
 if TYPE_CHECKING:
     from ...proof.bench.link import Result
@@ -20,11 +20,12 @@ def options(parser: Parser) -> None:
         "--board", metavar="BOARD", help="as for demo; by default the virtual board at each rate"
     )
     parser.add_argument(
-        "--baud", type=positive, action="append", metavar="N",
+        "--baud", type=baud, action="append", metavar="N",
         help="rate of the line; repeat for more (default: 115200, 460800 and 921600)",
     )
     parser.add_argument(
-        "--bytes", type=positive, metavar="N", default=8192, help="payload (default: %(default)s)"
+        "--bytes", type=below((1 << 24) - 1), metavar="N", default=8192,
+        help="payload (default: %(default)s)",
     )
     add_json(parser)
 

@@ -10,13 +10,13 @@ from rich.console import Console
 
 from ...errors import Attn8Error
 from ..parser import Command, Parser
-from ..shared import positive
+from ..shared import baud
 
 
 def options(parser: Parser) -> None:
     parser.add_argument("what", choices=["virtual"], help="MicroPython's unix port")
     parser.add_argument("--root", type=Path, metavar="DIR", help="its file system (default: new)")
-    parser.add_argument("--baud", type=positive, help="rate of its serial line (default: no limit)")
+    parser.add_argument("--baud", type=baud, help="rate of its serial line (default: no limit)")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.root:
         if arguments.root.exists() and not arguments.root.is_dir():
             raise Attn8Error(f"--root: {arguments.root} is no folder")
+        arguments.root.mkdir(parents=True, exist_ok=True)
         command += ["--root", str(arguments.root)]
     if arguments.baud:
         command += ["--baud", str(arguments.baud)]

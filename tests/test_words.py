@@ -1,0 +1,144 @@
+"""Generated arguments of every subcommand: 0, 1 or 2, one line for 2, no traceback, in time.
+
+`pytest tests/test_words.py --words 1000` makes the full run.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from attn8_host.cli import main, parser
+from attn8_host.commands.parser import Parser
+from attn8_host.paths import MODELS
+
+SECONDS = 30  # in which every command ends
+VALUES = [
+    "0", "1", "-5", "8", "100000", "8192", "99999999999", "1e9", "nan", "inf", "", " ", "\x1b[2J",
+    "[red]", "abc", "[]", "{}", "x=1", "mask=[]", "mask=[[1]]", "mask=[\"random\"]", "hide=1",
+    "seq_len=1", "block_size=abc", "features=1000000000", "window=-1", "window=1e400",
+    "[" * 5000, "x" * 5000, "ü", "\udcff", "/dev/zero", "/dev/null", "/dev/full", "/etc/passwd/x",
+    "/", ".", "nosuch", "socket://127.0.0.1:9", "rfc2217://", "id:", "u99", "exact", "flash",
+    "sparse", "performer", "local_global", "iris", "digits", "full", "random", "hnsw", "Q8.8",
+    str(MODELS / "digits.safetensors"), str(MODELS / "digits_float.safetensors"),
+    str(MODELS / "iris_data.safetensors"),
+]
+# What opens a board, or works for long where all is right: with a board that is none
+BOARD = ["--board", "/dev/nosuch"]
+
+
+def leaves(above: Parser, path=()):
+    """Every subcommand: (its words, its parser)."""
+    yield path, above
+    for action in above._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, made in action.choices.items():
+                yield from leaves(made, (*path, name))
+
+
+def generated(rng):
+    path, made = rng.choice([each for each in leaves(parser()) if each[0]])
+    options = [each for each in made._actions
+               if not isinstance(each, (argparse._SubParsersAction, argparse._HelpAction))]
+    words = list(path)
+    for action in rng.sample(options, rng.randrange(min(5, len(options)) + 1)):
+        if action.dest == "board":
+            continue
+        words += action.option_strings[:1]
+        if action.nargs != 0:
+            choices = list(action.choices or [])
+            words.append(rng.choice([*choices, *VALUES] if rng.random() < 0.5 or not choices
+                                    else choices))
+    if any("--board" in each.option_strings for each in options):
+        words += BOARD
+    return words
+
+
+def ends(words, capfd):
+    """Runs a command; its status, once what it says is as it must be."""
+    start = time.monotonic()
+    try:
+        status = main(words)
+    except SystemExit as error:
+        status = error.code
+    seconds = time.monotonic() - start
+    error = capfd.readouterr().err
+    assert seconds < SECONDS, words
+    assert status in (0, 1, 2), words
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if not line.startswith(("usage:", " "))]
+    # `boards` says in its table, or in its JSON, which board does not answer
+    assert status != 2 or len(lines) == 1 or (not lines and words[0] == "boards"), (words, error)
+    return status
+
+
+def test_generated_arguments(request, capfd, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("attn8_host.boards.find_boards", list)
+    rng = random.Random(3)
+    seen = set()
+    for _ in range(request.config.getoption("--words")):
+        words = generated(rng)
+        if words[:2] != ["boards", "start"]:  # it serves until it is interrupted
+            seen.add(ends(words, capfd))
+    assert {0, 2} <= seen
+
+
+PLAN = ["plan", "--seq-len", "8", "--heads", "2"]
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ([*PLAN, "--embed-dim", "100000"], "expected at most 32768 values of input, got 800000"),
+    ([*PLAN, "--embed-dim", "8192"], "expected at most 32768 values of input, got 65536"),
+    ([*PLAN, "--embed-dim", "8", "--core", "performer", "--option", "features=1000000000"],
+     "features: expected at most 4096, got 1000000000"),
+    ([*PLAN, "--embed-dim", "8", "--core", "sparse", "--option", "mask=[]"],
+     "mask: expected one of"),
+    ([*PLAN, "--embed-dim", "8", "--core", "sparse", "--option", 'mask=["local_window"]'],
+     "mask: local_window does not take []"),
+    (["demo", "--baud", "99999999999"], "--baud: expected a whole number from 1 to 20000000"),
+    (["boards", "start", "virtual", "--root", "/etc/passwd/x"], "/etc/passwd/x: Not a directory"),
+    (["soak", "--seed", "-5"], "--seed: expected a whole number from 0 to 4294967295, got '-5'"),
+    (["bench", "link", "--bytes", "100000000000"], "--bytes: expected a whole number from 1 to"),
+    (["flash", "--firmware", "/dev/zero", "--board", "/dev/null"], "is no ESP32 firmware image"),
+])  # fmt: skip
+def test_what_was_a_traceback_or_endless_is_one_line(words, said, capfd):
+    start = time.monotonic()
+    try:
+        status = main(words)
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert said in capfd.readouterr().err.splitlines()[-1]
+    assert time.monotonic() - start < SECONDS
+
+
+def test_a_backend_that_source_would_ignore_is_refused(capfd, monkeypatch):
+    monkeypatch.setenv("ATTN8_BACKEND", "turbo")
+    assert main(["deploy", "--board", "virtual", "--source", "--dry-run"]) == 2
+    assert "ATTN8_BACKEND is turbo, and --source sends no machine" in capfd.readouterr().err
+
+
+def test_memory_that_this_computer_lacks_is_one_line(capfd, monkeypatch):
+    def lacks(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("attn8_host.plan.inference.layer_plan", lacks)
+    assert main([*PLAN, "--embed-dim", "8"]) == 2
+    assert capfd.readouterr().err == (
+        "attn8: this computer has not enough memory for it; give smaller sizes\n"
+    )
+
+
+def test_output_that_nobody_reads_is_no_result_that_differs():
+    command = [sys.executable, "-m", "attn8_host", *PLAN, "--embed-dim", "8"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.returncode == 2
+    assert done.stderr == "attn8: its output was closed before all of it was written\n"
