@@ -66,13 +66,13 @@ def ends(words, capfd):
     except SystemExit as error:
         status = error.code
     seconds = time.monotonic() - start
-    error = capfd.readouterr().err
+    said = capfd.readouterr().err
     assert seconds < SECONDS, words
     assert status in (0, 1, 2), words
-    assert "Traceback" not in error
-    lines = [line for line in error.splitlines() if not line.startswith(("usage:", " "))]
+    assert "Traceback" not in said
+    lines = [line for line in said.splitlines() if not line.startswith(("usage:", " "))]
     # `boards` says in its table, or in its JSON, which board does not answer
-    assert status != 2 or len(lines) == 1 or (not lines and words[0] == "boards"), (words, error)
+    assert status != 2 or len(lines) == 1 or (not lines and words[0] == "boards"), (words, said)
     return status
 
 
