@@ -33,7 +33,7 @@ def refused(capsys, *arguments):
     ("arguments", "message"),
     [
         (["demo", "--samples", "0"], "--samples: expected a whole number from 1, got '0'"),
-        (["demo", "--baud", "fast"], "--baud: expected a whole number from 1, got 'fast'"),
+        (["demo", "--baud", "fast"], "expected a whole number from 1 to 20000000, got 'fast'"),
         (["soak", "--minutes", "inf"], "--minutes: expected a number of minutes above 0, got"),
         (["soak", "--minutes", "x"], "--minutes: expected a number of minutes above 0, got 'x'"),
         (["mask", "local_window", "x"], "expected a number or a list such as 0,2,5, got 'x'"),

@@ -18,23 +18,24 @@ from attn8_host.link.protocol import ERROR, HEAP, HELLO, LOAD, OK, READ, RUN, WO
 
 DEADLINE = 0.05  # seconds without progress
 SLOW = 2.0  # seconds that no call takes, on a computer with other work
-MODEL = {"name": "m", "input": 4, "code": "b"}
-RIGHT = json.dumps(MODEL | {"outputs": [["a", "b", 4], ["c", "i", 2]]}).encode()
+MODEL = {"name": "m", "input": 4, "code": "b", "outputs": [["a", "b", 4], ["c", "i", 2]]}
+RIGHT = json.dumps(MODEL).encode()
 OUTPUTS = bytes(12 + 8)
+
+WRONG: list[dict[str, object]] = [
+    {"name": None}, {"name": ""}, {"name": "x" * 900}, {"input": -1}, {"input": 1.5},
+    {"input": True}, {"input": 1 << 40}, {"outputs": []}, {"outputs": {}}, {"outputs": [1]},
+    {"outputs": [["a", "b", 1 << 40]]}, {"outputs": [["a", "b", -1]]},
+    {"more": 1}, {"code": "q"}, {"code": None}, {"code": []},
+    {"ends": 1}, {"ends": [1]}, {"ends": [True, 2]}, {"ends": [-1, 2]}, {"ends": [2, 1]},
+    {"outputs": [["a", "q", 4]]}, {"outputs": [["a", ["b"], 4]]}, {"outputs": [["a", "b"]]},
+    {"outputs": [["a", "b", 1], ["a", "b", 1]]}, {"outputs": [[1, "b", 1]]},
+    {"outputs": [["a", "b", "4"]]}, {"outputs": [["a", "b", None]]},
+]  # fmt: skip
 
 DESCRIPTIONS = [
     b"", b"{", b"null", b"[]", b"7", b"{}", b"[" * 1000, b"\xff\xfe", b'{"name": 1}', b"NaN",
-    *(json.dumps(MODEL | {"outputs": [["a", "b", 4]]} | wrong).encode()
-      for wrong in (
-        {"name": None}, {"name": ""}, {"name": "x" * 900}, {"input": -1}, {"input": 1.5},
-        {"input": True}, {"code": "i"}, {"code": None},
-        {"ends": 1}, {"ends": [2]}, {"ends": [True]}, {"ends": [-1, 1]}, {"ends": [1, 0]},
-        {"input": 1 << 40}, {"outputs": []}, {"outputs": {}}, {"outputs": [1]},
-        {"outputs": [["a", "b", 1 << 40]]}, {"outputs": [["a", "b", -1]]}, {"more": 1},
-        {"outputs": [["a", "q", 4]]}, {"outputs": [["a", ["b"], 4]]}, {"outputs": [["a", "b"]]},
-        {"outputs": [["a", "b", 1], ["a", "b", 1]]}, {"outputs": [[1, "b", 1]]},
-        {"outputs": [["a", "b", "4"]]}, {"outputs": [["a", "b", None]]},
-    )),
+    *(json.dumps(MODEL | wrong).encode() for wrong in WRONG),
 ]  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def description(text: bytes) -> Description:
     ends = said.get("ends", [])
     if not isinstance(ends, list) or not all(type(end) is int for end in ends):
         raise _wrong("layers' ends that are no whole numbers")
-    if ends and not (0 <= ends[0] and ends == sorted(ends) and ends[-1] == len(outputs)):
+    if ends and not (ends[0] >= 0 and ends == sorted(ends) and ends[-1] == len(outputs)):
         raise _wrong("layers' ends that do not lead to the last output")
     return Description(name, size, DTYPES[said["code"]], outputs, ends)
 
