@@ -48,6 +48,7 @@ NAMES = {
     "SelfAttention1D": "layers.self_attention_1d",
     "serve": "link.server",
     "signals": "signals",
+    "Slice": "layers.slice",
     "Sliding": "cores.sliding",
     "Softmax": "layers.softmax",
     "Sparse": "cores.sparse",

@@ -1,6 +1,6 @@
 """Whether the float form computes what the original does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,16 @@ def strip(what: str, shape: tuple[int, ...]) -> int:
 
 def check(
     config: dict[str, Any], tensors: dict[str, np.ndarray],
-    original: Callable[[np.ndarray], np.ndarray], example: np.ndarray,
+    original: Callable[[np.ndarray], list[np.ndarray]], example: np.ndarray,
+    outputs: Sequence[str],
 ) -> float:
     """The largest difference between the float form and the original.
 
     Args:
         config, tensors: of the float model.
-        original: from an input with its batch to the output.
+        original: from an input with its batch to its outputs.
         example: an input; others are drawn with its mean and spread.
+        outputs: the layers that give the same.
 
     Raises:
         ModelError: it is more than MOST.
@@ -46,13 +48,14 @@ def check(
     for i in range(1 + RANDOM):
         x = rng.normal(example.mean(), spread, example.shape) if i else example
         x = x.astype(np.float32).astype(np.float64)
-        wanted = original(x)
-        found = list(float_model.run(config, tensors, x.reshape(config["input"]["shape"])).values())
-        if found[-1].size != wanted.size:
-            raise ModelError(f"the float form gives {found[-1].size} values, the original "
-                             f"{wanted.size}; please report this module")
-        difference = float(np.abs(found[-1].ravel() - wanted.ravel()).max())
-        largest = max(largest, difference / max(1.0, float(np.abs(wanted).max())))
+        found = float_model.run(config, tensors, x.reshape(config["input"]["shape"]))
+        for name, wanted in zip(outputs, original(x), strict=True):
+            given = found[name]
+            if given.size != wanted.size:
+                raise ModelError(f"{name}: the float form gives {given.size} values, the original "
+                                 f"{wanted.size}; please report this module")
+            difference = float(np.abs(given.ravel() - wanted.ravel()).max())
+            largest = max(largest, difference / max(1.0, float(np.abs(wanted).max())))
     if not largest <= MOST:
         raise ModelError(f"the float form differs from the original by {largest:.2g}, more than "
                          f"{MOST:g}; please report this module")

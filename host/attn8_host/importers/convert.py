@@ -1,6 +1,7 @@
 """From a front end's graph to a float model that is checked."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,26 @@ from .graph import Node
 from .lower import Lowering
 
 
+@contextmanager
+def one_of_several(count: int, how: str) -> Iterator[None]:
+    """An error that one of several outputs may be without says how to choose one."""
+    try:
+        yield
+    except ModelError as error:
+        if count == 1:
+            raise
+        raise ModelError(f"{error}. There are {count} outputs: choose one, as {how}") from None
+
+
 def convert(
-    output: Node, original: Callable[[np.ndarray], np.ndarray], example: np.ndarray, axis: int,
-    owned: Iterable[str], core: str, name: str,
+    outputs: Sequence[Node], original: Callable[[np.ndarray], list[np.ndarray]],
+    example: np.ndarray, axis: int, owned: Iterable[str], core: str, name: str,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The config and the tensors, float32, of a float model.
 
     Args:
-        output: what the graph gives.
-        original: from an input with its batch to the output.
+        outputs: what the graph gives.
+        original: from an input with its batch to the outputs.
         example: an input with its batch.
         axis: of the batch.
         owned: names of the original's tensors; each has to be part of a layer.
@@ -34,10 +46,11 @@ def convert(
     entries: list[dict[str, Any]] = []
     tensors: dict[str, np.ndarray] = {}
     used: set[str] = set()
-    for entry, made in Lowering(output, core).entries():
+    lowering = Lowering(outputs, core)
+    for entry, made in lowering.entries():
         used |= made.sources
         parts = {key: np.asarray(value, np.float32) for key, value in made.tensors.items()}
-        if made.type in ("dense", "attention"):
+        if made.type in ("dense", "attention", "cross_attention"):
             biases = [key for key in parts if key.endswith("bias")]
             if not any(parts[key].any() for key in biases):
                 entry["bias"] = False
@@ -55,5 +68,5 @@ def convert(
     config = {"format": "attn8", "version": 1, "name": name, "input": {"shape": shape},
               "layers": entries}
     modelfile.check_config(config)
-    check(config, tensors, original, example)
+    check(config, tensors, original, example, lowering.names())
     return config, tensors

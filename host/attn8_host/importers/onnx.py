@@ -1,6 +1,7 @@
 """ONNX files, with the onnx package's own evaluator of each operation."""
 
 import ast
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from ..errors import ModelError
 from . import build
 from .check import strip
-from .convert import convert
+from .convert import convert, one_of_several
 from .graph import Node, constant, source, tensor
 
 Model = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -32,7 +33,7 @@ def from_onnx(
     Args:
         path: of the file.
         shape: of its input, [1, ...], where the file leaves it open.
-        output: the name of one of several that it gives.
+        output: the name of one of several that it gives, by default all.
         core: of attention layers.
         name: of the model, by default that of the file.
 
@@ -45,15 +46,16 @@ def from_onnx(
     axis = strip(f"input {given}", _shape(model, given, shape))
     example = np.random.default_rng(0).normal(size=_shape(model, given, shape))
     reader = Reader(model, given, example)
-    chosen = _output(model, output)
+    chosen = _outputs(model, output)
     evaluator = ReferenceEvaluator(model)
 
-    def original(x: np.ndarray) -> np.ndarray:
-        found: Any = evaluator.run([chosen], {given: x.astype(np.float32)})
-        return np.asarray(found[0], np.float64)
+    def original(x: np.ndarray) -> list[np.ndarray]:
+        found: Any = evaluator.run(chosen, {given: x.astype(np.float32)})
+        return [np.asarray(each, np.float64) for each in found]
 
-    return convert(reader.values[chosen], original, example, axis, reader.owned, core,
-                   name or path.stem)
+    with one_of_several(len(chosen), f"--graph-output {chosen[0]}"):
+        return convert([reader.values[each] for each in chosen], original, example, axis,
+                       reader.owned, core, name or path.stem)
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -71,7 +73,28 @@ def _read(path: Path) -> onnx.ModelProto:
         if each.domain in ("", "ai.onnx") and not OLDEST <= each.version <= NEWEST:
             raise ModelError(f"{path}: opset {each.version} is not supported; export with opset "
                              f"{OLDEST} to {NEWEST}")
-    return inliner.inline_local_functions(model) if model.functions else model
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    _complement(model)
+    return model
+
+
+def _complement(model: onnx.ModelProto) -> None:
+    """Erfc, which tf2onnx leaves as TensorFlow has it, as 1 - Erf."""
+    nodes = list(model.graph.node)
+    if not any(node.op_type == "Erfc" for node in nodes):
+        return
+    one = onnx.helper.make_node("Constant", [], ["attn8.one"], value_float=1.0)
+    del model.graph.node[:]
+    model.graph.node.append(one)
+    for node in nodes:
+        if node.op_type == "Erfc" and len(node.input) == len(node.output) == 1:
+            middle = f"{node.output[0]}.erf"
+            made = [onnx.helper.make_node("Erf", node.input, [middle], f"{node.name}.erf"),
+                    onnx.helper.make_node("Sub", [one.output[0], middle], node.output, node.name)]
+        else:
+            made = [node]
+        model.graph.node.extend(made)
 
 
 def _line(error: Exception) -> str:
@@ -118,13 +141,11 @@ def _shape(model: onnx.ModelProto, name: str, shape: Sequence[int] | None) -> tu
     return tuple(n for n in known if n)
 
 
-def _output(model: onnx.ModelProto, output: str | None) -> str:
+def _outputs(model: onnx.ModelProto, output: str | None) -> list[str]:
     names = [each.name for each in model.graph.output]
-    if output is None and len(names) > 1:
-        raise ModelError(f"the file has {len(names)} outputs; say which one of {', '.join(names)}")
     if output is not None and output not in names:
         raise ModelError(f"there is no output {output}; expected one of {', '.join(names)}")
-    return output or names[0]
+    return [output] if output else names
 
 
 class Reader:
@@ -217,6 +238,28 @@ class Reader:
         if len(given) != 2:
             raise given[0].refuse(f"{name} has {len(given)} operands; 2 are known")
         return build.einsum(name, path, attributes["equation"].decode(), *given)
+
+    @staticmethod
+    def _attention(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        q, k, v, *more = given
+        mask, rest = (more[0], more[1:]) if more else (None, [])
+        if any(each is not None for each in rest) or attributes.get("softcap"):
+            raise q.refuse(f"{name} has a cache of keys or a cap of scores; those are not known")
+        flat = len(q.shape) == 3
+        if flat:
+            def split(x: Node, heads: int) -> Node:
+                return build.move(x, lambda x: x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2))
+
+            q = split(q, attributes["q_num_heads"])
+            k, v = (split(x, attributes["kv_num_heads"]) for x in (k, v))
+        groups = q.shape[1] // k.shape[1]
+        if groups > 1:
+            k, v = (build.move(x, lambda x: np.repeat(x, groups, axis=1)) for x in (k, v))
+        scale = attributes.get("scale") or 1 / math.sqrt(q.shape[-1])
+        out = build.attention(name, path, q, k, v, mask, bool(attributes.get("is_causal")), scale)
+        if flat:
+            out = build.move(out, lambda x: x.swapaxes(1, 2).reshape(len(x), x.shape[2], -1))
+        return out
 
     @staticmethod
     def _concat(name: str, path: str, given: list[Node], attributes: dict[str, Any]) -> Node:

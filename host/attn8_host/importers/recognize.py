@@ -149,6 +149,8 @@ def _affine(node: Node, above: Node, function: Function) -> tuple[str, dict[str,
         return None
     offset, one = function(np.zeros(above.shape)), function(np.ones(above.shape))
     factor = np.where(offset == one, 0.0, one - offset)
+    # The difference is rounded where the offset is large
+    factor = np.where(np.abs(factor - 1) < 1e-12 * (1 + np.abs(offset)), 1.0, factor)
     x = _normal(above.shape)
     if same(function(x), np.where(factor == 0, offset, x * factor + offset)):
         return "affine", {"factor": factor, "offset": offset}

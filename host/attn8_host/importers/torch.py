@@ -15,7 +15,7 @@ from torch.utils import _pytree as tree
 from ..errors import ModelError
 from . import build
 from .check import strip
-from .convert import convert
+from .convert import convert, one_of_several
 from .graph import Node, constant, source, tensor
 
 Model = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -32,7 +32,7 @@ def from_torch(
         module: that torch.export takes; it is looked at in eval mode, and stays as it is.
         example: its input, float [1, ...]; or a tuple of inputs that are all the same tensor, as
             nn.MultiheadAttention takes.
-        output: which one, from 0, of several that it gives.
+        output: which one, from 0, of several that it gives; by default all are.
         core: of attention layers.
         name: of the model.
 
@@ -56,16 +56,18 @@ def from_torch(
     program = _export(module, (x,) * len(arguments))
     graph = Reader(program, x.numpy(), output)
 
-    def original(values: np.ndarray) -> np.ndarray:
+    def original(values: np.ndarray) -> list[np.ndarray]:
         given = torch.from_numpy(np.ascontiguousarray(values)).to(torch.float64)
         with torch.no_grad():
             found = module(*(given,) * len(arguments))
-        return np.asarray(tree.tree_leaves(found)[output or 0].numpy())
+        leaves = [each.numpy() for each in tree.tree_leaves(found) if each is not None]
+        return leaves if output is None else [leaves[output]]
 
     owned = dict(module.named_parameters())
     owned |= {key: value for key, value in module.state_dict().items()
               if value.is_floating_point()}
-    return convert(graph.output, original, x.numpy(), axis, owned, core, name)
+    with one_of_several(len(graph.outputs), "output=0"):
+        return convert(graph.outputs, original, x.numpy(), axis, owned, core, name)
 
 
 def _export(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> Any:
@@ -76,7 +78,9 @@ def _export(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> Any
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            return torch.export.export(module, arguments).run_decompositions({})
+            # Of these each part is a layer
+            parts = torch._decomp.get_decompositions([aten.glu.default])
+            return torch.export.export(module, arguments).run_decompositions(parts)
     except Exception as error:  # of whatever the module does
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"torch.export cannot take {type(module).__name__}: {line}") from None
@@ -86,7 +90,7 @@ def _export(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> Any
 
 
 class Reader:
-    """The graph of an exported program; `output` is what it gives."""
+    """The graph of an exported program; `outputs` are what it gives."""
 
     def __init__(self, program: Any, example: np.ndarray, output: int | None):
         self.nodes: dict[Any, Node] = {}
@@ -108,20 +112,20 @@ class Reader:
                     continue  # its parts are read one by one
                 self.nodes[node] = self._read(node)
             elif node.op == "output":
-                self.output = self._chosen(node.args[0], output)
+                self.outputs = self._chosen(node.args[0], output)
 
-    def _chosen(self, given: Any, output: int | None) -> Node:
+    def _chosen(self, given: Any, output: int | None) -> list[Node]:
         found = [each for each in tree.tree_leaves(given) if each is not None]
-        if output is None and len(found) > 1:
-            raise ModelError(f"the module gives {len(found)} outputs; say which one, as output=0")
         if not 0 <= (output or 0) < len(found):
             raise ModelError(f"output: expected 0 to {len(found) - 1}, got {output}")
-        return self.nodes[found[output or 0]]
+        chosen = found if output is None else [found[output]]
+        return [self.nodes[each] for each in chosen]
 
     def _read(self, node: Any) -> Node:
         """One call of an operation."""
         path = ".".join(part for part in _module(node).split(".") if part)
-        name = f"{path}: {node.name}" if path else str(node.name)
+        call = node.args[0] if node.target is operator.getitem else node
+        name = f"{path}: {call.name}" if path else str(call.name)
         form = FORMS.get(node.target)
         if form is not None:
             arguments = _bound(node)
