@@ -10,6 +10,7 @@ from .. import modelfile
 from ..errors import ModelError
 from .check import check
 from .graph import Node
+from .lengths import Masked, with_lengths
 from .lower import Lowering
 
 
@@ -27,6 +28,7 @@ def one_of_several(count: int, how: str) -> Iterator[None]:
 def convert(
     outputs: Sequence[Node], original: Callable[[np.ndarray], list[np.ndarray]],
     example: np.ndarray, axis: int, owned: Iterable[str], core: str, name: str,
+    masked: Masked | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The config and the tensors, float32, of a float model.
 
@@ -38,6 +40,8 @@ def convert(
         owned: names of the original's tensors; each has to be part of a layer.
         core: of attention layers.
         name: of the model.
+        masked: as `original`, from an input and how many of its tokens count, where the original
+            takes a mask or lengths; the outputs are then those of a mask that shows all.
 
     Raises:
         ModelError: see importers.torch.from_torch.
@@ -65,8 +69,16 @@ def convert(
     for key, value in tensors.items():
         if not np.isfinite(value).all():
             raise ModelError(f"{key} {list(value.shape)}: holds infinities; train it again")
-    config = {"format": "attn8", "version": 1, "name": name, "input": {"shape": shape},
-              "layers": entries}
+    given: dict[str, Any] = {"shape": shape}
+    if example.dtype.kind in "iu":
+        given["format"] = "tokens"
+        for names, entry in zip(modelfile.inputs({"layers": entries}), entries, strict=True):
+            if "input" in names and entry["type"] != "embedding":
+                raise ModelError(f"{entry['name']}: takes token ids {shape} as numbers; only an "
+                                 "embedding takes them")
+    config = {"format": "attn8", "version": 1, "name": name, "input": given, "layers": entries}
     modelfile.check_config(config)
     check(config, tensors, original, example, lowering.names())
+    if masked:
+        config = with_lengths(config, tensors, masked, example, lowering.names())
     return config, tensors

@@ -475,10 +475,13 @@ class Lowering:
         axis = node.fields["axis"] % len(node.shape)
         tokens = [each for each in node.inputs if each.constant]
         values = node.variable
+        if not tokens:
+            return self._joined(node, axis)
         n = int(np.prod(node.shape[axis + 1:]))
         if (len(values) != 1 or list(node.inputs) != [*tokens, *values]
                 or int(np.prod(node.shape[:axis])) != 1):
-            raise node.refuse("only learned tokens in front of the others can be concatenated")
+            raise node.refuse("of constants only learned tokens in front of the others can be "
+                              "concatenated")
         view = self.plain(self.view(values[0]), node)
         base = self.ordered(view, node)
         for token in reversed(tokens):
@@ -490,9 +493,43 @@ class Lowering:
                                   token.sources)
         return View(base, np.arange(base.size).reshape(node.shape))
 
+    def _joined(self, node: Node, axis: int) -> View:
+        """Several layers' results, tokens behind tokens or features behind features."""
+        views = [self.plain(self.view(each), node) for each in node.inputs]
+
+        def last(part: np.ndarray) -> np.ndarray:
+            return np.moveaxis(part, axis, -1)
+
+        # Channels come first in a convolution's results, but last in the layer's
+        turned = all(view[last].ordered for view in views)
+        if turned:
+            views = [view[last] for view in views]
+        at = len(node.shape) - 1 if turned else axis
+        rows = int(np.prod(views[0].index.shape[:at]))
+        base = self.ordered(views[0], node)
+        for view in views[1:]:
+            other = self.ordered(view, node)
+            size = base.size + other.size
+            columns = size // rows if rows > 1 else int(np.prod(view.index.shape[at + 1:]))
+            base = self._make(node, "concat", f"{node.path}.concat", [base, other],
+                              size // columns, columns, {"rows": rows})
+        if turned:
+            shape = last(np.empty(node.shape, bool)).shape
+            index = np.arange(base.size).reshape(shape)
+            return View(base, np.moveaxis(index, -1, axis))
+        return View(base, np.arange(base.size).reshape(node.shape))
+
     def _embedding(self, node: Node) -> View:
-        raise node.refuse("an embedding of token numbers is no layer yet; give the module's "
-                          "embedded vectors as its input")
+        table, ids = node.inputs
+        view = self.view(ids)
+        if view.base.type != "input" or not view.ordered or not view.plain:
+            raise node.refuse("an embedding of anything but all token ids of the input")
+        vocabulary, width = table.shape
+        n = view.index.size
+        made = self._make(node, "embedding", "", [view.base], n, width,
+                          {"seq_len": n, "vocab_size": vocabulary, "embed_dim": width},
+                          {"weight": table.sample}, node.sources)
+        return View(made, np.arange(made.size).reshape(node.shape))
 
     def _linear(self, node: Node) -> View:
         weight = node.fields["weight"]

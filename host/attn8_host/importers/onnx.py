@@ -3,7 +3,7 @@
 import ast
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from .graph import Node, constant, source, tensor
 
 Model = tuple[dict[str, Any], dict[str, np.ndarray]]
 OLDEST, NEWEST = 7, onnx.defs.onnx_opset_version()
+IDS = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
 SCOPES = "pkg.torch.onnx.name_scopes"  # torch's dynamo exporter: the modules around a node
 
@@ -42,20 +43,53 @@ def from_onnx(
             reaches no layer, or the float form does not compute what it does.
     """
     model = _read(path)
-    given = _input(model, shape)
-    axis = strip(f"input {given}", _shape(model, given, shape))
-    example = np.random.default_rng(0).normal(size=_shape(model, given, shape))
-    reader = Reader(model, given, example)
+    given, mask = _input(model), _mask(model)
+    sizes = _shape(model, given, shape)
+    axis = strip(f"input {given}", sizes)
+    rng, kind = np.random.default_rng(0), _inputs(model)[given].elem_type
+    example = rng.normal(size=sizes) if kind in FLOATS else rng.integers(0, 2, sizes)
+    number = onnx.helper.tensor_dtype_to_np_dtype(kind)
+    example = example if kind in FLOATS else example.astype(number)
     chosen = _outputs(model, output)
     evaluator = ReferenceEvaluator(model)
 
-    def original(x: np.ndarray) -> list[np.ndarray]:
-        found: Any = evaluator.run(chosen, {given: x.astype(np.float32)})
-        return [np.asarray(each, np.float64) for each in found]
+    def made(shown: Shown | None) -> Model:
+        reader = Reader(model, given, example, {mask: shown(sizes[1])} if mask and shown else {})
 
-    with one_of_several(len(chosen), f"--graph-output {chosen[0]}"):
-        return convert([reader.values[each] for each in chosen], original, example, axis,
-                       reader.owned, core, name or path.stem)
+        def masked(x: np.ndarray, length: int) -> list[np.ndarray]:
+            fed = {given: x.astype(number)}
+            if mask and shown:
+                fed[mask] = shown(length)
+            found: Any = evaluator.run(chosen, fed)
+            return [np.asarray(each, np.float64) for each in found]
+
+        with one_of_several(len(chosen), f"--graph-output {chosen[0]}"):
+            return convert([reader.values[each] for each in chosen],
+                           lambda x: masked(x, sizes[-1] if shown is None else sizes[1]), example,
+                           axis, reader.owned, core, name or path.stem, masked if shown else None)
+
+    if mask is None:
+        return made(None)
+    first, second = _shown(_inputs(model)[mask], sizes[1])
+    try:
+        return made(first)
+    except ModelError as error:
+        try:
+            return made(second)
+        except ModelError:
+            raise error from None
+
+
+Shown = Callable[[int], np.ndarray]  # from a length to a mask of that length
+
+
+def _shown(kind: Any, tokens: int) -> tuple[Shown, Shown]:
+    """With 1, or True, for the tokens that count, and for padding."""
+    number = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    if len(kind.shape.dim) == 1:  # the length itself
+        return (lambda length: np.array([length], number),) * 2
+    return (lambda length: (np.arange(tokens) < length).astype(number)[None],
+            lambda length: (np.arange(tokens) >= length).astype(number)[None])
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -107,17 +141,27 @@ def _inputs(model: onnx.ModelProto) -> dict[str, Any]:
             if each.name not in stored}
 
 
-def _input(model: onnx.ModelProto, shape: Sequence[int] | None) -> str:
-    """The name of the one input."""
+def _input(model: onnx.ModelProto) -> str:
+    """The name of the input."""
     found = _inputs(model)
-    if len(found) != 1:
-        raise ModelError(f"the file has {len(found)} inputs ({', '.join(found)}); a model has one")
-    (name, kind), = found.items()
-    if kind.elem_type not in FLOATS:
-        kind_name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
-        raise ModelError(f"input {name}: expected floats, got {kind_name}; give the embedded "
-                         "vectors of token numbers")
+    if len(found) not in (1, 2) or (len(found) == 2 and _mask(model) is None):
+        raise ModelError(f"the file has {len(found)} inputs ({', '.join(found)}); a model has one, "
+                         "and perhaps a mask [1, N] or a length [1] behind it")
+    name = next(iter(found))
+    if found[name].elem_type not in {*FLOATS, *IDS}:
+        kind = onnx.TensorProto.DataType.Name(found[name].elem_type).lower()
+        raise ModelError(f"input {name}: expected floats or token ids, got {kind}")
     return name
+
+
+def _mask(model: onnx.ModelProto) -> str | None:
+    """The name of a second input that is a mask of tokens or their number."""
+    found = list(_inputs(model).items())
+    if len(found) == 2:
+        first, (name, second) = (len(each.shape.dim) for _, each in found[:1]), found[1]
+        if len(second.shape.dim) < 3 and len(second.shape.dim) <= next(first):
+            return name
+    return None
 
 
 def _shape(model: onnx.ModelProto, name: str, shape: Sequence[int] | None) -> tuple[int, ...]:
@@ -151,9 +195,13 @@ def _outputs(model: onnx.ModelProto, output: str | None) -> list[str]:
 class Reader:
     """The graph of a file: `values` by their names; `owned`, the names of its float tensors."""
 
-    def __init__(self, model: onnx.ModelProto, given: str, example: np.ndarray):
+    def __init__(
+        self, model: onnx.ModelProto, given: str, example: np.ndarray,
+        constants: dict[str, np.ndarray],
+    ):
         self.opsets = {each.domain: each.version for each in model.opset_import}
         self.values: dict[str, Node] = {given: source(given, example)}
+        self.values |= {key: constant(key, value) for key, value in constants.items()}
         self.owned: list[str] = []
         for each in model.graph.initializer:
             value = numpy_helper.to_array(each)

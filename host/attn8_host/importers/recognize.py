@@ -134,12 +134,14 @@ def _binary(node: Node) -> Node:
 def _move(node: Node, above: Node, function: Function) -> tuple[str, dict[str, Any]] | None:
     """The same values in other places, or zeros."""
     size = above.sample.size
-    index = np.rint(function(np.arange(1.0, size + 1).reshape(above.shape))) - 1
+    ids = above.sample.dtype.kind in "iu"  # of tokens, from 0
+    kind = above.sample.dtype if ids else np.float64
+    index = np.rint(function(np.arange(1, size + 1, dtype=kind).reshape(above.shape))) - 1
     if not index.size or not np.isfinite(index).all() or index.min() < -1 or index.max() >= size:
         return None
     index = index.astype(np.int64)
-    x = _normal(above.shape)
-    moved = np.append(x.ravel(), 0.0)[index]
+    x = np.abs(100 * _normal(above.shape)).astype(kind) if ids else _normal(above.shape)
+    moved = np.append(x.ravel(), 0)[index]
     return ("move", {"index": index}) if same(function(x), moved) else None
 
 
