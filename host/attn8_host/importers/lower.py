@@ -394,7 +394,8 @@ class Lowering:
         if folded:
             return folded
         readers = self._readers_of(node)
-        if len(readers) == 1 and next(iter(readers)).op in ("linear", "conv1d", "matmul"):
+        if len(readers) == 1 and next(iter(readers)).op in (
+                "linear", "conv1d", "matmul", "embedding"):
             return view
         return self.plain(view, node)
 
@@ -522,13 +523,15 @@ class Lowering:
     def _embedding(self, node: Node) -> View:
         table, ids = node.inputs
         view = self.view(ids)
-        if view.base.type != "input" or not view.ordered or not view.plain:
+        changed = view.factor is not None and view.offset is not None and (
+            (view.factor != 1).any() or (view.offset != 0).any())
+        if view.base.type != "input" or not view.ordered or changed:
             raise node.refuse("an embedding of anything but all token ids of the input")
         vocabulary, width = table.shape
         n = view.index.size
         made = self._make(node, "embedding", "", [view.base], n, width,
                           {"seq_len": n, "vocab_size": vocabulary, "embed_dim": width},
-                          {"weight": table.sample}, node.sources)
+                          {"weight": table.sample}, node.sources | view.sources)
         return View(made, np.arange(made.size).reshape(node.shape))
 
     def _linear(self, node: Node) -> View:

@@ -51,10 +51,10 @@ def from_onnx(
     number = onnx.helper.tensor_dtype_to_np_dtype(kind)
     example = example if kind in FLOATS else example.astype(number)
     chosen = _outputs(model, output)
-    evaluator = ReferenceEvaluator(model)
 
     def made(shown: Shown | None) -> Model:
         reader = Reader(model, given, example, {mask: shown(sizes[1])} if mask and shown else {})
+        evaluator = ReferenceEvaluator(model)  # after the reader, which says what it cannot take
 
         def masked(x: np.ndarray, length: int) -> list[np.ndarray]:
             fed = {given: x.astype(number)}

@@ -76,6 +76,7 @@ def _recognized(
 ) -> Node:
     sources = node.sources.union(*(each.sources for each in between(node, above)))
     if op == "move" and node.shape == above.shape and (
+            node.sample.dtype.kind == above.sample.dtype.kind) and (
             fields["index"].ravel() == np.arange(node.sample.size)).all():
         if not sources:
             return above
