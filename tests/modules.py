@@ -199,6 +199,63 @@ class Sinusoid(nn.Module):
         return self.layer(x, src_mask=mask, is_causal=True)[-1]
 
 
+class Cross(nn.Module):
+    """Queries of each token to a convolution's fewer ones, kdim and vdim of what they come from."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.conv = nn.Linear(E, E), nn.Conv1d(E, 10, 2, 2)
+        self.attn = nn.MultiheadAttention(E, H, kdim=10, vdim=10, batch_first=True)
+
+    def forward(self, x):
+        memory = self.conv(x.transpose(1, 2)).transpose(1, 2)
+        y = self.embed(x)
+        return y + self.attn(y, memory, memory, need_weights=False)[0]
+
+
+class Queries(nn.Module):
+    """Learned queries in a decoder layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.decoder = nn.TransformerDecoderLayer(E, H, 16, batch_first=True)
+        self.queries, self.head = nn.Parameter(torch.randn(1, 3, E)), nn.Linear(E, 2)
+
+    def forward(self, x):
+        return self.head(self.decoder(self.queries.expand(len(x), -1, -1), x).mean(1))
+
+
+class Widths(nn.Module):
+    """kdim and vdim of projections of the same tokens; heads of other widths, projected."""
+
+    def __init__(self):
+        super().__init__()
+        self.keys, self.values = nn.Linear(E, 10), nn.Linear(E, 7)
+        self.attn = nn.MultiheadAttention(E, H, kdim=10, vdim=7, batch_first=True)
+        self.narrow, self.out = Narrow(2, 5, 2), nn.Linear(10, E)
+
+    def forward(self, x):
+        x = x + self.attn(x, self.keys(x), self.values(x), need_weights=False)[0]
+        return x + self.out(self.narrow(x))
+
+
+class Joined(nn.Module):
+    """Two convolutions side by side, a GLU, a part of the tokens, CLS and mean, two heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv1d(5, 6, 3, padding=1), nn.Conv1d(5, 6, 5, padding=2)
+        self.gate, self.head = nn.Linear(12, 16), nn.Linear(16, 3)
+        self.other = nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = x.transpose(1, 2)
+        x = torch.cat([F.relu(self.a(x)), F.gelu(self.b(x))], 1).transpose(1, 2)
+        x = F.glu(self.gate(x))
+        y = x[:, 1:6:2]
+        return self.other(y), self.head(torch.cat([x[:, 0], y.mean(1)], -1))
+
+
 def cases():
     """name: (module, input)."""
     x, sensor = torch.randn(1, S, E), torch.randn(1, S, 5)
@@ -213,6 +270,7 @@ def cases():
         "rms": (RMS(), x), "own rms": (RMS(True), x),
         "convolutions": (Convolutions(), torch.randn(1, 3, 31)),
         "flattened": (Flattened(), torch.randn(1, 1, 31)),
+        "cross": (Cross(), x), "queries": (Queries(), x), "widths": (Widths(), x),
         "mixer": (Mixer(), x), "decomposed": (Decomposed(), x),
         "sinusoid": (Sinusoid(), torch.randn(S, 1, E)),
     }

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from attn8_host.layers.dense import Dense
 from attn8_host.numerics import integers as numerics
 from attn8_host.numerics import scales as quantize
 
@@ -97,3 +98,11 @@ def test_the_board_finds_the_same_constants_from_scales(remote):
             assert (mult, shift) == quantize.requant_constants(ratio)
             assert (num, out_shift) == quantize.output_constants(ratio * 20)
             assert scores == expected
+
+
+def test_a_row_of_zeros_is_its_bias():
+    bias = np.array([3.25, -0.5, 0.0])
+    made = quantize.linear(np.zeros((3, 4)), bias, 0.03, 0.05)
+    found = Dense(**{part: made[part] for part in ("weight", "bias", "mult", "shift")})(
+        np.full((1, 4), 127, np.int8))
+    assert found.tolist() == [[65, -10, 0]]

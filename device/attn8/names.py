@@ -38,6 +38,7 @@ NAMES = dict(
     Select="layers.select",
     SelfAttention1D="layers.self_attention_1d",
     serve="link.server",
+    Slice="layers.slice",
     Sliding="cores.sliding",
     Softmax="layers.softmax",
     Sparse="cores.sparse",

@@ -8,7 +8,8 @@ MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 
 class Exact:
     # Two-pass softmax attention over one head. int8 q, out [seq_len, head_dim], k, v [key_len,
     # head_dim]: out = softmax(q @ k.T * scale) @ v, causal where asked for. key_len is seq_len
-    # unless the keys come from another sequence (cross-attention). The integer constants come from
+    # unless the keys come from another sequence (cross-attention); v and out may be of another
+    # width, value_dim. The integer constants come from
     # the host (attn8_host.quantize) or, at a REPL, from `from_scales`.
     #
     # precise: a second pass gives rows that few keys dominate up to 8 more bits.
@@ -21,10 +22,11 @@ class Exact:
     options = ("block_rows", "precise")
     tensors = ()
     masks_keys = True  # its call takes a key_padding_mask
+    value_widths = True
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                  causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None,
-                 precise=False, hide=None):
+                 precise=False, hide=None, value_dim=None):
         key_len = seq_len if key_len is None else key_len
         checks.between("seq_len", seq_len, 1, MAX_KEYS)
         check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
@@ -33,6 +35,9 @@ class Exact:
         self.seq_len = seq_len
         self.key_len = key_len
         self.head_dim = head_dim
+        self.value_dim = value_dim = head_dim if value_dim is None else value_dim
+        checks.between("value_dim", value_dim, 1, checks.MAX_INPUTS)
+        wide = max(head_dim, value_dim)
         self.causal = 1 if causal else 0
         self.precise = precise
         self._hide = hide
@@ -43,8 +48,8 @@ class Exact:
         self.out_shift = out_shift
         checks.between("block_rows", block_rows, 1, MAX_KEYS)
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
-        self._kernels = forms.choose("refine" if precise else "attention", key_len, head_dim)
-        self.buffers = forms.buffers(buffers, self._kernels, key_len, head_dim)
+        self._kernels = forms.choose("refine" if precise else "attention", key_len, wide)
+        self.buffers = forms.buffers(buffers, self._kernels, key_len, wide)
         room = _own if need_weights or type(self.buffers) is not forms.Buffers else (
             self.buffers.array)
         self.scores = room("i", 4 * rows * key_len)
@@ -61,11 +66,12 @@ class Exact:
 
     @staticmethod
     def room(seq_len, head_dim, need_weights=False, block_rows=9, key_len=None, precise=False,
-             **constants):
+             value_dim=None, **constants):
         keys = key_len or seq_len
+        wide = max(head_dim, value_dim or head_dim)
         rows = seq_len if need_weights else min(block_rows, seq_len)
-        form = forms.choose("refine" if precise else "attention", keys, head_dim)
-        return rows * keys * (10 if precise else 6), sum(form.room(keys, head_dim))
+        form = forms.choose("refine" if precise else "attention", keys, wide)
+        return rows * keys * (10 if precise else 6), sum(form.room(keys, wide))
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
@@ -77,22 +83,36 @@ class Exact:
         # key_padding_mask: key_len bytes, not 0 where a key is padding that no query may see; a
         # query that sees no key at all gets zeros
         m = self.key_len
+        n = self.seq_len
         d = self.head_dim
-        size = self.seq_len * d
-        checks.operands(q, k, v, out, size, m * d)
+        if d == self.value_dim:
+            checks.operands(q, k, v, out, n * d, m * d)
+        else:
+            self._check(q, k, v, out, n, m)
+        size = n * self.value_dim
         if key_padding_mask is not None:
             checks.int8("key_padding_mask", key_padding_mask, m)
             checks.apart("out", out, size, "key_padding_mask", key_padding_mask, m)
         return self.run(q, k, v, out, key_padding_mask)
 
+    def _check(self, q, k, v, out, n, m):
+        # What checks.operands does, where v and out are of another width
+        size = n * self.value_dim
+        checks.int8("out", out, size, True)
+        for what, x, length in (("q", q, n * self.head_dim), ("k", k, m * self.head_dim),
+                                ("v", v, m * self.value_dim)):
+            checks.int8(what, x, length)
+            checks.apart("out", out, size, what, x, length)
+
     def run(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len
         m = self.key_len
         d = self.head_dim
+        width = self.value_dim
         keys, key_sums, values, row = self.buffers.parts
         kernel = self._kernels
         kernel.pack_keys(k, keys, key_sums, m, d)
-        kernel.pack_values(v, values, m, d)
+        kernel.pack_values(v, values, m, width)
         first = 0
         while first < n:
             rows = min(self.block_rows, n - first)
@@ -108,10 +128,10 @@ class Exact:
                               tables.EXP2, first, rows, m, self.causal, self.score_mult,
                               self.score_shift, self.score_limit)
                 kernel.fine_weighted_sum(values, 0, self.fine_weights, self.fine_sums, out, first,
-                                         rows, m, d, self.out_num, self.out_shift)
+                                         rows, m, width, self.out_num, self.out_shift)
             else:
-                kernel.weighted_sum(values, 0, self.weights, self.sums, out, first, rows, m, m, d,
-                                    self.out_num, self.out_shift)
+                kernel.weighted_sum(values, 0, self.weights, self.sums, out, first, rows, m, m,
+                                    width, self.out_num, self.out_shift)
             first += rows
         return out
 

@@ -8,13 +8,14 @@ TOKENWISE = True
 class MultiHeadAttention:
     # Multi-head attention, int8 [seq_len, embed_dim] in and out, or int16 out (`output`):
     #   q, k, v = x @ w.T + b, each head attends on its own, out = heads @ w_out.T + b_out
-    # Cross-attention takes k and v from another sequence, `memory` [key_len, embed_dim].
+    # Cross-attention takes k and v from another sequence, `memory` [key_len, memory_dim]; heads may
+    # be of other widths than embed_dim / num_heads, key_dim of q and k, value_dim of v.
     #
     # tensors holds the parameters as arrays: q, k, v, out . weight, bias, mult, shift (see Linear),
     # under `name`.; they are taken out of the dict. constants and options (window ...) are those of
     # the core, as keywords; so are tensors `name`.core.KEYWORD [num_heads, ...], a share per head.
-    # q, k, v and heads are kept as [num_heads, seq_len, head_dim] (key_len for k and v), so that a
-    # head is contiguous.
+    # q and k are kept as [num_heads, seq_len, key_dim], v and heads as [num_heads, seq_len,
+    # value_dim] (key_len for k and v), so that a head is contiguous.
     # With a streaming core, `step` takes the next token alone; made with step=True, the layer has
     # room for no more than that. With `lengths` the keys behind the length that `heed` was given
     # last are padding. shared: a dict in which layers of the same shape find each other's room to
@@ -22,27 +23,34 @@ class MultiHeadAttention:
 
     def __init__(self, seq_len, embed_dim, num_heads, tensors, constants, core="exact",
                  causal=False, need_weights=False, name="attn", key_len=None, output="int8",
-                 lengths=False, step=False, make=signals.make, shared=None, **options):
+                 lengths=False, step=False, key_dim=None, value_dim=None, memory_dim=None,
+                 make=signals.make, shared=None, **options):
         checks.kind("name", name, str)
         checks.kind("tensors", tensors, dict)
         checks.kind("constants", constants, dict)
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
         checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         checks.between(name + ".num_heads", num_heads, 1, embed_dim)
-        if embed_dim % num_heads:
-            raise ValueError(
-                "%s.embed_dim: expected a multiple of num_heads %d, got %d"
-                % (name, num_heads, embed_dim)
-            )
         self.name = name
         self._memory_name = name + ".memory"
         self.seq_len = seq_len
         self.embed_dim = embed_dim
         self.num_heads = num_heads
-        self.head_dim = head_dim = embed_dim // num_heads
+        key_dim, value_dim = head_dims(name, embed_dim, num_heads, key_dim, value_dim)
+        if memory_dim is None:
+            memory_dim = embed_dim
+        checks.between(name + ".memory_dim", memory_dim, 1, 1 << 15)
+        self.key_dim = key_dim
+        self.value_dim = value_dim
+        self.memory_dim = memory_dim
         kind = cores.get(checks.kind("core", core, str))
         for key in options:
             cores.expect(name + ".options." + key, core, key, kind.options)
+        if value_dim != key_dim:
+            if not hasattr(kind, "value_widths"):
+                raise ValueError("%s.value_dim: core %s takes heads of one width, %d, got %d; exact"
+                                 " takes two" % (name, core, key_dim, value_dim))
+            options["value_dim"] = value_dim
         for key in constants:
             cores.expect(name + ".constants." + key, core, key, kind.constants)
         if key_len is None:
@@ -59,24 +67,26 @@ class MultiHeadAttention:
         rows = seq_len
         if step:  # room for one token
             rows = key_len = 1
-        size = rows * embed_dim
+        keys, values = num_heads * key_dim, num_heads * value_dim
+        # The longest of what projections give and of the heads, merged
+        room = max(rows, key_len) * max(keys, values)
         options.update(constants)
         shares = _shares(tensors, name + ".core.", num_heads)
         for key in shares[0]:
             cores.expect(name + ".core." + key, core, key, kind.tensors)
         alone = need_weights or streaming or shares[0]  # each head with a core of its own
-        own, working = kind.room(seq_len, head_dim, causal=causal, need_weights=need_weights,
+        own, working = kind.room(seq_len, key_dim, causal=causal, need_weights=need_weights,
                                 **options, **shares[0])
-        # [tokens, embed_dim], what a projection gives and what the heads are merged to. It has its
-        # place in the second half of int16 results: row by row, they come after it
-        tokens = max(rows, key_len)
-        apart = output == "int8" or key_len > rows
+        # What projections give and the heads are merged to has its place in the second half of
+        # int16 results, where it is no larger: row by row, they come after it
+        size = rows * embed_dim
+        apart = output == "int8" or key_len > rows or not keys == values == embed_dim
         needs = num_heads * own if alone else own
         if make is signals.make:  # q, heads, k, v and out
-            needs += (2 * size + 2 * key_len * embed_dim + tokens * embed_dim * apart
+            needs += ((rows + key_len) * (keys + values) + room * apart
                       + size * signals.BYTES[signals.known(name + ".output", output)])
         memory.require(name, needs + working)
-        self.q = make("b", size)
+        self.q = make("b", rows * keys)
         self._padding = None
         if lengths:
             if not hasattr(kind, "masks_keys") or key_len != seq_len:
@@ -84,39 +94,40 @@ class MultiHeadAttention:
                                  % (name, core))
             self._padding = bytearray(seq_len)
             self._length = seq_len  # from where on that is not 0
-        self.k = make("b", key_len * embed_dim)
-        self.v = make("b", key_len * embed_dim)
-        self.heads = make("b", size, True)
+        self.k = make("b", key_len * keys)
+        self.v = make("b", key_len * values)
+        self.heads = make("b", rows * values, True)
         if apart:
-            merged = memoryview(make("b", tokens * embed_dim))
+            merged = memoryview(make("b", room))
         self.out = Dense(
-            Linear.take(tensors, name + ".out", embed_dim, embed_dim, output), rows, None, make)
+            Linear.take(tensors, name + ".out", values, embed_dim, output), rows, None, make)
         if not apart:
             merged = objects.part(memoryview(b""), self.out.out, size, size)
-        self._merged = merged[:size]
+        self._merged = merged[: rows * values]
         self._out_bytes = size * signals.BYTES[output]
-        linears = [Linear.take(tensors, name + "." + part, embed_dim, embed_dim)
-                   for part in ("q", "k", "v")]
+        linears = [Linear.take(tensors, name + "." + part, inputs, outputs)
+                   for part, inputs, outputs in (("q", embed_dim, keys), ("k", memory_dim, keys),
+                                                 ("v", memory_dim, values))]
         self._projections = []
         for linear, target in zip(linears, (self.q, self.k, self.v)):
             if linear.wide:
                 raise ValueError("missing tensor %s.mult" % linear.name)
             n = len(target)
-            self._projections.append((Dense(linear, n // embed_dim, merged[:n]), target))
+            self._projections.append((Dense(linear, n // linear.outputs, merged[:n]), target))
         # Views are made here, once: a slice made in a forward pass would allocate
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
         self.cores = []
         self._swap_axes = forms.choose("swap_axes").swap_axes
         self._calls = []
         shared = {} if shared is None or need_weights else shared
-        place = (core, seq_len, key_len, head_dim, causal,
+        place = (core, seq_len, key_len, key_dim, value_dim, causal,
                  str([options.get(key) for key in kind.options]))
         for h in range(num_heads):
             # Heads run in turn: they can all use one core where it keeps nothing of its own
             if alone or not self.cores:
                 options.update(shares[h])
                 buffers = self.cores[0].buffers if self.cores else shared.get(place)
-                self.cores.append(kind(seq_len, head_dim, causal=causal, need_weights=need_weights,
+                self.cores.append(kind(seq_len, key_dim, causal=causal, need_weights=need_weights,
                                        buffers=buffers, **options))
                 shared[place] = self.cores[0].buffers
             self._calls.append((self.cores[-1], [view[h] for view in views]))
@@ -126,9 +137,9 @@ class MultiHeadAttention:
                         for h, core in enumerate(self.cores) for part, code, values in core.outputs]
         if streaming:
             self._token_out = Dense(self.out.linear)
-            self._token_projections = [Dense(linear, 1, memoryview(target)[:embed_dim])
+            self._token_projections = [Dense(linear, 1, memoryview(target)[: linear.outputs])
                                        for linear, target in zip(linears, (self.q, self.k, self.v))]
-            self._token_merged = merged[:embed_dim]
+            self._token_merged = merged[:values]
             token = [_views(dense.out, num_heads) for dense in self._token_projections]
             token.append(_views(self._token_merged, num_heads))
             self._steps = [(core, [view[h] for view in token])
@@ -139,11 +150,11 @@ class MultiHeadAttention:
         checks.int8(self.name, x, self._rows * self.embed_dim)
         if memory is None:
             memory = x
-        size = self.key_len * self.embed_dim
+        size = self.key_len * self.memory_dim
         checks.int8(self._memory_name, memory, size)
         # q is written before k and v are computed, and k before v
         checks.apart(self.name, memory, size, "q", self.q, len(self.q))
-        checks.apart(self.name, memory, size, "k", self.k, size)
+        checks.apart(self.name, memory, size, "k", self.k, len(self.k))
         checks.apart(self.name, memory, size, "out", self.out.out, self._out_bytes)
         if self._padding is not None and self._length < self.seq_len:
             key_padding_mask = self._padding
@@ -154,14 +165,14 @@ class MultiHeadAttention:
         x_or_memory = x
         for dense, target in self._projections:
             self._swap_axes(dense.run(x_or_memory), target, dense.rows, self.num_heads,
-                            self.head_dim)
+                            dense.linear.outputs // self.num_heads)
             x_or_memory = memory
         for core, (q, k, v, out) in self._calls:
             if key_padding_mask is None:
                 core.run(q, k, v, out)
             else:
                 core.run(q, k, v, out, key_padding_mask)
-        self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.head_dim)
+        self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.value_dim)
         return self.out.run(self._merged)
 
     def heed(self, length):
@@ -190,6 +201,22 @@ class MultiHeadAttention:
             core.reset()
 
 
+def head_dims(name, embed_dim, num_heads, key_dim, value_dim):
+    # Where one is None it is embed_dim / num_heads
+    if key_dim is None or value_dim is None:
+        if embed_dim % num_heads:
+            raise ValueError(
+                "%s.embed_dim: expected a multiple of num_heads %d, got %d"
+                % (name, num_heads, embed_dim)
+            )
+        head_dim = embed_dim // num_heads
+        key_dim = head_dim if key_dim is None else key_dim
+        value_dim = head_dim if value_dim is None else value_dim
+    checks.between(name + ".key_dim", key_dim, 1, 1 << 15)
+    checks.between(name + ".value_dim", value_dim, 1, 1 << 15)
+    return key_dim, value_dim
+
+
 def _views(values, n):
     # n equal parts
     size = len(values) // n
@@ -211,12 +238,9 @@ def _shares(tensors, prefix, num_heads):
 
 
 def build(entry, given, need_weights):
-    e, h = entry.size("embed_dim"), entry.size("num_heads")
-    tokens = entry.rows("seq_len")
+    e, tokens = entry.size("embed_dim"), entry.rows("seq_len")
     s = entry.tokens if entry.step else tokens
     entry.accept(given, "int8", tokens * e)
-    for part in ("q.", "k.", "v.", "out."):
-        expect(entry, part, e, e)
     # What the file holds besides the parameters: a fixed sequence to attend to, and its padding
     sequence = mask = key_len = None
     if entry.has("memory"):
@@ -224,27 +248,39 @@ def build(entry, given, need_weights):
         sequence = entry.tensor("memory", "b", [key_len, e])
     if entry.has("key_padding_mask"):
         mask = entry.tensor("key_padding_mask", "b", [key_len or s])
+    lengths = entry.lengths(s)
+    if (sequence is not None or mask is not None) and (lengths or entry.step):
+        raise ValueError("%s: a memory or a key_padding_mask of the file goes with neither "
+                         "lengths nor steps" % entry.name)
+    layer, output = make(entry, s, e, e, key_len, need_weights, lengths)
+    gives = output, tokens * e
+    if sequence is not None or mask is not None:
+        return lambda x: layer(x, sequence, mask), gives
+    return layer, gives
+
+
+def make(entry, s, e, memory_dim, key_len, need_weights, lengths=False):
+    # -> the layer of an entry, whose outputs are added to what the model computes, and its format
+    h = entry.size("num_heads")
+    key_dim, value_dim = head_dims(entry.name, e, h, entry.integer("key_dim", None),
+                                   entry.integer("value_dim", None))
+    for part, inputs, outputs in (("q.", e, h * key_dim), ("k.", memory_dim, h * key_dim),
+                                  ("v.", memory_dim, h * value_dim), ("out.", h * value_dim, e)):
+        expect(entry, part, inputs, outputs)
     output = signals.output(entry)
     options = entry.keywords("options", {})
     if "normalise" in options:  # as files before had it
         options["normalize"] = options.pop("normalise")
-    core, causal, lengths = entry.word("core"), entry.flag("causal"), entry.lengths(s)
-    if sequence is not None or mask is not None:
-        if lengths or entry.step:
-            raise ValueError("%s: a memory or a key_padding_mask of the file goes with neither "
-                             "lengths nor steps" % entry.name)
+    core, causal = entry.word("core"), entry.flag("causal")
     if entry.step and core == "exact" and causal and not options.pop("precise", False):
         core, options = "decode", {"cache_len": s}  # the same row by row
     layer = MultiHeadAttention(s, e, h, entry.tensors, entry.keywords("constants"), core, causal,
                                need_weights, entry.name, key_len, output, lengths, entry.step,
-                               entry.make, entry.rooms, **options)
+                               key_dim, value_dim, memory_dim, entry.make, entry.rooms, **options)
     for part in ("q", "k", "v"):
         entry.gives("b", getattr(layer, part), part)
     for part, code, values in layer.outputs:
         entry.gives(code, values, part)
     entry.gives("b", layer.heads, "heads")
     entry.gives(signals.CODES[output], layer.out.out)
-    gives = output, tokens * e
-    if sequence is not None or mask is not None:
-        return lambda x: layer(x, sequence, mask), gives
-    return layer, gives
+    return layer, output

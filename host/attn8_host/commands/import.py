@@ -16,7 +16,8 @@ def options(parser: Parser) -> None:
                       required=True)
     parser.add_argument("--shape", type=_shape, metavar="1,N,...",
                         help="of the input, where the file leaves it open")
-    parser.add_argument("--graph-output", metavar="NAME", help="which one, where there are several")
+    parser.add_argument("--graph-output", metavar="NAME",
+                        help="which one of several; by default all are made")
     parser.add_argument("--core", default="exact", metavar="NAME",
                         help="of attention layers (default: %(default)s)")
     parser.add_argument("--name", metavar="WORD", help="of the model (default: that of the file)")

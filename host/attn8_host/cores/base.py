@@ -78,6 +78,8 @@ class Core:
         masks_keys: whether its call and its float form take a mask of keys.
         steps: whether a causal one takes one token at a time as well.
         always_causal: whether it knows nothing else.
+        value_widths: whether a head's values may be of another width than its keys.
+        crosses: whether keys and values may come from another sequence.
         output_scale: from the largest magnitude of the outputs and the scale of v to the scale of
             the outputs.
         work: from seq_len, keys, head_dim, causal, options and a head's tensors to the
@@ -99,6 +101,8 @@ class Core:
     masks_keys: bool = False
     steps: bool = False
     always_causal: bool = False
+    value_widths: bool = False
+    crosses: bool = False
     output_scale: Callable[[float, float], float] = heads_scale
     work: Callable[..., int] = softmax_work
 

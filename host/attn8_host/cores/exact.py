@@ -126,6 +126,8 @@ CORE = Core(
     options={"precise": FLAG, "block_rows": SIZE},
     masks_keys=True,
     steps=True,
+    value_widths=True,
+    crosses=True,
     variants={
         "full": Variant(),
         "causal": Variant(causal=True),

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .graph import Node
+from .build import move
+from .graph import Node, constant
 
 HIDDEN = -1e4  # added to a score, that hides a key as well as -inf does
 
@@ -59,24 +60,30 @@ def scores_of(node: Node) -> Scores:
         raise node.refuse("the softmax's weights are rearranged")
     factor, offset = np.ones(plain.shape), np.zeros(plain.shape)
     scores, sources = plain.inputs[0], plain.sources
+    order = np.arange(plain.sample.size)  # of the softmax's values, where they are in the scores
     while scores.op in ("affine", "move"):
+        sources |= scores.sources
         if scores.op == "move":
-            index = scores.fields["index"]
-            if index.size != scores.inputs[0].sample.size or (
-                    index.ravel() != np.arange(index.size)).any():
-                raise node.refuse("the scores are rearranged")
-            factor, offset = (x.reshape(scores.inputs[0].shape) for x in (factor, offset))
+            index = scores.fields["index"].ravel()
+            if len(index) == scores.inputs[0].sample.size and (index < 0).any():  # times 0
+                hidden = index < 0
+                factor = np.where(hidden[order].reshape(plain.shape), 0.0, factor)
+                index = np.where(hidden, np.arange(len(index)), index)
+            if not np.array_equal(np.sort(index), np.arange(scores.inputs[0].sample.size)):
+                raise node.refuse("only a part of the scores is used, or a part twice")
+            order = index[order]
         else:
-            sources |= scores.sources
+            at = order.reshape(plain.shape)
             # Infinite offsets stay; their factor may be 0
             with np.errstate(invalid="ignore"):
-                offset = np.where(factor == 0, offset, factor * scores.fields["offset"] + offset)
-            factor = factor * scores.fields["factor"]
+                offset = np.where(factor == 0, offset,
+                                  factor * scores.fields["offset"].ravel()[at] + offset)
+            factor = factor * scores.fields["factor"].ravel()[at]
         scores = scores.inputs[0]
-    if scores.op != "matmul":
-        raise node.refuse(f"the scores come from {scores.name} {list(scores.shape)}, which is no "
-                          "product of queries and keys")
-    n, keys = scores.shape[-2:]
+    n, keys = node.shape[-2], values.shape[-2]
+    q, k = _operands(node, scores, order.reshape(-1, n, keys))
+    if scores.op == "linear":
+        sources |= scores.sources
     seen = (offset > HIDDEN).reshape(-1, n, keys)
     if (seen != seen[0]).any():
         raise node.refuse("the heads have different masks")
@@ -85,5 +92,33 @@ def scores_of(node: Node) -> Scores:
     if not shown.size or not np.allclose(shown, shown.flat[0]) or not np.allclose(added, 0):
         raise node.refuse("something is added to the scores that is no mask (a bias by position, "
                           "for one); that is not known")
-    q, k = scores.inputs
     return Scores(node, (q, k, values), float(shown.flat[0]), seen[0], sources)
+
+
+def _operands(node: Node, scores: Node, order: np.ndarray) -> tuple[Node, Node]:
+    """q [heads, tokens, head_dim] and k [heads, head_dim, keys] of a product.
+
+    order: [heads, tokens, keys], where each score is in the product.
+    """
+    heads, n, keys = order.shape
+    if scores.op == "linear":  # constant queries
+        weight, bias = scores.fields["weight"], scores.fields["bias"]
+        own = np.arange(order.size).reshape(keys, n).T
+        if heads == 1 and len(weight) == n and (bias is None or not bias.any()) and (
+                np.array_equal(order[0], own)):
+            q = constant(scores.name, weight[None], scores.sources)
+            return q, move(scores.inputs[0], lambda x: x.reshape(1, keys, -1).swapaxes(1, 2))
+    if scores.op == "matmul":
+        a, b = (move(each, lambda x: x.reshape(-1, *x.shape[-2:])) for each in scores.inputs)
+        size = n * keys
+        place = order[:, 0, 0] // size
+        for q, k, own in ((a, b, np.arange(size).reshape(n, keys)),
+                          (b, a, np.arange(size).reshape(keys, n).T)):
+            if q is b:  # the product was turned
+                q, k = (move(each, lambda x: x.swapaxes(1, 2)) for each in (q, k))
+            if len(q.sample) == len(k.sample) == heads and np.array_equal(
+                    order, place[:, None, None] * size + own):
+                return (move(q, lambda x: x[place]), move(k, lambda x: x[place]))
+        raise node.refuse("the scores are rearranged")
+    raise node.refuse(f"the scores come from {scores.name} {list(scores.shape)}, which is no "
+                      "product of queries and keys")

@@ -48,7 +48,7 @@ def linear(name: str, path: str, x: Node, weight: Node, bias: Node | None = None
     if not weight.constant or not (bias is None or bias.constant):
         return matmul(name, path, x, move(weight, lambda w: np.swapaxes(w, -1, -2)), bias)
     matrix = weight.sample
-    if x.constant or matrix.ndim != 2:
+    if matrix.ndim != 2:
         raise x.refuse(f"{name} has weights of shape {list(matrix.shape)}; expected a matrix")
     offset = np.zeros(len(matrix)) if bias is None else np.broadcast_to(bias.sample, len(matrix))
     return add("linear", name, path, [x, weight, *([bias] if bias else [])],
@@ -61,10 +61,10 @@ def matmul(name: str, path: str, a: Node, b: Node, bias: Node | None = None) -> 
     if bias is not None:
         product = matmul(name, path, a, b)
         return add("function", name, path, [product, bias], np.add)
-    if a.constant and not b.constant:  # a @ b = (b.T @ a.T).T
+    if a.constant and not b.constant and _flat(a):  # a @ b = (b.T @ a.T).T
         turned = linear(name, path, _turned(b), _matrix(a))
         return _turned(turned)
-    if b.constant and not a.constant:
+    if b.constant and not a.constant and _flat(b):
         return linear(name, path, a, move(_matrix(b), np.transpose))
     return add("matmul", name, path, [a, b], np.matmul)
 
@@ -73,10 +73,14 @@ def _turned(node: Node) -> Node:
     return move(node, lambda x: np.swapaxes(x, -1, -2))
 
 
+def _flat(node: Node) -> bool:
+    """Whether it is one matrix: all axes in front are 1."""
+    return int(np.prod(node.shape[:-2])) == 1
+
+
 def _matrix(node: Node) -> Node:
     """A constant without axes of 1 in front."""
-    return move(node, lambda x: x.reshape(x.shape[-2:]) if x.size == x[(0,) * (x.ndim - 2)].size
-                else x)
+    return move(node, lambda x: x.reshape(x.shape[-2:]))
 
 
 def einsum(name: str, path: str, equation: str, a: Node, b: Node) -> Node:

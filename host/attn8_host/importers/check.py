@@ -1,6 +1,6 @@
 """Whether the float form computes what the original does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,32 +28,60 @@ def strip(what: str, shape: tuple[int, ...]) -> int:
 
 def check(
     config: dict[str, Any], tensors: dict[str, np.ndarray],
-    original: Callable[[np.ndarray], np.ndarray], example: np.ndarray,
+    original: Callable[[np.ndarray], list[np.ndarray]], example: np.ndarray,
+    outputs: Sequence[str],
 ) -> float:
     """The largest difference between the float form and the original.
 
     Args:
         config, tensors: of the float model.
-        original: from an input with its batch to the output.
+        original: from an input with its batch to its outputs.
         example: an input; others are drawn with its mean and spread.
+        outputs: the layers that give the same.
 
     Raises:
         ModelError: it is more than MOST.
     """
-    rng = np.random.default_rng(0)
-    spread = float(example.std()) or 1.0
-    largest = 0.0
-    for i in range(1 + RANDOM):
-        x = rng.normal(example.mean(), spread, example.shape) if i else example
-        x = x.astype(np.float32).astype(np.float64)
-        wanted = original(x)
-        found = list(float_model.run(config, tensors, x.reshape(config["input"]["shape"])).values())
-        if found[-1].size != wanted.size:
-            raise ModelError(f"the float form gives {found[-1].size} values, the original "
-                             f"{wanted.size}; please report this module")
-        difference = float(np.abs(found[-1].ravel() - wanted.ravel()).max())
-        largest = max(largest, difference / max(1.0, float(np.abs(wanted).max())))
+    largest = max(difference(config, tensors, x, original(x), outputs)
+                  for x in inputs_like(config, example))
     if not largest <= MOST:
         raise ModelError(f"the float form differs from the original by {largest:.2g}, more than "
                          f"{MOST:g}; please report this module")
+    return largest
+
+
+def inputs_like(config: dict[str, Any], example: np.ndarray) -> Iterator[np.ndarray]:
+    """The example, and RANDOM inputs with its mean and spread; token ids of the vocabulary."""
+    rng = np.random.default_rng(0)
+    sizes = [entry["vocab_size"] for entry in config["layers"] if entry["type"] == "embedding"]
+    yield example
+    for _ in range(RANDOM):
+        if config["input"].get("format") == "tokens":
+            yield rng.integers(0, min(sizes), example.shape)
+        else:
+            x = rng.normal(example.mean(), float(example.std()) or 1.0, example.shape)
+            yield x.astype(np.float32).astype(np.float64)
+
+
+def difference(
+    config: dict[str, Any], tensors: dict[str, np.ndarray], x: np.ndarray,
+    wanted: Sequence[np.ndarray], outputs: Sequence[str], length: int | None = None,
+) -> float:
+    """The largest difference of the float form from what the original gives.
+
+    With a length, of results that there are for each token, those that count.
+    """
+    found = float_model.run(config, tensors, x.reshape(config["input"]["shape"]), length)
+    largest = 0.0
+    for name, original in zip(outputs, wanted, strict=True):
+        given, values = found[name].ravel(), original.ravel()
+        if given.size != values.size:
+            raise ModelError(f"{name}: the float form gives {given.size} values, the original "
+                             f"{values.size}; please report this module")
+        tokens = config["input"]["shape"][0]
+        if length is not None and found[name].ndim == 2 and len(found[name]) == tokens:
+            n = given.size // tokens * length
+            given, values = given[:n], values[:n]
+        most = float(np.abs(given - values).max())
+        largest = max(largest, most / max(1.0, float(np.abs(values).max())))
     return largest

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import layers
+from .. import cores, layers
 from ..errors import ModelError
-from .attend import scores_of
+from .attend import Scores, scores_of
 from .graph import Node
 
 OWNED = ("weight", "bias", "in_proj_weight", "in_proj_bias", "running_mean", "running_var")
 ANONYMOUS = re.compile("::|^val_[0-9]+$")  # names that exporters give
-FOLDING = ("dense", "conv1d", "layer_norm", "attention")  # take factor and offset of a channel
+ATTENTION = ("attention", "cross_attention")
+FOLDING = ("dense", "conv1d", "layer_norm", *ATTENTION)  # take factor and offset of a channel
 
 
 @dataclass(eq=False)
@@ -85,26 +86,60 @@ class View:
         return View(self.base, arrange(self.index), factor, offset, self.sources)
 
 
-class Lowering:
-    """The layers that give a node's value; `entries` has them once they are all made."""
+@dataclass(frozen=True)
+class Projection:
+    """weight @ x + bias of each row of a layer: what queries, keys or values may be.
 
-    def __init__(self, output: Node, core: str = "exact"):
+    name: of the layer with these tensors.
+    """
+
+    base: Made
+    weight: np.ndarray
+    bias: np.ndarray
+    sources: frozenset[str] = frozenset()
+    name: str = ""
+
+
+class Lowering:
+    """The layers that give nodes' values; `entries` has them once they are all made."""
+
+    def __init__(self, outputs: Sequence[Node], core: str = "exact"):
         self.core = core
         self.made: list[Made] = []
         self._views: dict[Node, View] = {}
-        self._output = output
-        last = self.ordered(self.plain(self.view(output), output), output)
-        if last.type == "input":
-            raise output.refuse("it is the input itself; there is no layer in it")
-        if last.type == "dense":
-            last.fields["output"] = "int32"
-        self._last = last
+        self._found: dict[Node, Scores] = {}
+        self._outputs = outputs
+        self._last = [self.ordered(self.plain(self.view(output), output), output)
+                      for output in outputs]
+        for last, output in zip(self._last, outputs, strict=True):
+            if last.type == "input":
+                raise output.refuse("it is the input itself; there is no layer in it")
+        taken = {made for each in self._needed() for made in each.inputs}
+        for last in self._last:
+            if last.type == "dense" and last not in taken:
+                last.fields["output"] = "int32"
+        self._names: dict[Made, str] = {}
+
+    def _needed(self) -> set[Made]:
+        """The layers that the outputs need."""
+        needed: set[Made] = set()
+        todo = list(self._last)
+        while todo:
+            made = todo.pop()
+            if made not in needed:
+                needed.add(made)
+                todo += made.inputs
+        return needed
+
+    def names(self) -> list[str]:
+        """Of the layers that give the outputs, after `entries`."""
+        return [self._names[made] for made in self._last]
 
     @cached_property
     def _readers(self) -> dict[Node, set[Node]]:
-        """Of each node that the output needs, the nodes that read it, but for moves."""
-        found: dict[Node, set[Node]] = {self._output: {self._output}}
-        seen, todo = set(), [self._output]
+        """Of each node that the outputs need, the nodes that read it, but for moves."""
+        found: dict[Node, set[Node]] = {output: {output} for output in self._outputs}
+        seen, todo = set(), list(self._outputs)
         while todo:
             node = todo.pop()
             if node in seen:
@@ -117,10 +152,11 @@ class Lowering:
                     each = each.inputs[0]
                 if node.op != "move":
                     found.setdefault(each, set()).add(reader)
-        end = self._output
-        while end.op == "move":
-            end = end.inputs[0]
-        found.setdefault(end, set()).add(self._output)
+        for output in self._outputs:
+            end = output
+            while end.op == "move":
+                end = end.inputs[0]
+            found.setdefault(end, set()).add(output)
         return found
 
     def _readers_of(self, node: Node) -> set[Node]:
@@ -140,11 +176,15 @@ class Lowering:
                     self._views[last] = getattr(self, f"_{last.op}", self._function)(last)
         return self._views[node]
 
-    @staticmethod
-    def _needs(node: Node) -> list[Node]:
+    def _scores(self, node: Node) -> Scores:
+        if node not in self._found:
+            self._found[node] = scores_of(node)
+        return self._found[node]
+
+    def _needs(self, node: Node) -> list[Node]:
         """The nodes whose views a node's is made of."""
         if node.op == "matmul":
-            return list(scores_of(node).operands)
+            return [each for each in self._scores(node).operands if not each.constant]
         return node.variable
 
     def _make(
@@ -217,7 +257,7 @@ class Lowering:
         factor, offset = self._in_base(view)
         if (factor != factor[0]).any() or (offset != offset[0]).any():
             return None
-        prefix = "out." if base.type == "attention" else ""
+        prefix = "out." if base.type in ATTENTION else ""
         weight, bias = base.tensors[f"{prefix}weight"], base.tensors[f"{prefix}bias"]
         scale = factor[0].reshape(-1, *[1] * (weight.ndim - 1))
         base.tensors[f"{prefix}weight"] = weight * scale
@@ -239,6 +279,9 @@ class Lowering:
             return self._make(node, "select", f"{node.path}.select", [base], 1, n,
                               {"seq_len": rows, "embed_dim": n,
                                "index": -1 if at == rows - 1 else at})
+        part = self._sliced(base, index, node)
+        if part:
+            return part
         columns = int(index[1]) if n == base.size else 0  # of the base: its second row comes next
         if columns > 1 and n % columns == 0 and (
                 index == np.arange(n).reshape(-1, columns).T.ravel()).all():
@@ -250,13 +293,28 @@ class Lowering:
                     ).all() and order.max() < base.columns:
                 return self._picked(base, order, node)
         raise node.refuse(f"takes the values of {base.node.name} {list(base.node.shape)} in an "
-                          "order, or a part of them, that no layer gives; one token (select) and "
-                          "a transpose are there")
+                          "order, or a part of them, that no layer gives; tokens at even "
+                          "distances (select, slice) and a transpose are there")
+
+    def _sliced(self, base: Made, index: np.ndarray, node: Node) -> Made | None:
+        """Some tokens, at even distances."""
+        if len(index) % base.columns or not len(index) < base.size:
+            return None
+        rows = index.reshape(-1, base.columns)
+        first = rows[:, 0] // base.columns
+        step = int(first[1] - first[0]) if len(first) > 1 else 1
+        wanted = first[0] + step * np.arange(len(first))
+        if step < 1 or (rows != wanted[:, None] * base.columns + np.arange(base.columns)).any():
+            return None
+        fields = {"seq_len": base.rows, "embed_dim": base.columns, "start": int(first[0]),
+                  "rows": len(first), **({"step": step} if step > 1 else {})}
+        return self._make(node, "slice", f"{node.path}.slice", [base], len(first), base.columns,
+                          fields)
 
     def _picked(self, base: Made, order: np.ndarray, node: Node) -> Made:
         """Some columns of each row, by a matrix of zeros and ones."""
         matrix = np.eye(base.columns)[order]
-        if self._open(base) and len(order) == base.columns:
+        if self._open(base) and len(order) == base.columns == base.fields["embed_dim"]:
             base.tensors["out.weight"] = matrix
             base.fields["open"] = False
             return base
@@ -267,7 +325,7 @@ class Lowering:
 
     def _open(self, base: Made) -> bool:
         """Whether it is an attention that still takes a projection behind."""
-        return (base.type == "attention" and base.fields["open"]
+        return (base.type in ATTENTION and base.fields["open"]
                 and len(self._readers_of(base.node)) == 1)
 
     def _rows(self, view: View, n: int, node: Node) -> tuple[View, np.ndarray, np.ndarray, int]:
@@ -336,7 +394,8 @@ class Lowering:
         if folded:
             return folded
         readers = self._readers_of(node)
-        if len(readers) == 1 and next(iter(readers)).op in ("linear", "conv1d", "matmul"):
+        if len(readers) == 1 and next(iter(readers)).op in (
+                "linear", "conv1d", "matmul", "embedding"):
             return view
         return self.plain(view, node)
 
@@ -390,7 +449,8 @@ class Lowering:
     _add = _multiply = _binary
 
     def _softmax(self, node: Node) -> View:
-        if node.fields["axis"] != len(node.shape) - 1 or self._readers_of(node) != {self._output}:
+        if node.fields["axis"] != len(node.shape) - 1 or not (
+                self._readers_of(node) <= set(self._outputs)):
             raise node.refuse("a softmax outside of an attention is only known over the last axis, "
                               "at the end")
         n = node.shape[-1]
@@ -416,10 +476,13 @@ class Lowering:
         axis = node.fields["axis"] % len(node.shape)
         tokens = [each for each in node.inputs if each.constant]
         values = node.variable
+        if not tokens:
+            return self._joined(node, axis)
         n = int(np.prod(node.shape[axis + 1:]))
         if (len(values) != 1 or list(node.inputs) != [*tokens, *values]
                 or int(np.prod(node.shape[:axis])) != 1):
-            raise node.refuse("only learned tokens in front of the others can be concatenated")
+            raise node.refuse("of constants only learned tokens in front of the others can be "
+                              "concatenated")
         view = self.plain(self.view(values[0]), node)
         base = self.ordered(view, node)
         for token in reversed(tokens):
@@ -431,9 +494,45 @@ class Lowering:
                                   token.sources)
         return View(base, np.arange(base.size).reshape(node.shape))
 
+    def _joined(self, node: Node, axis: int) -> View:
+        """Several layers' results, tokens behind tokens or features behind features."""
+        views = [self.plain(self.view(each), node) for each in node.inputs]
+
+        def last(part: np.ndarray) -> np.ndarray:
+            return np.moveaxis(part, axis, -1)
+
+        # Channels come first in a convolution's results, but last in the layer's
+        turned = all(view[last].ordered for view in views)
+        if turned:
+            views = [view[last] for view in views]
+        at = len(node.shape) - 1 if turned else axis
+        rows = int(np.prod(views[0].index.shape[:at]))
+        base = self.ordered(views[0], node)
+        for view in views[1:]:
+            other = self.ordered(view, node)
+            size = base.size + other.size
+            columns = size // rows if rows > 1 else int(np.prod(view.index.shape[at + 1:]))
+            base = self._make(node, "concat", f"{node.path}.concat", [base, other],
+                              size // columns, columns, {"rows": rows})
+        if turned:
+            shape = last(np.empty(node.shape, bool)).shape
+            index = np.arange(base.size).reshape(shape)
+            return View(base, np.moveaxis(index, -1, axis))
+        return View(base, np.arange(base.size).reshape(node.shape))
+
     def _embedding(self, node: Node) -> View:
-        raise node.refuse("an embedding of token numbers is no layer yet; give the module's "
-                          "embedded vectors as its input")
+        table, ids = node.inputs
+        view = self.view(ids)
+        changed = view.factor is not None and view.offset is not None and (
+            (view.factor != 1).any() or (view.offset != 0).any())
+        if view.base.type != "input" or not view.ordered or changed:
+            raise node.refuse("an embedding of anything but all token ids of the input")
+        vocabulary, width = table.shape
+        n = view.index.size
+        made = self._make(node, "embedding", "", [view.base], n, width,
+                          {"seq_len": n, "vocab_size": vocabulary, "embed_dim": width},
+                          {"weight": table.sample}, node.sources | view.sources)
+        return View(made, np.arange(made.size).reshape(node.shape))
 
     def _linear(self, node: Node) -> View:
         weight = node.fields["weight"]
@@ -454,7 +553,8 @@ class Lowering:
         bias = np.zeros(outputs) if bias is None else bias
         base = view.base
         index = (rows[:, None] * outputs + np.arange(outputs)).reshape(node.shape)
-        if self._open(base) and outputs == width == base.columns:
+        if self._open(base) and (width, outputs) == (base.columns, base.fields["embed_dim"]):
+            base.columns = outputs
             base.tensors |= {"out.weight": matrix, "out.bias": bias}
             base.fields["open"] = False
             base.node, base.sources = node, base.sources | sources
@@ -511,54 +611,106 @@ class Lowering:
         return self._attention(node)
 
     def _attention(self, node: Node) -> View:
-        """softmax(q @ k) @ v: projections from one layer, and heads of one width."""
-        found = scores_of(node)
-        q, k, v = (self._heads(self.view(each), node, turned) for each, turned in
+        """softmax(q @ k) @ v: projections from one layer, or queries from another one."""
+        found = self._scores(node)
+        q, k, v = (self._heads(self._operand(each), node, turned) for each, turned in
                    zip(found.operands, (False, True, False), strict=True))
-        heads = len(q.index)
+        heads, n, keys = len(q.index), q.index.shape[1], k.index.shape[1]
         if len(k.index) != heads or len(v.index) != heads:
             raise node.refuse("queries, keys and values have different numbers of heads")
-        options = [self._projections(each) for each in (q, k, v)]
-        common = [base for base, *_ in options[0]
-                  if all(any(base is other for other, *_ in more) for more in options[1:])]
-        if not common:
-            raise node.refuse("queries, keys and values come from different layers; only "
-                              "self-attention is known")
-        source = common[0]
-        chosen = [next(option for option in each if option[0] is source) for each in options]
-        parts = [self._weights(view, *option[1:], node)
-                 for view, option in zip((q, k, v), chosen, strict=True)]
-        rows, n = chosen[0][1].shape[1], q.index.shape[1]
-        width = max(weight.shape[1] for weight, _ in parts)  # of a head
-        used = max(rows, heads * width)
-        embed = -(-used // heads) * heads
+        chosen = self._chosen([self._projections(each) for each in (q, k, v)], n == keys, node)
+        parts = {part: self._weights(view, option, node)
+                 for part, view, option in zip("qkv", (q, k, v), chosen, strict=True)}
+        source, memory = chosen[0].base, chosen[1].base
+        if source.type == "constant":  # a layer needs something to come from
+            source = self._constants(source, memory, node)
+        kind = cores.get(self.core)
+        if source is not memory and not kind.crosses:
+            raise node.refuse(f"core {self.core} takes keys and values of its own sequence only; "
+                              "take --core exact")
+        inputs, widths = source.columns, {part: len(w[0]) for part, (w, _) in parts.items()}
+        # Heads of any width, where what follows is the projection behind them
+        behind = [each for each in self._readers_of(node) if each.op == "linear"
+                  and each.fields["weight"].shape == (inputs, heads * widths["v"])]
+        fits = len(self._readers_of(node)) == len(behind) == 1 or heads * widths["v"] == inputs
+        if widths["k"] != widths["v"] and not kind.value_widths:
+            fits = False
+        embed = inputs if fits else -(-max(inputs, heads * max(widths.values())) // heads) * heads
+        if not fits:  # of one width, that of a token
+            widths = dict.fromkeys("qkv", embed // heads)
         tensors: dict[str, np.ndarray] = {}
-        head = embed // heads
-        for part, (weight, bias) in zip("qkv", parts, strict=True):
-            more = ((0, 0), (0, head - weight.shape[1]))
-            weight = np.pad(weight, (*more, (0, embed - rows)))
+        for part, (weight, bias) in parts.items():
+            columns = embed if part == "q" or source is memory else memory.columns
+            more = ((0, 0), (0, widths[part] - weight.shape[1]))
+            weight = np.pad(weight, (*more, (0, columns - weight.shape[2])))
             bias = np.pad(bias, more)
             if part == "q":
-                weight, bias = (x * found.scale * np.sqrt(head) for x in (weight, bias))
-            tensors[f"{part}.weight"] = weight.reshape(embed, embed)
+                weight, bias = (x * found.scale * np.sqrt(widths["q"]) for x in (weight, bias))
+            tensors[f"{part}.weight"] = weight.reshape(-1, columns)
             tensors[f"{part}.bias"] = bias.ravel()
-        tensors |= {"out.weight": np.eye(embed), "out.bias": np.zeros(embed)}
-        sources = found.sources.union(*(option[3] for option in chosen),
+        merged = heads * widths["v"]
+        tensors |= {"out.weight": np.eye(embed, merged), "out.bias": np.zeros(embed)}
+        sources = found.sources.union(*(option.sources for option in chosen),
                                       *(view.sources for view in (q, k, v)))
-        name = node.path or _common([option[4] for option in chosen if option[4]])
-        if embed > rows:  # tokens are padded with zeros
-            source = self._make(node, "dense", f"{name}.widen", [source],
-                                source.size // rows, embed,
-                                {"rows": source.size // rows, "in_features": rows,
-                                 "out_features": embed},
-                                {"weight": np.eye(embed, rows), "bias": np.zeros(embed)})
-        made = self._make(
-            node, "attention", name or "attention", [source], n, embed,
-            {"seq_len": n, "embed_dim": embed, "num_heads": heads, "core": self.core,
-             "causal": found.causal(n), "open": True}, tensors, sources)
-        d = parts[2][0].shape[1]
-        index = np.arange(n * embed).reshape(n, heads, head)[:, :, :d].transpose(1, 0, 2)
+        name = node.path or _common([option.name for option in chosen if option.name])
+        given = [source] if source is memory else [source, memory]
+        if embed > inputs:  # tokens are padded with zeros
+            given[0] = self._make(node, "dense", f"{name}.widen", [source],
+                                  source.size // inputs, embed,
+                                  {"rows": source.size // inputs, "in_features": inputs,
+                                   "out_features": embed},
+                                  {"weight": np.eye(embed, inputs), "bias": np.zeros(embed)})
+        fields = {"seq_len": n, "embed_dim": embed, "num_heads": heads, "core": self.core,
+                  "causal": found.causal(n)}
+        if fits and (heads * widths["k"], merged) != (embed, embed):
+            fields |= {"key_dim": widths["k"], "value_dim": widths["v"]}
+        if source is not memory:
+            fields |= {"key_len": keys, "memory_dim": memory.columns}
+        type = "attention" if source is memory else "cross_attention"
+        made = self._make(node, type, name or type, given, n, merged, {**fields, "open": True},
+                          tensors, sources)
+        width = v.index.shape[2]
+        index = np.arange(n * merged).reshape(n, heads, -1)[:, :, :width].transpose(1, 0, 2)
         return View(made, index.reshape(node.shape))
+
+    def _operand(self, node: Node) -> View:
+        """The view of queries, keys or values; of constant ones of a layer that is not made."""
+        if not node.constant:
+            return self.view(node)
+        size = node.sample.size
+        base = Made(node, "constant", "", (), size, 1, {}, {}, node.sources)
+        return View(base, np.arange(size).reshape(node.shape))
+
+    def _constants(self, base: Made, memory: Made, node: Node) -> Made:
+        """Constant tokens, from a matrix of zeros and their values as its bias."""
+        token = self._make(node, "select", f"{node.path}.token", [memory], 1, memory.columns,
+                           {"seq_len": memory.rows, "embed_dim": memory.columns, "index": 0})
+        return self._make(node, "dense", f"{node.path}.queries", [token], base.rows, base.columns,
+                          {"in_features": memory.columns, "out_features": base.size},
+                          {"weight": np.zeros((base.size, memory.columns)),
+                           "bias": base.fields["values"]}, base.sources)
+
+    @staticmethod
+    def _chosen(
+        options: "list[list[Projection]]", square: bool, node: Node
+    ) -> "list[Projection]":
+        """Of q, k and v one each: all of one layer where that is possible, else k and v."""
+        def common(parts: "list[list[Projection]]") -> "list[Projection] | None":
+            for first in parts[0]:
+                found = [next((each for each in part if each.base is first.base), None)
+                         for part in parts]
+                if all(found):
+                    return [each for each in found if each]
+            return None
+
+        found = common(options) if square else None
+        if found:
+            return found
+        found = common(options[1:])
+        if not found:
+            raise node.refuse("keys and values come from different layers; make both of one, as "
+                              "features of it")
+        return [options[0][0], *found]
 
     @staticmethod
     def _heads(view: View, node: Node, turned: bool) -> View:
@@ -568,33 +720,49 @@ class Lowering:
         n, d = view.index.shape[-2:]
         return view[lambda part: part.reshape(-1, n, d)]
 
-    def _projections(
-        self, view: View
-    ) -> list[tuple[Made, np.ndarray, np.ndarray, frozenset[str], str]]:
-        """What a view may be a projection of: (layer, weight, bias, sources, name)."""
+    def _projections(self, view: View) -> "list[Projection]":
+        """What a view may be a projection of, the nearest first: of what a matrix takes, that
+        perhaps comes from a matrix as well, or the identity."""
         base = view.base
+        if base.type == "constant":
+            heads, n, d = view.index.shape
+            values = np.empty(view.index.size)
+            values[view.index.ravel()] = base.node.sample.ravel()
+            merged = values.reshape(heads, n, d).transpose(1, 0, 2).reshape(n, heads * d)
+            if view.factor is not None and view.offset is not None:
+                raise base.node.refuse("constant queries that are scaled later")
+            made = Made(base.node, "constant", "", (), n, heads * d, {"values": merged.ravel()}, {},
+                        base.sources)
+            return [Projection(made, np.eye(heads * d), np.zeros(heads * d))]
         found = []
-        if base.type == "dense":
-            found.append((base.inputs[0], base.tensors["weight"], base.tensors["bias"],
-                          base.sources, self._named(base.node, base.sources)))
+        weight, bias, sources = np.eye(base.columns), np.zeros(base.columns), frozenset[str]()
+        name, last = "", base
+        while last.type == "dense":
+            bias = weight @ last.tensors["bias"] + bias
+            weight, sources = weight @ last.tensors["weight"], sources | last.sources
+            name = name or self._named(last.node, last.sources)
+            last, rows = last.inputs[0], last.rows
+            if (last.rows, last.columns) != (rows, weight.shape[1]):  # not a token for a token
+                break
+            found.append(Projection(last, weight, bias, sources, name))
         n = base.columns
-        found.append((base, np.eye(n), np.zeros(n), frozenset(), ""))
-        return found
+        return [*found, Projection(base, np.eye(n), np.zeros(n))]
 
     @staticmethod
-    def _weights(
-        view: View, weight: np.ndarray, bias: np.ndarray, sources: frozenset[str], name: str,
-        node: Node,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _weights(view: View, option: "Projection", node: Node) -> tuple[np.ndarray, np.ndarray]:
         """weight [heads, head_dim, inputs] and bias [heads, head_dim] of a view [heads, tokens,
         head_dim] of a projection."""
+        weight, bias = option.weight, option.bias
         outputs, n = len(weight), view.index.shape[1]
+        if option.base.type == "constant":
+            heads, d = len(view.index), view.index.shape[2]
+            return weight.reshape(heads, d, -1), bias.reshape(heads, d)
         column = view.index % outputs
         if (view.index < 0).any() or view.base.rows != n or (
                 view.index // outputs != np.arange(n)[:, None]).any() or (
                 column != column[:, :1]).any():
             raise node.refuse("queries, keys or values are not one row a token of one projection; "
-                              "only self-attention over all tokens is known")
+                              "only attention over all tokens of a layer is known")
         rows, offset = weight[column[:, 0]], bias[column[:, 0]]
         if view.factor is not None and view.offset is not None:
             if (view.factor != view.factor[:, :1]).any() or (
@@ -621,13 +789,7 @@ class Lowering:
         """The entries of the layers that the output needs, in order, and what they were made of.
 
         The tensors are Made's."""
-        needed, todo = set(), [self._last]
-        while todo:
-            made = todo.pop()
-            if made not in needed:
-                needed.add(made)
-                todo += made.inputs
-        names: dict[Made, str] = {}
+        needed, names = self._needed(), self._names
         taken = {"input"}
         before = "input"
         for made in self.made:
@@ -639,6 +801,8 @@ class Lowering:
                 name, count = f"{wanted}_{count}", count + 1
             taken.add(name)
             names[made] = name
+            if made.type in ATTENTION and made.columns != made.fields["embed_dim"]:
+                raise made.node.refuse("the heads' values are not taken up by one projection")
             inputs = [names.get(each, "input") for each in made.inputs]
             fields = {key: value for key, value in made.fields.items() if key != "open"}
             entry = {"type": made.type, "name": name, **fields}

@@ -1,8 +1,9 @@
 """ONNX files, with the onnx package's own evaluator of each operation."""
 
 import ast
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from onnx.reference import ReferenceEvaluator
 from ..errors import ModelError
 from . import build
 from .check import strip
-from .convert import convert
+from .convert import convert, one_of_several
 from .graph import Node, constant, source, tensor
 
 Model = tuple[dict[str, Any], dict[str, np.ndarray]]
 OLDEST, NEWEST = 7, onnx.defs.onnx_opset_version()
+IDS = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
 SCOPES = "pkg.torch.onnx.name_scopes"  # torch's dynamo exporter: the modules around a node
 
@@ -32,7 +34,7 @@ def from_onnx(
     Args:
         path: of the file.
         shape: of its input, [1, ...], where the file leaves it open.
-        output: the name of one of several that it gives.
+        output: the name of one of several that it gives, by default all.
         core: of attention layers.
         name: of the model, by default that of the file.
 
@@ -41,19 +43,53 @@ def from_onnx(
             reaches no layer, or the float form does not compute what it does.
     """
     model = _read(path)
-    given = _input(model, shape)
-    axis = strip(f"input {given}", _shape(model, given, shape))
-    example = np.random.default_rng(0).normal(size=_shape(model, given, shape))
-    reader = Reader(model, given, example)
-    chosen = _output(model, output)
-    evaluator = ReferenceEvaluator(model)
+    given, mask = _input(model), _mask(model)
+    sizes = _shape(model, given, shape)
+    axis = strip(f"input {given}", sizes)
+    rng, kind = np.random.default_rng(0), _inputs(model)[given].elem_type
+    example = rng.normal(size=sizes) if kind in FLOATS else rng.integers(0, 2, sizes)
+    number = onnx.helper.tensor_dtype_to_np_dtype(kind)
+    example = example if kind in FLOATS else example.astype(number)
+    chosen = _outputs(model, output)
 
-    def original(x: np.ndarray) -> np.ndarray:
-        found: Any = evaluator.run([chosen], {given: x.astype(np.float32)})
-        return np.asarray(found[0], np.float64)
+    def made(shown: Shown | None) -> Model:
+        reader = Reader(model, given, example, {mask: shown(sizes[1])} if mask and shown else {})
+        evaluator = ReferenceEvaluator(model)  # after the reader, which says what it cannot take
 
-    return convert(reader.values[chosen], original, example, axis, reader.owned, core,
-                   name or path.stem)
+        def masked(x: np.ndarray, length: int) -> list[np.ndarray]:
+            fed = {given: x.astype(number)}
+            if mask and shown:
+                fed[mask] = shown(length)
+            found: Any = evaluator.run(chosen, fed)
+            return [np.asarray(each, np.float64) for each in found]
+
+        with one_of_several(len(chosen), f"--graph-output {chosen[0]}"):
+            return convert([reader.values[each] for each in chosen],
+                           lambda x: masked(x, sizes[-1] if shown is None else sizes[1]), example,
+                           axis, reader.owned, core, name or path.stem, masked if shown else None)
+
+    if mask is None:
+        return made(None)
+    first, second = _shown(_inputs(model)[mask], sizes[1])
+    try:
+        return made(first)
+    except ModelError as error:
+        try:
+            return made(second)
+        except ModelError:
+            raise error from None
+
+
+Shown = Callable[[int], np.ndarray]  # from a length to a mask of that length
+
+
+def _shown(kind: Any, tokens: int) -> tuple[Shown, Shown]:
+    """With 1, or True, for the tokens that count, and for padding."""
+    number = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    if len(kind.shape.dim) == 1:  # the length itself
+        return (lambda length: np.array([length], number),) * 2
+    return (lambda length: (np.arange(tokens) < length).astype(number)[None],
+            lambda length: (np.arange(tokens) >= length).astype(number)[None])
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -71,7 +107,28 @@ def _read(path: Path) -> onnx.ModelProto:
         if each.domain in ("", "ai.onnx") and not OLDEST <= each.version <= NEWEST:
             raise ModelError(f"{path}: opset {each.version} is not supported; export with opset "
                              f"{OLDEST} to {NEWEST}")
-    return inliner.inline_local_functions(model) if model.functions else model
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    _complement(model)
+    return model
+
+
+def _complement(model: onnx.ModelProto) -> None:
+    """Erfc, which tf2onnx leaves as TensorFlow has it, as 1 - Erf."""
+    nodes = list(model.graph.node)
+    if not any(node.op_type == "Erfc" for node in nodes):
+        return
+    one = onnx.helper.make_node("Constant", [], ["attn8.one"], value_float=1.0)
+    del model.graph.node[:]
+    model.graph.node.append(one)
+    for node in nodes:
+        if node.op_type == "Erfc" and len(node.input) == len(node.output) == 1:
+            middle = f"{node.output[0]}.erf"
+            made = [onnx.helper.make_node("Erf", node.input, [middle], f"{node.name}.erf"),
+                    onnx.helper.make_node("Sub", [one.output[0], middle], node.output, node.name)]
+        else:
+            made = [node]
+        model.graph.node.extend(made)
 
 
 def _line(error: Exception) -> str:
@@ -84,17 +141,27 @@ def _inputs(model: onnx.ModelProto) -> dict[str, Any]:
             if each.name not in stored}
 
 
-def _input(model: onnx.ModelProto, shape: Sequence[int] | None) -> str:
-    """The name of the one input."""
+def _input(model: onnx.ModelProto) -> str:
+    """The name of the input."""
     found = _inputs(model)
-    if len(found) != 1:
-        raise ModelError(f"the file has {len(found)} inputs ({', '.join(found)}); a model has one")
-    (name, kind), = found.items()
-    if kind.elem_type not in FLOATS:
-        kind_name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
-        raise ModelError(f"input {name}: expected floats, got {kind_name}; give the embedded "
-                         "vectors of token numbers")
+    if len(found) not in (1, 2) or (len(found) == 2 and _mask(model) is None):
+        raise ModelError(f"the file has {len(found)} inputs ({', '.join(found)}); a model has one, "
+                         "and perhaps a mask [1, N] or a length [1] behind it")
+    name = next(iter(found))
+    if found[name].elem_type not in {*FLOATS, *IDS}:
+        kind = onnx.TensorProto.DataType.Name(found[name].elem_type).lower()
+        raise ModelError(f"input {name}: expected floats or token ids, got {kind}")
     return name
+
+
+def _mask(model: onnx.ModelProto) -> str | None:
+    """The name of a second input that is a mask of tokens or their number."""
+    found = list(_inputs(model).items())
+    if len(found) == 2:
+        first, (name, second) = (len(each.shape.dim) for _, each in found[:1]), found[1]
+        if len(second.shape.dim) < 3 and len(second.shape.dim) <= next(first):
+            return name
+    return None
 
 
 def _shape(model: onnx.ModelProto, name: str, shape: Sequence[int] | None) -> tuple[int, ...]:
@@ -118,21 +185,23 @@ def _shape(model: onnx.ModelProto, name: str, shape: Sequence[int] | None) -> tu
     return tuple(n for n in known if n)
 
 
-def _output(model: onnx.ModelProto, output: str | None) -> str:
+def _outputs(model: onnx.ModelProto, output: str | None) -> list[str]:
     names = [each.name for each in model.graph.output]
-    if output is None and len(names) > 1:
-        raise ModelError(f"the file has {len(names)} outputs; say which one of {', '.join(names)}")
     if output is not None and output not in names:
         raise ModelError(f"there is no output {output}; expected one of {', '.join(names)}")
-    return output or names[0]
+    return [output] if output else names
 
 
 class Reader:
     """The graph of a file: `values` by their names; `owned`, the names of its float tensors."""
 
-    def __init__(self, model: onnx.ModelProto, given: str, example: np.ndarray):
+    def __init__(
+        self, model: onnx.ModelProto, given: str, example: np.ndarray,
+        constants: dict[str, np.ndarray],
+    ):
         self.opsets = {each.domain: each.version for each in model.opset_import}
         self.values: dict[str, Node] = {given: source(given, example)}
+        self.values |= {key: constant(key, value) for key, value in constants.items()}
         self.owned: list[str] = []
         for each in model.graph.initializer:
             value = numpy_helper.to_array(each)
@@ -217,6 +286,28 @@ class Reader:
         if len(given) != 2:
             raise given[0].refuse(f"{name} has {len(given)} operands; 2 are known")
         return build.einsum(name, path, attributes["equation"].decode(), *given)
+
+    @staticmethod
+    def _attention(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        q, k, v, *more = given
+        mask, rest = (more[0], more[1:]) if more else (None, [])
+        if any(each is not None for each in rest) or attributes.get("softcap"):
+            raise q.refuse(f"{name} has a cache of keys or a cap of scores; those are not known")
+        flat = len(q.shape) == 3
+        if flat:
+            def split(x: Node, heads: int) -> Node:
+                return build.move(x, lambda x: x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2))
+
+            q = split(q, attributes["q_num_heads"])
+            k, v = (split(x, attributes["kv_num_heads"]) for x in (k, v))
+        groups = q.shape[1] // k.shape[1]
+        if groups > 1:
+            k, v = (build.move(x, lambda x: np.repeat(x, groups, axis=1)) for x in (k, v))
+        scale = attributes.get("scale") or 1 / math.sqrt(q.shape[-1])
+        out = build.attention(name, path, q, k, v, mask, bool(attributes.get("is_causal")), scale)
+        if flat:
+            out = build.move(out, lambda x: x.swapaxes(1, 2).reshape(len(x), x.shape[2], -1))
+        return out
 
     @staticmethod
     def _concat(name: str, path: str, given: list[Node], attributes: dict[str, Any]) -> Node:

@@ -76,6 +76,7 @@ def _recognized(
 ) -> Node:
     sources = node.sources.union(*(each.sources for each in between(node, above)))
     if op == "move" and node.shape == above.shape and (
+            node.sample.dtype.kind == above.sample.dtype.kind) and (
             fields["index"].ravel() == np.arange(node.sample.size)).all():
         if not sources:
             return above
@@ -134,12 +135,14 @@ def _binary(node: Node) -> Node:
 def _move(node: Node, above: Node, function: Function) -> tuple[str, dict[str, Any]] | None:
     """The same values in other places, or zeros."""
     size = above.sample.size
-    index = np.rint(function(np.arange(1.0, size + 1).reshape(above.shape))) - 1
+    ids = above.sample.dtype.kind in "iu"  # of tokens, from 0
+    kind = above.sample.dtype if ids else np.float64
+    index = np.rint(function(np.arange(1, size + 1, dtype=kind).reshape(above.shape))) - 1
     if not index.size or not np.isfinite(index).all() or index.min() < -1 or index.max() >= size:
         return None
     index = index.astype(np.int64)
-    x = _normal(above.shape)
-    moved = np.append(x.ravel(), 0.0)[index]
+    x = np.abs(100 * _normal(above.shape)).astype(kind) if ids else _normal(above.shape)
+    moved = np.append(x.ravel(), 0)[index]
     return ("move", {"index": index}) if same(function(x), moved) else None
 
 
@@ -149,6 +152,8 @@ def _affine(node: Node, above: Node, function: Function) -> tuple[str, dict[str,
         return None
     offset, one = function(np.zeros(above.shape)), function(np.ones(above.shape))
     factor = np.where(offset == one, 0.0, one - offset)
+    # The difference is rounded where the offset is large
+    factor = np.where(np.abs(factor - 1) < 1e-12 * (1 + np.abs(offset)), 1.0, factor)
     x = _normal(above.shape)
     if same(function(x), np.where(factor == 0, offset, x * factor + offset)):
         return "affine", {"factor": factor, "offset": offset}

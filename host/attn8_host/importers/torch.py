@@ -5,7 +5,8 @@ import logging
 import math
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.utils import _pytree as tree
 from ..errors import ModelError
 from . import build
 from .check import strip
-from .convert import convert
+from .convert import convert, one_of_several
 from .graph import Node, constant, source, tensor
 
 Model = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -30,9 +31,10 @@ def from_torch(
 
     Args:
         module: that torch.export takes; it is looked at in eval mode, and stays as it is.
-        example: its input, float [1, ...]; or a tuple of inputs that are all the same tensor, as
-            nn.MultiheadAttention takes.
-        output: which one, from 0, of several that it gives.
+        example: its input, float [1, ...] or token ids [1, N]; or a tuple of inputs that are all
+            the same tensor, as nn.MultiheadAttention takes. A last one of another shape is a mask
+            [1, N] that shows all tokens, or their number [1]; its model takes lengths.
+        output: which one, from 0, of several that it gives; by default all are.
         core: of attention layers.
         name: of the model.
 
@@ -43,85 +45,132 @@ def from_torch(
     arguments = example if isinstance(example, tuple) else (example,)
     if not arguments or not all(isinstance(x, torch.Tensor) for x in arguments):
         raise ModelError("example: expected a tensor, or a tuple of tensors")
-    if any(x is not arguments[0] for x in arguments):
+    first, mask = arguments[0], None
+    if len(arguments) > 1 and arguments[-1] is not first and (
+            arguments[-1].shape in (first.shape[:2], first.shape[:1])):
+        *same, mask = arguments
+        arguments = tuple(same)
+    if any(x is not first for x in arguments):
         raise ModelError("example: a model has one input; expected the same tensor for all "
                          f"{len(arguments)} arguments")
-    first = arguments[0]
-    if not first.is_floating_point():
-        raise ModelError(f"example: expected floats, got {first.dtype} {list(first.shape)}; give "
-                         "the embedded vectors of token numbers")
+    kind = torch.float64 if first.is_floating_point() else torch.int64
+    if first.is_complex() or first.dtype == torch.bool:
+        raise ModelError(f"example: expected floats or token ids, got {first.dtype} "
+                         f"{list(first.shape)}")
     axis = strip("example", tuple(first.shape))
     module = copy.deepcopy(module).to("cpu", torch.float64).eval()
-    x = first.detach().to("cpu", torch.float64)
-    program = _export(module, (x,) * len(arguments))
-    graph = Reader(program, x.numpy(), output)
+    x = first.detach().to("cpu", kind)
+    shown = None if mask is None else _shown(mask.detach().cpu(), first.shape[1])
+    more = () if shown is None else (shown(first.shape[1]),)
+    program = _export(module, ((x,) * len(arguments)) + more)
+    graph = Reader(program, x.numpy(), output, more[0].numpy() if more else None)
 
-    def original(values: np.ndarray) -> np.ndarray:
-        given = torch.from_numpy(np.ascontiguousarray(values)).to(torch.float64)
-        with torch.no_grad():
-            found = module(*(given,) * len(arguments))
-        return np.asarray(tree.tree_leaves(found)[output or 0].numpy())
+    def masked(values: np.ndarray, length: int | None) -> list[np.ndarray]:
+        given = torch.from_numpy(np.ascontiguousarray(values)).to(kind)
+        more = () if shown is None or length is None else (shown(length),)
+        with torch.no_grad(), _slow_path():
+            found = module(*(given,) * len(arguments), *more)
+        leaves = [each.numpy() for each in tree.tree_leaves(found) if each is not None]
+        return leaves if output is None else [leaves[output]]
+
+    def original(values: np.ndarray) -> list[np.ndarray]:
+        return masked(values, first.shape[1] if shown else None)
 
     owned = dict(module.named_parameters())
     owned |= {key: value for key, value in module.state_dict().items()
               if value.is_floating_point()}
-    return convert(graph.output, original, x.numpy(), axis, owned, core, name)
+    with one_of_several(len(graph.outputs), "output=0"):
+        return convert(graph.outputs, original, x.numpy(), axis, owned, core, name,
+                       masked if shown else None)
+
+
+def _shown(mask: torch.Tensor, tokens: int) -> Callable[[int], torch.Tensor]:
+    """From a length to a mask of that length, of the kind of the example's, or to [length]."""
+    if mask.dim() == 1:
+        if mask.item() != tokens:
+            raise ModelError(f"example: expected the full length [{tokens}], got {mask.tolist()}")
+        return lambda length: torch.full_like(mask, length)
+    if (mask != mask[0, 0]).any():
+        raise ModelError(f"example: expected a mask {list(mask.shape)} that shows all tokens, "
+                         "with one value")
+    whole = mask.to(torch.float64) if mask.is_floating_point() else mask
+    hidden = ~mask if mask.dtype == torch.bool else 1 - mask
+
+    def of(length: int) -> torch.Tensor:
+        return torch.where(torch.arange(tokens) < length, whole, hidden.to(whole.dtype))
+
+    return of
+
+
+@contextmanager
+def _slow_path() -> Iterator[None]:
+    """Without the fast path, which is one opaque operation and gives fewer tokens."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _export(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> Any:
-    """Its program, in eval mode and without the fast path, which is one opaque operation."""
-    fast = torch.backends.mha.get_fastpath_enabled()
+    """Its program, in eval mode."""
     level = logging.getLogger("torch.export").level
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _slow_path():
             warnings.simplefilter("ignore")
-            return torch.export.export(module, arguments).run_decompositions({})
+            # Of these each part is a layer
+            parts = torch._decomp.get_decompositions([aten.glu.default])
+            return torch.export.export(module, arguments).run_decompositions(parts)
     except Exception as error:  # of whatever the module does
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"torch.export cannot take {type(module).__name__}: {line}") from None
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         logging.getLogger("torch.export").setLevel(level)
 
 
 class Reader:
-    """The graph of an exported program; `output` is what it gives."""
+    """The graph of an exported program; `outputs` are what it gives."""
 
-    def __init__(self, program: Any, example: np.ndarray, output: int | None):
+    def __init__(
+        self, program: Any, example: np.ndarray, output: int | None, mask: np.ndarray | None
+    ):
         self.nodes: dict[Any, Node] = {}
         self._input = source("input", example)
         signature = program.graph_signature
         tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
                    **signature.inputs_to_lifted_tensor_constants}
         values = {**program.constants, **program.state_dict}
+        last = signature.user_inputs[-1]
         for node in program.graph.nodes:
-            if node.op == "placeholder":
+            if node.op == "placeholder" and node.name == last and mask is not None:
+                self.nodes[node] = constant("mask", mask)
+            elif node.op == "placeholder":
                 if node.name in tensors:
                     key = tensors[node.name]
                     self.nodes[node] = tensor(key, values[key].detach().numpy())
                 else:
                     self.nodes[node] = self._input
-            elif node.op == "call_function":
+            elif node.op == "call_function" and node.users:  # else it only asserts
                 if node.target is not operator.getitem and isinstance(
                         node.meta.get("val"), (list, tuple)):
                     continue  # its parts are read one by one
                 self.nodes[node] = self._read(node)
             elif node.op == "output":
-                self.output = self._chosen(node.args[0], output)
+                self.outputs = self._chosen(node.args[0], output)
 
-    def _chosen(self, given: Any, output: int | None) -> Node:
+    def _chosen(self, given: Any, output: int | None) -> list[Node]:
         found = [each for each in tree.tree_leaves(given) if each is not None]
-        if output is None and len(found) > 1:
-            raise ModelError(f"the module gives {len(found)} outputs; say which one, as output=0")
         if not 0 <= (output or 0) < len(found):
             raise ModelError(f"output: expected 0 to {len(found) - 1}, got {output}")
-        return self.nodes[found[output or 0]]
+        chosen = found if output is None else [found[output]]
+        return [self.nodes[each] for each in chosen]
 
     def _read(self, node: Any) -> Node:
         """One call of an operation."""
         path = ".".join(part for part in _module(node).split(".") if part)
-        name = f"{path}: {node.name}" if path else str(node.name)
+        call = node.args[0] if node.target is operator.getitem else node
+        name = f"{path}: {call.name}" if path else str(call.name)
         form = FORMS.get(node.target)
         if form is not None:
             arguments = _bound(node)

@@ -22,7 +22,7 @@ class MultiHeadAttention:
     """int8 [seq_len, embed_dim] -> [seq_len, embed_dim], with any core.
 
     Args:
-        num_heads: divides embed_dim.
+        num_heads: divides what q, k and v give.
         linears: the layers q, k, v and out.
         constants: keywords of the core.
         core: its name.
@@ -31,11 +31,12 @@ class MultiHeadAttention:
         parameters: keywords of the core that differ between the heads, [num_heads, ...] each.
         options: more keywords of the core, such as a window.
 
-    After a call `outputs` holds q, k, v and heads as [num_heads, seq_len, head_dim] and, with
-    need_weights, the intermediates of each head's core, under the names that the board uses.
+    After a call `outputs` holds q and k as [num_heads, seq_len, key_dim], v and heads as
+    [num_heads, seq_len, value_dim] and, with need_weights, the intermediates of each head's core,
+    under the names that the board uses.
 
     Raises:
-        ValueError: embed_dim is no multiple of num_heads.
+        ValueError: what q, k or v gives is no multiple of num_heads.
         TypeError: these are not the keywords of the core.
     """
 
@@ -72,16 +73,9 @@ class MultiHeadAttention:
             memory: int8 [key_len, embed_dim], where keys and values come from, if not from x.
             key_padding_mask: [key_len], not 0 where a key is padding (exact core).
         """
-        embed_dim = x.shape[1]
-        if embed_dim % self.num_heads:
-            raise ValueError(
-                f"embed_dim: expected a multiple of num_heads {self.num_heads}, got {embed_dim}"
-            )
         sources = {"q": x} | dict.fromkeys("kv", x if memory is None else memory)
-        q, k, v = (
-            self.linears[part](source).reshape(len(source), self.num_heads, -1).transpose(1, 0, 2)
-            for part, source in sources.items()
-        )
+        q, k, v = (split(self.linears[part](source), self.num_heads)
+                   for part, source in sources.items())
         options = {} if key_padding_mask is None else {"key_padding_mask": key_padding_mask}
         heads = np.stack(
             [core(*qkv, **options) for core, *qkv in zip(self.cores, q, k, v, strict=True)]
@@ -90,7 +84,8 @@ class MultiHeadAttention:
         for h, core in enumerate(self.cores if self.need_weights else []):
             self.outputs.update({f"{part}.{h}": values for part, values in core.outputs.items()})
         self.outputs["heads"] = heads
-        result: np.ndarray = self.linears["out"](heads.transpose(1, 0, 2).reshape(x.shape))
+        merged = heads.transpose(1, 0, 2).reshape(len(x), -1)
+        result: np.ndarray = self.linears["out"](merged)
         return result
 
 
@@ -114,6 +109,31 @@ class MultiHeadAttention:
                      zip(self.cores, padded.transpose(2, 1, 0, 3), strict=True)]
         result: np.ndarray = self.linears["out"](np.concatenate(heads)[None])
         return result
+
+
+def split(x: np.ndarray, num_heads: int) -> np.ndarray:
+    """[tokens, num_heads * n] -> [num_heads, tokens, n].
+
+    Raises:
+        ValueError: x is no multiple of num_heads wide.
+    """
+    if x.shape[1] % num_heads:
+        raise ValueError(f"embed_dim: expected a multiple of num_heads {num_heads}, got "
+                         f"{x.shape[1]}")
+    return x.reshape(len(x), num_heads, -1).transpose(1, 0, 2)
+
+
+def head_dims(entry: Fields) -> tuple[int, int]:
+    """Values of a head's keys (and queries) and of its values: embed_dim / num_heads by default.
+
+    Raises:
+        ModelError: that is no whole number.
+    """
+    e, h = entry["embed_dim"], entry["num_heads"]
+    if ("key_dim" not in entry or "value_dim" not in entry) and e % h:
+        raise ModelError(f"{entry['name']}.embed_dim: expected a multiple of num_heads {h}, got "
+                         f"{e}")
+    return entry.get("key_dim", e // h), entry.get("value_dim", e // h)
 
 
 class TrainableMultiHeadAttention:
@@ -187,15 +207,14 @@ class TrainableMultiHeadAttention:
         return [p for part in (self.q, self.k, self.v, self.out) for p in part.collect_params()]
 
 
-class Type(LayerType):
-    """[seq_len, embed_dim] -> [seq_len, embed_dim]."""
+class Attention(LayerType):
+    """[seq_len, embed_dim] -> [seq_len, embed_dim], as it infers."""
 
     tokenwise = True
     token_field = "seq_len"
-    training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
-    training_optional = {"recompute": FLAG}
-    fields = {**training_fields, "core": WORD, "causal": FLAG}
-    optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG}
+    fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE, "core": WORD, "causal": FLAG}
+    optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG,
+                "key_dim": SIZE, "value_dim": SIZE}
     integers = {"constants": OBJECT}
     output_formats = (INT8, INT16)
 
@@ -205,10 +224,11 @@ class Type(LayerType):
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
-        name, e, h = entry["name"], entry["embed_dim"], entry["num_heads"]
-        if e % h:
-            raise ModelError(f"{name}.embed_dim: expected a multiple of num_heads {h}, got {e}")
-        core = self._core(entry)
+        name = entry["name"]
+        core, (key_dim, value_dim) = self._core(entry), head_dims(entry)
+        if key_dim != value_dim and not core.value_widths:
+            raise ModelError(f"{name}.value_dim: core {entry['core']} takes heads of one width, "
+                             f"{key_dim}, got {value_dim}; exact takes two")
         if not 1 <= entry["seq_len"] <= core.max_seq_len:
             raise ModelError(
                 f"{name}.seq_len: expected 1 to {core.max_seq_len}, got {entry['seq_len']}"
@@ -225,21 +245,34 @@ class Type(LayerType):
         except ModelError as error:
             raise ModelError(f"{entry['name']}.core: {error}") from None
 
-    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+    def sizes(self, entry: Fields) -> dict[str, tuple[int, int]]:
+        """(inputs, outputs) of each projection."""
         e, h = entry["embed_dim"], entry["num_heads"]
-        found = {key: tensor for part in PARTS for key, tensor in
-                 dense.tensors(f"{part}.", e, e).items()}
-        found["memory"] = Tensor(np.int8, (None, e), needed=False)
+        key_dim, value_dim = head_dims(entry)
+        memory = self.memory_dim(entry)
+        return {"q": (e, h * key_dim), "k": (memory, h * key_dim), "v": (memory, h * value_dim),
+                "out": (h * value_dim, e)}
+
+    def memory_dim(self, entry: Fields) -> int:
+        """Values of a token that keys and values come from."""
+        return int(entry["embed_dim"])
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        found = {key: tensor for part, sizes in self.sizes(entry).items()
+                 for key, tensor in dense.tensors(f"{part}.", *sizes).items()}
+        found["memory"] = Tensor(np.int8, (None, entry["embed_dim"]), needed=False)
         found["key_padding_mask"] = Tensor(np.int8, (None,), needed=False)
-        for key, tensor in self._core(entry).tensors(h, e // h).items():
+        for key, tensor in self._core(entry).tensors(entry["num_heads"],
+                                                     head_dims(entry)[0]).items():
             found[f"core.{key}"] = tensor
         return found
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
-        e, h = entry["embed_dim"], entry["num_heads"]
-        found = {key: tensor for part in PARTS for key, tensor in
-                 dense.float_tensors(f"{part}.", e, e, entry.get("bias", True)).items()}
-        for key, tensor in self._core(entry).float_tensors(h, e // h).items():
+        bias = entry.get("bias", True)
+        found = {key: tensor for part, sizes in self.sizes(entry).items()
+                 for key, tensor in dense.float_tensors(f"{part}.", *sizes, bias).items()}
+        for key, tensor in self._core(entry).float_tensors(entry["num_heads"],
+                                                           head_dims(entry)[0]).items():
             found[f"core.{key}"] = tensor
         return found
 
@@ -247,10 +280,14 @@ class Type(LayerType):
         return entry["seq_len"], entry["embed_dim"]
 
     def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
-        own = buffer(INT8, gives.size)
-        found = [own, own, own, buffer(INT8, gives.size, True)]  # q, k, v, heads
-        if gives.format == INT8:  # what is merged
-            found.append(own)
+        tokens, keys, e = entry["seq_len"], self.keys(entry, {}), entry["embed_dim"]
+        key_dim, value_dim = (entry["num_heads"] * dim for dim in head_dims(entry))
+        sizes = tokens * key_dim, keys * key_dim, keys * value_dim  # q, k, v
+        found = [buffer(INT8, size) for size in sizes]
+        found.append(buffer(INT8, tokens * value_dim, True))  # heads
+        if gives.format == INT8 or keys > tokens or not key_dim == value_dim == e:
+            # What projections give and the heads are merged to
+            found.append(buffer(INT8, max(tokens, keys) * max(key_dim, value_dim)))
         return [*found, *dense.sums(gives, entry["embed_dim"]), buffer(gives.format, gives.size)]
 
     def _layer(
@@ -291,6 +328,10 @@ class Type(LayerType):
             raise ModelError(f"{name}.causal: steps need true, got false")
         if not core.steps or entry.get("options", {}).get("precise"):
             raise ModelError(f"{name}.core: {entry['core']} takes no steps; see docs/mechanisms.md")
+        key_dim, value_dim = head_dims(entry)
+        if key_dim != value_dim:
+            raise ModelError(f"{name}.value_dim: steps need heads of one width, {key_dim}, "
+                             f"got {value_dim}")
         layer, past = self._layer(entry, tensors, False), list[np.ndarray]()
 
         def step(x: np.ndarray) -> dict[str, np.ndarray]:
@@ -303,11 +344,9 @@ class Type(LayerType):
     def floating(
         self, entry: Fields, tensors: Tensors, *x: np.ndarray, length: int | None = None
     ) -> dict[str, np.ndarray]:
-        seq_len, embed_dim = x[0].shape
-        padding = {} if length is None else {"mask": np.arange(seq_len) >= length}
-        shape = (seq_len, entry["num_heads"], embed_dim // entry["num_heads"])
-        outputs = {part: dense.apply(f"{part}.", tensors, *x).reshape(shape).transpose(1, 0, 2)
-                   for part in ("q", "k", "v")}
+        padding = {} if length is None else {"mask": np.arange(len(x[-1])) >= length}
+        outputs = {part: split(dense.apply(f"{part}.", tensors, source), entry["num_heads"])
+                   for part, source in (("q", x[0]), ("k", x[-1]), ("v", x[-1]))}
         q, k, v = outputs.values()
         steps = [max(float(np.abs(x).max()), 1e-30) / 127 for x in (q, k, v)]
         heads = self._core(entry).floating(
@@ -315,37 +354,52 @@ class Type(LayerType):
             **self._core(entry).decisive(entry.get("options", {})),
             **dense.parts("core.", tensors), **padding,
         )
-        merged = heads.transpose(1, 0, 2).reshape(seq_len, embed_dim)
+        merged = heads.transpose(1, 0, 2).reshape(len(x[0]), -1)
         return {**outputs, "heads": heads, "": dense.apply("out.", tensors, merged)}
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
-        name, core, before = entry["name"], self._core(entry), quantizer.scale
+        name, core, before = entry["name"], self._core(entry), quantizer.inputs or [quantizer.scale]
         peaks = {part: quantizer.peaks[f"{name}.{part}"] for part in ("q", "k", "v", "heads")}
         scales = {part: peak / 127 for part, peak in peaks.items()}
         scales["heads"] = core.output_scale(peaks["heads"], scales["v"])
         entry.pop("bias", None)
         for part in ("q", "k", "v"):
-            quantizer.linear(f"{name}.{part}", before, scales[part])
+            source = before[0 if part == "q" else -1]
+            quantizer.linear(f"{name}.{part}", source, scales[part])
         finest = quantizer.finest(f"{name}.out", scales["heads"])
         quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest))
         parameters = {key: quantizer.tensors[f"{name}.core.{key}"]
                       for key in core.float_tensors(1, 1)
                       if f"{name}.core.{key}" in quantizer.tensors}
         constants, made = core.quantize(
-            entry["embed_dim"] // entry["num_heads"], scales, entry.get("options", {}), parameters
+            head_dims(entry)[0], scales, entry.get("options", {}), parameters
         )
         quantizer.made.update({f"{name}.core.{key}": values for key, values in made.items()})
         entry["constants"], entry["scales"] = constants, scales
 
     def work(self, entry: Fields, tensors: Tensors) -> int:
-        s, e = entry["seq_len"], entry["embed_dim"]
-        keys = len(tensors.get("memory", range(s)))
+        s, keys = entry["seq_len"], self.keys(entry, tensors)
+        key_dim, value_dim = head_dims(entry)
         heads = entry["num_heads"] * self._core(entry).work(
-            s, keys, e // entry["num_heads"], entry["causal"], entry.get("options", {}),
+            s, keys, key_dim, entry["causal"], entry.get("options", {}),
             {key: values[0] for key, values in dense.parts("core.", tensors).items()},
         )
-        result: int = int(2 * (s + keys) * e * e) + heads
+        rows = {"q": s, "k": keys, "v": keys, "out": s}
+        products = sum(rows[part] * n * m for part, (n, m) in self.sizes(entry).items())
+        # A core counts both its products alike
+        result: int = int(products) + heads * (key_dim + value_dim) // (2 * key_dim)
         return result
+
+    def keys(self, entry: Fields, tensors: Tensors) -> int:
+        """Tokens that keys and values come from."""
+        return len(tensors.get("memory", range(entry["seq_len"])))
+
+
+class Type(Attention):
+    """The same with what trains."""
+
+    training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
+    training_optional = {"recompute": FLAG}
 
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
         e = entry["embed_dim"]

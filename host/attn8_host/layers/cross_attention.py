@@ -1,0 +1,127 @@
+"""Multi-head attention to another sequence."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ..errors import ModelError
+from ..numerics.scales import linear, quantize
+from ..schema import SIZE, Tensor
+from .attention import Attention, head_dims
+from .base import INPUT_SCALE, Example, Fields, Layer, Signal, Tensors
+
+
+class Type(Attention):
+    """[seq_len, embed_dim] and the memory [key_len, memory_dim] -> [seq_len, embed_dim]."""
+
+    fields = {**Attention.fields, "key_len": SIZE, "memory_dim": SIZE}
+    optional = {key: kind for key, kind in Attention.optional.items() if key != "lengths"}
+    arity = 2
+    tokenwise = False
+
+    def check(self, entry: Fields) -> None:
+        super().check(entry)
+        name, core = entry["name"], self._core(entry)
+        if not core.crosses:
+            raise ModelError(f"{name}.core: {entry['core']} takes keys and values of its own "
+                             "sequence only; take exact")
+        if entry["causal"]:
+            raise ModelError(f"{name}.causal: expected false, as there is no order between two "
+                             "sequences")
+        if entry["key_len"] > core.max_seq_len:
+            raise ModelError(f"{name}.key_len: expected 1 to {core.max_seq_len}, got "
+                             f"{entry['key_len']}")
+
+    def memory_dim(self, entry: Fields) -> int:
+        return int(entry["memory_dim"])
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        found = super().tensors(entry)
+        del found["memory"], found["key_padding_mask"]
+        return found
+
+    def connect(self, entry: Fields, given: Sequence[Signal]) -> Signal:
+        self._check_inputs(entry["name"], len(given))
+        size = entry["key_len"] * entry["memory_dim"]
+        if given[1].size != size:
+            raise ModelError(f"{entry['name']}: takes a memory of {size} values, the layer before "
+                             f"gives {given[1].size}")
+        own = Signal(given[1].format, entry["seq_len"] * entry["embed_dim"])
+        return super().connect(entry, [given[0], own])
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        layer = self._layer(entry, tensors, need_weights)
+
+        def run(x: np.ndarray, memory: np.ndarray) -> dict[str, np.ndarray]:
+            out = layer(x, memory.reshape(entry["key_len"], entry["memory_dim"]))
+            return {**layer.outputs, "": out}
+
+        return run
+
+    def floating(
+        self, entry: Fields, tensors: Tensors, *x: np.ndarray, length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        memory = x[1].reshape(entry["key_len"], entry["memory_dim"])
+        return super().floating(entry, tensors, x[0], memory)
+
+    def stepping(self, entry: Fields, tensors: Tensors) -> Layer:
+        raise ModelError(f"{entry['name']}: there are no steps with a cross_attention")
+
+    def keys(self, entry: Fields, tensors: Tensors) -> int:
+        return int(entry["key_len"])
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """Queries and keys of one width, and of widths of their own, as Keras has them."""
+        for variant, n, keys, e, memory, heads, key_dim, value_dim in (
+            ("one width", 8, 4, 16, 16, 2, 8, 8), ("narrow", 8, 4, 16, 16, 2, 2, 2),
+            ("widths", 9, 7, 11, 5, 3, 6, 4), ("wide values", 5, 12, 6, 10, 2, 3, 9),
+        ):
+            entry = {"type": "cross_attention", "name": "attn", "seq_len": n, "key_len": keys,
+                     "embed_dim": e, "memory_dim": memory, "num_heads": heads, "key_dim": key_dim,
+                     "value_dim": value_dim, "core": "exact", "causal": False,
+                     "inputs": ["x", "memory"]}
+            yield _example(self, variant, entry, rng)
+
+
+def _example(
+    kind: Type, variant: str, entry: Fields, rng: np.random.Generator
+) -> Example:
+    """With random weights; x are the first values of the input, the memory the last."""
+    core, key_dim = kind._core(entry), head_dims(entry)[0]
+    own, other = (entry["seq_len"] * entry["embed_dim"], entry["key_len"] * entry["memory_dim"])
+    weights = {f"{part}.weight": rng.normal(size=(m, n)) / np.sqrt(n)
+               for part, (n, m) in kind.sizes(entry).items()}
+    before = []
+    for name, size, flip in (("x", own, False), ("memory", other, True)):
+        # A part of the input, as a matrix gives it
+        pick = np.eye(own + other)[own:] if flip else np.eye(own, own + other)
+        before.append((name, size, linear(pick, np.zeros(size), INPUT_SCALE, INPUT_SCALE)))
+    tensors: dict[str, np.ndarray] = {}
+    for name, _, made in before:
+        made.pop("scale")
+        tensors |= {f"{name}.{part}": values for part, values in made.items()}
+    sample = [quantize(rng.normal(size=size), INPUT_SCALE) * INPUT_SCALE for _, size, _ in before]
+    outputs = kind.floating(entry, weights, sample[0].reshape(entry["seq_len"], -1), sample[1])
+    scales = {part: float(np.abs(outputs[part]).max()) / 127 for part in ("q", "k", "v", "heads")}
+    scales["heads"] = core.output_scale(scales["heads"] * 127, scales["v"])
+    for part, scale in (("q", INPUT_SCALE), ("k", INPUT_SCALE), ("v", INPUT_SCALE),
+                        ("out", scales["heads"])):
+        matrix = weights[f"{part}.weight"]
+        made = linear(matrix, np.zeros(len(matrix)), scale, scales.get(part, 2 * scales["heads"]))
+        made.pop("scale")
+        tensors |= {f"attn.{part}.{key}": values for key, values in made.items()}
+    constants, _ = core.quantize(key_dim, scales, {}, {})
+
+    def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        q, k, v = (outputs[f"attn.{part}"] * scales[part] for part in ("q", "k", "v"))
+        heads = core.floating(q, k, v, causal=False, steps=[scales[part] for part in "qkv"])
+        return outputs["attn.heads"], np.clip(heads / scales["heads"], -127, 127)
+
+    names = ("seq_len", "key_len", "embed_dim", "memory_dim", "num_heads", "key_dim", "value_dim")
+    layers = [{"type": "dense", "name": name, "in_features": own + other, "out_features": size,
+               **({"inputs": ["tokens"]} if name == "memory" else {})} for name, size, _ in before]
+    return Example(variant, {key: entry[key] for key in names},
+                   [*layers, {**entry, "constants": constants}], tensors, own + other, floats)
+
+
+TYPE = Type()
