@@ -14,6 +14,7 @@ NAMES = {
     "Embedding": "layers.embedding",
     "entry": "entry",
     "Exact": "cores.exact",
+    "feed": "feed",
     "find": "find",
     "Flash": "cores.flash",
     "formats": "formats",

@@ -98,6 +98,7 @@ class LayerType:
         tokenwise: whether it gives each token its own results, and so has steps.
         token_field: which field counts the tokens, if one does.
         tied: whether its inputs and its results have one format and, in int16, one scale.
+        moves: whether its results are values of its input as they are, some or all.
     """
 
     fields: ClassVar[Mapping[str, Kind]] = {}
@@ -113,6 +114,7 @@ class LayerType:
     tokenwise: ClassVar[bool] = False
     token_field: ClassVar[str | None] = None
     tied: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
     name = ""  # the module's, set when it is found
 
     def check(self, entry: Fields) -> None:
@@ -229,6 +231,19 @@ class LayerType:
         Where the entry says "lengths" it is called with `length` as well.
         """
         raise ModelError(f"there is no float layer of type {self.name}")
+
+    def fold(
+        self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        """Float tensors with which it computes from x what it did from x * scales + offsets.
+
+        Args:
+            scales, offsets: of each value of its input, in the shape that `shape` says.
+
+        Returns:
+            All of its tensors, by part; None where no such ones exist.
+        """
+        return None
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         """Makes the integers of an entry in place, and their tensors through the quantizer."""
