@@ -7,7 +7,6 @@ from attn8_host import float_model, modelfile
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError, RemoteError
 from attn8_host.model import Model
-from attn8_host.numerics.scales import quantize
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.model import quantize_model
 
@@ -118,7 +117,7 @@ def test_formats_scales_and_bits(board, graph):
     model = Model(int8_config, int8_tensors)
     scales = {entry["name"]: entry.get("scale") for entry in int8_config["layers"]}
     last = config["layers"][-1]["name"]
-    x = quantize(inputs, int8_config["input"]["scale"])
+    x = model.feed(inputs)
     want = np.array([float_model.run(config, tensors, sample)[last].ravel() for sample in inputs])
     got = np.array([model(sample)[last].ravel() * scales[last] for sample in x])
     assert np.abs(got - want).max() <= 0.04 * np.abs(want).max()

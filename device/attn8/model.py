@@ -16,10 +16,11 @@ class Model:
     # each step, how many of the outputs are made once it ran. arena: what the layers share (see
     # arena.py), None where each has buffers of its own. code: the typecode of the input, "h" of
     # token ids. tokens: how many an input has at most, where it may have fewer. step: the layers
-    # are made for one token at a time (see `load`).
+    # are made for one token at a time (see `load`). channels, inner: how `feed` makes the input
+    # (see feed.feed), if the file says it.
 
     def __init__(self, name, input, scale, steps, outputs, ends, arena=None, code="b", tokens=None,
-                 step=False):
+                 step=False, channels=None, inner=1):
         self.name = name
         self.scale = scale
         self.code = code
@@ -34,6 +35,9 @@ class Model:
         self._steps = steps
         if step:
             self._steps = [(getattr(layer, "step", layer), places) for layer, places in steps]
+        self._channels = channels
+        self._inner = inner
+        self._feed = None
         self._values = [self.input] + [None] * len(steps)
         # The layers that are told a length, and its places before and behind each
         self._lengths = [tokens] + [None] * len(steps)
@@ -89,6 +93,18 @@ class Model:
                 lengths[gives] = None
             else:
                 lengths[gives] = layer.heed(lengths[place])
+    def feed(self, values):
+        # Writes what a sensor gives, array('f'), array('h'), array('i') or a list of numbers, to
+        # self.input and returns that, for model(model.feed(values))
+        if self._feed is None:
+            from .feed import feed
+
+            if self._channels is None:
+                raise ValueError("feed: the model's file has no input.channels; make it again with "
+                                 "attn8 quantize, or write int8 to model.input")
+            self._feed = feed  # to import again would allocate
+        return self._feed(values, self._channels, self._inner, self.input)
+
 
     def batch(self, x, out, lengths=None):
         # Several inputs, one behind another in x; the last layer's results go to `out`, an array of
@@ -194,7 +210,7 @@ def _load(path, config, need_weights, count, advance, step, share):
 
     known(config, ("name", "input", "layers", "arena"))
     source = config["input"]
-    known(source, ("shape", "scale", "format", "lengths"), "input.")
+    known(source, ("shape", "scale", "scales", "offsets", "axis", "format", "lengths"), "input.")
     form = source.get("format", "int8")
     if form not in ("int8", "tokens") or form == "tokens" and "scale" in source:
         raise ValueError("input.format: expected int8, or tokens without a scale, got %s" % form)
@@ -222,6 +238,12 @@ def _load(path, config, need_weights, count, advance, step, share):
 
         arena = Arena(config["arena"])
     rooms = {} if share else None
+    channels = tensors.pop("input.channels", None)
+    inner = 1
+    if channels:
+        from .feed import check as check_channels
+
+        inner = check_channels(channels, shapes["input.channels"], source)
     steps = []
     ends = []
     spans = []
@@ -282,7 +304,7 @@ def _load(path, config, need_weights, count, advance, step, share):
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)
     return Model(config["name"], values, scale, steps, outputs, ends, arena, code,
-                 length if heed and not step else None, step)
+                 length if heed and not step else None, step, channels, inner)
 
 
 def known(fields, names, prefix=""):

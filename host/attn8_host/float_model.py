@@ -1,6 +1,6 @@
 """Runs a float model file's layers: what quantization is measured against."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,36 +27,54 @@ def check(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     refuse_unused(wanted, tensors)
 
 
-def run(
-    config: dict[str, Any], tensors: dict[str, np.ndarray], x: np.ndarray,
-    length: int | None = None,
-) -> dict[str, np.ndarray]:
-    """Every layer's output of a float model, under the names of the int8 model's outputs.
+Run = Callable[..., dict[str, np.ndarray]]
+
+
+def prepare(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Run:
+    """A float model, from an input and the length of it that counts (by default all) to every
+    layer's output under the int8 model's names.
 
     Args:
         config: of the model file.
         tensors: float, `layer.weight` [outputs, inputs] and `layer.bias` [outputs].
-        x: float input, or token ids.
-        length: how many of its tokens count, by default all.
 
     Raises:
-        ModelError: a layer does not fit what the one before gives, or has no float form.
+        ModelError: a tensor is missing or misshapen; when called, a layer does not fit what the
+            one before gives, or has no float form.
     """
-    outputs: dict[str, np.ndarray] = {}
-    values = {"input": x}
-    lengths = Lengths(config).of(length)
+    steps = []
     for entry, sources in zip(config["layers"], inputs(config), strict=True):
-        name, kind = entry["name"], layers.get(entry["type"])
-        first, *others = (values[source] for source in sources)
-        with named(name):
-            own = parts(entry, kind.float_tensors(entry), tensors)
-            first = first.reshape(kind.shape(entry, Signal("float", first.size)))
-            heeded = {} if lengths[name] is None else {"length": lengths[name]}
-            found = kind.floating(entry, own, first, *others, **heeded)
-        for part, result in found.items():
-            outputs[f"{name}.{part}" if part else name] = result
-        values[name] = found.get("", first)
-    return outputs
+        kind = layers.get(entry["type"])
+        with named(entry["name"]):
+            steps.append((entry, kind, sources, parts(entry, kind.float_tensors(entry), tensors)))
+
+    following = Lengths(config)
+
+    def run(x: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
+        lengths = following.of(length)
+        outputs: dict[str, np.ndarray] = {}
+        values = {"input": x}
+        for entry, kind, sources, own in steps:
+            name = entry["name"]
+            first, *others = (values[source] for source in sources)
+            with named(name):
+                first = first.reshape(kind.shape(entry, Signal("float", first.size)))
+                heeded = {} if lengths[name] is None else {"length": lengths[name]}
+                found = kind.floating(entry, own, first, *others, **heeded)
+            for part, result in found.items():
+                outputs[f"{name}.{part}" if part else name] = result
+            values[name] = found.get("", first)
+        return outputs
+
+    return run
+
+
+def run(
+    config: dict[str, Any], tensors: dict[str, np.ndarray], x: np.ndarray,
+    length: int | None = None,
+) -> dict[str, np.ndarray]:
+    """The outputs of a float model for one input, floats or token ids; see `prepare`."""
+    return prepare(config, tensors)(x, length)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 
 from .errors import ModelError
 from .layers.base import TOKENS
-from .numerics.scales import quantize
+from .model import Model
 
 
 def read(path: Path, config: dict[str, Any]) -> np.ndarray:
@@ -56,22 +56,37 @@ def read_lengths(path: Path | None, config: dict[str, Any], samples: int) -> lis
     return [int(n) for n in lengths]
 
 
-def integers(samples: np.ndarray, config: dict[str, Any]) -> np.ndarray:
-    """Samples as the model takes them: int8 as they are, other numbers over the input's scale; ids
-    as int16.
+def read_labels(path: Path, samples: int, classes: int) -> np.ndarray:
+    """int64 [samples], the class of each input.
 
     Raises:
-        ModelError: the config has no scale, or an id is no whole number of 16 bits.
+        ModelError: the file cannot be read, or holds anything but so many whole numbers from 0 to
+            classes - 1.
     """
-    if config["input"].get("format") == TOKENS:
+    labels = _load(path)
+    if labels.dtype.kind not in "iu" or labels.shape != (samples,):
+        raise ModelError(f"{path}: expected whole numbers [{samples}], one an input, got "
+                         f"{labels.dtype} {list(labels.shape)}")
+    if classes < 2:
+        raise ModelError(f"{path}: the model gives one value: it has no classes to be right about")
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise ModelError(f"{path}: expected 0 to {classes - 1}, as many classes as the model gives "
+                         f"values, got {labels[wrong[0]]} at {wrong[0]}")
+    return labels.astype(np.int64)
+
+
+def integers(samples: np.ndarray, model: Model) -> np.ndarray:
+    """Samples as a model takes them: int8 as they are, ids as int16, other numbers as it is fed.
+
+    Raises:
+        ModelError: the model does not say how, or an id is no whole number of 16 bits.
+    """
+    if model.config["input"].get("format") == TOKENS:
         if not ((samples >= 0) & (samples < 1 << 15) & (samples % 1 == 0)).all():
             raise ModelError("inputs: expected token ids, whole numbers from 0 to 32767")
         return samples.astype(np.int16)
-    if samples.dtype == np.int8:
-        return samples
-    if "scale" not in config["input"]:
-        raise ModelError("the model has no input scale: give int8 inputs")
-    return quantize(samples, config["input"]["scale"])
+    return samples if samples.dtype == np.int8 else model.feed(samples)
 
 
 def _load(path: Path) -> np.ndarray:

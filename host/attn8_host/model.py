@@ -8,9 +8,11 @@ import numpy as np
 
 from . import arena, layers
 from .errors import ModelError
+from .feed import CHANNELS, feed, feeding
 from .layers.base import INT8, Layer, Signal
 from .lengths import Lengths
 from .modelfile import inputs, parts, read, refuse_unused
+from .numerics.scales import quantize
 
 
 class Model:
@@ -48,10 +50,32 @@ class Model:
             shape = kind.shape(entry, signals[0])
             layer = kind.build(entry, parts(entry, wanted[name], tensors), need_weights)
             self.layers.append((name, sources, shape, layer))
+        self._channels, self._inner = feeding(config, tensors)
+        wanted["input"] = {"channels": CHANNELS}
         refuse_unused(wanted, tensors)
         arena.check(config)
         self.output = next(name for name, *_, layer in reversed(self.layers) if layer)
         self._steps: list[tuple[str, list[str], Sequence[int], Layer | None]] = []
+        self.output_size = given[self.output].size
+
+    def feed(self, x: np.ndarray) -> np.ndarray:
+        """The int8 input that a board makes of what a sensor gives.
+
+        Args:
+            x: numbers, [..., *input shape], floats or whole.
+
+        Returns:
+            int8 in the shape of x.
+
+        Raises:
+            ModelError: the file does not say how, or a value is NaN, infinite or beyond 32 bits.
+        """
+        x = np.asarray(x)
+        if self._channels is None:
+            if "scale" not in self.config["input"]:
+                raise ModelError("the model has no input scale: give int8 inputs")
+            return quantize(x, self.config["input"]["scale"])
+        return feed(x.reshape(-1, self.input_size), self._channels, self._inner).reshape(x.shape)
 
     def __call__(self, x: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
         """Every layer's output by name, for one input int8 [input_size], or int16 token ids.

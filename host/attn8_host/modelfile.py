@@ -16,7 +16,20 @@ from safetensors.numpy import save
 from . import layers
 from .errors import ModelError
 from .layers.base import INT8, TOKENS
-from .schema import FLAG, LIST, OBJECT, SCALE, SHAPE, SIZE, WORD, Kind, Tensor, check, one_of
+from .schema import (
+    COUNT,
+    FLAG,
+    LIST,
+    OBJECT,
+    SCALE,
+    SHAPE,
+    SIZE,
+    WORD,
+    Kind,
+    Tensor,
+    check,
+    one_of,
+)
 
 # What the config says besides its layers, for each format; and what it may say
 CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
@@ -30,7 +43,8 @@ CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
 COMMON = {"format": WORD, "version": SIZE, "layers": LIST}
 INPUTS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
     "attn8": ({"shape": SHAPE},
-              {"scale": SCALE, "format": one_of(INT8, TOKENS), "lengths": FLAG}),
+              {"scale": SCALE, "scales": LIST, "offsets": LIST, "axis": COUNT,
+               "format": one_of(INT8, TOKENS), "lengths": FLAG}),
     "attn8-train": ({"size": SIZE}, {}),
 }
 

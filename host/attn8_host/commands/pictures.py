@@ -33,6 +33,7 @@ def draw_attention(
     outputs: "Mapping[str, np.ndarray]",
     image: "np.ndarray | None" = None,
     title: str = "",
+    confusion: "np.ndarray | None" = None,
 ) -> bool:
     """Draws each head's attention weights, as the board computed them: a row of maps a layer.
 
@@ -40,9 +41,11 @@ def draw_attention(
         path: of the PNG.
         outputs: a model's tensors for one input; LAYER.weights.H and LAYER.sums.H of each head.
         image: pixels of the input, drawn beside them under `title`.
+        confusion: inputs [classes, classes] by (what they are, what the board says), in a column
+            of its own.
 
     Returns:
-        False, with nothing drawn, where no tensor holds attention weights.
+        False, with nothing drawn, where there is neither of both.
     """
     import numpy as np
 
@@ -52,16 +55,27 @@ def draw_attention(
         if layer:
             sums = outputs[f"{layer}.sums.{head}"][:, None]
             layers.setdefault(layer, []).append(weights / np.maximum(sums, 1))
-    if not layers:
+    if not layers and confusion is None:
         return False
 
     plt = pyplot()
     first = 0 if image is None else 1
-    columns = first + max(map(len, layers.values()))
-    figure, grid = plt.subplots(
-        len(layers), columns, figsize=(3 * columns + 0.6, 3.3 * len(layers) + 0.6),
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+    columns = first + max(map(len, layers.values()), default=0)
+    side = 0 if confusion is None else max(4.0, 0.4 * len(confusion) + 1.5)
+    width, height = 3 * columns + 0.6 if layers else 0, 3.3 * len(layers) + 0.6
+    figure = plt.figure(figsize=(width + side, max(height, side)), layout="constrained")
+    if confusion is not None:
+        if layers:
+            maps_figure, beside = figure.subfigures(1, 2, width_ratios=(width, side))
+        else:
+            beside = figure
+        _draw_confusion(beside, confusion)
+        if not layers:
+            save(figure, path)
+            return True
+    else:
+        maps_figure = figure
+    grid = maps_figure.subplots(len(layers), columns, squeeze=False)
     for axis in grid.flat:
         axis.set_axis_off()
     if image is not None:
@@ -74,7 +88,26 @@ def draw_attention(
             axis.set_axis_on()
             axis.set(title=printable(f"{layer}, head {h}"), xlabel="key (token)")
         axes[0].set_ylabel("query (token)")
-        figure.colorbar(drawn, ax=list(axes), label="attention weight", shrink=0.85)
-    figure.suptitle("Attention weights as the board computed them\n", fontsize="medium")
+        maps_figure.colorbar(drawn, ax=list(axes), label="attention weight", shrink=0.85)
+    maps_figure.suptitle("Attention weights as the board computed them\n", fontsize="medium")
     save(figure, path)
     return True
+
+
+def _draw_confusion(figure: Any, confusion: "np.ndarray") -> None:
+    """Draws how often each class was taken for which, with the counts."""
+    axis = figure.subplots()
+    shares = confusion / confusion.sum(axis=1, keepdims=True).clip(1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    classes = range(len(confusion))
+    if len(confusion) <= 30:
+        axis.set(xticks=classes, yticks=classes)
+        for row in classes:
+            for column in classes:
+                if confusion[row, column]:
+                    axis.text(column, row, str(confusion[row, column]), ha="center", va="center",
+                              fontsize="small",
+                              color="white" if shares[row, column] > 0.5 else "black")
+    axis.set(xlabel="what the board says", ylabel="what it is")
+    right = float(confusion.trace() / confusion.sum())
+    figure.suptitle(f"{right:.2%} of {confusion.sum()} inputs\n", fontsize="medium")

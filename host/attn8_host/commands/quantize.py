@@ -2,10 +2,17 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from .parser import Command, Parser
+from .shared import add_json, write_json
+
+if TYPE_CHECKING:
+    from ..quantize.file import Agreement
 
 
 def options(parser: Parser) -> None:
@@ -20,20 +27,65 @@ def options(parser: Parser) -> None:
         "lengths",
     )
     parser.add_output("--output", "the int8 model file to write", required=True)
+    parser.add_argument(
+        "--calibrate", choices=["best", "absmax", "percentile", "least-error"], default="best",
+        help="how ranges are found: the largest values, all but 1 in 1000, those of the least "
+        "mean error, or what is best on the calibration inputs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--require-agreement", type=_percent, metavar="PERCENT",
+        help="end with status 1 if fewer inputs have the same largest output as in float",
+    )
+    add_json(parser)
+
+
+def _percent(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, got {text!r}")
+    return number
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     from ..quantize.file import quantize_file
 
     found = quantize_file(arguments.model, arguments.calibration, arguments.output, console,
-                          arguments.lengths)
+                          arguments.lengths, arguments.calibrate)
+    console.print(table(found))
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False)
     console.print(
         f"{arguments.output}: {arguments.output.stat().st_size:,} bytes. Against the float model "
         f"over {found.samples:,} inputs: cosine {found.cosine:.5f} (lowest "
-        f"{found.lowest_cosine:.5f}), same largest output {found.top1:.2%}",
+        f"{found.lowest_cosine:.5f}), same largest output {found.top1_agreement:.2%}",
         highlight=False, markup=False,
     )
+    write_json(arguments.json, found.as_dict())
+    required = arguments.require_agreement
+    if required is not None and found.top1_agreement * 100 < required:
+        console.print(f"--require-agreement: {found.top1_agreement:.2%} is less than {required:g}%",
+                      highlight=False, markup=False)
+        return 1
     return 0
+
+
+def table(found: "Agreement") -> Table:
+    """A row a layer."""
+    made = Table(
+        title="int8 against float, over the range of each layer",
+        caption=f"ranges: {found.input_calibration} of the input, {found.activation_calibration} "
+        "of activations",
+    )
+    made.add_column("layer", overflow="fold")
+    for heading in ("mean error", "max error", "cosine"):
+        made.add_column(heading, justify="right")
+    for row in found.layers:
+        made.add_row(escape(row.name), f"{row.mean_error:.3%}", f"{row.max_error:.2%}",
+                     f"{row.cosine:.5f}")
+    return made
 
 
 COMMAND = Command("make an int8 model file from a float one", options, run, place=6)

@@ -14,6 +14,8 @@ from .pictures import draw_attention
 from .shared import add_board, add_json, add_png, equal, facts, opened, write_json
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..proof.compare import Verification
     from ..proof.run import RunResult
 
@@ -23,20 +25,25 @@ def options(parser: Parser) -> None:
     parser.add_argument("model", type=Path, help="int8 model file (see attn8 quantize)")
     parser.add_argument(
         "inputs", type=Path, metavar="inputs.npy",
-        help="[samples, ...]: int8 as they are, other numbers over the model's input scale",
+        help="[samples, ...]: int8 as they are, other numbers as the sensor gives them",
+    )
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE.npy",
+        help="whole numbers [samples], what each input is: for accuracy and a confusion matrix",
     )
     parser.add_argument(
         "--lengths", type=Path, metavar="LENGTHS.npy",
         help="[samples]: how many tokens of each input count, where the model takes lengths",
     )
     parser.add_output("--output", "the board's tensors, as safetensors")
-    add_png(parser, "the first attention weights")
+    add_png(parser, "the first attention weights, and the confusion matrix,")
     add_json(parser)
     parser.add_argument(
         "--no-weights", action="store_true",
         help="neither keep nor compare scores and weights: less memory on the board",
     )
-    parser.ignores(["--png"], lambda a: a.no_weights, "--no-weights leaves nothing to draw")
+    parser.ignores(["--png"], lambda a: a.no_weights and a.labels is None,
+                   "--no-weights leaves nothing to draw")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -44,29 +51,43 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from safetensors.numpy import save
 
     from .. import inputs
+    from ..feed import clamped
     from ..model import load
+    from ..proof.classes import Classified
     from ..proof.run import run
 
     need_weights = not arguments.no_weights
     model = load(arguments.model, need_weights)
     samples = inputs.read(arguments.inputs, model.config)
     lengths = inputs.read_lengths(arguments.lengths, model.config, len(samples))
+    classified = None
+    if arguments.labels:
+        labels = inputs.read_labels(arguments.labels, len(samples), model.output_size)
+        classified = Classified(labels, model.output_size)
     try:
-        samples = inputs.integers(samples, model.config)
+        fed = inputs.integers(samples, model)
     except ModelError as error:
         raise ModelError(f"{arguments.model}: {error}") from None
+    if samples.dtype != np.int8:
+        for warning in clamped(model.config, model.tensors, samples):
+            console.print(f"warning: {warning}", highlight=False, markup=False)
     with opened(arguments, console) as board:
-        outcome, result = run(board, model, arguments.model, samples, console, need_weights,
-                              lengths)
+        outcome, result = run(board, model, arguments.model, fed, console, need_weights, lengths)
     more = probabilities(model.config, result)
+    if classified:
+        classified.count([found[model.output] for found in result.outputs])
+        more += [("accuracy on the board", f"{classified.accuracy:.2%}", "of the labels")]
     console.print(run_facts(f"{outcome.model}: {outcome.samples} inputs", outcome, result, more))
-    if arguments.png and not draw_attention(arguments.png, result.outputs[0]):
+    if classified:
+        console.print(confusion_table(classified.confusion))
+    confusion = classified.confusion if classified else None
+    if arguments.png and not draw_attention(arguments.png, result.outputs[0], confusion=confusion):
         console.print("no attention weights to draw")
     if arguments.output:
         outputs = result.outputs
         stacked = {name: np.stack([o[name] for o in outputs]) for name in outputs[0]}
         arguments.output.write_bytes(save(stacked))
-    write_json(arguments.json, outcome.as_dict())
+    write_json(arguments.json, outcome.as_dict() | (classified.as_dict() if classified else {}))
     return 0 if outcome.bit_exact else 1
 
 
@@ -99,12 +120,26 @@ def run_facts(
         ("time per inference", f"{outcome.device_us_per_inference:,.0f} us",
          "median, this computer's speed" if board["kind"] == "virtual"
          else "median, clocked by the board"),
+        ("of 95 % at most", f"{outcome.p95_us:,.0f} us", f"of all, {outcome.max_us:,.0f} us"),
         ("RAM", f"{outcome.ram_bytes:,} bytes", "heap: package, model, buffers"),
         ("link", f"{outcome.link_bytes_per_s:,.0f} bytes/s",
          f"both ways, {outcome.link_retries} frames sent again"),
     ])  # fmt: skip
     for name, count in result.mismatched.most_common(5):
         table.add_row("", f"{count:,}", Text(f"values differ in {name}", "red"))
+    return table
+
+
+def confusion_table(confusion: "np.ndarray") -> Table:
+    """A row a class: what the board said of the inputs that are it."""
+    table = Table(title="What is (rows), and what the board says it is (columns)")
+    table.add_column("", style="bold", justify="right")
+    for c in range(len(confusion)):
+        table.add_column(str(c), justify="right")
+    for c, row in enumerate(confusion):
+        table.add_row(str(c), *(
+            "[dim]0[/]" if not n else f"[green]{n}[/]" if c == k else f"[red]{n}[/]"
+            for k, n in enumerate(row.tolist())))
     return table
 
 

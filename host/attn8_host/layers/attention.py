@@ -357,6 +357,14 @@ class Attention(LayerType):
         merged = heads.transpose(1, 0, 2).reshape(len(x[0]), -1)
         return {**outputs, "heads": heads, "": dense.apply("out.", tensors, merged)}
 
+    def fold(
+        self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        folded: dict[str, np.ndarray] | None = dict(tensors)
+        for part in ("q", "k", "v"):
+            folded = folded and dense.fold(f"{part}.", folded, scales, offsets)
+        return folded
+
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, core, before = entry["name"], self._core(entry), quantizer.inputs or [quantizer.scale]
         peaks = {part: quantizer.peaks[f"{name}.{part}"] for part in ("q", "k", "v", "heads")}

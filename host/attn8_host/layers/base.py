@@ -120,6 +120,7 @@ class LayerType:
         token_field: which field counts the tokens, if one does.
         in_place: whether it can write its results where its inputs lie.
         tied: whether its inputs and its results have one format and, in int16, one scale.
+        moves: whether its results are values of its input as they are, some or all.
     """
 
     fields: ClassVar[Mapping[str, Kind]] = {}
@@ -136,6 +137,7 @@ class LayerType:
     token_field: ClassVar[str | None] = None
     in_place: ClassVar[bool] = False
     tied: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
     name = ""  # the module's, set when it is found
 
     def check(self, entry: Fields) -> None:
@@ -259,6 +261,19 @@ class LayerType:
         Where the entry says "lengths" it is called with `length` as well.
         """
         raise ModelError(f"there is no float layer of type {self.name}")
+
+    def fold(
+        self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        """Float tensors with which it computes from x what it did from x * scales + offsets.
+
+        Args:
+            scales, offsets: of each value of its input, in the shape that `shape` says.
+
+        Returns:
+            All of its tensors, by part; None where no such ones exist.
+        """
+        return None
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         """Makes the integers of an entry in place, and their tensors through the quantizer."""

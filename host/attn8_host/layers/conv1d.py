@@ -231,6 +231,24 @@ class Type(LayerType):
         matrix = tensors["weight"].reshape(entry["filters"], -1)
         return {"": geometry(entry).convolve(x[0].ravel(), matrix) + tensors["bias"]}
 
+    def fold(
+        self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        seen = geometry(entry)
+        if (scales != scales[0]).any() or (offsets != offsets[0]).any():
+            return None
+        if seen.padding and offsets.any():  # what it pads with stands for 0
+            return None
+        weight = np.asarray(tensors["weight"], np.float64)
+        # Each filter's taps by channel, [filters, kernel_size, channels / groups]
+        taps = weight.reshape(len(weight), seen.kernel_size, -1)
+        own = np.arange(seen.channels)[None]
+        if seen.groups > 1:
+            own = np.repeat(np.arange(seen.channels), len(weight) // seen.channels)[:, None]
+        folded = (taps * scales[0][own][:, None]).reshape(weight.shape)
+        bias = tensors["bias"] + (taps * offsets[0][own][:, None]).sum(axis=(1, 2))
+        return {**tensors, "weight": folded, "bias": bias}
+
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, before = entry["name"], quantizer.scale
         quantizer.linear(name, before, quantizer.result(name, quantizer.finest(name, before)))

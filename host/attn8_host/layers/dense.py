@@ -130,6 +130,18 @@ def apply(prefix: str, tensors: Tensors, x: np.ndarray) -> np.ndarray:
     return result + tensors[f"{prefix}bias"] if f"{prefix}bias" in tensors else result
 
 
+def fold(
+    prefix: str, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
+) -> dict[str, np.ndarray] | None:
+    """LayerType.fold of a matrix: scales and offsets [rows, inputs], None where rows differ."""
+    scales, offsets = np.atleast_2d(scales), np.atleast_2d(offsets)
+    if (scales != scales[0]).any() or (offsets != offsets[0]).any():
+        return None
+    weight = np.asarray(tensors[f"{prefix}weight"], np.float64)
+    bias = weight @ offsets[0] + tensors.get(f"{prefix}bias", 0)
+    return {**tensors, f"{prefix}weight": weight * scales[0], f"{prefix}bias": bias}
+
+
 def initial(
     prefix: str, inputs: int, outputs: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
@@ -190,6 +202,11 @@ class Type(LayerType):
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
         return {"": apply("", tensors, *x)}
+
+    def fold(
+        self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        return fold("", tensors, scales, offsets)
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, before = entry["name"], quantizer.scale

@@ -12,7 +12,7 @@ class Type(LayerType):
 
     computes = False
     tokenwise = True
-    tied = True
+    tied = moves = True
     fields = {"shape": SHAPE}
 
     def one_token(self, entry: Fields, tokens: int) -> Fields:

@@ -15,7 +15,7 @@ class Type(LayerType):
 
     fields = {"rows": SIZE, "columns": SIZE}
     input_formats = output_formats = (INT8, INT16)
-    keeps_scale = tied = True
+    keeps_scale = tied = moves = True
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, int]:
         return entry["rows"], entry["columns"]

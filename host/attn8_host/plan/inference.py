@@ -231,7 +231,7 @@ def loaded(
         required[what] = max(size, required.get(what, 0))
 
     device = Device(arch, backend, stand_ins)
-    device.load("attn8.memory").require = require
+    vars(device.load("attn8.memory"))["require"] = require
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         path.write_bytes(data)

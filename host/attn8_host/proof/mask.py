@@ -15,7 +15,6 @@ from ..deploy import push
 from ..errors import Attn8Error
 from ..masks import BUILDERS, Mask, hnsw, mincut
 from ..model import Model
-from ..numerics.scales import quantize
 from ..paths import MODELS
 from ..quantize.model import quantize_model
 from .compare import Verification, verify
@@ -142,7 +141,8 @@ def model(x: np.ndarray, mask: Mask | None) -> tuple[Model, np.ndarray]:
     if mask is not None:
         tensors["attn.core.mask"] = mask.to_bits().reshape(1, -1)
     config, made = quantize_model(config, tensors, x.reshape(1, -1))
-    return Model(config, made), quantize(x, config["input"]["scale"]).reshape(1, -1)
+    model = Model(config, made)
+    return model, model.feed(x).reshape(1, -1)
 
 
 def attend(board: Board, x: np.ndarray, mask: Mask | None) -> tuple[Verification, float]:

@@ -1,6 +1,7 @@
 """Quantizes whole models after training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from ..errors import ModelError
 from ..layers.base import TOKENS
 from ..layers.quantizer import Quantizer, Stream
 from ..modelfile import inputs
+from . import channels
+from .channels import Channels
+from .ranges import Histogram, measure
 from .streams import arrange
 
 STREAM_PEAK = 16383  # of the largest value seen: 14 bits, and as much room again
@@ -17,20 +21,23 @@ STREAM_PEAK = 16383  # of the largest value seen: 14 bits, and as much room agai
 
 def quantize_model(
     config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray,
-    lengths: Sequence[int | None] | None = None,
+    lengths: Sequence[int | None] | None = None, inputs: str = "absmax",
+    activations: str = "absmax",
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Quantizes a float model after training.
 
-    Activation scales are the largest magnitudes that the float model shows on the calibration
-    inputs, over 127; tensors that a mean or a softmax averages get their own. What `add` takes and
-    gives is a stream: int16 with one scale, the largest magnitude over 16383, between convert
-    layers where it meets int8 (see streams).
+    Activation scales are the ranges that the float model shows on the calibration inputs, over 127;
+    tensors that a mean or a softmax averages get their own. What `add` takes and gives is a stream:
+    int16 with one scale, the largest magnitude over 16383, between convert layers where it meets
+    int8 (see streams). Channels of the input get scales and offsets of their own where that is
+    worth it (see channels).
 
     Args:
         config: of the float model; without an input scale the calibration inputs give one.
         tensors: float32, named as in torch.nn.Linear: `layer.weight` [outputs, inputs].
         calibration: float inputs [samples, ...], or token ids.
         lengths: how many tokens of each of them count; None: all.
+        inputs, activations: how their ranges are found, of ranges.METHODS.
 
     Returns:
         The config with scales and integer constants, and the integer tensors.
@@ -39,13 +46,56 @@ def quantize_model(
         ModelError: a tensor is missing, misshapen or unused, or a layer's scales leave what its
             integers can express.
     """
+    return Calibration(config, tensors, calibration, lengths).quantized(inputs, activations)
+
+
+class Calibration:
+    """A float model and the inputs that it is quantized with.
+
+    Args: those of `quantize_model`.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], tensors: dict[str, np.ndarray], inputs: np.ndarray,
+        lengths: Sequence[int | None] | None = None,
+    ):
+        self.config, self.tensors, self.inputs = config, tensors, inputs
+        self.lengths = lengths or [None] * len(inputs)
+        self._measured: dict[str, tuple[Channels, dict[str, Histogram]]] = {}
+        with _about():
+            for entry in config["layers"]:
+                with float_model.named(entry["name"]):
+                    layers.get(entry["type"]).require_floats()
+            float_model.check(config, tensors)
+            self.run = float_model.prepare(config, tensors)
+
+    def measured(self, method: str) -> "tuple[Channels, dict[str, Histogram]]":
+        """The input's channels, and the ranges of all tensors behind an input that is so clamped.
+
+        Raises:
+            ModelError: as `quantize_model`.
+        """
+        if method not in self._measured:
+            with _about(), np.errstate(over="ignore", invalid="ignore"):  # the peaks are looked at
+                found = channels.measure(self.config, self.tensors, self.inputs, method)
+                clamped = found.clamp(self.inputs)
+                self._measured[method] = found, measure(self.run, clamped, self.lengths)
+        return self._measured[method]
+
+    def quantized(
+        self, inputs: str, activations: str
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The int8 model; as `quantize_model`."""
+        found, histograms = self.measured(inputs)
+        with _about(), np.errstate(over="ignore", invalid="ignore"):
+            return _quantize(self.config, self.tensors, found, histograms, activations)
+
+
+@contextmanager
+def _about() -> Iterator[None]:
+    """Errors are ModelErrors that say that they are about the float model."""
     try:
-        for entry in config["layers"]:
-            with float_model.named(entry["name"]):
-                layers.get(entry["type"]).require_floats()
-        float_model.check(config, tensors)
-        with np.errstate(over="ignore", invalid="ignore"):  # the peaks are looked at
-            return _quantize(config, tensors, calibration, lengths or [None] * len(calibration))
+        yield
     except ModelError as error:
         text = str(error)
         if not text.startswith("the float model"):
@@ -54,26 +104,29 @@ def quantize_model(
 
 
 def _quantize(
-    config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray,
-    lengths: Sequence[int | None],
+    config: dict[str, Any], tensors: dict[str, np.ndarray], found: Channels,
+    histograms: dict[str, Histogram], method: str,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    peaks: dict[str, float] = {}
-    for x, length in zip(calibration, lengths, strict=True):
-        for name, values in float_model.run(config, tensors, x, length).items():
-            peaks[name] = np.maximum(peaks.get(name, 0.0), np.abs(values).max()).item()
-    for name, peak in peaks.items():
-        if peak == 0:
+    for name, histogram in histograms.items():
+        if histogram.peak == 0:
             raise ModelError(f"{name} is 0 throughout the calibration inputs")
-        if not peak < np.inf:
-            raise ModelError(f"{name} becomes {peak:g} with the calibration inputs")
-    scale = config["input"].get("scale") or float(np.abs(calibration).max()) / 127
-    peaks["input"] = float(np.abs(calibration).max())
+        if not histogram.peak < np.inf:
+            raise ModelError(f"{name} becomes {histogram.peak:g} with the calibration inputs")
+    scale, shape = found.scale, tuple(config["input"]["shape"])
+    if found.folded:
+        scales, offsets = (np.broadcast_to(found.spread(each, shape), shape)
+                           for each in (found.scales / scale, found.offsets))
+        tensors = channels.fold(config, tensors, scales, offsets) or {}
+    peaks = {name: histogram.range(method) for name, histogram in histograms.items()}
+    whole = {name: histogram.peak for name, histogram in histograms.items()}  # of int16
+    peaks["input"] = whole["input"] = 127 * scale
     layout = arrange(config)
     for entry, names in zip(config["layers"], inputs(config), strict=True):
-        peaks.setdefault(entry["name"], peaks[names[0]])  # of a layer that does nothing
+        for each in (peaks, whole):
+            each.setdefault(entry["name"], each[names[0]])  # of a layer that does nothing
     for name, source in layout.converted.items():
-        peaks[name] = peaks[source]
-    streams = {root: Stream(max(peaks[name] for name in names) / STREAM_PEAK)
+        peaks[name], whole[name] = peaks[source], whole[source]
+    streams = {root: Stream(max(whole[name] for name in names) / STREAM_PEAK)
                for root, names in layout.groups.items()}
     for _ in range(2 * len(streams)):
         entries, made = _integers(
@@ -83,10 +136,11 @@ def _quantize(
         # What all layers of a stream can express is known when they are through
         coarse = [stream for stream in streams.values() if stream.finest > stream.scale]
         if not coarse:
-            taken = config["input"]
-            if taken.get("format") != TOKENS:
-                taken = {**taken, "scale": scale}
-            return arena.assign({**config, "input": taken, "layers": entries}), made
+            about = config["input"]
+            if about.get("format") != TOKENS:
+                made["input.channels"] = found.constants()
+                about = {**about, **found.entry()}
+            return arena.assign({**config, "input": about, "layers": entries}), made
         for stream in coarse:
             stream.scale = stream.finest
     raise ModelError("no scale of its int16 tensors is one that all of their layers can express")

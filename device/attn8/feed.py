@@ -1,0 +1,68 @@
+# From what a sensor gives to a model's int8 input, in integers: the numerics page has the formula.
+from array import array
+
+from . import checks
+from .kernels.feed import feed as kernel
+from .kernels.objects import typecode
+
+MOST = (1 << 30) - 1
+_CODES = {ord("f"): 0, ord("i"): 1, ord("l"): 1, ord("h"): 2}  # of the kernel
+
+
+def feed(values, channels, inner, out):
+    # values: array('f'), array('h') or array('i'), or a list of numbers, as many as out int8
+    # holds; channels int32 [channels, 4]: frac, offset, mult, shift; inner: values between one of a
+    # channel and the next channel's. What is beyond int8 is clamped; NaN and inf are refused.
+    code = _CODES.get(typecode(values) & 127)
+    if code is None and not isinstance(values, (list, tuple)):
+        raise TypeError("feed: expected array('f'), array('h'), array('i') or a list of numbers, "
+                        "got %s" % type(values).__name__)
+    n = len(out)
+    if len(values) != n:
+        raise ValueError("feed: expected %d values, got %d" % (n, len(values)))
+    count = len(channels) // 4
+    if code is None:
+        wrong = _each(values, channels, count, inner, out)
+    else:
+        wrong = kernel(values, code, 0, channels, count, inner, out, n)
+    if wrong < n:
+        raise ValueError("feed: value %d, channel %d: expected a finite number, got %s"
+                         % (wrong, wrong // inner % count, values[wrong]))
+    return out
+
+
+def _each(values, channels, count, inner, out):
+    # A list's numbers one after another -> the place of the first that is not finite
+    whole = array("i", [0])
+    real = array("f", [0.0])
+    for i, value in enumerate(values):
+        if type(value) is int:
+            whole[0] = max(-MOST, min(MOST, value))
+            kernel(whole, 1, i, channels, count, inner, out, 1)
+            continue
+        real[0] = checks.kind("feed", value, float)
+        if kernel(real, 0, i, channels, count, inner, out, 1) < 1:
+            return i
+    return len(values)
+
+
+def check(channels, found, source):
+    # channels: of a file, whose type and shape are `found` and whose config says `source` of the
+    # input -> values between one of a channel and the next channel's
+    code, shape = found
+    if code != "i" or len(shape) != 2 or shape[1] != 4 or not shape[0]:
+        raise ValueError("input.channels: expected array('i') of shape [channels, 4], got "
+                         "array('%s') of shape %s" % (code, shape))
+    inner = 1
+    if shape[0] > 1:
+        sizes = source["shape"]
+        axis = checks.between("input.axis", source.get("axis", len(sizes) - 1), 0, len(sizes) - 1)
+        if sizes[axis] != shape[0]:
+            raise ValueError("input.channels: expected %d rows, got %d" % (sizes[axis], shape[0]))
+        for n in sizes[axis + 1 :]:
+            inner *= n
+    for c in range(0, 4 * shape[0], 4):
+        checks.between("input.channels: frac", channels[c], -100, 100)
+        checks.between("input.channels: offset", channels[c + 1], -MOST, MOST)
+        checks.multiplier("input.channels", channels[c + 2], channels[c + 3])
+    return inner
