@@ -6,10 +6,11 @@ japanese_vowels.npz. Each channel is taken over its spread; frames behind the en
 
     python examples/speakers.py japanese_vowels.npz speakers_float.safetensors
     attn8 quantize speakers_float.safetensors --calibration speakers_train.npy \\
-        --output speakers.safetensors
-    attn8 run speakers.safetensors speakers_test.npy
+        --lengths speakers_train_lengths.npy --output speakers.safetensors
+    attn8 run speakers.safetensors speakers_test.npy --lengths speakers_test_lengths.npy
 
-It writes the training windows and the test windows beside the model, for these commands. All is
+It writes the training windows and the test windows beside the model, for these commands, with their
+lengths and labels. All is
 seeded and runs on one thread; another version of torch may give slightly different weights.
 """
 
@@ -29,7 +30,8 @@ EPOCHS, BATCH, SEED = 120, 32, 0
 
 
 class Speakers(nn.Module):
-    """[batch, 32, 12] -> [batch, 9]: a pre-LN encoder with GELU, the mean over the frames."""
+    """[batch, 32, 12], lengths [batch] -> [batch, 9]: a pre-LN encoder with GELU, which sees the
+    frames before each length alone, and their mean."""
 
     def __init__(self):
         super().__init__()
@@ -41,21 +43,32 @@ class Speakers(nn.Module):
                                              enable_nested_tensor=False)
         self.head = nn.Linear(WIDTH, SPEAKERS)
 
-    def forward(self, x):
-        return self.head(self.encoder(self.embed(x) + self.position).mean(dim=1))
+    def forward(self, x, padding=None):
+        # padding: bool [batch, 32], true behind the end
+        x = self.encoder(self.embed(x) + self.position, src_key_padding_mask=padding)
+        if padding is None:
+            return self.head(x.mean(dim=1))
+        heard = (~padding).unsqueeze(-1).float()
+        return self.head((x * heard).sum(dim=1) / heard.sum(dim=1))
 
 
 def read(path):
-    """{"train", "test"}: (windows float32 [n, 32, 12], speakers int64 [n])."""
+    """{"train", "test"}: (windows float32 [n, 32, 12], lengths and speakers int64 [n])."""
     with np.load(path) as data:
         parts = dict(data)
     spread = parts["train"].std(axis=(0, 1))
     return {part: (torch.from_numpy(parts[part] / spread),
+                   torch.from_numpy(parts[f"{part}_lengths"].astype(np.int64)),
                    torch.from_numpy(parts[f"{part}_labels"].astype(np.int64)))
             for part in ("train", "test")}
 
 
-def train(windows, speakers):
+def padding(lengths):
+    """bool [batch, 32], true behind each window's end."""
+    return torch.arange(FRAMES) >= lengths[:, None]
+
+
+def train(windows, lengths, speakers):
     torch.manual_seed(SEED)
     model = Speakers()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05)
@@ -64,7 +77,8 @@ def train(windows, speakers):
     for _ in range(EPOCHS):
         for part in torch.randperm(len(windows)).split(BATCH):
             noisy = windows[part] + 0.1 * torch.randn_like(windows[part])
-            loss = nn.functional.cross_entropy(model(noisy), speakers[part], label_smoothing=0.1)
+            loss = nn.functional.cross_entropy(model(noisy, padding(lengths[part])),
+                                               speakers[part], label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -80,14 +94,19 @@ def main():
     torch.set_num_threads(1)
     data = read(arguments.data)
     model = train(*data["train"])
-    windows, speakers = data["test"]
+    windows, lengths, speakers = data["test"]
     with torch.no_grad():
-        right = (model(windows).argmax(dim=1) == speakers).float().mean().item()
+        right = (model(windows, padding(lengths)).argmax(dim=1) == speakers).float().mean().item()
     print(f"float: {right:.2%} of {len(windows)} test windows")
-    modelfile.write(arguments.output,
-                    *attn8_host.from_torch(model, data["train"][0][:1], name="speakers"))
-    for part, (windows, _) in data.items():
-        np.save(arguments.output.with_name(f"speakers_{part}.npy"), windows.numpy())
+    config, tensors = attn8_host.from_torch(model, windows[:1], name="speakers")
+    config["input"]["lengths"] = True
+    for entry in config["layers"]:  # what looks at several frames heeds each input's length
+        if entry["type"] in ("attention", "mean_pool"):
+            entry["lengths"] = True
+    modelfile.write(arguments.output, config, tensors)
+    for part, (windows, lengths, speakers) in data.items():
+        for what, values in (("", windows), ("_lengths", lengths), ("_labels", speakers)):
+            np.save(arguments.output.with_name(f"speakers_{part}{what}.npy"), values.numpy())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`attn8 demo`: handwritten digits, classified on a board and proven against NumPy."""
+"""`attn8 demo`: a model that comes along, run on a board and proven against NumPy."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -17,36 +17,45 @@ if TYPE_CHECKING:
 
 
 def options(parser: Parser) -> None:
+    parser.add_argument(
+        "name", nargs="?", default="digits", metavar="digits|speakers",
+        help="handwritten digits (default), or a transformer that knows nine speakers by voice",
+    )
     add_board(parser)
     add_json(parser)
     add_png(parser, "the attention heat map", "attn8-attention.png")
-    parser.add_argument("--samples", type=positive, metavar="N", help="digits (default: all)")
+    parser.add_argument("--samples", type=positive, metavar="N", help="inputs (default: all)")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    from ..proof.demo import demonstrate, digits
+    from ..errors import Attn8Error
+    from ..proof.demo import demonstrate, demos
 
-    images, labels = digits(arguments.samples)
+    demo = demos().get(arguments.name)
+    if demo is None:
+        raise Attn8Error(f"{arguments.name}: no such demo; there are {', '.join(demos())}")
+    data = demo.read().first(arguments.samples)
     with opened(arguments, console) as board:
-        outcome, result = demonstrate(board, console, images, labels)
+        outcome, result = demonstrate(board, console, arguments.name, data)
     first = result.outputs[0]
-    reads = f"the board reads: {first['head'].argmax()}"
-    draw_attention(arguments.png, first, images[0].reshape(8, 8), reads)
-    console.print(table(outcome, result))
+    answer = demo.says.format(demo.answers[list(first.values())[-1].argmax()])
+    image = data.inputs[0].reshape(demo.picture) if demo.picture else None
+    draw_attention(arguments.png, first, image, answer)
+    console.print(table(f"attn8 demo: {outcome.samples} {demo.title}", outcome, result))
     console.out(f"attention heat map: {arguments.png}", highlight=False)
     write_json(arguments.json, outcome.as_dict() | {"png": str(arguments.png)})
     return 0 if outcome.bit_exact else 1
 
 
-def table(outcome: "DemoResult", result: "Verification") -> Table:
-    return run_facts(f"attn8 demo: {outcome.samples} handwritten digits", outcome, result, [
+def table(title: str, outcome: "DemoResult", result: "Verification") -> Table:
+    return run_facts(title, outcome, result, [
         ("accuracy on the board", f"{outcome.accuracy:.2%}",
          f"float32 model: {outcome.float_accuracy:.2%}"),
         ("same answer as float32", f"{outcome.top1_agreement_vs_float:.2%}", "top-1 agreement"),
-        ("cosine to float32", f"{outcome.cosine_vs_float:.5f}", "attention layer's output, mean"),
+        ("cosine to float32", f"{outcome.cosine_vs_float:.5f}", "what the heads give, mean"),
         ("max error to float", f"{outcome.max_lsb_vs_float:.3f} LSB",
          "attention; 0.5 is rounding"),
     ])  # fmt: skip
 
 
-COMMAND = Command("classify handwritten digits on a board and prove it", options, run, place=1)
+COMMAND = Command("run a model that comes along on a board and prove it", options, run, place=1)

@@ -1,13 +1,14 @@
-"""`attn8 demo`: handwritten digits, classified on a board and proven against NumPy."""
+"""`attn8 demo`: a model that comes along, run on a board and proven against NumPy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from safetensors.numpy import load_file
 
-from .. import float_model, modelfile
+from .. import discover, float_model, inputs, modelfile
 from ..boards import Board
 from ..model import load
 from ..numerics import floating
@@ -16,7 +17,40 @@ from . import run
 from .compare import Verification
 from .run import RunResult
 
-PATH = MODELS / "digits.safetensors"
+
+@dataclass
+class Data:
+    """Inputs as a sensor gives them, float32 [n, ...]; their classes [n]; and how many tokens of
+    each count, where they are not all of one length."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    lengths: list[int] | None = None
+
+    def first(self, samples: int | None) -> "Data":
+        """So many of them; None for all."""
+        lengths = None if self.lengths is None else self.lengths[:samples]
+        return Data(self.inputs[:samples], self.labels[:samples], lengths)
+
+
+@dataclass
+class Demo:
+    """One of them. Its int8 and float model files are MODELS/NAME.safetensors and
+    NAME_float.safetensors, NAME being its module's.
+
+    Attributes:
+        title: what its inputs are.
+        says: the first answer in words, {} being one of `answers`.
+        read: its test data.
+        answers: the classes.
+        picture: shape of an input that is an image.
+    """
+
+    title: str
+    says: str
+    read: Callable[[], Data]
+    answers: tuple[str, ...]
+    picture: tuple[int, int] | None = None
 
 
 @dataclass
@@ -26,51 +60,56 @@ class DemoResult(RunResult):
     accuracy: float
     float_accuracy: float
     max_lsb_vs_float: float  # head outputs against float64 attention over the same int8 q, k, v
-    cosine_vs_float: float  # attention layer's output against the float32 model's, mean
+    cosine_vs_float: float  # attention layers' outputs against the float32 model's, mean
     top1_agreement_vs_float: float
 
 
-def digits(samples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Test images, uint8 [samples, 64] of 0 to 16, and what they show, [samples]; None for all."""
-    data = load_file(MODELS / "digits_data.safetensors")
-    return data["test.images"][:samples], data["test.labels"][:samples]
+@cache
+def demos() -> dict[str, Demo]:
+    """All of them by name."""
+    return discover.entries("attn8_host.proof.demos", "DEMO")
 
 
 def demonstrate(
-    board: Board, console: Console, images: np.ndarray, labels: np.ndarray
+    board: Board, console: Console, name: str, data: Data
 ) -> tuple[DemoResult, Verification]:
-    """Deploys, streams `digits` and compares."""
-    model = load(PATH)
-    float_config, float_tensors = modelfile.read(MODELS / "digits_float.safetensors")
-    # A pixel p in 0..16 stands for p/16 = 7p * 1/112: exact in int8
-    inputs = (images.astype(np.int16) * 7).astype(np.int8)
+    """Deploys, streams a demo's `data` and compares."""
+    path = MODELS / f"{name}.safetensors"
+    model = load(path)
+    config, tensors = modelfile.read(MODELS / f"{name}_float.safetensors")
+    lengths = data.lengths or [None] * len(data.inputs)
+    integers = inputs.integers(data.inputs, model.config)
 
-    measured, result = run.run(board, model, PATH, inputs, console)
-    floats = [
-        float_model.run(float_config, float_tensors, x * np.float32(model.config["input"]["scale"]))
-        for x in inputs
-    ]
-    top1 = np.array([o["head"].argmax() for o in result.outputs])
-    float_top1 = np.array([f["head"].argmax() for f in floats])
-    cosines = [
-        floating.cosine(o["attn"], f["attn"]) for o, f in zip(result.outputs, floats, strict=True)
-    ]
+    measured, result = run.run(board, model, path, integers, console, lengths=lengths)
+    floats = [float_model.run(config, tensors, x, n)
+              for x, n in zip(data.inputs, lengths, strict=True)]
+    last = model.config["layers"][-1]["name"]
+    top1 = np.array([o[last].argmax() for o in result.outputs])
+    float_top1 = np.array([f[last].argmax() for f in floats])
+    attention = [entry for entry in model.config["layers"] if entry["type"] == "attention"]
+    errors, cosines = [], []
+    for o, f, n in zip(result.outputs, floats, lengths, strict=True):
+        for entry in attention:
+            errors.append(_lsb_error(entry, o, n))
+            part = f"{entry['name']}.heads"
+            cosines.append(floating.cosine(o[part], f[part]))
     outcome = DemoResult(
         **measured.as_dict(),
-        accuracy=float((top1 == labels).mean()),
-        float_accuracy=float((float_top1 == labels).mean()),
-        max_lsb_vs_float=max(_lsb_error(model.config, o) for o in result.outputs),
+        accuracy=float((top1 == data.labels).mean()),
+        float_accuracy=float((float_top1 == data.labels).mean()),
+        max_lsb_vs_float=max(errors),
         cosine_vs_float=float(np.mean(cosines)),
         top1_agreement_vs_float=float((top1 == float_top1).mean()),
     )
     return outcome, result
 
 
-def _lsb_error(config: dict[str, Any], outputs: dict[str, np.ndarray]) -> float:
+def _lsb_error(entry: dict[str, Any], outputs: dict[str, np.ndarray], length: int | None) -> float:
     """The largest error of the head outputs, in steps of int8, that integer attention adds."""
-    entry = next(layer for layer in config["layers"] if layer["type"] == "attention")
-    q, k, v = (outputs[f"attn.{part}"].astype(np.float64) for part in ("q", "k", "v"))
+    q, k, v = (outputs[f"{entry['name']}.{part}"].astype(np.float64) for part in ("q", "k", "v"))
     scales = entry["scales"]
     scale = scales["q"] * scales["k"] / np.sqrt(q.shape[-1])
+    k, v = k[:, :length], v[:, :length]
     exact = floating.attention(q, k, v, scale, entry["causal"]) * scales["v"] / scales["heads"]
-    return float(np.abs(outputs["attn.heads"] - np.clip(exact, -127, 127)).max())
+    found = outputs[f"{entry['name']}.heads"]
+    return float(np.abs(found - np.clip(exact, -127, 127)).max())

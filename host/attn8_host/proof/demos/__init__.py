@@ -1,0 +1,1 @@
+"""What `attn8 demo` shows: a module each, with DEMO (see proof.demo)."""
