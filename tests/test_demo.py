@@ -41,8 +41,8 @@ def test_demo_fails_when_one_weight_differs(tmp_path, monkeypatch):
     # The proof must be able to fail: the reference computes with one other weight
     load = demo.load
 
-    def altered(path):
-        model = load(path)
+    def altered(path, need_weights):
+        model = load(path, need_weights)
         model.tensors["attn.v.weight"][3, 5] ^= 1
         return model
 

@@ -49,7 +49,7 @@ def test_looking_takes_no_memory_for_good(board, remote):
 
 @pytest.mark.board("virtual")
 def test_help_lists_the_public_names(board, remote, names):
-    remote("import attn8\ngive(0)")
+    remote("import attn8\ndir(attn8)\ngive(0)")
     said = board.execute("help(attn8)")
     assert [name for name in names if repr(name) not in said] == []
 

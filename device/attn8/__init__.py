@@ -6,6 +6,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
+    # A board that only runs models never needs the names
+    global NAMES
     from .names import NAMES
     from .public import look
 

@@ -150,6 +150,11 @@ def loaded(path, make):
     gc.threshold(4096)  # what stays for good then lies close together, not among what does not
     try:
         return make()
+    except MemoryError as error:
+        text = str(error)
+        if not text.startswith("memory allocation"):
+            raise
+        raise MemoryError("the model needs more than is free (%s); %s" % (text, memory.REMEDY))
     except KeyError as error:
         raise ValueError("%s: the config lacks %s" % (path, error))
     except ValueError as error:
@@ -211,7 +216,6 @@ def _load(path, config, need_weights, count, advance, step, share):
     scale = source.get("scale")
     code = "h" if form == "tokens" else "b"
     tensors, shapes = read(path)
-    memory.require("input", 2 * size * signals.ITEMSIZES[code])  # the array, and what it is made of
     values = array(code, bytes(size * signals.ITEMSIZES[code]))
     arena = None
     share = share and count is None and not step

@@ -1,7 +1,8 @@
 from array import array
 
-from .. import checks, forms, masks, memory
+from .. import checks, forms, memory
 from ..kernels.hide import hide
+from ..masks import build
 from ..masks.mask import Mask
 from . import exact
 
@@ -28,13 +29,15 @@ class Sparse:
         checks.between("seq_len", seq_len, 1, exact.MAX_KEYS)
         exact.check(seq_len, head_dim, *constants)
         if isinstance(mask, (list, tuple)):
-            mask = masks.build(seq_len, *mask)
+            mask = build(seq_len, *mask)
         elif not isinstance(mask, Mask):
             mask = Mask.from_bits(seq_len, mask)
         if mask.seq_len != seq_len:
             raise ValueError("mask: expected one of seq_len %d, got %d" % (seq_len, mask.seq_len))
         if causal:
-            mask = mask.intersection(masks.causal(seq_len))
+            from ..masks.patterns import causal as causal_mask
+
+            mask = mask.intersection(causal_mask(seq_len))
         if block_rows is None:  # enough pairs a block to make little of the calls of kernels
             block_rows = min(seq_len, max(9, 2 * mask.max_positions // (mask.num_positions or 1)))
         checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)

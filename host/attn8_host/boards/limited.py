@@ -22,8 +22,10 @@ class Limit:
         self._end = math.inf
         self._read = port.read
         port.read = self._limited
-        with contextlib.suppress(NotImplementedError):  # rfc2217:// waits as its other end does
+        try:
             port.write_timeout = WRITE_SECONDS
+        except NotImplementedError:  # rfc2217:// waits as its other end does
+            port.write_timeout = None
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:

@@ -29,7 +29,7 @@ def options(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     from ..errors import Attn8Error
-    from ..proof.demo import demonstrate, demos
+    from ..proof.demo import demonstrate, demos, weights
 
     demo = demos().get(arguments.name)
     if demo is None:
@@ -40,7 +40,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     first = result.outputs[0]
     answer = demo.says.format(demo.answers[list(first.values())[-1].argmax()])
     image = data.inputs[0].reshape(demo.picture) if demo.picture else None
-    draw_attention(arguments.png, first, image, answer)
+    if demo.need_weights:
+        draw_attention(arguments.png, first, image, answer)
+    else:
+        draw_attention(arguments.png, weights(arguments.name, data), image, answer,
+                       source="as NumPy computes them from q and k that are equal to the board's")
     console.print(table(f"attn8 demo: {outcome.samples} {demo.title}", outcome, result))
     console.out(f"attention heat map: {arguments.png}", highlight=False)
     write_json(arguments.json, outcome.as_dict() | {"png": str(arguments.png)})

@@ -34,8 +34,9 @@ def draw_attention(
     image: "np.ndarray | None" = None,
     title: str = "",
     confusion: "np.ndarray | None" = None,
+    source: str = "as the board computed them",
 ) -> bool:
-    """Draws each head's attention weights, as the board computed them: a row of maps a layer.
+    """Draws each head's attention weights: a row of maps a layer.
 
     Args:
         path: of the PNG.
@@ -43,6 +44,7 @@ def draw_attention(
         image: pixels of the input, drawn beside them under `title`.
         confusion: inputs [classes, classes] by (what they are, what the board says), in a column
             of its own.
+        source: whose they are, in the title.
 
     Returns:
         False, with nothing drawn, where there is neither of both.
@@ -89,7 +91,7 @@ def draw_attention(
             axis.set(title=printable(f"{layer}, head {h}"), xlabel="key (token)")
         axes[0].set_ylabel("query (token)")
         maps_figure.colorbar(drawn, ax=list(axes), label="attention weight", shrink=0.85)
-    maps_figure.suptitle("Attention weights as the board computed them\n", fontsize="medium")
+    maps_figure.suptitle(f"Attention weights {source}\n", fontsize="medium")
     save(figure, path)
     return True
 

@@ -237,7 +237,7 @@ def loaded(
         path.write_bytes(data)
         try:
             training = config["format"] == "attn8-train"
-            # As the server does: names of the package are not looked up
+            # As the server does: the names of the package are not looked up
             load = device.attn8.train.load if training else device.load("attn8.model").load
             model = load(str(path))
         except (ValueError, TypeError) as error:

@@ -1,6 +1,6 @@
 """`attn8 demo`: a model that comes along, run on a board and proven against NumPy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -44,6 +44,7 @@ class Demo:
         read: its test data.
         answers: the classes.
         picture: shape of an input that is an image.
+        need_weights: whether a board has room for all attention weights.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Demo:
     read: Callable[[], Data]
     answers: tuple[str, ...]
     picture: tuple[int, int] | None = None
+    need_weights: bool = True
 
 
 @dataclass
@@ -75,12 +77,13 @@ def demonstrate(
 ) -> tuple[DemoResult, Verification]:
     """Deploys, streams a demo's `data` and compares."""
     path = MODELS / f"{name}.safetensors"
-    model = load(path)
+    keep = demos()[name].need_weights
+    model = load(path, keep)
     config, tensors = modelfile.read(MODELS / f"{name}_float.safetensors")
-    lengths = data.lengths or [None] * len(data.inputs)
+    lengths: Sequence[int | None] = data.lengths or [None] * len(data.inputs)
     integers = inputs.integers(data.inputs, model)
 
-    measured, result = run.run(board, model, path, integers, console, lengths=lengths)
+    measured, result = run.run(board, model, path, integers, console, keep, lengths)
     floats = [float_model.run(config, tensors, x, n)
               for x, n in zip(data.inputs, lengths, strict=True)]
     last = model.config["layers"][-1]["name"]
@@ -102,6 +105,13 @@ def demonstrate(
         top1_agreement_vs_float=float((top1 == float_top1).mean()),
     )
     return outcome, result
+
+
+def weights(name: str, data: Data) -> dict[str, np.ndarray]:
+    """A model's tensors for the first input with all attention weights, as NumPy computes them."""
+    model = load(MODELS / f"{name}.safetensors")
+    first = inputs.integers(data.inputs[:1], model)[0]
+    return model(first, data.lengths[0] if data.lengths else None)
 
 
 def _lsb_error(entry: dict[str, Any], outputs: dict[str, np.ndarray], length: int | None) -> float:

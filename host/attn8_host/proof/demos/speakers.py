@@ -26,4 +26,5 @@ DEMO = Demo(
     says="the board hears speaker {}",
     read=read,
     answers=tuple("123456789"),
+    need_weights=False,
 )
