@@ -90,6 +90,7 @@ OTHERS = {
     ("fixed_optimizers", "requantize"): "Adam's moments: no int8 comes out",
     ("norm", "product"): "the lower halves of squares",
     ("norm", "requantize"): "the bias has more bits than the result, and is added to the product",
+    ("exact16", "requantize"): "octaves of a softmax: no int8 comes out",
     ("fixed", "reciprocal"): "the normalization of a logarithm",
     ("refine", "look-up"): "a look-up with as many bits more as a row allows",
 }

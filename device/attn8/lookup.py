@@ -1,7 +1,7 @@
 # Layers whose results are looked up in a table.
 from array import array
 
-from . import checks
+from . import checks, signals
 from .kernels import lookup
 
 
@@ -21,8 +21,30 @@ class Lookup:
         return self.out
 
 
+class Interpolate:
+    # int16 x of `size` values on the lines between those of table, int16 [513]: -32768, -32640 ...
+
+    def __init__(self, size, table, name="lookup"):
+        from .kernels import wide
+
+        self.name = name
+        self.size = checks.between(name + ".size", size, 1, 1 << 20)
+        self.table = checks.values(name + ".table", table, 513, False, "h")
+        self.out = array("h", bytes(2 * size))
+        self._interpolate = wide.interpolate
+
+    def __call__(self, x):
+        signals.accept(self.name, "int16", x, self.size, self.out, 2 * self.size)
+        self._interpolate(x, 0, self.table, self.out, self.size)
+        return self.out
+
+
 def build_lookup(entry, given):
-    entry.accept(given, "int8", given[1])
-    layer = Lookup(given[1], entry.tensor("table", "b", [256]), entry.name)
-    entry.gives("b", layer.out)
+    form = signals.output(entry)
+    entry.accept(given, form, given[1])
+    if form == "int16":
+        layer = Interpolate(given[1], entry.tensor("table", "h", [513]), entry.name)
+    else:
+        layer = Lookup(given[1], entry.tensor("table", "b", [256]), entry.name)
+    entry.gives(signals.CODES[form], layer.out)
     return layer, given

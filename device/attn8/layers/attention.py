@@ -1,13 +1,12 @@
-from array import array
-
 from .. import checks, cores, forms, memory, signals
-from .dense import Dense, Linear, expect
+from .dense import Dense, expect, kinds
 
 TOKENWISE = True
 
 
 class MultiHeadAttention:
-    # Multi-head attention, int8 [seq_len, embed_dim] in and out, or int16 out (`output`):
+    # Multi-head attention, [seq_len, embed_dim] of the core's format in, int8 or int16 out
+    # (`output`):
     #   q, k, v = x @ w.T + b, each head attends on its own, out = heads @ w_out.T + b_out
     # Cross-attention takes k and v from another sequence, `memory` [key_len, embed_dim].
     #
@@ -51,6 +50,9 @@ class MultiHeadAttention:
             checks.between(name + ".key_len", key_len, 1, 1 << 15)
             options["key_len"] = key_len
         self.key_len = key_len
+        self.format = form = getattr(kind, "format", "int8")
+        self._code, self._unit = signals.CODES[form], signals.BYTES[form]
+        linear_kind, _ = kinds(form)
         streaming = hasattr(kind, "step")
         if step and not causal:
             raise ValueError("%s.causal: steps need true, got false" % name)
@@ -68,9 +70,16 @@ class MultiHeadAttention:
         own, shared = kind.room(seq_len, head_dim, causal=causal, need_weights=need_weights,
                                 **options, **shares[0])
         # q, heads, out, then k, v and the projections' results
-        memory.require(name, 3 * size + (2 * key_len + max(rows, key_len)) * embed_dim
-                       + (num_heads * own if alone else own) + shared)
-        self.q = array("b", bytes(size))
+        room = 0
+        if form == "int16":  # what the projections work in; out is as its results are
+            from ..dense16 import block
+
+            room = block(rows, embed_dim, embed_dim) * 10 * embed_dim
+            room -= size * (2 - signals.BYTES[signals.known(name + ".output", output)])
+        memory.require(name, self._unit * (3 * size + (2 * key_len + max(rows, key_len))
+                                           * embed_dim)
+                       + (num_heads * own if alone else own) + shared + room)
+        self.q = signals.zeros(form, size)
         self._padding = None
         if lengths:
             if not hasattr(kind, "masks_keys") or key_len != seq_len:
@@ -78,22 +87,24 @@ class MultiHeadAttention:
                                  % (name, core))
             self._padding = bytearray(seq_len)
             self._length = seq_len  # from where on that is not 0
-        self.k = array("b", bytes(key_len * embed_dim))
-        self.v = array("b", bytes(key_len * embed_dim))
-        self.heads = array("b", bytes(size))
+        self.k = signals.zeros(form, key_len * embed_dim)
+        self.v = signals.zeros(form, key_len * embed_dim)
+        self.heads = signals.zeros(form, size)
         # [tokens, embed_dim], what a projection gives and what the heads are merged to
-        merged = memoryview(bytearray(max(rows, key_len) * embed_dim))
+        merged = memoryview(signals.zeros(form, max(rows, key_len) * embed_dim))
         self._merged = merged[:size]
-        linears = [Linear.take(tensors, name + "." + part, embed_dim, embed_dim)
+        linears = [linear_kind.take(tensors, name + "." + part, embed_dim, embed_dim, form)
                    for part in ("q", "k", "v")]
         self._projections = []
         for linear, target in zip(linears, (self.q, self.k, self.v)):
             if linear.wide:
                 raise ValueError("missing tensor %s.mult" % linear.name)
             n = len(target)
-            self._projections.append((Dense(linear, n // embed_dim, merged[:n]), target))
-        self.out = Dense(
-            Linear.take(tensors, name + ".out", embed_dim, embed_dim, output), rows)
+            most = kind.most(head_dim) if form == "int16" and target is not self.v else None
+            self._projections.append(
+                (self._dense(linear, n // embed_dim, merged[:n], most), target))
+        self.out = self._dense(
+            linear_kind.take(tensors, name + ".out", embed_dim, embed_dim, output), rows)
 
         # Views are made here, once: a slice made in a forward pass would allocate
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
@@ -113,8 +124,8 @@ class MultiHeadAttention:
         self.outputs = [("%s.%d" % (part, h), code, values)
                         for h, core in enumerate(self.cores) for part, code, values in core.outputs]
         if streaming:
-            self._token_out = Dense(self.out.linear)
-            self._token_projections = [Dense(linear, 1, memoryview(target)[:embed_dim])
+            self._token_out = self._dense(self.out.linear, 1)
+            self._token_projections = [self._dense(linear, 1, memoryview(target)[:embed_dim])
                                        for linear, target in zip(linears, (self.q, self.k, self.v))]
             self._token_merged = merged[:embed_dim]
             token = [_views(dense.out, num_heads) for dense in self._token_projections]
@@ -122,15 +133,26 @@ class MultiHeadAttention:
             self._steps = [(core, [view[h] for view in token])
                            for h, (core, _) in enumerate(self._calls)]
 
+    def _dense(self, linear, rows, out=None, most=None):
+        # In int16 one room does for all projections, which run in turn
+        if self.format == "int8":
+            return Dense(linear, rows, out)
+        from ..dense16 import Dense16
+
+        beside = self._projections[0][0] if self._projections else None
+        return Dense16(linear, rows, out, most, beside)
+
     def __call__(self, x, memory=None, key_padding_mask=None):
         # key_padding_mask: key_len bytes, not 0 where a key is padding (with the exact core)
-        checks.int8(self.name, x, self._rows * self.embed_dim)
+        unit = self._unit
+        checks.values(self.name, x, self._rows * self.embed_dim, False, self._code)
         if memory is None:
             memory = x
         size = self.key_len * self.embed_dim
-        checks.int8(self._memory_name, memory, size)
+        checks.values(self._memory_name, memory, size, False, self._code)
+        size *= unit
         # q is written before k and v are computed, and k before v
-        checks.apart(self.name, memory, size, "q", self.q, len(self.q))
+        checks.apart(self.name, memory, size, "q", self.q, unit * len(self.q))
         checks.apart(self.name, memory, size, "k", self.k, size)
         if self._padding is not None and self._length < self.seq_len:
             key_padding_mask = self._padding
@@ -141,14 +163,15 @@ class MultiHeadAttention:
         x_or_memory = x
         for dense, target in self._projections:
             self._swap_axes(dense.run(x_or_memory), target, dense.rows, self.num_heads,
-                            self.head_dim)
+                            self.head_dim * unit)
             x_or_memory = memory
         for core, (q, k, v, out) in self._calls:
             if key_padding_mask is None:
                 core.run(q, k, v, out)
             else:
                 core.run(q, k, v, out, key_padding_mask)
-        self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.head_dim)
+        self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len,
+                        self.head_dim * unit)
         return self.out.run(self._merged)
 
     def heed(self, length):
@@ -201,21 +224,24 @@ def build(entry, given, need_weights):
     e, h = entry.size("embed_dim"), entry.size("num_heads")
     tokens = entry.rows("seq_len")
     s = entry.tokens if entry.step else tokens
-    entry.accept(given, "int8", tokens * e)
+    core = entry.word("core")
+    form = getattr(cores.get(core), "format", "int8")
+    code = signals.CODES[form]
+    entry.accept(given, form, tokens * e)
     for part in ("q.", "k.", "v.", "out."):
         expect(entry, part, e, e)
     # What the file holds besides the parameters: a fixed sequence to attend to, and its padding
     sequence = mask = key_len = None
     if entry.has("memory"):
-        key_len = entry.expect("memory", "b", [None, e])[0]
-        sequence = entry.tensor("memory", "b", [key_len, e])
+        key_len = entry.expect("memory", code, [None, e])[0]
+        sequence = entry.tensor("memory", code, [key_len, e])
     if entry.has("key_padding_mask"):
         mask = entry.tensor("key_padding_mask", "b", [key_len or s])
     output = signals.output(entry)
     options = entry.keywords("options", {})
     if "normalise" in options:  # as files before had it
         options["normalize"] = options.pop("normalise")
-    core, causal, lengths = entry.word("core"), entry.flag("causal"), entry.lengths(s)
+    causal, lengths = entry.flag("causal"), entry.lengths(s)
     if sequence is not None or mask is not None:
         if lengths or entry.step:
             raise ValueError("%s: a memory or a key_padding_mask of the file goes with neither "
@@ -226,10 +252,10 @@ def build(entry, given, need_weights):
                                need_weights, entry.name, key_len, output, lengths, entry.step,
                                **options)
     for part in ("q", "k", "v"):
-        entry.gives("b", getattr(layer, part), part)
-    for part, code, values in layer.outputs:
-        entry.gives(code, values, part)
-    entry.gives("b", layer.heads, "heads")
+        entry.gives(code, getattr(layer, part), part)
+    for part, kept, values in layer.outputs:
+        entry.gives(kept, values, part)
+    entry.gives(code, layer.heads, "heads")
     entry.gives(signals.CODES[output], layer.out.out)
     gives = output, tokens * e
     if sequence is not None or mask is not None:

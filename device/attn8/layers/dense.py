@@ -65,7 +65,9 @@ class Dense:
     # next call. int16 is made of the sums where they lie: `out` is twice as long.
 
     def __init__(self, linear, rows=1, out=None):
-        self.linear = checks.kind("linear", linear, Linear)
+        if type(linear) is not Linear:
+            checks.refuse("kind", "linear", linear, Linear)
+        self.linear = linear
         self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
         n = rows * linear.outputs
         self._size = size = 4 * n if linear.wide else n
@@ -116,6 +118,15 @@ def expect(entry, part, inputs, outputs, wide=False):
         entry.expect(part + "shift", "b", [outputs])
 
 
+def kinds(form):
+    # -> what stands for Linear and Dense where x has this format
+    if form == "int8":
+        return Linear, Dense
+    from ..dense16 import Dense16, Linear16
+
+    return Linear16, Dense16
+
+
 def build(entry, given, need_weights):
     n, m = entry.size("in_features"), entry.size("out_features")
     rows = entry.rows("rows", 1)
@@ -123,11 +134,10 @@ def build(entry, given, need_weights):
     if output not in ("int8", "int16", "int32"):
         raise ValueError("%s.output: expected int8, int16 or int32, got %s" % (entry.name, output))
     sums = output == "int32"
-    entry.accept(given, "int8", rows * n)
+    linear, dense = kinds(signals.follow(entry, given, rows * n))
     expect(entry, "", n, m, sums)
     if sums and entry.has("mult"):
         raise ValueError('%s: it has %s.mult and says "output": "int32"' % (entry.name, entry.name))
-    linear = Linear.take(entry.tensors, entry.name, n, m, "int8" if sums else output)
-    layer = Dense(linear, rows)
+    layer = dense(linear.take(entry.tensors, entry.name, n, m, "int8" if sums else output), rows)
     entry.gives("i" if sums else signals.CODES[output], layer.out)
     return layer, (output, rows * m)

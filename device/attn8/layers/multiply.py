@@ -1,14 +1,19 @@
 from .. import checks, signals
-from ..kernels import multiply
 
 INPUTS = 2
 TOKENWISE = True
 
 
 class Multiply:
-    # a * b of `size` int8 values, requantized to int8 or int16
+    # a * b of `size` int8 or int16 values (`format`), requantized to int8 or int16
 
-    def __init__(self, size, mult, shift, output="int8", name="multiply"):
+    def __init__(self, size, mult, shift, output="int8", name="multiply", format="int8"):
+        if signals.known(name + ".format", format) == "int8":
+            from ..kernels import multiply as kernels
+        else:
+            from ..kernels import wide as kernels
+        self._multiply = kernels.multiply
+        self.format = format
         self.name = name
         self.size = checks.between(name + ".size", size, 1, 1 << 20)
         checks.multiplier(name, mult, shift)
@@ -18,17 +23,18 @@ class Multiply:
         self._bytes = size * signals.BYTES[output]
 
     def __call__(self, a, b):
-        signals.accept(self.name, "int8", a, self.size, self.out, self._bytes)
-        signals.accept(self.name, "int8", b, self.size, self.out, self._bytes)
-        multiply.multiply(a, 0, b, self.out, self.size, self.mult, self.shift, self.most)
+        signals.accept(self.name, self.format, a, self.size, self.out, self._bytes)
+        signals.accept(self.name, self.format, b, self.size, self.out, self._bytes)
+        self._multiply(a, 0, b, self.out, self.size, self.mult, self.shift, self.most)
         return self.out
 
 
 def build(entry, given, need_weights):
     size = given[0][1]
-    for signal in given:
-        entry.accept(signal, "int8", size)
+    form = signals.follow(entry, given[0], size)
+    entry.accept(given[1], form, size)
     output = signals.output(entry)
-    layer = Multiply(size, entry.integer("mult"), entry.integer("shift"), output, entry.name)
+    layer = Multiply(size, entry.integer("mult"), entry.integer("shift"), output, entry.name,
+                     form)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, size)

@@ -1,27 +1,31 @@
-from array import array
-
-from .. import checks
+from .. import checks, signals
 from ..kernels import pointwise
 
 TOKENWISE = True
 
 
 class ReLU:
-    # max(x, 0) over `size` int8 values
+    # max(x, 0) over `size` int8 or int16 values
 
-    def __init__(self, size):
+    def __init__(self, size, format="int8"):
         self.size = checks.between("relu.size", size, 1, 1 << 20)
-        self.out = array("b", bytes(size))
+        self.format = signals.known("relu.format", format)
+        self._relu = pointwise.relu
+        if format == "int16":
+            from ..kernels import wide
+
+            self._relu = wide.relu
+        self.out = signals.zeros(format, size)
+        self._bytes = size * signals.BYTES[format]
 
     def __call__(self, x):
-        checks.int8("relu", x, self.size)
-        checks.apart("relu", x, self.size, "out", self.out, self.size)
-        pointwise.relu(x, self.out, self.size)
+        signals.accept("relu", self.format, x, self.size, self.out, self._bytes)
+        self._relu(x, self.out, self.size)
         return self.out
 
 
 def build(entry, given, need_weights):
-    entry.accept(given, "int8", given[1])
-    layer = ReLU(given[1])
-    entry.gives("b", layer.out)
+    form = signals.follow(entry, given, given[1])
+    layer = ReLU(given[1], form)
+    entry.gives(signals.CODES[form], layer.out)
     return layer, given

@@ -19,6 +19,11 @@ def options(parser: Parser) -> None:
         help="[samples]: how many tokens of each calibration input count, where the model takes "
         "lengths",
     )
+    parser.add_argument(
+        "--activation-bits", type=int, choices=(8, 16), default=8,
+        help="16: int16 feeds products, and weights stay int8; for models that int8 costs too "
+             "much (default: 8)",
+    )
     parser.add_output("--output", "the int8 model file to write", required=True)
 
 
@@ -26,7 +31,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from ..quantize.file import quantize_file
 
     found = quantize_file(arguments.model, arguments.calibration, arguments.output, console,
-                          arguments.lengths)
+                          arguments.lengths, arguments.activation_bits)
     console.print(
         f"{arguments.output}: {arguments.output.stat().st_size:,} bytes. Against the float model "
         f"over {found.samples:,} inputs: cosine {found.cosine:.5f} (lowest "

@@ -19,7 +19,7 @@ _FIXED = "{}: a memory or a key_padding_mask of the file goes with neither lengt
 
 
 class MultiHeadAttention:
-    """int8 [seq_len, embed_dim] -> [seq_len, embed_dim], with any core.
+    """[seq_len, embed_dim] -> [seq_len, embed_dim], with any core: int8, or int16 as it takes.
 
     Args:
         num_heads: divides embed_dim.
@@ -66,10 +66,10 @@ class MultiHeadAttention:
         memory: np.ndarray | None = None,
         key_padding_mask: np.ndarray | None = None,
     ) -> np.ndarray:
-        """int8 x [seq_len, embed_dim].
+        """x [seq_len, embed_dim], int8 or int16.
 
         Args:
-            memory: int8 [key_len, embed_dim], where keys and values come from, if not from x.
+            memory: [key_len, embed_dim], where keys and values come from, if not from x.
             key_padding_mask: [key_len], not 0 where a key is padding (exact core).
         """
         embed_dim = x.shape[1]
@@ -197,7 +197,8 @@ class Type(LayerType):
     fields = {**training_fields, "core": WORD, "causal": FLAG}
     optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG}
     integers = {"constants": OBJECT}
-    output_formats = (INT8, INT16)
+    input_formats = output_formats = (INT8, INT16)
+    by_bits = True
 
     def require_integers(self, entry: Fields) -> None:
         super().require_integers(entry)
@@ -225,11 +226,28 @@ class Type(LayerType):
         except ModelError as error:
             raise ModelError(f"{entry['name']}.core: {error}") from None
 
+    def takes(self, entry: Fields, given: Signal) -> str:
+        return self._core(entry).format
+
+    def wants(self, entry: Fields, bits: int) -> str:
+        core = self._core(entry)
+        if core.format == INT16:
+            return INT16
+        wanted = super().wants(entry, bits)
+        if wanted == INT16 and core.int16 is None:
+            raise ModelError(f"{entry['name']}.activation_bits: the core {entry['core']} computes "
+                             'in int8 only; take exact, or give it "activation_bits": 8')
+        return wanted
+
+    def converted(self, found: str, wanted: str) -> str:
+        return wanted
+
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         e, h = entry["embed_dim"], entry["num_heads"]
         found = {key: tensor for part in PARTS for key, tensor in
                  dense.tensors(f"{part}.", e, e).items()}
-        found["memory"] = Tensor(np.int8, (None, e), needed=False)
+        form = np.int16 if self._core(entry).format == INT16 else np.int8
+        found["memory"] = Tensor(form, (None, e), needed=False)
         found["key_padding_mask"] = Tensor(np.int8, (None,), needed=False)
         for key, tensor in self._core(entry).tensors(h, e // h).items():
             found[f"core.{key}"] = tensor
@@ -250,12 +268,16 @@ class Type(LayerType):
         self, entry: Fields, tensors: Tensors, need_weights: bool
     ) -> MultiHeadAttention:
         linears = {part: Dense(**dense.parts(f"{part}.", tensors)) for part in PARTS}
+        core = self._core(entry)
+        for part, most in core.most(entry["embed_dim"] // entry["num_heads"]).items():
+            if part in linears:
+                linears[part].format, linears[part].most = core.format, most
         linears["out"].format = entry.get("output", INT8)
         try:
             return MultiHeadAttention(
                 entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],
                 need_weights, dense.parts("core.", tensors),
-                **self._core(entry).decisive(entry.get("options", {})),
+                **core.decisive(entry.get("options", {})),
             )
         except (TypeError, ValueError) as error:
             raise ModelError(f"{entry['name']}: {error}") from None
@@ -313,14 +335,19 @@ class Type(LayerType):
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, core, before = entry["name"], self._core(entry), quantizer.scale
-        peaks = {part: quantizer.peaks[f"{name}.{part}"] for part in ("q", "k", "v", "heads")}
-        scales = {part: peak / 127 for part, peak in peaks.items()}
-        scales["heads"] = core.output_scale(peaks["heads"], scales["v"])
+        if quantizer.wide and core.int16:
+            entry["core"] = core.int16
+            core = self._core(entry)
+            check(f"{name}.options", entry.get("options", {}), {}, core.options)
+        most = core.most(entry["embed_dim"] // entry["num_heads"])
+        scales = {part: quantizer.peaks[f"{name}.{part}"] / most[part] for part in most}
+        scales["heads"] = core.output_scale(quantizer.peaks[f"{name}.heads"], scales["v"])
         entry.pop("bias", None)
+        wide = core.format == INT16
         for part in ("q", "k", "v"):
-            quantizer.linear(f"{name}.{part}", before, scales[part])
+            quantizer.linear(f"{name}.{part}", before, scales[part], wide)
         finest = quantizer.finest(f"{name}.out", scales["heads"])
-        quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest))
+        quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), wide)
         parameters = {key: quantizer.tensors[f"{name}.core.{key}"]
                       for key in core.float_tensors(1, 1)
                       if f"{name}.core.{key}" in quantizer.tensors}

@@ -26,7 +26,7 @@ class Agreement:
 
 def quantize_file(
     source: Path, calibration: Path, target: Path, console: Console | None = None,
-    lengths: Path | None = None,
+    lengths: Path | None = None, activation_bits: int = 8,
 ) -> Agreement:
     """Writes the int8 model of a float model file.
 
@@ -36,6 +36,7 @@ def quantize_file(
         target: the int8 model file to write.
         console: shows a progress bar.
         lengths: .npy of how many tokens of each calibration input count, if not all.
+        activation_bits: as quantize_model has it.
 
     Raises:
         ModelError: a file cannot be read, the two do not fit, or the model cannot be quantized.
@@ -43,7 +44,7 @@ def quantize_file(
     config, tensors = modelfile.read(source)
     samples = inputs.read(calibration, config).astype(np.float32)
     counts = inputs.read_lengths(lengths, config, len(samples))
-    int8_config, int8_tensors = quantize_model(config, tensors, samples, counts)
+    int8_config, int8_tensors = quantize_model(config, tensors, samples, counts, activation_bits)
     model = Model(int8_config, int8_tensors)
     last = model.output
     integers = inputs.integers(samples, int8_config)

@@ -17,7 +17,7 @@ STREAM_PEAK = 16383  # of the largest value seen: 14 bits, and as much room agai
 
 def quantize_model(
     config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray,
-    lengths: Sequence[int | None] | None = None,
+    lengths: Sequence[int | None] | None = None, activation_bits: int = 8,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Quantizes a float model after training.
 
@@ -31,6 +31,7 @@ def quantize_model(
         tensors: float32, named as in torch.nn.Linear: `layer.weight` [outputs, inputs].
         calibration: float inputs [samples, ...], or token ids.
         lengths: how many tokens of each of them count; None: all.
+        activation_bits: 8, or 16 where int16 is to feed products; of all layers that do not say it.
 
     Returns:
         The config with scales and integer constants, and the integer tensors.
@@ -45,7 +46,8 @@ def quantize_model(
                 layers.get(entry["type"]).require_floats()
         float_model.check(config, tensors)
         with np.errstate(over="ignore", invalid="ignore"):  # the peaks are looked at
-            return _quantize(config, tensors, calibration, lengths or [None] * len(calibration))
+            return _quantize(config, tensors, calibration, lengths or [None] * len(calibration),
+                             activation_bits)
     except ModelError as error:
         text = str(error)
         if not text.startswith("the float model"):
@@ -55,7 +57,7 @@ def quantize_model(
 
 def _quantize(
     config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray,
-    lengths: Sequence[int | None],
+    lengths: Sequence[int | None], activation_bits: int,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     peaks: dict[str, float] = {}
     for x, length in zip(calibration, lengths, strict=True):
@@ -68,7 +70,7 @@ def _quantize(
             raise ModelError(f"{name} becomes {peak:g} with the calibration inputs")
     scale = config["input"].get("scale") or float(np.abs(calibration).max()) / 127
     peaks["input"] = float(np.abs(calibration).max())
-    layout = arrange(config)
+    layout = arrange(config, activation_bits)
     for entry, names in zip(config["layers"], inputs(config), strict=True):
         peaks.setdefault(entry["name"], peaks[names[0]])  # of a layer that does nothing
     for name, source in layout.converted.items():
@@ -118,6 +120,7 @@ def _integers(
         kind = layers.get(entry["type"])
         quantizer.inputs = [scales[name] for name in names]
         quantizer.scale = quantizer.inputs[0]
+        quantizer.wide = names[0] in streams
         with float_model.named(entry["name"]):
             kind.quantize(entry, quantizer)
         scales[entry["name"]] = quantizer.scale
