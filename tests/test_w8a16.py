@@ -140,7 +140,8 @@ def test_sums_stay_in_int32():
 
 
 @pytest.mark.parametrize("keys, head_dim", [(1, 1), (5, 3), (516, 1), (33, 64), (7, 130)])
-def test_extreme_attention(remote, keys, head_dim):
+def test_extreme_attention(board, remote, keys, head_dim):
+    board.enter_repl()  # with all of the memory
     rng = np.random.default_rng(keys)
     largest = most(head_dim)
     q, k, v = (rng.choice(np.array([-n, n - 1, n]), (keys, head_dim)).astype(np.int16)
