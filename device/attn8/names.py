@@ -12,6 +12,7 @@ NAMES = dict(
     Dense="layers.dense",
     Embedding="layers.embedding",
     Exact="cores.exact",
+    Exact16="cores.exact16",
     find="find",
     Flash="cores.flash",
     forms="forms",

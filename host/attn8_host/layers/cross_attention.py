@@ -8,7 +8,7 @@ from ..errors import ModelError
 from ..numerics.scales import linear, quantize
 from ..schema import SIZE, Tensor
 from .attention import Attention, head_dims
-from .base import INPUT_SCALE, Example, Fields, Layer, Signal, Tensors
+from .base import INPUT_SCALE, INT8, Example, Fields, Layer, Signal, Tensors
 
 
 class Type(Attention):
@@ -17,6 +17,8 @@ class Type(Attention):
     fields = {**Attention.fields, "key_len": SIZE, "memory_dim": SIZE}
     optional = {key: kind for key, kind in Attention.optional.items() if key != "lengths"}
     arity = 2
+    input_formats = (INT8,)
+    by_bits = False
     tokenwise = False
 
     def check(self, entry: Fields) -> None:
