@@ -1,7 +1,7 @@
 """Multi-head attention."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -216,7 +216,8 @@ class Attention(LayerType):
     optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG,
                 "key_dim": SIZE, "value_dim": SIZE}
     integers = {"constants": OBJECT}
-    input_formats = output_formats = (INT8, INT16)
+    input_formats: ClassVar[Sequence[str]] = (INT8, INT16)
+    output_formats = (INT8, INT16)
     by_bits = True
 
     def require_integers(self, entry: Fields) -> None:
