@@ -25,7 +25,7 @@ import attn8_host
 from attn8_host import modelfile
 
 FRAMES, CHANNELS, SPEAKERS = 32, 12, 9
-WIDTH, HEADS, HIDDEN, LAYERS = 32, 4, 64, 2
+WIDTH, HEADS, HIDDEN, LAYERS = 24, 4, 48, 2
 EPOCHS, BATCH, SEED = 120, 32, 0
 
 

@@ -247,4 +247,4 @@ def test_a_model_that_cannot_fit_is_one_line(tmp_path, capsys):
     for command in (["deploy", "--model", str(path)], ["run", str(path), str(inputs)]):
         assert main([*command, "--board", "virtual"]) == 2
         error = capsys.readouterr().err
-        assert "attn needs " in error and len(error.splitlines()) == 1, error
+        assert " needs " in error and len(error.splitlines()) == 1, error

@@ -153,7 +153,7 @@ out = array("b", bytes(128))
 @pytest.mark.parametrize(
     "mask, message",
     [
-        (["full", 3], "takes 1 positional arguments"),
+        (["full", 3], "mask: full does not take [3]"),
         (["nosuch"], "mask: expected one of adaptive"),
         (["local_window", -1], "window: expected 0 to 32768, got -1"),
         (np.zeros(4, np.uint8), "bits: expected 3 int8 values, got 4"),

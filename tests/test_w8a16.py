@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host import float_model, isa, modelfile
+from attn8_host import float_model, isa, layers, modelfile
 from attn8_host.cores.exact16 import Exact16, exact16_constants, most
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError
@@ -194,6 +194,46 @@ def entry(made, name):
     return next(layer for layer in made.config["layers"] if layer["name"] == name)
 
 
+def gated():
+    """(config, tensors, inputs) of convolutions, one of which gates the other, and their mean."""
+    rng = np.random.default_rng(4)
+    entries = [
+        {"type": "conv1d", "name": "a", "length": 9, "channels": 2, "kernel_size": 3, "stride": 2,
+         "filters": 6, "padding": 1},
+        {"type": "conv1d", "name": "b", "length": 5, "channels": 6, "kernel_size": 3, "stride": 1,
+         "filters": 6, "padding": 1},
+        {"type": "sigmoid", "name": "gate"},
+        {"type": "multiply", "name": "gated", "inputs": ["a", "gate"]},
+        {"type": "mean_pool", "name": "pool", "seq_len": 5, "embed_dim": 6},
+        {"type": "dense", "name": "head", "in_features": 6, "out_features": 3, "output": "int32"},
+    ]
+    tensors = {"a.weight": rng.normal(size=(6, 3, 2)), "a.bias": rng.normal(size=6),
+               "b.weight": rng.normal(size=(6, 3, 6)), "b.bias": rng.normal(size=6),
+               "head.weight": rng.normal(size=(3, 6)), "head.bias": rng.normal(size=3)}
+    config = {"format": "attn8", "version": 1, "name": "gated",
+              "input": {"shape": [9, 2]}, "layers": entries}
+    return config, tensors, rng.normal(size=(9, 9, 2))
+
+
+def test_convolutions_and_gates_in_the_arena(board):
+    floats, parameters, inputs = gated()
+    config, tensors = quantize_model(floats, parameters, inputs, activation_bits=16)
+    formats = {layer["name"]: layer.get("output", "int8") for layer in config["layers"]}
+    assert formats["a"] == formats["b"] == formats["gate"] == formats["gated"] == "int16"
+    model = Model(config, tensors, need_weights=False)
+    fed = model.feed(inputs)
+    scale = config["layers"][-1]["scale"]
+    want = np.array([float_model.run(floats, parameters, x)["head"].ravel() for x in inputs])
+    got = np.array([model(x)["head"].ravel() for x in fed]) * scale
+    assert np.abs(got - want).max() <= 0.02 * np.ptp(want)
+    board.enter_repl()
+    push(board, PATH, modelfile.pack(config, tensors))
+    with board.serve() as client:
+        client.load(PATH, need_weights=False)
+        found = verify(client, model, fed.reshape(len(fed), -1))
+    assert found.bit_exact, found.mismatched
+
+
 def test_one_layer_alone():
     rng = np.random.default_rng(0)
     made = Encoder(rng, True)
@@ -228,3 +268,33 @@ def test_what_cannot_be_int16_is_refused_by_name(name, change, message):
         quantize_model(made.config, made.tensors, rng.normal(size=(2, SEQ_LEN, 6)),
                        activation_bits=16)
     assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key_dim": 2, "value_dim": 2},
+         "attn.key_dim: core exact16 takes heads of embed_dim / num_heads, got 2; take exact, with "
+         '"activation_bits": 8'),
+        ({"key_dim": 2}, "attn.value_dim: core exact16 takes heads of one width, 2, got 4"),
+        ({"type": "cross_attention", "key_len": 5, "memory_dim": 8, "inputs": ["x", "input"]},
+         "attn.activation_bits: a cross_attention computes in int8 only; give it "
+         '"activation_bits": 8'),
+    ],
+)
+def test_attention_that_cannot_be_int16_can_be_int8(change, message):
+    rng = np.random.default_rng(0)
+    attention = {"type": "attention", "name": "attn", "seq_len": 5, "embed_dim": 8, "num_heads": 2,
+                 "core": "exact", "causal": False, **change}
+    entries = [{"type": "tanh", "name": "x"}, attention]
+    tensors = {f"attn.{part}": rng.normal(size=tensor.shape)
+               for part, tensor in layers.get(attention["type"]).float_tensors(attention).items()}
+    config = {"format": "attn8", "version": 1, "name": "m", "input": {"shape": [40]},
+              "layers": entries}
+    inputs = rng.normal(size=(2, 40))
+    with pytest.raises(ModelError) as refused:
+        quantize_model(config, tensors, inputs, activation_bits=16)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+    attention["activation_bits"] = 8
+    made = quantize_model(config, tensors, inputs, activation_bits=16)
+    assert Model(*made)(Model(*made).feed(inputs)[0])["attn"].dtype == np.int8

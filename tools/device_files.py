@@ -19,7 +19,7 @@ PACKAGE = DEVICE.parent / "package.json"
 NAMES = DEVICE / "attn8/names.py"
 FUNCTIONS = {"backend": "forms", "load": "model", "serve": "link.server"}  # and where they are
 PACKAGES = ("masks", "quantize", "train")  # those with public names of their own
-LOADED = {"checks", "signals", "tables"}  # as attn8 itself is
+LOADED = {"checks", "cores", "find", "forms", "memory", "signals", "tables"}  # as attn8 itself is
 
 
 def package() -> str:

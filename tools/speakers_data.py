@@ -2,8 +2,8 @@
 
     python -m tools.speakers_data FOLDER
 
-FOLDER has speakers_float.safetensors and the .npy files beside it. The demo gets the float model, its
-int8 form, and 20 test utterances of each speaker, without the padding behind their ends.
+FOLDER has speakers_float.safetensors and the .npy files beside it. The demo gets the float model,
+its int8 form, and 20 test utterances of each speaker, without the padding behind their ends.
 """
 
 import argparse
@@ -29,12 +29,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    test = {part: np.load(folder / f"speakers_test{part}.npy") for part in ("", "_lengths", "_labels")}
-    kept = np.concatenate([np.flatnonzero(test["_labels"] == speaker)[:EACH] for speaker in range(9)])
-    windows, lengths = test[""][kept], test["_lengths"][kept]
-    heard = np.arange(windows.shape[1]) < lengths[:, None]
-    save_file({"test.frames": windows[heard].astype(np.float16), "test.lengths": lengths.astype("u1"),
-               "test.labels": test["_labels"][kept].astype("u1")},
+    windows, lengths, labels = (np.load(folder / f"speakers_test{part}.npy")
+                                for part in ("", "_lengths", "_labels"))
+    kept = np.concatenate([np.flatnonzero(labels == speaker)[:EACH] for speaker in range(9)])
+    heard = np.arange(windows.shape[1]) < lengths[kept, None]
+    save_file({"test.frames": windows[kept][heard].astype(np.float16),
+               "test.lengths": lengths[kept].astype("u1"),
+               "test.labels": labels[kept].astype("u1")},
               MODELS / "speakers_data.safetensors", SOURCE)
     shutil.copy(folder / FLOAT, MODELS / FLOAT)
     attn8(["quantize", str(MODELS / FLOAT), "--calibration", str(folder / "speakers_train.npy"),

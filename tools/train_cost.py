@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attn8_host import isa
-from attn8_host.isa.device import overlap, typecode
+from attn8_host.isa.device import overlap, part, same, typecode, view
 from attn8_host.isa.importer import Importer, module
 from attn8_host.layers import get
 from attn8_host.paths import DEVICE
@@ -63,7 +63,8 @@ def device(meter: Meter) -> tuple[ModuleType, ModuleType]:
         made = {function: partial(meter.call, name, function)
                 for function in meter.machines[name].functions}
         kernels[f"attn8.kernels.{name}"] = module(name, **made)
-    kernels["attn8.kernels.objects"] = module("objects", typecode=typecode, overlap=overlap)
+    kernels["attn8.kernels.objects"] = module("objects", typecode=typecode, overlap=overlap,
+                                               same=same, view=view, part=part)
     importer = Importer(kernels)
     return importer.load("attn8.train.layers.attention"), importer.load("attn8.train.arithmetic")
 

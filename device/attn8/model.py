@@ -3,7 +3,7 @@ import gc
 import json
 from array import array
 
-from . import checks, signals
+from . import checks, find, memory, signals
 
 
 class Model:
@@ -31,13 +31,12 @@ class Model:
         self.arena = arena
         self.tokens = tokens
         self._one = step
-        self._copy = None  # what a batch is copied with
         self._steps = steps
         if step:
             self._steps = [(getattr(layer, "step", layer), places) for layer, places in steps]
         self._channels = channels
         self._inner = inner
-        self._feed = None
+        self._feed = self._batch = None  # imported where they are asked for
         self._values = [self.input] + [None] * len(steps)
         # The layers that are told a length, and its places before and behind each
         self._lengths = [tokens] + [None] * len(steps)
@@ -93,6 +92,7 @@ class Model:
                 lengths[gives] = None
             else:
                 lengths[gives] = layer.heed(lengths[place])
+
     def feed(self, values):
         # Writes what a sensor gives, array('f'), array('h'), array('i') or a list of numbers, to
         # self.input and returns that, for model(model.feed(values))
@@ -102,36 +102,17 @@ class Model:
             if self._channels is None:
                 raise ValueError("feed: the model's file has no input.channels; make it again with "
                                  "attn8 quantize, or write int8 to model.input")
-            self._feed = feed  # to import again would allocate
+            self._feed = feed
         return self._feed(values, self._channels, self._inner, self.input)
-
 
     def batch(self, x, out, lengths=None):
         # Several inputs, one behind another in x; the last layer's results go to `out`, an array of
         # their type, one behind another as well. lengths: a list or an array, one each. -> out
-        if not self._copy:
-            from .kernels import cache
+        if self._batch is None:
+            from .batch import batch
 
-            self._copy = cache.copy
-        _, code, last = self.outputs[-1]
-        n, m = len(self.input), len(last)
-        checks.values("x", x, None, False, self.code)
-        count = len(x) // n
-        checks.values("x", x, max(count, 1) * n, False, self.code)
-        checks.values("out", out, count * m, True, code)
-        n *= signals.ITEMSIZES[self.code]
-        m *= signals.ITEMSIZES[code]
-        checks.apart("x", x, count * n, "out", out, count * m)
-        checks.apart("out", out, count * m, "input", self.input, n)
-        if lengths is not None:
-            if not checks.typecode(lengths):
-                checks.kind("lengths", lengths, list)
-            checks.between("lengths", len(lengths), count, count)
-        for i in range(count):
-            self._copy(x, i * n, self.input, 0, n)
-            y = self(None, None if lengths is None else lengths[i])
-            self._copy(y, 0, out, i * m, m)
-        return out
+            self._batch = batch
+        return self._batch(self, x, out, lengths)
 
     def step(self, x=None):
         # The next token -> its results; of a model that was loaded with step=True
@@ -180,9 +161,9 @@ def loaded(path, make):
 
 def configuration(path, form):
     # The config of a file of this format, checked as far as all of them are alike
-    from . import safetensors
+    from .safetensors import metadata as read_metadata
 
-    metadata = safetensors.metadata(path)
+    metadata = read_metadata(path)
     if "config" not in metadata:
         raise ValueError("no attn8 config in the metadata")
     config = json.loads(metadata.pop("config"))
@@ -205,8 +186,8 @@ def configuration(path, form):
 
 
 def _load(path, config, need_weights, count, advance, step, share):
-    from . import find, safetensors
     from .entry import Entry
+    from .safetensors import read
 
     known(config, ("name", "input", "layers", "arena"))
     source = config["input"]
@@ -229,7 +210,8 @@ def _load(path, config, need_weights, count, advance, step, share):
         size //= first
     scale = source.get("scale")
     code = "h" if form == "tokens" else "b"
-    tensors, shapes = safetensors.read(path)
+    tensors, shapes = read(path)
+    memory.require("input", 2 * size * signals.ITEMSIZES[code])  # the array, and what it is made of
     values = array(code, bytes(size * signals.ITEMSIZES[code]))
     arena = None
     share = share and count is None and not step

@@ -22,7 +22,8 @@ class Limit:
         self._end = math.inf
         self._read = port.read
         port.read = self._limited
-        port.write_timeout = WRITE_SECONDS
+        with contextlib.suppress(NotImplementedError):  # rfc2217:// waits as its other end does
+            port.write_timeout = WRITE_SECONDS
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:

@@ -243,7 +243,8 @@ def loaded(
         path.write_bytes(data)
         try:
             training = config["format"] == "attn8-train"
-            load = device.attn8.train.load if training else device.attn8.load
+            # As the server does: names of the package are not looked up
+            load = device.attn8.train.load if training else device.load("attn8.model").load
             model = load(str(path))
         except (ValueError, TypeError) as error:
             raise Attn8Error(str(error).replace(str(path), config["name"])) from None

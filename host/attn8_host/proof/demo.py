@@ -78,7 +78,7 @@ def demonstrate(
     model = load(path)
     config, tensors = modelfile.read(MODELS / f"{name}_float.safetensors")
     lengths = data.lengths or [None] * len(data.inputs)
-    integers = inputs.integers(data.inputs, model.config)
+    integers = inputs.integers(data.inputs, model)
 
     measured, result = run.run(board, model, path, integers, console, lengths=lengths)
     floats = [float_model.run(config, tensors, x, n)
