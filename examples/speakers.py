@@ -10,7 +10,7 @@ japanese_vowels.npz. Each channel is taken over its spread; frames behind the en
     attn8 run speakers.safetensors speakers_test.npy --lengths speakers_test_lengths.npy
 
 It writes the training windows and the test windows beside the model, for these commands, with their
-lengths and labels. All is
+lengths and labels. `attn8 quantize --activation-bits 16` is nearer to float, and slower. All is
 seeded and runs on one thread; another version of torch may give slightly different weights.
 """
 

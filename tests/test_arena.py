@@ -62,6 +62,7 @@ steps = st.lists(
     st.tuples(st.sampled_from((*UNARY, "add", "multiply")), st.integers(0, 3), st.integers(0, 9)),
     min_size=1, max_size=12,
 )
+bits = st.sampled_from([8, 16])  # of activations
 
 
 def places(config):
@@ -76,11 +77,11 @@ def places(config):
 
 
 @profile(max_examples=150)
-@given(steps)
-def test_nothing_is_overwritten_while_a_layer_needs_it(steps):
+@given(steps, bits)
+def test_nothing_is_overwritten_while_a_layer_needs_it(steps, bits):
     # A board is played with tags for bytes: who wrote each byte last
     try:
-        config, _ = quantize_model(*graph(steps))
+        config, _ = quantize_model(*graph(steps), activation_bits=bits)
     except ModelError:  # 0 throughout, say
         return
     arena.check(config)
@@ -109,10 +110,10 @@ def test_nothing_is_overwritten_while_a_layer_needs_it(steps):
 
 
 @profile(max_examples=12)
-@given(steps)
-def test_the_boards_code_computes_the_same_with_an_arena_and_without(steps):
+@given(steps, bits)
+def test_the_boards_code_computes_the_same_with_an_arena_and_without(steps, bits):
     try:
-        config, tensors = quantize_model(*graph(steps))
+        config, tensors = quantize_model(*graph(steps), activation_bits=bits)
     except ModelError:
         return
     x = np.random.default_rng(3).integers(-127, 128, 4 * WIDTH).astype(np.int8)

@@ -99,8 +99,10 @@ def test_ram_is_what_the_board_reports(large_board, core, options):
 def test_what_a_layer_requires_is_what_it_makes(core, options, backend):
     planned = plan(*one_layer(core, *SHAPE, options=options), backend=backend,
                    predicted=lambda: 0)
-    made = {name.removeprefix("attn."): size for name, size in planned.buffers.items()}
-    kinds = ("weight", "bias", "mult", "shift", "constants", "table", "input", "row", "mask.bits")
+    made = {name.removeprefix("attn."): size for name, size in planned.buffers.items()
+            if name.startswith("attn.")}
+    kinds = ("weight", "bias", "mult", "shift", "constants", "ratios", "join", "table", "row",
+             "mask.bits")
     working = sum(size for name, size in made.items() if not name.endswith(kinds))
     # Only rows and single words are left out, and what a mask decides
     assert planned.required["attn"] == pytest.approx(working, rel=0.5 if core == "sparse" else 0.05)

@@ -70,8 +70,13 @@ GRAPHS = {
         [("a", "int16"), ("a.int8", "int8"), ("b", "int16"), ("s", None), ("s.int8", "int8"),
          ("c", None)],
     ),
+    "a sum of what a ReLU cuts": (
+        [dense("a"), relu("r"), dense("b"), add("s", "r", "b")],
+        [("a", "int16"), ("r", None), ("r.int8", "int8"), ("b", "int16"), ("s", None)],
+    ),
     "a sum of what is int8 only": (
-        [dense("a"), relu("r"), dense("b"), add("s", "r", "b"), dense("c", output="int32")],
+        [dense("a"), {"type": "sigmoid", "name": "r"}, dense("b"), add("s", "r", "b"),
+         dense("c", output="int32")],
         [("a", None), ("r", None), ("r.int16", "int16"), ("b", "int16"), ("s", None),
          ("s.int8", "int8"), ("c", "int32")],
     ),

@@ -18,8 +18,30 @@ class Lookup:
         return self.out
 
 
+class Interpolate:
+    # int16 x of `size` values on the lines between those of table, int16 [513]: -32768, -32640 ...
+
+    def __init__(self, size, table, name="lookup", make=signals.make):
+        from .kernels import wide
+
+        self.name = name
+        self.size = checks.between(name + ".size", size, 1, 1 << 20)
+        self.table = checks.values(name + ".table", table, 513, False, "h")
+        self.out = make("h", size, True)
+        self._interpolate = wide.interpolate
+
+    def __call__(self, x):
+        signals.accept_over(self.name, "int16", x, self.size, self.out)
+        self._interpolate(x, 0, self.table, self.out, self.size)
+        return self.out
+
+
 def build_lookup(entry, given):
-    entry.accept(given, "int8", given[1])
-    layer = Lookup(given[1], entry.tensor("table", "b", [256]), entry.name, entry.make)
-    entry.gives("b", layer.out)
+    form = signals.output(entry)
+    entry.accept(given, form, given[1])
+    if form == "int16":
+        layer = Interpolate(given[1], entry.tensor("table", "h", [513]), entry.name, entry.make)
+    else:
+        layer = Lookup(given[1], entry.tensor("table", "b", [256]), entry.name, entry.make)
+    entry.gives(signals.CODES[form], layer.out)
     return layer, given

@@ -11,6 +11,7 @@ NAMES = dict(
     Dense="layers.dense",
     Embedding="layers.embedding",
     Exact="cores.exact",
+    Exact16="cores.exact16",
     Flash="cores.flash",
     LayerNorm="layers.layer_norm",
     Linear="cores.linear",

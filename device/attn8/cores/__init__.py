@@ -1,6 +1,6 @@
-# Attention cores: each turns q, k, v of one head, int8 [seq_len, head_dim], into out of the same
-# shape. A core is named by its module, which `get` imports when it is first asked for, and
-# its class by the module: LocalGlobal in local_global. All share this:
+# Attention cores: each turns q, k, v of one head, [seq_len, head_dim], into out of the same shape,
+# all int8, or in the `format` that it says. A core is named by its module, which `get` imports when
+# it is first asked for, and its class by the module: LocalGlobal in local_global. All share this:
 #   core = Core(seq_len, head_dim, causal=, need_weights=, buffers=, **constants and options)
 #   core(q, k, v, out) -> out, which shares no memory with the others
 #   core.run(q, k, v, out) -> out: unchecked, for a layer's own buffers
@@ -20,6 +20,11 @@ def get(name):
     if not hasattr(core, "room"):
         raise ValueError("core: there is no core %s; see docs/mechanisms.md" % name)
     return core
+
+
+def form(name):
+    # -> the format of q, k, v and out
+    return getattr(get(name), "format", "int8")
 
 
 def expect(what, core, key, known):

@@ -1,12 +1,13 @@
 from .. import checks, cores, forms, memory, signals
 from ..kernels import objects
-from .dense import Dense, Linear, expect
+from .dense import expect, kinds
 
 TOKENWISE = True
 
 
 class MultiHeadAttention:
-    # Multi-head attention, int8 [seq_len, embed_dim] in and out, or int16 out (`output`):
+    # Multi-head attention, [seq_len, embed_dim] of the core's format in, int8 or int16 out
+    # (`output`):
     #   q, k, v = x @ w.T + b, each head attends on its own, out = heads @ w_out.T + b_out
     # Cross-attention takes k and v from another sequence, `memory` [key_len, memory_dim]; heads may
     # be of other widths than embed_dim / num_heads, key_dim of q and k, value_dim of v.
@@ -59,6 +60,13 @@ class MultiHeadAttention:
             checks.between(name + ".key_len", key_len, 1, 1 << 15)
             options["key_len"] = key_len
         self.key_len = key_len
+        self.format = form = cores.form(core)
+        self._code, self._unit = code, unit = signals.CODES[form], signals.BYTES[form]
+        linear_kind, dense_kind = kinds(form)
+        if form == "int16" and (num_heads * key_dim, memory_dim) != (embed_dim, embed_dim):
+            raise ValueError("%s: core %s takes heads of embed_dim / num_heads and a memory of "
+                             "embed_dim %d, got %d and %d"
+                             % (name, core, embed_dim, key_dim, memory_dim))
         streaming = hasattr(kind, "step")
         if step and not causal:
             raise ValueError("%s.causal: steps need true, got false" % name)
@@ -80,13 +88,18 @@ class MultiHeadAttention:
         # What projections give and the heads are merged to has its place in the second half of
         # int16 results, where it is no larger: row by row, they come after it
         size = rows * embed_dim
-        apart = output == "int8" or key_len > rows or not keys == values == embed_dim
+        apart = (output == "int8" or form == "int16" or key_len > rows
+                 or not keys == values == embed_dim)
         needs = num_heads * own if alone else own
         if make is signals.make:  # q, heads, k, v and out
-            needs += ((rows + key_len) * (keys + values) + room * apart
+            needs += (unit * ((rows + key_len) * (keys + values) + room * apart)
                       + size * signals.BYTES[signals.known(name + ".output", output)])
+            if form == "int16":  # the room of projections
+                from ..dense16 import block
+
+                needs += block(rows, embed_dim, embed_dim) * 10 * embed_dim
         memory.require(name, needs + working)
-        self.q = make("b", rows * keys)
+        self.q = make(code, rows * keys)
         self._padding = None
         if lengths:
             if not hasattr(kind, "masks_keys") or key_len != seq_len:
@@ -94,18 +107,18 @@ class MultiHeadAttention:
                                  % (name, core))
             self._padding = bytearray(seq_len)
             self._length = seq_len  # from where on that is not 0
-        self.k = make("b", key_len * keys)
-        self.v = make("b", key_len * values)
-        self.heads = make("b", rows * values, True)
+        self.k = make(code, key_len * keys)
+        self.v = make(code, key_len * values)
+        self.heads = make(code, rows * values, True)
         if apart:
-            merged = memoryview(make("b", room))
-        self.out = Dense(
-            Linear.take(tensors, name + ".out", values, embed_dim, output), rows, None, make)
+            merged = memoryview(make(code, room))
+        self.out = dense_kind(
+            linear_kind.take(tensors, name + ".out", values, embed_dim, output), rows, None, make)
         if not apart:
             merged = objects.part(memoryview(b""), self.out.out, size, size)
         self._merged = merged[: rows * values]
         self._out_bytes = size * signals.BYTES[output]
-        linears = [Linear.take(tensors, name + "." + part, inputs, outputs)
+        linears = [linear_kind.take(tensors, name + "." + part, inputs, outputs, form)
                    for part, inputs, outputs in (("q", embed_dim, keys), ("k", memory_dim, keys),
                                                  ("v", memory_dim, values))]
         self._projections = []
@@ -113,7 +126,12 @@ class MultiHeadAttention:
             if linear.wide:
                 raise ValueError("missing tensor %s.mult" % linear.name)
             n = len(target)
-            self._projections.append((Dense(linear, n // linear.outputs, merged[:n]), target))
+            if form == "int16":  # in one room, as they run in turn
+                most = None if target is self.v else kind.most(key_dim)
+                dense = dense_kind(linear, n // linear.outputs, merged[:n], make, most, self.out)
+            else:
+                dense = dense_kind(linear, n // linear.outputs, merged[:n])
+            self._projections.append((dense, target))
         # Views are made here, once: a slice made in a forward pass would allocate
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
         self.cores = []
@@ -136,8 +154,8 @@ class MultiHeadAttention:
         self.outputs = [("%s.%d" % (part, h), code, values)
                         for h, core in enumerate(self.cores) for part, code, values in core.outputs]
         if streaming:
-            self._token_out = Dense(self.out.linear)
-            self._token_projections = [Dense(linear, 1, memoryview(target)[: linear.outputs])
+            self._token_out = dense_kind(self.out.linear)
+            self._token_projections = [dense_kind(linear, 1, memoryview(target)[: linear.outputs])
                                        for linear, target in zip(linears, (self.q, self.k, self.v))]
             self._token_merged = merged[:values]
             token = [_views(dense.out, num_heads) for dense in self._token_projections]
@@ -147,14 +165,16 @@ class MultiHeadAttention:
 
     def __call__(self, x, memory=None, key_padding_mask=None):
         # key_padding_mask: key_len bytes, not 0 where a key is padding (with the exact core)
-        checks.int8(self.name, x, self._rows * self.embed_dim)
+        unit = self._unit
+        checks.values(self.name, x, self._rows * self.embed_dim, False, self._code)
         if memory is None:
             memory = x
         size = self.key_len * self.memory_dim
-        checks.int8(self._memory_name, memory, size)
+        checks.values(self._memory_name, memory, size, False, self._code)
+        size *= unit
         # q is written before k and v are computed, and k before v
-        checks.apart(self.name, memory, size, "q", self.q, len(self.q))
-        checks.apart(self.name, memory, size, "k", self.k, len(self.k))
+        checks.apart(self.name, memory, size, "q", self.q, unit * len(self.q))
+        checks.apart(self.name, memory, size, "k", self.k, unit * len(self.k))
         checks.apart(self.name, memory, size, "out", self.out.out, self._out_bytes)
         if self._padding is not None and self._length < self.seq_len:
             key_padding_mask = self._padding
@@ -165,14 +185,15 @@ class MultiHeadAttention:
         x_or_memory = x
         for dense, target in self._projections:
             self._swap_axes(dense.run(x_or_memory), target, dense.rows, self.num_heads,
-                            dense.linear.outputs // self.num_heads)
+                            dense.linear.outputs // self.num_heads * unit)
             x_or_memory = memory
         for core, (q, k, v, out) in self._calls:
             if key_padding_mask is None:
                 core.run(q, k, v, out)
             else:
                 core.run(q, k, v, out, key_padding_mask)
-        self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len, self.value_dim)
+        self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len,
+                        self.value_dim * unit)
         return self.out.run(self._merged)
 
     def heed(self, length):
@@ -240,26 +261,29 @@ def _shares(tensors, prefix, num_heads):
 def build(entry, given, need_weights):
     e, tokens = entry.size("embed_dim"), entry.rows("seq_len")
     s = entry.tokens if entry.step else tokens
-    entry.accept(given, "int8", tokens * e)
+    core = entry.word("core")
+    form = cores.form(core)
+    code = signals.CODES[form]
+    entry.accept(given, form, tokens * e)
     # What the file holds besides the parameters: a fixed sequence to attend to, and its padding
     sequence = mask = key_len = None
     if entry.has("memory"):
-        key_len = entry.expect("memory", "b", [None, e])[0]
-        sequence = entry.tensor("memory", "b", [key_len, e])
+        key_len = entry.expect("memory", code, [None, e])[0]
+        sequence = entry.tensor("memory", code, [key_len, e])
     if entry.has("key_padding_mask"):
         mask = entry.tensor("key_padding_mask", "b", [key_len or s])
     lengths = entry.lengths(s)
     if (sequence is not None or mask is not None) and (lengths or entry.step):
         raise ValueError("%s: a memory or a key_padding_mask of the file goes with neither "
                          "lengths nor steps" % entry.name)
-    layer, output = make(entry, s, e, e, key_len, need_weights, lengths)
+    layer, output = make(entry, core, s, e, e, key_len, need_weights, lengths)
     gives = output, tokens * e
     if sequence is not None or mask is not None:
         return lambda x: layer(x, sequence, mask), gives
     return layer, gives
 
 
-def make(entry, s, e, memory_dim, key_len, need_weights, lengths=False):
+def make(entry, core, s, e, memory_dim, key_len, need_weights, lengths=False):
     # -> the layer of an entry, whose outputs are added to what the model computes, and its format
     h = entry.size("num_heads")
     key_dim, value_dim = head_dims(entry.name, e, h, entry.integer("key_dim", None),
@@ -271,16 +295,17 @@ def make(entry, s, e, memory_dim, key_len, need_weights, lengths=False):
     options = entry.keywords("options", {})
     if "normalise" in options:  # as files before had it
         options["normalize"] = options.pop("normalise")
-    core, causal = entry.word("core"), entry.flag("causal")
+    causal = entry.flag("causal")
     if entry.step and core == "exact" and causal and not options.pop("precise", False):
         core, options = "decode", {"cache_len": s}  # the same row by row
     layer = MultiHeadAttention(s, e, h, entry.tensors, entry.keywords("constants"), core, causal,
                                need_weights, entry.name, key_len, output, lengths, entry.step,
                                key_dim, value_dim, memory_dim, entry.make, entry.rooms, **options)
+    code = signals.CODES[layer.format]
     for part in ("q", "k", "v"):
-        entry.gives("b", getattr(layer, part), part)
-    for part, code, values in layer.outputs:
-        entry.gives(code, values, part)
-    entry.gives("b", layer.heads, "heads")
+        entry.gives(code, getattr(layer, part), part)
+    for part, kept, values in layer.outputs:
+        entry.gives(kept, values, part)
+    entry.gives(code, layer.heads, "heads")
     entry.gives(signals.CODES[output], layer.out.out)
     return layer, output

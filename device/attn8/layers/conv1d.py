@@ -1,7 +1,7 @@
 from .. import checks, forms, memory, signals
 from ..formats import Format, arithmetic
 from ..kernels import conv1d as kernels
-from .dense import Dense, Linear, expect
+from .dense import Dense, expect, kinds
 
 
 class _Depthwise(Dense):
@@ -20,16 +20,18 @@ class _Depthwise(Dense):
 
 
 class Conv1D:
-    # Convolution, int8 [length, channels] -> [filters, positions], or [positions, filters] where
-    # time_major, as attention takes it; positions = (length + 2*padding - reach)//stride + 1, where
+    # Convolution, int8 or int16 (`format`) [length, channels] -> [filters, positions], or
+    # [positions, filters] where time_major, as attention takes it; positions =
+    # (length + 2*padding - reach)//stride + 1, where
     # reach = dilation*(kernel_size - 1) + 1. groups is 1, or channels (see _Depthwise). linear
     # holds the parameters, weight [filters, kernel_size, channels/groups] (see Dense), made with
     # form kernels.depthwise where groups is above 1; results int8, time-major ones perhaps int16.
 
     def __init__(self, length, kernel_size, stride, filters, linear, time_major=False, channels=1,
-                 padding=0, dilation=1, groups=1, make=signals.make):
+                 padding=0, dilation=1, groups=1, format="int8", make=signals.make):
+        linear_kind, dense_kind = kinds(signals.known("format", format))
         self.positions = n = positions(length, kernel_size, stride, padding, dilation)
-        checks.kind("linear", linear, Linear)
+        checks.kind("linear", linear, linear_kind)
         seen = window(linear.name, kernel_size, filters, channels, groups)
         if (linear.inputs, linear.outputs) != (seen, filters):
             raise ValueError("%s.weight: expected shape [%d, %d], got [%d, %d]" % (
@@ -40,27 +42,29 @@ class Conv1D:
             raise ValueError("%s.output: int16 needs time_major" % linear.name)
         self.length = length
         self.channels = channels
+        self._code = signals.CODES[format]
+        self.unit = unit = signals.BYTES[format]
         self.stride = stride
         self.time_major = time_major
         # In bytes
         self._taps = kernel_size
-        self._run = channels
-        self._skip = dilation * channels
+        self._run = channels * unit
+        self._skip = dilation * channels * unit
         if dilation == 1 and not padding:  # what a position sees lies in one piece
             self._taps = 1
-            self._run = kernel_size * channels
-        self._start = -padding * channels
+            self._run = kernel_size * channels * unit
+        self._start = -padding * channels * unit
         self._reach = dilation * (kernel_size - 1) + 1
         if make is signals.make:
-            memory.require(linear.name, n * kernel_size * channels)
-        self._windows = make("b", n * kernel_size * channels)
+            memory.require(linear.name, n * kernel_size * channels * unit)
+        self._windows = make(self._code, n * kernel_size * channels)
         if groups > 1:
             if linear.form is not depthwise():
                 raise ValueError("%s: groups need a Linear of the form kernels.depthwise"
                                  % linear.name)
             self._dense = _Depthwise(linear, n, channels, make)
         else:
-            self._dense = Dense(linear, n, None, make)
+            self._dense = dense_kind(linear, n, None, make)
         self.out = self._dense.out
         if not time_major:
             self._swap_axes = forms.choose("swap_axes").swap_axes
@@ -69,9 +73,10 @@ class Conv1D:
     def __call__(self, x):
         linear = self._dense.linear
         size = self.length * self.channels
-        checks.int8(linear.name, x, size)
+        unit = self.unit
+        checks.values(linear.name, x, size, False, self._code)
         kernels.windows(x, self._windows, self.positions, self._taps, self._run,
-                        self.stride * self.channels, self._skip, self._start, size)
+                        self.stride * self.channels * unit, self._skip, self._start, size * unit)
         self._dense.run(self._windows)
         if not self.time_major:
             self._swap_axes(self._dense.out, self.out, self.positions, linear.outputs, 1)
@@ -79,7 +84,7 @@ class Conv1D:
 
     def heed(self, length):
         # Of a shorter input: so many positions, one at least
-        padding = -self._start // self.channels
+        padding = -self._start // (self.channels * self.unit)
         return max(1, (length + 2 * padding - self._reach) // self.stride + 1)
 
 
@@ -157,6 +162,7 @@ def build(entry, given, need_weights):
     channels, dilation = entry.size("channels", 1), entry.size("dilation", 1)
     groups, padding = entry.size("groups", 1), entry.integer("padding", 0)
     output = signals.known(entry.name + ".output", entry.word("output", "int8"))
+    form = "int8" if groups > 1 else signals.follow(entry, given, length * channels)
     entry.accept(given, form, length * channels)
     seen = window(entry.name, kernel_size, filters, channels, groups)
     if channels == 1:
@@ -166,9 +172,9 @@ def build(entry, given, need_weights):
         entry.expect("bias", "i", [filters])
         entry.expect("mult", "h", [filters])
         entry.expect("shift", "b", [filters])
-    form = depthwise() if groups > 1 else None
-    linear = Linear.take(entry.tensors, entry.name, seen, filters, output, form)
-    layer = Conv1D(*sizes, linear, True, channels, padding, dilation, groups,
+    kernel = depthwise() if groups > 1 else None
+    linear = kinds(form)[0].take(entry.tensors, entry.name, seen, filters, output, kernel)
+    layer = Conv1D(*sizes, linear, True, channels, padding, dilation, groups, form,
                    entry.make)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, len(layer.out))

@@ -1,3 +1,4 @@
+from .. import cores
 from .attention import make
 
 INPUTS = 2
@@ -9,8 +10,10 @@ def build(entry, given, need_weights):
         raise ValueError("%s: there are no steps with a cross_attention" % entry.name)
     s, e = entry.size("seq_len"), entry.size("embed_dim")
     keys, width = entry.size("key_len"), entry.size("memory_dim")
-    entry.accept(given[0], "int8", s * e)
-    entry.accept(given[1], "int8", keys * width)
-    layer, output = make(entry, s, e, width, keys, need_weights)
+    core = entry.word("core")
+    form = cores.form(core)
+    entry.accept(given[0], form, s * e)
+    entry.accept(given[1], form, keys * width)
+    layer, output = make(entry, core, s, e, width, keys, need_weights)
     # No object: queries keep no length of the input, and have no steps
     return lambda x, memory: layer(x, memory), (output, s * e)

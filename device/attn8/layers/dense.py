@@ -66,7 +66,9 @@ class Dense:
     # next call. int16 is made of the sums of a few rows at a time.
 
     def __init__(self, linear, rows=1, out=None, make=signals.make):
-        self.linear = checks.kind("linear", linear, Linear)
+        if type(linear) is not Linear:
+            checks.refuse("kind", "linear", linear, Linear)
+        self.linear = linear
         self.rows = checks.between(linear.name + ".rows", rows, 1, 1 << 15)
         n = rows * linear.outputs
         code = "h" if linear.ratios else "i" if linear.wide else "b"
@@ -131,6 +133,15 @@ def expect(entry, part, inputs, outputs, wide=False):
         entry.expect(part + "shift", "b", [outputs])
 
 
+def kinds(form):
+    # -> what stands for Linear and Dense where x has this format
+    if form == "int8":
+        return Linear, Dense
+    from ..dense16 import Dense16, Linear16
+
+    return Linear16, Dense16
+
+
 def build(entry, given, need_weights):
     n, m = entry.size("in_features"), entry.size("out_features")
     rows = entry.rows("rows", 1)
@@ -138,11 +149,11 @@ def build(entry, given, need_weights):
     if output not in ("int8", "int16", "int32"):
         raise ValueError("%s.output: expected int8, int16 or int32, got %s" % (entry.name, output))
     sums = output == "int32"
-    entry.accept(given, "int8", rows * n)
+    linear, dense = kinds(signals.follow(entry, given, rows * n))
     expect(entry, "", n, m, sums)
     if sums and entry.has("mult"):
         raise ValueError('%s: it has %s.mult and says "output": "int32"' % (entry.name, entry.name))
-    linear = Linear.take(entry.tensors, entry.name, n, m, "int8" if sums else output)
-    layer = Dense(linear, rows, None, entry.make)
+    linear = linear.take(entry.tensors, entry.name, n, m, "int8" if sums else output)
+    layer = dense(linear, rows, None, entry.make)
     entry.gives("i" if sums else signals.CODES[output], layer.out)
     return layer, (output, rows * m)

@@ -5,20 +5,26 @@ TOKENWISE = True
 
 
 class ReLU:
-    # max(x, 0) over `size` int8 values
+    # max(x, 0) over `size` int8 or int16 values
 
-    def __init__(self, size, make=signals.make):
+    def __init__(self, size, format="int8", make=signals.make):
         self.size = checks.between("relu.size", size, 1, 1 << 20)
-        self.out = make("b", size, True)
+        self.format = signals.known("relu.format", format)
+        self._relu = pointwise.relu
+        if format == "int16":
+            from ..kernels import wide
+
+            self._relu = wide.relu
+        self.out = make(signals.CODES[format], size, True)
 
     def __call__(self, x):
-        signals.accept_over("relu", "int8", x, self.size, self.out)
-        pointwise.relu(x, self.out, self.size)
+        signals.accept_over("relu", self.format, x, self.size, self.out)
+        self._relu(x, self.out, self.size)
         return self.out
 
 
 def build(entry, given, need_weights):
-    entry.accept(given, "int8", given[1])
-    layer = ReLU(given[1], entry.make)
-    entry.gives("b", layer.out)
+    form = signals.follow(entry, given, given[1])
+    layer = ReLU(given[1], form, entry.make)
+    entry.gives(signals.CODES[form], layer.out)
     return layer, given

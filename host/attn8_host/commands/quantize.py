@@ -26,6 +26,11 @@ def options(parser: Parser) -> None:
         help="[samples]: how many tokens of each calibration input count, where the model takes "
         "lengths",
     )
+    parser.add_argument(
+        "--activation-bits", type=int, choices=(8, 16), default=8,
+        help="16: int16 feeds products, and weights stay int8; for models that int8 costs too "
+             "much (default: 8)",
+    )
     parser.add_output("--output", "the int8 model file to write", required=True)
     parser.add_argument(
         "--calibrate", choices=["best", "absmax", "percentile", "least-error"], default="best",
@@ -53,7 +58,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from ..quantize.file import quantize_file
 
     found = quantize_file(arguments.model, arguments.calibration, arguments.output, console,
-                          arguments.lengths, arguments.calibrate)
+                          arguments.lengths, arguments.calibrate, arguments.activation_bits)
     console.print(table(found))
     for warning in found.warnings:
         console.print(f"warning: {warning}", highlight=False, markup=False)

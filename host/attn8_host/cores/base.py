@@ -39,6 +39,10 @@ def _nothing(*sizes: int) -> dict[str, Tensor]:
     return {}
 
 
+def _int8_most(head_dim: int) -> dict[str, int]:
+    return dict.fromkeys(("q", "k", "v"), 127)
+
+
 def _no_parameters(
     rng: np.random.Generator, num_heads: int, head_dim: int, options: dict[str, Any]
 ) -> Parameters:
@@ -82,6 +86,9 @@ class Core:
         crosses: whether keys and values may come from another sequence.
         output_scale: from the largest magnitude of the outputs and the scale of v to the scale of
             the outputs.
+        format: of q, k, v and the output, "int8" or "int16".
+        most: from head_dim to the largest magnitudes of q, k and v.
+        int16: the core that computes the same in int16, where there is one.
         work: from seq_len, keys, head_dim, causal, options and a head's tensors to the
             multiply-accumulates of one head.
     """
@@ -104,6 +111,9 @@ class Core:
     value_widths: bool = False
     crosses: bool = False
     output_scale: Callable[[float, float], float] = heads_scale
+    format: str = "int8"
+    most: Callable[[int], Mapping[str, int]] = _int8_most
+    int16: str | None = None
     work: Callable[..., int] = softmax_work
 
     @property

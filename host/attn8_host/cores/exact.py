@@ -120,6 +120,7 @@ def floating(
 
 CORE = Core(
     reference=Exact,
+    int16="exact16",
     make_constants=exact_constants,
     floating=floating,
     constants=SOFTMAX,

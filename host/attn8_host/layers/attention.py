@@ -1,7 +1,7 @@
 """Multi-head attention."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _FIXED = "{}: a memory or a key_padding_mask of the file goes with neither lengt
 
 
 class MultiHeadAttention:
-    """int8 [seq_len, embed_dim] -> [seq_len, embed_dim], with any core.
+    """[seq_len, embed_dim] -> [seq_len, embed_dim], with any core: int8, or int16 as it takes.
 
     Args:
         num_heads: divides what q, k and v give.
@@ -67,10 +67,10 @@ class MultiHeadAttention:
         memory: np.ndarray | None = None,
         key_padding_mask: np.ndarray | None = None,
     ) -> np.ndarray:
-        """int8 x [seq_len, embed_dim].
+        """x [seq_len, embed_dim], int8 or int16.
 
         Args:
-            memory: int8 [key_len, embed_dim], where keys and values come from, if not from x.
+            memory: [key_len, embed_dim], where keys and values come from, if not from x.
             key_padding_mask: [key_len], not 0 where a key is padding (exact core).
         """
         sources = {"q": x} | dict.fromkeys("kv", x if memory is None else memory)
@@ -216,7 +216,9 @@ class Attention(LayerType):
     optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG,
                 "key_dim": SIZE, "value_dim": SIZE}
     integers = {"constants": OBJECT}
+    input_formats: ClassVar[Sequence[str]] = (INT8, INT16)
     output_formats = (INT8, INT16)
+    by_bits = True
 
     def require_integers(self, entry: Fields) -> None:
         super().require_integers(entry)
@@ -229,6 +231,9 @@ class Attention(LayerType):
         if key_dim != value_dim and not core.value_widths:
             raise ModelError(f"{name}.value_dim: core {entry['core']} takes heads of one width, "
                              f"{key_dim}, got {value_dim}; exact takes two")
+        if core.format == INT16 and entry["num_heads"] * key_dim != entry["embed_dim"]:
+            raise ModelError(f"{name}.key_dim: core {entry['core']} takes heads of embed_dim / "
+                             f'num_heads, got {key_dim}; take exact, with "activation_bits": 8')
         if not 1 <= entry["seq_len"] <= core.max_seq_len:
             raise ModelError(
                 f"{name}.seq_len: expected 1 to {core.max_seq_len}, got {entry['seq_len']}"
@@ -245,6 +250,22 @@ class Attention(LayerType):
         except ModelError as error:
             raise ModelError(f"{entry['name']}.core: {error}") from None
 
+    def takes(self, entry: Fields, given: Signal) -> str:
+        return self._core(entry).format
+
+    def wants(self, entry: Fields, bits: int) -> str:
+        core = self._core(entry)
+        if core.format == INT16:
+            return INT16
+        wanted = super().wants(entry, bits)
+        if wanted == INT16 and core.int16 is None:
+            raise ModelError(f"{entry['name']}.activation_bits: the core {entry['core']} computes "
+                             'in int8 only; take exact, or give it "activation_bits": 8')
+        return wanted
+
+    def converted(self, found: str, wanted: str) -> str:
+        return wanted
+
     def sizes(self, entry: Fields) -> dict[str, tuple[int, int]]:
         """(inputs, outputs) of each projection."""
         e, h = entry["embed_dim"], entry["num_heads"]
@@ -260,7 +281,8 @@ class Attention(LayerType):
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         found = {key: tensor for part, sizes in self.sizes(entry).items()
                  for key, tensor in dense.tensors(f"{part}.", *sizes).items()}
-        found["memory"] = Tensor(np.int8, (None, entry["embed_dim"]), needed=False)
+        form = np.int16 if self._core(entry).format == INT16 else np.int8
+        found["memory"] = Tensor(form, (None, entry["embed_dim"]), needed=False)
         found["key_padding_mask"] = Tensor(np.int8, (None,), needed=False)
         for key, tensor in self._core(entry).tensors(entry["num_heads"],
                                                      head_dims(entry)[0]).items():
@@ -283,23 +305,29 @@ class Attention(LayerType):
         tokens, keys, e = entry["seq_len"], self.keys(entry, {}), entry["embed_dim"]
         key_dim, value_dim = (entry["num_heads"] * dim for dim in head_dims(entry))
         sizes = tokens * key_dim, keys * key_dim, keys * value_dim  # q, k, v
-        found = [buffer(INT8, size) for size in sizes]
-        found.append(buffer(INT8, tokens * value_dim, True))  # heads
-        if gives.format == INT8 or keys > tokens or not key_dim == value_dim == e:
+        form = self._core(entry).format
+        found = [buffer(form, size) for size in sizes]
+        found.append(buffer(form, tokens * value_dim, True))  # heads
+        if (form == INT16 or gives.format == INT8 or keys > tokens
+                or not key_dim == value_dim == e):
             # What projections give and the heads are merged to
-            found.append(buffer(INT8, max(tokens, keys) * max(key_dim, value_dim)))
-        return [*found, *dense.sums(gives, entry["embed_dim"]), buffer(gives.format, gives.size)]
+            found.append(buffer(form, max(tokens, keys) * max(key_dim, value_dim)))
+        return [*found, *dense.buffers(form, gives, value_dim, e)]
 
     def _layer(
         self, entry: Fields, tensors: Tensors, need_weights: bool
     ) -> MultiHeadAttention:
         linears = {part: Dense(**dense.parts(f"{part}.", tensors)) for part in PARTS}
+        core = self._core(entry)
+        for part, most in core.most(head_dims(entry)[0]).items():
+            if part in linears:
+                linears[part].format, linears[part].most = core.format, most
         linears["out"].format = entry.get("output", INT8)
         try:
             return MultiHeadAttention(
                 entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],
                 need_weights, dense.parts("core.", tensors),
-                **self._core(entry).decisive(entry.get("options", {})),
+                **core.decisive(entry.get("options", {})),
             )
         except (TypeError, ValueError) as error:
             raise ModelError(f"{entry['name']}: {error}") from None
@@ -367,15 +395,20 @@ class Attention(LayerType):
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, core, before = entry["name"], self._core(entry), quantizer.inputs or [quantizer.scale]
-        peaks = {part: quantizer.peaks[f"{name}.{part}"] for part in ("q", "k", "v", "heads")}
-        scales = {part: peak / 127 for part, peak in peaks.items()}
-        scales["heads"] = core.output_scale(peaks["heads"], scales["v"])
+        if quantizer.wide and core.int16:
+            entry["core"] = core.int16
+            core = self._core(entry)
+            self.check(entry)
+        wide = core.format == INT16
+        most, peaks = core.most(head_dims(entry)[0]), quantizer.whole if wide else quantizer.peaks
+        scales = {part: peaks[f"{name}.{part}"] / most[part] for part in most}
+        scales["heads"] = core.output_scale(peaks[f"{name}.heads"], scales["v"])
         entry.pop("bias", None)
         for part in ("q", "k", "v"):
             source = before[0 if part == "q" else -1]
-            quantizer.linear(f"{name}.{part}", source, scales[part])
+            quantizer.linear(f"{name}.{part}", source, scales[part], wide)
         finest = quantizer.finest(f"{name}.out", scales["heads"])
-        quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest))
+        quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), wide)
         parameters = {key: quantizer.tensors[f"{name}.core.{key}"]
                       for key in core.float_tensors(1, 1)
                       if f"{name}.core.{key}" in quantizer.tensors}

@@ -17,6 +17,7 @@ INPUT_SCALE = 4 / 127  # of examples' inputs, which are about normal; beyond 4 t
 INT8, INT16 = "int8", "int16"
 UINT16 = "uint16"  # of probabilities
 TOKENS = "tokens"  # of an input: ids of a vocabulary, in int16
+BITS = Kind("8 or 16", lambda value: type(value) is int and value in (8, 16))
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class LayerType:
         in_place: whether it can write its results where its inputs lie.
         tied: whether its inputs and its results have one format and, in int16, one scale.
         moves: whether its results are values of its input as they are, some or all.
+        by_bits: whether its config may say "activation_bits", 16 for int16 (see quantize.streams).
+        even: whether its results have the format of its input, but a scale of their own.
     """
 
     fields: ClassVar[Mapping[str, Kind]] = {}
@@ -138,11 +141,13 @@ class LayerType:
     in_place: ClassVar[bool] = False
     tied: ClassVar[bool] = False
     moves: ClassVar[bool] = False
+    by_bits: ClassVar[bool] = False
+    even: ClassVar[bool] = False
     name = ""  # the module's, set when it is found
 
     def check(self, entry: Fields) -> None:
         """Raises ModelError unless an entry says what its type needs, and nothing unknown."""
-        descriptive = {"scale": SCALE, "scales": OBJECT, "at": LIST}
+        descriptive = {"scale": SCALE, "scales": OBJECT, "at": LIST, "activation_bits": BITS}
         check(entry["name"], entry, {"name": WORD, "type": WORD, **self.fields},
               {"inputs": NAMES, **self.optional, **self.integers, **descriptive})
         self._check_inputs(entry["name"], len(entry.get("inputs", ("the layer before",))))
@@ -161,6 +166,28 @@ class LayerType:
         for key in self.integers:
             if key not in entry:
                 raise ModelError(f"{entry['name']}: the config lacks {key}")
+        if "activation_bits" in entry:
+            raise ModelError(f"{entry['name']}.activation_bits: integers have theirs; take it out "
+                             "of the config")
+
+    def wants(self, entry: Fields, bits: int) -> str:
+        """The format of a float model's layer's input, where it can choose.
+
+        Args:
+            entry: of the config, whose own activation_bits count if it has them.
+            bits: the model's.
+
+        Raises:
+            ModelError: the layer cannot take it, or need not be told.
+        """
+        if "activation_bits" in entry and not self.by_bits:
+            raise ModelError(f"{entry['name']}.activation_bits: {self.name} takes what it is given;"
+                             " say it of the layers that take its results")
+        return INT16 if self.by_bits and entry.get("activation_bits", bits) == 16 else INT8
+
+    def converted(self, found: str, wanted: str) -> str:
+        """What an input, int8 or int16, is converted to where it takes both, and wants one."""
+        return wanted if self.arity > 1 or wanted == INT8 else found
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         """Of the integer form, by part: NAME.part in a file."""
@@ -238,6 +265,8 @@ class LayerType:
         """What it gives."""
         if self.tied:
             return given
+        if self.even:
+            return Signal(given.format, given.size)
         return Signal(entry.get("output", INT8), given.size)
 
     def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:

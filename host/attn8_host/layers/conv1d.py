@@ -69,7 +69,7 @@ class Geometry:
 
 @dataclass
 class Conv1D:
-    """int8 [length, channels] -> [filters, positions], or [positions, filters] where time_major.
+    """int8 or int16 [length, channels] -> [filters, positions]; time_major: [positions, filters].
 
     dense holds the parameters, weight int8 [filters, kernel_size * channels / groups].
     """
@@ -80,7 +80,7 @@ class Conv1D:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         weight = self.dense.weight.astype(np.int64)
-        out = self.dense.results(self.geometry.convolve(x.astype(np.int64), weight))
+        out = self.dense.results(self.geometry.convolve(self.dense.narrowed(x), weight))
         return out if self.time_major else out.T
 
 
@@ -150,8 +150,9 @@ class Type(LayerType):
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {**geometry, "format": one_of(INT8, *NAMES), "output": one_of(INT8, INT16),
                 **arithmetic}
-    output_formats = (INT8, INT16)
+    input_formats = output_formats = (INT8, INT16)
     token_field = "length"
+    by_bits = True
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
@@ -198,7 +199,15 @@ class Type(LayerType):
 
     def takes(self, entry: Fields, given: Signal) -> str:
         form: str = entry.get("format", INT8)
-        return form
+        wide = form == INT8 and given.format == INT16 and geometry(entry).groups == 1
+        return INT16 if wide else form
+
+    def wants(self, entry: Fields, bits: int) -> str:
+        wanted = super().wants(entry, bits)
+        if wanted == INT16 and geometry(entry).groups > 1:
+            raise ModelError(f"{entry['name']}.activation_bits: groups compute in int8 only; give "
+                             'it "activation_bits": 8')
+        return wanted
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
         positions = geometry(entry).positions(entry["length"])
@@ -206,12 +215,11 @@ class Type(LayerType):
         return Signal(output, positions * entry["filters"])
 
     def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
-        found = super().buffers(entry, given, gives)
-        if gives.format in (INT8, INT16):
-            rows = gives.size // int(entry["filters"])
-            seen = rows * int(entry["kernel_size"]) * int(entry.get("channels", 1))
-            found = [buffer(INT8, seen), *dense.sums(gives, entry["filters"]), *found]
-        return found
+        if gives.format not in (INT8, INT16):
+            return super().buffers(entry, given, gives)
+        form, rows = given[0].format, gives.size // int(entry["filters"])
+        seen = int(entry["kernel_size"]) * int(entry.get("channels", 1))
+        return [buffer(form, rows * seen), *dense.buffers(form, gives, seen, entry["filters"])]
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer: Conv1D | QConv1D
@@ -251,7 +259,8 @@ class Type(LayerType):
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, before = entry["name"], quantizer.scale
-        quantizer.linear(name, before, quantizer.result(name, quantizer.finest(name, before)))
+        scale = quantizer.result(name, quantizer.finest(name, before))
+        quantizer.linear(name, before, scale, quantizer.wide)
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """In int8, behind a ReLU; the first has the published sizes."""

@@ -8,7 +8,7 @@ from ..errors import ModelError
 from ..numerics.scales import linear, quantize
 from ..schema import SIZE, Tensor
 from .attention import Attention, head_dims
-from .base import INPUT_SCALE, Example, Fields, Layer, Signal, Tensors
+from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, Signal, Tensors
 
 
 class Type(Attention):
@@ -17,6 +17,7 @@ class Type(Attention):
     fields = {**Attention.fields, "key_len": SIZE, "memory_dim": SIZE}
     optional = {key: kind for key, kind in Attention.optional.items() if key != "lengths"}
     arity = 2
+    input_formats = (INT8,)
     tokenwise = False
 
     def check(self, entry: Fields) -> None:
@@ -31,6 +32,12 @@ class Type(Attention):
         if entry["key_len"] > core.max_seq_len:
             raise ModelError(f"{name}.key_len: expected 1 to {core.max_seq_len}, got "
                              f"{entry['key_len']}")
+
+    def wants(self, entry: Fields, bits: int) -> str:
+        if super().wants(entry, bits) == INT16:
+            raise ModelError(f"{entry['name']}.activation_bits: a cross_attention computes in int8 "
+                             'only; give it "activation_bits": 8')
+        return INT8
 
     def memory_dim(self, entry: Fields) -> int:
         return int(entry["memory_dim"])

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from ..numerics.integers import int32, requant
+from ..numerics.integers import int32, rounded, saturated
 from ..numerics.parameter import Parameter
-from ..numerics.scales import linear
+from ..numerics.scales import linear, narrowing
 from ..schema import FLAG, SIZE, Tensor, one_of
 from .base import (
     INPUT_SCALE,
@@ -27,14 +27,17 @@ from .base import (
 from .quantizer import Quantizer
 
 SUMS = 1024  # bytes of int32 sums that wait to become int16
+ROOM = 2048  # bytes that a block of rows of int16 works in, unless one row needs more
 
 
 @dataclass
 class Dense:
-    """x @ weight.T + bias; int8 [rows, inputs] -> [rows, outputs].
+    """x @ weight.T + bias; int8 or int16 [rows, inputs] -> [rows, outputs].
 
     weight int8 [outputs, inputs], bias int32 [outputs]; with mult int16 [outputs] and shift int8
     [outputs] the results are requantized to int8 or int16, without them they are the int32 sums.
+    int16 goes down by as many bits as its sums need (see numerics.scales.narrowing). `most` is the
+    largest magnitude of requantized results, where that of their format is not.
     """
 
     weight: np.ndarray
@@ -42,16 +45,22 @@ class Dense:
     mult: np.ndarray | None = None
     shift: np.ndarray | None = None
     format: str = field(default=INT8, init=False)  # of requantized results
+    most: int | None = field(default=None, init=False)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self.results(x.astype(np.int64) @ self.weight.astype(np.int64).T)
+        return self.results(self.narrowed(x) @ self.weight.astype(np.int64).T)
+
+    def narrowed(self, x: np.ndarray) -> np.ndarray:
+        """x as it is multiplied, int64."""
+        down = narrowing(self.weight) if x.dtype == np.int16 else 0
+        return (x.astype(np.int64) + (1 << down >> 1)) >> down
 
     def results(self, products: np.ndarray) -> np.ndarray:
         """Of sums of products [rows, outputs], without the bias."""
         sums = int32(products + self.bias)
         if self.mult is None or self.shift is None:
             return sums.astype(np.int32)
-        return requant(sums, self.mult, self.shift, self.format)
+        return saturated(rounded(sums, self.mult, self.shift), self.format, self.most)
 
 
 class TrainableDense:
@@ -153,12 +162,16 @@ def initial(
     }
 
 
-def sums(gives: Signal, outputs: int) -> list[Buffer]:
-    """Where a product of int16 results has the sums of some rows."""
-    if gives.format != INT16:
-        return []
-    rows = min(gives.size // outputs, max(1, SUMS // (4 * outputs)))
-    return [buffer("int32", rows * outputs)]
+def buffers(takes: str, gives: Signal, inputs: int, outputs: int) -> list[Buffer]:
+    """Those of a product: the room for some rows that int16 takes, and the result."""
+    rows, result = gives.size // outputs, buffer(gives.format, gives.size)
+    if takes == INT16:  # the halves of inputs, and the sums of both
+        rows = max(1, min(rows, ROOM // (2 * inputs + 8 * outputs)))
+        return [buffer(INT8, 2 * rows * inputs), buffer("int32", 2 * rows * outputs), result]
+    if gives.format == INT16:
+        rows = min(rows, max(1, SUMS // (4 * outputs)))
+        return [buffer("int32", rows * outputs), result]
+    return [result]
 
 
 class Type(LayerType):
@@ -169,7 +182,8 @@ class Type(LayerType):
     fields = {"in_features": SIZE, "out_features": SIZE}
     training_optional = {"rows": SIZE}
     optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG}
-    output_formats = (INT8, INT16)
+    input_formats = output_formats = (INT8, INT16)
+    by_bits = True
 
     def require_integers(self, entry: Fields) -> None:
         super().require_integers(entry)
@@ -193,7 +207,7 @@ class Type(LayerType):
         return Signal(entry.get("output", "int8"), entry.get("rows", 1) * entry["out_features"])
 
     def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
-        return [*sums(gives, entry["out_features"]), buffer(gives.format, gives.size)]
+        return buffers(given[0].format, gives, entry["in_features"], entry["out_features"])
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = Dense(**tensors)
@@ -212,10 +226,11 @@ class Type(LayerType):
         name, before = entry["name"], quantizer.scale
         entry.pop("bias", None)
         if self._wide(entry):
-            quantizer.scale = before * float(quantizer.linear(name, before, None)[0])
+            scales = quantizer.linear(name, before, None, quantizer.wide)
+            quantizer.scale = before * float(scales[0])
         else:
             scale = quantizer.result(name, quantizer.finest(name, before))
-            quantizer.linear(name, before, scale)
+            quantizer.linear(name, before, scale, quantizer.wide)
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """int16 results, with a bias and without one."""

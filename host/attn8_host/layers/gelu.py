@@ -25,7 +25,9 @@ class Type(LookupType):
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         for variant in ("none", "tanh"):
-            yield self.example({"type": self.name, "name": "y", "approximate": variant}, variant)
+            entry = {"type": self.name, "name": "y", "approximate": variant}
+            yield self.example(entry, variant)
+            yield self.wide_example(entry, f"{variant}, int16")
 
 
 TYPE = Type()

@@ -91,6 +91,7 @@ class Type(LayerType):
     optional = {"output": one_of(INT8, INT16), "lengths": FLAG, **constants}
     input_formats = output_formats = (INT8, INT16)
     token_field = "seq_len"
+    by_bits = True
 
     def require_integers(self, entry: Fields) -> None:
         for key in self.constants:
@@ -104,6 +105,9 @@ class Type(LayerType):
             return {}
         n = entry["seq_len"]
         return {"mult": Tensor(np.int16, (n,)), "shift": Tensor(np.int8, (n,))}
+
+    def converted(self, found: str, wanted: str) -> str:
+        return found  # a stream, with 8 activation_bits too
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         return entry["seq_len"], entry["embed_dim"]

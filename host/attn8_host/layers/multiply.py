@@ -14,7 +14,7 @@ from .quantizer import Quantizer
 
 @dataclass
 class Multiply:
-    """requant(a * b; mult, shift) of int8; int8 or int16."""
+    """requant(a * b; mult, shift) of int8 or of int16; int8 or int16."""
 
     mult: int
     shift: int
@@ -33,7 +33,8 @@ class Type(LayerType):
     arity = 2
     optional = {"output": one_of(INT8, INT16)}
     integers = {"mult": INTEGER, "shift": INTEGER}
-    output_formats = (INT8, INT16)
+    input_formats = output_formats = (INT8, INT16)
+    by_bits = True
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = Multiply(entry["mult"], entry["shift"], entry.get("output", INT8))

@@ -27,20 +27,25 @@ class Quantizer:
 
     Attributes:
         tensors: the float tensors.
-        peaks: the largest magnitude of each output over the calibration inputs.
+        peaks: the largest magnitude of each output over the calibration inputs, or the range found
+            for it in int8.
+        whole: the largest magnitude, whatever range was found: that of int16.
         range_of: from a layer's name to the peak that its results have to hold.
         scale: what one step of the layer's first input stands for; `quantize` sets it to that of
             its results.
         inputs: the same of all its inputs.
+        wide: whether these are in int16.
         streams: by the names of the layers whose results are in int16.
         made: the integer tensors so far.
     """
 
     tensors: Mapping[str, np.ndarray]
     peaks: Mapping[str, float]
+    whole: Mapping[str, float]
     range_of: Callable[[str], float]
     scale: float
     inputs: list[float] = field(default_factory=list)
+    wide: bool = False
     streams: Mapping[str, Stream] = field(default_factory=dict)
     made: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -67,8 +72,10 @@ class Quantizer:
         """The finest scale of results that the matrix `name`.weight can be requantized to."""
         return finest(scale_in * float(np.abs(self.tensors[f"{name}.weight"]).max()) / 127)
 
-    def linear(self, name: str, scale_in: float, scale_out: float | None) -> np.ndarray:
-        """Quantizes the matrix and the bias `name`.weight and `name`.bias.
+    def linear(
+        self, name: str, scale_in: float, scale_out: float | None, wide: bool = False
+    ) -> np.ndarray:
+        """Quantizes the matrix and the bias `name`.weight and `name`.bias; `wide`: of int16.
 
         A weight of more than two axes is one row an output, and keeps its shape.
 
@@ -76,7 +83,7 @@ class Quantizer:
             The scales of the weights, float32 [outputs] (see numerics.scales.linear).
         """
         weight = self.tensors[f"{name}.weight"]
-        found = linear(weight.reshape(len(weight), -1), self.bias(name), scale_in, scale_out)
+        found = linear(weight.reshape(len(weight), -1), self.bias(name), scale_in, scale_out, wide)
         found["weight"] = found["weight"].reshape(weight.shape)
         scales = found.pop("scale")
         self.made.update({f"{name}.{part}": values for part, values in found.items()})

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from .base import Fields, Layer, LayerType, Tensors
+from .base import INT8, INT16, Fields, Layer, LayerType, Tensors
 from .quantizer import Quantizer
 
 
 class ReLU:
-    """max(x, 0) over int8."""
+    """max(x, 0) over int8 or int16."""
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         result: np.ndarray = np.maximum(x, 0)
@@ -34,9 +34,10 @@ class TrainableReLU:
 class Type(LayerType):
     """max(x, 0) of each value."""
 
+    input_formats = output_formats = (INT8, INT16)
     tokenwise = True
     in_place = True
-    keeps_scale = True
+    keeps_scale = tied = True
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = ReLU()

@@ -40,9 +40,9 @@ def requant(
     return saturated(rounded(a, mult, shift), form)
 
 
-def saturated(a: np.ndarray, form: str = "int8") -> np.ndarray:
-    """Integers clamped to the symmetric range of a format, "int8" or "int16"."""
-    most = np.iinfo(form).max
+def saturated(a: np.ndarray, form: str = "int8", most: int | None = None) -> np.ndarray:
+    """Integers clamped to the symmetric range of a format, "int8" or "int16", or to +-most."""
+    most = np.iinfo(form).max if most is None else most
     result: np.ndarray = np.clip(a, -most, most).astype(form)
     return result
 

@@ -92,27 +92,42 @@ def quantize(x: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
     return np.clip(np.floor(np.asarray(x, np.float64) / scale + 0.5), -127, 127).astype(np.int8)
 
 
+def narrowing(weight: np.ndarray) -> int:
+    """By how many bits int16 goes down before its products with int8 weight [outputs, inputs] are
+    summed: the fewest that keep every sum within 2**29."""
+    most = np.abs(weight.astype(np.int64)).sum(axis=1).max()
+    return next(down for down in range(16) if most * (32768 >> down) <= 1 << 29)
+
+
 def linear(
-    weight: np.ndarray, bias: np.ndarray, scale_in: float, scale_out: float | None
+    weight: np.ndarray, bias: np.ndarray, scale_in: float, scale_out: float | None,
+    wide: bool = False,
 ) -> dict[str, np.ndarray]:
     """Quantizes out = x @ weight.T + bias, weight float [outputs, inputs].
 
     With `scale_out`, int8 results with one scale of the weights per output channel; without, int32
-    sums that all stand for sum * scale_in * one scale of the weights.
+    sums that all stand for sum * scale_in * one scale of the weights. `wide`: x is int16, and a row
+    whose bias would pass 2**29 gets a coarser scale: its weights hardly matter beside that.
 
     Returns:
         weight int8 [outputs, inputs], bias int32 [outputs], scale float32 [outputs] (of the
-        weights), and with `scale_out` mult int16 [outputs] and shift int8 [outputs].
+        weights, of sums of int16 where these are narrowed), and with `scale_out` mult int16
+        [outputs] and shift int8 [outputs].
     """
     weight = np.asarray(weight, np.float64)
     largest = np.abs(weight).max(axis=1)
-    if scale_out is None:
-        largest = np.full_like(largest, largest.max())
     scale = np.maximum(largest, 1e-12) / 127
     if scale_out is not None:  # a row of zeros is its bias, in steps that are fine enough
         scale = np.where(largest == 0, scale_out / scale_in / 4096, scale)
+    if wide:
+        scale = np.maximum(scale, np.abs(bias) / scale_in / (2**29 - 1))
+    if scale_out is None:
+        scale = np.full_like(scale, scale.max())
+    integers = quantize(weight, scale[:, None])
+    if wide:
+        scale = scale * 2 ** narrowing(integers)
     tensors = {
-        "weight": quantize(weight, scale[:, None]),
+        "weight": integers,
         "bias": np.floor(bias / (scale_in * scale) + 0.5).astype(np.int32),
         "scale": scale.astype(np.float32),
     }

@@ -20,6 +20,8 @@ from ..deploy import compile_device
 from ..errors import Attn8Error
 from ..isa import mpy
 from ..isa.device import Device
+from ..layers.base import INT16
+from ..layers.convert import requantizing
 from ..numerics.scales import linear
 from ..schema import check
 from .heap import Heap, Peak, package
@@ -95,14 +97,17 @@ def one_layer(
     parameters = kind.parameters(rng, num_heads, head_dim, options)
     check(f"{core}.options", options, {}, kind.options)
     try:
-        scales = dict.fromkeys(("q", "k", "v", "heads"), SCALE)
+        wide = kind.format == INT16
+        step = SCALE / 128 if wide else SCALE
+        scales = {part: 127 * SCALE / most for part, most in kind.most(head_dim).items()}
+        scales["heads"] = step
         constants, made = kind.quantize(head_dim, scales, options, parameters)
     except (TypeError, ValueError) as error:
         raise Attn8Error(f"{core}: {error}") from None
     tensors: Tensors = {f"attn.core.{key}": values for key, values in made.items()}
     for part in ("q", "k", "v", "out"):
         weight = rng.normal(size=(embed_dim, embed_dim)) / np.sqrt(embed_dim)
-        made = linear(weight, np.zeros(embed_dim), SCALE, SCALE)
+        made = linear(weight, np.zeros(embed_dim), step, scales.get(part, step), wide)
         made.pop("scale")
         tensors |= {f"attn.{part}.{key}": values for key, values in made.items()}
     entry = {
@@ -112,7 +117,8 @@ def one_layer(
     }  # fmt: skip
     config = {
         "format": "attn8", "version": 1, "name": f"{core} {seq_len} x {embed_dim} x {num_heads}",
-        "input": {"shape": [seq_len * embed_dim], "scale": SCALE}, "layers": [entry],
+        "input": {"shape": [seq_len * embed_dim], "scale": SCALE},
+        "layers": [requantizing("wide", SCALE / step), entry] if wide else [entry],
     }  # fmt: skip
     return config, tensors
 

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 
 from .. import cores, layers
 from ..cores.base import Variant
-from ..layers.base import INPUT_SCALE, TOKENS, LayerType
+from ..layers.base import INPUT_SCALE, INT16, TOKENS, LayerType
+from ..layers.convert import requantizing
 from ..model import load
 from ..numerics.scales import linear, quantize
 from ..paths import MODELS
@@ -23,6 +24,7 @@ SHAPES = [(1, 8, 1), (5, 9, 3), (16, 32, 4), (33, 24, 8), (64, 64, 2), (12, 128,
 VARIANT_SHAPES = SHAPES[1:4]  # of all variants but the first
 COST_LENGTHS = (16, 32, 64, 128, 256)  # seq_len at which the cost is measured
 COST_WIDTH = 16  # embed_dim there, one head
+WIDER = 128  # steps in int16 of one of the input, where a core takes that
 MAX_WEIGHTS = 33  # seq_len up to which the intermediates, which grow with its square, are compared
 
 
@@ -88,7 +90,8 @@ def attention_case(
     weights = {part: w / np.sqrt(embed_dim) for part, w in weights.items()}
     sources = {"q": x, "k": x if memory is None else memory, "v": x if memory is None else memory}
     reals = {part: tokens * INPUT_SCALE @ weights[part].T for part, tokens in sources.items()}
-    scales = {part: float(np.abs(real).max()) / 127 for part, real in reals.items()}
+    wide, most = kind.format == INT16, kind.most(head_dim)
+    scales = {part: float(np.abs(real).max()) / most[part] for part, real in reals.items()}
     form = partial(
         kind.floating, causal=variant.causal,
         steps=[scales[part] for part in ("q", "k", "v")], **options, **parameters,
@@ -100,15 +103,15 @@ def attention_case(
 
     tensors: dict[str, np.ndarray] = {}
     for part, w in weights.items():
-        scale_in, scale_out = INPUT_SCALE, scales.get(part)
+        scale_in, scale_out = INPUT_SCALE / (WIDER if wide else 1), scales.get(part)
         if part == "out":
             scale_in, scale_out = scales["heads"], 2 * scales["heads"]
-        matrix = linear(w, np.zeros(embed_dim), scale_in, scale_out)
+        matrix = linear(w, np.zeros(embed_dim), scale_in, scale_out, wide)
         matrix.pop("scale")
         tensors |= {f"attn.{part}.{key}": values for key, values in matrix.items()}
     own = {"lengths": True} if variant.lengths else {}
     if memory is not None:
-        tensors["attn.memory"] = memory
+        tensors["attn.memory"] = memory.astype(np.int16) * WIDER if wide else memory
     if mask is not None:
         tensors["attn.key_padding_mask"] = mask
     constants, made = kind.quantize(head_dim, scales, options, parameters)
@@ -122,14 +125,17 @@ def attention_case(
     def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         q, k, v = (outputs[f"attn.{part}"] * scales[part] for part in ("q", "k", "v"))
         padding = {"mask": np.arange(seq_len) >= outputs["length"]} if variant.lengths else {}
-        heads = form(q, k, v, **padding) / scales["heads"]
-        return outputs["attn.heads"], np.clip(heads, -127, 127)
+        want = form(q, k, v, **padding) / scales["heads"]
+        if wide:  # in steps of int8
+            return outputs["attn.heads"] / 129, np.clip(want, -32767, 32767) / 129
+        return outputs["attn.heads"], np.clip(want, -127, 127)
 
     return Case(
         mechanism=core,
         variant=name,
         shape={"seq_len": seq_len, "embed_dim": embed_dim, "num_heads": num_heads},
-        config=model([entry], [seq_len, embed_dim], variant.lengths),
+        config=model([requantizing("wide", WIDER), entry] if wide else [entry],
+                     [seq_len, embed_dim], variant.lengths),
         tensors=tensors,
         inputs=np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]).reshape(-1, x.size),
         floats=floats,

@@ -50,7 +50,7 @@ class Agreement:
 
 def quantize_file(
     source: Path, calibration: Path, target: Path, console: Console | None = None,
-    lengths: Path | None = None, calibrate: str = BEST,
+    lengths: Path | None = None, calibrate: str = BEST, activation_bits: int = 8,
 ) -> Agreement:
     """Writes the int8 model of a float model file.
 
@@ -61,6 +61,7 @@ def quantize_file(
         console: shows a progress bar.
         lengths: .npy of how many tokens of each calibration input count, if not all.
         calibrate: how ranges are found, of CALIBRATE.
+        activation_bits: as quantize_model has it.
 
     Raises:
         ModelError: a file cannot be read, the two do not fit, or the model cannot be quantized.
@@ -68,7 +69,7 @@ def quantize_file(
     config, tensors = modelfile.read(source)
     samples = inputs.read(calibration, config).astype(np.float32)
     counts = inputs.read_lengths(lengths, config, len(samples))
-    calibrating = Calibration(config, tensors, samples, counts)
+    calibrating = Calibration(config, tensors, samples, counts, activation_bits)
     methods = best(calibrating) if calibrate == BEST else (calibrate, calibrate)
     int8_config, int8_tensors = calibrating.quantized(*methods)
     model = Model(int8_config, int8_tensors, False)

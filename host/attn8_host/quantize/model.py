@@ -22,7 +22,7 @@ STREAM_PEAK = 16383  # of the largest value seen: 14 bits, and as much room agai
 def quantize_model(
     config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray,
     lengths: Sequence[int | None] | None = None, inputs: str = "absmax",
-    activations: str = "absmax",
+    activations: str = "absmax", activation_bits: int = 8,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Quantizes a float model after training.
 
@@ -38,6 +38,7 @@ def quantize_model(
         calibration: float inputs [samples, ...], or token ids.
         lengths: how many tokens of each of them count; None: all.
         inputs, activations: how their ranges are found, of ranges.METHODS.
+        activation_bits: 8, or 16 where int16 is to feed products; of all layers that do not say it.
 
     Returns:
         The config with scales and integer constants, and the integer tensors.
@@ -46,7 +47,8 @@ def quantize_model(
         ModelError: a tensor is missing, misshapen or unused, or a layer's scales leave what its
             integers can express.
     """
-    return Calibration(config, tensors, calibration, lengths).quantized(inputs, activations)
+    calibrating = Calibration(config, tensors, calibration, lengths, activation_bits)
+    return calibrating.quantized(inputs, activations)
 
 
 class Calibration:
@@ -57,10 +59,11 @@ class Calibration:
 
     def __init__(
         self, config: dict[str, Any], tensors: dict[str, np.ndarray], inputs: np.ndarray,
-        lengths: Sequence[int | None] | None = None,
+        lengths: Sequence[int | None] | None = None, activation_bits: int = 8,
     ):
         self.config, self.tensors, self.inputs = config, tensors, inputs
         self.lengths = lengths or [None] * len(inputs)
+        self.activation_bits = activation_bits
         self._measured: dict[str, tuple[Channels, dict[str, Histogram]]] = {}
         with _about():
             for entry in config["layers"]:
@@ -88,7 +91,8 @@ class Calibration:
         """The int8 model; as `quantize_model`."""
         found, histograms = self.measured(inputs)
         with _about(), np.errstate(over="ignore", invalid="ignore"):
-            return _quantize(self.config, self.tensors, found, histograms, activations)
+            return _quantize(self.config, self.tensors, found, histograms, activations,
+                             self.activation_bits)
 
 
 @contextmanager
@@ -105,7 +109,7 @@ def _about() -> Iterator[None]:
 
 def _quantize(
     config: dict[str, Any], tensors: dict[str, np.ndarray], found: Channels,
-    histograms: dict[str, Histogram], method: str,
+    histograms: dict[str, Histogram], method: str, activation_bits: int,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     for name, histogram in histograms.items():
         if histogram.peak == 0:
@@ -120,7 +124,7 @@ def _quantize(
     peaks = {name: histogram.range(method) for name, histogram in histograms.items()}
     whole = {name: histogram.peak for name, histogram in histograms.items()}  # of int16
     peaks["input"] = whole["input"] = 127 * scale
-    layout = arrange(config)
+    layout = arrange(config, activation_bits)
     for entry, names in zip(config["layers"], inputs(config), strict=True):
         for each in (peaks, whole):
             each.setdefault(entry["name"], each[names[0]])  # of a layer that does nothing
@@ -131,7 +135,7 @@ def _quantize(
     for _ in range(2 * len(streams)):
         entries, made = _integers(
             layout.entries, {name: streams[root] for name, root in layout.streams.items()},
-            tensors, peaks, scale,
+            tensors, peaks, whole, scale,
         )
         # What all layers of a stream can express is known when they are through
         coarse = [stream for stream in streams.values() if stream.finest > stream.scale]
@@ -148,7 +152,7 @@ def _quantize(
 
 def _integers(
     entries: list[dict[str, Any]], streams: dict[str, Stream], tensors: dict[str, np.ndarray],
-    peaks: dict[str, float], scale: float,
+    peaks: dict[str, float], whole: dict[str, float], scale: float,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     entries = [dict(entry) for entry in entries]
     sources = inputs({"layers": entries})
@@ -166,12 +170,13 @@ def _integers(
             name = entry["name"]
         return peaks[name]
 
-    quantizer = Quantizer(tensors, peaks, range_of, scale, streams=streams)
+    quantizer = Quantizer(tensors, peaks, whole, range_of, scale, streams=streams)
     scales = {"input": scale}
     for entry, names in zip(entries, sources, strict=True):
         kind = layers.get(entry["type"])
         quantizer.inputs = [scales[name] for name in names]
         quantizer.scale = quantizer.inputs[0]
+        quantizer.wide = names[0] in streams
         with float_model.named(entry["name"]):
             kind.quantize(entry, quantizer)
         scales[entry["name"]] = quantizer.scale

@@ -28,22 +28,29 @@ class Layout:
     converted: dict[str, str] = field(default_factory=dict)
 
 
-def arrange(config: Fields) -> Layout:
+def arrange(config: Fields, activation_bits: int = 8) -> Layout:
     """Lays a float model out.
 
     A tensor is int16 where it is tied to one that only int16 will do for, such as what `add` takes,
-    and its layer can give that; otherwise int8.
+    or what feeds a product of 16 activation_bits, and its layer can give that; otherwise int8.
+
+    Args:
+        config: of the float model.
+        activation_bits: 8 or 16, for all layers that do not say theirs.
 
     Raises:
-        ModelError: int32 sums go on into a layer, or a name is taken.
+        ModelError: int32 sums go on into a layer, a name is taken, or a layer cannot take int16.
     """
     layout = Layout()
     sources = dict(zip((entry["name"] for entry in config["layers"]), inputs(config), strict=True))
     group = _groups(config["layers"], sources)
+    wants = {entry["name"]: layers.get(entry["type"]).wants(entry, activation_bits)
+             for entry in config["layers"]}
     for name, root in group.items():
         layout.groups.setdefault(root, []).append(name)
     wide = {group[source] for entry in config["layers"] for source in sources[entry["name"]]
-            if layers.get(entry["type"]).input_formats[0] == INT16}
+            if layers.get(entry["type"]).input_formats[0] == INT16
+            or wants[entry["name"]] == INT16}
     wide |= {group[entry["name"]] for entry in config["layers"] if entry.get("output") == INT16}
 
     formats = {"input": config["input"].get("format", INT8)}
@@ -57,6 +64,8 @@ def arrange(config: Fields) -> Layout:
             formats[name] = kind.output_formats[0]
         else:
             can = group[name] in wide and INT16 in kind.output_formats
+            if kind.even:
+                can = wants[name] == INT16
             formats[name] = INT16 if can else INT8
 
     # What is converted, by its name and in the order in which it is wanted
@@ -67,8 +76,10 @@ def arrange(config: Fields) -> Layout:
         taken[name] = []
         for source in sources[name]:
             takes = formats[source]
-            if kind.computes and kind.tied:
+            if kind.computes and (kind.tied or kind.even):
                 takes = formats[name]
+            elif kind.computes and kind.by_bits and takes in (INT8, INT16):
+                takes = kind.converted(takes, wants[name])
             elif kind.computes and takes not in kind.input_formats:
                 takes = kind.input_formats[0]
             if takes != formats[source]:
@@ -87,7 +98,8 @@ def arrange(config: Fields) -> Layout:
     last = "input"
     for name, entry in [("input", None), *((entry["name"], entry) for entry in config["layers"])]:
         if entry is not None:
-            entry = {key: value for key, value in entry.items() if key != "inputs"}
+            entry = {key: value for key, value in entry.items()
+                     if key not in ("inputs", "activation_bits")}
             if taken[name] != [last]:
                 entry["inputs"] = taken[name]
             if formats[name] == INT16 and "output" in layers.get(entry["type"]).optional:
