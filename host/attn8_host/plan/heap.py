@@ -23,6 +23,7 @@ MAP_SIZES = (0, 1, 2, 4, 6, 8, 10, 12, 17, 23, 29, 37, 47, 59, 73, 97, 127, 167,
 LIST_ROOM = 4  # items that a list has room for at least
 IMPORT = 28  # words that each import leaves, as measured: the module, its entries in other maps
 NAMES = 20  # that the first pool of names has room for (py/qstr.c)
+OTHERS = 15  # names that a board has from what else it runs, about: boot.py, and who asks it
 
 
 @dataclass
@@ -198,7 +199,7 @@ def package(files: Iterable[bytes], modules: Iterable[types.ModuleType], model: 
                 heap.add(value)
     # Each name's text, and its place in a pool; a new pool is twice as large as the one before
     places = pool = NAMES
-    while places < len(names):
+    while places < len(names) + OTHERS:
         pool *= 2
         places += pool
     return heap.total + sum(len(name) + 1 for name in names) + places * (word + 3)

@@ -2,7 +2,7 @@
 
 M. Kudo, J. Toyama, M. Shimbo, "Japanese Vowels", UCI, https://doi.org/10.24432/C5NS47 (CC BY 4.0):
 20 test utterances of each speaker. Frames behind an utterance's end are padding, which its length
-hides. examples/speakers.py trains the model, tools/speakers_data.py writes the files.
+hides. The model is trained by the example of the same name in the repository.
 """
 
 import numpy as np
