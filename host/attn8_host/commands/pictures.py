@@ -88,7 +88,7 @@ def draw_attention(
         for h, (axis, weights) in enumerate(zip(axes, maps, strict=False)):
             drawn = axis.imshow(weights, cmap="viridis", vmin=0, vmax=top)
             axis.set_axis_on()
-            axis.set(title=printable(f"{layer}, head {h}"), xlabel="key (token)")
+            axis.set(title=printable(f"{layer}\nhead {h}"), xlabel="key (token)")
         axes[0].set_ylabel("query (token)")
         maps_figure.colorbar(drawn, ax=list(axes), label="attention weight", shrink=0.85)
     maps_figure.suptitle(f"Attention weights {source}\n", fontsize="medium")
