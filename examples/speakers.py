@@ -43,11 +43,9 @@ class Speakers(nn.Module):
                                              enable_nested_tensor=False)
         self.head = nn.Linear(WIDTH, SPEAKERS)
 
-    def forward(self, x, padding=None):
+    def forward(self, x, padding):
         # padding: bool [batch, 32], true behind the end
         x = self.encoder(self.embed(x) + self.position, src_key_padding_mask=padding)
-        if padding is None:
-            return self.head(x.mean(dim=1))
         heard = (~padding).unsqueeze(-1).float()
         return self.head((x * heard).sum(dim=1) / heard.sum(dim=1))
 
@@ -98,12 +96,8 @@ def main():
     with torch.no_grad():
         right = (model(windows, padding(lengths)).argmax(dim=1) == speakers).float().mean().item()
     print(f"float: {right:.2%} of {len(windows)} test windows")
-    config, tensors = attn8_host.from_torch(model, windows[:1], name="speakers")
-    config["input"]["lengths"] = True
-    for entry in config["layers"]:  # what looks at several frames heeds each input's length
-        if entry["type"] in ("attention", "mean_pool"):
-            entry["lengths"] = True
-    modelfile.write(arguments.output, config, tensors)
+    example = windows[:1], padding(torch.tensor([FRAMES]))  # the mask becomes a length an input
+    modelfile.write(arguments.output, *attn8_host.from_torch(model, example, name="speakers"))
     for part, (windows, lengths, speakers) in data.items():
         for what, values in (("", windows), ("_lengths", lengths), ("_labels", speakers)):
             np.save(arguments.output.with_name(f"speakers_{part}{what}.npy"), values.numpy())

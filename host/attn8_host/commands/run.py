@@ -138,7 +138,7 @@ def confusion_table(confusion: "np.ndarray") -> Table:
         table.add_column(str(c), justify="right")
     for c, row in enumerate(confusion):
         table.add_row(str(c), *(
-            "[dim]0[/]" if not n else f"[green]{n}[/]" if c == k else f"[red]{n}[/]"
+            Text(str(n), style="dim" if not n else "green" if c == k else "red")
             for k, n in enumerate(row.tolist())))
     return table
 
