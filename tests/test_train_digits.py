@@ -84,7 +84,7 @@ def tuning(tmp_path):
     _, tensors = modelfile.read(MODELS / "digits_float.safetensors")
     tensors = {n: t.astype(float) for n, t in tensors.items() if not n.startswith("embed.")}
     # What takes 100 KB on a 32-bit board; here objects are twice as large
-    virtual = VirtualBoard(root=tmp_path, heap_size="150K")
+    virtual = VirtualBoard(root=tmp_path, heap_size="165K")
     with Board(virtual.port, kind="virtual", close=virtual.stop) as board:
         deploy(board)
         push(board, MODEL, (MODELS / "digits.safetensors").read_bytes())

@@ -51,8 +51,10 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
         assert case.keys() >= CASE
         assert case["bit_exact"] and case["mismatches"] == 0 and case["compared"] > 0
         # micro's truncations are kept, whatever they cost; fixed point may overflow
-        if case["mechanism"] not in ("micro", "self_attention_1d"):
-            most = 3 if case["variant"] == "elu+1" else 1  # uint8 tables, and extreme inputs
+        kind = case["mechanism"]
+        if kind not in ("micro", "self_attention_1d"):
+            # uint8 tables, features that are drawn, and extreme inputs
+            most = 3 if case["variant"] == "elu+1" else 1.2 if kind == "performer" else 1
             assert case["max_lsb_vs_float"] <= most, case
             assert case["cosine_vs_float"] >= 0.9997
         assert case["device_us"] > 0 and case["ram_bytes"] > 0
@@ -84,6 +86,7 @@ def test_ram_is_what_the_model_takes(board):
 # As a collector that still sees the last model, on the stack, until the next one is there
 KEEP_LAST = """
 import sys
+import attn8.model
 model = sys.modules["attn8.model"]
 plain = model.load
 def load(*arguments):

@@ -50,7 +50,7 @@ def generated(rng):
             continue
         words += action.option_strings[:1]
         if action.nargs != 0:
-            choices = list(action.choices or [])
+            choices = [str(choice) for choice in action.choices or []]
             words.append(rng.choice([*choices, *VALUES] if rng.random() < 0.5 or not choices
                                     else choices))
     if any("--board" in each.option_strings for each in options):

@@ -143,7 +143,10 @@ class Client:
             self._notice_restart()
         heard = bytes(self._decoder.skipped).decode("utf-8", "replace").replace("\x04", "\n")
         lines = [line for line in heard.split("\n") if line.strip(" \r>")] or ["nothing"]
-        raise LinkError(f"the board's server did not start; the board said: {lines[-1].strip()}")
+        said = lines[-1].strip()
+        if said.startswith("MemoryError"):
+            said += "; out of memory: reset it and start no other program on it"
+        raise LinkError(f"the board's server did not start; the board said: {said}")
 
     def speed_up(self, register: int, rates: Sequence[int]) -> int | None:
         """Changes the line to the first of `rates` at which both ends hear each other.
