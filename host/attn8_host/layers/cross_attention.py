@@ -80,7 +80,7 @@ class Type(Attention):
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """Queries and keys of one width, and of widths of their own, as Keras has them."""
         for variant, n, keys, e, memory, heads, key_dim, value_dim in (
-            ("one width", 8, 4, 16, 16, 2, 8, 8), ("narrow", 8, 4, 16, 16, 2, 2, 2),
+            ("one width", 6, 4, 8, 8, 2, 4, 4), ("narrow", 8, 4, 16, 16, 2, 2, 2),
             ("widths", 9, 7, 11, 5, 3, 6, 4), ("wide values", 5, 12, 6, 10, 2, 3, 9),
         ):
             entry = {"type": "cross_attention", "name": "attn", "seq_len": n, "key_len": keys,
