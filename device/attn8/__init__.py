@@ -3,17 +3,19 @@
 # them (dir, help, TAB) imports nothing.
 
 __version__ = "0.1.0"
+NAMES = None
 
 
 def __getattr__(name):
     # A board that only runs models never needs the names
     global NAMES
-    from .names import NAMES
+    from .names import NAMES as names
     from .public import look
 
-    if name not in NAMES:
+    NAMES = names  # where help lists them
+    if name not in names:
         raise AttributeError(name)
-    return look("attn8." + NAMES[name], name)
+    return look("attn8." + names[name], name)
 
 
 # What other modules of the package call is no stand-in

@@ -39,9 +39,10 @@ class Arena:
 
     def end(self):
         # The layer has all that it takes; -> its places
-        if self._taken and len(self._taken) < len(self._offsets):
+        offsets = self._offsets or ()
+        if self._taken and len(self._taken) < len(offsets):
             raise ValueError("%s.at: expected %d offsets, got %d; quantize the model again"
-                             % (self._name, len(self._taken), len(self._offsets)))
+                             % (self._name, len(self._taken), len(offsets)))
         return self._taken
 
 

@@ -39,9 +39,8 @@ class Interpolate:
 def build_lookup(entry, given):
     form = signals.output(entry)
     entry.accept(given, form, given[1])
-    if form == "int16":
-        layer = Interpolate(given[1], entry.tensor("table", "h", [513]), entry.name, entry.make)
-    else:
-        layer = Lookup(given[1], entry.tensor("table", "b", [256]), entry.name, entry.make)
+    kind, n = (Interpolate, 513) if form == "int16" else (Lookup, 256)
+    table = entry.tensor("table", signals.CODES[form], [n])
+    layer = kind(given[1], table, entry.name, entry.make)
     entry.gives(signals.CODES[form], layer.out)
     return layer, given

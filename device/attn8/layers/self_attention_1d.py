@@ -80,7 +80,8 @@ def build(entry, given, need_weights):
     n, d, p = entry.size("seq_len"), entry.size("embed_dim"), entry.size("projection_dim")
     form = entry.word("format")
     entry.accept(given, form, n * d)
-    layer = SelfAttention1D(n, d, p, form, *arithmetic(entry), entry.make)
+    rounding, overflow = arithmetic(entry)
+    layer = SelfAttention1D(n, d, p, form, rounding, overflow, entry.make)
     layer.format.fill(layer, entry, [3, d, p], [3, p])
     for part in ("q", "k", "v", "kv"):
         entry.gives(layer.format.code, getattr(layer, part), part)

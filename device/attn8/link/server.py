@@ -174,8 +174,6 @@ class Server:
         # payload: the length of the input, where the model takes one and it is not the full one.
         # The reply: microseconds, and the digest of this run and all before it since LOAD. Each
         # output's CRC-32, taken once its layer ran, stands at the end of region OUTPUTS.
-        if self._model is None:
-            raise ValueError("no model is loaded")
         length = _length(payload)
         self._at = 0
         elapsed = self._step(length)
@@ -187,8 +185,6 @@ class Server:
     def _next(self, payload):
         # RUN for the next layer alone, whose outputs can be read until the layer after it runs;
         # the digest comes with the last one. A new input begins with the first layer.
-        if self._model is None:
-            raise ValueError("no model is loaded")
         elapsed = self._step(_length(payload))
         struct.pack_into("<II", self._reply, 0, elapsed, self.digest)
         return (self._reply,)
@@ -197,6 +193,8 @@ class Server:
         # Runs the next layer, or all of what has none -> microseconds; with the last one the run
         # is in the digest
         model = self._model
+        if model is None:
+            raise ValueError("no model is loaded")
         *parts, crcs = self._regions[OUTPUTS]
         ends = getattr(model, "ends", None)
         at = self._at
