@@ -37,6 +37,27 @@ def test_demo_proves_every_tensor(tmp_path, capsys):
     assert "every bit equal" in " ".join(capsys.readouterr().out.split())
 
 
+def test_demo_of_speakers_heeds_lengths(tmp_path):
+    json_file, png = tmp_path / "demo.json", tmp_path / "map.png"
+    arguments = ["demo", "speakers", "--board", "virtual", "--samples", "5"]
+    assert main([*arguments, "--json", str(json_file), "--png", str(png)]) == 0
+    outcome = json.loads(json_file.read_text())
+    assert outcome.keys() >= KEYS
+    assert outcome["bit_exact"] is True and outcome["mismatches"] == 0
+    assert outcome["compared"] == 5 * 23841
+    assert outcome["accuracy"] == outcome["float_accuracy"] == 1
+    assert outcome["max_lsb_vs_float"] <= 0.65
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_speakers_of_the_demo():
+    data = demo.demos()["speakers"].read()
+    assert data.inputs.shape == (180, 32, 12) and data.inputs.dtype == np.float32
+    assert (np.bincount(data.labels) == [20] * 9).all()
+    for x, n in zip(data.inputs, data.lengths, strict=True):
+        assert 1 <= n <= 32 and x[:n].any(axis=1).all() and not x[n:].any()
+
+
 def test_demo_fails_when_one_weight_differs(tmp_path, monkeypatch):
     # The proof must be able to fail: the reference computes with one other weight
     load = demo.load
@@ -84,6 +105,7 @@ def test_run_proves_a_model_over_inputs_of_ones_own(digits, tmp_path, capsys):
     "arguments, message",
     [
         (["demo", "--board", "nosuch"], "no such board: nosuch"),
+        (["demo", "vowels"], "vowels: no such demo; there are digits, speakers"),
         (["demo", "--board", "/dev/ttyNONE"], "no such board or port: /dev/ttyNONE"),
         (["demo", "--board", "socket://127.0.0.1:1"], "cannot open socket://127.0.0.1:1"),
         (["demo", "--json", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
