@@ -4,6 +4,7 @@ Values that are never needed at the same time share it (docs/architecture.md, "M
 the board, device/attn8/arena.py, gives the places out, and refuses those that would meet.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,10 +29,17 @@ class Place:
     last: int
     over: list["Place"] = field(default_factory=list)  # inputs that it may lie upon
 
+    def together(self, other: "Place") -> bool:
+        """Whether both are needed at a time."""
+        return self.made <= other.last and other.made <= self.last
+
+    def lies_over(self, other: "Place") -> bool:
+        """Whether it may lie upon the other, which nothing else needs."""
+        return any(other is place for place in self.over)
+
     def meets(self, other: "Place") -> bool:
         """Whether both are needed at a time, and not one upon the other."""
-        together = self.made <= other.last and other.made <= self.last
-        return together and not any(other is place for place in self.over)
+        return self.together(other) and not self.lies_over(other)
 
 
 def assign(config: Fields) -> Fields:
@@ -94,9 +102,9 @@ def check(config: Fields) -> None:
             for first, other in known:
                 apart = (start + place.buffer.size <= first
                          or first + other.buffer.size <= start)
-                if apart or not (place.made <= other.last and other.made <= place.last):
+                if apart or not place.together(other):
                     continue
-                if not any(p is other for p in place.over) or start != first:
+                if not place.lies_over(other) or start != first:
                     raise ModelError(f"{name}.at: its memory is still that of {other.layer}; "
                                      + again)
             known.append((start, place))
@@ -114,7 +122,7 @@ def _steps(config: Fields) -> Iterator[list[Place]]:
     sources = inputs(config)
     root = {"input": "input"}  # of each layer, the one whose result it gives
     source = config["input"]
-    signals = {"input": Signal(source.get("format", "int8"), _product(source["shape"]))}
+    signals = {"input": Signal(source.get("format", "int8"), math.prod(source["shape"]))}
     last: dict[str, int] = {}  # of each result, the last step that takes it
     steps: list[tuple[str, list[str], list[Buffer]]] = []
     for entry, names in zip(config["layers"], sources, strict=True):
@@ -138,10 +146,3 @@ def _steps(config: Fields) -> Iterator[list[Place]]:
             step.append(Place(name, buffer, i, end, over if buffer.over else []))
         results[name] = step[-1]
         yield step
-
-
-def _product(shape: list[int]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size

@@ -55,7 +55,12 @@ def _group(weights, n, nodes):
 
 def _minimum_cut(weights, n, nodes):
     m = len(nodes)
-    w = array("i", [weights[a * n + b] for a in nodes for b in nodes])
+    w = array("i", bytes(4 * m * m))
+    at = 0
+    for a in nodes:
+        for b in nodes:
+            w[at] = weights[a * n + b]
+            at += 1
     merged = [[node] for node in nodes]
     active = list(range(m))
     best = None

@@ -53,12 +53,7 @@ class Exact:
             key_padding_mask: [K], not 0 where a key is padding; or [S, K], where that query does
                 not see it. A query with no key gives zeros.
         """
-        masked = np.zeros((len(q), len(k)), bool)
-        if self.causal:
-            masked = np.triu(np.ones_like(masked), 1)
-        if key_padding_mask is not None:
-            masked = masked | (key_padding_mask != 0)
-        scores = np.where(masked, MASKED, int32(q.astype(np.int64) @ k.astype(np.int64).T))
+        masked, scores = masked_scores(q, k, self.causal, key_padding_mask)
         difference = scores.max(axis=1, keepdims=True) - scores
         kept = ~masked & (difference <= self.score_limit)
         t = int32(np.where(kept, difference, 0) * self.score_mult)
@@ -75,6 +70,24 @@ class Exact:
             self.fine_weights = weights.astype(np.int32)
             self.fine_sums = sums.astype(np.int32)
         return normalize(int32(weights @ v.astype(np.int64)), sums, self.out_num, self.out_shift)
+
+
+def masked_scores(
+    q: np.ndarray, k: np.ndarray, causal: bool, key_padding_mask: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which keys no query may see, bool [S, K], and the scores q @ k.T, int64 [S, K], MASKED there.
+
+    Args:
+        q, k: integers [S, D], [K, D].
+        causal: whether a query sees only the keys up to its own place.
+        key_padding_mask: as Exact has it.
+    """
+    masked = np.zeros((len(q), len(k)), bool)
+    if causal:
+        masked = np.triu(np.ones_like(masked), 1)
+    if key_padding_mask is not None:
+        masked = masked | (key_padding_mask != 0)
+    return masked, np.where(masked, MASKED, int32(q.astype(np.int64) @ k.astype(np.int64).T))
 
 
 def normalize(totals: np.ndarray, sums: np.ndarray, out_num: int, out_shift: int) -> np.ndarray:

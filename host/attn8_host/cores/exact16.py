@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..numerics.integers import EXP2, MASKED, bit_length, int32, rounded, saturated
+from ..numerics.integers import EXP2, bit_length, int32, rounded, saturated
 from ..numerics.scales import output_constants, requant_constants
 from ..schema import INTEGER, SIZE
 from .base import Core, Variant
-from .exact import MAX_KEYS, floating
+from .exact import MAX_KEYS, floating, masked_scores
 
 OCTAVES = 16  # below the largest, a softmax numerator is 0
 FRACTION = 14  # bits of an octave
@@ -55,12 +55,7 @@ class Exact16:
         Args:
             key_padding_mask: as Exact has it.
         """
-        masked = np.zeros((len(q), len(k)), bool)
-        if self.causal:
-            masked = np.triu(np.ones_like(masked), 1)
-        if key_padding_mask is not None:
-            masked = masked | (key_padding_mask != 0)
-        scores = np.where(masked, MASKED, int32(q.astype(np.int64) @ k.astype(np.int64).T))
+        masked, scores = masked_scores(q, k, self.causal, key_padding_mask)
         difference = np.where(masked, 0, scores.max(axis=1, keepdims=True) - scores)
         t = rounded(difference, self.score_mult, self.score_shift)
         numerators = np.where(masked | (t >= OCTAVES << FRACTION), 0, exp2(t))

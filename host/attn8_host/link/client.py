@@ -435,7 +435,7 @@ class Client:
         if x.dtype != self.input_dtype or x.size != self.input_size:
             raise ValueError(f"input: expected {self.input_size} {self.input_dtype}, "
                              f"got {x.size} {x.dtype}")
-        size = sum(o.size * o.dtype.itemsize for o in self.outputs)
+        size = sum(o.nbytes for o in self.outputs)
         times: list[int] = []
         if self.ends:
             values = b""
@@ -445,7 +445,7 @@ class Client:
                 reply = self.request(NEXT, b"" if times else first, deadline)
                 time_taken, self.digest = replies.words(reply, 2)
                 times.append(time_taken)
-                reached = sum(o.size * o.dtype.itemsize for o in self.outputs[:end])
+                reached = sum(o.nbytes for o in self.outputs[:end])
                 values += self.read(OUTPUTS, reached - len(values), len(values))
             values += self.read(OUTPUTS, 4 * len(self.outputs), size)
             microseconds = sum(times)
@@ -456,7 +456,7 @@ class Client:
         tensors = {}
         offset = 0
         for output, crc in zip(self.outputs, crcs, strict=True):
-            end = offset + output.size * output.dtype.itemsize
+            end = offset + output.nbytes
             if zlib.crc32(values[offset:end]) != crc:
                 raise LinkError(f"{output.name} does not have the CRC-32 that the board computed")
             tensors[output.name] = np.frombuffer(values, output.dtype, output.size, offset)

@@ -32,6 +32,10 @@ class Output:
     dtype: np.dtype
     size: int
 
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
 
 @dataclass
 class Description:
@@ -84,7 +88,7 @@ def description(text: bytes) -> Description:
     outputs = [_output(each) for each in listed]
     if len({output.name for output in outputs}) != len(outputs):
         raise _wrong("two outputs of one name")
-    if sum(o.size * o.dtype.itemsize + 4 for o in outputs) >= REGION:
+    if sum(o.nbytes + 4 for o in outputs) >= REGION:
         raise _wrong("outputs larger than a region")
     ends = said.get("ends", [])
     if not isinstance(ends, list) or not all(type(end) is int for end in ends):

@@ -84,8 +84,8 @@ def demonstrate(
     integers = inputs.integers(data.inputs, model)
 
     measured, result = run.run(board, model, path, integers, console, keep, lengths)
-    floats = [float_model.run(config, tensors, x, n)
-              for x, n in zip(data.inputs, lengths, strict=True)]
+    float_run = float_model.prepare(config, tensors)
+    floats = [float_run(x, n) for x, n in zip(data.inputs, lengths, strict=True)]
     last = model.config["layers"][-1]["name"]
     top1 = np.array([o[last].argmax() for o in result.outputs])
     float_top1 = np.array([f[last].argmax() for f in floats])
