@@ -439,6 +439,7 @@ def test_no_viper_function_has_what_older_compilers_get_wrong():
 def test_what_lists_the_package_is_what_the_tool_writes():
     assert device_files.PACKAGE.read_text() == device_files.package()
     assert device_files.NAMES.read_text() == device_files.names()
+    assert device_files.LINES.read_text() == device_files.lines()
 
 
 

@@ -16,7 +16,8 @@ import pytest
 from attn8_host.paths import DEVICE
 
 ROOT = DEVICE.parent
-GENERATED = {"package.json", "device/attn8/names.py"}  # by tools/device_files.py
+# By tools/device_files.py
+GENERATED = {"package.json", "device/attn8/lines.py", "device/attn8/names.py"}
 
 FILES = {
     "device/attn8/cores/uniform.py": '''

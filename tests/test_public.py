@@ -54,6 +54,58 @@ def test_help_lists_the_public_names(board, remote, names):
     assert [name for name in names if repr(name) not in said] == []
 
 
+HELP = """
+import sys
+import attn8
+attn8.help({what})
+"""
+
+
+@pytest.mark.board("virtual")
+def test_help_has_a_line_for_each_public_name(board, remote, names):
+    remote("give(0)")
+    said = board.execute(HELP.format(what="")).splitlines()
+    heads = {line.partition("(")[0] for line in said if line[0] != " "}
+    assert names | {"masks.Mask"} | {f"masks.{name}" for name in masks.BUILDERS} <= heads
+    for at, line in enumerate(said):
+        if line.partition("(")[0] in names:  # what it is follows how it is made
+            rest = [other for other in said[at + 1 :] if "." not in other.partition("(")[0]]
+            assert rest[0].startswith("    ") and len(rest[0]) > 12
+
+
+@pytest.mark.board("virtual")
+@pytest.mark.parametrize("what", ["attn8.ReLU", "'ReLU'", "attn8.ReLU(2)"])
+def test_help_with_one_name(board, remote, what):
+    remote("give(0)")
+    assert board.execute(HELP.format(what=what)).splitlines() == [
+        "ReLU(size, format='int8')", "    max(x, 0) over `size` int8 or int16 values"]
+
+
+@pytest.mark.board("virtual")
+def test_help_knows_modules_functions_and_how_to_make_from_scales(board, remote):
+    remote("give(0)")
+    for what in ("attn8.masks.causal", "'masks.causal'", "attn8.masks.patterns.causal"):
+        assert board.execute(HELP.format(what=what)).splitlines() == [
+            "masks.causal(seq_len)", "    Each query sees itself and the keys before it"]
+    assert board.execute(HELP.format(what="attn8.masks")).startswith("masks\n")
+    said = board.execute(HELP.format(what="attn8.Sliding"))
+    assert "Sliding.from_scales(slots, head_dim, scale_q, scale_k, scale_v, scale_out" in said
+
+
+@pytest.mark.board("virtual")
+def test_help_leaves_nothing_behind(board, remote):
+    board.execute(HELP.format(what="'ReLU'"))
+    before = board.used_heap()
+    for what in ("", "attn8.Exact", "'Sparse'"):
+        board.execute(HELP.format(what=what))
+    assert board.used_heap() - before < 100
+
+
+def test_help_of_what_is_unknown(remote):
+    assert remote.refused("attn8.help('Attention')", "import attn8") == (
+        "help: attn8 has no Attention; attn8.help() lists what it has")
+
+
 def test_an_unknown_name_is_an_attribute_error(remote):
     code = """
 import attn8

@@ -13,6 +13,7 @@ NAMES = dict(
     Exact="cores.exact",
     Exact16="cores.exact16",
     Flash="cores.flash",
+    help="manual",
     LayerNorm="layers.layer_norm",
     Linear="cores.linear",
     load="model",

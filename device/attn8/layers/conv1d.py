@@ -89,7 +89,7 @@ class Conv1D:
 
 
 class QConv1D:
-    # The same in fixed point or floats (see formats). `weights` [filters, kernel_size] and
+    # Convolution in fixed point or floats (see formats). `weights` [filters, kernel_size] and
     # `biases` [filters] are 0 at first.
 
     def __init__(self, length, kernel_size, stride, filters, format="Q16.16", rounding="nearest",
