@@ -20,7 +20,8 @@ settings.register_profile("any machine", deadline=None)  # however slow it is
 settings.load_profile("any machine")
 
 CODES = {
-    "int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i", "float32": "f"
+    "int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i", "float32": "f",
+    "float64": "d",
 }
 
 

@@ -9,6 +9,7 @@ DESCRIPTIVE = ("scale", "scales")  # what the integers stand for: the host's bus
 _remedies = {
     "int32": 'leave "output": "int32" to the last layer',
     "float": "give both the same format",
+    "double": "give both the same format",
     "tokens": 'embedding takes tokens, of an input with "format": "tokens"',
     "uint16": "leave a softmax to the last layer",
 }

@@ -5,14 +5,16 @@ from array import array
 from . import checks
 
 # typecode, bytes, fractional bits
-_formats = {"Q8.8": ("h", 2, 8), "Q16.16": ("i", 4, 16), "Q24.8": ("i", 4, 8), "float": ("f", 4, 0)}
+_formats = {"Q8.8": ("h", 2, 8), "Q16.16": ("i", 4, 16), "Q24.8": ("i", 4, 8), "float": ("f", 4, 0),
+            "double": ("d", 8, 0)}
 _everything = type("", (), {"__getitem__": lambda self, part: part})()[:]  # the slice [:], once
 
 
 class Format:
     # "Q8.8", "Q16.16" and "Q24.8" are signed fixed point: arrays of raw integers, a number times
     # 2**frac. rounding ("nearest", half up, or "truncate") is that of each product; overflow
-    # ("wrap" or "saturate") that of each product and sum. "float" is the board's own.
+    # ("wrap" or "saturate") that of each product and sum. "float" is IEEE single precision on every
+    # board, "double" is for those whose own floats are doubles.
 
     def __init__(self, name, rounding="nearest", overflow="wrap"):
         for what, value, known in (("format", name, _formats),
@@ -25,13 +27,18 @@ class Format:
         self.code, self.itemsize, self.frac = _formats[name]
         self._half = (1 << self.frac) >> 1 if rounding == "nearest" else 0
         self._saturate = 1 if overflow == "saturate" else 0
-        if name == "float":
+        self.acc = 0
+        if self.frac == 0:
             from .kernels.float import matmul
+
+            if name == "double" and math.ldexp(1.0, -30) + 1.0 == 1.0:
+                raise ValueError("format: this board's floats are single; take float, got double")
+            self.acc = self.zeros(2)
         elif self.itemsize == 2:
             from .kernels.qformat import matmul16 as matmul
         else:
             from .kernels.qformat import matmul32 as matmul
-        self.matmul = matmul  # (a, 0, b, bias, out, plan)
+        self.matmul = matmul  # (a, acc, b, bias, out, plan)
 
     def zeros(self, n):
         return array(self.code, bytes(n * self.itemsize))
@@ -39,14 +46,14 @@ class Format:
     def plan(self, shape, a, b, bias, out, relu=0):
         # Of a product out = bias + a @ b: shape is (rows, inner, columns); the steps are those of
         # a (row, inner), b (inner, column), bias (column), out (row, column)
-        unit = 1 if self.code == "f" else self.itemsize
+        unit = self.itemsize if self.frac else 1
         steps = [unit * step for step in a + b + (bias,) + out]
         return array("i", list(shape) + steps + [self.frac, self._half, self._saturate, relu])
 
     def encode(self, what, value):
         # A number as an array element
         checks.refuse("real", what, value, -1e30, 1e30)
-        if self.code == "f":
+        if self.frac == 0:
             return float(value)
         if isinstance(value, int):
             raw = value << self.frac
@@ -58,7 +65,7 @@ class Format:
         return raw
 
     def decode(self, raw):
-        return raw if self.code == "f" else raw / (1 << self.frac)
+        return raw / (1 << self.frac) if self.frac else raw
 
     def copy(self, what, x, target):
         # x into a memoryview of an array of this format

@@ -6,7 +6,7 @@ from array import array
 from . import memory
 
 _types = {"I8": ("b", 1), "U8": ("B", 1), "I16": ("h", 2), "U16": ("H", 2), "I32": ("i", 4),
-          "F32": ("f", 4)}
+          "F32": ("f", 4), "F64": ("d", 8)}
 MAX_HEADER = 32768
 
 

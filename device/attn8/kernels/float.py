@@ -1,4 +1,7 @@
-# The matrix product of qformat.py in floats, for arrays of type 'f'. Its steps count elements.
+# The matrix product of qformat.py in floats, for arrays of type 'f' or 'd'. Its steps count
+# elements. acc, two elements of that type, holds the sum and each product: what is stored there is
+# rounded to the type. So single precision is the same where a board's own floats are doubles: a
+# sum or product of two singles, rounded to a double and then to a single, is the exact one rounded.
 import micropython
 
 
@@ -8,13 +11,14 @@ def matmul(a, acc, b, bias, out, plan):
     out_row, out_column, relu = plan[8], plan[9], plan[13]
     for r in range(rows):
         for j in range(columns):
-            acc = bias[j * bias_column]
+            acc[0] = bias[j * bias_column]
             x = r * a_row
             y = j * b_column
             for _ in range(inner):
-                acc += a[x] * b[y]
+                acc[1] = a[x] * b[y]
+                acc[0] += acc[1]
                 x += a_inner
                 y += b_inner
-            if relu and acc < 0.0:
-                acc = 0.0
-            out[r * out_row + j * out_column] = acc
+            if relu and acc[0] < 0.0:
+                acc[0] = 0.0
+            out[r * out_row + j * out_column] = acc[0]

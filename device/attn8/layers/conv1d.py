@@ -107,8 +107,9 @@ class QConv1D:
                             (filters, 1) if time_major else (1, n))
 
     def __call__(self, x):
-        self.format.copy("x", x, self._x)
-        self.format.matmul(self.x, 0, self.weights, self.biases, self.out, self._plan)
+        f = self.format
+        f.copy("x", x, self._x)
+        f.matmul(self.x, f.acc, self.weights, self.biases, self.out, self._plan)
         return self.out
 
     def set_weight(self, filter, index, value):

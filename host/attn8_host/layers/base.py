@@ -29,7 +29,7 @@ class Signal:
     size: int
 
 
-ITEMSIZES = {INT8: 1, INT16: 2, "uint16": 2, TOKENS: 2, "int32": 4, "float": 4,
+ITEMSIZES = {INT8: 1, INT16: 2, "uint16": 2, TOKENS: 2, "int32": 4, "float": 4, "double": 8,
              **{name: bits // 8 for name, (bits, _) in FIXED.items()}}
 
 
@@ -94,6 +94,7 @@ class TrainableLayer(Protocol):
 REMEDIES = {
     "int32": 'leave "output": "int32" to the last layer',
     "float": "give both the same format",
+    "double": "give both the same format",
     "tokens": 'embedding takes tokens, of an input with "format": "tokens"',
     "uint16": "leave a softmax to the last layer",
 }

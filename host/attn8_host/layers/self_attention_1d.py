@@ -19,7 +19,9 @@ class SelfAttention1D:
     """q @ (k.T @ v) with q = relu(x @ w_q + b_q), k = relu(x @ w_k + b_k), v = x @ w_v + b_v.
 
     weights [3, embed_dim, projection_dim] and biases [3, projection_dim] in the format.
-    Source: TinyMind's SelfAttention1D. After a call `outputs` holds q, k, v and kv.
+    Source: TinyMind's SelfAttention1D, forwards and backwards. After a call `outputs` holds q, k, v
+    and kv; after compute_gradients `gradients` and `bias_gradients` are shaped as the weights and
+    the biases.
     """
 
     weights: np.ndarray
@@ -31,8 +33,33 @@ class SelfAttention1D:
         matmul = self.format.matmul
         q, k, v = (matmul(x, self.weights[i], self.biases[i], relu=i < 2) for i in range(3))
         kv = matmul(k.T, v)
+        self._x = x
         self.outputs = {"q": q, "k": k, "v": v, "kv": kv}
         return matmul(q, kv)
+
+    def compute_gradients(self, deltas: np.ndarray) -> None:
+        """Of all weights and biases.
+
+        Args:
+            deltas: of what the last call gave [seq_len, projection_dim], in the format.
+        """
+        matmul, (q, k, v, kv) = self.format.matmul, self.outputs.values()
+        dq = np.where(q <= 0, 0, matmul(deltas, kv.T))
+        dkv = matmul(q.T, deltas)
+        dk = np.where(k <= 0, 0, matmul(v, dkv.T))
+        parts: list[np.ndarray] = [part.astype(self.format.dtype)
+                                   for part in (dq, dk, matmul(k, dkv))]
+        ones = self.format.encode(np.ones((1, len(deltas))))
+        self.gradients = np.stack([matmul(self._x.T, part) for part in parts])
+        self.bias_gradients = np.stack([matmul(ones, part)[0] for part in parts])
+
+    def update_weights(self, rate: float) -> None:
+        """Adds rate * gradient to each weight and bias: a negative rate descends."""
+        step = self.format.encode(np.array([[rate]]))
+        for name, found in (("weights", self.gradients), ("biases", self.bias_gradients)):
+            values = getattr(self, name)
+            moved = self.format.matmul(step, found.reshape(1, -1), values.ravel())
+            setattr(self, name, moved.reshape(values.shape))
 
 
 class TrainableSelfAttention1D:

@@ -20,7 +20,7 @@ NAME = 200  # characters
 
 DTYPES: dict[str, np.dtype] = {
     "b": np.dtype("<i1"), "h": np.dtype("<i2"), "H": np.dtype("<u2"), "i": np.dtype("<i4"),
-    "f": np.dtype("<f4"),
+    "f": np.dtype("<f4"), "d": np.dtype("<f8"),
 }  # fmt: skip
 
 

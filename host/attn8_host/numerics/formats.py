@@ -10,31 +10,36 @@ import numpy as np
 
 # width of the integers in bits, fractional bits
 FIXED = {"Q8.8": (16, 8), "Q16.16": (32, 16), "Q24.8": (32, 8)}
-NAMES = (*FIXED, "float")
+FLOATS = {"float": np.float32, "double": np.float64}
+NAMES = (*FIXED, *FLOATS)
 ROUNDINGS = ("nearest", "truncate")
 OVERFLOWS = ("wrap", "saturate")
 
 
 @dataclass
 class Format:
-    """ "Q8.8", "Q16.16" or "Q24.8": arrays of raw integers, a number times 2**frac; or "float".
+    """ "Q8.8", "Q16.16" or "Q24.8": arrays of raw integers, a number times 2**frac; or floats, IEEE
+    single precision as "float" and double as "double".
 
     rounding: "nearest" (half up) or "truncate", of each product. overflow: "wrap" or "saturate",
-    of each product and sum. precision: of a board's floats: float32 on a chip, float64 where
-    MicroPython has doubles; stored values are float32 in any case.
+    of each product and sum.
     """
 
     name: str = "Q16.16"
     rounding: str = "nearest"
     overflow: str = "wrap"
-    precision: type = np.float32
 
     @property
     def dtype(self) -> type:
         """Of stored values."""
-        if self.name == "float":
-            return np.float32
+        if self.name in FLOATS:
+            return FLOATS[self.name]
         return np.int16 if FIXED[self.name][0] == 16 else np.int32
+
+    @property
+    def step(self) -> float:
+        """What a stored value of 1 stands for."""
+        return 1.0 if self.name in FLOATS else 2.0 ** -FIXED[self.name][1]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Real numbers as stored values.
@@ -42,8 +47,8 @@ class Format:
         Raises:
             OverflowError: a number is outside the format's range.
         """
-        if self.name == "float":
-            return np.asarray(x, np.float32)
+        if self.name in FLOATS:
+            return np.asarray(x, self.dtype)
         bits, frac = FIXED[self.name]
         raw = np.floor(np.asarray(x, np.float64) * 2**frac + 0.5)
         if raw.size and not -(2 ** (bits - 1)) <= raw.min() <= raw.max() < 2 ** (bits - 1):
@@ -53,13 +58,13 @@ class Format:
 
     def decode(self, x: np.ndarray) -> np.ndarray:
         """Stored values as real numbers."""
-        return x.astype(np.float64) / (1 if self.name == "float" else 2 ** FIXED[self.name][1])
+        return x.astype(np.float64) * self.step
 
     def matmul(
         self, a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, relu: bool = False
     ) -> np.ndarray:
         """bias + a @ b, stored values [rows, inner], [inner, columns], [columns]."""
-        wide = self.precision if self.name == "float" else np.int64
+        wide = FLOATS.get(self.name, np.int64)
         a, b = a.astype(wide), b.astype(wide)
         out: np.ndarray = np.zeros((len(a), b.shape[1]), wide)
         if bias is not None:
@@ -67,19 +72,19 @@ class Format:
         for i in range(a.shape[1]):
             out = self._fit(out + self._product(a[:, i, None] * b[None, i]))
         if relu:
-            out = np.maximum(out, 0)
+            out = np.where(out < 0, 0, out)
         return out.astype(self.dtype)
 
     def _product(self, product: np.ndarray) -> np.ndarray:
         """A product of raw integers, rounded; a float as it is."""
-        if self.name == "float":
+        if self.name in FLOATS:
             return product
         frac = FIXED[self.name][1]
         half = (1 << frac) >> 1 if self.rounding == "nearest" else 0
         return self._fit((product + half) >> frac)
 
     def _fit(self, x: np.ndarray) -> np.ndarray:
-        if self.name == "float":
+        if self.name in FLOATS:
             return x
         bound = 1 << (FIXED[self.name][0] - 1)
         if self.overflow == "saturate":
