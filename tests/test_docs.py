@@ -26,6 +26,7 @@ def test_examples(remote, page):
     text = page.read_text().replace("```", "")  # what a block shows last ends with it
     examples = doctest.DocTestParser().get_examples(text)
     assert examples
+    remote.board.enter_repl()  # each page starts with the whole of the board's memory
     for example in examples:
         assert remote.board.execute(shown(example.source)) == example.want, example.source
 

@@ -68,11 +68,13 @@ LINES = (
     "`input` of int8; one step of it stands for `scale`, None where the file does not say",
     "MultiHeadAttention(seq_len, embed_dim, num_heads, tensors, constants, core='exact', "
     "causal=False, need_weights=False, name='attn', key_len=None, output='int8', lengths=False,"
-    " step=False, key_dim=None, value_dim=None, memory_dim=None, **options)\n    Multi-head "
-    "attention, [seq_len, embed_dim] of the core's format in, int8 or int16 out (`output`): q, "
-    "k, v = x @ w.T + b, each head attends on its own, out = heads @ w_out.T + b_out Cross-"
-    "attention takes k and v from another sequence, `memory` [key_len, memory_dim]; heads may "
-    "be of other widths than embed_dim / num_heads, key_dim of q and k, value_dim of v",
+    " step=False, key_dim=None, value_dim=None, memory_dim=None, **options)\n"
+    "MultiHeadAttention.from_floats(seq_len, embed_dim, num_heads, floats, x, memory=None, "
+    "**options)\n    Multi-head attention, [seq_len, embed_dim] of the core's format in, int8 or"
+    " int16 out (`output`): q, k, v = x @ w.T + b, each head attends on its own, out = heads @ "
+    "w_out.T + b_out Cross-attention takes k and v from another sequence, `memory` [key_len, "
+    "memory_dim]; heads may be of other widths than embed_dim / num_heads, key_dim of q and k, "
+    "value_dim of v",
     "Multiply(size, mult, shift, output='int8', name='multiply', format='int8')\n    a * b of "
     "`size` int8 or int16 values (`format`), requantized to int8 or int16",
     "Performer(seq_len, head_dim, features, query_mult, query_shift, key_mult, key_shift, "

@@ -8,6 +8,14 @@ from . import checks
 LOG2_E = 1.4426950408889634
 
 
+def int8(values, scale):
+    # values / scale, rounded half up, within +-127, as array('b')
+    out = array("b", bytes(len(values)))
+    for i, value in enumerate(values):
+        out[i] = int(max(-127, min(127, (value / scale + 0.5) // 1)))
+    return out
+
+
 def check(head_dim, scale_q, scale_k, scale_v, scale_out):
     checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
     for part, scale in zip(("q", "k", "v", "out"), (scale_q, scale_k, scale_v, scale_out)):
@@ -30,18 +38,19 @@ def _scaled(ratio, bits):
     return (n >> 1, shift - 1) if n == 1 << bits else (n, shift)
 
 
-def score_constants(scale, head_dim):
-    # (score_mult, score_shift, score_limit) for scores that stand for score * scale
+def score_constants(scale, head_dim, kept=16):
+    # (score_mult, score_shift, score_limit) for scores that stand for score * scale; numerators
+    # reach `kept` octaves down
     octaves = scale * LOG2_E
     largest = 2 * 127 * 127 * head_dim
     if not 0 < octaves < 4:
         raise ValueError("score scale: expected 0 to 2.77, got %s" % scale)
-    span = min(4096.0, 256 * octaves * largest + 2)
+    span = min(256.0 * kept, 256 * octaves * largest + 2)
     shift = min(28, int(math.floor(31 - math.log(span) / math.log(2))))
     while True:
         mult = max(1, int(octaves * 2.0 ** (8 + shift) + 0.5))
         half = 1 << (shift - 1)
-        limit = min(((1 << (12 + shift)) - half - 1) // mult, largest)
+        limit = min(((kept << (8 + shift)) - half - 1) // mult, largest)
         if limit * mult + half < 1 << 31 and mult < 1 << 30:
             return mult, shift, limit
         shift -= 1
@@ -67,17 +76,31 @@ def output_constants(ratio):
     return num, shift
 
 
-def exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out):
-    # Of the cores with a softmax in two passes, in the order in which they take them
-    check(head_dim, scale_q, scale_k, scale_v, scale_out)
-    scores = score_constants(scale_q * scale_k / head_dim**0.5, head_dim)
-    return scores + output_constants(scale_v / scale_out)
+# The keywords of a core, from its head_dim, the scales of its operands and its own options, which
+# are among them; its tensors for so many `heads`
 
 
-def linear_constants(head_dim, scale_q, scale_k, scale_v, scale_out, phi="relu+1", normalize=True):
-    # Keywords of the linear core
+def exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out, heads=1, **options):
+    # Of all cores with a softmax in two passes
     check(head_dim, scale_q, scale_k, scale_v, scale_out)
-    made = {}
+    options["score_mult"], options["score_shift"], options["score_limit"] = score_constants(
+        scale_q * scale_k / head_dim**0.5, head_dim, 24 if options.get("precise") else 16)
+    options["out_num"], options["out_shift"] = output_constants(scale_v / scale_out)
+    return options
+
+
+def flash_constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options):
+    check(head_dim, scale_q, scale_k, scale_v, scale_out)
+    octaves = scale_q * scale_k / head_dim**0.5 * LOG2_E
+    options["score_mult"], options["score_shift"] = logarithm_constants(octaves, head_dim)
+    options["out_num"], options["out_shift"] = output_constants(scale_v / scale_out)
+    return options
+
+
+def linear_constants(head_dim, scale_q, scale_k, scale_v, scale_out, phi="relu+1", normalize=True,
+                     **made):
+    check(head_dim, scale_q, scale_k, scale_v, scale_out)
+    made["phi"], made["normalize"] = phi, normalize
     ratio = scale_v / scale_out
     if not normalize:
         ratio *= 2**24 if phi == "elu+1" else 2**16 * scale_q * scale_k
@@ -92,12 +115,16 @@ def linear_constants(head_dim, scale_q, scale_k, scale_v, scale_out, phi="relu+1
     return made
 
 
-def performer_constants(head_dim, scale_q, scale_k, scale_v, scale_out, num_features=32, seed=1):
-    # Keywords of the performer core, with num_features random features int8 of this seed
+def performer_constants(head_dim, scale_q, scale_k, scale_v, scale_out, num_features=32, seed=1,
+                        features=None, heads=1, **made):
+    # features: float [heads, num_features, head_dim]; None: random ones of this seed and the next
     check(head_dim, scale_q, scale_k, scale_v, scale_out)
-    floats = random_features(num_features, head_dim, seed)
-    scale = max(max(floats), -min(floats)) / 127
-    made = {"features": array("b", [int(math.floor(x / scale + 0.5)) for x in floats])}
+    if features is None:
+        features = random_features(num_features, head_dim, seed)
+        for h in range(1, heads):
+            features.extend(random_features(num_features, head_dim, seed + h))
+    scale = max(max(features), -min(features)) / 127
+    made["features"] = array("b", [int(math.floor(x / scale + 0.5)) for x in features])
     octaves = scale * LOG2_E / head_dim**0.25
     for name, each in (("query", scale_q * octaves), ("key", scale_k * octaves),
                        ("norm", scale_k * scale_k * LOG2_E / head_dim**0.5 / 2)):
@@ -146,14 +173,14 @@ def random_features(num_features, head_dim, seed):
     return floats
 
 
-def local_global_constants(head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0):
-    # Keywords of the local_global core. gate: what the sigmoid is taken of, one number or head_dim
-    score_mult, score_shift, score_limit, out_num, out_shift = exact_constants(
-        head_dim, scale_q, scale_k, scale_v, scale_out / 32)
+def local_global_constants(head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0, heads=1,
+                           **options):
+    # gate: what the sigmoid is taken of, one number or [heads, head_dim]
+    made = exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out / 32, **options)
     if isinstance(gate, (int, float)):
-        gate = [gate] * head_dim
-    if len(gate) != head_dim:
-        raise ValueError("gate: expected %d values, got %d" % (head_dim, len(gate)))
-    blend = array("H", [int(32768 / (1 + math.exp(-max(min(y, 60), -60))) + 0.5) for y in gate])
-    return {"gate": blend, "score_mult": score_mult, "score_shift": score_shift,
-            "score_limit": score_limit, "out_num": out_num, "out_shift": out_shift}
+        gate = [gate] * heads * head_dim
+    if len(gate) != heads * head_dim:
+        raise ValueError("gate: expected %d values, got %d" % (heads * head_dim, len(gate)))
+    made["gate"] = array("H", [int(32768 / (1 + math.exp(-max(min(y, 60), -60))) + 0.5)
+                               for y in gate])
+    return made

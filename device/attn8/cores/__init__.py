@@ -11,6 +11,9 @@
 #                  the arrays that a core makes for itself and in `buffers`; small ones left out
 #   core.constants, core.options   the keywords that it takes, those that the host computes apart
 #   core.tensors   and those that come as tensors, a share for each head
+# Its module has
+#   constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options) -> its keywords, where the
+#                  board makes them (see attn8.quantize)
 # A streaming core also has step(q, k, v, out), one token [head_dim] each, and reset().
 from .. import find
 

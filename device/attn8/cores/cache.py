@@ -69,8 +69,8 @@ class Streaming:
     @classmethod
     def from_scales(cls, slots, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # As Exact.from_scales; made for `step` alone
-        return cls(1, head_dim, slots, *constants(head_dim, scale_q, scale_k, scale_v, scale_out),
-                   **options)
+        return cls(1, head_dim, slots,
+                   **constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options))
 
     def reset(self):
         raise NotImplementedError

@@ -1,6 +1,7 @@
 from .. import checks
 from .cache import KeyValueCache, Streaming
 from .exact import MAX_KEYS
+from .exact import constants as constants  # at the REPL: see cores
 
 
 class Decode(Streaming):

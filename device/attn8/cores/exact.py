@@ -76,8 +76,8 @@ class Exact:
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # A value x stands for x * its scale. Computed in the board's floats: for experiments.
-        return cls(seq_len, head_dim, *constants(head_dim, scale_q, scale_k, scale_v, scale_out),
-                   **options)
+        return cls(seq_len, head_dim,
+                   **constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options))
 
     def __call__(self, q, k, v, out, key_padding_mask=None):
         # key_padding_mask: key_len bytes, not 0 where a key is padding that no query may see; a
@@ -153,8 +153,7 @@ def check(key_len, head_dim, score_mult, score_shift, score_limit, out_num, out_
     checks.between("out_shift", out_shift, 16, 45)
 
 
-def constants(head_dim, scale_q, scale_k, scale_v, scale_out):
-    # The constants in the order that `check` takes them
+def constants(*scales, **options):
     from ..quantize import exact_constants
 
-    return exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out)
+    return exact_constants(*scales, **options)

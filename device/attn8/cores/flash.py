@@ -61,12 +61,8 @@ class Flash:
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # As Exact.from_scales
-        from .. import quantize
-
-        quantize.check(head_dim, scale_q, scale_k, scale_v, scale_out)
-        octaves = scale_q * scale_k / head_dim**0.5 * quantize.LOG2_E
-        return cls(seq_len, head_dim, *quantize.logarithm_constants(octaves, head_dim),
-                   *quantize.output_constants(scale_v / scale_out), **options)
+        return cls(seq_len, head_dim,
+                   **constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options))
 
     def __call__(self, q, k, v, out):
         size = self.seq_len * self.head_dim
@@ -94,3 +90,9 @@ class Flash:
                            self.out_shift)
             first += rows
         return out
+
+
+def constants(*scales, **options):
+    from ..quantize import flash_constants
+
+    return flash_constants(*scales, **options)

@@ -98,10 +98,9 @@ class Linear:
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, phi="relu+1",
                     normalize=True, **options):
         # As Exact.from_scales
-        from ..quantize import linear_constants
-
-        made = linear_constants(head_dim, scale_q, scale_k, scale_v, scale_out, phi, normalize)
-        return cls(seq_len, head_dim, phi=phi, normalize=normalize, **made, **options)
+        made = constants(head_dim, scale_q, scale_k, scale_v, scale_out, phi, normalize,
+                         **options)
+        return cls(seq_len, head_dim, **made)
 
     def __call__(self, q, k, v, out):
         n = self.seq_len * self.head_dim
@@ -163,6 +162,12 @@ class Linear:
 
     def _features(self, q, first, rows):
         self._kernels.features(q, self._table_q, self.buffers.parts[1], first, rows, self.head_dim)
+
+
+def constants(*scales, **options):
+    from ..quantize import linear_constants
+
+    return linear_constants(*scales, **options)
 
 
 def _table(what, values):

@@ -65,10 +65,8 @@ class LocalGlobal:
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0,
                     **options):
         # As Exact.from_scales. gate: what the sigmoid is taken of, one number or head_dim
-        from ..quantize import local_global_constants
-
-        made = local_global_constants(head_dim, scale_q, scale_k, scale_v, scale_out, gate)
-        return cls(seq_len, head_dim, **made, **options)
+        made = constants(head_dim, scale_q, scale_k, scale_v, scale_out, gate, **options)
+        return cls(seq_len, head_dim, **made)
 
     def update_global_indices(self, indices):
         # The positions of the tokens that every token sees (causal: every later one). Allocates.
@@ -137,3 +135,9 @@ class Part:
         self.width = width
         self.scores = array("i", bytes(4 * self.rows * width))
         self.weights = array("H", bytes(2 * self.rows * width))
+
+
+def constants(*scales, **options):
+    from ..quantize import local_global_constants
+
+    return local_global_constants(*scales, **options)

@@ -120,3 +120,7 @@ class Micro:
             kernels.weighted_sum(self._values, 0, self.weights, self.buffers, 0, count, d)
             kernels.narrow(self.buffers, out, t, d)
         return out
+
+
+def constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options):
+    return options

@@ -48,11 +48,9 @@ class Performer(Linear):
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, num_features=32,
                     seed=1, **options):
         # As Exact.from_scales, with random features of this seed
-        from ..quantize import performer_constants
-
-        made = performer_constants(head_dim, scale_q, scale_k, scale_v, scale_out, num_features,
-                                   seed)
-        return cls(seq_len, head_dim, **made, **options)
+        made = constants(head_dim, scale_q, scale_k, scale_v, scale_out, num_features,
+                         seed, **options)
+        return cls(seq_len, head_dim, **made)
 
     def reset(self):
         super().reset()
@@ -92,6 +90,12 @@ class Buffers(forms.Buffers):
     def __init__(self, form, rows, num_features, head_dim):
         super().__init__(form, rows, num_features, head_dim)
         self.logarithms = array("i", bytes(4 * rows * num_features))
+
+
+def constants(*scales, **options):
+    from ..quantize import performer_constants
+
+    return performer_constants(*scales, **options)
 
 
 def _logarithm(what, mult, shift, head_dim):

@@ -5,6 +5,7 @@ from ..kernels.hide import hide
 from ..masks import build
 from ..masks.mask import Mask
 from . import exact
+from .exact import constants
 
 MAX_LISTED = 2048  # pairs, 4 bytes each, that are listed once and for all
 
@@ -68,7 +69,7 @@ class Sparse:
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
         # As Exact.from_scales
         return cls(seq_len, head_dim,
-                   *exact.constants(head_dim, scale_q, scale_k, scale_v, scale_out), **options)
+                   **constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options))
 
 
 class Listed:

@@ -163,6 +163,15 @@ class MultiHeadAttention:
             self._steps = [(core, [view[h] for view in token])
                            for h, (core, _) in enumerate(self._calls)]
 
+    @classmethod
+    def from_floats(cls, seq_len, embed_dim, num_heads, floats, x, memory=None, **options):
+        # For experiments. floats: arrays or lists, "q.weight" [num_heads * key_dim, embed_dim],
+        # "q.bias" and so on of q, k, v, out, and "core.gate" or "core.features", a share per head.
+        # x [..., seq_len, embed_dim] and memory: examples, for the ranges; see floats.py
+        from ..floats import attention
+
+        return attention(cls, seq_len, embed_dim, num_heads, floats, x, memory, **options)
+
     def __call__(self, x, memory=None, key_padding_mask=None):
         # key_padding_mask: key_len bytes, not 0 where a key is padding (with the exact core)
         unit = self._unit
