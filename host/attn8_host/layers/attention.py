@@ -1,6 +1,7 @@
 """Multi-head attention."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from .. import cores
 from ..cores.base import Core
 from ..errors import ModelError
+from ..numerics.scales import linear
 from ..schema import FLAG, OBJECT, SIZE, WORD, Tensor, check, one_of
 from . import dense
 from .base import INT8, INT16, Buffer, Fields, Layer, LayerType, Signal, Tensors, buffer
@@ -134,6 +136,43 @@ def head_dims(entry: Fields) -> tuple[int, int]:
         raise ModelError(f"{entry['name']}.embed_dim: expected a multiple of num_heads {h}, got "
                          f"{e}")
     return entry.get("key_dim", e // h), entry.get("value_dim", e // h)
+
+
+def integers(
+    entry: Fields, weights: Mapping[str, np.ndarray], sources: Mapping[str, np.ndarray],
+    scale_in: float, parameters: Mapping[str, np.ndarray], **more: Any,
+) -> tuple[dict[str, np.ndarray], dict[str, float], Callable[..., np.ndarray]]:
+    """Float weights without biases as integers, for proofs; `entry` gets the constants.
+
+    Args:
+        entry: of an attention or a cross_attention.
+        weights: [outputs, inputs] of q, k, v and out.
+        sources: floats that q, k and v come from, which set the scales.
+        scale_in: what one step of the layer's input stands for.
+        parameters: float tensors of the core.
+        more: keywords of the core's float form.
+
+    Returns:
+        The tensors by part; the scales of q, k, v and heads; the float form of the heads.
+    """
+    core, head_dim, options = cores.get(entry["core"]), head_dims(entry)[0], entry["options"]
+    wide, most = core.format == INT16, core.most(head_dim)
+    reals = {part: x @ weights[part].T for part, x in sources.items()}
+    scales = {part: float(np.abs(real).max()) / most[part] for part, real in reals.items()}
+    form = partial(core.floating, causal=entry["causal"], steps=[*scales.values()], **options,
+                   **parameters, **more)
+    heads = form(*(split(real, entry["num_heads"]) for real in reals.values()))
+    scales["heads"] = core.output_scale(float(np.abs(heads).max()), scales["v"])
+    tensors: dict[str, np.ndarray] = {}
+    for part, weight in weights.items():
+        given, gives = scale_in, scales.get(part)
+        if part == "out":
+            given, gives = scales["heads"], 2 * scales["heads"]
+        made = linear(weight, np.zeros(len(weight)), given, gives, wide)
+        made.pop("scale")
+        tensors |= {f"{part}.{key}": values for key, values in made.items()}
+    entry["constants"], own = core.quantize(head_dim, scales, options, parameters)
+    return tensors | {f"core.{key}": values for key, values in own.items()}, scales, form
 
 
 class TrainableMultiHeadAttention:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ..errors import ModelError
-from ..numerics.scales import linear, quantize
+from ..numerics.scales import quantize
 from ..schema import SIZE, Tensor
-from .attention import Attention, head_dims
+from .attention import Attention, integers
 from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, Signal, Tensors
 
 
@@ -85,50 +85,32 @@ class Type(Attention):
         ):
             entry = {"type": "cross_attention", "name": "attn", "seq_len": n, "key_len": keys,
                      "embed_dim": e, "memory_dim": memory, "num_heads": heads, "key_dim": key_dim,
-                     "value_dim": value_dim, "core": "exact", "causal": False,
+                     "value_dim": value_dim, "core": "exact", "causal": False, "options": {},
                      "inputs": ["x", "memory"]}
-            yield _example(self, variant, entry, rng)
+            yield _example(variant, entry, {part: rng.normal(size=(m, n)) / np.sqrt(n) for
+                                            part, (n, m) in self.sizes(entry).items()}, rng)
 
 
 def _example(
-    kind: Type, variant: str, entry: Fields, rng: np.random.Generator
+    variant: str, entry: Fields, weights: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> Example:
-    """With random weights; x are the first values of the input, the memory the last."""
-    core, key_dim = kind._core(entry), head_dims(entry)[0]
-    own, other = (entry["seq_len"] * entry["embed_dim"], entry["key_len"] * entry["memory_dim"])
-    weights = {f"{part}.weight": rng.normal(size=(m, n)) / np.sqrt(n)
-               for part, (n, m) in kind.sizes(entry).items()}
-    before = []
-    for name, size, flip in (("x", own, False), ("memory", other, True)):
-        # A part of the input, as a matrix gives it
-        pick = np.eye(own + other)[own:] if flip else np.eye(own, own + other)
-        before.append((name, size, linear(pick, np.zeros(size), INPUT_SCALE, INPUT_SCALE)))
-    tensors: dict[str, np.ndarray] = {}
-    for name, _, made in before:
-        made.pop("scale")
-        tensors |= {f"{name}.{part}": values for part, values in made.items()}
-    sample = [quantize(rng.normal(size=size), INPUT_SCALE) * INPUT_SCALE for _, size, _ in before]
-    outputs = kind.floating(entry, weights, sample[0].reshape(entry["seq_len"], -1), sample[1])
-    scales = {part: float(np.abs(outputs[part]).max()) / 127 for part in ("q", "k", "v", "heads")}
-    scales["heads"] = core.output_scale(scales["heads"] * 127, scales["v"])
-    for part, scale in (("q", INPUT_SCALE), ("k", INPUT_SCALE), ("v", INPUT_SCALE),
-                        ("out", scales["heads"])):
-        matrix = weights[f"{part}.weight"]
-        made = linear(matrix, np.zeros(len(matrix)), scale, scales.get(part, 2 * scales["heads"]))
-        made.pop("scale")
-        tensors |= {f"attn.{part}.{key}": values for key, values in made.items()}
-    constants, _ = core.quantize(key_dim, scales, {}, {})
+    """x are the first values of the input, the memory the last."""
+    own, other = entry["seq_len"] * entry["embed_dim"], entry["key_len"] * entry["memory_dim"]
+    x, memory = (quantize(rng.normal(size=shape), INPUT_SCALE) * INPUT_SCALE for shape in (
+        (entry["seq_len"], entry["embed_dim"]), (entry["key_len"], entry["memory_dim"])))
+    tensors, scales, form = integers(entry, weights, {"q": x, "k": memory, "v": memory},
+                                     INPUT_SCALE, {})
 
     def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         q, k, v = (outputs[f"attn.{part}"] * scales[part] for part in ("q", "k", "v"))
-        heads = core.floating(q, k, v, causal=False, steps=[scales[part] for part in "qkv"])
-        return outputs["attn.heads"], np.clip(heads / scales["heads"], -127, 127)
+        return outputs["attn.heads"], np.clip(form(q, k, v) / scales["heads"], -127, 127)
 
+    part = {"type": "slice", "seq_len": own + other, "embed_dim": 1}
+    layers = [{**part, "name": "x", "start": 0, "rows": own},
+              {**part, "name": "memory", "start": own, "rows": other, "inputs": ["tokens"]}, entry]
     names = ("seq_len", "key_len", "embed_dim", "memory_dim", "num_heads", "key_dim", "value_dim")
-    layers = [{"type": "dense", "name": name, "in_features": own + other, "out_features": size,
-               **({"inputs": ["tokens"]} if name == "memory" else {})} for name, size, _ in before]
-    return Example(variant, {key: entry[key] for key in names},
-                   [*layers, {**entry, "constants": constants}], tensors, own + other, floats)
+    return Example(variant, {key: entry[key] for key in names}, layers,
+                   {f"attn.{key}": values for key, values in tensors.items()}, own + other, floats)
 
 
 TYPE = Type()

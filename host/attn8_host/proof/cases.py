@@ -13,10 +13,11 @@ from safetensors.numpy import load_file
 
 from .. import cores, layers
 from ..cores.base import Variant
+from ..layers.attention import integers
 from ..layers.base import INPUT_SCALE, INT16, TOKENS, LayerType
 from ..layers.convert import requantizing
 from ..model import load
-from ..numerics.scales import linear, quantize
+from ..numerics.scales import quantize
 from ..paths import MODELS
 
 # (seq_len, embed_dim, num_heads), odd sizes among them
@@ -25,6 +26,7 @@ VARIANT_SHAPES = SHAPES[1:4]  # of all variants but the first
 COST_LENGTHS = (16, 32, 64, 128, 256)  # seq_len at which the cost is measured
 COST_WIDTH = 16  # embed_dim there, one head
 WIDER = 128  # steps in int16 of one of the input, where a core takes that
+SEED = 8
 MAX_WEIGHTS = 33  # seq_len up to which the intermediates, which grow with its square, are compared
 
 
@@ -72,10 +74,9 @@ def attention_case(
 ) -> Case:
     """Multi-head attention with random weights; q and k are such that scores are about normal."""
     seq_len, embed_dim, num_heads = shape
-    head_dim = embed_dim // num_heads
     kind = cores.get(core)
     options = variant.options | kind.sized(seq_len)
-    parameters = kind.parameters(rng, num_heads, head_dim, options)
+    parameters = kind.parameters(rng, num_heads, embed_dim // num_heads, options)
 
     def tokens(n: int) -> np.ndarray:
         return quantize(rng.normal(size=(n, embed_dim)), INPUT_SCALE)
@@ -86,41 +87,24 @@ def attention_case(
     mask = None
     if variant.padded:
         mask = (np.arange(variant.key_len or seq_len) % 3 == 1).astype(np.int8)
-    # What comes out, in floats, sets the scale of the heads
     weights = {part: w / np.sqrt(embed_dim) for part, w in weights.items()}
-    sources = {"q": x, "k": x if memory is None else memory, "v": x if memory is None else memory}
-    reals = {part: tokens * INPUT_SCALE @ weights[part].T for part, tokens in sources.items()}
-    wide, most = kind.format == INT16, kind.most(head_dim)
-    scales = {part: float(np.abs(real).max()) / most[part] for part, real in reals.items()}
-    form = partial(
-        kind.floating, causal=variant.causal,
-        steps=[scales[part] for part in ("q", "k", "v")], **options, **parameters,
+    memory_or_x = x if memory is None else memory
+    entry = {
+        "type": "attention", "name": "attn", "seq_len": seq_len, "embed_dim": embed_dim,
+        "num_heads": num_heads, "core": core, "causal": variant.causal, "options": options,
+        **({"lengths": True} if variant.lengths else {}),
+    }  # fmt: skip
+    wide = kind.format == INT16
+    made, scales, form = integers(
+        entry, weights, {"q": x * INPUT_SCALE} | dict.fromkeys("kv", memory_or_x * INPUT_SCALE),
+        INPUT_SCALE / (WIDER if wide else 1), parameters,
+        **({} if mask is None else {"mask": mask != 0}),
     )
-    if mask is not None:
-        form = partial(form, mask=mask != 0)
-    heads = form(*(split(real, num_heads) for real in reals.values()))
-    scales["heads"] = kind.output_scale(float(np.abs(heads).max()), scales["v"])
-
-    tensors: dict[str, np.ndarray] = {}
-    for part, w in weights.items():
-        scale_in, scale_out = INPUT_SCALE / (WIDER if wide else 1), scales.get(part)
-        if part == "out":
-            scale_in, scale_out = scales["heads"], 2 * scales["heads"]
-        matrix = linear(w, np.zeros(embed_dim), scale_in, scale_out, wide)
-        matrix.pop("scale")
-        tensors |= {f"attn.{part}.{key}": values for key, values in matrix.items()}
-    own = {"lengths": True} if variant.lengths else {}
+    tensors = {f"attn.{key}": values for key, values in made.items()}
     if memory is not None:
         tensors["attn.memory"] = memory.astype(np.int16) * WIDER if wide else memory
     if mask is not None:
         tensors["attn.key_padding_mask"] = mask
-    constants, made = kind.quantize(head_dim, scales, options, parameters)
-    tensors |= {f"attn.core.{key}": values for key, values in made.items()}
-    entry = {
-        "type": "attention", "name": "attn", "seq_len": seq_len, "embed_dim": embed_dim,
-        "num_heads": num_heads, "core": core, "causal": variant.causal, "constants": constants,
-        "options": options, **own,
-    }  # fmt: skip
 
     def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         q, k, v = (outputs[f"attn.{part}"] * scales[part] for part in ("q", "k", "v"))
@@ -142,11 +126,6 @@ def attention_case(
         need_weights=seq_len <= MAX_WEIGHTS,
         lengths=lengths(seq_len) if variant.lengths else None,
     )
-
-
-def split(x: np.ndarray, num_heads: int) -> np.ndarray:
-    """[seq_len, embed_dim] -> [num_heads, seq_len, head_dim]."""
-    return x.reshape(len(x), num_heads, -1).transpose(1, 0, 2)
 
 
 def model(
@@ -205,6 +184,11 @@ def layer_cases(name: str, rng: np.random.Generator) -> Iterator[Case]:
             np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]), example.floats,
             lengths=lengths(example.tokens) if example.tokens else None,
         )
+
+
+def generator(mechanism: str) -> np.random.Generator:
+    """A mechanism's own random numbers, whatever others there are."""
+    return np.random.default_rng([SEED, *mechanism.encode()])
 
 
 def mechanisms() -> dict[str, Callable[[np.random.Generator], Iterator[Case]]]:

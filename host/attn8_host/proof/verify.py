@@ -13,7 +13,7 @@ from ..deploy import push
 from ..errors import Attn8Error, RemoteError
 from ..model import Model
 from ..numerics import floating
-from .cases import Case, cost_cases, mechanisms
+from .cases import Case, cost_cases, generator, mechanisms
 from .compare import Verification, verify
 
 PATH = f"{BOARD_MODELS}/verify.safetensors"
@@ -25,7 +25,6 @@ for name in sys.modules:
         print("import", name)
 """
 REPEATS = 9  # of a timed inference; what else a computer does only adds to some
-SEED = 8
 
 
 @dataclass
@@ -114,10 +113,9 @@ def run(
     """
     known = mechanisms()
     names = chosen(names)
-    rng = np.random.default_rng(SEED)
-    cases = [case for name in names for case in known[name](rng)]
+    cases = [case for name in names for case in known[name](generator(name))]
     with_core = [name for name in names if name in cores.all_cores()]
-    costs = [case for name in with_core for case in cost_cases(name, rng)]
+    costs = [case for name in with_core for case in cost_cases(name, generator(name))]
     outcome = Outcome(board.info.as_dict(), names)
     total = len(cases) + len(costs)
     for done, case in enumerate(cases):

@@ -15,6 +15,7 @@ from ..errors import ModelError
 from ..feed import constants
 from ..layers.base import TOKENS, Signal
 from ..modelfile import inputs, parts
+from .ranges import ROUNDING, TAIL
 
 MOST = 0.01  # of all values, what least-error may clamp
 ROOM = 2.0  # one scale may be so many times that of a channel before each gets its own
@@ -177,7 +178,7 @@ def _range(values: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     if method == "absmax":
         return ordered[0], ordered[-1]
     if method == "percentile":
-        dropped = int(n * 1e-3) // 2
+        dropped = int(n * TAIL) // 2
         return _kept(ordered, np.full(values.shape[1], dropped))
     most = int(n * MOST)
     counts = [0, *(2**i for i in range(most.bit_length()))]
@@ -185,7 +186,7 @@ def _range(values: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     for count in counts:
         low, high = ordered[count], ordered[n - 1 - count]
         lost = np.abs(values - np.clip(values, low, high)).mean(axis=0)
-        errors.append(lost + (high - low) / 254 / 4)  # rounding: a quarter of a step
+        errors.append(lost + (high - low) / 254 * ROUNDING)
     return _kept(ordered, np.array(counts)[np.argmin(errors, axis=0)])
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 METHODS = ("absmax", "percentile", "least-error")
 TAIL = 1e-3  # of all values, what `percentile` leaves beyond the range
+ROUNDING = 1 / 4  # of a step, the mean error of rounding to it
 BINS = 4096
 
 
@@ -46,8 +47,8 @@ class Histogram:
             middles = edges - self.top / BINS / 2
             mass = self.counts * middles
             lost = mass.sum() - np.cumsum(mass) - edges * beyond
-            # Rounding costs a quarter of a step on average
-            found = int(np.argmin(lost + (self.counts.sum() - beyond) * edges / 127 / 4))
+            rounded = (self.counts.sum() - beyond) * edges / 127 * ROUNDING
+            found = int(np.argmin(lost + rounded))
         return min(float(edges[found]), self.peak)
 
 
