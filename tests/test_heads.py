@@ -12,10 +12,11 @@ from attn8_host.errors import ModelError, RemoteError
 from attn8_host.layers.embedding import Embedding
 from attn8_host.layers.mean_pool import MeanOfLength, length_constants
 from attn8_host.layers.softmax import ONE, Softmax, softmax_constants
-from attn8_host.model import Model
+from attn8_host.model import Model, load
 from attn8_host.numerics import floating
 from attn8_host.numerics.integers import EXP2
 from attn8_host.proof.compare import verify
+from attn8_host.quantize.file import quantize_file
 from attn8_host.quantize.model import quantize_model
 
 from .test_kernels import Call, alignment, fills, int8, machine_settings, sizes
@@ -256,3 +257,38 @@ def test_run_shows_probabilities(tmp_path, capsys):
     assert main(["plan", "--model", paths[0]]) == 0
     assert main(["run", *paths, "--board", "virtual"]) == 0
     assert "probability of the answer" in capsys.readouterr().out
+
+
+def test_a_concat_of_more_becomes_layers_of_two(board, tmp_path):
+    rng = np.random.default_rng(4)
+    layers = [{"type": "dense", "name": name, "rows": 5, "in_features": 3, "out_features": n,
+               "inputs": ["input"]} for name, n in zip("abcd", (2, 4, 1, 3), strict=True)]
+    layers += [{"type": "concat", "name": "all", "rows": 5, "inputs": ["a", "b", "c", "d"]},
+               {"type": "concat", "name": "twice", "rows": 1, "inputs": ["all", "all", "all"]}]
+    tensors = {f"{each['name']}.weight": rng.normal(size=(each["out_features"], 3))
+               for each in layers[:4]}
+    tensors |= {f"{name}.bias": rng.normal(size=len(tensors[f"{name}.weight"])) for name in "abcd"}
+    config = {"format": "attn8", "version": 1, "name": "m", "input": {"shape": [5, 3]},
+              "layers": layers}
+    x = rng.normal(size=(20, 5, 3)).astype(np.float32)
+    found = float_model.run(config, tensors, x[0])
+    assert (found["all"] == np.hstack([found[name] for name in "abcd"])).all()
+    assert (found["twice"].ravel() == np.tile(found["all"].ravel(), 3)).all()
+    modelfile.write(tmp_path / "float", config, tensors)
+    np.save(tmp_path / "x.npy", x)
+    made = quantize_file(tmp_path / "float", tmp_path / "x.npy", tmp_path / "int8")
+    assert [row.name for row in made.layers] == [*"abcd", "all", "twice"]
+    model = load(tmp_path / "int8")
+    wanted = found["twice"].ravel()
+    got = model(model.feed(x[0]).ravel())["twice"].ravel() * model.config["layers"][-1]["scale"]
+    assert np.abs(got - wanted).max() <= 0.02 * np.abs(wanted).max()
+    push(board, "/models/all.safetensors", (tmp_path / "int8").read_bytes())
+    with board.serve() as client:
+        client.load("/models/all.safetensors")
+        assert verify(client, model, model.feed(x).reshape(20, 15)).bit_exact
+    model.config["layers"][-1]["inputs"] *= 2
+    with pytest.raises(ModelError, match=r"twice\.inputs: integers have 2, got 4; attn8 "):
+        Model(model.config, model.tensors)
+    config["layers"][-1]["inputs"] = ["all"]
+    with pytest.raises(ModelError, match=r"twice\.inputs: expected 2 or more, got 1"):
+        modelfile.check_config(config)

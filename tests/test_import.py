@@ -176,7 +176,23 @@ def test_several_outputs(tmp_path):
         attn8_host.from_torch(module, x, output=0)
 
 
-@pytest.mark.parametrize("name", ["cross", "widths"])
+class Learned(nn.Module):
+    """Two learned queries, whose mean is what is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.queries, self.embed = nn.Parameter(torch.randn(1, 2, 16)), nn.Linear(4, 16)
+        self.attend, self.head = nn.MultiheadAttention(16, 4, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x):
+        memory = self.embed(x)
+        return self.head(self.attend(self.queries, memory, memory)[0].mean(1))
+
+
+CASES["learned queries"] = Learned().eval(), torch.randn(1, 8, 4)
+
+
+@pytest.mark.parametrize("name", ["cross", "widths", "learned queries"])
 def test_other_attention_can_be_quantized(name):
     module, x = CASES[name]
     config, tensors = attn8_host.from_torch(module, x)

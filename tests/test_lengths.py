@@ -11,6 +11,7 @@ from attn8_host.model import Model
 from attn8_host.numerics.scales import quantize
 from attn8_host.proof.cases import attention_cases
 from attn8_host.proof.compare import verify
+from attn8_host.quantize.file import quantize_file
 from attn8_host.quantize.model import quantize_model
 
 N, E = 12, 8
@@ -221,3 +222,42 @@ def test_the_commands_take_lengths(tmp_path, capsys):
         capsys.readouterr()
         assert main(["run", two, x, "--lengths", str(tmp_path / name), "--board", "virtual"]) == 2
         assert message in capsys.readouterr().err
+
+
+def garbage(inputs, lengths, value=1e4):
+    """The same, with values behind the lengths that are no sensor's."""
+    made = inputs.copy()
+    for x, n in zip(made, lengths, strict=True):
+        x[n:] = value
+    return made
+
+
+@pytest.mark.parametrize("calibrate", ["best", "absmax", "percentile", "least-error"])
+@pytest.mark.parametrize(("front", "end"), CASES[:4])
+def test_calibration_counts_nothing_behind_a_length(tmp_path, front, end, calibrate):
+    config, tensors = classifier(front, end)
+    modelfile.write(tmp_path / "float", config, tensors)
+    inputs, lengths = samples()
+    np.save(tmp_path / "lengths.npy", lengths)
+    made = []
+    for name, values in (("a", inputs), ("b", garbage(inputs, lengths))):
+        np.save(tmp_path / "inputs.npy", values)
+        found = quantize_file(tmp_path / "float", tmp_path / "inputs.npy", tmp_path / name,
+                              lengths=tmp_path / "lengths.npy", calibrate=calibrate)
+        made.append((found, (tmp_path / name).read_bytes()))
+    assert made[0] == made[1] and not made[0][0].warnings
+
+
+def test_what_reads_beyond_a_length_is_calibrated_with_all_of_it():
+    inputs, lengths = samples()
+    for change in (lambda c: c["layers"][1].pop("lengths"),  # attention sees padding
+                   lambda c: c["layers"][3].pop("lengths")):  # the mean does
+        config, tensors = classifier()
+        change(config)
+        scales = [quantize_model(config, tensors, x, lengths)[0]["input"]["scale"]
+                  for x in (inputs, garbage(inputs, lengths, 40))]
+        assert scales[1] > 5 * scales[0]
+    config, tensors = classifier(causal=True)
+    config["layers"][1].pop("lengths")  # no query sees what is behind it
+    assert (quantize_model(config, tensors, inputs, lengths)[0]
+            == quantize_model(config, tensors, garbage(inputs, lengths), lengths)[0])

@@ -507,13 +507,11 @@ class Lowering:
             views = [view[last] for view in views]
         at = len(node.shape) - 1 if turned else axis
         rows = int(np.prod(views[0].index.shape[:at]))
-        base = self.ordered(views[0], node)
-        for view in views[1:]:
-            other = self.ordered(view, node)
-            size = base.size + other.size
-            columns = size // rows if rows > 1 else int(np.prod(view.index.shape[at + 1:]))
-            base = self._make(node, "concat", f"{node.path}.concat", [base, other],
-                              size // columns, columns, {"rows": rows})
+        parts = [self.ordered(view, node) for view in views]
+        size = sum(part.size for part in parts)
+        columns = size // rows if rows > 1 else int(np.prod(views[0].index.shape[at + 1:]))
+        base = self._make(node, "concat", f"{node.path}.concat", parts, size // columns, columns,
+                          {"rows": rows})
         if turned:
             shape = last(np.empty(node.shape, bool)).shape
             index = np.arange(base.size).reshape(shape)

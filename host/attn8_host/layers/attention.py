@@ -251,6 +251,7 @@ class Attention(LayerType):
 
     tokenwise = True
     token_field = "seq_len"
+    token_parts = ("q", "k", "v", "heads")
     fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE, "core": WORD, "causal": FLAG}
     optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG,
                 "key_dim": SIZE, "value_dim": SIZE}
@@ -258,6 +259,9 @@ class Attention(LayerType):
     input_formats: ClassVar[Sequence[str]] = (INT8, INT16)
     output_formats = (INT8, INT16)
     by_bits = True
+
+    def reads_padding(self, entry: Fields) -> bool:
+        return not (entry.get("lengths") or entry["causal"])
 
     def require_integers(self, entry: Fields) -> None:
         super().require_integers(entry)
@@ -441,10 +445,12 @@ class Attention(LayerType):
         wide = core.format == INT16
         most, peaks = core.most(head_dims(entry)[0]), quantizer.whole if wide else quantizer.peaks
         scales = {part: peaks[f"{name}.{part}"] / most[part] for part in most}
+        sources = {"q": before[0], "k": before[-1], "v": before[-1]}
+        for part, source in sources.items():
+            scales[part] = max(scales[part], quantizer.finest(f"{name}.{part}", source))
         scales["heads"] = core.output_scale(peaks[f"{name}.heads"], scales["v"])
         entry.pop("bias", None)
-        for part in ("q", "k", "v"):
-            source = before[0 if part == "q" else -1]
+        for part, source in sources.items():
             quantizer.linear(f"{name}.{part}", source, scales[part], wide)
         finest = quantizer.finest(f"{name}.out", scales["heads"])
         quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), wide)

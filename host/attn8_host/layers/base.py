@@ -120,6 +120,7 @@ class LayerType:
         output_formats: what its results may be, as its entry's "output" says.
         tokenwise: whether it gives each token its own results, and so has steps.
         token_field: which field counts the tokens, if one does.
+        token_parts: which parts of its outputs besides the result are [any, tokens, ...].
         in_place: whether it can write its results where its inputs lie.
         tied: whether its inputs and its results have one format and, in int16, one scale.
         moves: whether its results are values of its input as they are, some or all.
@@ -139,6 +140,7 @@ class LayerType:
     output_formats: ClassVar[Sequence[str]] = (INT8,)
     tokenwise: ClassVar[bool] = False
     token_field: ClassVar[str | None] = None
+    token_parts: ClassVar[Sequence[str]] = ()
     in_place: ClassVar[bool] = False
     tied: ClassVar[bool] = False
     moves: ClassVar[bool] = False
@@ -190,6 +192,10 @@ class LayerType:
         """What an input, int8 or int16, is converted to where it takes both, and wants one."""
         return wanted if self.arity > 1 or wanted == INT8 else found
 
+    def pieces(self, entry: Fields) -> list[Fields]:
+        """The entries, its name the last one's, that it is as layers with an integer form."""
+        return [entry]
+
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         """Of the integer form, by part: NAME.part in a file."""
         return {}
@@ -209,6 +215,10 @@ class LayerType:
         The same is true of those that count, where an input has a length.
         """
         return tokens if self.tokenwise else None
+
+    def reads_padding(self, entry: Fields) -> bool:
+        """Whether what it gives for tokens that count depends on those behind the length."""
+        return not (self.tokenwise or entry.get("lengths"))
 
     def counts(self, entry: Fields, tokens: int) -> bool:
         """Whether what it takes may be so many tokens."""

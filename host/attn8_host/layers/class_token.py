@@ -28,6 +28,9 @@ class Type(LayerType):
     def tokens_of(self, entry: Fields, tokens: int) -> int | None:
         return tokens + 1
 
+    def reads_padding(self, entry: Fields) -> bool:
+        return False
+
     def shape(self, entry: Fields, given: Signal) -> tuple[int, int]:
         return entry["seq_len"], entry["embed_dim"]
 

@@ -1,4 +1,4 @@
-"""Two tensors as one, tokens behind tokens or features behind features."""
+"""Several tensors as one, tokens behind tokens or features behind features."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,13 +12,35 @@ from .quantizer import Quantizer
 
 
 class Type(LayerType):
-    """[rows, n] and [rows, m] -> [rows, n + m]; a row of all puts tokens behind tokens."""
+    """[rows, n], [rows, m] ... -> [rows, n + m ...]; a row of all puts tokens behind tokens.
+
+    In integers it has two inputs.
+    """
 
     arity = 2
     fields = {"rows": SIZE}
     input_formats = output_formats = (INT16,)
     tied = tokenwise = True
     token_field = "rows"
+
+    def _check_inputs(self, name: str, found: int) -> None:
+        if found < self.arity:
+            raise ModelError(f"{name}.inputs: expected {self.arity} or more, got {found}")
+
+    def require_integers(self, entry: Fields) -> None:
+        super().require_integers(entry)
+        if len(entry["inputs"]) != self.arity:
+            raise ModelError(f"{entry['name']}.inputs: integers have {self.arity}, got "
+                             f"{len(entry['inputs'])}; attn8 quantize makes several layers of more")
+
+    def pieces(self, entry: Fields) -> list[Fields]:
+        name, (before, *others) = entry["name"], entry["inputs"]
+        made = []
+        for i, other in enumerate(others, 2):
+            piece = name if i > len(others) else f"{name}.{i}"
+            made.append({**entry, "name": piece, "inputs": [before, other]})
+            before = piece
+        return made
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, int]:
         return entry["rows"], given.size // entry["rows"]
@@ -29,15 +51,14 @@ class Type(LayerType):
             if signal.size % entry["rows"]:
                 raise ModelError(f"{entry['name']}: takes rows of {entry['rows']}, the layer "
                                  f"before gives {signal.size} values")
-            super().connect(entry, [signal] * self.arity)
+            super().connect(entry, [signal] * len(given))
         return Signal(INT16, sum(signal.size for signal in given))
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        return lambda a, b: {"": np.hstack([a, b.reshape(len(a), -1)])}
+        return lambda *x: self.floating(entry, tensors, *x)
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
-        return {"": np.hstack([x[0], x[1].reshape(len(x[0]), -1)])}
-
+        return {"": np.hstack([each.reshape(len(x[0]), -1) for each in x])}
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         quantizer.result(entry["name"])
 

@@ -54,14 +54,14 @@ class Quantizer:
 
         Args:
             name: of the layer.
-            finest: the scale in int16 that it cannot go below.
+            finest: the scale that it cannot go below, as its integers cannot express more.
         """
         if name in self.streams:
             stream = self.streams[name]
             stream.finest = max(stream.finest, finest)
             self.scale = max(stream.scale, finest)
         else:
-            self.scale = self.range_of(name) / 127
+            self.scale = max(self.range_of(name) / 127, finest)
         return self.scale
 
     def bias(self, name: str) -> np.ndarray:

@@ -23,8 +23,10 @@ def best(calibration: Calibration) -> tuple[str, str]:
     step = -(-len(calibration.inputs) // SAMPLES)
     samples, lengths = calibration.inputs[::step], calibration.lengths[::step]
     with np.errstate(over="ignore", invalid="ignore"):  # `quantized` refuses what is not finite
-        wanted = [np.ravel(list(calibration.run(*each).values())[-1])
-                  for each in zip(samples, lengths, strict=True)]
+        wanted = []
+        for x, n in zip(samples, lengths, strict=True):
+            found = calibration.following.counted(calibration.run(x, n), n)
+            wanted.append(np.ravel(list(found.values())[-1]))
 
     def error(method: str, activations: str) -> float:
         try:
@@ -53,7 +55,7 @@ def relative_error(
     errors = []
     for x, n, want in zip(integers(samples, model), lengths, wanted, strict=True):
         try:
-            got = model(x, n)[model.output].ravel() * scale
+            got = model.lengths.counted(model(x, n), n)[model.output].ravel() * scale
         except ValueError as error:
             raise ModelError(f"the int8 model cannot run: {error}") from None
         errors.append(min(1.0, float(np.linalg.norm(got - want) / (np.linalg.norm(want) or 1.0))))

@@ -5,6 +5,7 @@ the input can have them in their weights (LayerType.fold); so sensors of any uni
 any size about any mean, use all of int8.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from .. import layers
 from ..errors import ModelError
 from ..feed import constants
 from ..layers.base import TOKENS, Signal
+from ..lengths import Lengths
 from ..modelfile import inputs, parts
 from .ranges import ROUNDING, TAIL
 
@@ -108,7 +110,8 @@ def fold(
 
 
 def measure(
-    config: dict[str, Any], tensors: dict[str, np.ndarray], x: np.ndarray, method: str
+    config: dict[str, Any], tensors: dict[str, np.ndarray], x: np.ndarray, method: str,
+    lengths: Sequence[int | None] | None = None,
 ) -> Channels:
     """The channels of a float model's input.
 
@@ -116,6 +119,7 @@ def measure(
         config, tensors: of the float model; a scale of the input that it gives is kept.
         x: calibration inputs [samples, *input shape].
         method: of ranges.METHODS.
+        lengths: how many tokens of each input count; None: all.
 
     Raises:
         ModelError: all inputs are 0.
@@ -124,7 +128,8 @@ def measure(
     if config["input"].get("format") == TOKENS:
         return Channels(None, np.array([max(float(x.max()), 1.0) / 127]), np.zeros(1), False, [])
     axis, offsets_fold, folds = _axis(config, tensors, shape)
-    values = np.moveaxis(x, -1 if axis is None else axis + 1, -1).astype(np.float64)
+    values = _counted(config, x, lengths) if axis != 0 else x
+    values = np.moveaxis(values, -1 if axis is None else axis - len(shape), -1).astype(np.float64)
     values = values.reshape(-1, 1 if axis is None else shape[axis])
     low, high = _range(values, method)
     given = config["input"].get("scale")
@@ -169,6 +174,16 @@ def _axis(
                     break  # one scale that is folded is as good as one that is not
                 return axis, offsets, True
     return (axes[0] if axes else None), False, False
+
+
+def _counted(
+    config: dict[str, Any], x: np.ndarray, lengths: Sequence[int | None] | None
+) -> np.ndarray:
+    """The tokens [any, ...] of inputs [samples, tokens, ...] that count for the model."""
+    following = Lengths(config)
+    return np.concatenate([following.counted({"input": each}, n)["input"]
+                           .reshape(-1, *x.shape[2:])
+                           for each, n in zip(x, lengths or [None] * len(x), strict=True)])
 
 
 def _range(values: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:

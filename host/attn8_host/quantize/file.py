@@ -81,10 +81,10 @@ def quantize_file(
     for x, given, n in zip(track(samples, "compare with float", console=console,
                               disable=console is None), fed, counts, strict=True):
         try:
-            actual = model(given, n)
+            actual = model.lengths.counted(model(given, n), n)
         except ValueError as error:
             raise ModelError(f"the int8 model cannot run: {error}") from None
-        wanted = calibrating.run(x, n)
+        wanted = calibrating.following.counted(calibrating.run(x, n), n)
         for name in errors.keys() & wanted.keys():
             errors[name].add(actual[name], wanted[name])
         cosines.append(cosine(actual[model.output], wanted[model.output]))

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import arena, float_model, layers
+from .. import arena, float_model, layers, modelfile
 from ..errors import ModelError
 from ..layers.base import TOKENS
 from ..layers.quantizer import Quantizer, Stream
+from ..lengths import Lengths
 from ..modelfile import inputs
 from . import channels
 from .channels import Channels
@@ -61,7 +62,7 @@ class Calibration:
         self, config: dict[str, Any], tensors: dict[str, np.ndarray], inputs: np.ndarray,
         lengths: Sequence[int | None] | None = None, activation_bits: int = 8,
     ):
-        self.config, self.tensors, self.inputs = config, tensors, inputs
+        self.tensors, self.inputs = tensors, inputs
         self.lengths = lengths or [None] * len(inputs)
         self.activation_bits = activation_bits
         self._measured: dict[str, tuple[Channels, dict[str, Histogram]]] = {}
@@ -70,6 +71,12 @@ class Calibration:
                 with float_model.named(entry["name"]):
                     layers.get(entry["type"]).require_floats()
             float_model.check(config, tensors)
+            modelfile.check_config(config)
+            self.config = config = {**config, "layers": [
+                piece for entry in config["layers"]
+                for piece in layers.get(entry["type"]).pieces(entry)]}
+            modelfile.check_config(config)
+            self.following = Lengths(config)
             self.run = float_model.prepare(config, tensors)
 
     def measured(self, method: str) -> "tuple[Channels, dict[str, Histogram]]":
@@ -80,9 +87,11 @@ class Calibration:
         """
         if method not in self._measured:
             with _about(), np.errstate(over="ignore", invalid="ignore"):  # the peaks are looked at
-                found = channels.measure(self.config, self.tensors, self.inputs, method)
+                found = channels.measure(self.config, self.tensors, self.inputs, method,
+                                         self.lengths)
                 clamped = found.clamp(self.inputs)
-                self._measured[method] = found, measure(self.run, clamped, self.lengths)
+                self._measured[method] = found, measure(self.run, clamped, self.lengths,
+                                                        self.following)
         return self._measured[method]
 
     def quantized(

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..lengths import Lengths
+
 METHODS = ("absmax", "percentile", "least-error")
 TAIL = 1e-3  # of all values, what `percentile` leaves beyond the range
 ROUNDING = 1 / 4  # of a step, the mean error of rounding to it
@@ -53,12 +55,13 @@ class Histogram:
 
 
 def measure(
-    run: Callable[..., dict[str, np.ndarray]], inputs: np.ndarray, lengths: Sequence[int | None]
+    run: Callable[..., dict[str, np.ndarray]], inputs: np.ndarray, lengths: Sequence[int | None],
+    following: Lengths,
 ) -> dict[str, Histogram]:
     """Of each tensor of a float model (see float_model.prepare) over inputs [samples, ...] of
-    which so many tokens count."""
+    which so many tokens count; `following` says which values of a tensor do."""
     found: dict[str, Histogram] = {}
     for x, length in zip(inputs, lengths, strict=True):
-        for name, values in run(x, length).items():
+        for name, values in following.counted(run(x, length), length).items():
             found.setdefault(name, Histogram()).add(values)
     return found
