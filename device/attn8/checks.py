@@ -24,13 +24,15 @@ def apart(what, x, size, other, y, n):
         refuse("overlap", what, other)
 
 
-def operands(q, k, v, out, n, m):
+def operands(q, k, v, out, n, m, code="b"):
     # Of an attention core. out lies apart: a kernel may read a row after others were written
     int8("q", q, n)
     int8("k", k, m)
     int8("v", v, m)
-    int8("out", out, n, True)
-    if overlap(out, n, q, n) or overlap(out, n, k, m) or overlap(out, n, v, m):
+    values("out", out, n, True, code)
+    if code == "i":
+        n *= 4
+    if overlap(out, n, q, len(q)) or overlap(out, n, k, m) or overlap(out, n, v, m):
         refuse("operands")
 
 

@@ -17,10 +17,10 @@ LINES = (
     "ConvertToInt8(size, format, shift)\n    A fixed-point format to int8: raw integers x / "
     "2**shift, rounded half up, within +-127",
     "Decode(seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num, "
-    "out_shift, causal=True, need_weights=False)\nDecode.from_scales(slots, head_dim, scale_q, "
-    "scale_k, scale_v, scale_out, **options)\n    Causal softmax attention over one head, one "
-    "token at a time: step(q, k, v, out), int8 [head_dim] each, attends to all tokens since "
-    "`reset`, of which the cache holds cache_len",
+    "out_shift, causal=True, need_weights=False, output='int8')\nDecode.from_scales(slots, "
+    "head_dim, scale_q, scale_k, scale_v, scale_out, **options)\n    Causal softmax attention "
+    "over one head, one token at a time: step(q, k, v, out), int8 [head_dim] each, attends to "
+    "all tokens since `reset`, of which the cache holds cache_len",
     "Dense(linear, rows=1, out=None)\n    Fully connected layer over `rows` rows: int8 [rows, "
     "inputs] -> [rows, outputs], int8, int16 or int32 (see Linear)",
     "Embedding(seq_len, vocab_size, embed_dim, weight, output='int8', name='embedding')\n    "
@@ -43,7 +43,7 @@ LINES = (
     "name='layer_norm')\n    (x - mean) / sqrt(variance + eps) * weight + bias over rows of n "
     "values: int16 [rows, n] -> int8 or int16",
     "Linear(seq_len, head_dim, out_num, out_shift, phi='relu+1', table_q=None, table_k=None, "
-    "normalize=True, causal=False, need_weights=False, block_rows=8)\n"
+    "normalize=True, causal=False, need_weights=False, block_rows=8, output='int8')\n"
     "Linear.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, phi='relu+1', "
     "normalize=True, **options)\n    Linear attention over one head, O(seq_len) time and "
     "O(head_dim**2) memory: out = phi(q) @ (phi(k).T @ v) / (phi(q) @ sum(phi(k)))",
@@ -60,7 +60,7 @@ LINES = (
     "MeanPool(seq_len, embed_dim, mult, shift, format='int8', output='int8', lengths=False)"
     "\n    Mean over the tokens: [seq_len, embed_dim] -> [embed_dim], requantized; int8 or int16"
     " both",
-    "Micro(seq_len, head_dim, causal=False, need_weights=False, window=None)\n"
+    "Micro(seq_len, head_dim, causal=False, need_weights=False, window=None, output='int8')\n"
     "Micro.new(embed_dim, num_heads)\n    The original ESP32 attention, kept exactly: scores "
     "shifted instead of scaled, 256 + x/2 in place of exp, weights of 256, everything truncated",
     "Model(name, input, scale, steps, outputs, ends, arena=None, code='b', tokens=None, "
@@ -78,11 +78,11 @@ LINES = (
     "Multiply(size, mult, shift, output='int8', name='multiply', format='int8')\n    a * b of "
     "`size` int8 or int16 values (`format`), requantized to int8 or int16",
     "Performer(seq_len, head_dim, features, query_mult, query_shift, key_mult, key_shift, "
-    "norm_mult, norm_shift, out_num, out_shift, causal=False, need_weights=False, block_rows=8)"
-    "\nPerformer.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, "
-    "num_features=32, seed=1, **options)\n    FAVOR+ attention: linear attention with phi(x) = "
-    "exp(features @ x - |x|**2 / 2), positive random features that approximate softmax; "
-    "O(seq_len)",
+    "norm_mult, norm_shift, out_num, out_shift, causal=False, need_weights=False, block_rows=8,"
+    " output='int8')\nPerformer.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, "
+    "scale_out, num_features=32, seed=1, **options)\n    FAVOR+ attention: linear attention with"
+    " phi(x) = exp(features @ x - |x|**2 / 2), positive random features that approximate "
+    "softmax; O(seq_len)",
     "Position(seq_len, embed_dim, weight, name='position', step=False)\n    weight int16 "
     "[seq_len, embed_dim] is added to int16 of the same shape and scale; with `step` to one "
     "token after another",
@@ -110,9 +110,10 @@ LINES = (
     "Slice(seq_len, embed_dim, start, rows, step=1, format='int8', name='slice')\n    `rows` of "
     "the tokens of [seq_len, embed_dim] from `start`, each `step`th; int8 or int16",
     "Sliding(seq_len, head_dim, window, score_mult, score_shift, score_limit, out_num, "
-    "out_shift, causal=True, need_weights=False)\nSliding.from_scales(slots, head_dim, scale_q, "
-    "scale_k, scale_v, scale_out, **options)\n    Softmax attention over one head to the last "
-    "`window` tokens, the newest among them: step(q, k, v, out), int8 [head_dim] each",
+    "out_shift, causal=True, need_weights=False, output='int8')\nSliding.from_scales(slots, "
+    "head_dim, scale_q, scale_k, scale_v, scale_out, **options)\n    Softmax attention over one "
+    "head to the last `window` tokens, the newest among them: step(q, k, v, out), int8 "
+    "[head_dim] each",
     "Softmax(rows, columns, mult, shift, limit, format='int8', name='softmax')\n    "
     "Probabilities of a model's last results: [rows, columns] in int8, int16 or int32 -> uint16"
     " in Q15, each row's sum about 32768",

@@ -35,6 +35,12 @@ def buffers():
     raise ValueError("buffers: expected those of a core of the same kind and shape")
 
 
+def output(form):
+    # What is no int8
+    if form != "int32":
+        raise ValueError("output: expected int8 or int32, got %s" % form)
+
+
 def padding():
     raise ValueError("key_padding_mask: expected the core exact, which takes one")
 

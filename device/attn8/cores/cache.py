@@ -28,6 +28,7 @@ class KeyValueCache:
         self.weights = array("H", bytes(2 * slots))
         self.sums = array("i", [0])
         self._row = bytearray(head_dim)
+        self.wide = None  # what makes int32 of weights and values, where it is asked for
 
     @staticmethod
     def room(slots, head_dim):
@@ -42,6 +43,10 @@ class KeyValueCache:
         kernels.scores(self.keys, 0, q, self.key_sums, self.scores, self._row, 0, 1, count, d, 0)
         kernels.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, 0, 1, count, 0,
                         self.score_mult, self.score_shift, self.score_limit)
+        if self.wide:
+            self.wide(self.values, 0, self.weights, self.sums, out, count, self.slots, d,
+                      self.out_num, self.out_shift)
+            return out
         kernels.weighted_sum(self.values, 0, self.weights, self.sums, out, 0, 1, count, self.slots,
                              d, self.out_num, self.out_shift)
         return out
@@ -49,9 +54,10 @@ class KeyValueCache:
 
 class Streaming:
     # What the cores with a cache share: a whole sequence, int8 [seq_len, head_dim] each, is so many
-    # steps from the start, after which `step` goes on. They add `reset` and `_step`.
+    # steps from the start, after which `step` goes on. They add `reset` and `_step`. output: with
+    # "int32" results are int32, and are not clamped.
 
-    def __init__(self, seq_len, head_dim, causal, need_weights, cache, buffers):
+    def __init__(self, seq_len, head_dim, causal, need_weights, cache, buffers, output):
         checks.between("seq_len", seq_len, 1, 1 << 15)
         if not causal:
             raise ValueError("causal: expected True, got False")
@@ -65,6 +71,14 @@ class Streaming:
                         ("sums", "i", cache.sums)] if need_weights else []
         # One token of each operand, to which a sequence is copied in turn: views would allocate
         self._token = [array("b", bytes(head_dim)) for _ in range(4)]
+        self._code = "b"
+        if output != "int8":
+            checks.refuse("output", output)
+            from ..kernels.int32 import weighted_sum
+
+            cache.wide = weighted_sum
+            self._code = "i"
+            self._token[3] = array("i", bytes(4 * head_dim))
 
     @classmethod
     def from_scales(cls, slots, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
@@ -84,12 +98,12 @@ class Streaming:
         checks.int8("q", q, d)
         checks.int8("k", k, d)
         checks.int8("v", v, d)
-        checks.int8("out", out, d, True)
+        checks.values("out", out, d, True, self._code)
         return self._step(q, k, v, out)
 
     def __call__(self, q, k, v, out):
         size = self.seq_len * self.head_dim
-        checks.operands(q, k, v, out, size, size)
+        checks.operands(q, k, v, out, size, size, self._code)
         return self.run(q, k, v, out)
 
     def run(self, q, k, v, out):
@@ -97,12 +111,13 @@ class Streaming:
         size = self.seq_len * d
         self.reset()
         one_q, one_k, one_v, one_out = self._token
+        unit = 1 if self._code == "b" else 4
         start = 0
         while start < size:
             copy(q, start, one_q, 0, d)
             copy(k, start, one_k, 0, d)
             copy(v, start, one_v, 0, d)
             self._step(one_q, one_k, one_v, one_out)
-            copy(one_out, 0, out, start, d)
+            copy(one_out, 0, out, unit * start, unit * d)
             start += d
         return out

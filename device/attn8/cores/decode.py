@@ -14,7 +14,7 @@ class Decode(Streaming):
     tensors = ()
 
     def __init__(self, seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num,
-                 out_shift, causal=True, need_weights=False, buffers=None):
+                 out_shift, causal=True, need_weights=False, buffers=None, output="int8"):
         checks.between("seq_len", seq_len, 1, 1 << 15)
         checks.between("cache_len", cache_len, 1, MAX_KEYS)
         cache = KeyValueCache(cache_len, head_dim, score_mult, score_shift, score_limit, out_num,
@@ -22,7 +22,7 @@ class Decode(Streaming):
         if seq_len > cache_len:
             raise ValueError("cache_len: expected seq_len %d or more, got %d"
                              % (seq_len, cache_len))
-        super().__init__(seq_len, head_dim, causal, need_weights, cache, buffers)
+        super().__init__(seq_len, head_dim, causal, need_weights, cache, buffers, output)
         self.length = 0  # tokens in the cache
 
     @staticmethod

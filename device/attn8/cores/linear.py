@@ -20,7 +20,7 @@ class Linear:
     #
     # Causal, and token by token with `step`, the state runs along; row t is then what the first
     # t + 1 tokens alone would give. need_weights keeps kv, rounded and transposed, z and each row's
-    # denominator in `sums`.
+    # denominator in `sums`. output: with "int32" results are int32, and are not clamped.
 
     constants = ("out_num", "out_shift", "table_q", "table_k")
     options = ("block_rows", "normalize", "phi")
@@ -28,7 +28,7 @@ class Linear:
 
     def __init__(self, seq_len, head_dim, out_num, out_shift, phi="relu+1", table_q=None,
                  table_k=None, normalize=True, causal=False, need_weights=False, block_rows=8,
-                 buffers=None):
+                 buffers=None, output="int8"):
         checks.between("head_dim", head_dim, 1, 1024)
         if phi == "elu+1":
             self._table_q = _table("table_q", table_q)
@@ -52,7 +52,7 @@ class Linear:
             self._denominator = 1 << (24 if phi == "elu+1" else 16)
             out_shift -= self._static_shift
         self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
-                       block_rows)
+                       block_rows, output)
         if normalize and most_k * seq_len > self._limit:
             # phi(q) @ z could pass int32: z is rounded as kv is, as one row without an offset
             self._z = array("i", bytes(4 * head_dim))
@@ -63,7 +63,7 @@ class Linear:
         return self._table_k[checks.between("x", x, -128, 127) & 255]
 
     def _allocate(self, seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
-                  block_rows):
+                  block_rows, output):
         checks.between("out_num", out_num, 1 << 29, (1 << 30) - 1)
         checks.between("out_shift", out_shift, 16, 45)
         checks.between("block_rows", block_rows, 1, 1 << 15)
@@ -75,6 +75,14 @@ class Linear:
         self.causal = causal
         self.length = 0  # tokens in the state
         self._kernels = forms.choose("linear", num_features, head_dim)
+        self._finish = self._kernels.attend
+        self._code = "b"
+        if output != "int8":
+            checks.refuse("output", output)
+            from ..kernels.int32 import attend
+
+            self._finish = attend
+            self._code = "i"
         self.block_rows = 1 if causal else min(block_rows, seq_len)
         self._state = array("i", bytes(4 * num_features * head_dim))
         self.kv = array("i", bytes(4 * num_features * head_dim))
@@ -104,7 +112,7 @@ class Linear:
 
     def __call__(self, q, k, v, out):
         n = self.seq_len * self.head_dim
-        checks.operands(q, k, v, out, n, n)
+        checks.operands(q, k, v, out, n, n, self._code)
         return self.run(q, k, v, out)
 
     def run(self, q, k, v, out):
@@ -125,7 +133,7 @@ class Linear:
         checks.int8("q", q, d)
         checks.int8("k", k, d)
         checks.int8("v", v, d)
-        checks.int8("out", out, d, True)
+        checks.values("out", out, d, True, self._code)
         checks.between("tokens", self.length + 1, 1, self.seq_len)
         self._add(k, v, 0, 1)
         self._attend(q, out, 0, 1)
@@ -147,9 +155,9 @@ class Linear:
         while rows > 0:
             n = min(rows, self.block_rows)
             self._features(q, first, n)
-            self._kernels.attend(self.kv, 0, self.buffers.parts[1], self._z, self.sums, out, first,
-                                 n, self.num_features, self.head_dim, p, self._denominator,
-                                 self.out_num, self.out_shift)
+            self._finish(self.kv, 0, self.buffers.parts[1], self._z, self.sums, out, first, n,
+                         self.num_features, self.head_dim, p, self._denominator, self.out_num,
+                         self.out_shift)
             first += n
             rows -= n
 

@@ -14,19 +14,23 @@ class Micro:
     #
     # window: the original's sliding window, which sees the last `window` tokens alone, in rings of
     # keys and values, and shifts by 3 whatever head_dim. `weights` are then those of the last
-    # query, by slot.
+    # query, by slot. output: "int32" gives the same results as int32, as the original does.
 
     constants = ()
     options = ("window",)
     tensors = ()
 
     def __init__(self, seq_len, head_dim, causal=False, need_weights=False, buffers=None,
-                 window=None):
+                 window=None, output="int8"):
         self.seq_len = checks.between("seq_len", seq_len, 1, 1 << 15)
         self.head_dim = checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
         self.causal = causal
         self.scale_shift = 3 if head_dim >= 32 else 2 if head_dim >= 16 else 1
         self.keep = 1 if need_weights else 0
+        self._code = "b"
+        if output != "int8":
+            checks.refuse("output", output)
+            self._code = "i"
         if buffers is None:
             buffers = array("i", bytes(4 * head_dim))
         self.buffers = checks.values("buffers", buffers, head_dim, True, "i")
@@ -89,7 +93,7 @@ class Micro:
 
     def __call__(self, q, k, v, out):
         size = self.seq_len * self.head_dim
-        checks.operands(q, k, v, out, size, size)
+        checks.operands(q, k, v, out, size, size, self._code)
         return self.run(q, k, v, out)
 
     def run(self, q, k, v, out):
@@ -104,8 +108,15 @@ class Micro:
                 kernels.apply_causal_mask(self.weights, row, n, t)
             kernels.softmax_fixed(self.weights, 0, row, n)
             kernels.weighted_sum(v, 0, self.weights, self.buffers, row, n, d)
-            kernels.narrow(self.buffers, out, t, d)
+            self._put(out, t)
         return out
+
+    def _put(self, out, t):
+        d = self.head_dim
+        if self._code == "b":
+            kernels.narrow(self.buffers, out, t, d)
+        else:
+            copy(self.buffers, 0, out, 4 * t * d, 4 * d)
 
     def _slide(self, q, k, v, out):
         d = self.head_dim
@@ -118,7 +129,7 @@ class Micro:
             kernels.compute_scores(self._keys, 0, q, self.weights, 0, count, t, d, 3)
             kernels.softmax_fixed(self.weights, 0, 0, count)
             kernels.weighted_sum(self._values, 0, self.weights, self.buffers, 0, count, d)
-            kernels.narrow(self.buffers, out, t, d)
+            self._put(out, t)
         return out
 
 

@@ -22,7 +22,7 @@ class Performer(Linear):
 
     def __init__(self, seq_len, head_dim, features, query_mult, query_shift, key_mult, key_shift,
                  norm_mult, norm_shift, out_num, out_shift, causal=False, need_weights=False,
-                 block_rows=8, buffers=None):
+                 block_rows=8, buffers=None, output="int8"):
         checks.between("seq_len", seq_len, 1, MAX_KEYS)
         checks.between("head_dim", head_dim, 1, 1024)
         num_features = len(checks.int8("features", features)) // head_dim
@@ -33,7 +33,7 @@ class Performer(Linear):
         self._norm = _logarithm("norm", norm_mult, norm_shift, head_dim)
         self._denominator = 0
         self._allocate(seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
-                       block_rows)
+                       block_rows, output)
         self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, num_features,
                                      head_dim, kind=Buffers)
         self._packed = bytearray(num_features * head_dim)

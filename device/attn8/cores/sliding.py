@@ -13,11 +13,11 @@ class Sliding(Streaming):
     tensors = ()
 
     def __init__(self, seq_len, head_dim, window, score_mult, score_shift, score_limit, out_num,
-                 out_shift, causal=True, need_weights=False, buffers=None):
+                 out_shift, causal=True, need_weights=False, buffers=None, output="int8"):
         checks.between("window", window, 1, MAX_KEYS)
         cache = KeyValueCache(window, head_dim, score_mult, score_shift, score_limit, out_num,
                               out_shift)
-        super().__init__(seq_len, head_dim, causal, need_weights, cache, buffers)
+        super().__init__(seq_len, head_dim, causal, need_weights, cache, buffers, output)
         self.slot = 0  # of the next token
         self.filled = 0  # slots, from the first one on
 

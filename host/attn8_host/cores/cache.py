@@ -55,12 +55,14 @@ class Streaming:
     out_num: int
     out_shift: int
     causal: bool = True
+    output: str = "int8"  # or "int32", which is not clamped
 
     def __post_init__(self) -> None:
         if not self.causal:
             raise ValueError("causal: expected True, got False")
         exact = Exact(
-            self.score_mult, self.score_shift, self.score_limit, self.out_num, self.out_shift
+            self.score_mult, self.score_shift, self.score_limit, self.out_num, self.out_shift,
+            output=self.output
         )
         self.cache = KeyValueCache(self.slots, exact)
         self.reset()

@@ -34,6 +34,7 @@ class Exact:
     out_shift: int
     causal: bool = False
     precise: bool = False
+    output: str = "int8"  # or "int32", which is not clamped
 
     @property
     def outputs(self) -> dict[str, np.ndarray]:
@@ -69,7 +70,8 @@ class Exact:
             sums = int32(weights.sum(axis=1))
             self.fine_weights = weights.astype(np.int32)
             self.fine_sums = sums.astype(np.int32)
-        return normalize(int32(weights @ v.astype(np.int64)), sums, self.out_num, self.out_shift)
+        return normalize(int32(weights @ v.astype(np.int64)), sums, self.out_num, self.out_shift,
+                         self.output)
 
 
 def masked_scores(
@@ -90,8 +92,10 @@ def masked_scores(
     return masked, np.where(masked, MASKED, int32(q.astype(np.int64) @ k.astype(np.int64).T))
 
 
-def normalize(totals: np.ndarray, sums: np.ndarray, out_num: int, out_shift: int) -> np.ndarray:
-    """totals [S, D] / sums [S] * out_num / 2**out_shift as int8, with one division a row.
+def normalize(
+    totals: np.ndarray, sums: np.ndarray, out_num: int, out_shift: int, form: str = "int8"
+) -> np.ndarray:
+    """totals [S, D] / sums [S] * out_num / 2**out_shift as int8 or int32, one division a row.
 
     The sum is brought to 16 bits and the ratio to a multiplier; a sum of 0 gives zeros.
     """
@@ -99,7 +103,7 @@ def normalize(totals: np.ndarray, sums: np.ndarray, out_num: int, out_shift: int
     divisor = int32(sums + ((np.int64(1) << p) >> 1)) >> p
     mult = int32(out_num + (divisor >> 1)) // np.maximum(divisor, 1)
     mult = np.where(sums == 0, 0, mult)
-    return requant(totals >> p[:, None], mult[:, None], out_shift)
+    return requant(totals >> p[:, None], mult[:, None], out_shift, form)
 
 
 def exact_constants(

@@ -21,7 +21,8 @@ MAX_FEATURE = 4095  # of the tables of ELU+1: 12 bits
 
 
 def attend(
-    phi: np.ndarray, kv: np.ndarray, z: np.ndarray, p: int, num: int, shift: int, denominator: int
+    phi: np.ndarray, kv: np.ndarray, z: np.ndarray, p: int, num: int, shift: int, denominator: int,
+    output: str = "int8",
 ) -> tuple[np.ndarray, np.ndarray]:
     """phi @ kv * 2**p / sums * num / 2**shift, with one division a row.
 
@@ -32,9 +33,10 @@ def attend(
         p: see kv; it may be negative.
         num, shift: the ratio of the scales of v and of the output.
         denominator: stands for phi @ z where it is not 0.
+        output: of the results, "int8" or "int32", which is not clamped.
 
     Returns:
-        int8 [rows, head_dim], and the rows' denominators.
+        [rows, head_dim], and the rows' denominators.
     """
     product = int32(phi @ kv)
     sums = int32(phi @ z) if denominator == 0 else np.full(len(phi), denominator, np.int64)
@@ -43,7 +45,7 @@ def attend(
     mult = np.where(sums > 0, int32(num + (divisor >> 1)) // divisor, 0)
     n = np.where(sums > 0, n - p, 0)[:, None]
     scaled = int32(product << np.maximum(-n, 0)) >> np.maximum(n, 0)
-    return requant(scaled, mult[:, None], shift), sums
+    return requant(scaled, mult[:, None], shift, output), sums
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Linear:
     table_k: Sequence[int] | None = None
     normalize: bool = True
     causal: bool = False
+    output: str = "int8"  # or "int32", which is not clamped
 
     def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
         """int8 [S, D] each; returns int8 [S, D]."""
@@ -83,7 +86,7 @@ class Linear:
             self.outputs = {"kv": kv.T.astype(np.int32), "z": z.astype(np.int32)}
             z, p_z = shrink(z, limit) if self.normalize else (z, static)
             return attend(phi_q[first:last], kv, z, p - p_z, self.out_num, self.out_shift - static,
-                          self.denominator)
+                          self.denominator, self.output)
 
         parts = [rows(t, t + 1) for t in range(len(q))] if self.causal else [rows(0, len(q))]
         out, sums = (np.concatenate(part) for part in zip(*parts, strict=True))

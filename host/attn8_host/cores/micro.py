@@ -35,6 +35,7 @@ class Micro:
 
     causal: bool = False
     window: int | None = None
+    output: str = "int8"  # or "int32", as the original has it: the same values
 
     def __post_init__(self) -> None:
         if self.window is not None and not self.causal:
@@ -52,7 +53,7 @@ class Micro:
         if self.causal:
             scores[np.triu_indices_from(scores, 1)] = MASKED
         self.weights = self.softmax_fixed(scores).astype(np.int32)
-        return self.weighted_sum(self.weights, v).astype(np.int8)
+        return self.weighted_sum(self.weights, v).astype(self.output)
 
     def _slide(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, window: int) -> np.ndarray:
         self.weights = np.zeros(window, np.int32)
@@ -62,7 +63,7 @@ class Micro:
             weights = self.softmax_fixed(int32(k[seen].astype(np.int64) @ query) >> 3)
             self.weights[seen % window] = weights
             rows.append(self.weighted_sum(weights, v[seen]))
-        return np.stack(rows).astype(np.int8)
+        return np.stack(rows).astype(self.output)
 
     @staticmethod
     def compute_scores(q: np.ndarray, k: np.ndarray) -> np.ndarray:
