@@ -3,6 +3,7 @@ LINES = (
     "Add(size, name='add')\n    a + b of `size` int16 values of one scale, within +-32767",
     "backend()\n    \"simd\", \"turbo\" or \"viper\": the form of a matrix product that no bound "
     "stands against",
+    "batch(layer, x, out, lengths=None)\n    layer: a layer or a Model",
     "ClassToken(seq_len, embed_dim, weight, name='class_token')\n    weight int16 [embed_dim] in"
     " front of int16 [seq_len, embed_dim]: [seq_len + 1, embed_dim]",
     "Concat(rows, n, m, name='concat')\n    Each of `rows` rows of a with that of b behind it: "

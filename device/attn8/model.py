@@ -109,7 +109,7 @@ class Model:
         # Several inputs, one behind another in x; the last layer's results go to `out`, an array of
         # their type, one behind another as well. lengths: a list or an array, one each. -> out
         if self._batch is None:
-            from .batch import batch
+            from .batches import batch
 
             self._batch = batch
         return self._batch(self, x, out, lengths)

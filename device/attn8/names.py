@@ -2,6 +2,7 @@
 NAMES = dict(
     Add="layers.add",
     backend="forms",
+    batch="batches",
     ClassToken="layers.class_token",
     Concat="layers.concat",
     Conv1D="layers.conv1d",
