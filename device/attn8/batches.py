@@ -9,6 +9,10 @@ def batch(layer, x, out, lengths=None):
     # behind another as well. lengths: a list or an array, one each, for a Model. -> out
     if hasattr(layer, "ends"):  # unlike a method, looked up without memory
         return _model(layer, x, out, lengths)
+    return _layer(layer, x, out, lengths)
+
+
+def _layer(layer, x, out, lengths):
     if lengths is not None:
         raise ValueError("lengths: expected a Model, got %s" % type(layer).__name__)
     if not hasattr(layer, "out"):
