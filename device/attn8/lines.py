@@ -13,8 +13,8 @@ LINES = (
     "[length, channels] -> [filters, positions], or [positions, filters] where time_major, as "
     "attention takes it; positions = (length + 2*padding - reach)//stride + 1, where reach = "
     "dilation*(kernel_size - 1) + 1",
-    "Convert(size, format, shift)\n    int8 to a fixed-point format: raw integers x << shift, so"
-    " x stands for x * 2**(shift - frac)",
+    "Convert(size, format, shift, mult=None)\n    int8 to a number format: raw integers x << "
+    "shift, so x stands for x * 2**(shift - frac)",
     "ConvertToInt8(size, format, shift)\n    A fixed-point format to int8: raw integers x / "
     "2**shift, rounded half up, within +-127",
     "Decode(seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num, "
@@ -89,6 +89,9 @@ LINES = (
     "token after another",
     "QConv1D(length, kernel_size, stride, filters, format='Q16.16', rounding='nearest', "
     "overflow='wrap', time_major=False)\n    Convolution in fixed point or floats (see formats)",
+    "QDense(inputs, outputs, rows=1, format='Q16.16', rounding='nearest', overflow='wrap')\n    "
+    "Fully connected layer in fixed point or floats (see formats): x [rows, inputs] -> [rows, "
+    "outputs] = x @ weights.T + biases",
     "quantize\n    Integer constants from scales, for experiments at the REPL",
     "refuse\n    The lines in which `checks` refuses: most programs see none, and need no memory"
     " for them",

@@ -28,6 +28,7 @@ NAMES = dict(
     Performer="cores.performer",
     Position="layers.position",
     QConv1D="layers.conv1d",
+    QDense="qdense",
     quantize="quantize",
     refuse="refuse",
     ReLU="layers.relu",

@@ -22,3 +22,13 @@ def matmul(a, acc, b, bias, out, plan):
             if relu and acc[0] < 0.0:
                 acc[0] = 0.0
             out[r * out_row + j * out_column] = acc[0]
+
+
+@micropython.native
+def scale(x, out, n, factor, _):
+    # int8, in any form of bytes, into floats
+    for i in range(n):
+        value = x[i]
+        if value >= 128:
+            value -= 256
+        out[i] = value * factor

@@ -123,19 +123,33 @@ def matmul32(a: ptr32, acc: int, b: ptr32, bias: ptr32, out: ptr32, plan: ptr32)
 
 
 @micropython.viper
-def widen16(x: ptr8, out: ptr16, n: int, shift: int):
-    # out = x << shift
+def scale16(x: ptr8, out: ptr16, n: int, factor: int, down: int):
+    # out = x * factor / 2**down, rounded half up
+    half = 0
+    up = 0
+    if down > 0:
+        half = (1 << down) >> 1
+    else:
+        up = 0 - down
+        down = 0
     while n:
-        out[0] = ((x[0] ^ 128) - 128) << shift
+        out[0] = ((((x[0] ^ 128) - 128) * factor + half) >> down) << up
         x = ptr8(int(x) + 1)
         out = ptr16(int(out) + 2)
         n -= 1
 
 
 @micropython.viper
-def widen32(x: ptr8, out: ptr32, n: int, shift: int):
+def scale32(x: ptr8, out: ptr32, n: int, factor: int, down: int):
+    half = 0
+    up = 0
+    if down > 0:
+        half = (1 << down) >> 1
+    else:
+        up = 0 - down
+        down = 0
     while n:
-        out[0] = ((x[0] ^ 128) - 128) << shift
+        out[0] = ((((x[0] ^ 128) - 128) * factor + half) >> down) << up
         x = ptr8(int(x) + 1)
         out = ptr32(int(out) + 4)
         n -= 1

@@ -1,28 +1,50 @@
+import math
+
 from .. import checks, forms, signals
 
 TOKENWISE = True
 
 
 class Convert:
-    # int8 to a fixed-point format: raw integers x << shift, so x stands for x * 2**(shift - frac)
+    # int8 to a number format: raw integers x << shift, so x stands for x * 2**(shift - frac). With
+    # mult it stands for x * mult / 2**shift, rounded half up to the format; floats take that form.
 
-    def __init__(self, size, format, shift, make=signals.make):
+    def __init__(self, size, format, shift, mult=None, make=signals.make):
         from ..formats import Format
-        from ..kernels import qformat
 
         self.size = checks.between("convert.size", size, 1, 1 << 20)
-        self.format = Format(format)
-        if self.format.frac == 0:
-            raise ValueError("convert.format: expected fixed point, got %s" % format)
-        self.shift = checks.between("convert.shift", shift, 0, 8 * (self.format.itemsize - 1))
-        self._widen = qformat.widen16 if self.format.itemsize == 2 else qformat.widen32
-        self.out = make(self.format.code, size)
+        self.format = f = Format(format)
+        bits = 8 * f.itemsize
+        if mult is None:
+            if f.frac == 0:
+                raise ValueError("convert.format: expected fixed point, or a mult, got %s" % format)
+            checks.between("convert.shift", shift, 0, bits - 8)
+            self._factor = 1, -shift
+        else:
+            checks.between("convert.mult", mult, 1 << 14, (1 << 15) - 1)
+            checks.between("convert.shift", shift, -64, 64)
+            self._factor = mult, shift - f.frac
+        if f.frac == 0:
+            from ..kernels.float import scale
+
+            self._factor = math.ldexp(mult, -shift), 0
+        else:
+            from ..kernels import qformat
+
+            factor, down = self._factor
+            most = 1 << bits - 1
+            if down > 30 or factor << 7 > (most << down if down > 0 else most >> -down):
+                raise ValueError("convert.shift: int8 leaves %s, got %d" % (format, shift))
+            scale = qformat.scale16 if bits == 16 else qformat.scale32
+        self._scale = scale
+        self.out = make(f.code, size)
 
     def __call__(self, x):
         checks.int8("convert", x, self.size)
         checks.apart("convert", x, self.size, "out", self.out,
                      self.size * self.format.itemsize)
-        self._widen(x, self.out, self.size, self.shift)
+        factor, down = self._factor
+        self._scale(x, self.out, self.size, factor, down)
         return self.out
 
 
@@ -72,15 +94,17 @@ class Requantize:
 def build(entry, given, need_weights):
     form, shift, mult = entry.word("format"), entry.integer("shift"), entry.integer("mult", None)
     code = "b"
-    if mult is not None:
+    if form not in signals.CODES:
+        entry.accept(given, "int8", given[1])
+        layer = Convert(given[1], form, shift, mult, entry.make)
+        code = layer.format.code
+    elif mult is not None:
         layer = Requantize(given[1], form, mult, shift, entry.name, entry.make)
         entry.accept(given, "int16" if form == "int8" else "int8", given[1])
         code = signals.CODES[form]
     elif form == "int8":
         layer = ConvertToInt8(given[1], given[0], shift, entry.make)
     else:
-        entry.accept(given, "int8", given[1])
-        layer = Convert(given[1], form, shift, entry.make)
-        code = layer.format.code
+        raise ValueError("%s: the config lacks mult" % entry.name)
     entry.gives(code, layer.out)
     return layer, (form, given[1])

@@ -145,6 +145,11 @@ def kinds(form):
 def build(entry, given, need_weights):
     n, m = entry.size("in_features"), entry.size("out_features")
     rows = entry.rows("rows", 1)
+    form = entry.word("format", "int8")
+    if form != "int8":
+        from ..qdense import of_entry
+
+        return of_entry(entry, given, form, n, m, rows)
     output = entry.word("output", "int8")
     if output not in ("int8", "int16", "int32"):
         raise ValueError("%s.output: expected int8, int16 or int32, got %s" % (entry.name, output))

@@ -31,6 +31,11 @@ def options(parser: Parser) -> None:
         help="16: int16 feeds products, and weights stay int8; for models that int8 costs too "
              "much (default: 8)",
     )
+    parser.add_argument(
+        "--format", choices=["Q8.8", "Q16.16", "Q24.8", "float", "double"],
+        help="what conv1d, dense and self_attention_1d compute in where their entries do not say "
+             "it (default: int8, which self_attention_1d has not)",
+    )
     parser.add_output("--output", "the int8 model file to write", required=True)
     parser.add_argument(
         "--calibrate", choices=["best", "absmax", "percentile", "least-error"], default="best",
@@ -58,7 +63,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from ..quantize.file import quantize_file
 
     found = quantize_file(arguments.model, arguments.calibration, arguments.output, console,
-                          arguments.lengths, arguments.calibrate, arguments.activation_bits)
+                          arguments.lengths, arguments.calibrate, arguments.activation_bits,
+                          arguments.format)
     console.print(table(found))
     for warning in found.warnings:
         console.print(f"warning: {warning}", highlight=False, markup=False)

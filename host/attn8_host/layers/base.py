@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ..errors import ModelError
+from ..numerics import formats
 from ..numerics.formats import FIXED
 from ..schema import LIST, NAMES, OBJECT, SCALE, WORD, Kind, Tensor, check
 from .quantizer import Quantizer
@@ -187,6 +188,11 @@ class LayerType:
             raise ModelError(f"{entry['name']}.activation_bits: {self.name} takes what it is given;"
                              " say it of the layers that take its results")
         return INT16 if self.by_bits and entry.get("activation_bits", bits) == 16 else INT8
+
+    def format_of(self, entry: Fields) -> str | None:
+        """The one of numerics.formats that its entry says it computes in; None: in integers."""
+        found = entry.get("format")
+        return found if found in formats.NAMES else None
 
     def converted(self, found: str, wanted: str) -> str:
         """What an input, int8 or int16, is converted to where it takes both, and wants one."""

@@ -234,8 +234,6 @@ class Type(LayerType):
         return lambda x: {"": layer(x.ravel())}
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
-        if entry.get("format", INT8) != INT8:
-            raise ModelError("quantize makes int8 of a conv1d; take out its format")
         matrix = tensors["weight"].reshape(entry["filters"], -1)
         return {"": geometry(entry).convolve(x[0].ravel(), matrix) + tensors["bias"]}
 
@@ -259,6 +257,9 @@ class Type(LayerType):
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, before = entry["name"], quantizer.scale
+        if self.format_of(entry):
+            quantizer.formatted(entry, {"weight": "weights", "bias": "biases"})
+            return
         scale = quantizer.result(name, quantizer.finest(name, before))
         quantizer.linear(name, before, scale, quantizer.wide)
 

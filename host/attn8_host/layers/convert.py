@@ -1,12 +1,13 @@
-"""int8 to int16 or to a fixed-point format, and back."""
+"""int8 to int16 or to a number format, and back."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import ModelError
-from ..numerics.formats import FIXED, Format
+from ..numerics.formats import FIXED, FLOATS, NAMES, Format
 from ..numerics.integers import requant
 from ..numerics.scales import finest, requant_constants
 from ..schema import INTEGER, one_of
@@ -18,13 +19,44 @@ WIDER = 9  # bits by which values go up before they are requantized: ratios up t
 
 @dataclass
 class Convert:
-    """Raw integers x << shift: x stands for x * 2**(shift - frac)."""
+    """int8 x to x * mult / 2**shift in the format, rounded half up; without a mult, raw integers
+    x << shift, which stand for x * 2**(shift - frac)."""
 
     format: Format
     shift: int
+    mult: int | None = None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return (x.astype(np.int64) << self.shift).astype(self.format.dtype)
+        if self.format.name in FLOATS:
+            step = np.ldexp(float(self.mult or 1), -self.shift)
+            return np.asarray(x * self.format.dtype(step))
+        wide = x.astype(np.int64)
+        if self.mult is None:
+            return (wide << self.shift).astype(self.format.dtype)
+        down = self.shift - FIXED[self.format.name][1]
+        wide = wide * self.mult
+        wide = (wide + (1 << down >> 1)) >> down if down > 0 else wide << -down
+        return wide.astype(self.format.dtype)
+
+
+def factor(scale: float, form: Format) -> tuple[int, int]:
+    """(mult, shift) with mult / 2**shift ~ scale, 2**14 <= mult < 2**15.
+
+    Raises:
+        ModelError: int8 times the scale leaves the format, or is 0 in it.
+    """
+    mantissa, exponent = math.frexp(scale)
+    mult, shift = round(mantissa * 2**15), 15 - exponent
+    if mult == 1 << 15:
+        mult, shift = mult >> 1, shift - 1
+    if 128 * scale > form.most:
+        raise ModelError(f"its values reach {127 * scale:.5g}, and {form.name} ends at "
+                         f"{form.most:.6g}; scale them first, or take a format of more whole bits")
+    down = shift - FIXED.get(form.name, (0, 0))[1]
+    if (form.name in FIXED and down > 22) or abs(shift) > 64:
+        raise ModelError(f"its values reach {127 * scale:.5g}, which is no more than a step of "
+                         f"{form.name}; scale them first")
+    return mult, shift
 
 
 @dataclass
@@ -62,12 +94,12 @@ class Type(LayerType):
     """Each value in another format."""
 
     tokenwise = True
-    fields = {"format": one_of(INT8, INT16, *FIXED), "shift": INTEGER}
+    fields = {"format": one_of(INT8, INT16, *NAMES), "shift": INTEGER}
     optional = {"mult": INTEGER}
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
-        if entry["format"] == INT16 and "mult" not in entry:
+        if entry["format"] in (INT16, *FLOATS) and "mult" not in entry:
             raise ModelError(f"{entry['name']}: the config lacks mult")
 
     def takes(self, entry: Fields, given: Signal) -> str:
@@ -82,14 +114,21 @@ class Type(LayerType):
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         shift, form = entry["shift"], entry["format"]
         layer: Convert | ConvertToInt8 | Requantize
-        if "mult" in entry:
+        if form in NAMES:
+            layer = Convert(Format(form), shift, entry.get("mult"))
+        elif "mult" in entry:
             layer = Requantize(entry["mult"], shift, form)
         else:
-            layer = ConvertToInt8(shift) if form == INT8 else Convert(Format(form), shift)
+            layer = ConvertToInt8(shift)
         return lambda x: {"": layer(x)}
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
-        """Of what the quantizer puts between int8 and int16."""
+        """Of what the quantizer puts between int8 and int16, or a number format."""
+        if entry["format"] in NAMES:
+            form = Format(entry["format"])
+            entry["mult"], entry["shift"] = factor(quantizer.scale, form)
+            quantizer.scale = form.step
+            return
         before = quantizer.scale / 2**WIDER
         scale = quantizer.result(entry["name"], finest(before))
         entry["mult"], entry["shift"] = requant_constants(before / scale)

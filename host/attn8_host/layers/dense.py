@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
+from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.integers import int32, rounded, saturated
 from ..numerics.parameter import Parameter
 from ..numerics.scales import linear, narrowing
@@ -61,6 +62,19 @@ class Dense:
         if self.mult is None or self.shift is None:
             return sums.astype(np.int32)
         return saturated(rounded(sums, self.mult, self.shift), self.format, self.most)
+
+
+@dataclass
+class QDense:
+    """The same in fixed point or floats; weights [outputs, inputs], biases [outputs]."""
+
+    weights: np.ndarray
+    biases: np.ndarray
+    number: Format
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        rows = x.reshape(-1, self.weights.shape[1])
+        return self.number.matmul(rows, self.weights.T, self.biases)
 
 
 class TrainableDense:
@@ -181,9 +195,19 @@ class Type(LayerType):
     token_field = "rows"
     fields = {"in_features": SIZE, "out_features": SIZE}
     training_optional = {"rows": SIZE}
-    optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG}
+    arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
+    optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG,
+                "format": one_of(INT8, *NAMES), **arithmetic}
     input_formats = output_formats = (INT8, INT16)
     by_bits = True
+
+    def check(self, entry: Fields) -> None:
+        super().check(entry)
+        form = self.format_of(entry)
+        for key in ("output",) if form else self.arithmetic:
+            if key in entry:
+                raise ModelError(f"{entry['name']}.{key}: unknown where the format is "
+                                 f"{form or INT8}; take it out")
 
     def require_integers(self, entry: Fields) -> None:
         super().require_integers(entry)
@@ -193,6 +217,10 @@ class Type(LayerType):
         return bool(entry.get("output") == "int32")
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        if self.format_of(entry):
+            dtype, outputs = Format(entry["format"]).dtype, entry["out_features"]
+            return {"weights": Tensor(dtype, (outputs, entry["in_features"])),
+                    "biases": Tensor(dtype, (outputs,))}
         return tensors("", entry["in_features"], entry["out_features"], self._wide(entry))
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
@@ -203,13 +231,22 @@ class Type(LayerType):
         rows = entry.get("rows", 1)
         return (entry["in_features"],) if rows == 1 else (rows, entry["in_features"])
 
+    def takes(self, entry: Fields, given: Signal) -> str:
+        return self.format_of(entry) or super().takes(entry, given)
+
     def gives(self, entry: Fields, given: Signal) -> Signal:
-        return Signal(entry.get("output", "int8"), entry.get("rows", 1) * entry["out_features"])
+        output = self.format_of(entry) or entry.get("output", INT8)
+        return Signal(output, entry.get("rows", 1) * entry["out_features"])
 
     def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
+        if self.format_of(entry):
+            return super().buffers(entry, given, gives)
         return buffers(given[0].format, gives, entry["in_features"], entry["out_features"])
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        if self.format_of(entry):
+            exact = QDense(**tensors, number=from_entry(entry))
+            return lambda x: {"": exact(x)}
         layer = Dense(**tensors)
         layer.format = entry.get("output", INT8)
         return lambda x: {"": layer(x)}
@@ -225,7 +262,9 @@ class Type(LayerType):
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, before = entry["name"], quantizer.scale
         entry.pop("bias", None)
-        if self._wide(entry):
+        if self.format_of(entry):
+            quantizer.formatted(entry, {"weight": "weights", "bias": "biases"})
+        elif self._wide(entry):
             scales = quantizer.linear(name, before, None, quantizer.wide)
             quantizer.scale = before * float(scales[0])
         else:

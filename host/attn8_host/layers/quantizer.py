@@ -1,10 +1,13 @@
 """Quantizes one layer after another: what a layer type's `quantize` works with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from ..errors import ModelError
+from ..numerics.formats import Format, from_entry
 from ..numerics.scales import finest, linear
 
 
@@ -88,3 +91,31 @@ class Quantizer:
         scales = found.pop("scale")
         self.made.update({f"{name}.{part}": values for part, values in found.items()})
         return scales
+
+    def formatted(
+        self, entry: dict[str, Any], parts: Mapping[str, str], results: Sequence[str] = ("",)
+    ) -> None:
+        """Brings the tensors of a layer to its entry's number format.
+
+        Args:
+            parts: of the tensors in floats, each with its part in the format.
+            results: the parts of what it computes.
+
+        Raises:
+            ModelError: a parameter, or a result with the calibration inputs, is beyond the format.
+        """
+        name, form = entry["name"], from_entry(entry)
+        for source, part in parts.items():
+            values = self.bias(name) if source == "bias" else self.tensors[f"{name}.{source}"]
+            self._require(form, f"{name}.{source}", float(np.abs(values).max()))
+            self.made[f"{name}.{part}"] = form.encode(values)
+        for result in results:
+            key = f"{name}.{result}" if result else name
+            self._require(form, key, self.whole[key])
+        self.scale = form.step
+
+    @staticmethod
+    def _require(form: Format, what: str, peak: float) -> None:
+        if peak > form.most:
+            raise ModelError(f"{what} reaches {peak:.5g}, and {form.name} ends at {form.most:.6g}; "
+                             "take a format of more whole bits, or scale the model's weights down")

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..numerics.formats import FIXED, NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
+from ..errors import ModelError
+from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..schema import SIZE, Tensor, one_of
 from . import dense
 from .base import Buffer, Example, Fields, Layer, LayerType, Signal, Tensors, buffer
 from .dense import TrainableDense
+from .quantizer import Quantizer
 from .relu import TrainableReLU
 
 
@@ -111,8 +113,8 @@ def example(
             "attn.biases": rng.normal(0, 0.1, (3, p))}
     length = n * d
     # int8 becomes numbers within +-1: sums of products stay in the range of Q16.16
-    layers: list[dict[str, Any]] = [{"type": "convert", "name": "x", "format": form.name,
-                           "shift": FIXED[form.name][1] - 7}]
+    layers: list[dict[str, Any]] = [
+        {"type": "convert", "name": "x", "format": form.name, "mult": 1 << 14, "shift": 21}]
     if conv:
         length = 2 * n + 4
         layers.append({"type": "conv1d", "name": "conv", "length": length, "kernel_size": 5,
@@ -126,7 +128,7 @@ def example(
         x = form.decode(outputs["conv" if conv else "x"]).reshape(n, d)
         q, k, v = (x @ weights[i] + biases[i] for i in range(3))
         exact = np.maximum(q, 0) @ (np.maximum(k, 0).T @ v)
-        return outputs["attn"], exact * 2 ** FIXED[form.name][1]
+        return outputs["attn"], exact / form.step
 
     return Example("conv1d" if conv else f"{form.name} {form.overflow}", sizes, layers, tensors,
                    length, floats)
@@ -135,10 +137,18 @@ def example(
 class Type(LayerType):
     """[seq_len, embed_dim] -> [seq_len, projection_dim]."""
 
-    training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "projection_dim": SIZE}
-    fields = {**training_fields, "format": one_of(*NAMES)}
-    optional = {"rounding": one_of(*ROUNDINGS),
+    training_fields = fields = {"seq_len": SIZE, "embed_dim": SIZE, "projection_dim": SIZE}
+    optional = {"format": one_of(*NAMES), "rounding": one_of(*ROUNDINGS),
                 "overflow": one_of(*OVERFLOWS)}
+
+    def require_integers(self, entry: Fields) -> None:
+        super().require_integers(entry)
+        if "format" not in entry:
+            raise ModelError(f"{entry['name']}: the config lacks format")
+
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        e, p = entry["embed_dim"], entry["projection_dim"]
+        return {"weights": Tensor(float, (3, e, p)), "biases": Tensor(float, (3, p))}
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         e, p = entry["embed_dim"], entry["projection_dim"]
@@ -168,12 +178,33 @@ class Type(LayerType):
 
         return run
 
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        q, k, v = (x[0] @ tensors["weights"][i] + tensors["biases"][i] for i in range(3))
+        q, k = np.maximum(q, 0), np.maximum(k, 0)
+        return {"q": q, "k": k, "v": v, "kv": k.T @ v, "": q @ (k.T @ v)}
+
+    def fold(
+        self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        if (scales != scales[0]).any() or (offsets != offsets[0]).any():
+            return None
+        weights = np.asarray(tensors["weights"], np.float64)
+        return {"weights": weights * scales[0][:, None],
+                "biases": tensors["biases"] + offsets[0] @ weights}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        if self.format_of(entry) is None:
+            raise ModelError(f'say what it computes in: "format" in its entry, {NAMES[0]} for one, '
+                             "or attn8 quantize --format")
+        quantizer.formatted(entry, {"weights": "weights", "biases": "biases"},
+                            ("q", "k", "v", "kv", ""))
+
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
-        """In each fixed-point format; at last behind a Conv1D, as published."""
+        """In each format that all boards have; at last behind a Conv1D, as published."""
         for name, rounding, overflow in (
             ("Q8.8", "nearest", "saturate"), ("Q8.8", "truncate", "wrap"),
             ("Q16.16", "nearest", "wrap"), ("Q16.16", "truncate", "saturate"),
-            ("Q24.8", "nearest", "wrap"),
+            ("Q24.8", "nearest", "wrap"), ("float", "nearest", "wrap"),
         ):
             yield example(Format(name, rounding, overflow), 16, 8, 4, rng)
         for n, d, p in ((4, 2, 2), (1, 1, 1), (33, 5, 3)):

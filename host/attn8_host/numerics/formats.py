@@ -41,6 +41,13 @@ class Format:
         """What a stored value of 1 stands for."""
         return 1.0 if self.name in FLOATS else 2.0 ** -FIXED[self.name][1]
 
+    @property
+    def most(self) -> float:
+        """The largest number."""
+        if self.name in FLOATS:
+            return float(np.finfo(self.dtype).max)
+        return float(np.iinfo(self.dtype).max) * self.step
+
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Real numbers as stored values.
 

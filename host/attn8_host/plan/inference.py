@@ -194,9 +194,9 @@ def plan(
     imported = [content for path, content in files.items() if path in used]
     code, exec_ram = package(imported, modules.values(), heap), machine_code(imported)
     load_peak = max(peak.total, heap.total)
-    fits = {
-        chip: load_peak + code < free and exec_ram < room for chip, (free, room) in CHIPS.items()
-    }
+    doubles = any(entry.get("format") == "double" for entry in config["layers"])  # no chip has them
+    fits = {chip: load_peak + code < free and exec_ram < room and not doubles
+            for chip, (free, room) in CHIPS.items()}
     training = config["format"] == "attn8-train"
     instructions = None
     if any(fits.values()):

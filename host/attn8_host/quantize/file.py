@@ -51,6 +51,7 @@ class Agreement:
 def quantize_file(
     source: Path, calibration: Path, target: Path, console: Console | None = None,
     lengths: Path | None = None, calibrate: str = BEST, activation_bits: int = 8,
+    form: str | None = None,
 ) -> Agreement:
     """Writes the int8 model of a float model file.
 
@@ -62,11 +63,14 @@ def quantize_file(
         lengths: .npy of how many tokens of each calibration input count, if not all.
         calibrate: how ranges are found, of CALIBRATE.
         activation_bits: as quantize_model has it.
+        form: of numerics.formats, which layers that can compute in it do where they say no other.
 
     Raises:
         ModelError: a file cannot be read, the two do not fit, or the model cannot be quantized.
     """
     config, tensors = modelfile.read(source)
+    if form:
+        config = in_format(config, form)
     samples = inputs.read(calibration, config).astype(np.float32)
     counts = inputs.read_lengths(lengths, config, len(samples))
     calibrating = Calibration(config, tensors, samples, counts, activation_bits)
@@ -94,6 +98,23 @@ def quantize_file(
             if entry["name"] in errors]
     return Agreement(len(samples), same / len(samples), float(np.mean(cosines)), min(cosines),
                      *methods, rows, calibrating.measured(methods[0])[0].warnings)
+
+
+def in_format(config: dict[str, Any], form: str) -> dict[str, Any]:
+    """A float model whose layers compute in a number format where they can and do not say theirs.
+
+    Raises:
+        ModelError: none of them can, or one says what does not go with it.
+    """
+    entries = []
+    for entry in config["layers"]:
+        kind = layers.get(entry["type"])
+        can = "format" in {**kind.fields, **kind.optional} and "format" not in entry
+        entries.append({**entry, "format": form} if can else entry)
+        kind.check(entries[-1])
+    if entries == config["layers"]:
+        raise ModelError(f"--format {form}: no layer computes in it; leave it out")
+    return {**config, "layers": entries}
 
 
 class _Error:

@@ -7,6 +7,7 @@ from .. import layers
 from ..errors import ModelError
 from ..layers.base import INT8, INT16, REMEDIES, TOKENS, UINT16
 from ..modelfile import inputs
+from ..numerics.formats import NAMES
 
 Fields = dict[str, Any]
 
@@ -44,8 +45,7 @@ def arrange(config: Fields, activation_bits: int = 8) -> Layout:
     layout = Layout()
     sources = dict(zip((entry["name"] for entry in config["layers"]), inputs(config), strict=True))
     group = _groups(config["layers"], sources)
-    wants = {entry["name"]: layers.get(entry["type"]).wants(entry, activation_bits)
-             for entry in config["layers"]}
+    wants = {entry["name"]: _wants(entry, activation_bits) for entry in config["layers"]}
     for name, root in group.items():
         layout.groups.setdefault(root, []).append(name)
     wide = {group[source] for entry in config["layers"] for source in sources[entry["name"]]
@@ -56,7 +56,9 @@ def arrange(config: Fields, activation_bits: int = 8) -> Layout:
     formats = {"input": config["input"].get("format", INT8)}
     for entry in config["layers"]:
         name, kind = entry["name"], layers.get(entry["type"])
-        if not kind.computes:
+        if form := kind.format_of(entry):
+            formats[name] = form
+        elif not kind.computes:
             formats[name] = formats[sources[name][0]]
         elif "output" in entry and entry["output"] not in (INT8, INT16):
             formats[name] = entry["output"]
@@ -76,18 +78,24 @@ def arrange(config: Fields, activation_bits: int = 8) -> Layout:
         taken[name] = []
         for source in sources[name]:
             takes = formats[source]
-            if kind.computes and (kind.tied or kind.even):
+            if form := kind.format_of(entry):
+                takes = form
+            elif kind.computes and (kind.tied or kind.even):
                 takes = formats[name]
             elif kind.computes and kind.by_bits and takes in (INT8, INT16):
                 takes = kind.converted(takes, wants[name])
             elif kind.computes and takes not in kind.input_formats:
                 takes = kind.input_formats[0]
             if takes != formats[source]:
-                if takes in REMEDIES or formats[source] in (TOKENS, UINT16):
+                if takes in NAMES or formats[source] in NAMES:
+                    if takes not in NAMES or formats[source] != INT8:
+                        raise ModelError(f"{name}: takes {takes}, {source} gives "
+                                         f"{formats[source]}; give both the same format")
+                elif takes in REMEDIES or formats[source] in (TOKENS, UINT16):
                     remedy = REMEDIES.get(formats[source]) or REMEDIES[takes]
                     raise ModelError(f"{name}: takes {takes}, {source} gives {formats[source]}; "
                                      + remedy)
-                if formats[source] not in (INT8, INT16):
+                elif formats[source] not in (INT8, INT16):
                     raise ModelError(f'{source}: leave "output": "{formats[source]}" to the last '
                                      "layer")
                 if takes not in wanted.setdefault(source, []):
@@ -121,6 +129,17 @@ def arrange(config: Fields, activation_bits: int = 8) -> Layout:
                 layout.streams[convert] = group[name]
             last = convert
     return layout
+
+
+def _wants(entry: Fields, bits: int) -> str:
+    """What a layer's products take, int8 or int16 where they are integers."""
+    kind = layers.get(entry["type"])
+    if kind.format_of(entry) is None:
+        return kind.wants(entry, bits)
+    if "activation_bits" in entry:
+        raise ModelError(f"{entry['name']}.activation_bits: it computes in {entry['format']}; take "
+                         "out one of them")
+    return INT8
 
 
 def _groups(entries: list[Fields], sources: dict[str, list[str]]) -> dict[str, str]:
