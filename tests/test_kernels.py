@@ -82,13 +82,14 @@ class Call:
         return self.buffers[-1]
 
 
-def dense_operands(rng, fill, rows, inputs, outputs, wide):
+def dense_operands(rng, fill, rows, inputs, outputs, wide, most_bias=1 << 30, most_shift=45):
     """(x, weights, bias, mult, shift) of any size, and what the layer gives for them."""
     x, w = int8(rng, fill, rows, inputs), int8(rng, fill, outputs, inputs)
-    most = 2**30 - 1 - 16384 * inputs
+    most = min(2**30 - 1 - 16384 * inputs, most_bias)
     bias = rng.integers(-most, most, outputs, endpoint=True).astype(np.int32)
+    bias[rng.integers(0, outputs)] = rng.choice([most, -most])
     mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
-    shift = rng.integers(16, 46, outputs).astype(np.int8)
+    shift = rng.integers(16, most_shift, outputs, endpoint=True).astype(np.int8)
     reference = Dense(w, bias, *(() if wide else (mult, shift)))(x)
     return x, w, bias, mult, shift, reference
 

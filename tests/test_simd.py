@@ -173,7 +173,7 @@ def check_matmul(machine, form, seed, rows, inputs, outputs, at, fill, wide):
     found, expected = rows_of(weight, w)
     assert (found == expected).all()
     out = place(np.zeros(rows * outputs, np.int32 if wide else np.int8), 0 if wide else 3)
-    row = place(b"\x55" * form.room(inputs)[0], of_row)
+    row = place(b"\x55" * form.room(inputs, rows)[0], of_row)
     machine.call("matmul", weight, 0, place(x, of_x), constants, 0, 0, out, row, rows, inputs,
                  outputs, int(wide))  # fmt: skip
     assert (out.read(reference.dtype) == reference.ravel()).all()

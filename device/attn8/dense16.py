@@ -2,7 +2,7 @@
 # bytes (see kernels.split).
 from array import array
 
-from . import checks, memory, signals
+from . import checks, forms, memory, signals
 from .kernels import split
 from .layers.dense import Linear
 
@@ -74,13 +74,13 @@ class Dense16:
         if beside is None:
             self._halves = make("b", 2 * rows * n)
             self._sums = make("i", 2 * rows * m)
-            self._row = bytearray(*linear.form.room(n))
+            forms.scratch.claim(*linear.form.room(n, 2 * rows))
         else:
             other = checks.kind("beside", beside, Dense16)
             if (other.linear.inputs, other.linear.outputs) != (n, m):
                 checks.refuse("buffers")
             rows = min(rows, other._block)
-            self._halves, self._sums, self._row = other._halves, other._sums, other._row
+            self._halves, self._sums = other._halves, other._sums
         self._block = rows
         if out is None:
             out = make(code, self.rows * m)
@@ -102,8 +102,8 @@ class Dense16:
         while first < self.rows:
             rows = min(self._block, self.rows - first)
             split.split(x, 0, self._halves, first, rows, p.inputs, p.down)
-            self._matmul(p.weight, 0, self._halves, p.bias, p.mult, p.shift, self._sums, self._row,
-                         2 * rows, p.inputs, p.outputs, True)
+            self._matmul(p.weight, 0, self._halves, p.bias, p.mult, p.shift, self._sums,
+                         forms.scratch.bytes, 2 * rows, p.inputs, p.outputs, True)
             split.join(self._sums, 0, p.sums_bias, mult, shift, self.out, first, rows, p.outputs,
                        self._most)
             first += rows

@@ -15,7 +15,7 @@ import os
 import sys
 from array import array
 
-from .. import checks
+from .. import checks, memory
 
 _forms = None  # those in machine code that this chip runs, in the order in which they are taken
 _proven = {}  # their modules by name, None where there is none or its answers were wrong
@@ -54,6 +54,23 @@ class Buffers:
         if key not in self._arrays:
             self._arrays[key] = array(code, bytes(size))
         return self._arrays[key]
+
+
+class Scratch:
+    # What kernels work in that leave nothing there from one call to the next: all share it, at the
+    # size that the largest of them needs
+
+    def __init__(self):
+        self.bytes = bytearray()
+
+    def claim(self, size):
+        if len(self.bytes) < size:
+            self.bytes = bytearray()
+            memory.require("scratch", size)
+            self.bytes = bytearray(size)
+
+
+scratch = Scratch()
 
 
 def buffers(given, form, *sizes, kind=Buffers):

@@ -88,7 +88,7 @@ class Dense:
             out = make(code, n)
         self.out = checks.values(linear.name + ".out", out, n, True, code)
         self._matmul = linear.form.matmul
-        self._row = bytearray(*linear.form.room(linear.inputs))
+        forms.scratch.claim(*linear.form.room(linear.inputs, tile or rows))
 
     def __call__(self, x):
         p = self.linear
@@ -106,8 +106,8 @@ class Dense:
 
     def _product(self, x, out, rows):
         p = self.linear
-        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, self._row, rows, p.inputs,
-                     p.outputs, p.wide)
+        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes, rows,
+                     p.inputs, p.outputs, p.wide)
 
     def _tiles(self, x):
         # Some rows after others: a tile of x is read before its results are written

@@ -87,6 +87,10 @@ class Xtensa(Assembler):
         """The number of leading zeros."""
         self._rrr(4, 0, 15, s, t)
 
+    def moveqz(self, r: int, s: int, t: int) -> None:
+        """r = s where t is 0"""
+        self._rrr(8, 3, r, s, t)
+
     def movnez(self, r: int, s: int, t: int) -> None:
         """r = s where t is not 0"""
         self._rrr(9, 3, r, s, t)

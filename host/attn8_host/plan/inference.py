@@ -180,6 +180,7 @@ def plan(
     model, device, required = loaded(config, data, arch, backend, {"array": peak.array})
     if settle:
         settle(model)
+    heap.add(device.load("attn8.forms").scratch.bytes, "scratch")
     if getattr(model, "arena", None):
         heap.add(model.arena.block, "arena")
     entries = [e for e in config["layers"] if layers.get(e["type"]).computes]

@@ -9,7 +9,7 @@ def fits(inputs):
     return True
 
 
-def room(inputs):
+def room(inputs, rows):
     return (((inputs + 15) & ~15) + 31,)
 
 

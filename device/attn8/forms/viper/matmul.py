@@ -2,7 +2,7 @@
 import micropython
 
 
-def room(inputs):
+def room(inputs, rows):
     return (inputs,)
 
 

@@ -1,27 +1,28 @@
 # int8 matrix product in machine code.
 import micropython
 
-from .. import interleaved
-
 
 def fits(inputs):
-    # 256 * a sum of products, 2**14 each at most, fits into 32 bits
-    return inputs <= 511
+    return True
 
 
-def room(inputs):
-    # A row as int16, filled up to a multiple of four, and a word more that is read
-    return (2 * ((inputs + 3) & ~3) + 4,)
+def room(inputs, rows):
+    # Rows of x as int16, filled up to multiples of four, and one of weights with two words more;
+    # or a row of x alone, where rows are few or long (see the host's matmul_xtensa). A word more
+    # is read.
+    groups = (inputs + 3) >> 2
+    if rows < 4 or inputs > 288:
+        return (8 * groups + 4,)
+    return (8 * groups * (1 + min(18, 288 // groups, rows)) + 12,)
 
 
 def operands(weight, bias, mult, shift, inputs, outputs):
-    constants = interleaved(bias, mult, shift)
-    _pack(weight, constants, inputs, outputs)
-    return weight, constants, constants, constants
+    _pack(weight, bias, inputs, outputs)
+    return weight, bias, mult or bias, shift or bias
 
 
 @micropython.viper
-def _pack(w: ptr8, constants: ptr32, inputs: int, outputs: int):
+def _pack(w: ptr8, bias: ptr32, inputs: int, outputs: int):
     pass
 
 

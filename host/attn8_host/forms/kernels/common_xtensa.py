@@ -61,6 +61,21 @@ def dot16(a: XtensaFunction, x: int, y: int, start: int, groups: int, zero: int,
     a.label(end)
 
 
+def product16(a: XtensaFunction, x: int, y: int, groups: int, end: str) -> None:
+    """ACC += the sum of int16 products of x and y, four a group: an instruction each, which loads
+    what is multiplied two of them later or more.
+
+    x's next word is in m0 and y's next two in m2 and m3; x and y point at the last word that is
+    loaded. It is so again afterwards, for what follows either row.
+    """
+    a.loopnez(groups, end)
+    a.mula_dd_ldinc(LL, 1, x, 0, 2)
+    a.mula_dd_ldinc(HH, 2, y, 0, 2)
+    a.mula_dd_ldinc(LL, 0, x, 1, 3)
+    a.mula_dd_ldinc(HH, 3, y, 1, 3)
+    a.label(end)
+
+
 def half_of(a: XtensaFunction, to: int, bits: int) -> None:
     """to = (1 << bits) >> 1, what rounds a shift right by so many bits."""
     a.movi(to, 1)
@@ -102,10 +117,15 @@ def round_shift(a: XtensaFunction, acc: int, shift: int, low: int) -> None:
     """
     a.ssr(shift)
     a.sra(acc, acc)
-    a.addi(acc, acc, 1)
-    a.srai(acc, acc, 1)
-    a.clamps(acc, acc, 7)
-    a.max(acc, acc, low)
+    round_bit(a, acc, low)
+
+
+def round_bit(a: XtensaFunction, v: int, low: int) -> None:
+    """v = (v + 1) >> 1, clamped to +-127; the register `low` holds -127."""
+    a.addi(v, v, 1)
+    a.srai(v, v, 1)
+    a.clamps(v, v, 7)
+    a.max(v, v, low)
 
 
 def elements(

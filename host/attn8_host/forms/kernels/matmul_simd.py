@@ -23,9 +23,12 @@ values there while the other core was busy.
 """
 
 from ..mpy import XtensaFunction
-from .matmul_xtensa import BLOCKS, LOW, OUT, X_START, M, T, V, W, X, begin_row, end_row, outputs
+from .common_xtensa import round_bit
 
 UNIT = 16  # bytes
+
+# Register map
+W, X, X_START, OUT, CONSTANTS, BLOCKS, END, LOW, V, T, M = range(2, 13)
 Q_W, Q_X = 0, 1  # vector registers
 
 
@@ -68,7 +71,7 @@ def pack(a: XtensaFunction) -> None:
 
 
 def matmul(a: XtensaFunction) -> None:
-    """bias: constants as in matmul_xtensa; mult and shift are not used."""
+    """bias: constants, interleaved; mult and shift are not used."""
     a.arguments(out=OUT, inputs=BLOCKS)
     a.movi(LOW, -127)
     round_up(a, BLOCKS)
@@ -76,23 +79,53 @@ def matmul(a: XtensaFunction) -> None:
     a.label("row")
     a.arguments(x=X, row=X_START, inputs=T)
     align(a, X, X_START, T, V, M)
-    begin_row(a)
+    a.arguments(w=W, bias=CONSTANTS, outputs=END, wide=V)
+    a.beqz(V, "narrow")
+    a.slli(END, END, 2)
+    a.label("narrow")
+    a.add(END, END, OUT)
     round_up(a, W)
     a.ee_vld_128_ip(Q_W, W, UNIT)
-    a.bnez(V, "wide")
-    outputs(a, "narrow output", matmul_dot, read_accx, wide=False)
-    a.label("wide")
-    outputs(a, "wide output", matmul_dot, read_accx, wide=True)
-    end_row(a)
+    a.bnez(V, "wide output")
+    outputs(a, "narrow output", wide=False)
+    outputs(a, "wide output", wide=True)
+    a.label("next row")
+    a.arguments(rows=T, x=X, inputs=V)
+    a.add(X, X, V)
+    a.keep(X, "x")
+    a.addi(T, T, -1)
+    a.keep(T, "rows")
+    a.bnez(T, "row")
 
 
-def matmul_dot(a: XtensaFunction, name: str) -> None:
+def outputs(a: XtensaFunction, name: str, wide: bool) -> None:
+    """One row's products: to OUT up to END."""
+    a.label(name)
     a.mov(X, X_START)
     dot(a, W, X, BLOCKS, name + " dot")
-
-
-def read_accx(a: XtensaFunction) -> None:
-    a.rur_accx_0(V)
+    a.l32i(T, CONSTANTS, 0)
+    if wide:
+        a.addi(CONSTANTS, CONSTANTS, 16)
+        a.rur_accx_0(V)
+        a.add(V, V, T)
+        a.s32i(V, OUT)
+        a.addi(OUT, OUT, 4)
+    else:
+        a.l32i(M, CONSTANTS, 4)
+        a.rur_accx_0(V)
+        a.slli(M, M, 16)
+        a.add(V, V, T)
+        a.l32i(T, CONSTANTS, 8)
+        a.add(V, V, V)
+        a.addi(CONSTANTS, CONSTANTS, 16)
+        a.mulsh(V, V, M)
+        a.ssr(T)
+        a.sra(V, V)
+        round_bit(a, V, LOW)
+        a.s8i(V, OUT)
+        a.addi(OUT, OUT, 1)
+    a.branch("ne", OUT, END, name)
+    a.j("next row")
 
 
 def dot(a: XtensaFunction, w: int, x: int, blocks: int, end: str) -> None:

@@ -205,9 +205,10 @@ def turbo_counts(form: str) -> list[dict[str, Any]]:
         ("matmul, int8 out", 33, 64, 16, 0),
     ):
         out, constants = room(rows_of_x * outputs), room(4 * outputs)
+        mult, shift = np.full(outputs, 20000, np.int16), np.full(outputs, 25, np.int8)
         count("matmul", name, "matmul", [rows_of_x, outputs, inputs],
-              [room(outputs * inputs), 0, room(rows_of_x * inputs), constants, 0, 0, out,
-               room(inputs), rows_of_x, inputs, outputs, wide])
+              [room(outputs * inputs), 0, room(rows_of_x * inputs), constants, mult, shift, out,
+               room(inputs * (1 + rows_of_x)), rows_of_x, inputs, outputs, wide])
     n, head_dim = 32, 16
     some = room(n * n)
     sums = np.ones(n, np.int32)
