@@ -3,7 +3,8 @@ from binascii import crc32
 
 from . import numbers
 
-ANSWERS = {36: 988465077, 39: 3087213765, 48: 1106257620}  # inputs: checksum of five rows of nine outputs
+# By inputs, the checksum of five rows of nine outputs
+ANSWERS = {36: 988465077, 39: 3087213765, 48: 1106257620}
 ROWS = 5
 
 

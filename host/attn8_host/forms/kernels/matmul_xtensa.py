@@ -13,11 +13,11 @@ X0 = 256*x0 - (x1 - 127), which covers int16 exactly,
 and ACC starts at what takes 128*x0 off again. Rows of weights that start at multiples of four are
 read in words, others through a funnel shift.
 
-Where a tile of rows fits into the room, it is widened there to int16, and each row of weights in its
-turn, times 256. Then an instruction is a product and brings what another one needs. 256 times the
-sum fits into 32 bits. The first words of the row of weights stand again at its end, so that every
-product leaves them where the next one wants them. Where the bias leaves room too, ACC starts at
-it, and one multiplication and a shift of a bit are all of requant that is left.
+Where a tile of rows fits into the room, it is widened there to int16, and each row of weights in
+its turn, times 256. Then an instruction is a product and brings what another one needs. 256 times
+the sum fits into 32 bits. The first words of the row of weights stand again at its end, so that
+every product leaves them where the next one wants them. Where the bias leaves room too, ACC starts
+at it, and one multiplication and a shift of a bit are all of requant that is left.
 """
 
 from collections.abc import Callable
