@@ -30,7 +30,8 @@ machine_settings = settings(
 )
 
 
-FAMILIES = ("attention", "linear", "lookup", "matmul", "norm", "sparse", "stream", "swap_axes")
+FAMILIES = ("attention", "linear", "lookup", "matmul", "matmul16", "norm", "sparse", "stream",
+            "swap_axes")
 
 
 @pytest.fixture

@@ -116,9 +116,9 @@ class Entry:
     def has(self, part):
         return self.name + "." + part in self.tensors
 
-    def expect(self, part, code, shape):
-        # Checks a tensor of the file, `name`.`part`; a length of None may be any
-        key = self.name + "." + part
+    def expect(self, part, code, shape, owner=None):
+        # Checks a tensor of the file, `name`.`part` or `owner`.`part`; a length of None may be any
+        key = (owner or self.name) + "." + part
         if key not in self.tensors:
             raise ValueError("missing tensor " + key)
         found_code, found = self._shapes[key]
@@ -128,10 +128,10 @@ class Entry:
                              % (key, code, shape, found_code, found))
         return found
 
-    def tensor(self, part, code, shape):
-        # Takes a tensor of this type and shape
-        self.expect(part, code, shape)
-        return self.tensors.pop(self.name + "." + part)
+    def tensor(self, part, code, shape, owner=None):
+        # Takes a tensor of this type and shape, which another layer may have left
+        self.expect(part, code, shape, owner)
+        return self.tensors.pop((owner or self.name) + "." + part)
 
     def accept(self, given, form, size):
         # given: the format and the number of values that the layer before gives. This one takes

@@ -24,9 +24,10 @@ LINES = (
     "all tokens since `reset`, of which the cache holds cache_len",
     "Dense(linear, rows=1, out=None)\n    Fully connected layer over `rows` rows: int8 [rows, "
     "inputs] -> [rows, outputs], int8, int16 or int32 (see Linear)",
-    "Embedding(seq_len, vocab_size, embed_dim, weight, output='int8', name='embedding')\n    "
-    "Rows of a table: int16 ids [seq_len], each from 0 to vocab_size - 1 -> [seq_len, "
-    "embed_dim]; weight [vocab_size, embed_dim] in the format of the results, int8 or int16",
+    "Embedding(seq_len, vocab_size, embed_dim, weight, output='int8', name='embedding', "
+    "mult=None, shift=None)\n    Rows of a table: int16 ids [seq_len], each from 0 to vocab_size"
+    " - 1 -> [seq_len, embed_dim]; weight [vocab_size, embed_dim] in the format of the results,"
+    " int8 or int16; or int8 with a ratio each row, mult int16 and shift int8 [vocab_size]",
     "Exact(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift, "
     "causal=False, need_weights=False, block_rows=9, key_len=None, precise=False, "
     "value_dim=None)\nExact.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out,"
@@ -38,6 +39,11 @@ LINES = (
     "need_weights=False, block_size=16)\nFlash.from_scales(seq_len, head_dim, scale_q, scale_k, "
     "scale_v, scale_out, **options)\n    Softmax attention over one head in one pass over tiles "
     "of block_size keys: int8 q, k, v, out [seq_len, head_dim], room for scores of one tile",
+    "GroupedAttention(seq_len, embed_dim, num_heads, num_kv_heads, linears, score_mult, "
+    "score_shift, out_num, out_shift, turns=None, cache='int8', rows=1, name='attention')\n    "
+    "Causal attention with a cache, int16 [rows, embed_dim] -> [rows, embed_dim] int8 or int16:"
+    " of num_heads heads of queries, num_heads / num_kv_heads share each head of keys and "
+    "values",
     "help(what=None)\n    Prints how something public is made and what it is: its name, the "
     "class or function or an object of it; all of them without",
     "LayerNorm(rows, weight, bias, shift, eps_mult, eps_shift, output='int8', "

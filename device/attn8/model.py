@@ -120,6 +120,23 @@ class Model:
             raise ValueError("step: load the model with step=True")
         return self(x)
 
+    def prefill(self, tokens):
+        # The next tokens, array('h') of ids, as so many steps -> the results of the last one. Of
+        # the others no more is computed than what comes after them needs.
+        if not self._one or self.code != "h":
+            raise ValueError("prefill: load a model of token ids with step=True")
+        checks.values("tokens", tokens, None, False, "h")
+        checks.between("tokens", len(tokens), 1, 1 << 15)
+        end = len(self.layers)
+        while end and not hasattr(self.layers[end - 1], "reset"):
+            end -= 1
+        for i in range(len(tokens) - 1):
+            self.input[0] = tokens[i]
+            self.begin()
+            self.run(0, end)
+        self.input[0] = tokens[len(tokens) - 1]
+        return self()
+
     def reset(self):
         # The next token is the first one of a new sequence
         if not self._one:
@@ -223,7 +240,7 @@ def _load(path, config, need_weights, count, advance, step, share):
         from .arena import Arena, check
 
         arena = Arena(config["arena"])
-    rooms = {} if share else None
+    rooms = {} if share or step else None
     channels = tensors.pop("input.channels", None)
     inner = 1
     if channels:

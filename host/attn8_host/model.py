@@ -126,6 +126,14 @@ class Model:
                 values[name] = layer(first.reshape(shape), *others)[""]
         return values[self.output].ravel()
 
+    def prefill(self, tokens: np.ndarray) -> np.ndarray:
+        """The last layer's results for the last of several next tokens, as so many steps.
+
+        Args:
+            tokens: whole numbers [n], n from 1.
+        """
+        return [self.step(token) for token in np.reshape(tokens, (-1, 1))][-1]
+
     def reset(self) -> None:
         """The next token is the first one of a new sequence.
 

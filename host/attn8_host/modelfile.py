@@ -135,7 +135,7 @@ def parts(
     """
     found = {}
     for part, tensor in wanted.items():
-        key = f"{entry['name']}.{part}"
+        key = f"{tensor.owner or entry['name']}.{part}"
         if key in tensors:
             tensor.check(key, tensors[key])
             found[part] = tensors[key]
@@ -148,7 +148,8 @@ def refuse_unused(
     wanted: dict[str, dict[str, Tensor]], tensors: dict[str, np.ndarray]
 ) -> None:
     """Raises ModelError where a tensor belongs to no layer; `wanted` has those of each layer."""
-    known = {f"{name}.{part}" for name, found in wanted.items() for part in found}
+    known = {f"{tensor.owner or name}.{part}" for name, found in wanted.items()
+             for part, tensor in found.items()}
     for key in tensors:
         if key not in known:
             raise ModelError(f"unused tensor {key}; take it out of the file")

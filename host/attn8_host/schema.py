@@ -43,11 +43,13 @@ OBJECT = Kind("an object", lambda value: type(value) is dict)
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a model file: its type, its shape (None: any length), whether it is needed."""
+    """A tensor of a model file: its type, its shape (None: any length), whether it is needed, and
+    the layer that it is named after, where that is another one than which takes it."""
 
     dtype: type
     shape: Sequence[int | None]
     needed: bool = True
+    owner: str | None = None
 
     def check(self, name: str, found: np.ndarray) -> None:
         """Raises ModelError unless an array is one; where floats are meant, of any width."""

@@ -25,3 +25,34 @@ def embedding(ids: ptr16, table: ptr8, out: ptr8, n: int, size: int):
         ids = ptr16(int(ids) + 2)
         out = ptr8(int(out) + size)
         n -= 1
+
+
+@micropython.viper
+def tied(ids: ptr16, acc: int, table: ptr8, mult: ptr16, shift: ptr8, out: ptr8, n: int, size: int,
+         most: int):
+    # out[i] = requant(table[ids[i]] << 9; mult[ids[i]], shift[ids[i]]) within +-most, int8 rows of
+    # `size` values to int8 or, where most is above 127, int16
+    while n:
+        row = ptr8(int(table) + ids[0] * size)
+        m = mult[ids[0]]
+        s = shift[ids[0]] - 16
+        i = 0
+        while i < size:
+            acc = ((row[i] ^ 128) - 128) << 9
+            acc = (acc >> 15) * m + (((acc & 32767) * m) >> 15)
+            acc = (acc + (1 << s)) >> (s + 1)
+            if acc > most:
+                acc = most
+            elif acc < 0 - most:
+                acc = 0 - most
+            if most < 128:
+                out[i] = acc
+            else:
+                ptr16(out)[i] = acc
+            i += 1
+        ids = ptr16(int(ids) + 2)
+        if most < 128:
+            out = ptr8(int(out) + size)
+        else:
+            out = ptr8(int(out) + (size << 1))
+        n -= 1

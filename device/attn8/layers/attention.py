@@ -94,10 +94,6 @@ class MultiHeadAttention:
         if make is signals.make:  # q, heads, k, v and out
             needs += (unit * ((rows + key_len) * (keys + values) + room * apart)
                       + size * signals.BYTES[signals.known(name + ".output", output)])
-            if form == "int16":  # the room of projections
-                from ..dense16 import block
-
-                needs += block(rows, embed_dim, embed_dim) * 10 * embed_dim
         memory.require(name, needs + working)
         self.q = make(code, rows * keys)
         self._padding = None
@@ -126,9 +122,9 @@ class MultiHeadAttention:
             if linear.wide:
                 raise ValueError("missing tensor %s.mult" % linear.name)
             n = len(target)
-            if form == "int16":  # in one room, as they run in turn
+            if form == "int16":
                 most = None if target is self.v else kind.most(key_dim)
-                dense = dense_kind(linear, n // linear.outputs, merged[:n], make, most, self.out)
+                dense = dense_kind(linear, n // linear.outputs, merged[:n], make, most)
             else:
                 dense = dense_kind(linear, n // linear.outputs, merged[:n])
             self._projections.append((dense, target))

@@ -57,7 +57,7 @@ class Linear:
             return tensors.pop(key, None)
 
         return cls(name, inputs, outputs, get("weight"), get("bias"), get("mult", True),
-                   get("shift", True), output, form)
+                   get("shift", True), output, *(() if form is None else (form,)))
 
 
 class Dense:

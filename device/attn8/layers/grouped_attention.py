@@ -1,0 +1,200 @@
+from array import array
+from binascii import unhexlify
+
+from .. import checks, forms, memory, signals, tables
+from ..cores.exact import MAX_KEYS
+from ..dense16 import Dense16, Linear16
+from ..kernels.cache import copy
+from ..kernels.objects import part
+from .dense import expect
+
+TOKENWISE = True
+
+# 16384 times the sine of 0, 1 .. 128 512ths of a turn
+SINES = unhexlify(
+    "0000c90092015b022403ed03b5047e0546060e07d6079d0864092b0af10ab70b7c0c410d060eca0e8d0f5010"
+    "1211d311941254131314d21490154c160917c4177e183719ef19a71a5d1b121cc61c791d2b1edc1e8c1f3a20"
+    "e72093213d22e7228e233524da247e252026c1266027fe279a283529ce29652afb2a8f2b212cb22c412dcf2d"
+    "5a2ee42e6c2ff22f7630f9307931f8317432ef326833df335334c6343735a53512367d36e5364b37b0371238"
+    "7138cf382b398439db39303a823ad33a213b6d3bb63bfd3b423c853cc53c033d3f3d783daf3de33d153e453e"
+    "723e9d3ec53eeb3e0f3f303f4f3f6b3f853f9c3fb13fc43fd43fe13fec3ff53ffb3fff3f0040"
+)
+
+
+class GroupedAttention:
+    # Causal attention with a cache, int16 [rows, embed_dim] -> [rows, embed_dim] int8 or int16: of
+    # num_heads heads of queries, num_heads / num_kv_heads share each head of keys and values. A
+    # call begins a sequence of `rows` tokens; step(x) adds one token, of seq_len at most.
+    #
+    # linears: q, k, v (of int16 results) and out, Linear16 each. constants: score_mult,
+    # score_shift, out_num, out_shift. turns: int32 [head_dim / 2], by how many 2**-32 turns a
+    # position turns each pair of adjacent values of q and k. cache: int8 takes 2 * head_dim + 2
+    # bytes a head and token, int16 4 * head_dim. shared: as MultiHeadAttention's.
+
+    def __init__(self, seq_len, embed_dim, num_heads, num_kv_heads, linears, score_mult,
+                 score_shift, out_num, out_shift, turns=None, cache="int8", rows=1,
+                 name="attention", make=signals.make, shared=None):
+        checks.between(name + ".seq_len", seq_len, 1, MAX_KEYS)
+        checks.between(name + ".embed_dim", embed_dim, 1, checks.MAX_INPUTS)
+        checks.between(name + ".num_heads", num_heads, 1, embed_dim)
+        checks.between(name + ".num_kv_heads", num_kv_heads, 1, num_heads)
+        checks.between(name + ".rows", rows, 1, seq_len)
+        if embed_dim % num_heads:
+            raise ValueError("%s.embed_dim: expected a multiple of num_heads %d, got %d"
+                             % (name, num_heads, embed_dim))
+        if num_heads % num_kv_heads:
+            raise ValueError("%s.num_kv_heads: expected a divisor of num_heads %d, got %d"
+                             % (name, num_heads, num_kv_heads))
+        d = embed_dim // num_heads
+        size = num_kv_heads * d
+        checks.kind("linears", linears, tuple)
+        if len(linears) != 4:
+            checks.refuse("kind", "linears", linears, tuple)
+        for linear, n in zip(linears, (embed_dim, size, size, embed_dim)):
+            checks.kind("linears", linear, Linear16)
+            if linear.inputs != embed_dim or linear.outputs != n or linear.wide:
+                raise ValueError("%s: expected %d values to %d, int8 or int16, got %d to %d"
+                                 % (linear.name, embed_dim, n, linear.inputs, linear.outputs))
+        for linear in linears[:3]:
+            if linear.output != "int16":
+                raise ValueError("%s.output: expected int16, got %s" % (linear.name, linear.output))
+        checks.multiplier(name + ".score", score_mult, score_shift)
+        checks.between(name + ".out_num", out_num, 1 << 29, (1 << 30) - 1)
+        checks.between(name + ".out_shift", out_shift, 16, 45)
+        if turns is not None:
+            if d % 2:
+                raise ValueError("%s.turns: expected heads of an even width, got %d" % (name, d))
+            checks.values(name + ".turns", turns, d // 2, False, "i")
+        signals.known(name + ".cache", cache)
+        self.name = name
+        self.seq_len, self.embed_dim, self.rows = seq_len, embed_dim, rows
+        self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, d
+        self._constants = score_mult, score_shift, out_num, out_shift
+        self._narrow = cache == "int8"
+        unit = signals.BYTES[cache]
+        shared = {} if shared is None else shared
+        place = "grouped_attention", num_heads * seq_len
+        memory.require(name, 2 * seq_len * (size * unit + num_kv_heads * self._narrow)
+                       + (0 if place in shared else 4 * num_heads * seq_len))
+        code = signals.CODES[cache]
+        self.keys = array(code, bytes(seq_len * size * unit))
+        self.values = array(code, bytes(seq_len * size * unit))
+        if self._narrow:  # what one step of int8 stands for
+            self.key_steps = bytearray(seq_len * num_kv_heads)
+            self.value_steps = bytearray(seq_len * num_kv_heads)
+        if place not in shared:
+            shared[place] = array("i", bytes(4 * num_heads * seq_len)), array("i", range(num_heads))
+        self._scores, self._sums = shared[place]
+        self._turns = turns
+        if turns is not None and "sines" not in shared:
+            shared["sines"] = array("h", SINES)
+            for i in range(129):
+                shared["sines"][i] = SINES[2 * i] | SINES[2 * i + 1] << 8
+        self._sines = shared.get("sines")
+        largest = most(d, cache)
+        # q becomes the heads' results
+        self._parts = [Dense16(linear, 1, make("h", linear.outputs), most=n)
+                       for linear, n in zip(linears, (largest, largest,
+                                                      127 * 255 if self._narrow else 32767))]
+        self._most = largest
+        self._row = memoryview(b"")
+        self._result = memoryview(b"")
+        code = signals.CODES[linears[3].output]
+        self.out = make(code, rows * embed_dim)
+        self._unit = signals.ITEMSIZES[code]
+        one = self.out if rows == 1 else memoryview(self.out)[:embed_dim]
+        self._merge = Dense16(linears[3], 1, one)
+        self.kernels = forms.choose("decode16", d)
+        self.length = 0  # tokens in the cache
+
+    def __call__(self, x):
+        n = 2 * self.rows * self.embed_dim
+        checks.values(self.name, x, self.rows * self.embed_dim, False, "h")
+        checks.apart(self.name, x, n, "out", self.out, self.rows * self.embed_dim * self._unit)
+        self.length = 0
+        for row in range(self.rows):
+            self._token(x, row)
+        return self.out
+
+    def step(self, x):
+        # The next token; of a layer for one row
+        checks.between("rows", self.rows, 1, 1)
+        checks.values(self.name, x, self.embed_dim, False, "h")
+        if self.length == self.seq_len:
+            raise ValueError("%s: its cache has room for %d tokens and holds %d; reset"
+                             % (self.name, self.seq_len, self.length))
+        self._token(x, 0)
+        return self.out
+
+    def reset(self):
+        # The next token is the first one of a new sequence
+        self.length = 0
+
+    def _token(self, x, row):
+        e, slot = self.embed_dim, self.length
+        heads, kv, d = self.num_heads, self.num_kv_heads, self.head_dim
+        kernels = self.kernels
+        x = part(self._row, x, 2 * row * e, 2 * e)
+        q, k, v = self._parts
+        q, k, v = q.run(x), k.run(x), v.run(x)
+        if self._turns is not None:
+            kernels.rotate(q, 0, self._turns, self._sines, slot, heads, d, self._most)
+            kernels.rotate(k, 0, self._turns, self._sines, slot, kv, d, self._most)
+        n = slot + 1
+        mult, shift, num, out_shift = self._constants
+        if self._narrow:
+            kernels.put8(k, 0, self.keys, self.key_steps, slot, kv, d)
+            kernels.put8(v, 0, self.values, self.value_steps, slot, kv, d)
+            kernels.scores8(q, 0, self.keys, self.key_steps, self._scores, n, heads, kv, d)
+        else:
+            size = 2 * kv * d
+            copy(k, 0, self.keys, slot * size, size)
+            copy(v, 0, self.values, slot * size, size)
+            kernels.scores16(q, 0, self.keys, self._scores, n, heads, kv, d)
+        kernels.softmax(self._scores, 0, self._sums, tables.EXP2, heads, n, mult, shift)
+        if self._narrow:
+            kernels.weighted8(self.values, 0, self.value_steps, self._scores, self._sums, q, n,
+                              heads, kv, d, num, out_shift)
+        else:
+            kernels.weighted16(self.values, 0, self._scores, self._sums, q, n, heads, kv, d, num,
+                               out_shift)
+        size = e * self._unit
+        self._merge.run(q, part(self._result, self.out, row * size, size))
+        self.length = n
+
+
+def most(head_dim, cache):
+    # The largest magnitude of q and k: scores stay below 2**29, also of keys from an int8 cache
+    n = 0
+    bit = 1 << 14
+    while bit:
+        if (n + bit) * (n + bit) * head_dim < 1 << 29:
+            n += bit
+        bit >>= 1
+    return n - 127 if cache == "int8" else n
+
+
+def build(entry, given, need_weights):
+    e, rows, h = entry.size("embed_dim"), entry.rows("seq_len"), entry.size("num_heads")
+    s = entry.tokens if entry.step else rows
+    kv = entry.size("num_kv_heads", h)
+    entry.accept(given, "int16", rows * e)
+    if e % h:
+        raise ValueError("%s.embed_dim: expected a multiple of num_heads %d, got %d"
+                         % (entry.name, h, e))
+    output, cache = signals.output(entry), entry.word("cache", "int8")
+    size = kv * (e // h)
+    linears = []
+    for name, n in (("q", e), ("k", size), ("v", size), ("out", e)):
+        expect(entry, name + ".", e, n)
+        linears.append(Linear16.take(entry.tensors, entry.name + "." + name, e, n,
+                                     output if name == "out" else "int16"))
+    turns = None
+    if entry.take("rotary_base", None) is not None:
+        turns = entry.tensor("turns", "i", [e // h // 2])
+    c = entry.keywords("constants")
+    layer = GroupedAttention(s, e, h, kv, tuple(linears), c["score_mult"], c["score_shift"],
+                             c["out_num"], c["out_shift"], turns, cache, rows, entry.name,
+                             entry.make, entry.rooms)
+    entry.gives(signals.CODES[output], layer.out)
+    return layer, (output, rows * e)

@@ -1,0 +1,115 @@
+"""int16 by int8 matrix product on RV32IM: attn8/forms/viper/matmul16.py says what it computes.
+
+Eight outputs at a time, so that a value of x is loaded once for eight products; then one by one.
+"""
+
+from ..mpy import Rv32Function
+from ..rv32 import RA, S0, S1, S10, S11, T2, T3, T4, T5, T6, ZERO
+from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, dot, requantize
+
+# Register map, beside that of `dot`
+X_START = S0
+OUT = S1
+LEFT = S10  # outputs beyond the next tile
+BIAS = S11
+LOW, HIGH = RA, T6  # -most and most
+UNROLLED = T5
+T = (T2, T3, T4)
+
+
+def matmul(a: Rv32Function) -> None:
+    a.arguments(out=OUT, most=HIGH)
+    a.sub(LOW, ZERO, HIGH)
+    a.label("row")
+    round_row(a)
+    a.arguments(w=ROWS[0], outputs=LEFT, bias=BIAS, inputs=END, mult=T2, shift=T3)
+    a.keep(T2, "acc")  # mult and shift of the next output, where nothing else is read any more
+    a.keep(T3, "out")
+    a.andi(UNROLLED, END, -UNROLL)
+    for end in UNROLLED, END:
+        a.slli(end, end, 1)
+        a.add(end, end, X_START)
+    outputs(a, TILE)
+    outputs(a, 1)
+    a.arguments(x=X_START, inputs=T2, rows=T3)
+    a.slli(T2, T2, 1)
+    a.add(X_START, X_START, T2)
+    a.keep(X_START, "x")
+    a.addi(T3, T3, -1)
+    a.keep(T3, "rows")
+    a.bne(T3, ZERO, "row")
+
+
+def round_row(a: Rv32Function) -> None:
+    """X_START = x' of a row: x itself where nothing goes down."""
+    to, half, down = T2, T3, T4
+    a.arguments(x=X, inputs=END, down=down)
+    a.mv(X_START, X)
+    a.beq(down, ZERO, "as it is")
+    a.arguments(row=X_START)
+    a.mv(to, X_START)
+    a.li(half, 1)
+    a.sll(half, half, down)
+    a.srli(half, half, 1)
+    a.slli(END, END, 1)
+    a.add(END, END, X)
+    a.label("round")
+    a.lh(T5, 0, X)
+    a.add(T5, T5, half)
+    a.sra(T5, T5, down)
+    a.sh(T5, 0, to)
+    a.addi(X, X, 2)
+    a.addi(to, to, 2)
+    a.bne(X, END, "round")
+    a.label("as it is")
+
+
+def outputs(a: Rv32Function, tile: int) -> None:
+    """Outputs of one row while `tile` or more are left; ROWS[0] is the next one's weights."""
+    name = f"{tile} outputs"
+    a.addi(LEFT, LEFT, -tile)
+    a.blt(LEFT, ZERO, name + " done")
+    a.label(name)
+    a.mv(X, X_START)
+    a.arguments(inputs=T2)
+    for j in range(1, tile):
+        a.add(ROWS[j], ROWS[j - 1], T2)
+    for j, acc in enumerate(SUMS[:tile]):
+        a.lw(acc, 4 * j, BIAS)
+    dot(a, name, tile, a.lh, a.lb, (2, 1), UNROLLED, T)
+    a.mv(ROWS[0], ROWS[tile - 1])
+    a.bne(HIGH, ZERO, name + " requantized")
+    for j, acc in enumerate(SUMS[:tile]):
+        a.sw(acc, 4 * j, OUT)
+    a.addi(OUT, OUT, 4 * tile)
+    a.j(name + " next")
+    a.label(name + " requantized")
+    # X and the rows beyond the first are free here
+    mults, shifts = X, ROWS[1]
+    a.arguments(acc=mults, out=shifts)
+    for j, acc in enumerate(SUMS[:tile]):
+        mult, shift, t = T
+        a.lhu(mult, 2 * j, mults)
+        a.lbu(shift, j, shifts)
+        a.addi(shift, shift, -16)
+        requantize(a, f"{name} {j}", acc, mult, shift, HIGH, LOW, t)
+    a.addi(mults, mults, 2 * tile)
+    a.addi(shifts, shifts, tile)
+    a.keep(mults, "acc")
+    a.keep(shifts, "out")
+    a.li(T2, 127)
+    a.bge(T2, HIGH, name + " int8")
+    for j, acc in enumerate(SUMS[:tile]):
+        a.sh(acc, 2 * j, OUT)
+    a.addi(OUT, OUT, 2 * tile)
+    a.j(name + " next")
+    a.label(name + " int8")
+    for j, acc in enumerate(SUMS[:tile]):
+        a.sb(acc, j, OUT)
+    a.addi(OUT, OUT, tile)
+    a.label(name + " next")
+    a.addi(BIAS, BIAS, 4 * tile)
+    a.addi(LEFT, LEFT, -tile)
+    a.bge(LEFT, ZERO, name)
+    a.label(name + " done")
+    a.addi(LEFT, LEFT, tile)

@@ -1,0 +1,162 @@
+"""Checkpoints of llama2.c (karpathy/llama2.c): legacy files and those of version 1.
+
+Legacy: seven int32 (dim, hidden_dim, layers, heads, key-value heads, vocabulary, context; a
+negative vocabulary says that the head has a weight of its own), then float32, matrix by matrix of
+all layers, and two tables of rotary positions, which are computed here. Version 1: "ak42" and a
+version, the same seven with a byte that says whether the head is tied, 256 bytes in all, and then
+the norms before the matrices.
+"""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cores.exact import MAX_KEYS
+from ..errors import ModelError
+
+MAGIC = 0x616B3432
+HEADER = "<7i"
+NAMES = ("dim", "hidden_dim", "layers", "heads", "kv_heads", "vocab_size", "context")
+EPS, BASE = 1e-5, 10000.0
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is called as llama2.c calls its checkpoints."""
+    return path.suffix == ".bin"
+
+
+def read(path: Path, context: int | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The float model of a checkpoint: the config and the tensors.
+
+    Args:
+        path: of the file.
+        context: tokens that the model has room for, by default those of the checkpoint, and at most
+            516.
+
+    Raises:
+        ModelError: it is not a checkpoint that this knows, or is cut off.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
+    try:
+        return _read(data, path.stem, context)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _read(
+    data: bytes, name: str, context: int | None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if len(data) < struct.calcsize(HEADER):
+        raise ModelError(f"a checkpoint of llama2.c begins with 28 bytes, and this has {len(data)}")
+    (magic,) = struct.unpack_from("<I", data)
+    newer = magic == MAGIC
+    if newer:
+        (version,) = struct.unpack_from("<i", data, 4)
+        if version != 1:
+            raise ModelError(f"version {version} of llama2.c; version 1 and legacy files can be "
+                             "imported")
+        if len(data) < 256:
+            raise ModelError(f"cut off: its header is 256 bytes, and this has {len(data)}")
+        values, tied, start = struct.unpack_from(HEADER, data, 8), data[36] != 0, 256
+    else:
+        values, start = struct.unpack_from(HEADER, data), 28
+        tied = values[5] > 0
+    sizes = dict(zip(NAMES, values, strict=True))
+    sizes["vocab_size"] = abs(sizes["vocab_size"])
+    for key, most in zip(NAMES, (4096, 1 << 15, 1000, 4096, 4096, 1 << 15, 1 << 20), strict=True):
+        if not 1 <= sizes[key] <= most:
+            raise ModelError(f"{key}: expected 1 to {most}, got {sizes[key]}; a checkpoint of "
+                             "llama2.c (legacy or version 1)?")
+    if sizes["dim"] % sizes["heads"] or sizes["heads"] % sizes["kv_heads"]:
+        raise ModelError(f"heads: expected a divisor of dim {sizes['dim']} and a multiple of "
+                         f"kv_heads {sizes['kv_heads']}, got {sizes['heads']}")
+    most = min(sizes["context"], MAX_KEYS)
+    if context is not None and not 1 <= context <= most:
+        raise ModelError(f"context: expected 1 to {most}, got {context}")
+    found = _matrices(data, start, sizes, newer, tied)
+    return _model(name, sizes, found, tied, context or most)
+
+
+def _matrices(
+    data: bytes, start: int, sizes: dict[str, int], newer: bool, tied: bool
+) -> dict[str, np.ndarray]:
+    n, e, hidden = sizes["layers"], sizes["dim"], sizes["hidden_dim"]
+    kv = e // sizes["heads"] * sizes["kv_heads"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "words": (sizes["vocab_size"], e), "attention_norm": (n, e), "q": (n, e, e),
+        "k": (n, kv, e), "v": (n, kv, e), "out": (n, e, e), "ffn_norm": (n, e),
+        "w1": (n, hidden, e), "w2": (n, e, hidden), "w3": (n, hidden, e), "norm": (e,),
+    }
+    if newer:
+        norms = ("attention_norm", "ffn_norm", "norm")
+        shapes = {**{key: shapes[key] for key in norms},
+                  **{key: shape for key, shape in shapes.items() if key not in norms}}
+    else:  # tables of the cosines and sines of rotary positions
+        half = e // sizes["heads"] // 2
+        shapes |= {"cosines": (sizes["context"], half), "sines": (sizes["context"], half)}
+    if not tied:
+        shapes["head"] = (sizes["vocab_size"], e)
+    needed = start + 4 * sum(int(np.prod(shape)) for shape in shapes.values())
+    if len(data) != needed:
+        raise ModelError(f"expected {needed} bytes as its header says, got {len(data)}; a whole "
+                         "checkpoint of llama2.c (legacy or version 1)?")
+    found = {}
+    for key, shape in shapes.items():
+        count = int(np.prod(shape))
+        found[key] = np.frombuffer(data, "<f4", count, start).reshape(shape)
+        start += 4 * count
+    return found
+
+
+def _model(
+    name: str, sizes: dict[str, int], found: dict[str, np.ndarray], tied: bool, context: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    e, vocab = sizes["dim"], sizes["vocab_size"]
+    layers: list[dict[str, Any]] = []
+    tensors = {"words.weight": found["words"]}
+
+    def add(kind: str, name: str, **fields: Any) -> str:
+        layers.append({"type": kind, "name": name, **fields})
+        return name
+
+    def norm(name: str, weight: np.ndarray, **fields: Any) -> str:
+        tensors[f"{name}.weight"] = weight
+        return add("rms_norm", name, features=e, eps=EPS, **fields)
+
+    def dense(name: str, weight: np.ndarray, **fields: Any) -> str:
+        tensors[f"{name}.weight"] = weight
+        return add("dense", name, rows=context, in_features=weight.shape[1],
+                   out_features=len(weight), bias=False, **fields)
+
+    x = add("embedding", "words", seq_len=context, vocab_size=vocab, embed_dim=e,
+            **({"tied": True} if tied else {}))
+    for i in range(sizes["layers"]):
+        prefix = f"layers.{i}."
+        norm(prefix + "norm1", found["attention_norm"][i], inputs=[x])
+        attention = add("grouped_attention", prefix + "attention", seq_len=context, embed_dim=e,
+                        num_heads=sizes["heads"], num_kv_heads=sizes["kv_heads"],
+                        rotary_base=BASE, bias=False)
+        for part in ("q", "k", "v", "out"):
+            tensors[f"{attention}.{part}.weight"] = found[part][i]
+        x = add("add", prefix + "add1", inputs=[x, attention])
+        normed = norm(prefix + "norm2", found["ffn_norm"][i])
+        dense(prefix + "w1", found["w1"][i])
+        gate = add("silu", prefix + "silu")
+        w3 = dense(prefix + "w3", found["w3"][i], inputs=[normed])
+        add("multiply", prefix + "gated", inputs=[gate, w3])
+        w2 = dense(prefix + "w2", found["w2"][i])
+        x = add("add", prefix + "add2", inputs=[x, w2])
+    norm("norm", found["norm"])
+    if tied:
+        add("tied_head", "head", rows=context, in_features=e, out_features=vocab,
+            embedding="words", output="int16")
+    else:
+        dense("head", found["head"], output="int16")
+    config = {"format": "attn8", "version": 1, "name": name,
+              "input": {"shape": [context], "format": "tokens"}, "layers": layers}
+    return config, tensors

@@ -1,0 +1,298 @@
+"""Causal attention of int16 with a cache, several queries to each key and value head.
+
+Ainslie et al., "GQA: Training Generalized Multi-Query Transformer Models", 2023; rotary positions
+as Su et al., "RoFormer", 2021, over adjacent values.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..cores.exact import MAX_KEYS, masked_scores
+from ..cores.exact16 import FRACTION, OCTAVES, exact16_constants, exp2, normalized, output_scale
+from ..errors import ModelError
+from ..numerics.integers import int32, rounded, saturated
+from ..schema import FLAG, OBJECT, SCALE, SIZE, Tensor, one_of
+from . import dense
+from .attention import PARTS, split
+from .base import INT8, INT16, Buffer, Fields, Layer, LayerType, Signal, Tensors, buffer
+from .dense import Dense
+from .quantizer import Quantizer
+
+STEPS = 9  # bits of the steps that the sine's table has in a turn
+SINE = np.floor(np.sin(np.arange(129) * np.pi / 256) * 16384 + 0.5).astype(np.int64)
+
+
+def most(head_dim: int, cache: str) -> dict[str, int]:
+    """The largest magnitudes of q, k and v.
+
+    Those of q and k keep scores below 2**29, where k has come back out of a cache in int8 as well;
+    v stays within 127 * 255 there.
+    """
+    largest = min(math.isqrt(((1 << 29) - 1) // head_dim), 32767)
+    if cache == INT16:
+        return {"q": largest, "k": largest, "v": 32767}
+    return {"q": largest - 127, "k": largest - 127, "v": 127 * 255}
+
+
+def sine(phase: np.ndarray) -> np.ndarray:
+    """Of an angle in 2**-32 turns, in steps of 2**-14, on the line between two of SINE."""
+    phase = phase & 0xFFFFFFFF
+    i, rest = phase >> (32 - STEPS), phase >> (32 - STEPS - 12) & 4095
+    ends = []
+    for step in (i, i + 1):
+        within = step & 255
+        value = SINE[np.minimum(within, 256 - within)]
+        ends.append(np.where(step & 256, -value, value))
+    result: np.ndarray = ends[0] + ((ends[1] - ends[0]) * rest + 2048 >> 12)
+    return result
+
+
+def rotary(x: np.ndarray, turns: np.ndarray, first: int, largest: int) -> np.ndarray:
+    """Rotates each pair of adjacent values by the position times what `turns` says.
+
+    Args:
+        x: int16 [heads, tokens, head_dim].
+        turns: int32 [head_dim / 2], in 2**-32 turns.
+        first: the position of the first token.
+        largest: magnitude of results.
+    """
+    positions = np.arange(first, first + x.shape[1])[:, None]
+    phase = positions * turns.astype(np.int64)
+    cos, sin = sine(phase + (1 << 30)), sine(phase)
+    a, b = x[..., ::2].astype(np.int64), x[..., 1::2].astype(np.int64)
+    turned = np.stack([a * cos - b * sin, a * sin + b * cos], -1).reshape(x.shape)
+    return saturated(int32(turned) + (1 << 13) >> 14, INT16, largest)
+
+
+def stored(x: np.ndarray, cache: str) -> np.ndarray:
+    """What comes back out of the cache, int64: of int8, n times a byte that each row has.
+
+    Args:
+        x: int16 [..., head_dim], within +-127 * 255 where the cache is int8.
+    """
+    x = x.astype(np.int64)
+    if cache == INT16:
+        return x
+    step = np.maximum((np.abs(x).max(axis=-1, keepdims=True) + 126) // 127, 1)
+    result: np.ndarray = ((x + 127 * step + (step >> 1)) // step - 127) * step
+    return result
+
+
+class GroupedAttention:
+    """[tokens, embed_dim] -> [tokens, embed_dim], int16; the next tokens of a sequence.
+
+    Args:
+        num_heads, num_kv_heads: of queries, and of keys and values.
+        linears: the layers q, k, v and out.
+        constants: score_mult, score_shift, out_num, out_shift.
+        turns: int32 [head_dim / 2] of rotary positions, in 2**-32 turns; None: there are none.
+        cache: the format of keys and values.
+    """
+
+    def __init__(
+        self, num_heads: int, num_kv_heads: int, linears: Mapping[str, Dense],
+        constants: Mapping[str, int], turns: np.ndarray | None, cache: str,
+    ):
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
+        self.linears, self.turns, self.cache = linears, turns, cache
+        self.constants = constants
+        self.reset()
+
+    def reset(self) -> None:
+        """The next token is the first of a new sequence."""
+        self.past: list[np.ndarray] | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache."""
+        return 0 if self.past is None else self.past[0].shape[1]
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        first = self.length
+        found: dict[str, np.ndarray] = {}
+        for part, heads in (("q", self.num_heads), ("k", self.num_kv_heads),
+                            ("v", self.num_kv_heads)):
+            found[part] = split(self.linears[part](x), heads)
+            if part != "v" and self.turns is not None:
+                largest = self.linears[part].most or 32767
+                found[part] = rotary(found[part], self.turns, first, largest)
+        kept = [stored(found[part], self.cache) for part in "kv"]
+        if self.past is not None:
+            kept = [np.concatenate(both, axis=1) for both in zip(self.past, kept, strict=True)]
+        self.past = kept
+        share = self.num_heads // self.num_kv_heads
+        results = [self._attend(q, kept[0][h // share], kept[1][h // share])
+                   for h, q in enumerate(found["q"])]
+        return self.linears["out"](np.concatenate(results, axis=1))
+
+    def _attend(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        c = self.constants
+        masked = np.triu(np.ones((len(q), len(k)), bool), 1 + len(k) - len(q))
+        _, scores = masked_scores(q, k, False, None)
+        scores = np.where(masked, -(1 << 30), scores)
+        difference = np.where(masked, 0, scores.max(axis=1, keepdims=True) - scores)
+        t = rounded(difference, c["score_mult"], c["score_shift"])
+        weights = normalized(np.where(masked | (t >= OCTAVES << FRACTION), 0, exp2(t)))
+        sums = int32(weights.sum(axis=1))
+        mult = int32(c["out_num"] + (sums >> 1)) // sums
+        return saturated(rounded(int32(weights @ v), mult[:, None], c["out_shift"]), INT16)
+
+
+def kv_heads(entry: Fields) -> int:
+    """Heads of keys and values: as many as of queries by default."""
+    found: int = entry["num_kv_heads" if "num_kv_heads" in entry else "num_heads"]
+    return found
+
+
+def head_dim(entry: Fields) -> int:
+    """Values of a head."""
+    return int(entry["embed_dim"] // entry["num_heads"])
+
+
+def frequencies(entry: Fields) -> np.ndarray:
+    """Radians a position, of each pair of values: rotary_base ** (-2 i / head_dim)."""
+    d = head_dim(entry)
+    result: np.ndarray = float(entry["rotary_base"]) ** (-np.arange(0, d, 2) / d)
+    return result
+
+
+class Type(LayerType):
+    """[seq_len, embed_dim] -> [seq_len, embed_dim]."""
+
+    tokenwise = True
+    token_field = "seq_len"
+    fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
+    optional = {"num_kv_heads": SIZE, "rotary_base": SCALE, "cache": one_of(INT8, INT16),
+                "bias": FLAG, "output": one_of(INT8, INT16)}
+    integers = {"constants": OBJECT}
+    input_formats = (INT16,)
+    output_formats = (INT8, INT16)
+
+    def check(self, entry: Fields) -> None:
+        super().check(entry)
+        name, e, h, kv = entry["name"], entry["embed_dim"], entry["num_heads"], kv_heads(entry)
+        if e % h:
+            raise ModelError(f"{name}.embed_dim: expected a multiple of num_heads {h}, got {e}")
+        if h % kv:
+            raise ModelError(f"{name}.num_kv_heads: expected a divisor of num_heads {h}, got {kv}")
+        if "rotary_base" in entry and (e // h) % 2:
+            raise ModelError(f"{name}.rotary_base: expected heads of an even width, got {e // h}")
+        if entry["seq_len"] > MAX_KEYS:
+            raise ModelError(f"{name}.seq_len: expected 1 to {MAX_KEYS}, got {entry['seq_len']}")
+
+    def require_integers(self, entry: Fields) -> None:
+        super().require_integers(entry)
+        dense.require_bias(entry)
+
+    def sizes(self, entry: Fields) -> dict[str, tuple[int, int]]:
+        """(inputs, outputs) of each projection."""
+        e, kv = entry["embed_dim"], kv_heads(entry) * head_dim(entry)
+        return {"q": (e, e), "k": (e, kv), "v": (e, kv), "out": (e, e)}
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        found = {key: tensor for part, sizes in self.sizes(entry).items()
+                 for key, tensor in dense.tensors(f"{part}.", *sizes).items()}
+        if "rotary_base" in entry:
+            found["turns"] = Tensor(np.int32, (head_dim(entry) // 2,))
+        return found
+
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return {key: tensor for part, sizes in self.sizes(entry).items() for key, tensor in
+                dense.float_tensors(f"{part}.", *sizes, entry.get("bias", True)).items()}
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
+        return entry["seq_len"], entry["embed_dim"]
+
+    def buffers(self, entry: Fields, given: Any, gives: Signal) -> list[Buffer]:
+        kv = kv_heads(entry) * head_dim(entry)
+        return [buffer(INT16, size) for size in (entry["embed_dim"], kv, kv)] + [
+            buffer(gives.format, gives.size)]
+
+    def _layer(self, entry: Fields, tensors: Tensors) -> GroupedAttention:
+        linears = {part: Dense(**dense.parts(f"{part}.", tensors)) for part in PARTS}
+        cache = entry.get("cache", INT8)
+        for part, largest in most(head_dim(entry), cache).items():
+            linears[part].format, linears[part].most = INT16, largest
+        linears["out"].format = entry.get("output", INT8)
+        return GroupedAttention(entry["num_heads"], kv_heads(entry), linears, entry["constants"],
+                                tensors.get("turns"), cache)
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        layer = self._layer(entry, tensors)
+
+        def run(x: np.ndarray) -> dict[str, np.ndarray]:
+            layer.reset()
+            return {"": layer(x)}
+
+        return run
+
+    def stepping(self, entry: Fields, tensors: Tensors) -> Layer:
+        layer = self._layer(entry, tensors)
+
+        def step(x: np.ndarray) -> dict[str, np.ndarray]:
+            tokens = x.reshape(-1, entry["embed_dim"])
+            if layer.length + len(tokens) > entry["seq_len"]:
+                raise ValueError(f"{entry['name']}: its cache has room for {entry['seq_len']} "
+                                 f"tokens and holds {layer.length}; reset")
+            return {"": layer(tokens)}
+
+        return step
+
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        (x0,), kv, d = x, kv_heads(entry), head_dim(entry)
+        found = {part: split(dense.apply(f"{part}.", tensors, x0), heads)
+                 for part, heads in (("q", entry["num_heads"]), ("k", kv), ("v", kv))}
+        if "rotary_base" in entry:
+            turn = np.exp(1j * np.arange(len(x0))[:, None] * frequencies(entry))
+            for part in "qk":
+                pairs = found[part][..., ::2] + 1j * found[part][..., 1::2]
+                pairs = pairs * turn
+                found[part] = np.stack([pairs.real, pairs.imag], -1).reshape(found[part].shape)
+        q, k, v = (found[part].astype(np.float64) for part in "qkv")
+        share = entry["num_heads"] // kv
+        scores = q @ np.repeat(k, share, 0).swapaxes(1, 2) / math.sqrt(d)
+        scores[:, np.triu(np.ones(scores.shape[1:], bool), 1)] = -np.inf
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        heads = weights / weights.sum(axis=-1, keepdims=True) @ np.repeat(v, share, 0)
+        merged = heads.transpose(1, 0, 2).reshape(len(x0), -1)
+        return {**found, "heads": heads, "": dense.apply("out.", tensors, merged)}
+
+    def fold(
+        self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        folded: dict[str, np.ndarray] | None = dict(tensors)
+        for part in "qkv":
+            folded = folded and dense.fold(f"{part}.", folded, scales, offsets)
+        return folded
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        name, before, peaks = entry["name"], quantizer.scale, quantizer.whole
+        largest = most(head_dim(entry), entry.get("cache", INT8))
+        # A pair turns to at most sqrt(2) times its larger value; v gets as much room again
+        scales = {part: peaks[f"{name}.{part}"] * room / largest[part]
+                  for part, room in (("q", math.sqrt(2)), ("k", math.sqrt(2)), ("v", 2.0))}
+        scales = {part: max(scale, quantizer.finest(f"{name}.{part}", before))
+                  for part, scale in scales.items()}
+        scales["heads"] = output_scale(peaks[f"{name}.heads"], scales["v"])
+        entry.pop("bias", None)
+        for part in "qkv":
+            quantizer.linear(f"{name}.{part}", before, scales[part], True)
+        finest = quantizer.finest(f"{name}.out", scales["heads"])
+        quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), True)
+        if "rotary_base" in entry:
+            turns = np.floor(frequencies(entry) / (2 * math.pi) * 2**32 + 0.5)
+            quantizer.made[f"{name}.turns"] = turns.astype(np.int64).astype(np.int32)
+        entry["constants"] = exact16_constants(head_dim(entry), scales["q"], scales["k"],
+                                               scales["v"], scales["heads"])
+        entry["scales"] = scales
+
+    def work(self, entry: Fields, tensors: Tensors) -> int:
+        s = entry["seq_len"]
+        products = s * sum(n * m for n, m in self.sizes(entry).values())
+        return int(products + s * (s + 1) * entry["embed_dim"])
+
+
+TYPE = Type()

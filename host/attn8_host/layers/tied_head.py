@@ -1,0 +1,66 @@
+"""A head with the weight of an embedding: one tensor in the file, one in memory."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..numerics.scales import finest, narrowing
+from ..schema import SIZE, WORD, Tensor, one_of
+from . import dense
+from .base import INT8, INT16, Buffer, Fields, Layer, LayerType, Signal, Tensors
+from .dense import Dense
+from .embedding import multipliers, tied_rows
+from .quantizer import Quantizer
+
+
+class Type(LayerType):
+    """[rows, in_features] int16 -> [rows, out_features]: x @ weight.T, whose weight [out_features,
+    in_features] is that of the embedding that `embedding` names."""
+
+    tokenwise = True
+    token_field = "rows"
+    fields = {"in_features": SIZE, "out_features": SIZE, "embedding": WORD}
+    optional = {"rows": SIZE, "output": one_of(INT8, INT16)}
+    input_formats = (INT16,)
+    output_formats = (INT8, INT16)
+
+    def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        outputs = entry["out_features"]
+        return {"weight": Tensor(np.int8, (outputs, entry["in_features"]),
+                                 owner=entry["embedding"]),
+                "mult": Tensor(np.int16, (outputs,)), "shift": Tensor(np.int8, (outputs,))}
+
+    def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
+        return {"weight": Tensor(float, (entry["out_features"], entry["in_features"]),
+                                 owner=entry["embedding"])}
+
+    def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
+        return entry.get("rows", 1), entry["in_features"]
+
+    def gives(self, entry: Fields, given: Signal) -> Signal:
+        return Signal(entry.get("output", INT8), entry.get("rows", 1) * entry["out_features"])
+
+    def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
+        return dense.buffers(INT16, gives, entry["in_features"], entry["out_features"])
+
+    def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        layer = Dense(bias=np.zeros(entry["out_features"], np.int32), **tensors)
+        layer.format = entry.get("output", INT8)
+        return lambda x: {"": layer(x)}
+
+    def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": dense.apply("", tensors, *x)}
+
+    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
+        name, before = entry["name"], quantizer.scale
+        weight, scales = tied_rows(quantizer.tensors[f"{entry['embedding']}.weight"])
+        scales = scales * before * 2.0 ** narrowing(weight)
+        scale = quantizer.result(name, finest(float(scales.max())))
+        quantizer.made.update({f"{name}.{part}": values for part, values in
+                               multipliers(scales / scale).items()})
+
+    def work(self, entry: Fields, tensors: Tensors) -> int:
+        return int(entry.get("rows", 1) * entry["in_features"] * entry["out_features"])
+
+
+TYPE = Type()

@@ -1,0 +1,78 @@
+"""int16 by int8 matrix products: each form on emulators of the chips against the reference."""
+
+from binascii import crc32
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from attn8_host.layers.dense import Dense
+from attn8_host.numerics.scales import narrowing
+from tests.test_kernels import Call, alignment
+
+machine_settings = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+FORMATS = {"int32": 0, "int8": 127, "int16": 32767, "int16 within 8191": 8191}
+
+
+@pytest.fixture(params=["matmul16", "turbo.matmul16"])
+def machine(machines, request):
+    return machines(request.param)
+
+
+@machine_settings
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 3), inputs=st.integers(1, 200),
+       outputs=st.integers(1, 20), offset=alignment, output=st.sampled_from(sorted(FORMATS)),
+       extreme=st.booleans())
+@example(seed=0, rows=1, inputs=4096, outputs=2, offset=0, output="int32", extreme=True)
+@example(seed=0, rows=2, inputs=64, outputs=9, offset=0, output="int16", extreme=True)
+@example(seed=0, rows=1, inputs=1, outputs=1, offset=1, output="int8", extreme=False)
+def test_products(machine, seed, rows, inputs, outputs, offset, output, extreme):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-32768, 32768, (rows, inputs)).astype(np.int16)
+    w = rng.integers(-128, 128, (outputs, inputs)).astype(np.int8)
+    if extreme:  # the largest sums that there are
+        w = np.where(w > 0, 127, -128).astype(np.int8)
+        x[0] = np.where(w[0] > 0, 32767, -32768)
+    bias = rng.choice(np.array([-(1 << 29), 12345, 1 << 29]), outputs).astype(np.int32)
+    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
+    shift = rng.integers(16, 46, outputs).astype(np.int8)
+    most = FORMATS[output]
+    reference = Dense(w, bias, *((mult, shift) if most else ()))
+    reference.format, reference.most = output.split()[0], most or None
+    want = reference(x)
+
+    machine.reset()
+    call = Call(machine, offset)
+    if "offsets" in machine.functions:
+        w, _, bias, _, _ = call("offsets", w, 0, bias, inputs, outputs)
+    out = np.full(want.shape, 77, want.dtype)
+    row = np.zeros(2 * inputs + 10, np.uint8)
+    *_, out, _, _, _, _, _, _ = call("matmul", w, 0, x, bias, mult, shift, out,
+                                     machine.buffer(row), rows, inputs, outputs,
+                                     narrowing(reference.weight), most)
+    assert (out.read(want.dtype) == want.ravel()).all()
+
+
+def test_known_answers_are_those_of_the_reference(on_device):
+    known, found = on_device("attn8.known.matmul16"), 0
+    j = np.arange(9)
+
+    def numbers(n, step, dtype=np.int8):
+        return np.array(on_device("attn8.known").numbers("b", n, step), dtype)
+
+    for inputs, down in (36, 0), (39, 1), (48, 0):
+        x = 257 * numbers(2 * inputs, 37, np.int64).reshape(2, inputs)
+        reference = Dense(numbers(9 * inputs, 91).reshape(9, inputs),
+                          (50000 * j - 200000).astype(np.int32), (20000 + j).astype(np.int16),
+                          (30 + j % 3).astype(np.int8))
+        products = ((x + (1 << down >> 1)) >> down) @ reference.weight.T.astype(np.int64)
+        for form in ("int16", "int8"):
+            reference.format = form
+            out = reference.results(products)
+            assert len(np.unique(out)) > 9
+            found = crc32(out.tobytes(), found)
+        found = crc32((products + reference.bias).astype(np.int32).tobytes(), found)
+    assert found == known.ANSWER
