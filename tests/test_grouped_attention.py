@@ -166,9 +166,11 @@ def test_a_board_computes_a_whole_pass_and_allocates_nothing(board, remote, mode
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
-@pytest.mark.parametrize("backend", ["viper", "turbo"])
-def test_the_machine_code_of_chips_computes_the_same(model, arch, backend):
-    config, tensors, inputs = model
+@pytest.mark.parametrize("backend, variant", [("viper", "grouped"), ("turbo", "grouped"),
+                                              ("turbo", "of int16"), ("turbo", "one for all")])
+def test_the_machine_code_of_chips_computes_the_same(arch, backend, variant):
+    floats, parameters, inputs = decoder(*VARIANTS[variant])
+    config, tensors = quantize_model(floats, parameters, inputs, activation_bits=16)
     config = {key: value for key, value in config.items() if key != "arena"}
     made, _, _ = loaded(config, modelfile.pack(config, tensors), arch, backend)
     made(array("h", inputs[0].tobytes()))

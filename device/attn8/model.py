@@ -240,7 +240,7 @@ def _load(path, config, need_weights, count, advance, step, share):
         from .arena import Arena, check
 
         arena = Arena(config["arena"])
-    rooms = {} if share or step else None
+    rooms = {} if share else None
     channels = tensors.pop("input.channels", None)
     inner = 1
     if channels:

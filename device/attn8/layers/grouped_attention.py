@@ -11,14 +11,14 @@ from .dense import expect
 TOKENWISE = True
 
 # 16384 times the sine of 0, 1 .. 128 512ths of a turn
-SINES = unhexlify(
+SINES = array("h", unhexlify(
     "0000c90092015b022403ed03b5047e0546060e07d6079d0864092b0af10ab70b7c0c410d060eca0e8d0f5010"
     "1211d311941254131314d21490154c160917c4177e183719ef19a71a5d1b121cc61c791d2b1edc1e8c1f3a20"
     "e72093213d22e7228e233524da247e252026c1266027fe279a283529ce29652afb2a8f2b212cb22c412dcf2d"
     "5a2ee42e6c2ff22f7630f9307931f8317432ef326833df335334c6343735a53512367d36e5364b37b0371238"
     "7138cf382b398439db39303a823ad33a213b6d3bb63bfd3b423c853cc53c033d3f3d783daf3de33d153e453e"
     "723e9d3ec53eeb3e0f3f303f4f3f6b3f853f9c3fb13fc43fd43fe13fec3ff53ffb3fff3f0040"
-)
+))
 
 
 class GroupedAttention:
@@ -29,11 +29,11 @@ class GroupedAttention:
     # linears: q, k, v (of int16 results) and out, Linear16 each. constants: score_mult,
     # score_shift, out_num, out_shift. turns: int32 [head_dim / 2], by how many 2**-32 turns a
     # position turns each pair of adjacent values of q and k. cache: int8 takes 2 * head_dim + 2
-    # bytes a head and token, int16 4 * head_dim. shared: as MultiHeadAttention's.
+    # bytes a head and token, int16 4 * head_dim.
 
     def __init__(self, seq_len, embed_dim, num_heads, num_kv_heads, linears, score_mult,
                  score_shift, out_num, out_shift, turns=None, cache="int8", rows=1,
-                 name="attention", make=signals.make, shared=None):
+                 name="attention", make=signals.make):
         checks.between(name + ".seq_len", seq_len, 1, MAX_KEYS)
         checks.between(name + ".embed_dim", embed_dim, 1, checks.MAX_INPUTS)
         checks.between(name + ".num_heads", num_heads, 1, embed_dim)
@@ -72,25 +72,16 @@ class GroupedAttention:
         self._constants = score_mult, score_shift, out_num, out_shift
         self._narrow = cache == "int8"
         unit = signals.BYTES[cache]
-        shared = {} if shared is None else shared
-        place = "grouped_attention", num_heads * seq_len
-        memory.require(name, 2 * seq_len * (size * unit + num_kv_heads * self._narrow)
-                       + (0 if place in shared else 4 * num_heads * seq_len))
+        memory.require(name, 2 * seq_len * (size * unit + num_kv_heads * self._narrow))
         code = signals.CODES[cache]
         self.keys = array(code, bytes(seq_len * size * unit))
         self.values = array(code, bytes(seq_len * size * unit))
         if self._narrow:  # what one step of int8 stands for
             self.key_steps = bytearray(seq_len * num_kv_heads)
             self.value_steps = bytearray(seq_len * num_kv_heads)
-        if place not in shared:
-            shared[place] = array("i", bytes(4 * num_heads * seq_len)), array("i", range(num_heads))
-        self._scores, self._sums = shared[place]
+        forms.scratch.claim(4 * num_heads * seq_len)  # scores, then weights, of each head
+        self._sums = array("i", range(num_heads))
         self._turns = turns
-        if turns is not None and "sines" not in shared:
-            shared["sines"] = array("h", SINES)
-            for i in range(129):
-                shared["sines"][i] = SINES[2 * i] | SINES[2 * i + 1] << 8
-        self._sines = shared.get("sines")
         largest = most(d, cache)
         # q becomes the heads' results
         self._parts = [Dense16(linear, 1, make("h", linear.outputs), most=n)
@@ -138,25 +129,26 @@ class GroupedAttention:
         q, k, v = self._parts
         q, k, v = q.run(x), k.run(x), v.run(x)
         if self._turns is not None:
-            kernels.rotate(q, 0, self._turns, self._sines, slot, heads, d, self._most)
-            kernels.rotate(k, 0, self._turns, self._sines, slot, kv, d, self._most)
+            kernels.rotate(q, 0, self._turns, SINES, slot, heads, d, self._most)
+            kernels.rotate(k, 0, self._turns, SINES, slot, kv, d, self._most)
         n = slot + 1
+        scores = forms.scratch.bytes
         mult, shift, num, out_shift = self._constants
         if self._narrow:
             kernels.put8(k, 0, self.keys, self.key_steps, slot, kv, d)
             kernels.put8(v, 0, self.values, self.value_steps, slot, kv, d)
-            kernels.scores8(q, 0, self.keys, self.key_steps, self._scores, n, heads, kv, d)
+            kernels.scores8(q, 0, self.keys, self.key_steps, scores, n, heads, kv, d)
         else:
             size = 2 * kv * d
             copy(k, 0, self.keys, slot * size, size)
             copy(v, 0, self.values, slot * size, size)
-            kernels.scores16(q, 0, self.keys, self._scores, n, heads, kv, d)
-        kernels.softmax(self._scores, 0, self._sums, tables.EXP2, heads, n, mult, shift)
+            kernels.scores16(q, 0, self.keys, scores, n, heads, kv, d)
+        kernels.softmax(scores, 0, self._sums, tables.EXP2, heads, n, mult, shift)
         if self._narrow:
-            kernels.weighted8(self.values, 0, self.value_steps, self._scores, self._sums, q, n,
+            kernels.weighted8(self.values, 0, self.value_steps, scores, self._sums, q, n,
                               heads, kv, d, num, out_shift)
         else:
-            kernels.weighted16(self.values, 0, self._scores, self._sums, q, n, heads, kv, d, num,
+            kernels.weighted16(self.values, 0, scores, self._sums, q, n, heads, kv, d, num,
                                out_shift)
         size = e * self._unit
         self._merge.run(q, part(self._result, self.out, row * size, size))
@@ -195,6 +187,6 @@ def build(entry, given, need_weights):
     c = entry.keywords("constants")
     layer = GroupedAttention(s, e, h, kv, tuple(linears), c["score_mult"], c["score_shift"],
                              c["out_num"], c["out_shift"], turns, cache, rows, entry.name,
-                             entry.make, entry.rooms)
+                             entry.make)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, rows * e)
