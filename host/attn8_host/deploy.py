@@ -457,8 +457,8 @@ def _build(board: Board, plan: Plan, progress: Progress | None) -> dict[str, byt
     for some in _batches(kept):
         _execute(board, COPY.format(folders=[], paths=some))
     digests = {path: hashlib.sha256(data) for path, data in paths.items()}
-    there = _sha256(board, paths)
-    send = {p: data for p, data in paths.items() if there[p] != digests[p].digest()}
+    there = _sha256(board, (f"{NEW}/{path}" for path in kept))  # a copy may be cut short
+    send = {p: data for p, data in paths.items() if there.get(p) != digests[p].digest()}
     total, done = sum(len(data) for data in send.values()), 0
     for path, data in send.items():
         board.write_file(path, data, progress and _after(done, total, progress))
