@@ -72,9 +72,6 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide, most_b
 
     machine.reset()
     packed, constants = w, bias
-    if machine.arch == "rv32imc":
-        columns = [bias, mult, shift.astype(int) - 16, np.zeros(outputs)]
-        constants = np.column_stack(columns).astype(np.int32)
     out = np.zeros(rows * outputs, np.int32 if wide else np.int8)
     room = Device(machine.arch, "turbo").load(f"attn8.forms.{TURBO[machine.arch]}.matmul").room
     row = machine.buffer(np.zeros(*room(inputs, rows), np.uint8))
@@ -215,7 +212,7 @@ LIMITS = {
         "matvec": 1.8, "square": 1.89, "matmul": 1.43, "scores": 1.75, "weighted_sum": 2.15
     },
     "rv32imc": {
-        "matvec": 3.36, "square": 3.4, "matmul": 3.55, "scores": 3.6, "weighted_sum": 4.0
+        "matvec": 3.36, "square": 3.4, "matmul": 2.26, "scores": 3.6, "weighted_sum": 4.0
     },
 }
 
@@ -287,7 +284,7 @@ def test_instructions_of_a_whole_layer(machines):
             call("weighted_sum", room, 0, room, sums, x, first, rows, tokens, tokens,
                  head_dim, 1 << 29, 29)  # fmt: skip
     macs = 4 * tokens * embed_dim**2 + 2 * tokens**2 * embed_dim
-    assert instructions / macs <= {"xtensawin": 1.8, "rv32imc": 3.9}[machines("turbo.matmul").arch]
+    assert instructions / macs <= {"xtensawin": 1.8, "rv32imc": 2.85}[machines("turbo.matmul").arch]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,10 @@ class Rv32(Assembler):
         """The high word of the signed product."""
         self._register(1, 1, rd, rs1, rs2)
 
+    def mulhsu(self, rd: int, rs1: int, rs2: int) -> None:
+        """The high word of the product of rs1, signed, and rs2, unsigned."""
+        self._register(1, 2, rd, rs1, rs2)
+
     def mulhu(self, rd: int, rs1: int, rs2: int) -> None:
         """The high word of the unsigned product."""
         self._register(1, 3, rd, rs1, rs2)

@@ -82,6 +82,21 @@ def requantize(
     clamp(a, name, acc, high, low)
 
 
+def settle(
+    a: Rv32Function, name: str, acc: int, mult: int, shift: int, high: int, low: int
+) -> None:
+    """acc = requant(acc), |acc| < 2**30, clamped to high and low, in one multiplication.
+
+    acc * (mult << 17) has in its high word what requant drops 15 bits of, acc * mult >> 15; shift
+    is 16 less than requant's.
+    """
+    a.mulhsu(acc, acc, mult)
+    a.sra(acc, acc, shift)
+    a.addi(acc, acc, 1)
+    a.srai(acc, acc, 1)
+    clamp(a, name, acc, high, low)
+
+
 def clamp(a: Rv32Function, name: str, acc: int, high: int, low: int) -> None:
     """acc between low and high; `name` is a prefix for labels."""
     a.bge(high, acc, name + " not high")

@@ -1,32 +1,40 @@
 """int8 matrix product on RV32IM: attn8/forms/viper/matmul.py says what it computes.
 
-Eight outputs at a time, so that a value of x is loaded once for eight products; then one by one.
+Three rows of x are packed, and meet four rows of weights at a time. Where there are fewer, or rows
+are long, eight outputs of one row are made at a time, so that a value of x is loaded once for eight
+products; then one by one.
 """
 
 from ..mpy import Rv32Function
-from ..rv32 import RA, S0, S1, S10, S11, T2, T3, T4, T5, T6, ZERO
-from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, dot, requantize
+from ..rv32 import A4, A5, A6, A7, RA, S0, S1, S10, S11, T0, T1, T2, T3, T4, T5, T6, ZERO
+from . import triples_rv32 as triples
+from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, dot, settle
 
-# Register map, beside that of `dot`
+PACKED = 512  # inputs whose packed rows have room
+BLOCK = 64
+SPARE = {"matmul": triples.SPARE}
+
+OUTS = (A4, A5, A6)  # of three rows
+# Register map of row by row, beside that of `dot`
 X_START = S0
 OUT = S1
 LEFT = S10  # outputs beyond the next tile
-CONSTANTS = S11
+BIAS = S11
 LOW, HIGH = RA, T6  # -127 and 127
 UNROLLED = T5
 T = (T2, T3, T4)
 
 
 def matmul(a: Rv32Function) -> None:
-    """bias: int32 [outputs, 4], bias, mult, shift - 16 and one that is not used. Neither are mult,
-    shift and row.
-    """
+    """As in viper."""
+    three_rows(a)
     w = ROWS[0]
+    a.label("row by row")
     a.arguments(x=X_START, out=OUT)
     a.li(LOW, -127)
     a.li(HIGH, 127)
     a.label("row")
-    a.arguments(w=w, outputs=LEFT, bias=CONSTANTS, inputs=END)
+    a.arguments(w=w, outputs=LEFT, bias=BIAS, inputs=END)
     a.andi(UNROLLED, END, -UNROLL)
     a.add(UNROLLED, UNROLLED, X_START)
     a.add(END, END, X_START)
@@ -37,6 +45,109 @@ def matmul(a: Rv32Function) -> None:
     a.addi(T2, T2, -1)
     a.keep(T2, "rows")
     a.bne(T2, ZERO, "row")
+    a.label("done")
+
+
+def three_rows(a: Rv32Function) -> None:
+    """All of the product, rows in threes and outputs in fours: the last ones lap over those before
+    where they do not divide.
+    """
+    w, left, high, bias, mult, shift = triples.W, S0, S1, A7, S10, S11
+    t, u, inputs, stride, size = T2, T3, T4, T5, T6
+    a.arguments(rows=t, outputs=u, inputs=inputs)
+    for register, least in ((t, 3), (u, 4)):
+        a.addi(register, register, -least)
+        a.blt(register, ZERO, "to rows")
+    a.li(t, PACKED)
+    a.bge(t, inputs, "packed")
+    a.label("to rows")
+    a.j("row by row")
+    a.label("packed")
+    triples.prepare(a, inputs, BLOCK)
+    a.li(high, 127)
+    a.label("three rows")
+    a.arguments(rows=t, x=w[0], out=OUTS[0], wide=size, outputs=stride, inputs=inputs)
+    a.slli(size, size, 1)
+    a.sll(stride, stride, size)
+    a.addi(t, t, -3)
+    a.bge(t, ZERO, "three are left")
+    a.mul(u, t, inputs)
+    a.add(w[0], w[0], u)
+    a.mul(u, t, stride)
+    a.add(OUTS[0], OUTS[0], u)
+    a.label("three are left")
+    a.keep(t, "rows")
+    for rows, step in ((w[:3], inputs), (OUTS, stride)):
+        for i in range(1, 3):
+            a.add(rows[i], rows[i - 1], step)
+    a.add(t, OUTS[2], stride)
+    a.keep(t, "out")
+    a.mv(left, inputs)
+    triples.pack(a, left)
+    a.keep(w[2], "x")
+    a.arguments(w=w[0], outputs=left, bias=bias, mult=mult, shift=shift)
+    a.label("four outputs")
+    a.arguments(inputs=inputs)
+    a.addi(left, left, -4)
+    a.bge(left, ZERO, "four are left")
+    a.arguments(wide=size)
+    a.mul(t, left, inputs)
+    a.add(w[0], w[0], t)
+    a.add(shift, shift, left)
+    a.slli(t, left, 1)
+    a.add(mult, mult, t)
+    a.slli(t, left, 2)
+    a.add(bias, bias, t)
+    a.slli(size, size, 1)
+    a.sll(t, left, size)
+    for out in OUTS:
+        a.add(out, out, t)
+    a.label("four are left")
+    for i in range(1, 4):
+        a.add(w[i], w[i - 1], inputs)
+    triples.tile(a, BLOCK)
+    a.mv(w[0], w[3])
+    sums = [*zip(triples.S_0, triples.S_1, triples.S_2, strict=True)]
+    m, s, b, low = T0, T1, T6, RA
+    a.arguments(wide=low)
+    for i in range(4):
+        add_bias(a, sums[i], b, 4 * i, bias)
+    a.bne(low, ZERO, "wide")
+    a.li(low, -127)
+    for i in range(4):
+        a.lhu(m, 2 * i, mult)
+        a.lbu(s, i, shift)
+        a.slli(m, m, 17)
+        a.addi(s, s, -16)
+        for acc, out in zip(sums[i], OUTS, strict=True):
+            settle(a, f"sum {i} of {out}", acc, m, s, high, low)
+            a.sb(acc, i, out)
+    for out in OUTS:
+        a.addi(out, out, 4)
+    a.label("next outputs")
+    a.addi(bias, bias, 16)
+    a.addi(mult, mult, 8)
+    a.addi(shift, shift, 4)
+    a.blt(ZERO, left, "four outputs")
+    a.arguments(rows=t)
+    a.blt(ZERO, t, "three rows")
+    a.j("done")
+    a.label("wide")
+    for i in range(4):
+        for acc, out in zip(sums[i], OUTS, strict=True):
+            a.sw(acc, 4 * i, out)
+    for out in OUTS:
+        a.addi(out, out, 16)
+    a.j("next outputs")
+
+
+def add_bias(a: Rv32Function, sums: tuple[int, int, int], b: int, place: int, bias: int) -> None:
+    """To the sums of three rows, as `tile` leaves them."""
+    a.lw(b, place, bias)
+    a.add(sums[1], sums[1], b)
+    a.addi(b, b, 1)
+    a.add(sums[0], sums[0], b)
+    a.add(sums[2], sums[2], b)
 
 
 def outputs(a: Rv32Function, tile: int) -> None:
@@ -50,16 +161,24 @@ def outputs(a: Rv32Function, tile: int) -> None:
     for j in range(1, tile):
         a.add(ROWS[j], ROWS[j - 1], T2)
     for j, acc in enumerate(SUMS[:tile]):
-        a.lw(acc, 16 * j, CONSTANTS)
+        a.lw(acc, 4 * j, BIAS)
     dot(a, name, tile, a.lb, a.lb, (1, 1), UNROLLED, T)
     a.mv(ROWS[0], ROWS[tile - 1])
     a.arguments(wide=T2)
     a.bne(T2, ZERO, name + " wide")
+    mult, shift, m, s, t = *ROWS[1:5], T2
+    a.arguments(bias=t, mult=mult, shift=shift)
+    a.sub(t, BIAS, t)  # 4 bytes for each output before
+    a.srli(t, t, 1)
+    a.add(mult, mult, t)
+    a.srli(t, t, 1)
+    a.add(shift, shift, t)
     for j, acc in enumerate(SUMS[:tile]):
-        mult, shift, t = T
-        a.lw(mult, 16 * j + 4, CONSTANTS)
-        a.lw(shift, 16 * j + 8, CONSTANTS)
-        requantize(a, f"{name} {j}", acc, mult, shift, HIGH, LOW, t)
+        a.lhu(m, 2 * j, mult)
+        a.lbu(s, j, shift)
+        a.slli(m, m, 17)
+        a.addi(s, s, -16)
+        settle(a, f"{name} {j}", acc, m, s, HIGH, LOW)
         a.sb(acc, j, OUT)
     a.addi(OUT, OUT, tile)
     a.j(name + " next")
@@ -68,7 +187,7 @@ def outputs(a: Rv32Function, tile: int) -> None:
         a.sw(acc, 4 * j, OUT)
     a.addi(OUT, OUT, 4 * tile)
     a.label(name + " next")
-    a.addi(CONSTANTS, CONSTANTS, 16 * tile)
+    a.addi(BIAS, BIAS, 4 * tile)
     a.addi(LEFT, LEFT, -tile)
     a.bge(LEFT, ZERO, name)
     a.label(name + " done")
