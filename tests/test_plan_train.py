@@ -9,9 +9,11 @@ from attn8_host import modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
+from attn8_host.errors import Attn8Error, ModelError
 from attn8_host.paths import MODELS
 from attn8_host.plan.training import train_plan, training
 from attn8_host.train import session as train
+from attn8_host.train.model import Model as Trained
 from tools.train_cost import words
 
 PATH = "/models/plan.safetensors"
@@ -72,6 +74,39 @@ def test_ram_is_what_the_board_reports(large_board, make):
     push(large_board, PATH, modelfile.pack(config, tensors))
     reported = int(large_board.execute(MEASURE.format(path=PATH)))
     assert planned.memory.ram == pytest.approx(reported, rel=0.05)
+
+
+@pytest.mark.parametrize(("field", "value"), [("causal", True), ("core", "linear")])
+def test_other_attention_does_not_train(remote, field, value):
+    """Neither from a training file nor into a model that infers otherwise."""
+    config, tensors = layer(False)
+    config["layers"][0][field] = value
+    message = f"attn.{field}: attention trains with the core exact, not causal; got {value}"
+    with pytest.raises(Attn8Error, match=message):
+        train_plan(config, tensors)
+    with pytest.raises(ModelError, match=message):
+        Trained(config, tensors)
+    said = remote.refused("""
+from attn8.train.layers.attention import MultiHeadAttention
+from attn8.train import arithmetic
+from attn8.train.requantize import check
+f = arithmetic.get("Q16.16")
+check([MultiHeadAttention(f, "attn", 4, 4, 2)], path)
+""", path=written(remote.board, field, value))
+    assert said.startswith(f"attn.{field}: what trains has {config_default(field)}, the model that")
+
+
+def config_default(field):
+    return {"causal": "False", "core": "exact"}[field]
+
+
+def written(board, field, value):
+    """The path of an int8 model on the board with one attention layer that says so."""
+    path = "/models/infers.safetensors"
+    entry = {"name": "attn", "core": "exact", "causal": False, "seq_len": 4, "embed_dim": 4,
+             "num_heads": 2} | {field: value}
+    push(board, path, modelfile.pack({"layers": [entry]}, {}))
+    return path
 
 
 def test_recompute_saves_what_the_formula_says():

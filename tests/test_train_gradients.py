@@ -18,7 +18,7 @@ import pytest
 
 from attn8_host.train import arithmetic as formats
 from attn8_host.train.model import Model
-from tests.test_train_model import ADAM, SENSOR, parameters, transformer
+from tests.test_train_model import ADAM, BIAS_FREE, SENSOR, parameters, transformer
 
 RELATIVE = 2.0**-9
 
@@ -66,6 +66,7 @@ CONFIGS = [
     transformer(),
     transformer(attention={"recompute": True}),
     transformer(**SENSOR),
+    transformer(**BIAS_FREE),
     *(attention_config(*shape, recompute) for shape in ATTENTIONS for recompute in (False, True)),
 ]
 

@@ -57,7 +57,8 @@ def parameters(rng, config):
 
     def dense(name, inputs, outputs):
         tensors[f"{name}.weight"] = rng.normal(size=(outputs, inputs)) / np.sqrt(inputs)
-        tensors[f"{name}.bias"] = rng.normal(size=outputs) / 10
+        if layer.get("bias", True):
+            tensors[f"{name}.bias"] = rng.normal(size=outputs) / 10
 
     for layer in config["layers"]:
         if layer["type"] == "self_attention_1d":
@@ -92,6 +93,18 @@ SENSOR = {
         {"type": "dense", "name": "head", "in_features": 6, "out_features": 3},
     ],
 }
+# The same without any bias, and another attention
+BIAS_FREE = {
+    "input": {"size": 20},
+    "layers": [
+        {"type": "conv1d", "name": "conv", "length": 20, "kernel_size": 5, "stride": 2,
+         "filters": 4, "bias": False},
+        {"type": "attention", "name": "attn", "seq_len": 8, "embed_dim": 4, "num_heads": 2,
+         "bias": False},
+        {"type": "mean_pool", "name": "pool", "seq_len": 8, "embed_dim": 4},
+        {"type": "dense", "name": "head", "in_features": 4, "out_features": 3, "bias": False},
+    ],
+}
 PERCEPTRON = {
     "loss": "mse",
     "layers": [
@@ -109,12 +122,13 @@ PERCEPTRON = {
         ({"attention": {"recompute": True}, "optimizer": SGD}, 1, 1.0),
         (PERCEPTRON, 2, 1.0),
         (SENSOR, 1, 1.0),
+        (BIAS_FREE, 1, 1.0),
         (SENSOR | {"optimizer": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),
         (PERCEPTRON | {"optimizer": SGD | {"lr": (1 << 15, 15)}}, 1, 99.0),  # it saturates
         ({"numbers": "Q8.8", "optimizer": SGD,
           "schedule": {"warmup_steps": 10, "total_steps": 90}}, 1, 1.0),
     ],
-    ids=["adam", "recompute", "mse", "sensor", "sensor overflow", "overflow", "Q8.8"],
+    ids=["adam", "recompute", "mse", "sensor", "no bias", "sensor overflow", "overflow", "Q8.8"],
 )
 def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
     rng = np.random.default_rng(5)

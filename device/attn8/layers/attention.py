@@ -293,9 +293,10 @@ def make(entry, core, s, e, memory_dim, key_len, need_weights, lengths=False):
     h = entry.size("num_heads")
     key_dim, value_dim = head_dims(entry.name, e, h, entry.integer("key_dim", None),
                                    entry.integer("value_dim", None))
+    bias = entry.flag("bias", True)
     for part, inputs, outputs in (("q.", e, h * key_dim), ("k.", memory_dim, h * key_dim),
                                   ("v.", memory_dim, h * value_dim), ("out.", h * value_dim, e)):
-        expect(entry, part, inputs, outputs)
+        expect(entry, part, inputs, outputs, False, bias)
     output = signals.output(entry)
     options = entry.keywords("options", {})
     if "normalise" in options:  # as files before had it

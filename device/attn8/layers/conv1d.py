@@ -166,13 +166,8 @@ def build(entry, given, need_weights):
     form = "int8" if groups > 1 else signals.follow(entry, given, length * channels)
     entry.accept(given, form, length * channels)
     seen = window(entry.name, kernel_size, filters, channels, groups)
-    if channels == 1:
-        expect(entry, "", kernel_size, filters)
-    else:
-        entry.expect("weight", "b", [filters, kernel_size, channels // groups])
-        entry.expect("bias", "i", [filters])
-        entry.expect("mult", "h", [filters])
-        entry.expect("shift", "b", [filters])
+    shape = None if channels == 1 else [filters, kernel_size, channels // groups]
+    expect(entry, "", kernel_size, filters, False, entry.flag("bias", True), shape)
     kernel = depthwise() if groups > 1 else None
     linear = kinds(form)[0].take(entry.tensors, entry.name, seen, filters, output, kernel)
     layer = Conv1D(*sizes, linear, True, channels, padding, dilation, groups, form,

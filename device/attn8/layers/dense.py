@@ -1,3 +1,5 @@
+from array import array
+
 from .. import checks, forms, memory, signals
 from ..kernels.objects import part
 
@@ -124,10 +126,17 @@ class Dense:
         return self.out
 
 
-def expect(entry, part, inputs, outputs, wide=False):
-    # Checks the tensors of a Linear in a file; part: "", or that of the layer with a dot behind
-    entry.expect(part + "weight", "b", [outputs, inputs])
-    entry.expect(part + "bias", "i", [outputs])
+def expect(entry, part, inputs, outputs, wide=False, bias=True, weight=None):
+    # Checks the tensors of a Linear in a file; part: "", or that of the layer with a dot behind.
+    # bias: whether the file has one, instead of zeros. weight: its shape, if not [outputs, inputs]
+    entry.expect(part + "weight", "b", weight or [outputs, inputs])
+    if bias:
+        entry.expect(part + "bias", "i", [outputs])
+    elif entry.has(part + "bias"):
+        raise ValueError('%s: it has %s.%sbias and says "bias": false'
+                         % (entry.name, entry.name, part))
+    else:
+        entry.tensors["%s.%sbias" % (entry.name, part)] = array("i", bytes(4 * outputs))
     if not wide:
         entry.expect(part + "mult", "h", [outputs])
         entry.expect(part + "shift", "b", [outputs])
@@ -155,7 +164,7 @@ def build(entry, given, need_weights):
         raise ValueError("%s.output: expected int8, int16 or int32, got %s" % (entry.name, output))
     sums = output == "int32"
     linear, dense = kinds(signals.follow(entry, given, rows * n))
-    expect(entry, "", n, m, sums)
+    expect(entry, "", n, m, sums, entry.flag("bias", True))
     if sums and entry.has("mult"):
         raise ValueError('%s: it has %s.mult and says "output": "int32"' % (entry.name, entry.name))
     linear = linear.take(entry.tensors, entry.name, n, m, "int8" if sums else output)

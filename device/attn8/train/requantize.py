@@ -4,9 +4,22 @@ import json
 import math
 from array import array
 
-from .. import quantize
+from .. import quantize, safetensors
 from ..kernels import fixed as kernels
 from .update import update
+
+
+def check(layers, path):
+    # What trains is what the int8 model at `path` infers: its layers say so in `infers`
+    said = {fields["name"]: fields
+            for fields in json.loads(safetensors.metadata(path)["config"])["layers"]}
+    for layer in layers:
+        infers = getattr(layer, "infers", {})
+        for key in infers:
+            found = said.get(layer.name, infers).get(key, infers[key])
+            if found != infers[key]:
+                raise ValueError("%s.%s: what trains has %s, the model that it becomes, %s, has %s"
+                                 % (layer.name, key, infers[key], path, found))
 
 
 class Requantizer:
@@ -52,7 +65,7 @@ class Requantizer:
         # the results stay int32, after None. -> the scale of those
         n = layer.inputs
         frac = self._frac
-        weight, bias = layer.weight.value, layer.bias.value
+        weight, bias = layer.weight.value, layer.bias and layer.bias.value
         name = layer.name + "."
         self._tensors[name + "weight"] = int8 = array("b", bytes(layer.outputs * n))
         self._tensors[name + "bias"] = int32 = array("i", bytes(4 * layer.outputs))
@@ -68,7 +81,8 @@ class Requantizer:
                 q = (row[i] * 254 + peak) // (2 * peak)
                 int8[j * n + i] = max(-127, min(127, q))
             ratio = before * peak / (127 << frac)
-            int32[j] = math.floor(bias[j] / (1 << frac) / ratio + 0.5)
+            if bias:
+                int32[j] = math.floor(bias[j] / (1 << frac) / ratio + 0.5)
             if after is not None:
                 mults[j], shifts[j] = quantize.requant_constants(ratio / after)
         return before * largest / (127 << frac)

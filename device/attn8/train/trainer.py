@@ -41,6 +41,10 @@ class Trainer:
         self.outputs = [("losses", code, self.losses), ("predictions", code, self.predictions),
                         ("state", code, self.state)]
         self._int8 = config.get("int8")
+        if self._int8:
+            from .requantize import check
+
+            check(model.layers, self._int8)
         self.requantizer = None  # until training has ended
         for p in model.params:
             self.outputs.append((p.name, code, p.value))

@@ -194,7 +194,7 @@ class TrainableMultiHeadAttention:
         self, f: Any, num_heads: int, q: TrainableDense, k: TrainableDense, v: TrainableDense,
         out: TrainableDense, recompute: bool = False,
     ):
-        embed_dim = len(q.bias.value)
+        embed_dim = len(q.weight.value)
         if embed_dim % num_heads:
             raise ValueError(
                 f"embed_dim: expected a multiple of num_heads {num_heads}, got {embed_dim}"
@@ -263,10 +263,6 @@ class Attention(LayerType):
     def reads_padding(self, entry: Fields) -> bool:
         return not (entry.get("lengths") or entry["causal"])
 
-    def require_integers(self, entry: Fields) -> None:
-        super().require_integers(entry)
-        dense.require_bias(entry)
-
     def check(self, entry: Fields) -> None:
         super().check(entry)
         name = entry["name"]
@@ -322,8 +318,9 @@ class Attention(LayerType):
         return int(entry["embed_dim"])
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        bias = entry.get("bias", True)
         found = {key: tensor for part, sizes in self.sizes(entry).items()
-                 for key, tensor in dense.tensors(f"{part}.", *sizes).items()}
+                 for key, tensor in dense.tensors(f"{part}.", *sizes, False, bias).items()}
         form = np.int16 if self._core(entry).format == INT16 else np.int8
         found["memory"] = Tensor(form, (None, entry["embed_dim"]), needed=False)
         found["key_padding_mask"] = Tensor(np.int8, (None,), needed=False)
@@ -449,11 +446,11 @@ class Attention(LayerType):
         for part, source in sources.items():
             scales[part] = max(scales[part], quantizer.finest(f"{name}.{part}", source))
         scales["heads"] = core.output_scale(peaks[f"{name}.heads"], scales["v"])
-        entry.pop("bias", None)
         for part, source in sources.items():
             quantizer.linear(f"{name}.{part}", source, scales[part], wide)
         finest = quantizer.finest(f"{name}.out", scales["heads"])
         quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), wide)
+        dense.settle_bias(entry, quantizer, *(f"{part}." for part in PARTS))
         parameters = {key: quantizer.tensors[f"{name}.core.{key}"]
                       for key in core.float_tensors(1, 1)
                       if f"{name}.core.{key}" in quantizer.tensors}
@@ -485,12 +482,19 @@ class Type(Attention):
     """The same with what trains."""
 
     training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
-    training_optional = {"recompute": FLAG}
+    training_optional = {"recompute": FLAG, "bias": FLAG, "causal": FLAG, "core": WORD}
+
+    def check_training(self, entry: Fields) -> None:
+        super().check_training(entry)
+        for key, value in (("causal", False), ("core", "exact")):
+            if entry.get(key, value) != value:
+                raise ModelError(f"{entry['name']}.{key}: attention trains with the core exact, "
+                                 f"not causal; got {entry[key]}")
 
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        e = entry["embed_dim"]
+        e, bias = entry["embed_dim"], entry.get("bias", True)
         return {key: values for part in PARTS for key, values in
-                dense.initial(f"{part}.", e, e, rng).items()}
+                dense.initial(f"{part}.", e, e, rng, bias).items()}
 
     def trainable(
         self, f: Any, entry: Fields, tensors: Tensors, base: Any
@@ -503,9 +507,9 @@ class Type(Attention):
                                            entry.get("recompute", False))
 
     def training_words(self, entry: Fields) -> int:
-        """With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E); out and dx of
-        the four projections 8*S*E; context, its gradients and a row of zeros 5*S*E; attention
-        weights H*S^2 and scores S^2 (S and S with recompute); scratch for the largest product.
+        """With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E), without biases
+        8*E^2; out and dx of the four projections 8*S*E; context, its gradients and a row of zeros
+        5*S*E; attention weights H*S^2 and scores S^2 (S and S with recompute); scratch for the largest product.
         """
         e, s, h = entry["embed_dim"], entry["seq_len"], entry["num_heads"]
         recompute, d = entry.get("recompute", False), e // h
@@ -514,7 +518,8 @@ class Type(Attention):
         products = [(s, e, e), (e, e, s), (rows, s, d), (rows, d, s), (s, d, rows)]
         scratch = max(r * i for r, _, i in products) + max(min(c, 8) * i for _, c, i in products)
         weights = s if recompute else h * s * s
-        return int(8 * (e * e + e) + 13 * s * e + weights + rows * s + scratch)
+        biases = e if entry.get("bias", True) else 0
+        return int(8 * (e * e + biases) + 13 * s * e + weights + rows * s + scratch)
 
 
 TYPE = Type()

@@ -10,7 +10,7 @@ from ..errors import ModelError
 from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.parameter import Parameter
 from ..numerics.scales import linear, quantize
-from ..schema import COUNT, SIZE, Tensor, one_of
+from ..schema import COUNT, FLAG, SIZE, Tensor, one_of
 from . import dense
 from .base import (
     INPUT_SCALE,
@@ -107,21 +107,25 @@ class TrainableConv1D:
         f: the format of the numbers.
         name: of the parameters.
         weight: words [filters, K].
-        bias: words [filters].
+        bias: words [filters]; None: there is none.
         stride: of the windows.
     """
 
-    def __init__(self, f: Any, name: str, weight: np.ndarray, bias: np.ndarray, stride: int):
+    def __init__(
+        self, f: Any, name: str, weight: np.ndarray, bias: np.ndarray | None = None, *, stride: int
+    ):
         self.f = f
         self.stride = stride
         self.weight = Parameter(f"{name}.weight", weight)
-        self.bias = Parameter(f"{name}.bias", bias)
+        self.bias = None if bias is None else Parameter(f"{name}.bias", bias)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         self.x = x.ravel()
         kernel_size = self.weight.value.shape[1]
         self._windows = windows(self.x, kernel_size, self.stride)
-        bias = np.broadcast_to(self.bias.value, (len(self._windows), len(self.bias.value)))
+        bias = None
+        if self.bias:
+            bias = np.broadcast_to(self.bias.value, (len(self._windows), len(self.bias.value)))
         out: np.ndarray = self.f.product(self._windows, self.weight.value, bias)
         return out
 
@@ -130,7 +134,8 @@ class TrainableConv1D:
         n = len(self._windows)
         grad = grad.reshape(n, -1)
         self.weight.grad = f.product(grad.T, self._windows.T, self.weight.grad)
-        self.bias.grad = f.column_sums(grad, self.bias.grad)
+        if self.bias:
+            self.bias.grad = f.column_sums(grad, self.bias.grad)
         dx = np.zeros_like(self.x)
         for k, column in enumerate(self.weight.value.T):
             part = slice(k, k + (n - 1) * s + 1, s)
@@ -138,7 +143,7 @@ class TrainableConv1D:
         return dx
 
     def collect_params(self) -> list[Parameter]:
-        return [self.weight, self.bias]
+        return [self.weight, self.bias] if self.bias else [self.weight]
 
 
 class Type(LayerType):
@@ -149,7 +154,8 @@ class Type(LayerType):
     geometry = {"channels": SIZE, "padding": COUNT, "dilation": SIZE, "groups": SIZE}
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {**geometry, "format": one_of(INT8, *NAMES), "output": one_of(INT8, INT16),
-                **arithmetic}
+                "bias": FLAG, **arithmetic}
+    training_optional = {"bias": FLAG}
     input_formats = output_formats = (INT8, INT16)
     token_field = "length"
     by_bits = True
@@ -157,7 +163,7 @@ class Type(LayerType):
     def check(self, entry: Fields) -> None:
         super().check(entry)
         name, form, seen = entry["name"], entry.get("format", INT8), geometry(entry)
-        for key in self.arithmetic if form == INT8 else (*self.geometry, "output"):
+        for key in self.arithmetic if form == INT8 else (*self.geometry, "output", "bias"):
             if key in entry:
                 raise ModelError(f"{name}.{key}: unknown where the format is {form}; take it out")
         if seen.positions(entry["length"]) < 1:
@@ -180,14 +186,16 @@ class Type(LayerType):
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         size, filters = entry["kernel_size"], entry["filters"]
         if entry.get("format", INT8) == INT8:
-            found = dense.tensors("", size, filters)
+            found = dense.tensors("", size, filters, False, entry.get("bias", True))
             return {**found, "weight": Tensor(np.int8, self._weight(entry))}
         dtype = Format(entry["format"]).dtype
         return {"weights": Tensor(dtype, (filters, size)), "biases": Tensor(dtype, (filters,))}
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
-        return {"weight": Tensor(float, self._weight(entry)),
-                "bias": Tensor(float, (entry["filters"],))}
+        found = {"weight": Tensor(float, self._weight(entry))}
+        if entry.get("bias", True):
+            found["bias"] = Tensor(float, (entry["filters"],))
+        return found
 
     def tokens_of(self, entry: Fields, tokens: int) -> int | None:
         if entry.get("format", INT8) != INT8:
@@ -235,7 +243,7 @@ class Type(LayerType):
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
         matrix = tensors["weight"].reshape(entry["filters"], -1)
-        return {"": geometry(entry).convolve(x[0].ravel(), matrix) + tensors["bias"]}
+        return {"": geometry(entry).convolve(x[0].ravel(), matrix) + tensors.get("bias", 0)}
 
     def fold(
         self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
@@ -252,7 +260,7 @@ class Type(LayerType):
         if seen.groups > 1:
             own = np.repeat(np.arange(seen.channels), len(weight) // seen.channels)[:, None]
         folded = (taps * scales[0][own][:, None]).reshape(weight.shape)
-        bias = tensors["bias"] + (taps * offsets[0][own][:, None]).sum(axis=(1, 2))
+        bias = tensors.get("bias", 0) + (taps * offsets[0][own][:, None]).sum(axis=(1, 2))
         return {**tensors, "weight": folded, "bias": bias}
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
@@ -262,6 +270,7 @@ class Type(LayerType):
             return
         scale = quantizer.result(name, quantizer.finest(name, before))
         quantizer.linear(name, before, scale, quantizer.wide)
+        dense.settle_bias(entry, quantizer, "")
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """In int8, behind a ReLU; the first has the published sizes."""
@@ -307,7 +316,8 @@ class Type(LayerType):
                 * seen.kernel_size * seen.channels // seen.groups)
 
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return dense.initial("", entry["kernel_size"], entry["filters"], rng)
+        return dense.initial("", entry["kernel_size"], entry["filters"], rng,
+                             entry.get("bias", True))
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableConv1D:
         return TrainableConv1D(f, entry["name"], **tensors, stride=entry["stride"])

@@ -34,14 +34,14 @@ SUMS = 1024  # bytes of int32 sums that wait to become int16
 class Dense:
     """x @ weight.T + bias; int8 or int16 [rows, inputs] -> [rows, outputs].
 
-    weight int8 [outputs, inputs], bias int32 [outputs]; with mult int16 [outputs] and shift int8
-    [outputs] the results are requantized to int8 or int16, without them they are the int32 sums.
+    weight int8 [outputs, inputs], bias int32 [outputs] or 0; with mult int16 [outputs] and shift
+    int8 [outputs] the results are requantized to int8 or int16, without them they are the int32 sums.
     int16 goes down by as many bits as its sums need (see numerics.scales.narrowing). `most` is the
     largest magnitude of requantized results, where that of their format is not.
     """
 
     weight: np.ndarray
-    bias: np.ndarray
+    bias: np.ndarray | int = 0
     mult: np.ndarray | None = None
     shift: np.ndarray | None = None
     format: str = field(default=INT8, init=False)  # of requantized results
@@ -85,17 +85,19 @@ class TrainableDense:
     Args:
         f: the format of the numbers.
         name: of the parameters, `name`.weight and `name`.bias.
-        weight, bias: words of the format.
+        weight, bias: words of the format; None: there is no bias.
     """
 
-    def __init__(self, f: Any, name: str, weight: np.ndarray, bias: np.ndarray):
+    def __init__(self, f: Any, name: str, weight: np.ndarray, bias: np.ndarray | None = None):
         self.f = f
         self.weight = Parameter(f"{name}.weight", weight)
-        self.bias = Parameter(f"{name}.bias", bias)
+        self.bias = None if bias is None else Parameter(f"{name}.bias", bias)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         self.x = x.reshape(-1, self.weight.value.shape[1])
-        bias = np.broadcast_to(self.bias.value, (len(self.x), len(self.bias.value)))
+        bias = None
+        if self.bias:
+            bias = np.broadcast_to(self.bias.value, (len(self.x), len(self.bias.value)))
         out: np.ndarray = self.f.product(self.x, self.weight.value, bias)
         self.out = out
         return out
@@ -103,20 +105,22 @@ class TrainableDense:
     def backward(self, grad: np.ndarray) -> np.ndarray:
         grad = grad.reshape(self.out.shape)
         self.weight.grad = self.f.product(grad.T, self.x.T, self.weight.grad)
-        self.bias.grad = self.f.column_sums(grad, self.bias.grad)
+        if self.bias:
+            self.bias.grad = self.f.column_sums(grad, self.bias.grad)
         dx: np.ndarray = self.f.product(grad, self.weight.value.T)
         return dx
 
     def collect_params(self) -> list[Parameter]:
-        return [self.weight, self.bias]
+        return [self.weight, self.bias] if self.bias else [self.weight]
 
 
-def tensors(prefix: str, inputs: int, outputs: int, wide: bool = False) -> dict[str, Tensor]:
+def tensors(
+    prefix: str, inputs: int, outputs: int, wide: bool = False, bias: bool = True
+) -> dict[str, Tensor]:
     """Those of a matrix in integers; `prefix` as in "q."."""
-    found = {
-        f"{prefix}weight": Tensor(np.int8, (outputs, inputs)),
-        f"{prefix}bias": Tensor(np.int32, (outputs,)),
-    }
+    found = {f"{prefix}weight": Tensor(np.int8, (outputs, inputs))}
+    if bias:
+        found[f"{prefix}bias"] = Tensor(np.int32, (outputs,))
     if not wide:
         found[f"{prefix}mult"] = Tensor(np.int16, (outputs,))
         found[f"{prefix}shift"] = Tensor(np.int8, (outputs,))
@@ -133,11 +137,21 @@ def float_tensors(
     return found
 
 
-def require_bias(entry: Fields) -> None:
-    """Raises ModelError where an entry of integers says what only one of floats may."""
+def require_biases(entry: Fields) -> None:
+    """Raises ModelError where an entry in a fixed-point format says what int8 and floats may."""
     if "bias" in entry:
-        raise ModelError(f"{entry['name']}.bias: integers always have one; take it out of the "
-                         "config, and zeros into the file")
+        raise ModelError(f"{entry['name']}.bias: the format {entry['format']} always has biases; "
+                         "take it out of the config, and zeros into the file")
+
+
+def settle_bias(entry: Fields, quantizer: Quantizer, *parts: str) -> None:
+    """An entry without a bias stays so, unless offsets of the input have become one."""
+    names = [f"{entry['name']}.{part}bias" for part in parts]
+    if entry.pop("bias", True) or any(quantizer.made[name].any() for name in names):
+        return
+    entry["bias"] = False
+    for name in names:
+        del quantizer.made[name]
 
 
 def parts(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
@@ -165,14 +179,12 @@ def fold(
 
 
 def initial(
-    prefix: str, inputs: int, outputs: int, rng: np.random.Generator
+    prefix: str, inputs: int, outputs: int, rng: np.random.Generator, bias: bool = True
 ) -> dict[str, np.ndarray]:
     """Uniform within 1/sqrt(inputs), biases 0, in float64."""
     bound = inputs**-0.5
-    return {
-        f"{prefix}weight": rng.uniform(-bound, bound, (outputs, inputs)),
-        f"{prefix}bias": np.zeros(outputs),
-    }
+    found = {f"{prefix}weight": rng.uniform(-bound, bound, (outputs, inputs))}
+    return found | {f"{prefix}bias": np.zeros(outputs)} if bias else found
 
 
 def buffers(takes: str, gives: Signal, inputs: int, outputs: int) -> list[Buffer]:
@@ -190,7 +202,7 @@ class Type(LayerType):
     tokenwise = True
     token_field = "rows"
     fields = {"in_features": SIZE, "out_features": SIZE}
-    training_optional = {"rows": SIZE}
+    training_optional = {"rows": SIZE, "bias": FLAG}
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG,
                 "format": one_of(INT8, *NAMES), **arithmetic}
@@ -207,7 +219,8 @@ class Type(LayerType):
 
     def require_integers(self, entry: Fields) -> None:
         super().require_integers(entry)
-        require_bias(entry)
+        if self.format_of(entry):
+            require_biases(entry)
 
     def _wide(self, entry: Fields) -> bool:
         return bool(entry.get("output") == "int32")
@@ -217,7 +230,8 @@ class Type(LayerType):
             dtype, outputs = Format(entry["format"]).dtype, entry["out_features"]
             return {"weights": Tensor(dtype, (outputs, entry["in_features"])),
                     "biases": Tensor(dtype, (outputs,))}
-        return tensors("", entry["in_features"], entry["out_features"], self._wide(entry))
+        return tensors("", entry["in_features"], entry["out_features"], self._wide(entry),
+                       entry.get("bias", True))
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         return float_tensors("", entry["in_features"], entry["out_features"],
@@ -257,15 +271,17 @@ class Type(LayerType):
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, before = entry["name"], quantizer.scale
-        entry.pop("bias", None)
         if self.format_of(entry):
+            entry.pop("bias", None)
             quantizer.formatted(entry, {"weight": "weights", "bias": "biases"})
-        elif self._wide(entry):
+            return
+        if self._wide(entry):
             scales = quantizer.linear(name, before, None, quantizer.wide)
             quantizer.scale = before * float(scales[0])
         else:
             scale = quantizer.result(name, quantizer.finest(name, before))
             quantizer.linear(name, before, scale, quantizer.wide)
+        settle_bias(entry, quantizer, "")
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """int16 results, with a bias and without one."""
@@ -298,7 +314,8 @@ class Type(LayerType):
         return int(entry.get("rows", 1) * entry["in_features"] * entry["out_features"])
 
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return initial("", entry["in_features"], entry["out_features"], rng)
+        return initial("", entry["in_features"], entry["out_features"], rng,
+                       entry.get("bias", True))
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableDense:
         return TrainableDense(f, entry["name"], **tensors)

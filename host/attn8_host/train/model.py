@@ -36,6 +36,7 @@ class Model:
         words = {name: self.f.array(values) for name, values in tensors.items()}
         self.layers = []
         for entry in config["layers"]:
+            layers.get(entry["type"]).check_training(entry)
             own = parts(f"{entry['name']}.", words)
             self.layers.append(layers.get(entry["type"]).trainable(self.f, entry, own, base))
         self.params: list[Parameter] = [p for x in self.layers for p in x.collect_params()]

@@ -10,7 +10,7 @@ class MultiHeadAttention:
     # [num_heads, seq_len, seq_len]. With `recompute` the backward pass computes A again, one query
     # row at a time: room for one row, O(seq_len), instead.
 
-    def __init__(self, f, name, seq_len, embed_dim, num_heads, recompute=False):
+    def __init__(self, f, name, seq_len, embed_dim, num_heads, recompute=False, bias=True):
         checks.between(name + ".seq_len", seq_len, 1, 512)
         checks.between(name + ".num_heads", num_heads, 1, embed_dim)
         if embed_dim % num_heads:
@@ -25,11 +25,14 @@ class MultiHeadAttention:
         self.num_heads = num_heads
         self.head_dim = d = embed_dim // num_heads
         self.recompute = recompute
+        # In a model that it becomes
+        self.infers = {"core": "exact", "causal": False, "options": {}, "seq_len": s,
+                       "embed_dim": e, "num_heads": num_heads, "key_dim": d, "value_dim": d}
         self._scale = f.softmax_scale(1, d)
-        self.q = Dense(f, name + ".q", e, e, s)
-        self.k = Dense(f, name + ".k", e, e, s)
-        self.v = Dense(f, name + ".v", e, e, s)
-        self.out = Dense(f, name + ".out", e, e, s)
+        self.q = Dense(f, name + ".q", e, e, s, bias)
+        self.k = Dense(f, name + ".k", e, e, s, bias)
+        self.v = Dense(f, name + ".v", e, e, s, bias)
+        self.out = Dense(f, name + ".out", e, e, s, bias)
         self.block = n = 1 if recompute else s  # query rows at a time
         row = (e, 1)  # of one head in [seq_len, embed_dim], as (stride of the token, of the value)
         column = (1, e)
@@ -124,7 +127,12 @@ class MultiHeadAttention:
 
 def build(f, entry, given):
     s, e = entry.size("seq_len"), entry.size("embed_dim")
+    for key, value in (("causal", False), ("core", "exact")):
+        found = entry.take(key, value)
+        if found != value:
+            raise ValueError("%s.%s: attention trains with the core exact, not causal; got %s"
+                             % (entry.name, key, found))
     entry.accept(("", given), "", s * e)
     layer = MultiHeadAttention(f, entry.name, s, e, entry.size("num_heads"),
-                               entry.flag("recompute", False))
+                               entry.flag("recompute", False), entry.flag("bias", True))
     return layer, s * e

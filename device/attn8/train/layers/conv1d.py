@@ -7,7 +7,7 @@ class Conv1D:
     # out[t, i] = sum_k x[t*stride + k]*weight[i, k] + bias[i], weight [filters, kernel_size],
     # positions = (length - kernel_size)//stride + 1. The windows are strides: nothing is copied.
 
-    def __init__(self, f, name, length, kernel_size, stride, filters):
+    def __init__(self, f, name, length, kernel_size, stride, filters, bias=True):
         checks.between(name + ".kernel_size", kernel_size, 1, length)
         checks.between(name + ".stride", stride, 1, length)
         self.f = f
@@ -17,9 +17,9 @@ class Conv1D:
         self.outputs = self.filters = filters
         self.positions = n = (length - kernel_size) // stride + 1
         self.weight = Parameter(f, name + ".weight", filters * kernel_size)
-        self.bias = Parameter(f, name + ".bias", filters)
+        self.bias = Parameter(f, name + ".bias", filters) if bias else None
         self._product = f.product(n, filters, kernel_size, (stride, 1), (kernel_size, 1),
-                                  (filters, 1), add=True)
+                                  (filters, 1), add=bias)
         self._product_weight = f.product(filters, kernel_size, n, (1, filters), (1, stride),
                                          (kernel_size, 1), add=True)
         self._product_x = f.product(n, kernel_size, filters, (filters, 1), (1, kernel_size),
@@ -32,7 +32,8 @@ class Conv1D:
     def __call__(self, x):
         f = self.f
         self.x = f.accept(x, self.length, self.name)
-        f.spread(self.bias.value, self.out, self.positions, self.filters)
+        if self.bias:
+            f.spread(self.bias.value, self.out, self.positions, self.filters)
         self._product(x, self.weight.value, self.out)
         return self.out
 
@@ -40,13 +41,14 @@ class Conv1D:
         f = self.f
         f.accept(grad, self.positions * self.filters, self.name)
         self._product_weight(grad, self.x, self.weight.grad)
-        f.column_sums(grad, self.bias.grad, self.positions, self.filters)
+        if self.bias:
+            f.column_sums(grad, self.bias.grad, self.positions, self.filters)
         f.spread(self._zero, self.dx, 1, self.length)
         self._product_x(grad, self.weight.value, self.dx)
         return self.dx
 
     def collect_params(self):
-        return [self.weight, self.bias]
+        return [self.weight, self.bias] if self.bias else [self.weight]
 
 
     def measured(self):
@@ -62,5 +64,5 @@ def build(f, entry, given):
     length = entry.size("length")
     entry.accept(("", given), "", length)
     layer = Conv1D(f, entry.name, length, entry.size("kernel_size"), entry.size("stride"),
-                   entry.size("filters"))
+                   entry.size("filters"), entry.flag("bias", True))
     return layer, layer.positions * layer.filters

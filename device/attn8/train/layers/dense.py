@@ -3,18 +3,19 @@ from ..parameter import Parameter
 
 class Dense:
     # out = x @ weight.T + bias over `rows` rows; weight [outputs, inputs], bias [outputs].
+    # Without `bias` there is none.
     # backward(grad): weight.grad += grad.T @ x, bias.grad += sum of grad's rows, -> grad @ weight
 
-    def __init__(self, f, name, inputs, outputs, rows=1):
+    def __init__(self, f, name, inputs, outputs, rows=1, bias=True):
         self.f = f
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
         self.rows = rows
         self.weight = Parameter(f, name + ".weight", outputs * inputs)
-        self.bias = Parameter(f, name + ".bias", outputs)
+        self.bias = Parameter(f, name + ".bias", outputs) if bias else None
         self._product = f.product(rows, outputs, inputs, (inputs, 1), (inputs, 1), (outputs, 1),
-                                  add=True)
+                                  add=bias)
         self._product_weight = f.product(outputs, inputs, rows, (1, outputs), (1, inputs),
                                          (inputs, 1), add=True)
         self._product_x = f.product(rows, inputs, outputs, (outputs, 1), (1, inputs), (inputs, 1))
@@ -25,7 +26,8 @@ class Dense:
     def __call__(self, x):
         f = self.f
         self.x = f.accept(x, self.rows * self.inputs, self.name)
-        f.spread(self.bias.value, self.out, self.rows, self.outputs)
+        if self.bias:
+            f.spread(self.bias.value, self.out, self.rows, self.outputs)
         self._product(x, self.weight.value, self.out)
         return self.out
 
@@ -33,12 +35,13 @@ class Dense:
         f = self.f
         f.accept(grad, self.rows * self.outputs, self.name)
         self._product_weight(grad, self.x, self.weight.grad)
-        f.column_sums(grad, self.bias.grad, self.rows, self.outputs)
+        if self.bias:
+            f.column_sums(grad, self.bias.grad, self.rows, self.outputs)
         self._product_x(grad, self.weight.value, self.dx)
         return self.dx
 
     def collect_params(self):
-        return [self.weight, self.bias]
+        return [self.weight, self.bias] if self.bias else [self.weight]
 
 
     def measured(self):
@@ -55,4 +58,4 @@ class Dense:
 def build(f, entry, given):
     n, m, rows = entry.size("in_features"), entry.size("out_features"), entry.size("rows", 1)
     entry.accept(("", given), "", rows * n)
-    return Dense(f, entry.name, n, m, rows), rows * m
+    return Dense(f, entry.name, n, m, rows, entry.flag("bias", True)), rows * m
