@@ -176,9 +176,9 @@ def build(entry, given, need_weights):
                          % (entry.name, h, e))
     output, cache = signals.output(entry), entry.word("cache", "int8")
     size = kv * (e // h)
-    linears = []
+    linears, bias = [], entry.flag("bias", True)
     for name, n in (("q", e), ("k", size), ("v", size), ("out", e)):
-        expect(entry, name + ".", e, n)
+        expect(entry, name + ".", e, n, False, bias)
         linears.append(Linear16.take(entry.tensors, entry.name + "." + name, e, n,
                                      output if name == "out" else "int16"))
     turns = None

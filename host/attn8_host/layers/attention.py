@@ -507,9 +507,10 @@ class Type(Attention):
                                            entry.get("recompute", False))
 
     def training_words(self, entry: Fields) -> int:
-        """With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E), without biases
-        8*E^2; out and dx of the four projections 8*S*E; context, its gradients and a row of zeros
-        5*S*E; attention weights H*S^2 and scores S^2 (S and S with recompute); scratch for the largest product.
+        """With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E), without
+        biases 8*E^2; out and dx of the four projections 8*S*E; context, its gradients and a row
+        of zeros 5*S*E; attention weights H*S^2 and scores S^2 (S and S with recompute); scratch
+        for the largest product.
         """
         e, s, h = entry["embed_dim"], entry["seq_len"], entry["num_heads"]
         recompute, d = entry.get("recompute", False), e // h

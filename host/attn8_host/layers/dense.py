@@ -35,9 +35,9 @@ class Dense:
     """x @ weight.T + bias; int8 or int16 [rows, inputs] -> [rows, outputs].
 
     weight int8 [outputs, inputs], bias int32 [outputs] or 0; with mult int16 [outputs] and shift
-    int8 [outputs] the results are requantized to int8 or int16, without them they are the int32 sums.
-    int16 goes down by as many bits as its sums need (see numerics.scales.narrowing). `most` is the
-    largest magnitude of requantized results, where that of their format is not.
+    int8 [outputs] the results are requantized to int8 or int16, without them they are the int32
+    sums. int16 goes down by as many bits as its sums need (see numerics.scales.narrowing). `most`
+    is the largest magnitude of requantized results, where that of their format is not.
     """
 
     weight: np.ndarray

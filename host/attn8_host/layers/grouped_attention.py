@@ -183,10 +183,6 @@ class Type(LayerType):
         if entry["seq_len"] > MAX_KEYS:
             raise ModelError(f"{name}.seq_len: expected 1 to {MAX_KEYS}, got {entry['seq_len']}")
 
-    def require_integers(self, entry: Fields) -> None:
-        super().require_integers(entry)
-        dense.require_bias(entry)
-
     def sizes(self, entry: Fields) -> dict[str, tuple[int, int]]:
         """(inputs, outputs) of each projection."""
         e, kv = entry["embed_dim"], kv_heads(entry) * head_dim(entry)
@@ -194,7 +190,8 @@ class Type(LayerType):
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         found = {key: tensor for part, sizes in self.sizes(entry).items()
-                 for key, tensor in dense.tensors(f"{part}.", *sizes).items()}
+                 for key, tensor in dense.tensors(
+                     f"{part}.", *sizes, False, entry.get("bias", True)).items()}
         if "rotary_base" in entry:
             found["turns"] = Tensor(np.int32, (head_dim(entry) // 2,))
         return found
@@ -277,11 +274,11 @@ class Type(LayerType):
         scales = {part: max(scale, quantizer.finest(f"{name}.{part}", before))
                   for part, scale in scales.items()}
         scales["heads"] = output_scale(peaks[f"{name}.heads"], scales["v"])
-        entry.pop("bias", None)
         for part in "qkv":
             quantizer.linear(f"{name}.{part}", before, scales[part], True)
         finest = quantizer.finest(f"{name}.out", scales["heads"])
         quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), True)
+        dense.settle_bias(entry, quantizer, *(f"{part}." for part in PARTS))
         if "rotary_base" in entry:
             turns = np.floor(frequencies(entry) / (2 * math.pi) * 2**32 + 0.5)
             quantizer.made[f"{name}.turns"] = turns.astype(np.int64).astype(np.int32)
