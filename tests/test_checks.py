@@ -197,7 +197,7 @@ give(len(tensors))
     assert (same, kept) == (1, 0)
 
 
-def test_padding_is_the_exact_core_s_alone(remote):
+def test_a_core_that_masks_nothing_refuses_a_mask(remote):
     said = remote.refused("layer(x, None, bytes(3))", """
 from attn8 import MultiHeadAttention
 tensors = {}
@@ -206,7 +206,10 @@ for part in ("q", "k", "v", "out"):
     tensors["attn." + part + ".bias"] = array("i", bytes(16))
     tensors["attn." + part + ".mult"] = array("h", [20000] * 4)
     tensors["attn." + part + ".shift"] = array("b", [24] * 4)
+from attn8 import Micro
 layer = MultiHeadAttention(3, 4, 1, tensors, {}, core="micro")
 x = bytes(12)
+del Micro.masks_keys
 """)
-    assert said == "key_padding_mask: expected the core exact, which takes one"
+    remote("Micro.masks_keys = True")
+    assert said == "key_padding_mask: expected a core that takes one, as exact does"

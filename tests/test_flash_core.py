@@ -110,12 +110,14 @@ def test_rising_scores_are_the_worst_case(seq_len, limit):
     offset=alignment,
     fill=fills,
     octaves=st.floats(1e-6, 1),
+    hidden=st.sampled_from([None, 1, 2]),
 )
 @example(seed=1, shape=(3, 64), block=2, causal=True, offset=1, fill="opposite",
-         octaves=1)
-def test_machine_code(machines, seed, shape, block, causal, offset, fill, octaves):
-    run_kernels(machines, np.random.default_rng(seed), *shape, block, causal, offset, fill,
-                octaves / shape[1])
+         octaves=1, hidden=None)
+def test_machine_code(machines, seed, shape, block, causal, offset, fill, octaves, hidden):
+    rng = np.random.default_rng(seed)
+    mask = None if hidden is None else rng.integers(0, 2, shape[:1] * hidden).astype(np.int8)
+    run_kernels(machines, rng, *shape, block, causal, offset, fill, octaves / shape[1], mask=mask)
 
 
 @pytest.mark.parametrize("fill", ["lowest", "highest", "opposite"])
@@ -124,7 +126,8 @@ def test_machine_code_at_the_longest_sequence(machines, fill):
     run_kernels(machines, np.random.default_rng(2), 512, 64, 256, False, 0, fill, 1e-3, rows=1)
 
 
-def run_kernels(machines, rng, seq_len, head_dim, block, causal, offset, fill, octaves, rows=None):
+def run_kernels(machines, rng, seq_len, head_dim, block, causal, offset, fill, octaves, rows=None,
+                mask=None):
     """All rows, or the first ones, as one block of queries over every tile of keys."""
     q, k, v = (int8(rng, fill, seq_len, head_dim) for _ in range(3))
     v = np.maximum(v, -127)
@@ -132,7 +135,7 @@ def run_kernels(machines, rng, seq_len, head_dim, block, causal, offset, fill, o
     num, out_shift = output_constants(float(rng.uniform(0.5, 20)))
     rows = rows or seq_len
     reference = Flash(mult, shift, num, out_shift, causal)
-    expected = reference(q, k, v)
+    expected = reference(q, k, v, mask)
     products = q[:rows].astype(np.int32) @ k.T.astype(np.int32)
 
     call = Call(machines("flash"), offset)
@@ -142,10 +145,12 @@ def run_kernels(machines, rng, seq_len, head_dim, block, causal, offset, fill, o
     packed = call.machine.buffer((v.T.astype(int) + 128).astype(np.uint8), 4, offset)
     weights = call.machine.buffer(np.zeros(min(block, seq_len), np.uint16))
     table = call.machine.buffer(EXP2.astype(np.uint16))
+    hidden = call.machine.buffer(np.zeros(1, np.int8) if mask is None else mask, 4, offset)
+    at, step = (-1, 0) if mask is None else (0, seq_len if mask.ndim == 2 else 0)
     for first in range(0, seq_len, block):
         tile = np.ascontiguousarray(products[:, first : first + block])
         call("update", packed, 0, tile, weights, sums, states, totals, table, 0, rows, first,
-             tile.shape[1], seq_len, head_dim, int(causal), mult, shift)
+             tile.shape[1], seq_len, head_dim, int(causal), mult, shift, hidden, at, step)
         weights.check_guards()
     assert (states.read(np.int32) == reference.outputs["octaves"][:rows]).all()
     assert (sums.read(np.int32) == reference.outputs["sums"][:rows]).all()

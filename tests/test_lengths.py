@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from attn8_host import cores, float_model, modelfile
+from attn8_host import float_model, modelfile
 from attn8_host.cli import main
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError, RemoteError
 from attn8_host.model import Model
 from attn8_host.numerics.scales import quantize
-from attn8_host.proof.cases import attention_cases
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.file import quantize_file
 from attn8_host.quantize.model import quantize_model
@@ -163,8 +162,6 @@ def attention(config):
         (lambda c: c["input"].pop("lengths"), "attn.lengths: no length comes to it"),
         (lambda c: c["input"].update(lengths=1), "input.lengths: expected true or false"),
         (lambda c: c["input"].update(shape=[3, N]), "attn.lengths: no length comes to it"),
-        (lambda c: attention(c).update(core="flash", constants={}),
-         "attn.lengths: expected the core exact and no memory, got flash"),
         (lambda c: c["layers"].insert(0, {"type": "transpose", "name": "t", "rows": N,
                                           "columns": 3}), "attn.lengths: no length comes to it"),
     ],
@@ -181,21 +178,6 @@ def test_lengths_that_reach_nothing_are_refused_on_both_sides(board, change, mes
     with board.serve() as client, pytest.raises(RemoteError) as refused:
         client.load("/models/lengths.safetensors")
     assert message in str(refused.value)
-
-
-@pytest.mark.parametrize("core", [name for name, core in cores.all_cores().items()
-                                  if not core.masks_keys])
-def test_no_other_core_takes_a_length(board, core):
-    case = next(c for c in attention_cases(core, np.random.default_rng(1))
-                if c.shape["seq_len"] == 5)
-    case.config["input"].update(shape=[5, case.shape["embed_dim"]], lengths=True)
-    attention(case.config)["lengths"] = True
-    message = f"attn.lengths: expected the core exact and no memory, got {core}"
-    with pytest.raises(ModelError, match=message):
-        modelfile.check_config(case.config)
-    push(board, "/models/lengths.safetensors", modelfile.pack(case.config, case.tensors))
-    with board.serve() as client, pytest.raises(RemoteError, match=message):
-        client.load("/models/lengths.safetensors")
 
 
 def test_a_model_without_lengths_refuses_one(board, remote):

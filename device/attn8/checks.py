@@ -36,6 +36,14 @@ def operands(q, k, v, out, n, m, code="b"):
         refuse("operands")
 
 
+def mask(x, keys, pairs, out, size):
+    # What hides keys from an attention core: a byte for each key or, where pairs is not 0, for each
+    # pair of query and key
+    if len(int8("key_padding_mask", x)) != pairs:
+        int8("key_padding_mask", x, keys)
+    apart("out", out, size, "key_padding_mask", x, len(x))
+
+
 def between(what, value, low, high):
     if not isinstance(value, int) or not low <= value <= high:
         refuse("number", what, value, low, high)

@@ -41,8 +41,10 @@ def output(form):
         raise ValueError("output: expected int8 or int32, got %s" % form)
 
 
-def padding():
-    raise ValueError("key_padding_mask: expected the core exact, which takes one")
+def padding(lengths):
+    if lengths:
+        raise ValueError("key_padding_mask: expected none, as the layer has lengths")
+    raise ValueError("key_padding_mask: expected a core that takes one, as exact does")
 
 
 def number(what, value, low, high, kind=int):

@@ -54,8 +54,11 @@ class KeyValueCache:
 
 class Streaming:
     # What the cores with a cache share: a whole sequence, int8 [seq_len, head_dim] each, is so many
-    # steps from the start, after which `step` goes on. They add `reset` and `_step`. output: with
-    # "int32" results are int32, and are not clamped.
+    # steps from the start, after which `step` goes on. They add `reset`, `_put` and `_attend`.
+    # output: with "int32" results are int32, and are not clamped. Keys that a key_padding_mask
+    # [seq_len] hides never come into the cache.
+
+    masks_keys = True
 
     def __init__(self, seq_len, head_dim, causal, need_weights, cache, buffers, output):
         checks.between("seq_len", seq_len, 1, 1 << 15)
@@ -89,8 +92,16 @@ class Streaming:
     def reset(self):
         raise NotImplementedError
 
-    def _step(self, q, k, v, out):
+    def _put(self, k, v):
+        # Keeps the next token
         raise NotImplementedError
+
+    def _attend(self, q, out):
+        raise NotImplementedError
+
+    def _step(self, q, k, v, out):
+        self._put(k, v)
+        return self._attend(q, out)
 
     def step(self, q, k, v, out):
         # The next token, int8 [head_dim] each; out may be one of the others
@@ -101,23 +112,29 @@ class Streaming:
         checks.values("out", out, d, True, self._code)
         return self._step(q, k, v, out)
 
-    def __call__(self, q, k, v, out):
+    def __call__(self, q, k, v, out, key_padding_mask=None):
         size = self.seq_len * self.head_dim
         checks.operands(q, k, v, out, size, size, self._code)
-        return self.run(q, k, v, out)
+        if key_padding_mask is not None:
+            checks.mask(key_padding_mask, self.seq_len, 0, out,
+                        size * (1 if self._code == "b" else 4))
+        return self.run(q, k, v, out, key_padding_mask)
 
-    def run(self, q, k, v, out):
+    def run(self, q, k, v, out, key_padding_mask=None, at=0):
         d = self.head_dim
         size = self.seq_len * d
         self.reset()
         one_q, one_k, one_v, one_out = self._token
         unit = 1 if self._code == "b" else 4
-        start = 0
+        start = t = 0
         while start < size:
             copy(q, start, one_q, 0, d)
             copy(k, start, one_k, 0, d)
             copy(v, start, one_v, 0, d)
-            self._step(one_q, one_k, one_v, one_out)
+            if key_padding_mask is None or not key_padding_mask[t]:
+                self._put(one_k, one_v)
+            self._attend(one_q, one_out)
+            t += 1
             copy(one_out, 0, out, unit * start, unit * d)
             start += d
         return out

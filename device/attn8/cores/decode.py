@@ -29,14 +29,15 @@ class Decode(Streaming):
     def room(seq_len, head_dim, cache_len, **constants):
         return KeyValueCache.room(cache_len, head_dim), 0
 
-    def _step(self, q, k, v, out):
+    def _put(self, k, v):
         if self.length == self.cache.slots:
             raise ValueError("decode: the cache holds %d tokens and is full; reset or roll back"
                              % self.length)
         self.cache.put(self.length, k, v)
-        self.cache.attend(q, out, self.length + 1)
         self.length += 1
-        return out
+
+    def _attend(self, q, out):
+        return self.cache.attend(q, out, self.length)
 
     def rollback(self, tokens):
         # Forgets the last tokens, for one those of a draft that was not accepted

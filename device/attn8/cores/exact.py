@@ -21,7 +21,7 @@ class Exact:
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "precise")
     tensors = ()
-    masks_keys = True  # its call takes a key_padding_mask
+    masks_keys = masks_pairs = True  # its call takes a key_padding_mask, also of pairs
     value_widths = True
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
@@ -41,6 +41,7 @@ class Exact:
         self.causal = 1 if causal else 0
         self.precise = precise
         self._hide = hide
+        self._hide_pairs = None  # imported where it is asked for
         self.score_mult = score_mult
         self.score_shift = score_shift
         self.score_limit = score_limit
@@ -80,8 +81,9 @@ class Exact:
                    **constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options))
 
     def __call__(self, q, k, v, out, key_padding_mask=None):
-        # key_padding_mask: key_len bytes, not 0 where a key is padding that no query may see; a
-        # query that sees no key at all gets zeros
+        # key_padding_mask: key_len bytes, not 0 where a key is padding that no query may see; or
+        # seq_len * key_len, where that query may not see that key. A query that sees no key at all
+        # gets zeros
         m = self.key_len
         n = self.seq_len
         d = self.head_dim
@@ -91,8 +93,7 @@ class Exact:
             self._check(q, k, v, out, n, m)
         size = n * self.value_dim
         if key_padding_mask is not None:
-            checks.int8("key_padding_mask", key_padding_mask, m)
-            checks.apart("out", out, size, "key_padding_mask", key_padding_mask, m)
+            checks.mask(key_padding_mask, m, n * m, out, size)
         return self.run(q, k, v, out, key_padding_mask)
 
     def _check(self, q, k, v, out, n, m):
@@ -104,7 +105,8 @@ class Exact:
             checks.int8(what, x, length)
             checks.apart("out", out, size, what, x, length)
 
-    def run(self, q, k, v, out, key_padding_mask=None):
+    def run(self, q, k, v, out, key_padding_mask=None, at=0):
+        # at: where this head's pairs are in the mask
         n = self.seq_len
         m = self.key_len
         d = self.head_dim
@@ -113,11 +115,16 @@ class Exact:
         kernel = self._kernels
         kernel.pack_keys(k, keys, key_sums, m, d)
         kernel.pack_values(v, values, m, width)
+        pairs = key_padding_mask is not None and len(key_padding_mask) != m
+        if pairs:
+            hide_pairs = self._hiding()
         first = 0
         while first < n:
             rows = min(self.block_rows, n - first)
             kernel.scores(keys, 0, q, key_sums, self.scores, row, first, rows, m, d, self.causal)
-            if key_padding_mask is not None:
+            if pairs:
+                hide_pairs(self.scores, key_padding_mask, at + first * m, rows, m)
+            elif key_padding_mask is not None:
                 kernel.mask_keys(self.scores, key_padding_mask, rows, m)
             if self._hide:
                 self._hide(self.scores, first, rows)
@@ -134,6 +141,14 @@ class Exact:
                                     width, self.out_num, self.out_shift)
             first += rows
         return out
+
+
+    def _hiding(self):
+        if not self._hide_pairs:
+            from ..kernels.hide import hide_pairs
+
+            self._hide_pairs = hide_pairs
+        return self._hide_pairs
 
 
 def _own(code, size):

@@ -2,6 +2,7 @@ from array import array
 
 from .. import checks, tables
 from ..kernels import exact16 as kernels
+from ..kernels.hide import hide_pairs
 from .exact import MAX_KEYS
 
 
@@ -11,7 +12,7 @@ class Exact16:
     # about 32256 in all) and `sums` (int32, of each row).
 
     format = "int16"
-    masks_keys = True  # its call takes a key_padding_mask
+    masks_keys = masks_pairs = True  # its call takes a key_padding_mask, also of pairs
     constants = ("score_mult", "score_shift", "out_num", "out_shift")
     options = ("block_rows",)
     tensors = ()
@@ -81,11 +82,10 @@ class Exact16:
             checks.between(name, min(x), -most, most)
             checks.between(name, max(x), -most, most)
         if key_padding_mask is not None:
-            checks.int8("key_padding_mask", key_padding_mask, m)
-            checks.apart("out", out, 2 * n, "key_padding_mask", key_padding_mask, m)
+            checks.mask(key_padding_mask, m, self.seq_len * m, out, 2 * n)
         return self.run(q, k, v, out, key_padding_mask)
 
-    def run(self, q, k, v, out, key_padding_mask=None):
+    def run(self, q, k, v, out, key_padding_mask=None, at=0):
         n = self.seq_len
         m = self.key_len
         d = self.head_dim
@@ -96,7 +96,9 @@ class Exact16:
         while first < n:
             rows = min(self.block_rows, n - first)
             kernels.scores(keys, 0, q, key_sums, self.scores, row, first, rows, m, d, self.causal)
-            if key_padding_mask is not None:
+            if key_padding_mask is not None and len(key_padding_mask) != m:
+                hide_pairs(self.scores, key_padding_mask, at + first * m, rows, m)
+            elif key_padding_mask is not None:
                 kernels.mask_keys(self.scores, key_padding_mask, rows, m)
             kernels.softmax(self.scores, 0, self.weights, self.sums, tables.EXP2, rows, m,
                             self.score_mult, self.score_shift)

@@ -15,6 +15,7 @@ class Flash:
     #
     # need_weights: `octaves` and `sums`, int32 [seq_len], are each row's last reference and sum.
 
+    masks_keys = masks_pairs = True  # its call takes a key_padding_mask, as Exact's does
     constants = ("score_mult", "score_shift", "out_num", "out_shift")
     options = ("block_size",)
     tensors = ()
@@ -64,13 +65,21 @@ class Flash:
         return cls(seq_len, head_dim,
                    **constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options))
 
-    def __call__(self, q, k, v, out):
-        size = self.seq_len * self.head_dim
-        checks.operands(q, k, v, out, size, size)
-        return self.run(q, k, v, out)
-
-    def run(self, q, k, v, out):
+    def __call__(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len
+        size = n * self.head_dim
+        checks.operands(q, k, v, out, size, size)
+        if key_padding_mask is not None:
+            checks.mask(key_padding_mask, n, n * n, out, size)
+        return self.run(q, k, v, out, key_padding_mask)
+
+    def run(self, q, k, v, out, key_padding_mask=None, at=0):
+        n = self.seq_len
+        step = 0
+        if key_padding_mask is None:
+            key_padding_mask, at = out, -1  # any buffer: none of it is read
+        elif len(key_padding_mask) != n:
+            step = n
         d = self.head_dim
         all_keys, all_sums, values, row = self.buffers.parts
         scoring.pack_keys(k, all_keys, all_sums, n, d)
@@ -85,10 +94,13 @@ class Flash:
                 scoring.scores(packed, 0, q, key_sums, self._scores, row, first, rows, keys, d, 0)
                 kernels.update(values, 0, self._scores, self._weights, self.sums, self.octaves,
                                self._totals, tables.EXP2, first, rows, first_key, keys, n, d,
-                               self.causal, self.score_mult, self.score_shift)
+                               self.causal, self.score_mult, self.score_shift,
+                               key_padding_mask, at, step)
             kernels.finish(self._totals, 0, self.sums, out, first, rows, d, self.out_num,
                            self.out_shift)
             first += rows
+            if step:
+                at += rows * n
         return out
 
 

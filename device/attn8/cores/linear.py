@@ -22,6 +22,9 @@ class Linear:
     # t + 1 tokens alone would give. need_weights keeps kv, rounded and transposed, z and each row's
     # denominator in `sums`. output: with "int32" results are int32, and are not clamped.
 
+    # Keys that a key_padding_mask [seq_len] of its call hides never come into the state.
+
+    masks_keys = True
     constants = ("out_num", "out_shift", "table_q", "table_k")
     options = ("block_rows", "normalize", "phi")
     tensors = ()
@@ -110,21 +113,36 @@ class Linear:
                          **options)
         return cls(seq_len, head_dim, **made)
 
-    def __call__(self, q, k, v, out):
+    def __call__(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len * self.head_dim
         checks.operands(q, k, v, out, n, n, self._code)
-        return self.run(q, k, v, out)
+        if key_padding_mask is not None:
+            checks.mask(key_padding_mask, self.seq_len, 0, out,
+                        n * (1 if self._code == "b" else 4))
+        return self.run(q, k, v, out, key_padding_mask)
 
-    def run(self, q, k, v, out):
+    def run(self, q, k, v, out, key_padding_mask=None, at=0):
         self.reset()
+        n = self.seq_len
+        first = 0
+        hidden = False
+        while first < n:
+            end = first + 1 if self.causal else n
+            if key_padding_mask is not None:  # a run of keys that are shown, or of hidden ones
+                hidden = bool(key_padding_mask[first])
+                last = end
+                end = first + 1
+                while end < last and bool(key_padding_mask[end]) == hidden:
+                    end += 1
+            if not hidden:
+                self._add(k, v, first, end - first)
+                self._empty = False
+            self.length = end
+            if self.causal:
+                self._attend(q, out, first, 1)
+            first = end
         if not self.causal:
-            self._add(k, v, 0, self.seq_len)
-            self.length = self.seq_len
-            self._attend(q, out, 0, self.seq_len)
-        while self.length < self.seq_len:
-            self._add(k, v, self.length, 1)
-            self.length += 1
-            self._attend(q, out, self.length - 1, 1)
+            self._attend(q, out, 0, n)
         return out
 
     def step(self, q, k, v, out):
@@ -136,6 +154,7 @@ class Linear:
         checks.values("out", out, d, True, self._code)
         checks.between("tokens", self.length + 1, 1, self.seq_len)
         self._add(k, v, 0, 1)
+        self._empty = False
         self._attend(q, out, 0, 1)
         self.length += 1
         return out
@@ -143,6 +162,7 @@ class Linear:
     def reset(self):
         # The next token is the first one of a new sequence
         self.length = 0
+        self._empty = True  # no key came into the state
         self._kernels.fill(self._state, 0, len(self._state))
         self._kernels.fill(self.z, 0, len(self.z))
 

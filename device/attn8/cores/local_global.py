@@ -13,8 +13,10 @@ class LocalGlobal:
     # The constants are those of `exact`, the output's with 5 more bits: see
     # attn8_host.quantize.local_global_constants.
     #
+    # A key_padding_mask of its call is as Exact's.
     # need_weights keeps the local softmax numerators [seq_len, width] and both softmaxes' sums.
 
+    masks_keys = masks_pairs = True
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "global_indices", "window")
     tensors = ("gate",)
@@ -86,13 +88,18 @@ class LocalGlobal:
                 seen += 1
             part.ranges[2 * t + 1] = seen
 
-    def __call__(self, q, k, v, out):
-        size = self.seq_len * self.head_dim
-        checks.operands(q, k, v, out, size, size)
-        return self.run(q, k, v, out)
-
-    def run(self, q, k, v, out):
+    def __call__(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len
+        size = n * self.head_dim
+        checks.operands(q, k, v, out, size, size)
+        if key_padding_mask is not None:
+            checks.mask(key_padding_mask, n, n * n, out, size)
+        return self.run(q, k, v, out, key_padding_mask)
+
+    def run(self, q, k, v, out, key_padding_mask=None, at=0):
+        n = self.seq_len
+        self._mask = key_padding_mask
+        self._at = at
         d = self.head_dim
         keys, sums, values, _ = self.buffers.parts
         some_keys, some_sums, some_values, _ = self._distant.parts
@@ -115,6 +122,10 @@ class LocalGlobal:
         width = part.width
         mult, shift, limit = self._score
         kernels.scores(keys, 0, q, sums, part.ranges, part.scores, row, first, rows, width, d)
+        if self._mask is not None:
+            kernels.hide(part.scores, self._mask, self._at,
+                         0 if len(self._mask) == self.seq_len else self.seq_len, part.ranges,
+                         self.global_indices, part is self._global, first, rows, width)
         kernels.softmax(part.scores, 0, part.ranges, part.weights, part.sums, tables.EXP2, first,
                         rows, width, mult, shift, limit)
         kernels.weighted_sum(values, 0, part.weights, part.sums, part.ranges, part.out, first,

@@ -15,7 +15,12 @@ class Micro:
     # window: the original's sliding window, which sees the last `window` tokens alone, in rings of
     # keys and values, and shifts by 3 whatever head_dim. `weights` are then those of the last
     # query, by slot. output: "int32" gives the same results as int32, as the original does.
+    #
+    # A key_padding_mask of its call is as Exact's, and hides keys as the causal mask does; a query
+    # that sees none takes the mean of all. With a window it is one of keys, which the rings never
+    # hold.
 
+    masks_keys = masks_pairs = True
     constants = ()
     options = ("window",)
     tensors = ()
@@ -91,21 +96,31 @@ class Micro:
         kernels.weighted_sum(values, 0, weights, output, 0, len(weights), self.head_dim)
         return output
 
-    def __call__(self, q, k, v, out):
-        size = self.seq_len * self.head_dim
+    def __call__(self, q, k, v, out, key_padding_mask=None):
+        n = self.seq_len
+        size = n * self.head_dim
         checks.operands(q, k, v, out, size, size, self._code)
-        return self.run(q, k, v, out)
+        if key_padding_mask is not None:
+            checks.mask(key_padding_mask, n, n * n, out,
+                        size * (1 if self._code == "b" else 4))
+        return self.run(q, k, v, out, key_padding_mask)
 
-    def run(self, q, k, v, out):
+    def run(self, q, k, v, out, key_padding_mask=None, at=0):
         n = self.seq_len
         d = self.head_dim
         if self.window is not None:
-            return self._slide(q, k, v, out)
+            if key_padding_mask is not None:
+                checks.int8("key_padding_mask", key_padding_mask, n)
+            return self._slide(q, k, v, out, key_padding_mask)
         for t in range(n):
             row = t * self.keep
             kernels.compute_scores(k, 0, q, self.weights, row, n, t, d, self.scale_shift)
             if self.causal:
                 kernels.apply_causal_mask(self.weights, row, n, t)
+            if key_padding_mask is not None:
+                kernels.apply_padding_mask(self.weights, row, n, key_padding_mask, at)
+                if len(key_padding_mask) != n:
+                    at += n
             kernels.softmax_fixed(self.weights, 0, row, n)
             kernels.weighted_sum(v, 0, self.weights, self.buffers, row, n, d)
             self._put(out, t)
@@ -118,14 +133,15 @@ class Micro:
         else:
             copy(self.buffers, 0, out, 4 * t * d, 4 * d)
 
-    def _slide(self, q, k, v, out):
+    def _slide(self, q, k, v, out, key_padding_mask):
         d = self.head_dim
         slot = count = 0
         for t in range(self.seq_len):
-            copy(k, t * d, self._keys, slot * d, d)
-            copy(v, t * d, self._values, slot * d, d)
-            count = max(count, slot + 1)
-            slot = 0 if slot + 1 == self.window else slot + 1
+            if key_padding_mask is None or not key_padding_mask[t]:
+                copy(k, t * d, self._keys, slot * d, d)
+                copy(v, t * d, self._values, slot * d, d)
+                count = max(count, slot + 1)
+                slot = 0 if slot + 1 == self.window else slot + 1
             kernels.compute_scores(self._keys, 0, q, self.weights, 0, count, t, d, 3)
             kernels.softmax_fixed(self.weights, 0, 0, count)
             kernels.weighted_sum(self._values, 0, self.weights, self.buffers, 0, count, d)

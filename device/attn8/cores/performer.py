@@ -6,6 +6,7 @@ from ..kernels import performer
 from .linear import Linear
 
 MAX_KEYS = 512  # 512 * 32768 * 128, rounded, is the largest sum of weighted values within int32
+LOWEST = -(1 << 24)  # below every octave that a key can have
 MAX_FEATURES = 64  # of 12 bits, times sums of 13 bits
 
 
@@ -54,7 +55,7 @@ class Performer(Linear):
 
     def reset(self):
         super().reset()
-        self._kernels.fill(self._octaves, -(1 << 24), self.num_features)
+        self._kernels.fill(self._octaves, LOWEST, self.num_features)
 
     def _logarithms(self, x, first, rows, mult, shift, norm_mult, norm_shift):
         b = self.buffers
@@ -72,6 +73,14 @@ class Performer(Linear):
                                  tables.EXP2, first, n, self.num_features, self.head_dim)
             first += n
             tokens -= n
+
+    def _attend(self, q, out, first, rows):
+        # Without a key any octave will do, as all is 0, but for those that no key has raised
+        if self._empty:
+            self._kernels.fill(self._octaves, 0, self.num_features)
+        super()._attend(q, out, first, rows)
+        if self._empty:
+            self._kernels.fill(self._octaves, LOWEST, self.num_features)
 
     def _shrink(self):
         performer.shrink(self._state, 0, self.z, self._octaves, self.kv, self._z, self._scales,

@@ -25,12 +25,14 @@ class Sliding(Streaming):
     def room(seq_len, head_dim, window, **constants):
         return KeyValueCache.room(window, head_dim), 0
 
-    def _step(self, q, k, v, out):
+    def _put(self, k, v):
         self.cache.put(self.slot, k, v)
         self.filled = max(self.filled, self.slot + 1)
         self.slot += 1
         if self.slot == self.cache.slots:
             self.slot = 0
+
+    def _attend(self, q, out):
         return self.cache.attend(q, out, self.filled)
 
     def reset(self):

@@ -1,7 +1,7 @@
 from array import array
 
 from .. import checks, forms, memory
-from ..kernels.hide import hide
+from ..kernels.hide import drop, hide
 from ..masks import build
 from ..masks.mask import Mask
 from . import exact
@@ -18,8 +18,10 @@ class Sparse:
     # description (masks.build).
     #
     # Rows are computed in blocks of block_rows; None: nine, or as many as have 2*seq_len pairs.
-    # need_weights keeps all rows: see Listed.
+    # need_weights keeps all rows: see Listed. A key_padding_mask of its call, as Exact's, hides
+    # more.
 
+    masks_keys = masks_pairs = True
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "mask")
     tensors = ("mask",)
@@ -39,16 +41,17 @@ class Sparse:
             from ..masks.patterns import causal as causal_mask
 
             mask = mask.intersection(causal_mask(seq_len))
+        every = seq_len * seq_len  # pairs, of which a cut's mask counts but the causal ones
         if block_rows is None:  # enough pairs a block to make little of the calls of kernels
-            block_rows = min(seq_len, max(9, 2 * mask.max_positions // (mask.num_positions or 1)))
+            block_rows = min(seq_len, max(9, 2 * every // (mask.num_positions or 1)))
         checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
         form = forms.choose("sparse", head_dim, score_mult, score_shift, out_shift)
-        most = form.most_percent(head_dim) * mask.max_positions
+        most = form.most_percent(head_dim) * every
         if need_weights or mask.num_positions * 100 <= most:
             return Listed(form, mask, head_dim, *constants, need_weights, block_rows,
                           forms.suited(buffers, form))
         hidden = None
-        if mask.num_positions < mask.max_positions:
+        if mask.num_positions < every:
             hidden = Hidden(mask, form, min(block_rows, seq_len))
         # Heads of other masks may take the other core, whose buffers are of another form
         buffers = forms.suited(buffers, forms.choose("attention", seq_len, head_dim))
@@ -107,12 +110,19 @@ class Listed:
             self.outputs = [("scores", "i", self.scores), ("pairs", "H", self.pairs.pairs),
                             ("sums", "i", self.sums)]
 
-    def __call__(self, q, k, v, out):
-        size = self.seq_len * self.head_dim
+    def __call__(self, q, k, v, out, key_padding_mask=None):
+        n = self.seq_len
+        size = n * self.head_dim
         checks.operands(q, k, v, out, size, size)
-        return self.run(q, k, v, out)
+        if key_padding_mask is not None:
+            checks.mask(key_padding_mask, n, n * n, out, size)
+        return self.run(q, k, v, out, key_padding_mask)
 
-    def run(self, q, k, v, out):
+    def run(self, q, k, v, out, key_padding_mask=None, at=0):
+        self.pairs.hide(key_padding_mask, at)
+        if self.outputs and key_padding_mask is not None:
+            for i in range(len(self.scores)):  # fewer are written
+                self.scores[i] = 0
         for buffers in self._passes:
             buffers.form.attend(self, buffers.parts, q, k, v, out)
         return out
@@ -132,10 +142,14 @@ class Hidden:
 
 class Pairs:
     # The pairs that a mask shows, as the kernels want them: listed at construction where they are
-    # few or to be kept, and otherwise a block of rows at a time.
+    # few or to be kept, and otherwise a block of rows at a time; so are those that a further mask
+    # leaves (see `hide`).
 
     def __init__(self, mask, form, rows, keep=False):
         self._mask = mask
+        self._keep = keep
+        self._hidden = None
+        self._whole_listed = False
         self._list = form.list_bits if mask.bits else form.list_spans
         self._rows = rows
         n = mask.seq_len
@@ -152,17 +166,41 @@ class Pairs:
         self._whole = (self.pairs, counts)
         self._blocks = None
         if once:
-            self.listed(0, n)
+            self._list_all()
             views = memoryview(self.pairs), memoryview(counts)
             self._blocks = [(views[0][2 * at[first] :], views[1][first:]) for first in starts]
 
-    def listed(self, first, rows):
-        # -> (pairs, counts) from row `first` on, where a block starts
-        if self._blocks:
-            return self._blocks[first // self._rows]
+    def hide(self, mask, at):
+        # From now on `listed` leaves out pairs whose byte in the mask is not 0: [keys], or of pairs
+        # from `at` on; None: no more. What was listed once and for all is listed again.
+        self._hidden = mask
+        self._at = at
+        if mask is None and self._blocks and not self._whole_listed:
+            self._list_all()
+
+    def _list_all(self):
+        self._list_rows(0, self._mask.seq_len)
+        self._whole_listed = True
+
+    def _list_rows(self, first, rows):
         m = self._mask
         pairs, counts = self._whole
         self._list(pairs, 0, m.bits or m.spans, counts, m.offsets, m.stride, first, rows)
+
+    def listed(self, first, rows):
+        # -> (pairs, counts) from row `first` on, where a block starts
+        if self._hidden is None:
+            if self._blocks:
+                return self._blocks[first // self._rows]
+            self._list_rows(first, rows)
+            return self._whole
+        self._whole_listed = False
+        self._list_rows(first, rows)
+        pairs, counts = self._whole
+        n = self._mask.seq_len
+        step = 0 if len(self._hidden) == n else n
+        drop(pairs, counts, self._hidden, self._at + first * step, step, rows,
+             len(pairs) >> 1 if self._keep else 0)
         return self._whole
 
 

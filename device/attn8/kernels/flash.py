@@ -6,17 +6,20 @@ import micropython
 @micropython.viper
 def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octaves: ptr32,
            totals: ptr32, table: ptr16, first: int, rows: int, first_key: int, keys: int,
-           stride: int, head_dim: int, causal: int, mult: int, shift: int):
+           stride: int, head_dim: int, causal: int, mult: int, shift: int, mask: ptr8, at: int,
+           step: int):
     # Adds the scores [rows, keys] of the keys first_key.. to the state of the rows first..: sums
     # and octaves of all rows, totals [rows, head_dim] of these. v is packed [head_dim, stride];
     # `weights` is room for one row. A key raises the octave before its weight is taken, so that
-    # the order of the keys alone decides, and not how they are cut into tiles.
+    # the order of the keys alone decides, and not how they are cut into tiles. Unless at is
+    # negative, row r does not see key j where mask[at + r*step + j] is not 0.
     sign = 1
     sign <<= 31
     half = (1 << shift) >> 1
     sums = ptr32(int(sums) + (first << 2))
     octaves = ptr32(int(octaves) + (first << 2))
     start = int(v) + first_key
+    hidden = ptr8(int(mask) + at + first_key)
     visible = keys
     if causal:
         visible = first + 1 - first_key
@@ -28,6 +31,15 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
         total = sums[0]
         done = 0
         while done < shown:
+            end = shown
+            if at >= 0:  # up to the next key that is hidden
+                while done < shown and hidden[done]:
+                    done += 1
+                if done == shown:
+                    break
+                end = done
+                while end < shown and hidden[end] == 0:
+                    end += 1
             # A run of keys that leave the octave as the first of them has made it
             t = (((scores[done] ^ sign) - sign) * mult + half) >> shift
             k = ((t + 255) >> 8) - octave
@@ -42,7 +54,7 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
                     i += 1
             run = 0
             j = done
-            while j < shown:
+            while j < end:
                 t = (octave << 8) - ((((scores[j] ^ sign) - sign) * mult + half) >> shift)
                 if t < 0:
                     break
@@ -88,6 +100,7 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
         sums = ptr32(int(sums) + 4)
         scores = ptr32(int(scores) + (keys << 2))
         totals = ptr32(int(totals) + (head_dim << 2))
+        hidden = ptr8(int(hidden) + step)
         visible += causal
         rows -= 1
 
@@ -111,7 +124,8 @@ def clear(sums: ptr32, octaves: ptr32, totals: ptr32, first: int, rows: int, hea
 @micropython.viper
 def finish(totals: ptr32, acc: int, sums: ptr32, out: ptr8, first: int, rows: int, head_dim: int,
            num: int, shift: int):
-    # out[first + r, i] = totals[r, i] / sums[first + r] * num/2**shift, one division a row
+    # out[first + r, i] = totals[r, i] / sums[first + r] * num/2**shift, one division a row; zeros
+    # where the sum is 0
     sign = 1
     sign <<= 31
     s = shift - 16
@@ -123,7 +137,8 @@ def finish(totals: ptr32, acc: int, sums: ptr32, out: ptr8, first: int, rows: in
         while (total >> p) >= 65536:
             p += 1
         m = (total + ((1 << p) >> 1)) >> p
-        m = (num + (m >> 1)) // m
+        if m:
+            m = (num + (m >> 1)) // m
         n = head_dim
         while n:
             acc = ((totals[0] ^ sign) - sign) >> p

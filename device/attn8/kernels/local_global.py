@@ -77,9 +77,37 @@ def scores(k: ptr8, acc: int, q: ptr8, sums: ptr32, ranges: ptr16, out: ptr32, r
 
 
 @micropython.viper
+def hide(scores: ptr32, mask: ptr8, at: int, step: int, ranges: ptr16, indices: ptr16, chosen: int,
+         first: int, rows: int, width: int):
+    # scores[r, j] = -2**30 where mask[at + (first + r)*step + key] is not 0; key is start + j or,
+    # where these are `chosen`, indices[start + j]
+    masked = -1
+    masked <<= 30
+    ranges = ptr16(int(ranges) + (first << 2))
+    mask = ptr8(int(mask) + at + first * step)
+    while rows:
+        key = ranges[0]
+        n = ranges[1]
+        j = 0
+        while j < n:
+            at = key
+            if chosen:
+                at = indices[key]
+            if mask[at]:
+                scores[j] = masked
+            key += 1
+            j += 1
+        mask = ptr8(int(mask) + step)
+        ranges = ptr16(int(ranges) + 4)
+        scores = ptr32(int(scores) + (width << 2))
+        rows -= 1
+
+
+@micropython.viper
 def softmax(scores: ptr32, x: int, ranges: ptr16, out: ptr16, sums: ptr32, table: ptr16,
             first: int, rows: int, width: int, mult: int, shift: int, limit: int):
-    # As in attention.py: numerators in Q15, their sum per row; 0 in a row without keys
+    # As in attention.py: numerators in Q15, their sum per row; 0 in a row without keys that are
+    # not hidden
     sign = 1
     sign <<= 31
     half = (1 << shift) >> 1
@@ -93,9 +121,12 @@ def softmax(scores: ptr32, x: int, ranges: ptr16, out: ptr16, sums: ptr32, table
             if x > largest:
                 largest = x
             j += 1
+        shown = count
+        if largest == 0 - (1 << 30):
+            shown = 0
         total = 0
         j = 0
-        while j < count:
+        while j < shown:
             x = largest - ((scores[j] ^ sign) - sign)
             if x > limit:
                 x = 0
@@ -104,6 +135,9 @@ def softmax(scores: ptr32, x: int, ranges: ptr16, out: ptr16, sums: ptr32, table
                 x = ((table[x & 255] >> (x >> 8)) + 1) >> 1
             out[j] = x
             total += x
+            j += 1
+        while j < count:
+            out[j] = 0
             j += 1
         sums[0] = total
         sums = ptr32(int(sums) + 4)

@@ -31,6 +31,18 @@ def apply_causal_mask(scores: ptr32, row: int, keys: int, position: int):
 
 
 @micropython.viper
+def apply_padding_mask(scores: ptr32, row: int, keys: int, mask: ptr8, at: int):
+    masked = 0 - (1 << 30)
+    scores = ptr32(int(scores) + ((row * keys) << 2))
+    mask = ptr8(int(mask) + at)
+    i = 0
+    while i < keys:
+        if mask[i]:
+            scores[i] = masked
+        i += 1
+
+
+@micropython.viper
 def softmax_fixed(scores: ptr32, x: int, row: int, keys: int):
     # In place: 256 - difference/2, at least 1, over the sum, times 256; all truncated
     sign = 1

@@ -60,6 +60,9 @@ class MultiHeadAttention:
             checks.between(name + ".key_len", key_len, 1, 1 << 15)
             options["key_len"] = key_len
         self.key_len = key_len
+        self._kind = kind
+        self._mask = None
+        self._head = 0
         self.format = form = cores.form(core)
         self._code, self._unit = code, unit = signals.CODES[form], signals.BYTES[form]
         linear_kind, dense_kind = kinds(form)
@@ -99,7 +102,7 @@ class MultiHeadAttention:
         self._padding = None
         if lengths:
             if not hasattr(kind, "masks_keys") or key_len != seq_len:
-                raise ValueError("%s.lengths: expected the core exact and no memory, got %s"
+                raise ValueError("%s.lengths: expected a core that masks keys and no memory, got %s"
                                  % (name, core))
             self._padding = bytearray(seq_len)
             self._length = seq_len  # from where on that is not 0
@@ -169,7 +172,8 @@ class MultiHeadAttention:
         return attention(cls, seq_len, embed_dim, num_heads, floats, x, memory, **options)
 
     def __call__(self, x, memory=None, key_padding_mask=None):
-        # key_padding_mask: key_len bytes, not 0 where a key is padding (with the exact core)
+        # key_padding_mask: key_len bytes, not 0 where a key is padding; with the softmax cores also
+        # seq_len * key_len, where that query does not see that key, or so many for each head
         unit = self._unit
         checks.values(self.name, x, self._rows * self.embed_dim, False, self._code)
         if memory is None:
@@ -181,12 +185,14 @@ class MultiHeadAttention:
         checks.apart(self.name, memory, size, "q", self.q, unit * len(self.q))
         checks.apart(self.name, memory, size, "k", self.k, unit * len(self.k))
         checks.apart(self.name, memory, size, "out", self.out.out, self._out_bytes)
-        if self._padding is not None and self._length < self.seq_len:
-            key_padding_mask = self._padding
+        head = self._head
         if key_padding_mask is not None:
-            if not hasattr(self.cores[0], "key_len"):
-                checks.refuse("padding")
-            checks.int8("key_padding_mask", key_padding_mask, self.key_len)
+            head = self._check_mask(key_padding_mask)
+        elif self._padding is not None and self._length < self.seq_len:
+            key_padding_mask = self._padding
+        else:
+            key_padding_mask = self._mask
+        at = 0
         x_or_memory = x
         for dense, target in self._projections:
             self._swap_axes(dense.run(x_or_memory), target, dense.rows, self.num_heads,
@@ -196,10 +202,37 @@ class MultiHeadAttention:
             if key_padding_mask is None:
                 core.run(q, k, v, out)
             else:
-                core.run(q, k, v, out, key_padding_mask)
+                core.run(q, k, v, out, key_padding_mask, at)
+                at += head
         self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len,
                         self.value_dim * unit)
         return self.out.run(self._merged)
+
+    def _check_mask(self, mask):
+        # -> from one head's part of the mask to the next
+        if self._padding is not None or not hasattr(self._kind, "masks_keys"):
+            checks.refuse("padding", self._padding is not None)
+        head = pairs = 0
+        if hasattr(self._kind, "masks_pairs"):
+            pairs = self.seq_len * self.key_len
+            if len(checks.int8("key_padding_mask", mask)) == self.num_heads * pairs:
+                head = pairs
+                pairs *= self.num_heads
+        checks.mask(mask, self.key_len, pairs, self.out.out, self._out_bytes)
+        return head
+
+    def set_mask(self, mask):
+        # What hides keys in all calls from now on that bring no mask of their own: bytes as theirs,
+        # a Mask, a list with a Mask for each head, or None
+        if isinstance(mask, list):
+            heads = mask
+            mask = bytearray()
+            for each in heads:
+                mask += each.hidden()
+        elif hasattr(mask, "hidden"):
+            mask = mask.hidden()
+        self._head = 0 if mask is None else self._check_mask(mask)
+        self._mask = mask
 
     def heed(self, length):
         if self._padding is not None:

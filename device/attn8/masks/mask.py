@@ -68,6 +68,18 @@ class Mask:
         row = self.row(i)
         return sum(row[k + 1] - row[k] for k in range(0, len(row), 2))
 
+    def hidden(self):
+        # As a key_padding_mask of an attention's call: a byte for each pair, 1 where the query does
+        # not see the key. bytearray [seq_len, seq_len]
+        n = self.seq_len
+        pairs = bytearray(b"\1" * (n * n))
+        for i in range(n):
+            row = self.row(i)
+            for k in range(0, len(row), 2):
+                for key in range(row[k], row[k + 1]):
+                    pairs[i * n + key] = 0
+        return pairs
+
     @property
     def density(self):
         return self.num_positions / self.max_positions

@@ -79,7 +79,8 @@ class Core:
         planned: from seq_len to the options of `attn8 plan` where nothing else is asked for.
         parameters: from a generator, num_heads, head_dim and options, from which it takes what is
             only meant for it, to float tensors: for plans and proofs.
-        masks_keys: whether its call and its float form take a mask of keys.
+        masks_keys: whether its call and its float form take a mask of keys, [K].
+        masks_pairs: whether they take one of queries and keys, [S, K].
         steps: whether a causal one takes one token at a time as well.
         always_causal: whether it knows nothing else.
         value_widths: whether a head's values may be of another width than its keys.
@@ -106,6 +107,7 @@ class Core:
     planned: Callable[[int], dict[str, Any]] = lambda seq_len: {}
     parameters: Callable[..., Parameters] = _no_parameters
     masks_keys: bool = False
+    masks_pairs: bool = False
     steps: bool = False
     always_causal: bool = False
     value_widths: bool = False

@@ -33,7 +33,8 @@ class KeyValueCache:
 
     def attend(self, q: np.ndarray, count: int) -> np.ndarray:
         """int8 q [D] to the first `count` slots; returns int8 [D]."""
-        k, v = (np.stack([self.tokens[slot][i] for slot in range(count)]) for i in range(2))
+        k, v = (np.array([self.tokens[slot][i] for slot in range(count)], np.int8).reshape(
+            count, len(q)) for i in range(2))
         out = self.exact(q[None], k, v)[0]
         self.scores[:count], self.weights[:count] = self.exact.scores[0], self.exact.weights[0]
         self.sums[:] = self.exact.sums
@@ -44,6 +45,8 @@ class KeyValueCache:
 @dataclass(kw_only=True)
 class Streaming:
     """A core that takes one token at a time, [D] each, and a sequence as so many steps.
+
+    They add `reset`, `put`, which keeps a key and a value, and `attend`.
 
     Raises:
         ValueError: causal is false.
@@ -80,11 +83,33 @@ class Streaming:
         """The next token is the first of a new sequence."""
         raise NotImplementedError
 
-    def step(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """The next token, int8 [D] each; returns int8 [D]."""
+    def put(self, k: np.ndarray, v: np.ndarray) -> None:
+        """Keeps the next token."""
         raise NotImplementedError
 
-    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """int8 [S, D] each, from the start; returns int8 [S, D]."""
+    def attend(self, q: np.ndarray) -> np.ndarray:
+        """int8 [D] to the tokens that are kept; returns int8 [D]."""
+        raise NotImplementedError
+
+    def step(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """The next token, int8 [D] each; returns int8 [D]."""
+        self.put(k, v)
+        return self.attend(q)
+
+    def __call__(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
+        key_padding_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """int8 [S, D] each, from the start; returns int8 [S, D].
+
+        Args:
+            key_padding_mask: [S], not 0 where a token is padding, which is never kept.
+        """
         self.reset()
-        return np.stack([self.step(*token) for token in zip(q, k, v, strict=True)])
+        hidden = np.zeros(len(q)) if key_padding_mask is None else key_padding_mask
+        rows = []
+        for query, key, value, padding in zip(q, k, v, hidden, strict=True):
+            if not padding:
+                self.put(key, value)
+            rows.append(self.attend(query))
+        return np.stack(rows)

@@ -36,11 +36,13 @@ class Decode(Streaming):
             raise ValueError(f"rollback: expected 0 to {self.length} tokens, got {tokens}")
         self.length -= tokens
 
-    def step(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    def put(self, k: np.ndarray, v: np.ndarray) -> None:
         if self.length == self.cache_len:
             raise ValueError(f"decode: the cache holds {self.length} tokens and is full")
         self.cache.put(self.length, k, v)
         self.length += 1
+
+    def attend(self, q: np.ndarray) -> np.ndarray:
         return self.cache.attend(q, self.length)
 
 
@@ -57,9 +59,14 @@ CORE = Core(
     floating=floating,
     constants=SOFTMAX,
     options={"cache_len": SIZE},
-    variants={"causal": Variant(causal=True)},
+    variants={
+        "causal": Variant(causal=True),
+        "padded": Variant(causal=True, padded=True),
+        "lengths": Variant(causal=True, lengths=True),
+    },
     sized=lambda seq_len: {"cache_len": seq_len + 1},
     planned=lambda seq_len: {"cache_len": seq_len},
     always_causal=True,
+    masks_keys=True,
     steps=True,
 )

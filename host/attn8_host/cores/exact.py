@@ -55,7 +55,7 @@ class Exact:
                 not see it. A query with no key gives zeros.
         """
         masked, scores = masked_scores(q, k, self.causal, key_padding_mask)
-        difference = scores.max(axis=1, keepdims=True) - scores
+        difference = scores.max(axis=1, keepdims=True, initial=MASKED) - scores
         kept = ~masked & (difference <= self.score_limit)
         t = int32(np.where(kept, difference, 0) * self.score_mult)
         t = int32(t + ((1 << self.score_shift) >> 1)) >> self.score_shift
@@ -128,11 +128,14 @@ def floating(
     k: np.ndarray,
     v: np.ndarray,
     causal: bool,
-    mask: np.ndarray | None = None,
+    hidden: np.ndarray | None = None,
     **options: object,
 ) -> np.ndarray:
-    """Softmax attention, whose result no option but `mask` changes."""
-    return floats.attention(q, k, v, q.shape[-1] ** -0.5, causal, mask)
+    """Softmax attention, whose result no option changes.
+
+    hidden: key_padding_mask as bool; a query that sees no key gives zeros.
+    """
+    return floats.attention(q, k, v, q.shape[-1] ** -0.5, causal, hidden)
 
 
 CORE = Core(
@@ -143,6 +146,7 @@ CORE = Core(
     constants=SOFTMAX,
     options={"precise": FLAG, "block_rows": SIZE},
     masks_keys=True,
+    masks_pairs=True,
     steps=True,
     value_widths=True,
     crosses=True,

@@ -118,6 +118,7 @@ CORE = Core(
     reference=Exact16,
     format="int16",
     masks_keys=True,
+    masks_pairs=True,
     most=most,
     make_constants=exact16_constants,
     floating=floating,

@@ -37,16 +37,27 @@ class Flash:
     causal: bool = False
     block_size: int = 16
 
-    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """int8 [S, D] each; returns int8 [S, D]."""
+    def __call__(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
+        key_padding_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """int8 [S, D] each; returns int8 [S, D].
+
+        Args:
+            key_padding_mask: as Exact has it.
+        """
         seq_len = len(q)
+        hidden = np.zeros((seq_len, seq_len), bool)
+        if key_padding_mask is not None:
+            hidden |= key_padding_mask != 0
+        at = np.arange(seq_len)
         scores = int32(q.astype(np.int64) @ k.astype(np.int64).T)
         t = int32(scores * self.score_mult + (1 << (self.score_shift - 1))) >> self.score_shift
         octaves = np.full(seq_len, LOWEST, np.int64)
         sums = np.zeros(seq_len, np.int64)
         totals = np.zeros(v.shape, np.int64)
         for j in range(seq_len):
-            seen = slice(j if self.causal else 0, None)  # the rows that see this key
+            seen = ~hidden[:, j] & (at >= j if self.causal else True)  # the rows that see this key
             risen = np.maximum(octaves[seen], (t[seen, j] + 255) >> 8)
             steps = np.minimum(risen - octaves[seen], 31)
             octaves[seen] = risen
@@ -81,9 +92,13 @@ CORE = Core(
     floating=floating,
     constants=dict.fromkeys(("score_mult", "score_shift", "out_num", "out_shift"), INTEGER),
     options={"block_size": SIZE},
+    masks_keys=True,
+    masks_pairs=True,
     variants={
         "full": Variant(),
         "causal": Variant(causal=True),
+        "padded": Variant(padded=True),
+        "lengths": Variant(lengths=True),
         "block 5": Variant(options={"block_size": 5}),
     },
 )

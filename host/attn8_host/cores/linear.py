@@ -72,10 +72,19 @@ class Linear:
     causal: bool = False
     output: str = "int8"  # or "int32", which is not clamped
 
-    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """int8 [S, D] each; returns int8 [S, D]."""
+    def __call__(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
+        key_padding_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """int8 [S, D] each; returns int8 [S, D].
+
+        Args:
+            key_padding_mask: [S], not 0 where a key is padding, which adds nothing.
+        """
         table_q, table_k = self._table(self.table_q), self._table(self.table_k)
         phi_q, phi_k = table_q[q.view(np.uint8)], table_k[k.view(np.uint8)]
+        if key_padding_mask is not None:
+            phi_k = np.where(key_padding_mask[:, None] != 0, 0, phi_k)
         v = v.astype(np.int64)
         limit = self._limit(q.shape[1])
         static = self.static_shift(*q.shape)
@@ -165,10 +174,12 @@ def floating(
     steps: Sequence[float],
     phi: str = "relu+1",
     normalize: bool = True,
+    hidden: np.ndarray | None = None,
 ) -> np.ndarray:
     """phi(q) @ (phi(k).T @ v), over phi(q) @ sum(phi(k)) where normalized.
 
-    phi: "relu"; "relu+1", one step of int8; or "elu+1". A row without any weight gives zeros.
+    phi: "relu"; "relu+1", one step of int8; or "elu+1". hidden: bool [S], which keys add nothing.
+    A row without any weight gives zeros.
     """
 
     def features(x: np.ndarray, step: float) -> np.ndarray:
@@ -177,7 +188,10 @@ def floating(
         result: np.ndarray = np.maximum(x, 0) + (step if phi == "relu+1" else 0)
         return result
 
-    return kernelized(features(q, steps[0]), features(k, steps[1]), v, causal, normalize)
+    phi_k = features(k, steps[1])
+    if hidden is not None:
+        phi_k = np.where(hidden[:, None], 0, phi_k)
+    return kernelized(features(q, steps[0]), phi_k, v, causal, normalize)
 
 
 def _work(
@@ -193,6 +207,7 @@ CORE = Core(
     make_constants=linear_constants,
     floating=floating,
     steps=True,
+    masks_keys=True,
     constants={"out_num": INTEGER, "out_shift": INTEGER, "table_q": INTEGERS, "table_k": INTEGERS},
     options={"phi": one_of("relu", "relu+1", "elu+1"), "normalize": FLAG, "block_rows": SIZE},
     variants={
@@ -201,6 +216,9 @@ CORE = Core(
         "elu+1": Variant(options={"phi": "elu+1"}),
         "causal": Variant(causal=True),
         "unnormalized": Variant(options={"phi": "relu", "normalize": False}),
+        "padded": Variant(padded=True),
+        "lengths": Variant(lengths=True),
+        "causal, padded": Variant(causal=True, padded=True),
     },
     work=_work,
 )

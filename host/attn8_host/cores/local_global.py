@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..numerics.floating import kernelized
 from ..numerics.integers import INT32, bit_length, exp2, int32, rounded
 from ..schema import COUNT, LIST, SIZE, Tensor
+from . import exact
 from .base import SOFTMAX, Core, Variant
 from .exact import exact_constants
 
@@ -40,14 +40,23 @@ class LocalGlobal:
         """The positions of the tokens that every token sees (causal: every later one)."""
         self.global_indices = indices
 
-    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """int8 [S, D] each; returns int8 [S, D]."""
+    def __call__(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
+        key_padding_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """int8 [S, D] each; returns int8 [S, D].
+
+        Args:
+            key_padding_mask: as Exact has it; of both parts.
+        """
         seq_len = len(q)
         at, to = np.arange(seq_len)[:, None], np.arange(seq_len)[None, :]
         near = abs(at - to) <= self.window
         far = np.isin(to, self.global_indices) & (at >= 0)
         if self.causal:
             near, far = near & (to <= at), far & (to <= at)
+        if key_padding_mask is not None:
+            near, far = near & (key_padding_mask == 0), far & (key_padding_mask == 0)
         scores = int32(q.astype(np.int64) @ k.astype(np.int64).T)
         weights, sums, local = self._softmax(scores, near, v)
         _, global_sums, distant = self._softmax(scores, far, v)
@@ -115,21 +124,18 @@ def floating(
     gate: np.ndarray,
     window: int,
     global_indices: Sequence[int],
+    hidden: np.ndarray | None = None,
     **options: object,
 ) -> np.ndarray:
     """sigmoid(gate) * local + (1 - sigmoid(gate)) * distant, a softmax each.
 
-    gate: [num_heads, D]. A row that sees no global token has a distant part of 0.
+    gate: [num_heads, D]; hidden: as exact.floating has it. A row that sees no global token has a
+    distant part of 0.
     """
     at, to = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])[None, :]
-    scores = q @ np.swapaxes(k, -1, -2) * q.shape[-1] ** -0.5
 
     def attend(seen: np.ndarray) -> np.ndarray:
-        seen = seen & (to <= at) if causal else seen
-        visible = np.where(seen, scores, -np.inf)
-        largest = visible.max(axis=-1, keepdims=True)
-        weights = np.exp(visible - np.where(np.isfinite(largest), largest, 0))
-        return kernelized(weights, np.eye(len(to[0])), v, False)
+        return exact.floating(q, k, v, causal, ~seen if hidden is None else ~seen | hidden)
 
     local = attend(abs(at - to) <= window)
     distant = attend(np.isin(to, list(global_indices)) & (at >= 0))
@@ -165,12 +171,16 @@ CORE = Core(
     floating=floating,
     constants=SOFTMAX,
     options={"window": COUNT, "global_indices": LIST, "block_rows": SIZE},
+    masks_keys=True,
+    masks_pairs=True,
     tensors=lambda heads, dim: {"gate": Tensor(np.uint16, (heads, dim))},
     float_tensors=lambda heads, dim: {"gate": Tensor(float, (heads, dim))},
     variants={
         "full": Variant(options={"window": 4, "global_indices": [0]}),
         "causal": Variant(causal=True, options={"window": 2, "global_indices": [0, 3]}),
         "local": Variant(options={"window": 3, "global_indices": []}),
+        "padded": Variant(padded=True, options={"window": 2, "global_indices": [0, 1]}),
+        "lengths": Variant(lengths=True, options={"window": 2, "global_indices": [0, 4]}),
     },
     planned=lambda seq_len: {"window": 4, "global_indices": [0]},
     parameters=gates,

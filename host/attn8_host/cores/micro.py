@@ -45,23 +45,39 @@ class Micro:
     def outputs(self) -> dict[str, np.ndarray]:
         return {"weights": self.weights}
 
-    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """int8 [S, D] each; returns int8 [S, D]."""
+    def __call__(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
+        key_padding_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """int8 [S, D] each; returns int8 [S, D].
+
+        Args:
+            key_padding_mask: as Exact has it; a query that sees no key takes the mean of all. With
+                a window [S], and hidden tokens never come into it.
+        """
         if self.window is not None:
-            return self._slide(q, k, v, self.window)
+            hidden = np.zeros(len(q)) if key_padding_mask is None else key_padding_mask
+            return self._slide(q, k, v, self.window, hidden != 0)
         scores = self.compute_scores(q, k)
         if self.causal:
             scores[np.triu_indices_from(scores, 1)] = MASKED
+        if key_padding_mask is not None:
+            scores = np.where(key_padding_mask != 0, MASKED, scores)
         self.weights = self.softmax_fixed(scores).astype(np.int32)
         return self.weighted_sum(self.weights, v).astype(self.output)
 
-    def _slide(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, window: int) -> np.ndarray:
+    def _slide(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray, window: int, hidden: np.ndarray
+    ) -> np.ndarray:
         self.weights = np.zeros(window, np.int32)
         rows = []
+        shown = np.flatnonzero(~hidden)
         for t, query in enumerate(q.astype(np.int64)):
-            seen = np.arange(max(0, t + 1 - window), t + 1)
-            weights = self.softmax_fixed(int32(k[seen].astype(np.int64) @ query) >> 3)
-            self.weights[seen % window] = weights
+            seen = shown[shown <= t][-window:]
+            weights = np.zeros(0, np.int64)
+            if len(seen):
+                weights = self.softmax_fixed(int32(k[seen].astype(np.int64) @ query) >> 3)
+            self.weights[np.searchsorted(shown, seen) % window] = weights
             rows.append(self.weighted_sum(weights, v[seen]))
         return np.stack(rows).astype(self.output)
 
@@ -101,6 +117,7 @@ def floating(
     causal: bool,
     steps: Sequence[float],
     window: int | None = None,
+    hidden: np.ndarray | None = None,
 ) -> np.ndarray:
     """The original ESP32 attention without its truncations; it sees q and k in steps of int8."""
     head_dim = q.shape[-1]
@@ -109,12 +126,16 @@ def floating(
     if causal:
         scores = np.where(np.triu(np.ones(scores.shape[-2:], bool), 1), -(2.0**30), scores)
     seen = np.ones(scores.shape[-2:], bool)
-    if window:  # what lies before it has no weight, not even 1
-        seen = np.tril(seen) & np.triu(seen, 1 - window)
-        scores = np.where(seen, scores, -np.inf)
+    if window:  # what lies before it, or never comes into it, has no weight, not even 1
+        hidden = np.zeros(len(seen), bool) if hidden is None else hidden
+        tokens = np.cumsum(~hidden)
+        seen = np.tril(seen) & ~hidden & (tokens > tokens[:, None] - window)
+        scores = np.where(seen, scores, -(2.0**30))
+    elif hidden is not None:
+        scores = np.where(hidden, -(2.0**30), scores)
     x = scores - scores.max(axis=-1, keepdims=True)
     weights = np.maximum(256 + np.maximum(x, -512) / 2, 1) * seen
-    result: np.ndarray = weights / weights.sum(axis=-1, keepdims=True) @ v
+    result: np.ndarray = weights / np.maximum(weights.sum(axis=-1, keepdims=True), 1) @ v
     return result
 
 
@@ -124,10 +145,15 @@ CORE = Core(
     floating=floating,
     constants={},
     options={"window": SIZE},
+    masks_keys=True,
+    masks_pairs=True,
     variants={
         "full": Variant(),
         "causal": Variant(causal=True),
+        "padded": Variant(padded=True),
+        "lengths": Variant(lengths=True),
         "window": Variant(causal=True, options={"window": 5}),
+        "window, padded": Variant(causal=True, padded=True, options={"window": 3}),
     },
     output_scale=lambda peak, scale_v: scale_v,
 )

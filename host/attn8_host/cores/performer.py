@@ -18,6 +18,7 @@ from ..schema import INTEGER, SIZE, Tensor
 from .base import Core, Variant
 from .linear import attend
 
+LOWEST = -(1 << 24)  # below every octave that a key can have
 MAX_KEYS = 512  # 512 * 32768 * 128, rounded, is the largest sum of weighted values within int32
 
 
@@ -48,23 +49,32 @@ class Performer:
     causal: bool = False
     output: str = "int8"  # or "int32", which is not clamped
 
-    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """int8 [S, D] each; returns int8 [S, D]."""
+    def __call__(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
+        key_padding_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """int8 [S, D] each; returns int8 [S, D].
+
+        Args:
+            key_padding_mask: [S], not 0 where a key is padding, which adds nothing.
+        """
+        hidden = np.zeros(len(q)) if key_padding_mask is None else key_padding_mask
         queries = self._logarithms(q, self.query_mult, self.query_shift)
         keys = self._logarithms(k, self.key_mult, self.key_shift)
         norms = int32((k.astype(np.int64) ** 2).sum(axis=1) * self.norm_mult)
         keys = keys - (int32(norms + ((1 << self.norm_shift) >> 1)) >> self.norm_shift)[:, None]
 
-        octaves = np.full(len(self.features), -(1 << 24), np.int64)
+        octaves = np.full(len(self.features), LOWEST, np.int64)
         z = np.zeros(len(self.features), np.int64)
         kv = np.zeros((len(self.features), q.shape[1]), np.int64)
         rows = []
         for t, (key, value) in enumerate(zip(keys, v.astype(np.int64), strict=True)):
-            rise = np.maximum(((key + 255) >> 8) - octaves, 0)
-            octaves = octaves + rise
-            z, kv = z >> np.minimum(rise, 31), kv >> np.minimum(rise, 31)[:, None]
-            weights = power(256 * octaves - key)
-            z, kv = int32(z + weights), int32(kv + weights[:, None] * value)
+            if not hidden[t]:
+                rise = np.maximum(((key + 255) >> 8) - octaves, 0)
+                octaves = octaves + rise
+                z, kv = z >> np.minimum(rise, 31), kv >> np.minimum(rise, 31)[:, None]
+                weights = power(256 * octaves - key)
+                z, kv = int32(z + weights), int32(kv + weights[:, None] * value)
             if self.causal:
                 rows.append(self._attend(queries[t : t + 1], octaves, z, kv))
         if not self.causal:
@@ -80,6 +90,8 @@ class Performer:
     def _attend(
         self, queries: np.ndarray, octaves: np.ndarray, z: np.ndarray, kv: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
+        if (octaves == LOWEST).all():  # no key so far: any will do, as all is 0
+            octaves = np.zeros_like(octaves)
         p = np.maximum(bit_length(z) - 13, 0)
         kv = int32(kv + ((1 << (p + 7)) >> 1)[:, None]) >> (p + 7)[:, None]
         self.outputs = {"kv": kv.T.astype(np.int32)}
@@ -151,14 +163,20 @@ def floating(
     v: np.ndarray,
     causal: bool,
     features: np.ndarray,
+    hidden: np.ndarray | None = None,
     **options: object,
 ) -> np.ndarray:
-    """FAVOR+ attention with features [num_heads, M, D]."""
+    """FAVOR+ attention with features [num_heads, M, D].
+
+    hidden: bool [S], which keys add nothing.
+    """
     q, k = q * q.shape[-1] ** -0.25, k * k.shape[-1] ** -0.25
     logs_q = q @ np.swapaxes(features, -1, -2)
     logs_k = k @ np.swapaxes(features, -1, -2) - (k**2).sum(axis=-1, keepdims=True) / 2
+    if hidden is not None:
+        logs_k = np.where(hidden[:, None], -np.inf, logs_k)
     # What is taken off a feature of the keys is given to that of the queries: exp cannot overflow
-    top = logs_k.max(axis=-2, keepdims=True)
+    top = np.maximum(logs_k.max(axis=-2, keepdims=True), np.finfo(np.float64).min)
     logs_q = logs_q + top
     phi_q = np.exp(logs_q - logs_q.max(axis=-1, keepdims=True))
     return kernelized(phi_q, np.exp(logs_k - top), v, causal)
@@ -193,6 +211,7 @@ CORE = Core(
     make_constants=performer_constants,
     floating=floating,
     steps=True,
+    masks_keys=True,
     constants=dict.fromkeys(
         ("query_mult", "query_shift", "key_mult", "key_shift", "norm_mult", "norm_shift",
          "out_num", "out_shift"), INTEGER
@@ -200,7 +219,13 @@ CORE = Core(
     options={"block_rows": SIZE},
     tensors=lambda heads, dim: {"features": Tensor(np.int8, (heads, None, dim))},
     float_tensors=lambda heads, dim: {"features": Tensor(float, (heads, None, dim))},
-    variants={"full": Variant(), "causal": Variant(causal=True)},
+    variants={
+        "full": Variant(),
+        "causal": Variant(causal=True),
+        "padded": Variant(padded=True),
+        "lengths": Variant(lengths=True),
+        "causal, padded": Variant(causal=True, padded=True),
+    },
     parameters=int8_features,
     work=_work,
 )

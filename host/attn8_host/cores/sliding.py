@@ -27,9 +27,11 @@ class Sliding(Streaming):
     def reset(self) -> None:
         self.count = 0
 
-    def step(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    def put(self, k: np.ndarray, v: np.ndarray) -> None:
         self.cache.put(self.count % self.window, k, v)
         self.count += 1
+
+    def attend(self, q: np.ndarray) -> np.ndarray:
         return self.cache.attend(q, min(self.count, self.window))
 
 
@@ -41,11 +43,14 @@ def sliding_constants(
 
 
 def floating(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, window: int, **options: object
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, window: int,
+    hidden: np.ndarray | None = None, **options: object,
 ) -> np.ndarray:
-    """Softmax attention to the last `window` tokens."""
-    at, to = np.arange(q.shape[-2])[:, None], np.arange(q.shape[-2])
-    return exact.floating(q, k, v, causal, to <= at - window)
+    """Softmax attention to the last `window` tokens that are not hidden, bool [S]."""
+    if hidden is None:
+        hidden = np.zeros(q.shape[-2], bool)
+    tokens = np.cumsum(~hidden)  # that have come
+    return exact.floating(q, k, v, causal, hidden | (tokens <= tokens[:, None] - window))
 
 
 def _work(
@@ -66,9 +71,12 @@ CORE = Core(
     variants={
         "window 16": Variant(causal=True, options={"window": 16}),
         "window 3": Variant(causal=True, options={"window": 3}),
+        "padded": Variant(causal=True, padded=True, options={"window": 3}),
+        "lengths": Variant(causal=True, lengths=True, options={"window": 3}),
     },
     planned=lambda seq_len: {"window": 16},
     always_causal=True,
+    masks_keys=True,
     steps=True,
     work=_work,
 )

@@ -19,7 +19,8 @@ class Sparse:
     """out = softmax(q @ k.T * scale) @ v over the pairs of the mask; a query without keys gives 0.
 
     After a call, `scores` int32 [pairs], `pairs` uint16 [pairs, 2] (key, and softmax numerator in
-    Q15) row after row, and `sums` int32 [S] (of each row's numerators) hold what it computed.
+    Q15) row after row, and `sums` int32 [S] (of each row's numerators) hold what it computed; of
+    pairs that a key_padding_mask hides as well nothing, but zeros behind the others.
 
     Args:
         mask: a Mask, its bits (see Mask.to_bits) or its description (see masks.build).
@@ -39,20 +40,31 @@ class Sparse:
     def outputs(self) -> dict[str, np.ndarray]:
         return {"scores": self.scores, "pairs": self.pairs, "sums": self.sums}
 
-    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
+        key_padding_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
         """int8 [S, D] each; returns int8 [S, D].
+
+        Args:
+            key_padding_mask: as Exact has it; it hides more.
 
         Raises:
             ValueError: the mask is none of this sequence length.
         """
         seen = self.seen(len(q))
+        pairs = int(seen.sum())
+        if key_padding_mask is not None:
+            seen = seen & (key_padding_mask == 0)
         exact = Exact(
             self.score_mult, self.score_shift, self.score_limit, self.out_num, self.out_shift
         )
         out = exact(q, k, v, ~seen)
-        self.scores = exact.scores[seen]
         keys = np.nonzero(seen)[1]
-        self.pairs = np.stack([keys, exact.weights[seen]], axis=1).astype(np.uint16)
+        rest = pairs - len(keys)
+        self.scores = np.pad(exact.scores[seen], (0, rest))
+        found = np.stack([keys, exact.weights[seen]], axis=1).astype(np.uint16)
+        self.pairs = np.pad(found, ((0, rest), (0, 0)))
         self.sums = exact.sums
         return out
 
@@ -85,11 +97,13 @@ def floating(
     v: np.ndarray,
     causal: bool,
     mask: Sequence[Any] | np.ndarray,
+    hidden: np.ndarray | None = None,
     **options: object,
 ) -> np.ndarray:
     """Softmax attention over the pairs that a mask shows; a row without any gives zeros.
 
-    mask: its description (see masks.build), or the bits of each head's mask.
+    mask: its description (see masks.build), or the bits of each head's mask; hidden: as
+    key_padding_mask of the core, of bools.
     """
     seq_len = q.shape[-2]
     if isinstance(mask, np.ndarray):
@@ -98,8 +112,9 @@ def floating(
         seen = masks.build(seq_len, *mask).dense
     if causal:
         seen = np.tril(seen)
-    some = seen.any(axis=-1, keepdims=True)
-    return np.where(some, exact.floating(q, k, v, False, ~seen & some), 0)
+    if hidden is not None:
+        seen = seen & ~hidden
+    return exact.floating(q, k, v, False, ~seen)
 
 
 MASKS: dict[str, list[Any]] = {
@@ -141,11 +156,17 @@ CORE = Core(
     floating=floating,
     constants=SOFTMAX,
     options={"mask": LIST, "block_rows": SIZE},
+    masks_keys=True,
+    masks_pairs=True,
     tensors=_tensors,
     float_tensors=_tensors,
     variants={
         **{name: Variant(options={"mask": mask}) for name, mask in MASKS.items()},
         "random causal": Variant(causal=True, options={"mask": MASKS["random"]}),
+        "padded": Variant(padded=True, options={"mask": MASKS["window"]}),
+        "lengths": Variant(lengths=True, options={"mask": MASKS["window"]}),
+        "random causal, lengths": Variant(causal=True, lengths=True,
+                                          options={"mask": MASKS["random"]}),
     },
     planned=lambda seq_len: {"mask": ["local_window", 4]},
     work=_work,

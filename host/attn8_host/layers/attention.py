@@ -73,20 +73,24 @@ class MultiHeadAttention:
 
         Args:
             memory: [key_len, embed_dim], where keys and values come from, if not from x.
-            key_padding_mask: [key_len], not 0 where a key is padding (exact core).
+            key_padding_mask: [key_len], not 0 where a key is padding; or, as the core takes it,
+                [seq_len, key_len] or [num_heads, seq_len, key_len], where a query does not see it.
         """
         sources = {"q": x} | dict.fromkeys("kv", x if memory is None else memory)
         q, k, v = (split(self.linears[part](source), self.num_heads)
                    for part, source in sources.items())
-        options = {} if key_padding_mask is None else {"key_padding_mask": key_padding_mask}
-        heads = np.stack(
-            [core(*qkv, **options) for core, *qkv in zip(self.cores, q, k, v, strict=True)]
-        )
+        heads = []
+        for h, (core, *qkv) in enumerate(zip(self.cores, q, k, v, strict=True)):
+            options = {}
+            if key_padding_mask is not None:
+                each = key_padding_mask[h] if key_padding_mask.ndim == 3 else key_padding_mask
+                options["key_padding_mask"] = each
+            heads.append(core(*qkv, **options))
         self.outputs = {"q": q, "k": k, "v": v}
         for h, core in enumerate(self.cores if self.need_weights else []):
             self.outputs.update({f"{part}.{h}": values for part, values in core.outputs.items()})
-        self.outputs["heads"] = heads
-        merged = heads.transpose(1, 0, 2).reshape(len(x), -1)
+        self.outputs["heads"] = np.stack(heads)
+        merged = self.outputs["heads"].transpose(1, 0, 2).reshape(len(x), -1)
         result: np.ndarray = self.linears["out"](merged)
         return result
 
@@ -278,7 +282,7 @@ class Attention(LayerType):
                 f"{name}.seq_len: expected 1 to {core.max_seq_len}, got {entry['seq_len']}"
             )
         if entry.get("lengths") and not core.masks_keys:
-            raise ModelError(f"{name}.lengths: expected the core exact and no memory, "
+            raise ModelError(f"{name}.lengths: expected a core that masks keys and no memory, "
                              f"got {entry['core']}")
         check(f"{name}.options", entry.get("options", {}), {}, core.options)
         check(f"{name}.constants", entry.get("constants", {}), {}, core.constants)
@@ -412,7 +416,7 @@ class Attention(LayerType):
     def floating(
         self, entry: Fields, tensors: Tensors, *x: np.ndarray, length: int | None = None
     ) -> dict[str, np.ndarray]:
-        padding = {} if length is None else {"mask": np.arange(len(x[-1])) >= length}
+        padding = {} if length is None else {"hidden": np.arange(len(x[-1])) >= length}
         outputs = {part: split(dense.apply(f"{part}.", tensors, source), entry["num_heads"])
                    for part, source in (("q", x[0]), ("k", x[-1]), ("v", x[-1]))}
         q, k, v = outputs.values()

@@ -49,6 +49,10 @@ class Mask:
         mask.dense = dense.astype(bool)
         return mask
 
+    def hidden(self) -> np.ndarray:
+        """As a key_padding_mask of pairs, int8 [seq_len, seq_len]: 1 where a key is not seen."""
+        return (~self.dense).astype(np.int8)
+
     @classmethod
     def from_keys(cls, seq_len: int, rows: Iterable[Sequence[int]]) -> "Mask":
         """Each row lists the keys that the query sees, rising."""

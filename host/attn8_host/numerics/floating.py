@@ -11,9 +11,11 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    result: np.ndarray = e / e.sum(axis=-1, keepdims=True)
+    """Softmax over the last axis; zeros where all is -inf."""
+    largest = x.max(axis=-1, keepdims=True)
+    e = np.exp(x - np.where(largest > -np.inf, largest, 0))
+    sums = e.sum(axis=-1, keepdims=True)
+    result: np.ndarray = e / np.where(sums == 0, 1, sums)
     return result
 
 

@@ -98,7 +98,7 @@ def attention_case(
     made, scales, form = integers(
         entry, weights, {"q": x * INPUT_SCALE} | dict.fromkeys("kv", memory_or_x * INPUT_SCALE),
         INPUT_SCALE / (WIDER if wide else 1), parameters,
-        **({} if mask is None else {"mask": mask != 0}),
+        **({} if mask is None else {"hidden": mask != 0}),
     )
     tensors = {f"attn.{key}": values for key, values in made.items()}
     if memory is not None:
@@ -108,7 +108,7 @@ def attention_case(
 
     def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         q, k, v = (outputs[f"attn.{part}"] * scales[part] for part in ("q", "k", "v"))
-        padding = {"mask": np.arange(seq_len) >= outputs["length"]} if variant.lengths else {}
+        padding = {"hidden": np.arange(seq_len) >= outputs["length"]} if variant.lengths else {}
         want = form(q, k, v, **padding) / scales["heads"]
         if wide:  # in steps of int8
             return outputs["attn.heads"] / 129, np.clip(want, -32767, 32767) / 129
