@@ -12,14 +12,18 @@ from rich.console import Console
 
 from attn8_host import modelfile
 from attn8_host.cli import main
+from attn8_host.deploy import push
 from attn8_host.errors import ModelError
 from attn8_host.layers.convert import Convert, factor
 from attn8_host.layers.dense import QDense
+from attn8_host.link.protocol import CALIBRATE, QUANTIZE, TRAIN
 from attn8_host.model import load
 from attn8_host.numerics.formats import FIXED, NAMES, Format
 from attn8_host.plan.inference import plan
 from attn8_host.proof.run import run
 from attn8_host.quantize.file import quantize_file
+from attn8_host.train.arithmetic import ratio
+from attn8_host.train.session import Training, pack
 from tests.test_kernels import Call, alignment, machine_settings
 from tests.test_selfattention1d import formats, values
 
@@ -191,6 +195,47 @@ def test_what_cannot_be_quantized_is_said(tmp_path, layers, form, scaled, said):
         quantize_file(tmp_path / "float.safetensors", tmp_path / "x.npy", tmp_path / "model",
                       form=form, calibrate="absmax")
     assert said in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["Q16.16", "Q24.8"])
+def test_what_the_board_trained_it_runs(board, tmp_path, name):
+    """Training and inference have one layout of the weights, and one format: the board trains all
+    three layers, writes its words into the model's file, and runs that."""
+    tensors, x = write(tmp_path / "float.safetensors"), sensor(tmp_path / "x.npy", 16)
+    path = tmp_path / "trained.safetensors"
+    quantize_file(tmp_path / "float.safetensors", tmp_path / "x.npy", path, form=name,
+                  calibrate="absmax")
+    before = load(path).tensors
+    on_board, training_path = "/models/trained.safetensors", "/models/training.safetensors"
+    config = {
+        "format": "attn8-train", "version": 1, "name": "sensor", "numbers": name,
+        "input": {"size": 128}, "layers": [LAYERS[0], *LAYERS[2:]], "loss": "cross_entropy",
+        "optimizer": {"type": "sgd", "lr": ratio(0.01 if name == "Q16.16" else 0.5)},
+        "clip_norm": 1.0, "batch": 4,
+        "int8": on_board,
+    }  # fmt: skip
+    labels = np.arange(len(x)) % 3
+    board.enter_repl()
+    push(board, on_board, path.read_bytes())
+    push(board, training_path, pack(config, tensors))
+    with board.serve() as client:
+        client.load(training_path, training=True)
+        training = Training(client, config, tensors)
+        for i in range(0, len(x), 4):
+            training.run(TRAIN, x[i : i + 4], labels[i : i + 4])
+        training.run(CALIBRATE, x[:4], labels[:4])
+        client.run(np.array([QUANTIZE, 0], training.dtype).tobytes())
+    assert training.bit_exact
+    path.write_bytes(board.read_file(on_board))
+    model = load(path)
+    for param in training.reference.params:
+        layer, _, part = param.name.partition(".")
+        part = {"weight": "weights", "bias": "biases"}.get(part, part)
+        assert (model.tensors[f"{layer}.{part}"] == param.value).all(), param.name
+        assert (before[f"{layer}.{part}"] != param.value).any(), param.name
+    board.enter_repl()
+    outcome, _ = run(board, model, path, model.feed(x), Console(quiet=True))
+    assert outcome.bit_exact
 
 
 def test_int8_layers_before_a_format(tmp_path):

@@ -25,7 +25,7 @@ from array import array
 from attn8.train import load
 def train(m):
     f = m.model.f
-    words = f.zeros(len(m.input) >> 2)
+    words = f.zeros(len(m.input) >> (3 if f.typecode == "d" else 2))
     words[0] = words[1] = 1
     view = memoryview(m.input)
     view[:] = bytes(words)
@@ -62,7 +62,10 @@ def layer(recompute: bool) -> tuple:
     lambda: training("digits", None, SHAPE, "Q16.16"),
     lambda: layer(False),
     lambda: layer(True),
-], ids=["iris", "iris in floats", "digits", "attention", "attention, recompute"])  # fmt: skip
+    lambda: training(None, None, (32, 16, 8), "Q16.16", "self_attention_1d"),
+    lambda: training(None, None, (32, 16, 8), "double", "self_attention_1d"),
+], ids=["iris", "iris in floats", "digits", "attention", "attention, recompute", "linear",
+        "linear in doubles"])  # fmt: skip
 def test_ram_is_what_the_board_reports(large_board, make):
     config, tensors = make()
     planned = train_plan(config, tensors, "viper", word=8, arches=())
@@ -124,6 +127,41 @@ def test_recompute_saves_what_the_formula_says():
         assert cost.forward_per_mac < 100 and cost.backward_per_mac < 100
 
 
+@pytest.mark.parametrize("numbers, sizes, values", [
+    ("Q8.8", (16, 8, 4), 616), ("Q16.16", (32, 16, 8), 2416), ("Q16.16", (64, 32, 16), 9568),
+    ("Q24.8", (16, 8, 4), 616), ("float", (16, 8, 4), 616), ("double", (16, 8, 4), 616),
+])  # fmt: skip
+def test_published_formula_of_self_attention_1d(sizes, values, numbers):
+    """6DP + 6P + ND + 4NP + P**2 of the published table's sizes: what plan says, and all arrays
+    that the layer holds once it has trained."""
+    config, tensors = training(None, None, sizes, numbers, "self_attention_1d")
+    planned = train_plan(config, tensors, arches=())
+    size = values * (8 if numbers == "double" else 4)
+    assert planned.attention == {"attn": size}
+    constants = 4 * 8 * 7  # the shape of each product in fixed point
+    held = sum(found for name, found in planned.memory.buffers.items()
+               if name.startswith("attn.") and name != "attn.x" and ".f." not in name)
+    assert held - size == (0 if numbers in ("float", "double") else constants)
+    assert numbers != "double" or set(planned.memory.fits.values()) == {False}
+
+
+def test_heap_of_self_attention_1d_grows_by_the_formula(large_board):
+    """On the board: from one published size to the next as many bytes more, and what the trainer
+    keeps of a sample, twice its input and four times its target, and of the largest products."""
+    taken = []
+    for n, d, p in ((32, 16, 8), (64, 32, 16)):
+        config, tensors = training(None, None, (n, d, p), "Q16.16", "self_attention_1d")
+        large_board.enter_repl()
+        push(large_board, PATH, modelfile.pack(config, tensors))
+        taken.append(int(large_board.execute(MEASURE.format(path=PATH))))
+        samples = 2 * n * d + 4 * n * p
+        left = max(n * d, n * p)
+        right = max(8 * d, 8 * n, 8 * p, n * p)
+        words = 6 * d * p + 6 * p + n * d + 4 * n * p + p * p + samples + left + right
+        taken[-1] -= 4 * words
+    assert 0 <= taken[1] - taken[0] < 200
+
+
 def test_the_command(tmp_path, capsys):
     path = tmp_path / "plan.json"
     assert main(["plan", "--train", "iris", "--json", str(path)]) == 0
@@ -135,6 +173,11 @@ def test_the_command(tmp_path, capsys):
     modelfile.write(file, *training("iris", None, SHAPE, "Q8.8"))
     assert main(["plan", "--train", "--model", str(file)]) == 0
     assert "iris" in capsys.readouterr().out
+    assert main(["plan", "--train", "--seq-len", "32", "--embed-dim", "16", "--projection-dim", "8",
+                 "--json", str(path)]) == 0
+    assert json.loads(path.read_text())["attention"] == {"attn": 4 * 2416}
+    assert "attn: arrays by formula" in capsys.readouterr().out
+    assert main(["plan", "--seq-len", "9", "--embed-dim", "8", "--projection-dim", "8"]) == 2
     assert main(["plan", "--train"]) == 2
     assert main(["plan", "--train", "--model", str(MODELS / "digits.safetensors")]) == 2
     assert "expected an attn8-train model" in capsys.readouterr().err
@@ -146,6 +189,12 @@ def test_the_command(tmp_path, capsys):
         ({"batch": 0}, "the model.batch: expected a whole number from 1, got 0"),
         ({"loss": None}, "the model.loss: expected a word, got null"),
         ({"layers": [1]}, "the config lacks layers"),
+        ({"layers": [{"type": "attention", "name": "attn", "seq_len": 4, "embed_dim": 8,
+                      "num_heads": 2, "causal": True}]},
+         "attn.causal: attention trains with the core exact, not causal; got True"),
+        ({"layers": [{"type": "attention", "name": "attn", "seq_len": 4, "embed_dim": 8,
+                      "num_heads": 2, "core": "flash"}]},
+         "attn.core: attention trains with the core exact, not causal; got flash"),
     ],
 )
 def test_a_training_file_is_checked(tmp_path, capsys, change, message):

@@ -190,8 +190,7 @@ def test_conv1d_and_self_attention_1d_equal_autograd(sizes, monkeypatch):
     tokens = torch.nn.functional.conv1d(
         signal[None, None], leaves["conv.weight"][:, None], leaves["conv.bias"], sizes[2]
     )[0].T
-    q, k, v = (torch.nn.functional.linear(tokens, leaves[f"attn.{p}.weight"],
-                                          leaves[f"attn.{p}.bias"]) for p in "qkv")
+    q, k, v = (tokens @ leaves["attn.weights"][i] + leaves["attn.biases"][i] for i in range(3))
     out = torch.relu(q) @ (torch.relu(k).T @ v)
     torch.nn.functional.mse_loss(out.mean(0), torch.tensor(target)).backward()
     expected = {name: leaf.grad.numpy() for name, leaf in leaves.items()}

@@ -18,7 +18,7 @@ machine_settings = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 seeds = st.integers(0, 2**32 - 1)
-names = st.sampled_from(["Q16.16", "Q8.8"])
+names = st.sampled_from(["Q16.16", "Q24.8", "Q8.8"])
 magnitudes = st.integers(0, 30)  # bits
 
 

@@ -62,8 +62,9 @@ def parameters(rng, config):
 
     for layer in config["layers"]:
         if layer["type"] == "self_attention_1d":
-            for part in "qkv":
-                dense(f"{layer['name']}.{part}", layer["embed_dim"], layer["projection_dim"])
+            e, p = layer["embed_dim"], layer["projection_dim"]
+            tensors[f"{layer['name']}.weights"] = rng.normal(size=(3, e, p)) / np.sqrt(e)
+            tensors[f"{layer['name']}.biases"] = rng.normal(size=(3, p)) / 10
         elif layer["type"] == "conv1d":
             dense(layer["name"], layer["kernel_size"], layer["filters"])
         elif layer["type"] == "dense":
@@ -119,6 +120,8 @@ PERCEPTRON = {
     "changes, batch, spread",
     [
         ({}, 1, 1.0),
+        (SENSOR | {"numbers": "Q24.8", "optimizer": SGD}, 1, 1.0),
+        ({"numbers": "Q24.8"}, 1, 1.0),
         ({"attention": {"recompute": True}, "optimizer": SGD}, 1, 1.0),
         (PERCEPTRON, 2, 1.0),
         (SENSOR, 1, 1.0),
@@ -128,7 +131,8 @@ PERCEPTRON = {
         ({"numbers": "Q8.8", "optimizer": SGD,
           "schedule": {"warmup_steps": 10, "total_steps": 90}}, 1, 1.0),
     ],
-    ids=["adam", "recompute", "mse", "sensor", "no bias", "sensor overflow", "overflow", "Q8.8"],
+    ids=["adam", "sensor in Q24.8", "adam in Q24.8", "recompute", "mse", "sensor", "no bias",
+         "sensor overflow", "overflow", "Q8.8"],
 )
 def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
     rng = np.random.default_rng(5)
@@ -144,6 +148,7 @@ def test_a_hundred_steps_are_equal(remote, changes, batch, spread):
         losses.append(model.accumulate(sample, int(target) if labels else target))
         if i % batch == batch - 1:
             model.step()
+    remote.board.enter_repl()  # the largest take most of a board's memory
     remote("tensors = {}")
     upload(remote, tensors, model.f)
     given = remote(TRAIN, config=config, x=x.astype(np.int32).ravel(), y=y.astype(np.int32),
@@ -184,9 +189,10 @@ def step():
         {"optimizer": SGD, "schedule": {"warmup_steps": 5, "total_steps": 1000}},
         {"optimizer": {"type": "sgd", "lr": ratio(0.02)}, "numbers": "Q8.8"},
         SENSOR,
+        BIAS_FREE,
         PERCEPTRON | {"optimizer": SGD},
     ],
-    ids=["adam", "recompute", "sgd", "Q8.8", "sensor", "mse"],
+    ids=["adam", "recompute", "sgd", "Q8.8", "sensor", "no bias", "mse"],
 )
 def test_a_step_allocates_nothing(remote, changes):
     config = transformer(**changes)
@@ -252,7 +258,13 @@ def test_the_float_mode_is_close_to_float64(remote):
         ("SGD(f, [], 2.0)", "ratio: expected 2**-15 to 1"),
         ("Adam(f, [], 0.5)", "lr: shift: expected 16 to 45, got 11"),
         ("LinearSchedule(5, 5)", "warmup_steps: expected 0 to 4, got 5"),
-        ("formats.get('Q4.4')", "numbers: expected Q16.16, Q8.8 or float, got Q4.4"),
+        ("formats.get('Q4.4')", "numbers: expected Q16.16, Q24.8, Q8.8, float or double, got Q4.4"),
+        ("Model(with_attention(core='flash'), dict(tensors))",
+         "attn.core: attention trains with the core exact, not causal; got flash"),
+        ("Model(with_attention(causal=True), dict(tensors))",
+         "attn.causal: attention trains with the core exact, not causal; got True"),
+        ("Model(with_attention(options={}), dict(tensors))",
+         "attn: unknown field options; take it out of the config"),
         ("Model(dict(config), {})", "missing tensor embed.weight"),
         ("Model(dict(config, input={'size': 5}), {})",
          "embed: takes 4 values, the layer before gives 5"),
@@ -274,7 +286,11 @@ def test_bad_input_is_refused_in_one_line(remote, code, message):
         "from attn8.train.model import Model\n"
         "from attn8.train.optimizers import SGD, Adam\n"
         "from attn8.train.schedule import LinearSchedule\n"
-        "f, g = formats.get('Q16.16'), formats.get('float')",
+        "f, g = formats.get('Q16.16'), formats.get('float')\n"
+        "def with_attention(**changes):\n"
+        "    layers = [dict(entry) for entry in config['layers']]\n"
+        "    layers[2].update(changes)\n"
+        "    return dict(config, layers=layers)",
         config=config,
     )
     assert said.startswith(message), said

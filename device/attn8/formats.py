@@ -31,8 +31,8 @@ class Format:
         if self.frac == 0:
             from .kernels.float import matmul
 
-            if name == "double" and math.ldexp(1.0, -30) + 1.0 == 1.0:
-                raise ValueError("format: this board's floats are single; take float, got double")
+            if name == "double":
+                require_doubles("format")
             self.acc = self.zeros(2)
         elif self.itemsize == 2:
             from .kernels.qformat import matmul16 as matmul
@@ -77,6 +77,11 @@ class Format:
         for part, shape in zip(("weights", "biases"), shapes):
             values = entry.tensor(part, self.code, shape)
             self.copy(entry.name + "." + part, values, memoryview(getattr(layer, part)))
+
+
+def require_doubles(what):
+    if math.ldexp(1.0, -30) + 1.0 == 1.0:
+        raise ValueError("%s: this board's floats are single; take float, got double" % what)
 
 
 def arithmetic(entry):

@@ -57,16 +57,18 @@ def adam(value: ptr32, acc: int, grad: ptr32, first: ptr32, second: ptr32, n: in
     # constants: mult, shift of 1 - beta1, of 1 - beta2 and of lr, and eps in 2**-15
     sign = 1
     sign <<= 31
+    most = 92681 >> up
     while n:
         acc = (grad[0] ^ sign) - sign
         grad[0] = 0
-        acc <<= up
-        if acc > 92681:
+        if acc > most:
             acc = 92681
             count[0] = count[0] + 1
-        elif acc < -92681:
+        elif acc < 0 - most:
             acc = -92681
             count[0] = count[0] + 1
+        else:
+            acc <<= up
 
         x = (first[0] ^ sign) - sign
         shift = constants[1] - 15

@@ -2,7 +2,8 @@
 #
 # Fixed point: a word w of 32 bits stands for w / 2**frac. Q16.16 saturates at +-(2**30 - 1), one
 # bit below the word: the sum of any two values fits a word, and each is a small integer of
-# MicroPython. Q8.8 saturates at +-(2**15 - 1). What saturates is counted in `overflows`.
+# MicroPython; so does Q24.8. Q8.8 saturates at +-(2**15 - 1). What saturates is counted in
+# `overflows`.
 # The chip multiplies 32 by 32 bits into 32. So
 # - a matrix product first brings every row of its operands to 14 bits: m = round(w / 2**e) with
 #   the smallest e that makes all |m| <= 16383 (rows of values below 1/4 stay exact in Q16.16).
@@ -25,13 +26,15 @@ ONE = 1 << 15  # a learning-rate factor of 1
 def get(name):
     if name == "Q16.16":
         return Fixed(name, 16, (1 << 30) - 1)
+    if name == "Q24.8":
+        return Fixed(name, 8, (1 << 30) - 1)
     if name == "Q8.8":
         return Fixed(name, 8, (1 << 15) - 1)
-    if name == "float":
+    if name in ("float", "double"):
         from .floating import Float
 
-        return Float()
-    raise ValueError("numbers: expected Q16.16, Q8.8 or float, got %s" % name)
+        return Float(name)
+    raise ValueError("numbers: expected Q16.16, Q24.8, Q8.8, float or double, got %s" % name)
 
 
 def ratio(num, den=1):

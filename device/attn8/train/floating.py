@@ -1,20 +1,29 @@
 from array import array
 
 from .. import checks
+from ..formats import require_doubles
 from ..kernels import floating as kernels
 from .arithmetic import ONE
 
 
 class Float:
     # The board's own floats, through the native emitter: for comparison, slow, and it allocates.
-    # The same operations as Fixed in formats.py.
+    # The same operations as Fixed in formats.py. What is kept is of single precision, or as
+    # "double", where the board's floats are, of theirs.
 
-    name = "float"
-    typecode = "f"
     overflows = 0
 
+    def __init__(self, name="float"):
+        self.name = name
+        self.typecode = "f"
+        self._bytes = 4
+        if name == "double":
+            require_doubles("numbers")
+            self.typecode = "d"
+            self._bytes = 8
+
     def zeros(self, n):
-        return array("f", bytes(4 * n))
+        return array(self.typecode, bytes(self._bytes * n))
 
     def number(self, x):
         return float(x)
@@ -23,7 +32,7 @@ class Float:
         return x
 
     def accept(self, x, n, what):
-        checks.values(what, x, n, False, "f")
+        checks.values(what, x, n, False, self.typecode)
         if not kernels.finite(x, n):
             raise ValueError("%s: expected finite numbers, got NaN or infinity" % what)
         return x

@@ -28,6 +28,7 @@ class Requantizer:
 
     def __init__(self, model, path):
         self.path = path
+        self._numbers = model.f.name
         self._frac = model.f.frac
         self._layers = {layer.name: layer for layer in model.layers}
         self._measured = []
@@ -59,6 +60,19 @@ class Requantizer:
     def scale(self, name):
         # Of the int8 values of a tensor that was measured
         return self._peaks[name] / (127 << self._frac)
+
+    def formatted(self, fields, parameters):
+        # Writes parameters, by the parts that a file has them under, of a layer that computes in
+        # the format that it trained in: its words are the same. -> what one of them stands for
+        name, form = fields["name"], fields.get("format")
+        if form != self._numbers:
+            raise ValueError("%s.format: expected %s, in which it was trained, got %s"
+                             % (name, self._numbers, form))
+        code = "h" if form == "Q8.8" else "i"
+        for part, parameter in parameters.items():
+            if parameter:
+                self._tensors["%s.%s" % (name, part)] = array(code, parameter.value)
+        return 1 / (1 << self._frac)
 
     def linear(self, layer, before, after):
         # Writes a matrix and its biases: int8 weights with a scale per output, or one for all where

@@ -1,6 +1,6 @@
 import uctypes
 
-from .. import safetensors
+from .. import safetensors, signals
 from ..model import known
 from .model import Model
 
@@ -28,7 +28,8 @@ class Trainer:
         code = f.typecode
         stride = model.input_size + model.target_size
         self._words = f.zeros(2 + batch * stride)
-        self.input = uctypes.bytearray_at(uctypes.addressof(self._words), 4 * len(self._words))
+        size = signals.ITEMSIZES[code] * len(self._words)
+        self.input = uctypes.bytearray_at(uctypes.addressof(self._words), size)
         view = memoryview(self._words)
         self._samples = [view[i : i + model.input_size] for i in range(2, len(view), stride)]
         self._targets = [view[i - model.target_size : i]

@@ -31,7 +31,10 @@ def options(parser: Parser) -> None:
         "--train", nargs="?", const="given", choices=["given", *NAMED],
         help="what training takes: of what attn8 train trains, or of the layer or training file",
     )
-    parser.add_argument("--numbers", choices=["Q16.16", "Q8.8", "float"], default="Q16.16",
+    parser.add_argument("--projection-dim", type=positive, metavar="P",
+                        help="with --train, in place of --heads: of a SelfAttention1D")
+    parser.add_argument("--numbers", choices=["Q16.16", "Q24.8", "Q8.8", "float", "double"],
+                        default="Q16.16",
                         help="that iris or a layer trains in (default: %(default)s)")
     parser.add_argument(
         "--option", type=_option, action="append", default=[], metavar="NAME=VALUE",
@@ -45,10 +48,12 @@ def options(parser: Parser) -> None:
     )
     add_json(parser, "plan")
     layer = ["--core", "--causal", "--option"]
-    parser.ignores(["--seq-len", "--embed-dim", "--heads", *layer], lambda a: a.model is not None,
+    sizes = ["--seq-len", "--embed-dim", "--heads", "--projection-dim"]
+    parser.ignores([*sizes, *layer], lambda a: a.model is not None,
                    "a model file says what its layers are")
-    parser.ignores(["--seq-len", "--embed-dim", "--heads"], lambda a: a.train in NAMED,
-                   "a model that is named has its layers")
+    parser.ignores(sizes, lambda a: a.train in NAMED, "a model that is named has its layers")
+    parser.ignores(["--projection-dim"], lambda a: a.train is None or a.heads is not None,
+                   "only --train takes it, of a layer without --heads")
     parser.ignores(layer, lambda a: a.train is not None, "a layer that trains has one form")
     parser.ignores(["--numbers"], lambda a: a.train is None, "only --train takes it")
     parser.ignores(["--numbers"], lambda a: a.train == "digits" or a.model is not None,
@@ -68,7 +73,7 @@ def _option(text: str) -> tuple[str, object]:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    sizes = (arguments.seq_len, arguments.embed_dim, arguments.heads)
+    sizes = (arguments.seq_len, arguments.embed_dim, arguments.heads or arguments.projection_dim)
     if (arguments.model is not None) + (None not in sizes) + (arguments.train in NAMED) != 1:
         raise Attn8Error(
             "plan what? Give --model FILE, or --seq-len, --embed-dim and --heads, or --train iris"
@@ -85,7 +90,8 @@ def training(
     from ..plan.training import train_plan, training
 
     with console.status("training one step"):
-        config, tensors = training(arguments.train, arguments.model, sizes, arguments.numbers)
+        kind = "self_attention_1d" if arguments.projection_dim else "attention"
+        config, tensors = training(arguments.train, arguments.model, sizes, arguments.numbers, kind)
         planned = train_plan(config, tensors, arguments.backend)
     console.print(training_table(planned))
     write_json(arguments.json, planned.as_dict())

@@ -27,7 +27,8 @@ def options(parser: Parser) -> None:
     )
     parser.add_argument("--shift", choices=["invert", "rotate"], default="invert",
                         help="digits: what happens to a tenth of them (default: %(default)s)")
-    parser.add_argument("--numbers", choices=["Q16.16", "Q8.8", "float"], default="Q16.16",
+    parser.add_argument("--numbers", choices=["Q16.16", "Q24.8", "Q8.8", "float", "double"],
+                        default="Q16.16",
                         help="iris: fixed point, or the board's floats (default: %(default)s)")
     parser.add_argument("--epochs", type=positive, metavar="N",
                         help="default: 20 for iris, 3 for digits")

@@ -503,10 +503,7 @@ class Type(Attention):
     def trainable(
         self, f: Any, entry: Fields, tensors: Tensors, base: Any
     ) -> TrainableMultiHeadAttention:
-        q, k, v, out = (
-            TrainableDense(f, f"{entry['name']}.{part}", **dense.parts(f"{part}.", tensors))
-            for part in PARTS
-        )
+        q, k, v, out = (dense.trainable(f, entry, f"{part}.", tensors) for part in PARTS)
         return TrainableMultiHeadAttention(f, entry["num_heads"], q, k, v, out,
                                            entry.get("recompute", False))
 

@@ -187,6 +187,20 @@ def initial(
     return found | {f"{prefix}bias": np.zeros(outputs)} if bias else found
 
 
+def trainable(f: Any, entry: Fields, prefix: str, tensors: Tensors) -> TrainableDense:
+    """The training form of a matrix, whose entry may say that it has no bias.
+
+    Raises:
+        ModelError: a tensor is missing, or there is one that it does not have.
+    """
+    name = f"{entry['name']}.{prefix}".removesuffix(".")
+    found = parts(prefix, tensors)
+    wanted = {"weight", "bias"} if entry.get("bias", True) else {"weight"}
+    for part in sorted(wanted ^ found.keys()):
+        raise ModelError(f"{'missing' if part in wanted else 'unused'} tensor {name}.{part}")
+    return TrainableDense(f, name, **found)
+
+
 def buffers(takes: str, gives: Signal, inputs: int, outputs: int) -> list[Buffer]:
     """Those of a product: sums of some rows of int8 that become int16, and the result."""
     rows, result = gives.size // outputs, buffer(gives.format, gives.size)
@@ -318,7 +332,7 @@ class Type(LayerType):
                        entry.get("bias", True))
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableDense:
-        return TrainableDense(f, entry["name"], **tensors)
+        return trainable(f, entry, "", tensors)
 
 
 TYPE = Type()

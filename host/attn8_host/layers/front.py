@@ -45,6 +45,8 @@ class Type(LayerType):
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableFront:
         if base is None:
             raise ModelError(f"{entry['name']}: needs the int8 model")
+        if getattr(f, "frac", 16) != 16:
+            raise ModelError(f"{entry['name']}: gives words of Q16.16; train in these numbers")
         return TrainableFront(f, base, entry["last"], entry["mult"])
 
 

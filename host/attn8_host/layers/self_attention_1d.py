@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
+from ..numerics.formats import FIXED, NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
+from ..numerics.parameter import Parameter
 from ..schema import SIZE, Tensor, one_of
-from . import dense
 from .base import Buffer, Example, Fields, Layer, LayerType, Signal, Tensors, buffer
-from .dense import TrainableDense
 from .quantizer import Quantizer
 from .relu import TrainableReLU
 
@@ -73,34 +72,46 @@ class TrainableSelfAttention1D:
 
     Args:
         f: the format of the numbers.
-        q, k, v: the projections.
+        name: of the parameters, `name`.weights and `name`.biases.
+        weights: words [3, embed_dim, projection_dim] of q, k and v.
+        biases: words [3, projection_dim].
     """
 
-    def __init__(self, f: Any, q: TrainableDense, k: TrainableDense, v: TrainableDense):
+    def __init__(self, f: Any, name: str, weights: np.ndarray, biases: np.ndarray):
         self.f = f
-        self.q, self.k, self.v = q, k, v
+        self.weights = Parameter(f"{name}.weights", weights)
+        self.biases = Parameter(f"{name}.biases", biases)
         self._relu_q, self._relu_k = TrainableReLU(), TrainableReLU()
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        self._q, self._k = self._relu_q(self.q(x)), self._relu_k(self.k(x))
-        self._kv = self.f.product(self._k.T, self.v(x).T)
-        out: np.ndarray = self.f.product(self._q, self._kv.T)
+        f = self.f
+        self._x = x.reshape(-1, self.weights.value.shape[1])
+        q, k, self._v = (f.product(self._x, w.T, np.broadcast_to(b, (len(self._x), len(b))))
+                         for w, b in zip(self.weights.value, self.biases.value, strict=True))
+        self._q, self._k = self._relu_q(q), self._relu_k(k)
+        self._kv = f.product(self._k.T, self._v.T)
+        out: np.ndarray = f.product(self._q, self._kv.T)
         return out
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         f = self.f
         grad = grad.reshape(self._q.shape)
-        dq = f.product(grad, self._kv)
         dkv = f.product(self._q.T, grad.T)
-        dk = f.product(self.v.out, dkv)
-        dv = f.product(self._k, dkv.T)
-        dx = f.add(self.q.backward(self._relu_q.backward(dq)),
-                   self.k.backward(self._relu_k.backward(dk)))
-        total: np.ndarray = f.add(dx, self.v.backward(dv))
-        return total
+        parts = (self._relu_q.backward(f.product(grad, self._kv)),
+                 self._relu_k.backward(f.product(self._v, dkv)), f.product(self._k, dkv.T))
+        self.weights.grad = np.stack([
+            f.product(self._x.T, part.T, onto)
+            for part, onto in zip(parts, self.weights.grad, strict=True)])
+        self.biases.grad = np.stack([
+            f.column_sums(part, onto) for part, onto in zip(parts, self.biases.grad, strict=True)])
+        w_q, w_k, w_v = self.weights.value
+        dx: np.ndarray = f.product(parts[0], w_q)
+        for part, weights in ((parts[1], w_k), (parts[2], w_v)):
+            dx = f.product(part, weights, dx)
+        return dx
 
-    def collect_params(self) -> list[Any]:
-        return [p for part in (self.q, self.k, self.v) for p in part.collect_params()]
+    def collect_params(self) -> list[Parameter]:
+        return [self.weights, self.biases]
 
 
 def example(
@@ -130,7 +141,8 @@ def example(
         exact = np.maximum(q, 0) @ (np.maximum(k, 0).T @ v)
         return outputs["attn"], exact / form.step
 
-    return Example("conv1d" if conv else f"{form.name} {form.overflow}", sizes, layers, tensors,
+    numbers = f"{form.name} {form.overflow}" if form.name in FIXED else form.name
+    return Example("conv1d" if conv else numbers, sizes, layers, tensors,
                    length, floats)
 
 
@@ -216,15 +228,19 @@ class Type(LayerType):
         return int(3 * n * e * p + 2 * n * p * p)
 
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return {key: values for part in ("q.", "k.", "v.") for key, values in
-                dense.initial(part, entry["embed_dim"], entry["projection_dim"], rng).items()}
+        e, p = entry["embed_dim"], entry["projection_dim"]
+        return {"weights": rng.uniform(-1, 1, (3, e, p)) / np.sqrt(e), "biases": np.zeros((3, p))}
 
     def trainable(
         self, f: Any, entry: Fields, tensors: Tensors, base: Any
     ) -> TrainableSelfAttention1D:
-        q, k, v = (TrainableDense(f, f"{entry['name']}.{part}", **dense.parts(f"{part}.", tensors))
-                   for part in ("q", "k", "v"))
-        return TrainableSelfAttention1D(f, q, k, v)
+        return TrainableSelfAttention1D(f, entry["name"], **tensors)
+
+    def training_words(self, entry: Fields) -> int:
+        """The published 6DP + 6P + ND + 4NP + P^2: parameters and gradients, the input (here its
+        gradient), q, k, v and out, and kv. What products work in is the model's."""
+        n, d, p = entry["seq_len"], entry["embed_dim"], entry["projection_dim"]
+        return int(6 * d * p + 6 * p + n * d + 4 * n * p + p * p)
 
 
 TYPE = Type()

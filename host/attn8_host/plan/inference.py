@@ -195,7 +195,8 @@ def plan(
     imported = [content for path, content in files.items() if path in used]
     code, exec_ram = package(imported, modules.values(), heap), machine_code(imported)
     load_peak = max(peak.total, heap.total)
-    doubles = any(entry.get("format") == "double" for entry in config["layers"])  # no chip has them
+    # No chip has them
+    doubles = "double" in (config.get("numbers"), *(e.get("format") for e in config["layers"]))
     fits = {chip: load_peak + code < free and exec_ram < room and not doubles
             for chip, (free, room) in CHIPS.items()}
     training = config["format"] == "attn8-train"

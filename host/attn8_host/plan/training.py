@@ -16,6 +16,7 @@ from safetensors.numpy import load as from_bytes
 from .. import layers, modelfile
 from ..link.protocol import EVALUATE, TRAIN
 from ..model import load
+from ..numerics.formats import FLOATS
 from ..paths import MODELS
 from ..train import session as train
 from ..train.arithmetic import ratio
@@ -40,7 +41,7 @@ class TrainPlan:
     """What training takes; the keys of the JSON. Sizes in bytes."""
 
     memory: Plan
-    attention: dict[str, int]  # arrays of each attention layer, by formula (layers.attention)
+    attention: dict[str, int]  # arrays of each attention layer, by its type's formula
     recompute_ram: int | None  # the model's RAM with attention weights computed again
     batch: int
     cost: dict[str, Cost]  # by chip; empty for floats, which no emulator counts
@@ -50,15 +51,17 @@ class TrainPlan:
 
 
 def training(
-    what: str | None, path: Path | None, sizes: tuple[int, int, int], numbers: str
+    what: str | None, path: Path | None, sizes: tuple[int, int, int], numbers: str,
+    kind: str = "attention",
 ) -> Model:
     """The config and the parameters, in words, of what is to be trained.
 
     Args:
         what: "iris" or "digits", as `attn8 train` trains them, or None.
         path: of a training file (see train.py), or None.
-        sizes: seq_len, embed_dim and num_heads of one attention layer, where both are None.
+        sizes: of one layer, where both are None: seq_len, embed_dim, num_heads or projection_dim.
         numbers: the format, where no file says it.
+        kind: of that layer, "attention" or "self_attention_1d".
     """
     if path is not None:
         config, tensors = modelfile.read(path, "attn8-train")
@@ -71,21 +74,22 @@ def training(
         config = train.iris_config(numbers, 240, 10)
         tensors = train.initial(config, np.random.default_rng(1))
     else:
-        config = layer_config(*sizes, numbers)
+        config = layer_config(kind, sizes, numbers)
         tensors = train.initial(config, np.random.default_rng(1))
     names = {entry["name"] for entry in config["layers"]}
     tensors = {key: value for key, value in tensors.items() if key.split(".")[0] in names}
     return config, from_bytes(train.pack(config, tensors))
 
 
-def layer_config(seq_len: int, embed_dim: int, num_heads: int, numbers: str) -> Config:
-    """The config of one attention layer that trains."""
+def layer_config(kind: str, sizes: tuple[int, int, int], numbers: str) -> Config:
+    """The config of one layer that trains."""
+    own = layers.get(kind).training_fields or {}
+    entry = {"type": kind, "name": "attn", **dict(zip(own, sizes, strict=True))}
     return {
         "format": "attn8-train", "version": 1, "numbers": numbers,
-        "name": f"attention {seq_len} x {embed_dim} x {num_heads}",
-        "input": {"size": seq_len * embed_dim},
-        "layers": [{"type": "attention", "name": "attn", "seq_len": seq_len,
-                    "embed_dim": embed_dim, "num_heads": num_heads, "recompute": False}],
+        "name": f"{kind} {' x '.join(map(str, sizes))}",
+        "input": {"size": sizes[0] * sizes[1]},
+        "layers": [entry],
         "loss": "mse", "optimizer": {"type": "sgd", "lr": ratio(0.01)}, "batch": 1,
     }  # fmt: skip
 
@@ -128,12 +132,13 @@ def train_plan(
     planned = memory(config)
     other = memory({**config, "layers": entries}).ram if entries != config["layers"] else None
     attention = {}
+    itemsize = 8 if config["numbers"] == "double" else 4
     for entry in entries:
-        for again in (False, True):
+        for again in (False, True) if "recompute" in entry else (False,):
             words = layers.get(entry["type"]).training_words({**entry, "recompute": again})
             if words is not None:
-                attention[f"{entry['name']}{', recompute' if again else ''}"] = 4 * words
-    if config["numbers"] == "float":
+                attention[f"{entry['name']}{', recompute' if again else ''}"] = itemsize * words
+    if config["numbers"] in FLOATS:
         arches = ()
     return TrainPlan(planned, attention, other, config["batch"],
                      {arch: cost(config, tensors, arch, backend) for arch in arches})
@@ -144,8 +149,9 @@ def run(trainer: Any, command: int, samples: int) -> None:
     model = trainer.model
     one = [(i * 40503 & 65535) - 32768 >> 8 for i in range(model.input_size)]
     words = [command, samples] + samples * (one + [0] * model.target_size)
-    words += [0] * (len(trainer.input) // 4 - len(words))
-    trainer.input[:] = bytes(array(model.f.typecode, words))
+    f = model.f
+    words += [0] * (len(trainer.input) // f.zeros(1).itemsize - len(words))
+    trainer.input[:] = bytes(array(f.typecode, words))
     trainer()
 
 

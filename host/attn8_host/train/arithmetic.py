@@ -1,8 +1,8 @@
 """The numbers that training computes with: the board's fixed point, and float64.
 
-Fixed point: a word w of 32 bits stands for w / 2**frac and saturates at +-limit (Q16.16: 2**30 - 1,
-Q8.8: 2**15 - 1); what saturates is counted. Roundings, and the bounds that follow, for a dot
-product sum(a*b) of n terms, with |a| <= A and |b| <= B over a row:
+Fixed point: a word w of 32 bits stands for w / 2**frac and saturates at +-limit (Q16.16 and Q24.8:
+2**30 - 1, Q8.8: 2**15 - 1); what saturates is counted. Roundings, and the bounds that follow, for a
+dot product sum(a*b) of n terms, with |a| <= A and |b| <= B over a row:
 
 - each operand is rounded to 14 bits of its row's largest magnitude: an error of at most
   max(A, 2**-2)*2**-14 per a (none at all below 2**-2 in Q16.16), so n*A*B*2**-13 over the sum;
@@ -301,11 +301,13 @@ class Float64:
 
 
 def get(name: str) -> Fixed | Float64:
-    """A format by name: Q16.16, Q8.8 or float64."""
+    """A format by name: Q16.16, Q24.8, Q8.8 or float64."""
     if name == "Q16.16":
         return Fixed(16, (1 << 30) - 1)
+    if name == "Q24.8":
+        return Fixed(8, (1 << 30) - 1)
     if name == "Q8.8":
         return Fixed(8, (1 << 15) - 1)
     if name == "float64":
         return Float64()
-    raise ValueError(f"format: expected Q16.16, Q8.8 or float64, got {name}")
+    raise ValueError(f"format: expected Q16.16, Q24.8, Q8.8 or float64, got {name}")

@@ -1,8 +1,8 @@
 """`attn8 train`: trains a model on a board, batch by batch over the link, and proves every step.
 
 A training file is a safetensors file like a model's (see modelfile.py) with format "attn8-train":
-its config names the numbers ("Q16.16", "Q8.8" or "float"), the layers, the loss, the optimizer and
-the batch; its tensors are the parameters in words of that format. The board saves to the same file.
+its config names the numbers (NUMBERS), the layers, the loss, the optimizer and the batch; its
+tensors are the parameters in words of that format. The board saves to the same file.
 """
 
 import statistics
@@ -25,13 +25,14 @@ from ..link.client import run_digest
 from ..link.protocol import CALIBRATE, EVALUATE, OUTPUTS, QUANTIZE, SAVE, TRAIN
 from ..model import Model as Base
 from ..model import load
+from ..numerics.formats import FLOATS
 from ..paths import MODELS
 from ..proof.compare import verify
 from . import arithmetic as formats
 from .arithmetic import ratio
 from .model import Model
 
-NUMBERS = ("Q16.16", "Q8.8", "float")
+NUMBERS = ("Q16.16", "Q24.8", "Q8.8", *FLOATS)
 
 
 @dataclass(kw_only=True)
@@ -141,8 +142,9 @@ def initial(config: dict[str, Any], rng: np.random.Generator) -> dict[str, np.nd
 
 def pack(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
     """A training file with these float parameters."""
-    if config["numbers"] == "float":
-        words = {name: values.astype(np.float32) for name, values in tensors.items()}
+    if config["numbers"] in FLOATS:
+        dtype = FLOATS[config["numbers"]]
+        words = {name: values.astype(dtype) for name, values in tensors.items()}
     else:
         f = formats.get(config["numbers"])
         words = {name: f.array(values).astype(np.int32) for name, values in tensors.items()}
@@ -166,7 +168,7 @@ class Training:
         self.client = client
         self.batch = config["batch"]
         self.exact = Model(config, tensors, "float64", base)
-        fixed = config["numbers"] != "float"
+        fixed = config["numbers"] not in FLOATS
         self.reference = Model(config, tensors, base=base) if fixed else None
         self.f = (self.reference or self.exact).f
         self._words = self.f.array if base is None else lambda x: x.astype(np.int64)

@@ -55,6 +55,8 @@ class Conv1D:
         return [(self.name, self.out)]
 
     def requantize(self, r, fields, scale):
+        if "format" in fields:
+            return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         after = r.scale(self.name)
         r.linear(self, scale, after)
         return after

@@ -48,6 +48,8 @@ class Dense:
         return [(self.name, self.out)]
 
     def requantize(self, r, fields, scale):
+        if "format" in fields:
+            return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         if fields.get("output") == "int32":
             return r.linear(self, scale, None)
         after = r.scale(self.name)

@@ -39,6 +39,9 @@ class Front:
 
 
 def build(f, entry, given):
+    if f.name != "Q16.16":
+        raise ValueError("%s: gives words of Q16.16; expected these numbers, got %s"
+                         % (entry.name, f.name))
     layer = Front(f, entry.name, entry.word("model"), entry.size("count"), entry.integer("mult"))
     entry.word("last")  # the host's name of the same layer
     entry.accept(("", given), "", len(layer.x))
