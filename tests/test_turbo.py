@@ -115,11 +115,9 @@ def test_attention(machine, seed, shape, causal, padding, offset, fill, scale):
 
     machine.reset()
     call = Call(machine, offset)
-    fours = [4 * -(-n // 4) for n in (key_len, head_dim)]
-    keys = machine.buffer(np.zeros(2 * key_len * fours[1] + 4, np.uint8))
-    values = machine.buffer(np.zeros(2 * head_dim * fours[0] + 4 * head_dim + 2 * fours[0] + 4,
-                                     np.uint8))
-    row = machine.buffer(np.zeros(2 * fours[1] + 4, np.uint8))
+    room = Device(machine.arch, "turbo").load(f"attn8.forms.{TURBO[machine.arch]}.attention").room
+    keys, _, values, row = (machine.buffer(np.zeros(size, np.uint8)) if size else 0
+                            for size in room(key_len, head_dim))
     out = machine.buffer(np.zeros(q.size, np.int8), 4, offset)
     query = machine.buffer(q, 4, offset)
     table = machine.buffer(EXP2.astype(np.uint16))
@@ -212,7 +210,7 @@ LIMITS = {
         "matvec": 1.8, "square": 1.89, "matmul": 1.43, "scores": 1.75, "weighted_sum": 2.15
     },
     "rv32imc": {
-        "matvec": 3.36, "square": 3.4, "matmul": 2.26, "scores": 3.6, "weighted_sum": 4.0
+        "matvec": 3.36, "square": 3.4, "matmul": 2.26, "scores": 2.42, "weighted_sum": 3.36
     },
 }
 
@@ -284,7 +282,7 @@ def test_instructions_of_a_whole_layer(machines):
             call("weighted_sum", room, 0, room, sums, x, first, rows, tokens, tokens,
                  head_dim, 1 << 29, 29)  # fmt: skip
     macs = 4 * tokens * embed_dim**2 + 2 * tokens**2 * embed_dim
-    assert instructions / macs <= {"xtensawin": 1.8, "rv32imc": 2.85}[machines("turbo.matmul").arch]
+    assert instructions / macs <= {"xtensawin": 1.8, "rv32imc": 2.59}[machines("turbo.matmul").arch]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-# Exact softmax attention over one head in machine code, with operands as int16.
+# Exact softmax attention over one head in machine code, with operands as they are.
 import micropython
 
 
@@ -7,11 +7,10 @@ def fits(keys, head_dim):
 
 
 def room(keys, head_dim):
-    # Rows of keys and queries are filled up to multiples of four, those of values too, and a word
-    # more is read; behind the values are their sums and a row of weights. Keys need no sums.
-    n = (keys + 3) & ~3
-    row = 2 * ((head_dim + 3) & ~3)
-    return keys * row + 4, 0, 2 * (head_dim + 1) * n + 4 * head_dim + 4, row + 4
+    # Keys, which need no sums, values, behind which three bytes more are read, and three rows of
+    # queries in eight bytes a dimension
+    size = keys * head_dim
+    return size, 0, size + 3, 8 * head_dim
 
 
 @micropython.viper

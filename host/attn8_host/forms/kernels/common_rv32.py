@@ -119,16 +119,19 @@ def exp2(a: Rv32Function, y: int, x: int, table: int) -> None:
     a.srli(y, y, 1)
 
 
-def reciprocal(a: Rv32Function, m: int, p: int, total: int, t: int) -> None:
-    """p = the bits beyond 16 of a row's sum; m becomes m / (total >> p), both rounded; else 0."""
+def reciprocal(a: Rv32Function, m: int, p: int, total: int, t: int, name: str = "") -> None:
+    """p = the bits beyond 16 of a row's sum; m becomes m / (total >> p), both rounded; else 0.
+
+    name: a prefix for labels.
+    """
     a.li(p, 0)
-    a.label("too long")
+    a.label(name + "too long")
     a.srl(t, total, p)
     a.srli(t, t, 16)
-    a.beq(t, ZERO, "short enough")
+    a.beq(t, ZERO, name + "short enough")
     a.addi(p, p, 1)
-    a.j("too long")
-    a.label("short enough")
+    a.j(name + "too long")
+    a.label(name + "short enough")
     a.li(t, 1)
     a.sll(t, t, p)
     a.srli(t, t, 1)
@@ -137,9 +140,9 @@ def reciprocal(a: Rv32Function, m: int, p: int, total: int, t: int) -> None:
     a.srli(t, total, 1)
     a.add(t, m, t)
     a.li(m, 0)
-    a.beq(total, ZERO, "no key")
+    a.beq(total, ZERO, name + "no key")
     a.divu(m, t, total)
-    a.label("no key")
+    a.label(name + "no key")
 
 
 def clear(a: Rv32Function, registers: Sequence[int]) -> None:
