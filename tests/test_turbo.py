@@ -19,6 +19,7 @@ from attn8_host.cores.sparse import Sparse
 from attn8_host.errors import BoardError
 from attn8_host.forms import mpy
 from attn8_host.isa.device import Device
+from attn8_host.layers.dense import Dense
 from attn8_host.numerics.integers import EXP2
 from attn8_host.numerics.scales import output_constants, score_constants
 from tests.conftest import TURBO
@@ -83,6 +84,34 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide, most_b
     )  # fmt: skip
     row.check_guards()
     assert (out.read(reference.dtype) == reference.ravel()).all()
+
+
+@pytest.mark.parametrize("machines", ["rv32imc"], indirect=True)  # which has it
+@of_family("matmul")
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1), rows=st.sampled_from([3, 6, 18]), inputs=sizes,
+    outputs=st.integers(4, 9), offset=alignment, fill=fills, far=st.booleans(),
+)
+def test_matmul_to_int16(machine, seed, rows, inputs, outputs, offset, fill, far):
+    """Results in a place of their own, and where rows of x are that come later."""
+    form = Device(machine.arch, "turbo").load(f"attn8.forms.{TURBO[machine.arch]}.matmul")
+    assert form.int16_rows(rows + 1, inputs, outputs) == rows
+    rng = np.random.default_rng(seed)
+    inputs = inputs if far else outputs
+    x, w, bias, mult, shift, _ = dense_operands(rng, fill, rows, inputs, outputs, False)
+    reference = Dense(w, bias, mult, shift)
+    reference.format = "int16"
+    machine.reset()
+    call = Call(machine, offset)
+    row = machine.buffer(np.zeros(*form.room(inputs, rows), np.uint8))
+    if far:
+        place, out = call.place(x), call.place(np.zeros(rows * outputs, np.int16))
+    else:  # x in the second half of its results
+        out = call.place(np.concatenate([np.zeros(rows * outputs, np.int8), x.ravel()]).view("h"))
+        place = out.address + rows * outputs
+    call("matmul", w, 0, place, bias, mult, shift, out, row, rows, inputs, outputs, 2)
+    assert (out.read(np.int16) == reference(x).ravel()).all()
 
 
 @of_family("attention")
@@ -210,7 +239,7 @@ LIMITS = {
         "matvec": 1.8, "square": 1.89, "matmul": 1.43, "scores": 1.75, "weighted_sum": 2.15
     },
     "rv32imc": {
-        "matvec": 3.36, "square": 3.4, "matmul": 2.26, "scores": 2.42, "weighted_sum": 3.36
+        "matvec": 3.36, "square": 3.4, "matmul": 2.27, "scores": 2.42, "weighted_sum": 3.36
     },
 }
 
@@ -321,6 +350,27 @@ def test_cores_take_them_and_give_what_the_reference_gives(arch, backend):
         core(*(array("b", x.tobytes()) for x in (q, k, v)), out)
         assert out.tobytes() == reference(**keywords)(q, k, v).tobytes(), (name, keywords)
         assert kernel in tally.counted, tally.counted
+
+
+@pytest.mark.parametrize("arch", isa.ARCHES)
+def test_int16_results_of_a_layer(arch):
+    """Of seven tokens, the last of which makes no three: machine code and viper."""
+    found = []
+    for backend in ("turbo", "viper"):
+        rng = np.random.default_rng(0)
+        tensors = {}
+        for part in ("q", "k", "v", "out"):
+            tensors |= {
+                f"attn.{part}.weight": array("b", int8(rng, "random", 64).tobytes()),
+                f"attn.{part}.bias": array("i", [100] * 8),
+                f"attn.{part}.mult": array("h", [20000] * 8),
+                f"attn.{part}.shift": array("b", [18 if part == "out" else 24] * 8),
+            }
+        layer = Device(arch, backend).attn8.MultiHeadAttention(
+            7, 8, 2, tensors, exact_constants(4, 0.03, 0.03, 0.03, 0.02), output="int16")
+        found.append(list(layer(array("b", int8(rng, "random", 56).tobytes()))))
+    assert found[0] == found[1]
+    assert len(set(found[0])) > 50
 
 
 def info(machine, arch, mpy_version="6.3"):

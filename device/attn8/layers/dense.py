@@ -65,7 +65,7 @@ class Linear:
 class Dense:
     # Fully connected layer over `rows` rows: int8 [rows, inputs] -> [rows, outputs], int8, int16
     # or int32 (see Linear). The result is in a buffer of `make`, or `out`, overwritten by the
-    # next call. int16 is made of the sums of a few rows at a time.
+    # next call. int16 is made of the sums of a few rows at a time where a form does not give it.
 
     def __init__(self, linear, rows=1, out=None, make=signals.make):
         if type(linear) is not Linear:
@@ -90,7 +90,10 @@ class Dense:
             out = make(code, n)
         self.out = checks.values(linear.name + ".out", out, n, True, code)
         self._matmul = linear.form.matmul
-        forms.scratch.claim(*linear.form.room(linear.inputs, tile or rows))
+        self._at_once = 0
+        if tile and hasattr(linear.form, "int16_rows"):
+            self._at_once = linear.form.int16_rows(rows, linear.inputs, linear.outputs)
+        forms.scratch.claim(*linear.form.room(linear.inputs, self._at_once or tile or rows))
 
     def __call__(self, x):
         p = self.linear
@@ -116,7 +119,10 @@ class Dense:
         p = self.linear
         mult, shift = p.ratios
         inputs = len(x) // self.rows
-        first = 0
+        first = self._at_once
+        if first:
+            self._matmul(p.weight, 0, x, p.bias, mult, shift, self.out, forms.scratch.bytes, first,
+                         p.inputs, p.outputs, 2)
         while first < self.rows:
             n = min(self._tile, self.rows - first)
             self._product(part(self._x, x, first * inputs, n * inputs), self._sums, n)

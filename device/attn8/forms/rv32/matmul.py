@@ -11,6 +11,12 @@ def room(inputs, rows):
     return (8 * inputs if rows > 2 and inputs <= 512 else 0,)
 
 
+def int16_rows(rows, inputs, outputs):
+    # The first so many of x may become int16 results in one call (`wide` is 2), and may lie where
+    # results of later rows do: three are read before any of theirs is written
+    return rows - rows % 3 if inputs <= 512 and outputs > 3 else 0
+
+
 def operands(weight, bias, mult, shift, inputs, outputs):
     return weight, bias, mult or bias, shift or bias
 

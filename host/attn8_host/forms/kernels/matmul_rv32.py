@@ -26,7 +26,9 @@ T = (T2, T3, T4)
 
 
 def matmul(a: Rv32Function) -> None:
-    """As in viper."""
+    """As in viper; and where `wide` is 2, int16, of three rows at a time alone (see `int16_rows` of
+    the device's module): they are read before their results are written.
+    """
     three_rows(a)
     w = ROWS[0]
     a.label("row by row")
@@ -64,10 +66,21 @@ def three_rows(a: Rv32Function) -> None:
     a.j("row by row")
     a.label("packed")
     triples.prepare(a, inputs, BLOCK)
+    # Of a result: its bytes as a power of two, 0, 2 and 1 where `wide` is 0, 1 and 2; its limit
+    a.arguments(wide=size)
     a.li(high, 127)
-    a.label("three rows")
-    a.arguments(rows=t, x=w[0], out=OUTS[0], wide=size, outputs=stride, inputs=inputs)
+    a.andi(t, size, 2)
+    a.beq(t, ZERO, "no int16")
+    a.li(size, 1)
+    a.lui(high, 8)
+    a.addi(high, high, -1)
+    a.j("format known")
+    a.label("no int16")
     a.slli(size, size, 1)
+    a.label("format known")
+    a.keep(size, "acc")
+    a.label("three rows")
+    a.arguments(rows=t, x=w[0], out=OUTS[0], acc=size, outputs=stride, inputs=inputs)
     a.sll(stride, stride, size)
     a.addi(t, t, -3)
     a.bge(t, ZERO, "three are left")
@@ -90,7 +103,7 @@ def three_rows(a: Rv32Function) -> None:
     a.arguments(inputs=inputs)
     a.addi(left, left, -4)
     a.bge(left, ZERO, "four are left")
-    a.arguments(wide=size)
+    a.arguments(acc=size)
     a.mul(t, left, inputs)
     a.add(w[0], w[0], t)
     a.add(shift, shift, left)
@@ -98,7 +111,6 @@ def three_rows(a: Rv32Function) -> None:
     a.add(mult, mult, t)
     a.slli(t, left, 2)
     a.add(bias, bias, t)
-    a.slli(size, size, 1)
     a.sll(t, left, size)
     for out in OUTS:
         a.add(out, out, t)
@@ -108,12 +120,13 @@ def three_rows(a: Rv32Function) -> None:
     triples.tile(a, BLOCK)
     a.mv(w[0], w[3])
     sums = [*zip(triples.S_0, triples.S_1, triples.S_2, strict=True)]
-    m, s, b, low = T0, T1, T6, RA
-    a.arguments(wide=low)
+    m, s, b, low, bits = T0, T1, T6, RA, T6
     for i in range(4):
         add_bias(a, sums[i], b, 4 * i, bias)
-    a.bne(low, ZERO, "wide")
-    a.li(low, -127)
+    a.arguments(acc=bits)
+    a.andi(low, bits, 2)
+    a.bne(low, ZERO, "int32")
+    a.sub(low, ZERO, high)
     for i in range(4):
         a.lhu(m, 2 * i, mult)
         a.lbu(s, i, shift)
@@ -121,10 +134,15 @@ def three_rows(a: Rv32Function) -> None:
         a.addi(s, s, -16)
         for acc, out in zip(sums[i], OUTS, strict=True):
             settle(a, f"sum {i} of {out}", acc, m, s, high, low)
+        a.bne(bits, ZERO, f"int16 {i}")
+        for acc, out in zip(sums[i], OUTS, strict=True):
             a.sb(acc, i, out)
-    for out in OUTS:
-        a.addi(out, out, 4)
+        a.label(f"stored {i}")
     a.label("next outputs")
+    a.li(m, 4)
+    a.sll(m, m, bits)
+    for out in OUTS:
+        a.add(out, out, m)
     a.addi(bias, bias, 16)
     a.addi(mult, mult, 8)
     a.addi(shift, shift, 4)
@@ -132,12 +150,15 @@ def three_rows(a: Rv32Function) -> None:
     a.arguments(rows=t)
     a.blt(ZERO, t, "three rows")
     a.j("done")
-    a.label("wide")
+    for i in range(4):
+        a.label(f"int16 {i}")
+        for acc, out in zip(sums[i], OUTS, strict=True):
+            a.sh(acc, 2 * i, out)
+        a.j(f"stored {i}")
+    a.label("int32")
     for i in range(4):
         for acc, out in zip(sums[i], OUTS, strict=True):
             a.sw(acc, 4 * i, out)
-    for out in OUTS:
-        a.addi(out, out, 16)
     a.j("next outputs")
 
 
