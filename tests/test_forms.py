@@ -307,11 +307,14 @@ def functions(path):
     }
 
 
+OPTIONAL = {"attend", "attends", "attend_room"}  # of some forms: a head in one call
+
+
 @pytest.mark.parametrize("form, family", FAMILIES)
 def test_a_function_has_one_signature_in_all_forms(form, family):
     viper = functions(forms.source("viper", family))
     found = functions(forms.source(form, family))
-    public = {name for name in found if not name.startswith("_")}
+    public = {name for name in found if not name.startswith("_")} - OPTIONAL
     assert {"fits"} <= public <= viper.keys() | {"fits"}
     for name in public - {"fits"}:
         assert found[name] == viper[name], name

@@ -13,9 +13,10 @@ class Exact:
     # the host (attn8_host.quantize) or, at a REPL, from `from_scales`.
     #
     # precise: a second pass gives rows that few keys dominate up to 8 more bits.
-    # Rows are computed in blocks: scores and softmax numerators need room for block_rows rows.
-    # need_weights keeps all rows, in `scores` (int32) and `weights` (uint16, unnormalized Q15;
-    # `sums` holds each row's sum). buffers: those of another core of the same shape, to share.
+    # Rows are computed in blocks: scores and softmax numerators need room for block_rows rows, but
+    # where a form attends to a head in one call. need_weights keeps all rows, in `scores` (int32)
+    # and `weights` (uint16, unnormalized Q15; `sums` holds each row's sum). buffers: those of
+    # another core of the same shape, to share.
     # hide(scores, first, rows) masks more of a block's scores (see sparse).
 
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
@@ -49,8 +50,13 @@ class Exact:
         self.out_shift = out_shift
         checks.between("block_rows", block_rows, 1, MAX_KEYS)
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
-        self._kernels = forms.choose("refine" if precise else "attention", key_len, wide)
+        self._kernels = kernels = forms.choose("refine" if precise else "attention", key_len, wide)
         self.buffers = forms.buffers(buffers, self._kernels, key_len, wide)
+        self.outputs = []
+        self._attends = hide is None and _attends(kernels, need_weights, out_shift)
+        if self._attends:
+            forms.scratch.claim(kernels.attend_room(key_len, head_dim))
+            return
         room = _own if need_weights or type(self.buffers) is not forms.Buffers else (
             self.buffers.array)
         self.scores = room("i", 4 * rows * key_len)
@@ -67,12 +73,15 @@ class Exact:
 
     @staticmethod
     def room(seq_len, head_dim, need_weights=False, block_rows=9, key_len=None, precise=False,
-             value_dim=None, **constants):
+             value_dim=None, hide=None, out_shift=45, **constants):
         keys = key_len or seq_len
         wide = max(head_dim, value_dim or head_dim)
         rows = seq_len if need_weights else min(block_rows, seq_len)
         form = forms.choose("refine" if precise else "attention", keys, wide)
-        return rows * keys * (10 if precise else 6), sum(form.room(keys, wide))
+        each = 10 if precise else 6
+        if hide is None and _attends(form, need_weights, out_shift):
+            each = 0
+        return rows * keys * each, sum(form.room(keys, wide))
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
@@ -116,6 +125,14 @@ class Exact:
         kernel.pack_keys(k, keys, key_sums, m, d)
         kernel.pack_values(v, values, m, width)
         pairs = key_padding_mask is not None and len(key_padding_mask) != m
+        if self._attends:
+            mask, masks = q, 0  # the latter: none, keys for all rows, or for each row
+            if key_padding_mask is not None:
+                mask, masks = key_padding_mask, 1 + pairs
+            kernel.attend(keys, 0, q, values, out, forms.scratch.bytes, tables.EXP2, mask, at,
+                          masks, n, m, d, width, self.causal, self.score_mult, self.score_shift,
+                          self.score_limit, self.out_num, self.out_shift)
+            return out
         if pairs:
             hide_pairs = self._hiding()
         first = 0
@@ -142,13 +159,17 @@ class Exact:
             first += rows
         return out
 
-
     def _hiding(self):
         if not self._hide_pairs:
             from ..kernels.hide import hide_pairs
 
             self._hide_pairs = hide_pairs
         return self._hide_pairs
+
+
+def _attends(kernels, need_weights, out_shift):
+    # Whether the kernels have one for all of a head that is right for this shift
+    return not need_weights and hasattr(kernels, "attends") and kernels.attends(out_shift)
 
 
 def _own(code, size):

@@ -8,10 +8,30 @@ def fits(keys, head_dim):
 
 def room(keys, head_dim):
     # Rows of keys and queries are filled up to multiples of four, those of values too, and a word
-    # more is read; behind the values are their sums and a row of weights. Keys need no sums.
+    # more is read; behind the values is a row of weights. Keys need no sums.
     n = (keys + 3) & ~3
     row = 2 * ((head_dim + 3) & ~3)
-    return keys * row + 4, 0, 2 * (head_dim + 1) * n + 4 * head_dim + 4, row + 4
+    return keys * row + 4, 0, 2 * (head_dim + 1) * n + 4, row + 4
+
+
+def attends(out_shift):
+    # What is wanted of a product is its high word, once the reciprocal of up to 2**15 is shifted
+    # left by 33 - out_shift
+    return 18 <= out_shift <= 33
+
+
+def attend_room(keys, head_dim):
+    # A row of scores, one of weights and a query, these with two words more
+    return 4 * keys + 2 * ((keys + 3) & ~3) + 2 * ((head_dim + 3) & ~3) + 16
+
+
+# masks: 0, or 1 where keys hide whose byte from mask + at on is not 0, or 2 where each row has such
+# bytes of its own
+@micropython.viper
+def attend(k: ptr8, acc: int, q: ptr8, v: ptr8, out: ptr8, room: ptr8, table: ptr16, mask: ptr8,
+           at: int, masks: int, rows: int, keys: int, head_dim: int, value_dim: int, causal: int,
+           mult: int, shift: int, limit: int, num: int, out_shift: int):
+    pass
 
 
 @micropython.viper

@@ -69,11 +69,16 @@ def product16(a: XtensaFunction, x: int, y: int, groups: int, end: str) -> None:
     loaded. It is so again afterwards, for what follows either row.
     """
     a.loopnez(groups, end)
+    group16(a, x, y)
+    a.label(end)
+
+
+def group16(a: XtensaFunction, x: int, y: int) -> None:
+    """One group of `product16`."""
     a.mula_dd_ldinc(LL, 1, x, 0, 2)
     a.mula_dd_ldinc(HH, 2, y, 0, 2)
     a.mula_dd_ldinc(LL, 0, x, 1, 3)
     a.mula_dd_ldinc(HH, 3, y, 1, 3)
-    a.label(end)
 
 
 def half_of(a: XtensaFunction, to: int, bits: int) -> None:

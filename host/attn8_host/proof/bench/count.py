@@ -220,6 +220,10 @@ def turbo_counts(form: str) -> list[dict[str, Any]]:
           [some, 0, some, sums, some, 0, n, n, n, head_dim, 1 << 29, 29])
     count("attention", "softmax", "softmax", [n, n],
           [some, 0, some, sums, some, 0, n, n, 0, 20000, 19, 100000], "score")
+    if "attend" in machine_of(form, "attention").functions:
+        count("attention", "a head, softmax included", "attend", [2, n, n, head_dim],
+              [some, 0, some, some, some, some, some, some, 0, 0, n, n, head_dim, head_dim, 0,
+               20000, 19, 100000, 1 << 29, 29])
     return rows + linear_counts(machine_of(form, "linear"), ", turbo")
 
 
