@@ -1,10 +1,10 @@
-"""An assembler for RV32IM, as far as the kernels go: ESP32-C3 and ESP32-C6.
+"""An assembler for RV32IMC, as far as the kernels go: ESP32-C3 and ESP32-C6.
 
-Source: the RISC-V Instruction Set Manual, volume I. Operands stand in the order of its assembly;
-instructions are four bytes long.
+Source: the RISC-V Instruction Set Manual, volume I. Operands stand in the order of its assembly.
+Where the instruction set has a form of two bytes (extension C), it is taken.
 """
 
-from .assembler import Assembler, within
+from .assembler import Assembler, Encoder, within
 
 # fmt: off
 (ZERO, RA, SP, GP, TP, T0, T1, T2, S0, S1, A0, A1, A2, A3, A4, A5, A6, A7,
@@ -12,8 +12,53 @@ from .assembler import Assembler, within
 # fmt: on
 
 
+def compressed(bits: int) -> int | None:
+    """The two bytes that stand for an instruction of four, None where there are none."""
+    opcode, rd, funct3 = bits & 127, bits >> 7 & 31, bits >> 12 & 7
+    rs1, rs2, funct7 = bits >> 15 & 31, bits >> 20 & 31, bits >> 25
+    value = (bits >> 20 ^ 0x800) - 0x800
+    popular = rd in range(8, 16)  # the registers that three bits can say
+    small = (value >> 5 & 1) << 12 | (value & 31) << 2
+    if opcode == 0x13 and funct3 == 0 and rd and -32 <= value < 32:
+        if rs1 == ZERO:
+            return 0x4001 | rd << 7 | small  # c.li
+        if value and rs1 == rd:
+            return 0x0001 | rd << 7 | small  # c.addi
+        if not value:
+            return 0x8002 | rd << 7 | rs1 << 2  # c.mv
+    if opcode == 0x13 and rs1 == rd and funct3 == 1 and rd and rs2:
+        return 0x0002 | rd << 7 | rs2 << 2  # c.slli
+    if opcode == 0x13 and rs1 == rd and popular and funct3 == 5 and rs2:
+        return (0x8401 if funct7 else 0x8001) | rd - 8 << 7 | rs2 << 2  # c.srai, c.srli
+    if opcode == 0x13 and rs1 == rd and popular and funct3 == 7 and -32 <= value < 32:
+        return 0x8801 | rd - 8 << 7 | small  # c.andi
+    if opcode == 0x33 and funct3 == 0 and funct7 == 0 and rd and rd in (rs1, rs2) and rs1 and rs2:
+        return 0x9002 | rd << 7 | (rs2 if rs1 == rd else rs1) << 2  # c.add
+    if opcode == 0x33 and rs1 == rd and popular and rs2 in range(8, 16):
+        kind = {(0x20, 0): 0x8C01, (0, 6): 0x8C41, (0, 7): 0x8C61}.get((funct7, funct3))
+        if kind is not None:  # c.sub, c.or, c.and
+            return kind | rd - 8 << 7 | rs2 - 8 << 2
+    if (opcode, funct3) in ((3, 2), (0x23, 2)):
+        store = opcode == 0x23
+        register = rs2 if store else rd
+        offset = funct7 << 5 | rd if store else value
+        if rs1 == SP and 0 <= offset < 256 and offset % 4 == 0 and (store or rd):
+            if store:  # c.swsp
+                return 0xC002 | (offset >> 2 & 15) << 9 | offset >> 6 << 7 | register << 2
+            return (0x4002 | (offset >> 5 & 1) << 12 | register << 7 | (offset >> 2 & 7) << 4
+                    | offset >> 6 << 2)  # c.lwsp
+        if {rs1, register} <= {*range(8, 16)} and 0 <= offset < 128 and offset % 4 == 0:
+            return ((0xC000 if store else 0x4000) | (offset >> 3 & 7) << 10 | rs1 - 8 << 7
+                    | (offset >> 2 & 1) << 6 | offset >> 6 << 5 | register - 8 << 2)  # c.sw, c.lw
+    return None
+
+
 class Rv32(Assembler):
     """Appends one instruction a method."""
+
+    def emit(self, size: int, bits: int | Encoder) -> None:
+        short = None if callable(bits) else compressed(bits)
+        super().emit(*((size, bits) if short is None else (2, short)))
 
     def _register(self, funct7: int, funct3: int, rd: int, rs1: int, rs2: int) -> None:
         self.emit(4, funct7 << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | 0x33)

@@ -122,6 +122,11 @@ class Xtensa(Assembler):
         else:
             self.emit(3, wide)
 
+    def addmi(self, t: int, s: int, value: int) -> None:
+        """addi by multiples of 256"""
+        within("value", value, -32768, 32512, 256)
+        self.emit(3, (value >> 8 & 255) << 16 | 13 << 12 | s << 8 | t << 4 | 2)
+
     # ---- shifts
 
     def slli(self, r: int, s: int, shift: int) -> None:

@@ -1,14 +1,19 @@
 """Normalization on LX6 and LX7: attn8/forms/viper/norm.py says what it computes."""
 
 from ..mpy import XtensaFunction
-from ..xtensa import ACCHI, ACCLO, LL
-from .common_xtensa import elements, half_of
+from ..xtensa import ACCHI, ACCLO, HH, HL, LL
+from .common_xtensa import half_of
+
+# Of `statistics`: numbers of a row's groups of four less 1, of its other values, and constants
+SPARE = {"statistics": ("groups", "rest", "count", "scale", "mean", "most_up")}
 
 
 def statistics(a: XtensaFunction) -> None:
-    """The sum of squares is in ACC, 40 bits; `count` and the row's sums are of 64."""
-    x, found, rows, n, total, high, low, t, u, mean, rest, up, root, zero = range(2, 16)
-    factor, correction = mean, total  # when these are stored or used no more
+    """Sums are in ACC, an instruction a value each: the sum itself, and then that of squares, of 40
+    bits. Rows that do not start at words are added up value by value.
+    """
+    x, found, n, zero, n_copies, total, high, low, t, u, rest, up, root, rows = range(2, 16)
+    one, factor, correction = root, total, high  # before there is a root, and after the sums
     a.arguments(x=x, found=found, rows=rows, n=n, eps_high=high, eps_low=low)
     a.slli(t, high, 28)
     a.add(low, low, t)
@@ -16,41 +21,102 @@ def statistics(a: XtensaFunction) -> None:
     a.keep(low, "eps_low")
     a.keep(high, "eps_high")
     a.movi(zero, 0)
+    a.addi(t, n, -1)
+    a.nsau(t, t)
+    a.addi(t, t, -20)  # copies
+    a.ssl(t)
+    a.sll(u, n)
+    a.sll(n_copies, u)  # n * 4**copies
+    a.slli(u, u, 18)
+    a.keep(u, "count")
+    a.movi(u, 1)
+    a.sll(u, u)
+    a.keep(u, "scale")
+    a.addi(t, t, 4)  # rest * factor, below n << 16, has room in a word for as many bits more
+    a.keep(t, "most_up")
+    a.slli(u, n, 15)
+    a.keep(u, "mean")
+    a.arguments(left=t, centred=u)
+    a.addi(t, t, -16)
+    a.keep(t, "left")
+    a.neg(u, u)
+    a.keep(u, "centred")  # a mask
+    a.srli(t, n, 2)
+    a.slli(u, n, 1)
+    a.or_(u, u, x)
+    a.extui(u, u, 0, 2)
+    a.beqz(u, "words")
+    a.movi(t, 0)
+    a.label("words")
+    a.slli(u, t, 2)
+    a.sub(u, n, u)
+    a.keep(u, "rest")
+    a.addi(t, t, -1)
+    a.keep(t, "groups")
+    a.addi(x, x, -4)
     a.label("row")
+    a.arguments(groups=u)
+    a.bltz(u, "value by value")
+    a.movi(one, 1)
+    a.wsr(zero, ACCLO)
+    a.mov(t, x)
+    a.ldinc(0, t)
+    for last in (False, True):  # nothing behind the row is loaded
+        if not last:
+            a.loopnez(u, "sum")
+        a.mula_da_ldinc(LL, 1, t, 0, one)
+        a.mula_da(HL, 0, one)
+        if last:
+            a.mula_da(LL, 1, one)
+        else:
+            a.mula_da_ldinc(LL, 0, t, 1, one)
+        a.mula_da(HL, 1, one)
+        if not last:
+            a.label("sum")
+    a.rsr(total, ACCLO)
     a.wsr(zero, ACCLO)
     a.wsr(zero, ACCHI)
-    a.mov(total, zero)
-
-    def body(places: range) -> None:
-        values = [*zip((t, u), places, strict=False)]
-        for v, i in values:
-            a.l16si(v, x, 2 * i)
-        for v, _ in values:
-            a.add(total, total, v)
-            a.mula_aa(LL, v, v)
-
-    elements(a, "value", n, t, 16, {x: 2}, body)
-    a.arguments(centred=t)
-    a.bnez(t, "centred")
-    a.mov(total, zero)
-    a.label("centred")
-    a.movi(u, 1)
-    a.slli(u, u, 15)
-    a.slli(t, n, 15)
-    a.add(t, total, t)  # from 0
-    a.quou(mean, t, n)
-    a.sub(mean, mean, u)
-    a.mull(t, mean, n)
-    a.sub(rest, total, t)
-    a.s32i(mean, found, 0)
-    # n * squares - total * total
+    a.mov(t, x)
+    a.ldinc(0, x)
+    a.ldinc(2, t)
+    for last in (False, True):
+        if not last:
+            a.loopnez(u, "squares")
+        a.mula_dd_ldinc(LL, 1, x, 0, 2)
+        a.mula_dd_ldinc(HH, 3, t, 0, 2)
+        if last:
+            a.mula_dd(LL, 1, 3)
+            a.mula_dd(HH, 1, 3)
+        else:
+            a.mula_dd_ldinc(LL, 0, x, 1, 3)
+            a.mula_dd_ldinc(HH, 2, t, 1, 3)
+            a.label("squares")
+    a.label("others")
+    a.arguments(rest=u)
+    a.loopnez(u, "added")
+    a.l16si(t, x, 4)
+    a.addi(x, x, 2)
+    a.add(total, total, t)
+    a.mula_aa(LL, t, t)
+    a.label("added")
+    a.arguments(centred=t, mean=u)
+    a.and_(total, total, t)
+    a.add(t, total, u)  # from 0
+    a.quou(u, t, n)
+    a.mull(root, u, n)
+    a.sub(rest, t, root)
+    a.addmi(u, u, -32768)
+    a.s32i(u, found, 0)
+    # n * squares - total * total, 4**copies times
     a.rsr(low, ACCLO)
     a.rsr(high, ACCHI)
     a.extui(high, high, 0, 8)
-    a.mull(high, high, n)
-    a.muluh(t, low, n)
+    a.mull(high, high, n_copies)
+    a.muluh(t, low, n_copies)
+    a.arguments(scale=u)
     a.add(high, high, t)
-    a.mull(low, low, n)
+    a.mull(low, low, n_copies)
+    a.mull(total, total, u)
     a.mulsh(t, total, total)
     a.sub(high, high, t)
     a.mull(t, total, total)
@@ -58,14 +124,6 @@ def statistics(a: XtensaFunction) -> None:
     a.addi(high, high, -1)
     a.label("no borrow")
     a.sub(low, low, t)
-    # 4**copies times, and eps
-    a.addi(u, n, -1)
-    a.nsau(u, u)
-    a.addi(u, u, -20)  # copies
-    a.add(t, u, u)
-    a.ssl(t)
-    a.src(high, high, low)
-    a.sll(low, low)
     a.arguments(eps_low=t, left=up)
     a.add(low, low, t)
     a.branch("geu", low, t, "no carry")
@@ -91,36 +149,31 @@ def statistics(a: XtensaFunction) -> None:
     a.nsau(t, high)
     a.addi(t, t, -2)
     a.srli(t, t, 1)
-    a.addi(up, up, -16)
     a.add(up, up, t)
     a.add(t, t, t)
     a.ssl(t)
     a.src(high, high, low)
-    # The root by Newton's steps, from at most a quarter above it
-    a.extui(root, high, 16, 16)
-    a.movi(t, 1)
-    a.slli(t, t, 14)
-    a.add(root, root, t)
-    for _ in range(3):
+    # The root by two of Newton's steps, from 3/8 of high and a constant, at most 5.7 % from it: one
+    # step is then at most 0.17 % above, two at most 0.05. Where that reaches the next integer, this
+    # is the nearest one
+    a.extui(t, high, 17, 13)
+    a.addx2(t, t, t)
+    a.addmi(root, t, 9728)
+    for _ in range(2):
         a.quou(t, high, root)
         a.add(root, root, t)
         a.srli(root, root, 1)
     a.mull(t, root, root)
+    a.arguments(count=u)
     a.sub(t, high, t)
-    a.branch("ge", root, t, "not above")
+    a.branch("ge", root, t, "nearest")
     a.addi(root, root, 1)
-    a.j("nearest")
-    a.label("not above")
-    a.add(t, t, root)
-    a.branch("lt", zero, t, "nearest")
-    a.addi(root, root, -1)
     a.label("nearest")
-    a.ssl(u)
-    a.sll(t, n)
-    a.slli(t, t, 18)
-    a.srli(u, root, 1)
+    a.srli(t, root, 1)
     a.add(t, t, u)
+    a.arguments(most_up=u)
     a.quou(factor, t, root)
+    a.branch("geu", u, up, "few bits")
     a.mull(t, rest, factor)
     a.quou(correction, t, n)
     a.mull(u, correction, n)
@@ -145,6 +198,12 @@ def statistics(a: XtensaFunction) -> None:
     a.ssr(up)
     a.srl(factor, factor)
     a.srl(correction, correction)
+    a.j("found")
+    a.label("few bits")
+    a.ssl(up)
+    a.sll(factor, factor)
+    a.mull(t, rest, factor)
+    a.quou(correction, t, n)
     a.label("found")
     a.s32i(factor, found, 4)
     a.s32i(correction, found, 8)
@@ -152,51 +211,94 @@ def statistics(a: XtensaFunction) -> None:
     a.addi(rows, rows, -1)
     a.beqz(rows, "done")
     a.j("row")
+    a.label("value by value")
+    a.mov(total, zero)
+    a.wsr(zero, ACCLO)
+    a.wsr(zero, ACCHI)
+    a.j("others")
     a.label("done")
 
 
 def norm(a: XtensaFunction) -> None:
-    """Twelve instructions a value: mean * factor is taken off with the correction."""
-    x, found, weight, bias, out, rows, n, low, factor, offset, t = range(2, 13)
-    a.arguments(x=x, found=found, out=out, rows=rows, n=n, shift=t, most=low)
-    a.ssr(t)
-    a.srli(t, low, 8)
+    """Two rows at a time share weight and bias: ten instructions a value, and pointers. mean *
+    factor is taken off with the correction.
+    """
+    x, weight, bias, out, low = (2, 3), 4, 5, (6, 7), 8
+    factor, offset, v, w = (9, 10), (11, 12), (13, 14), 15
+    a.arguments(shift=w, most=low)
+    a.ssr(w)
+    a.srli(w, low, 8)
     a.neg(low, low)
-    a.bnez(t, "int16 row")
+    a.bnez(w, "int16 rows")
     for size in (1, 2):
         name = f"int{8 * size} "
 
-        def body(places: range, size: int = size) -> None:
-            values = [*zip((t, t + 2), (t + 1, t + 3), places, strict=False)]
-            for v, w, i in values:
-                a.l16si(v, x, 2 * i)
+        def body(places: range, rows: int, size: int = size) -> None:
+            values = [*zip(v, x, factor, offset, out, strict=True)][:rows]
+            for i in places:
+                for y, place, *_ in values:
+                    a.l16si(y, place, 2 * i)
                 a.l32i(w, weight, 4 * i)
-            for v, _, _ in values:
-                a.mull(v, v, factor)
-            for v, _, _ in values:
-                a.sub(v, v, offset)
-            for v, w, i in values:
-                a.mulsh(v, v, w)
+                for y, _, by, _, _ in values:
+                    a.mull(y, y, by)
+                for y, _, _, less, _ in values:
+                    a.sub(y, y, less)
+                for y, *_ in values:
+                    a.mulsh(y, y, w)
                 a.l32i(w, bias, 4 * i)
-            for v, w, _ in values:
-                a.add(v, v, w)
-            for v, _, i in values:
-                a.sra(v, v)
-                a.clamps(v, v, 8 * size - 1)
-                a.max(v, v, low)
-                (a.s8i, a.s16i)[size - 1](v, out, size * i)
+                for y, *_ in values:
+                    a.add(y, y, w)
+                for y, *_ in values:
+                    a.sra(y, y)
+                for y, *_ in values:
+                    a.clamps(y, y, 8 * size - 1)
+                for y, *_ in values:
+                    a.max(y, y, low)
+                for y, *_, place in values:
+                    (a.s8i, a.s16i)[size - 1](y, place, size * i)
 
-        a.label(name + "row")
-        a.l32i(t, found, 0)
-        a.l32i(factor, found, 4)
-        a.l32i(offset, found, 8)
-        a.addi(found, found, 12)
-        a.mull(t, t, factor)
-        a.add(offset, offset, t)
-        a.arguments(weight=weight, bias=bias)
-        elements(a, name + "value", n, t, 4, {x: 2, weight: 4, bias: 4, out: size}, body)
-        a.addi(rows, rows, -1)
-        a.bnez(rows, name + "row")
+        def row_of(rows: int, name: str = name, size: int = size) -> None:
+            """One row or two."""
+            a.arguments(found=w)
+            for k in range(rows):
+                a.l32i(offset[k], w, 12 * k)
+                a.l32i(factor[k], w, 12 * k + 4)
+                a.l32i(v[0], w, 12 * k + 8)
+                a.mull(offset[k], offset[k], factor[k])
+                a.add(offset[k], offset[k], v[0])
+            a.addi(w, w, 12 * rows)
+            a.keep(w, "found")
+            a.arguments(weight=weight, bias=bias)
+            for unroll, label in ((4, f"{name}by four, {rows}"), (1, f"{name}by one, {rows}")):
+                a.arguments(n=w)
+                if unroll > 1:
+                    a.srli(w, w, 2)
+                else:
+                    a.extui(w, w, 0, 2)
+                a.loopnez(w, label)
+                body(range(unroll), rows)
+                for pointers, step in ((x, 2), (out, size)):
+                    for pointer in pointers[:rows]:
+                        a.addi(pointer, pointer, unroll * step)
+                a.addi(weight, weight, 4 * unroll)
+                a.addi(bias, bias, 4 * unroll)
+                a.label(label)
+
+        a.label(name + "rows")
+        a.arguments(rows=w, x=x[0], out=out[0], n=v[0])
+        a.addi(w, w, -2)
+        a.keep(w, "rows")
+        a.bltz(w, name + "one row")
+        a.addx2(x[1], v[0], x[0])
+        (a.add, a.addx2)[size - 1](out[1], v[0], out[0])
+        row_of(2)
+        a.keep(x[1], "x")
+        a.keep(out[1], "out")
+        a.arguments(rows=w)
+        a.beqz(w, "done")
+        a.j(name + "rows")
+        a.label(name + "one row")
+        row_of(1)
         if size == 1:
             a.j("done")
     a.label("done")

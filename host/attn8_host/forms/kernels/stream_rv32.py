@@ -35,7 +35,7 @@ def add(a: Rv32Function) -> None:
         for v, _, i in values:
             a.sh(v, 2 * i, out)
 
-    elements(a, "value", n, LEFT, 8, {x: 2, y: 2, out: 2}, body)
+    elements(a, "value", n, LEFT, 16, {x: 2, y: 2, out: 2}, body)
 
 
 def widen(a: Rv32Function) -> None:
