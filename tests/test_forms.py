@@ -378,6 +378,10 @@ def test_known_answers_are_those_of_the_reference(on_device):
         out[0] = out[4]
         assert len(np.unique(out)) > 9
         assert crc32(out.tobytes()) == answer
+        if inputs == 36:
+            sums = made(108, 37, 3, 36).astype(int) @ made(9 * 36, 91, 9, 36).T.astype(int) + bias
+            out = requant(sums, 20000 + j, 18 + j % 4, "int16").astype(np.int16)
+            assert crc32(out.tobytes()) == known["matmul"].INT16
     core = Exact(20000, 19, 100000, 1 << 29, 29, causal=True)
     mask = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1], np.uint8)
     out = core(*(made(45, step, 9, 5) for step in (37, 91, 53)), mask)

@@ -16,6 +16,12 @@ def room(inputs, rows):
     return (8 * groups * (1 + min(18, 288 // groups, rows)) + 12,)
 
 
+def int16_rows(rows, inputs, outputs):
+    # The first so many of x may become int16 results in one call (`wide` is 2), and may lie where
+    # results of later rows do: a tile is read before any of its results is written
+    return rows if rows >= 4 and inputs <= 288 else 0
+
+
 def operands(weight, bias, mult, shift, inputs, outputs):
     _pack(weight, bias, inputs, outputs)
     return weight, bias, mult or bias, shift or bias

@@ -125,11 +125,11 @@ def round_shift(a: XtensaFunction, acc: int, shift: int, low: int) -> None:
     round_bit(a, acc, low)
 
 
-def round_bit(a: XtensaFunction, v: int, low: int) -> None:
-    """v = (v + 1) >> 1, clamped to +-127; the register `low` holds -127."""
+def round_bit(a: XtensaFunction, v: int, low: int, bits: int = 7) -> None:
+    """v = (v + 1) >> 1, clamped to +-(2**bits - 1), whose negative is in the register `low`."""
     a.addi(v, v, 1)
     a.srai(v, v, 1)
-    a.clamps(v, v, 7)
+    a.clamps(v, v, bits)
     a.max(v, v, low)
 
 

@@ -108,9 +108,12 @@ def tiles(a: XtensaFunction) -> None:
     a.movi(T, ROWS)
     a.min(M, M, T)
     a.keep(M, "tile")
-    a.beqz(V, "bytes")
-    a.slli(STRIDE, STRIDE, 2)
-    a.label("bytes")
+    a.beqz(V, "stride")
+    a.slli(STRIDE, STRIDE, 1)
+    a.addi(V, V, -2)
+    a.beqz(V, "stride")
+    a.slli(STRIDE, STRIDE, 1)
+    a.label("stride")
     a.label("tile")
     a.arguments(tile=END, rows=V)
     a.min(END, END, V)
@@ -131,8 +134,12 @@ def tiles(a: XtensaFunction) -> None:
     a.ldinc(0, X)
     a.addx4(B, V, B)
     a.l32i(B, B)
+    a.bnez(T, "wide results")
+    requantized(a, 1)
+    a.label("wide results")
+    a.addi(T, T, -2)
     a.bnez(T, "sums")
-    requantized(a)
+    requantized(a, 2)
     a.label("sums")
     sums(a)
     a.label("next output")
@@ -306,12 +313,20 @@ def sums(a: XtensaFunction) -> None:
     products(a, "sum", T, finish)
 
 
-def requantized(a: XtensaFunction) -> None:
-    """int8 [rows, outputs]. V, 256 * a sum, times mult << (25 - shift) has in its high word twice
-    the result, rounded down. Where bias or shift are larger, mult << 16 leaves 15 bits less.
+def requantized(a: XtensaFunction, size: int) -> None:
+    """int8 or int16 [rows, outputs], `size` bytes each. V, 256 * a sum, times mult << (25 - shift)
+    has in its high word twice the result, rounded down. Where bias or shift are larger, mult << 16
+    leaves 15 bits less.
     """
+    name, low = (f"int{8 * size}", LOW if size == 1 else TO)
     a.arguments(mult=M, shift=T)
-    a.add(OUT, OUT, V)
+    if size == 1:
+        a.add(OUT, OUT, V)
+    else:
+        a.addx2(OUT, V, OUT)
+        a.movi(low, -1)
+        a.slli(low, low, 15)
+        a.addi(low, low, 1)
     a.addx2(M, V, M)
     a.add(T, T, V)
     a.l16ui(M, M)
@@ -319,9 +334,9 @@ def requantized(a: XtensaFunction) -> None:
     a.srai(T, B, 20)
     a.addi(T, T, 1)
     a.srli(T, T, 1)
-    a.bnez(T, "any bias")  # it is -2**20 or less, or 2**20 or more
+    a.bnez(T, name + ", any bias")  # it is -2**20 or less, or 2**20 or more
     a.movi(T, 25)
-    a.branch("lt", T, V, "any bias")
+    a.branch("lt", T, V, name + ", any bias")
     a.sub(V, T, V)
     a.ssl(V)
     a.sll(M, M)
@@ -329,11 +344,14 @@ def requantized(a: XtensaFunction) -> None:
 
     def finish() -> None:
         a.mulsh(V, V, M)
-        round_bit(a, V, LOW)
-        a.s8i(V, OUT)
+        store()
 
-    products(a, "result", B, finish)
-    a.label("any bias")
+    def store() -> None:
+        round_bit(a, V, low, 8 * size - 1)
+        (a.s8i if size == 1 else a.s16i)(V, OUT)
+
+    products(a, name, B, finish)
+    a.label(name + ", any bias")
     a.addi(V, V, -16)
     a.ssr(V)
     a.slli(M, M, 16)
@@ -345,10 +363,9 @@ def requantized(a: XtensaFunction) -> None:
         a.add(V, V, B)
         a.mulsh(V, V, M)
         a.sra(V, V)
-        round_bit(a, V, LOW)
-        a.s8i(V, OUT)
+        store()
 
-    products(a, "any result", T, finish_any)
+    products(a, "any " + name, T, finish_any)
 
 
 # Register map of rows by themselves; START_HIGH and START are -32768 * the sum of x of even place
