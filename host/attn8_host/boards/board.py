@@ -21,6 +21,7 @@ from ..errors import Attn8Error, BoardError, LinkError, RemoteError
 from ..link import RESCUE, Client
 from . import uart
 from .answers import BYTES, literal
+from .discovery import WINDOWS, present
 from .interrupts import uninterrupted
 from .limited import Limit
 
@@ -346,11 +347,12 @@ def why_closed(port: str) -> str:
     """Why a port could not be opened, and what to do."""
     if "://" in port:
         return f"cannot open {port}; is the other end running?"
-    if not os.path.exists(port):
+    if not present(port):
         ports = ", ".join(p.device for p in list_ports.comports()) or "none"
         return f"no such board or port: {port}; ports here: {ports}; or use --board virtual"
-    if not stat.S_ISCHR(os.stat(port).st_mode):
-        return f"{port} is no serial port"
-    if not os.access(port, os.R_OK | os.W_OK):
-        return f"no permission to open {port}; add yourself to its group (often dialout)"
+    if not WINDOWS.fullmatch(port):
+        if not stat.S_ISCHR(os.stat(port).st_mode):
+            return f"{port} is no serial port"
+        if not os.access(port, os.R_OK | os.W_OK):
+            return f"no permission to open {port}; add yourself to its group (often dialout)"
     return f"{port} is busy: another program has it open; close that and try again"

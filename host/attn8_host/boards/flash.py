@@ -11,6 +11,7 @@ from esptool.util import FatalError, flash_size_bytes
 
 from ..errors import BoardError, FirmwareError
 from .board import Board, BoardInfo, first_answer, why_closed
+from .discovery import followed, serial_number
 from .firmware import Firmware
 
 FLASH_BAUD = 460800  # while writing; MicroPython's own instructions use it
@@ -47,6 +48,7 @@ def flash(
     if port in ("virtual", "qemu"):
         raise BoardError(f"no chip to flash: {port} has MicroPython already; give --board PORT")
     file = Firmware.read(firmware)
+    number = serial_number(port)
     with _esptool(port, report):
         report("connect", 0, None)
         chip = cmds.detect_chip(port)
@@ -60,7 +62,7 @@ def flash(
         finally:
             chip._port.close()
     report("start MicroPython", 0, None)
-    return _wait_for_repl(port, firmware)
+    return _wait_for_repl(port, number, firmware)
 
 
 def _write(chip: ESPLoader, file: Firmware, baud: int, stub: bool, report: Report) -> None:
@@ -79,8 +81,8 @@ def _write(chip: ESPLoader, file: Firmware, baud: int, stub: bool, report: Repor
     cmds.reset_chip(chip)
 
 
-def _wait_for_repl(port: str, path: Path) -> BoardInfo:
-    with first_answer(lambda: Board(port), REPL_SECONDS) as board:
+def _wait_for_repl(port: str, number: str | None, path: Path) -> BoardInfo:
+    with first_answer(lambda: Board(followed(port, number)), REPL_SECONDS) as board:
         version = tuple(int(n) for n in board.info.version.split(".")[:2])
         if board.info.implementation != "micropython" or version < OLDEST:
             raise FirmwareError(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,9 @@ def listed(port: str) -> Iterator[None]:
 
 def running() -> list[str]:
     """The ports of those that run, sorted."""
-    ports = []
+    ports: list[str] = []
+    if sys.platform == "win32":  # there are none
+        return ports
     if _folder().is_dir() and _folder().stat().st_uid == os.getuid():
         for entry in _folder().iterdir():
             try:

@@ -23,6 +23,8 @@ class VirtualBoard:
     def __init__(
         self, root: Path | None = None, heap_size: str | None = None, baud: int | None = None
     ):
+        if sys.platform == "win32":
+            raise BoardError("there is no virtual board on Windows; connect a board, or take WSL")
         command = [sys.executable, "-m", "attn8_host.boards.supervisor"]
         if root is not None:
             command += ["--root", str(root)]
