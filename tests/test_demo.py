@@ -1,6 +1,7 @@
 """The command line: the demo end to end, its JSON, its exit status, and bad input."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from attn8_host import modelfile
 from attn8_host.cli import main
 from attn8_host.model import load
 from attn8_host.paths import MODELS
+from attn8_host.plan.inference import one_layer
 from attn8_host.proof import demo
 
 KEYS = {
@@ -99,6 +102,22 @@ def test_run_proves_a_model_over_inputs_of_ones_own(digits, tmp_path, capsys):
     capsys.readouterr()
     assert main(["run", str(model), str(digits), "--board", "virtual", "--no-weights"]) == 0
     assert "digits: 3 inputs" in capsys.readouterr().out
+
+
+@pytest.mark.board("virtual")
+def test_what_has_no_room_for_attention_maps_runs_without(tmp_path, capsys):
+    """96 x 96 scores and weights of four heads are twice the memory of a chip."""
+    config, tensors = one_layer("exact", 96, 32, 4)
+    model, inputs, results = (tmp_path / name for name in ("a.safetensors", "x.npy", "run.json"))
+    modelfile.write(model, config, tensors)
+    np.save(inputs, np.random.default_rng(0).integers(-127, 128, (2, 96 * 32)).astype(np.int8))
+    assert main(["run", str(model), str(inputs), "--board", "virtual", "--json", str(results)]) == 0
+    outcome = json.loads(results.read_text())
+    assert outcome["bit_exact"] and not outcome["need_weights"]
+    assert outcome["compared"] == 2 * 5 * 96 * 32  # q, k, v, heads and the result
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"out of memory: attn needs \d+ bytes of memory and \d+ are free: goes on as "
+                     "with --no-weights", said)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ VENDORS = {
 
 SHORTCUT = re.compile(r"([auc])(\d+)")  # mpremote's
 SHORTCUT_PORTS = {"a": "/dev/ttyACM", "u": "/dev/ttyUSB", "c": "COM"}
-WINDOWS = re.compile(r"(?i)(?:\\\\\.\\)?(COM\d+)")  # as Windows lists a port, or as its files have it
+WINDOWS = re.compile(r"(?i)(?:\\\\\.\\)?(COM\d+)")  # as listed, or as a file
 
 
 def find_boards() -> list[ListPortInfo]:

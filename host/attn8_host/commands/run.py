@@ -40,7 +40,8 @@ def options(parser: Parser) -> None:
     add_json(parser)
     parser.add_argument(
         "--no-weights", action="store_true",
-        help="neither keep nor compare scores and weights: less memory on the board",
+        help="neither keep nor compare scores and weights: less memory on the board; without it, "
+        "so where there is too little",
     )
     parser.ignores(["--png"], lambda a: a.no_weights and a.labels is None,
                    "--no-weights leaves nothing to draw")

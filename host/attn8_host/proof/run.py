@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..boards import Board
 from ..deploy import MODELS, deploy, push
+from ..errors import RemoteError
 from ..model import Model
 from .compare import Verification, verify
 
@@ -32,6 +33,7 @@ class RunResult:
     model: str
     samples: int
     bit_exact: bool
+    need_weights: bool  # whether all scores and attention weights are among the compared
     compared: int  # int values
     mismatches: int
     digest: str  # CRC-32 over every tensor of every run, as the board computed it
@@ -63,7 +65,7 @@ def run(
         model: the reference of the model file `path`.
         inputs: int8 [samples, input size].
         need_weights: compare (and return) all scores and attention weights as well, which takes
-            memory on the board.
+            memory on the board; where it has too little, that is said and they are left out.
         lengths: how many tokens of each input count; None: all.
     """
     with Progress(*COLUMNS, console=console) as bar:
@@ -79,7 +81,15 @@ def run(
         target = f"{MODELS}/{path.name}"
         push(board, target, path.read_bytes(), progress(f"the model to {MODELS} (bytes)"))
         with board.serve() as client:
-            client.load(target, need_weights)
+            try:
+                client.load(target, need_weights)
+            except RemoteError as error:
+                if not need_weights or error.kind != "MemoryError":
+                    raise
+                said = str(error).partition(";")[0]
+                console.print(f"{said}: goes on as with --no-weights", highlight=False)
+                model, need_weights = Model(model.config, model.tensors, False), False
+                client.load(target, False)
             ram = client.heap()[1] - baseline
             task = bar.add_task("infer and compare", total=len(inputs))
             found = verify(client, model, inputs, lambda: bar.advance(task), lengths)
@@ -90,6 +100,7 @@ def run(
         model=model.name,
         samples=found.samples,
         bit_exact=found.bit_exact,
+        need_weights=need_weights,
         compared=found.compared,
         mismatches=found.mismatches,
         digest=f"{found.digest:08x}",
