@@ -9,6 +9,8 @@ MOST = 1 << 29  # of |bias| and of |sum of products|: requant takes what is belo
 
 
 class Linear16(Linear):
+    tiles = None  # of weights that stay in the file
+
     # What a Linear is, of int16 x. Values go down by as many bits (`down`) as the sums of the
     # weights' magnitudes ask for. bias None: zeros; weight as `operands` of another one gave them.
 
@@ -16,7 +18,9 @@ class Linear16(Linear):
         signals.known(name + ".output", output)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
-        checks.int8(name + ".weight", weight, inputs * outputs)
+        stored = hasattr(weight, "load")
+        if not stored:
+            checks.int8(name + ".weight", weight, inputs * outputs)
         if bias is None:
             bias = array("i", bytes(4 * outputs))
         checks.values(name + ".bias", bias, outputs, True, "i")
@@ -29,7 +33,13 @@ class Linear16(Linear):
             checks.int8(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
-        most = magnitudes(weight, 0, inputs, outputs)
+        self.form = forms.choose("matmul16", inputs)
+        if stored:
+            most = self._tile(weight, bias, mult, shift, inputs, outputs)
+        else:
+            most = magnitudes(weight, 0, inputs, outputs)
+            weight, bias, mult, shift = self.form.operands(weight, bias, mult, shift, inputs,
+                                                           outputs)
         self.down = 0
         while most * (32768 >> self.down) > MOST:
             self.down += 1
@@ -40,10 +50,25 @@ class Linear16(Linear):
         self.output = output
         self.ratios = (mult, shift) if output == "int16" else None
         self.most = 0 if self.wide else signals.MOST[output]
-        self.form = forms.choose("matmul16", inputs)
-        self.weight, self.bias, self.mult, self.shift = self.form.operands(
-            weight, bias, mult, shift, inputs, outputs
-        )
+        self.weight, self.bias = weight, bias
+        self.mult, self.shift = mult or bias, shift or bias
+
+    def _tile(self, weight, bias, mult, shift, inputs, outputs):
+        # What stays in the file is read in parts: -> the largest sum of magnitudes
+        from .stored import Tiles
+
+        self.tiles = tiles = Tiles(weight, inputs, outputs)
+        room = (self.form.room(inputs)[0] + 3) & ~3  # before the weights
+        self.at = room
+        forms.scratch.claim(room + tiles.rows * inputs)
+        most = first = 0
+        while first < outputs:
+            n = min(tiles.rows, outputs - first)
+            part = tiles.weights(forms.scratch.bytes, room, first, n)
+            most = max(most, magnitudes(part, 0, inputs, n))
+            self.form.operands(part, tiles.beside(1, bias, first, n, 4), mult, shift, inputs, n)
+            first += n
+        return most
 
 
 class Dense16:
@@ -79,6 +104,30 @@ class Dense16:
         # Unchecked, for a layer's own buffers
         p = self.linear
         out = self.out if out is None else out
+        if p.tiles:
+            return self._stream(x, out)
         self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes,
                      self.rows, p.inputs, p.outputs, p.down, self._most)
+        return out
+
+    def _stream(self, x, out):
+        # The same with weights from the file, row by row of x
+        p = self.linear
+        tiles, most = p.tiles, self._most
+        size = 4 if p.wide else 2 if most > 127 else 1
+        wide = p.wide
+        for row in range(self.rows):
+            one = tiles.beside(5, x, row, 1, 2 * p.inputs)
+            first = 0
+            while first < p.outputs:
+                n = min(tiles.rows, p.outputs - first)
+                buffer = forms.scratch.bytes
+                self._matmul(
+                    tiles.weights(buffer, p.at, first, n), 0, one,
+                    tiles.beside(1, p.bias, first, n, 4),
+                    p.mult if wide else tiles.beside(2, p.mult, first, n, 2),
+                    p.shift if wide else tiles.beside(3, p.shift, first, n, 1),
+                    tiles.beside(4, out, row * p.outputs + first, n, size), buffer, 1, p.inputs, n,
+                    p.down, most)
+                first += n
         return out

@@ -131,7 +131,8 @@ class Entry:
     def tensor(self, part, code, shape, owner=None):
         # Takes a tensor of this type and shape, which another layer may have left
         self.expect(part, code, shape, owner)
-        return self.tensors.pop((owner or self.name) + "." + part)
+        found = self.tensors.pop((owner or self.name) + "." + part)
+        return found.load() if hasattr(found, "load") else found
 
     def accept(self, given, form, size):
         # given: the format and the number of values that the layer before gives. This one takes

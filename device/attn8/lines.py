@@ -39,6 +39,9 @@ LINES = (
     "need_weights=False, block_size=16)\nFlash.from_scales(seq_len, head_dim, scale_q, scale_k, "
     "scale_v, scale_out, **options)\n    Softmax attention over one head in one pass over tiles "
     "of block_size keys: int8 q, k, v, out [seq_len, head_dim], room for scores of one tile",
+    "generate(model, prompt='', tokens=None, temperature=0, top_p=1, seed=1)\n    Yields the "
+    "prompt and what the model goes on with, piece by piece as it makes them: so many tokens at"
+    " most, until a text ends or there is no more room",
     "GroupedAttention(seq_len, embed_dim, num_heads, num_kv_heads, linears, score_mult, "
     "score_shift, out_num, out_shift, turns=None, cache='int8', rows=1, name='attention')\n    "
     "Causal attention with a cache, int16 [rows, embed_dim] -> [rows, embed_dim] int8 or int16:"
@@ -54,9 +57,9 @@ LINES = (
     "Linear.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, phi='relu+1', "
     "normalize=True, **options)\n    Linear attention over one head, O(seq_len) time and "
     "O(head_dim**2) memory: out = phi(q) @ (phi(k).T @ v) / (phi(q) @ sum(phi(k)))",
-    "load(path, need_weights=False, count=None, advance=None, step=False, share=None)\n    Loads"
-    " a model, or its first `count` layers; need_weights keeps all scores and attention weights"
-    " (see cores); advance() is called before each layer",
+    "load(path, need_weights=False, count=None, advance=None, step=False, share=None, "
+    "weights=None)\n    Loads a model, or its first `count` layers; need_weights keeps all "
+    "scores and attention weights (see cores); advance() is called before each layer",
     "LocalGlobal(seq_len, head_dim, gate, window, global_indices, score_mult, score_shift, "
     "score_limit, out_num, out_shift, causal=False, need_weights=False, block_rows=8)\n"
     "LocalGlobal.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0,"

@@ -1,9 +1,12 @@
 # A model is a list of layers that a safetensors file describes: its metadata holds a JSON config.
 import gc
 import json
+import os
 from array import array
 
 from . import checks, find, memory, signals
+
+STREAMED = 1024  # bytes of weights that may stay in a file
 
 
 class Model:
@@ -17,7 +20,10 @@ class Model:
     # arena.py), None where each has buffers of its own. code: the typecode of the input, "h" of
     # token ids. tokens: how many an input has at most, where it may have fewer. step: the layers
     # are made for one token at a time (see `load`). channels, inner: how `feed` makes the input
-    # (see feed.feed), if the file says it.
+    # (see feed.feed), if the file says it. tokenizer, text: of a model of text, and (mult, shift)
+    # of a Sampler.
+
+    tokenizer = text = None
 
     def __init__(self, name, input, scale, steps, outputs, ends, arena=None, code="b", tokens=None,
                  step=False, channels=None, inner=1):
@@ -146,17 +152,19 @@ class Model:
                 layer.reset()
 
 
-def load(path, need_weights=False, count=None, advance=None, step=False, share=None):
+def load(path, need_weights=False, count=None, advance=None, step=False, share=None, weights=None):
     # Loads a model, or its first `count` layers; need_weights keeps all scores and attention
     # weights (see cores); advance() is called before each layer. step: makes the layers for one
     # token at a time, for model.step; what mixes tokens otherwise than by attention to those before
     # is refused. share: whether the layers share the arena that the file has places in, so that
     # after a call only the results that no layer takes are there to be read; None: unless
-    # need_weights asks for more to be kept. What trains a model has a loader of its own,
+    # need_weights asks for more to be kept. weights: "resident", or "stream": those of int16 products
+    # stay in the file, and are read as they are needed; None: resident where they leave half of the
+    # free memory, or the model takes no steps. What trains a model has a loader of its own,
     # attn8.train.load.
     def make():
         return _load(path, configuration(path, "attn8"), need_weights, count, advance, step,
-                     not need_weights if share is None else share)
+                     not need_weights if share is None else share, streams(path, weights, step))
 
     return loaded(path, make)
 
@@ -207,11 +215,21 @@ def configuration(path, form):
     return config
 
 
-def _load(path, config, need_weights, count, advance, step, share):
+def streams(path, weights, step):
+    # Whether weights stay in the file
+    if weights not in (None, "resident", "stream"):
+        raise ValueError("weights: expected resident or stream, got %s" % weights)
+    if weights is None and step:
+        gc.collect()
+        return 2 * os.stat(path)[6] > gc.mem_free()
+    return weights == "stream"
+
+
+def _load(path, config, need_weights, count, advance, step, share, stream):
     from .entry import Entry
     from .safetensors import read
 
-    known(config, ("name", "input", "layers", "arena"))
+    known(config, ("name", "input", "layers", "arena", "text"))
     source = config["input"]
     known(source, ("shape", "scale", "scales", "offsets", "axis", "format", "lengths"), "input.")
     form = source.get("format", "int8")
@@ -232,7 +250,7 @@ def _load(path, config, need_weights, count, advance, step, share):
         size //= first
     scale = source.get("scale")
     code = "h" if form == "tokens" else "b"
-    tensors, shapes = read(path)
+    tensors, shapes = read(path, STREAMED if stream else 0)
     values = array(code, bytes(size * signals.ITEMSIZES[code]))
     arena = None
     share = share and count is None and not step
@@ -241,6 +259,11 @@ def _load(path, config, need_weights, count, advance, step, share):
 
         arena = Arena(config["arena"])
     rooms = {} if share else None
+    tokenizer = None
+    if "tokenizer.pieces" in tensors:
+        from .tokenizer import of
+
+        tokenizer = of(tensors, config)
     channels = tensors.pop("input.channels", None)
     inner = 1
     if channels:
@@ -306,8 +329,11 @@ def _load(path, config, need_weights, count, advance, step, share):
     if count is None:
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)
-    return Model(config["name"], values, scale, steps, outputs, ends, arena, code,
-                 length if heed and not step else None, step, channels, inner)
+    model = Model(config["name"], values, scale, steps, outputs, ends, arena, code,
+                  length if heed and not step else None, step, channels, inner)
+    if tokenizer:
+        model.tokenizer, model.text = tokenizer
+    return model
 
 
 def known(fields, names, prefix=""):

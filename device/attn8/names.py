@@ -14,6 +14,7 @@ NAMES = dict(
     Exact="cores.exact",
     Exact16="cores.exact16",
     Flash="cores.flash",
+    generate="text",
     GroupedAttention="layers.grouped_attention",
     help="manual",
     LayerNorm="layers.layer_norm",

@@ -35,11 +35,14 @@ def metadata(path):
     return header.get("__metadata__", {})
 
 
-def read(path):
-    # -> ({name: array}, {name: (typecode, shape)}); ValueError where the file is not what it says
+def read(path, stream=0):
+    # -> ({name: array}, {name: (typecode, shape)}); ValueError where the file is not what it says.
+    # stream: int8 weights of so many bytes or more stay in the file, where that is not 0: they are
+    # Stored, and the file is left open for them.
     file, data, size, header = open_file(path)
-    with file:
-        memory.require(path, size)
+    try:
+        if not stream:
+            memory.require(path, size)
         header.pop("__metadata__", None)
         tensors = {}
         shapes = {}
@@ -55,10 +58,18 @@ def read(path):
                 count *= n
             if end - start != count * itemsize or not 0 <= start <= end <= size:
                 raise ValueError("%s: %s does not fit the file" % (path, name))
+            shapes[name] = code, shape
+            if stream and code == "b" and end - start >= stream and name.endswith(".weight"):
+                from .stored import Stored
+
+                tensors[name] = Stored(path, file, data + start, end - start)
+                continue
             tensor = array(code, bytes(end - start))
             file.seek(data + start)
             if file.readinto(tensor) != end - start:
                 raise ValueError("%s: %s is cut off" % (path, name))
             tensors[name] = tensor
-            shapes[name] = code, shape
+    finally:
+        if not stream:
+            file.close()
     return tensors, shapes

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import layers
+from . import layers, tokenizer
 from .errors import ModelError
 from .layers.base import Signal
 from .lengths import Lengths
@@ -24,7 +24,8 @@ def check(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         except ModelError as error:
             text = str(error).replace("missing tensor", "the float model lacks")
             raise ModelError(text) from None
-    refuse_unused(wanted, tensors)
+    tokenizer.of(config, tensors)
+    refuse_unused({**wanted, "tokenizer": tokenizer.TENSORS}, tensors)
 
 
 Run = Callable[..., dict[str, np.ndarray]]
@@ -67,6 +68,32 @@ def prepare(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Run:
         return outputs
 
     return run
+
+
+def stepping(
+    config: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A float model for one token after another: from a token to the last layer's results.
+
+    Raises:
+        ModelError: a layer takes more than one token at a time, or a tensor is missing.
+    """
+    tokens, steps = config["input"]["shape"][0], []
+    for entry, sources in zip(config["layers"], inputs(config), strict=True):
+        kind = layers.get(entry["type"])
+        single = kind.one_token(entry, tokens)
+        own = parts(entry, kind.float_tensors(entry), tensors)
+        steps.append((entry["name"], single, kind, sources, kind.float_stepping(entry, own)))
+
+    def step(x: np.ndarray) -> np.ndarray:
+        values = {"input": x}
+        for name, entry, kind, sources, layer in steps:
+            first, *others = (values[source] for source in sources)
+            first = first.reshape(kind.shape(entry, Signal("float", first.size)))
+            values[name] = layer(first, *others).get("", first)
+        return values[name].ravel()
+
+    return step
 
 
 def run(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arena, layers
+from . import arena, layers, tokenizer
 from .errors import ModelError
 from .feed import CHANNELS, feed, feeding
 from .layers.base import INT8, Layer, Signal
@@ -52,6 +52,8 @@ class Model:
             self.layers.append((name, sources, shape, layer))
         self._channels, self._inner = feeding(config, tensors)
         wanted["input"] = {"channels": CHANNELS}
+        self.tokenizer = tokenizer.of(config, tensors)
+        wanted["tokenizer"] = tokenizer.TENSORS
         refuse_unused(wanted, tensors)
         arena.check(config)
         self.output = next(name for name, *_, layer in reversed(self.layers) if layer)

@@ -33,7 +33,7 @@ from .schema import (
 
 # What the config says besides its layers, for each format; and what it may say
 CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
-    "attn8": ({"name": WORD, "input": OBJECT}, {"arena": SIZE}),
+    "attn8": ({"name": WORD, "input": OBJECT}, {"arena": SIZE, "text": OBJECT}),
     "attn8-train": (
         {"name": WORD, "input": OBJECT, "numbers": WORD, "loss": WORD, "optimizer": OBJECT,
          "batch": SIZE},

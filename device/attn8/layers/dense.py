@@ -58,7 +58,10 @@ class Linear:
                 raise ValueError("missing tensor " + key)
             return tensors.pop(key, None)
 
-        return cls(name, inputs, outputs, get("weight"), get("bias"), get("mult", True),
+        weight = get("weight")
+        if cls is Linear and hasattr(weight, "load"):  # it is packed in memory
+            weight = weight.load()
+        return cls(name, inputs, outputs, weight, get("bias"), get("mult", True),
                    get("shift", True), output, *(() if form is None else (form,)))
 
 

@@ -1,5 +1,8 @@
+from array import array
+
 from .. import checks, memory, signals
 from ..kernels import embedding
+from ..kernels.objects import part
 
 TOKENWISE = True
 
@@ -16,8 +19,11 @@ class Embedding:
         self.vocab_size = checks.between(name + ".vocab_size", vocab_size, 1, 1 << 15)
         checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         code = signals.CODES[signals.known(name + ".output", output)]
-        self.weight = checks.values(name + ".weight", weight, vocab_size * embed_dim, False,
-                                    code if mult is None else "b")
+        self._stored = hasattr(weight, "load")  # it stays in the file
+        if not self._stored:
+            checks.values(name + ".weight", weight, vocab_size * embed_dim, False,
+                          code if mult is None else "b")
+        self.weight = weight
         self._ratios = None
         if mult is not None:
             checks.values(name + ".mult", mult, vocab_size, False, "h")
@@ -25,6 +31,10 @@ class Embedding:
             for j in range(vocab_size):
                 checks.multiplier(name, mult[j], shift[j])
             self._ratios = mult, shift
+        if self._stored:
+            self._one = memoryview(bytearray(embed_dim))
+            self._first = array("h", [0])
+            self._mult, self._shift, self._out = [memoryview(b"") for _ in range(3)]
         self._embed_dim, self._most = embed_dim, signals.MOST[output]
         self._row = embed_dim * signals.BYTES[output]
         if make is signals.make:
@@ -41,10 +51,23 @@ class Embedding:
                              % (self.name, at, self.vocab_size - 1, x[at]))
         if self._ratios is None:
             embedding.embedding(x, self.weight, self.out, n, self._row)
+        elif self._stored:
+            self._read(x)
         else:
             mult, shift = self._ratios
             embedding.tied(x, 0, self.weight, mult, shift, self.out, n, self._embed_dim, self._most)
         return self.out
+
+    def _read(self, x):
+        # Row by row from the file
+        e = self._embed_dim
+        mult, shift = self._ratios
+        for i in range(self.seq_len):
+            token = x[i]
+            self.weight.read(self._one, token * e)
+            embedding.tied(self._first, 0, self._one, part(self._mult, mult, 2 * token, 2),
+                           part(self._shift, shift, token, 1),
+                           part(self._out, self.out, i * self._row, self._row), 1, e, self._most)
 
 
 def build(entry, given, need_weights):

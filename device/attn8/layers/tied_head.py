@@ -10,7 +10,9 @@ def build(entry, given, need_weights):
     rows = entry.rows("rows", 1)
     entry.accept(given, "int16", rows * n)
     output = signals.output(entry)
-    weight = entry.tensor("weight", "b", [m, n], entry.word("embedding"))
+    owner = entry.word("embedding")
+    entry.expect("weight", "b", [m, n], owner)
+    weight = entry.tensors.pop(owner + ".weight")
     linear = Linear16(entry.name, n, m, weight, None, entry.tensor("mult", "h", [m]),
                       entry.tensor("shift", "b", [m]), output)
     layer = Dense16(linear, rows, None, entry.make)

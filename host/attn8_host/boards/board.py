@@ -190,16 +190,33 @@ class Board:
         """
         with _silenced(), self._errors("answer"), self._limit.within(timeout):
             output, error = self.transport.exec_raw(textwrap.dedent(code), timeout=timeout)
-        if error:
-            lines = error.decode("utf-8", "replace").strip().splitlines()
-            said = lines[-1] if lines else "an error"
-            kind = said.partition(":")[0]
-            if number := re.fullmatch(r"OSError: (?:\[Errno )?(\d{1,4})(?:\] \w+)?", said):
-                said += f" ({os.strerror(int(number[1]))})"
-            if said.startswith("MemoryError: memory allocation"):
-                said = f"out of memory; reset it and start no other program on it ({said})"
-            raise RemoteError(f"the board says: {said}", kind)
+        _raise(error)
         return bytes(output).decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def follow(self, code: str, line: Callable[[str], None], silence: float = 600) -> None:
+        """Runs code on the board and passes each line on when it is printed.
+
+        Args:
+            code: MicroPython.
+            line: gets them, without their ends.
+            silence: seconds that may be between two lines.
+
+        Raises:
+            RemoteError, BoardError: as `execute`; and what `line` raises.
+        """
+        data = bytearray()
+
+        def take(byte: bytes) -> None:
+            data.extend(byte)
+            if byte == b"\n":
+                self._limit.extend(silence)
+                text = data.decode("utf-8", "replace").rstrip()
+                data.clear()
+                line(text)
+
+        with self._errors("answer"), self._limit.within(silence):
+            _, error = self.transport.exec_raw(textwrap.dedent(code), silence, take)
+        _raise(error)
 
     def evaluate_tuple(self, code: str, timeout: float = 60) -> tuple[Any, ...]:
         """Runs code that prints the repr of a literal; parses it without evaluating it."""
@@ -313,6 +330,19 @@ class Board:
                 "is it the right port, with MicroPython on it, free of other programs, and do its "
                 "boot.py and main.py print nothing?"
             ) from None
+
+
+def _raise(error: bytes) -> None:
+    """What code on the board raised, if it did."""
+    if error:
+        lines = error.decode("utf-8", "replace").strip().splitlines()
+        said = lines[-1] if lines else "an error"
+        kind = said.partition(":")[0]
+        if number := re.fullmatch(r"OSError: (?:\[Errno )?(\d{1,4})(?:\] \w+)?", said):
+            said += f" ({os.strerror(int(number[1]))})"
+        if said.startswith("MemoryError: memory allocation"):
+            said = f"out of memory; reset it and start no other program on it ({said})"
+        raise RemoteError(f"the board says: {said}", kind)
 
 
 def first_answer(

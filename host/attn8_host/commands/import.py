@@ -1,4 +1,4 @@
-"""`attn8 import`: a float model file from an ONNX file."""
+"""`attn8 import`: a float model file from an ONNX file, or a checkpoint of llama2.c."""
 
 import argparse
 from pathlib import Path
@@ -7,11 +7,13 @@ from rich.console import Console
 
 from ..errors import Attn8Error
 from .parser import Command, Parser
+from .shared import positive
 
 
 def options(parser: Parser) -> None:
     parser.add_argument("model", type=Path,
-                        help="ONNX file; docs/import.md has modules of PyTorch")
+                        help="ONNX file, or a .bin of llama2.c; docs/import.md has modules of "
+                        "PyTorch")
     parser.add_output("--output", "the float model file to write, for attn8 quantize",
                       required=True)
     parser.add_argument("--shape", type=_shape, metavar="1,N,...",
@@ -20,7 +22,21 @@ def options(parser: Parser) -> None:
                         help="which one of several; by default all are made")
     parser.add_argument("--core", default="exact", metavar="NAME",
                         help="of attention layers (default: %(default)s)")
+    parser.add_argument("--tokenizer", type=Path, metavar="FILE.bin",
+                        help="of llama2.c, which goes along with its checkpoint")
+    parser.add_argument("--context", type=positive, metavar="N",
+                        help="tokens that a checkpoint's model has room for (default: its own, at "
+                        "most 516)")
+    of_text = ["--tokenizer", "--context"]
+    parser.ignores(of_text, lambda a: not is_checkpoint(a.model), "it is for checkpoints (.bin)")
+    parser.ignores(["--shape", "--graph-output", "--core"], lambda a: is_checkpoint(a.model),
+                   "a checkpoint (.bin) says it")
     parser.add_argument("--name", metavar="WORD", help="of the model (default: that of the file)")
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is called as llama2.c calls its checkpoints."""
+    return path.suffix == ".bin"
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -36,6 +52,19 @@ def _shape(text: str) -> tuple[int, ...]:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     from .. import modelfile
 
+    if is_checkpoint(arguments.model):
+        from ..importers import llama2c
+
+        config, tensors = llama2c.read(arguments.model, arguments.context, arguments.tokenizer,
+                                       arguments.name)
+        modelfile.write(arguments.output, config, tensors)
+        console.print(
+            f"{arguments.output}: {len(config['layers'])} layers for "
+            f"{config['input']['shape'][0]} tokens of {config['layers'][0]['vocab_size']}, "
+            f"{llama2c.parameters(tensors):,} parameters"
+            f"{', and a tokenizer' if arguments.tokenizer else ''}.", highlight=False, markup=False,
+        )
+        return 0
     try:
         from ..importers.onnx import from_onnx
     except ModuleNotFoundError as error:
@@ -56,4 +85,4 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-COMMAND = Command("make a float model file from an ONNX file", options, run, place=5.5)
+COMMAND = Command("make a float model file from an ONNX file or a checkpoint", options, run, place=5.5)

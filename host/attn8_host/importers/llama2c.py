@@ -15,6 +15,7 @@ import numpy as np
 
 from ..cores.exact import MAX_KEYS
 from ..errors import ModelError
+from ..tokenizer import KEYS, Tokenizer
 
 MAGIC = 0x616B3432
 HEADER = "<7i"
@@ -22,30 +23,43 @@ NAMES = ("dim", "hidden_dim", "layers", "heads", "kv_heads", "vocab_size", "cont
 EPS, BASE = 1e-5, 10000.0
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether a file is called as llama2.c calls its checkpoints."""
-    return path.suffix == ".bin"
-
-
-def read(path: Path, context: int | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(
+    path: Path, context: int | None = None, tokenizer: Path | None = None, name: str | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The float model of a checkpoint: the config and the tensors.
 
     Args:
         path: of the file.
         context: tokens that the model has room for, by default those of the checkpoint, and at most
             516.
+        tokenizer: a tokenizer.bin, which goes along.
+        name: of the model, by default that of the file.
 
     Raises:
-        ModelError: it is not a checkpoint that this knows, or is cut off.
+        ModelError: it is not a checkpoint that this knows, or is cut off; or the tokenizer is none,
+            or has another number of pieces.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from None
     try:
-        return _read(data, path.stem, context)
+        config, tensors = _read(data, name or path.stem, context)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+    if tokenizer is not None:
+        found = Tokenizer.read(tokenizer)
+        try:
+            found.check(config)
+        except ModelError as error:
+            raise ModelError(f"{tokenizer}: {error}") from None
+        tensors |= found.tensors()
+    return config, tensors
+
+
+def parameters(tensors: dict[str, np.ndarray]) -> int:
+    """Of a float model, without its tokenizer."""
+    return sum(values.size for key, values in tensors.items() if key not in KEYS)
 
 
 def _read(
@@ -130,7 +144,7 @@ def _model(
 
     def dense(name: str, weight: np.ndarray, **fields: Any) -> str:
         tensors[f"{name}.weight"] = weight
-        return add("dense", name, rows=context, in_features=weight.shape[1],
+        return add("dense", name, activation_bits=16, rows=context, in_features=weight.shape[1],
                    out_features=len(weight), bias=False, **fields)
 
     x = add("embedding", "words", seq_len=context, vocab_size=vocab, embed_dim=e,
@@ -146,9 +160,9 @@ def _model(
         x = add("add", prefix + "add1", inputs=[x, attention])
         normed = norm(prefix + "norm2", found["ffn_norm"][i])
         dense(prefix + "w1", found["w1"][i])
-        gate = add("silu", prefix + "silu")
+        gate = add("silu", prefix + "silu", activation_bits=16)
         w3 = dense(prefix + "w3", found["w3"][i], inputs=[normed])
-        add("multiply", prefix + "gated", inputs=[gate, w3])
+        add("multiply", prefix + "gated", activation_bits=16, inputs=[gate, w3])
         w2 = dense(prefix + "w2", found["w2"][i])
         x = add("add", prefix + "add2", inputs=[x, w2])
     norm("norm", found["norm"])

@@ -413,6 +413,15 @@ class Attention(LayerType):
 
         return step
 
+    def float_stepping(self, entry: Fields, tensors: Tensors) -> Layer:
+        past: list[np.ndarray] = []
+
+        def step(x: np.ndarray) -> dict[str, np.ndarray]:
+            past.append(x.reshape(1, -1))
+            return {"": self.floating(entry, tensors, np.concatenate(past))[""][-1:]}
+
+        return step
+
     def floating(
         self, entry: Fields, tensors: Tensors, *x: np.ndarray, length: int | None = None
     ) -> dict[str, np.ndarray]:

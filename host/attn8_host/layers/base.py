@@ -308,6 +308,13 @@ class LayerType:
         """
         raise ModelError(f"there is no float layer of type {self.name}")
 
+    def float_stepping(self, entry: Fields, tensors: Tensors) -> Layer:
+        """As `floating`, for one token after another from the first on; `entry` is the whole one.
+
+        By default the tokens do not know of each other.
+        """
+        return lambda *x: self.floating(entry, tensors, *x)
+
     def fold(
         self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
     ) -> dict[str, np.ndarray] | None:

@@ -239,22 +239,34 @@ class Type(LayerType):
         return step
 
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
-        (x0,), kv, d = x, kv_heads(entry), head_dim(entry)
-        found = {part: split(dense.apply(f"{part}.", tensors, x0), heads)
+        return self._float(entry, tensors, x[0], [])
+
+    def float_stepping(self, entry: Fields, tensors: Tensors) -> Layer:
+        past: list[np.ndarray] = []
+        return lambda x: self._float(entry, tensors, x.reshape(-1, entry["embed_dim"]), past)
+
+    def _float(
+        self, entry: Fields, tensors: Tensors, x: np.ndarray, past: list[np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Of tokens behind those of whose keys and values `past` has, which get theirs."""
+        kv, first = kv_heads(entry), past[0].shape[1] if past else 0
+        found = {part: split(dense.apply(f"{part}.", tensors, x), heads)
                  for part, heads in (("q", entry["num_heads"]), ("k", kv), ("v", kv))}
         if "rotary_base" in entry:
-            turn = np.exp(1j * np.arange(len(x0))[:, None] * frequencies(entry))
+            turn = np.exp(1j * np.arange(first, first + len(x))[:, None] * frequencies(entry))
             for part in "qk":
-                pairs = found[part][..., ::2] + 1j * found[part][..., 1::2]
-                pairs = pairs * turn
+                pairs = (found[part][..., ::2] + 1j * found[part][..., 1::2]) * turn
                 found[part] = np.stack([pairs.real, pairs.imag], -1).reshape(found[part].shape)
         q, k, v = (found[part].astype(np.float64) for part in "qkv")
+        if past:
+            k, v = (np.concatenate(both, axis=1) for both in zip(past, (k, v), strict=True))
+        past[:] = k, v
         share = entry["num_heads"] // kv
-        scores = q @ np.repeat(k, share, 0).swapaxes(1, 2) / math.sqrt(d)
-        scores[:, np.triu(np.ones(scores.shape[1:], bool), 1)] = -np.inf
+        scores = q @ np.repeat(k, share, 0).swapaxes(1, 2) / math.sqrt(head_dim(entry))
+        scores[:, np.triu(np.ones(scores.shape[1:], bool), 1 + first)] = -np.inf
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         heads = weights / weights.sum(axis=-1, keepdims=True) @ np.repeat(v, share, 0)
-        merged = heads.transpose(1, 0, 2).reshape(len(x0), -1)
+        merged = heads.transpose(1, 0, 2).reshape(len(x), -1)
         return {**found, "heads": heads, "": dense.apply("out.", tensors, merged)}
 
     def fold(

@@ -55,6 +55,10 @@ class Type(LayerType):
 
         return step
 
+    def float_stepping(self, entry: Fields, tensors: Tensors) -> Layer:
+        rows = iter(tensors["weight"])
+        return lambda x: {"": x + next(rows)}
+
     def floating(self, entry: Fields, tensors: Tensors, *x: np.ndarray) -> dict[str, np.ndarray]:
         return {"": x[0] + tensors["weight"]}
 

@@ -15,6 +15,7 @@ from ..numerics.floating import cosine
 from .best import best, output_scales
 from .model import Calibration
 from .ranges import METHODS
+from .written import written
 
 BEST = "best"
 CALIBRATE = (BEST, *METHODS)
@@ -49,7 +50,7 @@ class Agreement:
 
 
 def quantize_file(
-    source: Path, calibration: Path, target: Path, console: Console | None = None,
+    source: Path, calibration: Path | None, target: Path, console: Console | None = None,
     lengths: Path | None = None, calibrate: str = BEST, activation_bits: int = 8,
     form: str | None = None,
 ) -> Agreement:
@@ -57,7 +58,8 @@ def quantize_file(
 
     Args:
         source: model file with float tensors (see modelfile).
-        calibration: .npy of float inputs like those to come, [samples, *input shape].
+        calibration: .npy of float inputs like those to come, [samples, *input shape]; None: a model
+            of text writes its own (see written).
         target: the int8 model file to write.
         console: shows a progress bar.
         lengths: .npy of how many tokens of each calibration input count, if not all.
@@ -71,7 +73,8 @@ def quantize_file(
     config, tensors = modelfile.read(source)
     if form:
         config = in_format(config, form)
-    samples = inputs.read(calibration, config).astype(np.float32)
+    samples = written(config, tensors) if calibration is None else inputs.read(calibration, config)
+    samples = samples.astype(np.float32)
     counts = inputs.read_lengths(lengths, config, len(samples))
     calibrating = Calibration(config, tensors, samples, counts, activation_bits)
     methods = best(calibrating) if calibrate == BEST else (calibrate, calibrate)

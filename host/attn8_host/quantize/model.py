@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import arena, float_model, layers, modelfile
+from .. import arena, float_model, layers, modelfile, sampling, tokenizer
 from ..errors import ModelError
 from ..layers.base import TOKENS
 from ..layers.quantizer import Quantizer, Stream
@@ -153,7 +153,11 @@ def _quantize(
             if about.get("format") != TOKENS:
                 made["input.channels"] = found.constants()
                 about = {**about, **found.entry()}
-            return arena.assign({**config, "input": about, "layers": entries}), made
+            made |= {key: tensors[key] for key in tokenizer.KEYS & tensors.keys()}
+            about = {**config, "input": about, "layers": entries}
+            if tokenizer.KEYS & tensors.keys():
+                about["text"] = sampling.ratio(entries[-1]["scale"])
+            return arena.assign(about), made
         for stream in coarse:
             stream.scale = stream.finest
     raise ModelError("no scale of its int16 tensors is one that all of their layers can express")

@@ -1,0 +1,72 @@
+# Text from a model of token ids that was loaded with step=True.
+from array import array
+
+from . import checks
+from .sampling import Sampler
+from .tokenizer import BEGIN, END
+
+
+def generate(model, prompt="", tokens=None, temperature=0, top_p=1, seed=1):
+    # Yields the prompt and what the model goes on with, piece by piece as it makes them: so many
+    # tokens at most, until a text ends or there is no more room. temperature 0: the likeliest
+    # token each time.
+    if model.tokenizer is None:
+        raise ValueError("the model has no tokenizer: import it with --tokenizer")
+    decode = model.tokenizer.decode
+    ids = model.tokenizer.encode(checks.kind("prompt", prompt, str))
+    left = b""  # bytes of a character that is not whole
+    before = BEGIN
+    for token in ids[1:]:
+        left += decode(before, token)
+        before = token
+    for token, _ in steps(model, ids, tokens, temperature, top_p, seed):
+        piece, left = whole(left)
+        if piece:
+            yield piece
+        left += decode(before, token)
+        before = token
+    piece, left = whole(left)
+    if piece or left:
+        yield piece + "?" * len(left)
+
+
+def steps(model, ids, tokens=None, temperature=0, top_p=1, seed=1):
+    # Yields (token, the logits that it was chosen from) behind a list of ids
+    room = min([layer.seq_len for layer in model.layers if hasattr(layer, "reset")])
+    if len(ids) > room:
+        raise ValueError("the prompt has %d tokens, the model has room for %d" % (len(ids), room))
+    if tokens is None:
+        tokens = room
+    checks.between("tokens", tokens, 1, 1 << 15)
+    model.reset()
+    logits = model.prefill(array("h", ids))
+    mult, shift = model.text
+    sampler = Sampler(len(logits), mult, shift, temperature, top_p, seed)
+    left = min(tokens, room + 1 - len(ids))
+    while True:
+        token = sampler(logits)
+        if token in (BEGIN, END):
+            return
+        yield token, logits
+        left -= 1
+        if not left:
+            return
+        model.input[0] = token
+        logits = model.step()
+
+
+def whole(data):
+    # -> the characters of some bytes, and what is behind them
+    n = len(data)
+    back = 1
+    while back <= min(3, n):  # the lead byte of the last character
+        byte = data[n - back]
+        if byte & 0xC0 != 0x80:
+            if byte >= 0xC0 and back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4):
+                n -= back
+            break
+        back += 1
+    try:
+        return str(data[:n], "utf-8"), data[n:]
+    except UnicodeError:
+        return "".join([chr(byte) if byte < 128 else "?" for byte in data[:n]]), data[n:]

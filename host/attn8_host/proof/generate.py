@@ -1,0 +1,239 @@
+"""Text that a board writes, each token proven against NumPy (`attn8 generate`)."""
+
+import codecs
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from .. import float_model, modelfile
+from ..boards import Board
+from ..deploy import MODELS, deploy, push
+from ..errors import ModelError
+from ..model import Model
+from ..numerics.floating import softmax
+from ..sampling import Sampler
+from ..tokenizer import BEGIN, END, Tokenizer
+from .run import COLUMNS
+
+SCRIPT = """
+import gc, time
+from binascii import crc32
+import attn8
+from attn8.text import steps
+model = attn8.load({path!r}, step=True)
+gc.collect()
+print("ram", gc.mem_alloc())
+start = time.ticks_us()
+for token, logits in steps(model, {ids}, {tokens}, {temperature}, {top_p}, {seed}):
+    spent = time.ticks_diff(time.ticks_us(), start)
+    print(token, crc32(logits), spent)
+    start = time.ticks_us()
+"""
+
+
+@dataclass
+class Request:
+    """What to write: behind a prompt so many tokens, None as many as there is room for; and how
+    they are chosen (see sampling.Sampler)."""
+
+    prompt: str = ""
+    tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 1
+
+
+@dataclass
+class Written:
+    """What a board wrote and how; the keys of the JSON."""
+
+    board: dict[str, Any]
+    model: str
+    prompt: str
+    text: str
+    tokens: list[int]  # behind those of the prompt
+    prompt_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+    bit_exact: bool
+    mismatches: int  # tokens whose logits, or whose choice, are not NumPy's
+    tokens_per_second: float | None  # without the prompt's
+    ram_bytes: int  # Python heap that the package, the model and its buffers take on the board
+    top1_agreement_vs_float: float | None = None
+    cross_entropy: float | None = None  # nats a token, of the text that was written
+    cross_entropy_float: float | None = None
+    instructions_per_token: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Reference:
+    """NumPy, which is given the board's tokens and says what it makes of each."""
+
+    model: Model
+    ids: list[int]
+    request: Request
+    tokens: list[int] = field(default_factory=list)
+    logits: list[np.ndarray] = field(default_factory=list)
+    mismatches: int = 0
+
+    def __post_init__(self) -> None:
+        text = self.model.config["text"]
+        self.sampler = Sampler(text, self.request.temperature, self.request.top_p,
+                               self.request.seed)
+        self.model.reset()
+        self._next = self.model.prefill(np.array(self.ids, np.int16))
+
+    def take(self, token: int, digest: int) -> bool:
+        """Whether the board's next token, and the CRC-32 of its logits, are those of NumPy."""
+        equal = crc32(self._next.tobytes()) == digest and self.sampler(self._next) == token
+        self.mismatches += not equal
+        self.logits.append(self._next)
+        self.tokens.append(token)
+        if len(self.ids) + len(self.tokens) <= self.room:
+            self._next = self.model.step(np.array([token], np.int16))
+        return equal
+
+    @property
+    def room(self) -> int:
+        """Tokens of the model's context."""
+        found: int = self.model.config["input"]["shape"][0]
+        return found
+
+    @property
+    def whole(self) -> bool:
+        """Whether NumPy would stop here too."""
+        count, wanted = len(self.tokens), self.request.tokens
+        if count == (self.room if wanted is None else wanted):
+            return True
+        if len(self.ids) + count > self.room:
+            return True
+        return self.sampler(self._next) in (BEGIN, END)
+
+
+def generate(
+    board: Board, model: Model, path: Path, request: Request, console: Console,
+    piece: Callable[[str], None], floats: Path | None = None,
+) -> Written:
+    """Deploys the package and a model and has the board write.
+
+    Args:
+        model: the reference of the model file `path`.
+        piece: gets the prompt, and each piece of text when the board has made it.
+        floats: the float model file, for what it thinks of the text.
+
+    Raises:
+        ModelError: the model is none of text, the prompt does not fit it, or the float model is
+            another one.
+    """
+    tokenizer = text_of(model, path)
+    ids = tokenizer.encode(request.prompt)
+    reference = Reference(model, ids, request) if fits(ids, model) else None
+    assert reference is not None
+    with Progress(*COLUMNS, console=console) as bar:
+        baseline = board.used_heap()  # before anything of attn8 is imported
+
+        def progress(description: str) -> Callable[[int, int], None]:
+            task = bar.add_task(description, visible=False)
+            return lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+        deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"))
+        target = f"{MODELS}/{path.name}"
+        push(board, target, path.read_bytes(), progress(f"the model to {MODELS} (bytes)"))
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    times: list[int] = []
+    ram: list[int] = []
+    text: list[str] = []
+
+    def say(before: int, token: int, last: bool = False) -> None:
+        found = decoder.decode(tokenizer.decode(before, token), last)
+        text.append(found)
+        piece(found)
+
+    for before, token in zip(ids, ids[1:], strict=False):
+        say(before, token)
+
+    def line(said: str) -> None:
+        first, *rest = said.split()
+        if first == "ram":
+            ram.append(int(rest[0]) - baseline)
+            return
+        token, digest, spent = int(first), *map(int, rest)
+        before = reference.tokens[-1] if reference.tokens else ids[-1]
+        reference.take(token, digest)
+        times.append(spent)
+        say(before, token)
+
+    board.enter_repl()
+    board.follow(SCRIPT.format(
+        path=target, ids=ids, tokens=request.tokens, temperature=request.temperature,
+        top_p=request.top_p, seed=request.seed), line)
+    piece(decoder.decode(b"", True))
+    mismatches = reference.mismatches + (not reference.whole)
+    rest = times[1:]  # the first one comes with the prompt
+    written = Written(
+        board=board.info.as_dict(), model=model.name, prompt=request.prompt, text="".join(text),
+        tokens=reference.tokens, prompt_tokens=len(ids), temperature=request.temperature,
+        top_p=request.top_p, seed=request.seed, bit_exact=mismatches == 0, mismatches=mismatches,
+        tokens_per_second=len(rest) * 1e6 / sum(rest) if rest else None, ram_bytes=ram[0],
+    )
+    if reference.tokens:
+        scale = model.config["layers"][-1]["scale"]
+        logits = np.array(reference.logits, np.float64) * scale
+        written.cross_entropy = cross_entropy(logits, reference.tokens)
+        if floats is not None:
+            wanted = float_logits(floats, model, ids, reference.tokens)
+            written.cross_entropy_float = cross_entropy(wanted, reference.tokens)
+            written.top1_agreement_vs_float = float(
+                (wanted.argmax(axis=1) == logits.argmax(axis=1)).mean())
+    return written
+
+
+def text_of(model: Model, path: Path) -> Tokenizer:
+    """A model's tokenizer.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if model.tokenizer is None:
+        raise ModelError(f"{path}: the model has no tokenizer; attn8 import --tokenizer gives it "
+                         "one")
+    return model.tokenizer
+
+
+def fits(ids: list[int], model: Model) -> bool:
+    """True.
+
+    Raises:
+        ModelError: a prompt has more tokens than the model has room for.
+    """
+    room = model.config["input"]["shape"][0]
+    if len(ids) > room:
+        raise ModelError(f"the prompt has {len(ids)} tokens, the model has room for {room}")
+    return True
+
+
+def cross_entropy(logits: np.ndarray, tokens: list[int]) -> float:
+    """Mean of -log p in nats; logits [n, vocabulary] of the tokens [n]."""
+    p = softmax(logits)[np.arange(len(tokens)), tokens]
+    return float(-np.log(np.maximum(p, 1e-30)).mean())
+
+
+def float_logits(path: Path, model: Model, ids: list[int], tokens: list[int]) -> np.ndarray:
+    """A float model's logits [n, vocabulary], from which each of n tokens comes."""
+    config, tensors = modelfile.read(path)
+    vocabulary = model.config["layers"][0]["vocab_size"]
+    if config["layers"][0].get("vocab_size") != vocabulary:
+        raise ModelError(f"{path}: expected a float model of {vocabulary} tokens")
+    step = float_model.stepping(config, tensors)
+    found = [step(np.array([token], np.int16)) for token in [*ids, *tokens[:-1]]]
+    return np.array(found[len(ids) - 1 :], np.float64)
