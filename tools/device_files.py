@@ -22,8 +22,8 @@ PACKAGE = DEVICE.parent / "package.json"
 NAMES = DEVICE / "attn8/names.py"
 LINES = DEVICE / "attn8/lines.py"
 # Functions, and where they are
-FUNCTIONS = {"generate": "text", "backend": "forms", "batch": "batches", "help": "manual", "load": "model",
-             "serve": "link.server"}
+FUNCTIONS = {"backend": "forms", "batch": "batches", "generate": "text", "help": "manual",
+             "load": "model", "serve": "link.server"}
 PACKAGES = ("masks", "quantize", "train")  # those with public names of their own
 LOADED = {"checks", "cores", "find", "forms", "memory", "signals", "tables"}  # as attn8 itself is
 

@@ -1,15 +1,15 @@
 # Fully connected layers of int16, with the weights as a file has them.
-from array import array
 
 from . import checks, forms, memory, signals
 from .kernels.magnitudes import magnitudes
+from .kernels.objects import part
 from .layers.dense import Linear
 
 MOST = 1 << 29  # of |bias| and of |sum of products|: requant takes what is below 2**30
 
 
 class Linear16(Linear):
-    tiles = None  # of weights that stay in the file
+    tile = 0  # rows of weights that are read at a time, where they stay in the file
 
     # What a Linear is, of int16 x. Values go down by as many bits (`down`) as the sums of the
     # weights' magnitudes ask for. bias None: zeros; weight as `operands` of another one gave them.
@@ -21,11 +21,10 @@ class Linear16(Linear):
         stored = hasattr(weight, "load")
         if not stored:
             checks.int8(name + ".weight", weight, inputs * outputs)
-        if bias is None:
-            bias = array("i", bytes(4 * outputs))
-        checks.values(name + ".bias", bias, outputs, True, "i")
-        checks.between(name + ".bias", min(bias), -MOST, MOST)
-        checks.between(name + ".bias", max(bias), -MOST, MOST)
+        if bias is not None:
+            checks.values(name + ".bias", bias, outputs, True, "i")
+            checks.between(name + ".bias", min(bias), -MOST, MOST)
+            checks.between(name + ".bias", max(bias), -MOST, MOST)
         if mult is None and (shift is not None or output != "int8"):
             raise ValueError("missing tensor %s.mult" % name)
         if mult is not None:
@@ -34,6 +33,8 @@ class Linear16(Linear):
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
         self.form = forms.choose("matmul16", inputs)
+        if bias is None or not any(bias):
+            bias = self.form.zeros(outputs)
         if stored:
             most = self._tile(weight, bias, mult, shift, inputs, outputs)
         else:
@@ -54,19 +55,21 @@ class Linear16(Linear):
         self.mult, self.shift = mult or bias, shift or bias
 
     def _tile(self, weight, bias, mult, shift, inputs, outputs):
-        # What stays in the file is read in parts: -> the largest sum of magnitudes
-        from .stored import Tiles
+        # What stays in the file is read some rows at a time, behind what kernels work in: -> the
+        # largest sum of magnitudes
+        from .stored import TILE
 
-        self.tiles = tiles = Tiles(weight, inputs, outputs)
-        room = (self.form.room(inputs)[0] + 3) & ~3  # before the weights
-        self.at = room
-        forms.scratch.claim(room + tiles.rows * inputs)
+        self.tile = rows = max(1, min(outputs, TILE // inputs))
+        self.at = (self.form.room(inputs)[0] + 3) & ~3
+        forms.scratch.claim(self.at + rows * inputs)
+        rest, view = memoryview(b""), memoryview(b"")
         most = first = 0
         while first < outputs:
-            n = min(tiles.rows, outputs - first)
-            part = tiles.weights(forms.scratch.bytes, room, first, n)
-            most = max(most, magnitudes(part, 0, inputs, n))
-            self.form.operands(part, tiles.beside(1, bias, first, n, 4), mult, shift, inputs, n)
+            n = min(rows, outputs - first)
+            view = part(view, forms.scratch.bytes, self.at, n * inputs)
+            weight.read(view, first * inputs)
+            most = max(most, magnitudes(view, 0, inputs, n))
+            self.form.operands(view, part(rest, bias, 4 * first, 4 * n), mult, shift, inputs, n)
             first += n
         return most
 
@@ -92,6 +95,8 @@ class Dense16:
         self.out = checks.values(name + ".out", out, n, True, code)
         forms.scratch.claim(*linear.form.room(linear.inputs))
         self._matmul = linear.form.matmul
+        if linear.tile:
+            self._views = [memoryview(b"") for _ in range(6)]
 
     def __call__(self, x):
         p = self.linear
@@ -104,30 +109,31 @@ class Dense16:
         # Unchecked, for a layer's own buffers
         p = self.linear
         out = self.out if out is None else out
-        if p.tiles:
+        if p.tile:
             return self._stream(x, out)
         self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes,
                      self.rows, p.inputs, p.outputs, p.down, self._most)
         return out
 
     def _stream(self, x, out):
-        # The same with weights from the file, row by row of x
+        # The same with weights from the file, some rows of them at a time, for each row of x
         p = self.linear
-        tiles, most = p.tiles, self._most
-        size = 4 if p.wide else 2 if most > 127 else 1
-        wide = p.wide
+        most, m, wide = self._most, p.outputs, p.wide
+        size = 4 if wide else 2 if most > 127 else 1
+        a, b, c, d, e, f = self._views
+        mult, shift = p.mult, p.shift
         for row in range(self.rows):
-            one = tiles.beside(5, x, row, 1, 2 * p.inputs)
+            one = part(f, x, 2 * row * p.inputs, 2 * p.inputs)
             first = 0
-            while first < p.outputs:
-                n = min(tiles.rows, p.outputs - first)
+            while first < m:
+                n = min(p.tile, m - first)
                 buffer = forms.scratch.bytes
-                self._matmul(
-                    tiles.weights(buffer, p.at, first, n), 0, one,
-                    tiles.beside(1, p.bias, first, n, 4),
-                    p.mult if wide else tiles.beside(2, p.mult, first, n, 2),
-                    p.shift if wide else tiles.beside(3, p.shift, first, n, 1),
-                    tiles.beside(4, out, row * p.outputs + first, n, size), buffer, 1, p.inputs, n,
-                    p.down, most)
+                weight = part(a, buffer, p.at, n * p.inputs)
+                p.weight.read(weight, first * p.inputs)
+                if not wide:
+                    mult, shift = part(b, p.mult, 2 * first, 2 * n), part(c, p.shift, first, n)
+                self._matmul(weight, 0, one, part(d, p.bias, 4 * first, 4 * n), mult, shift,
+                             part(e, out, (row * m + first) * size, n * size), buffer, 1, p.inputs,
+                             n, p.down, most)
                 first += n
         return out

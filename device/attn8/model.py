@@ -152,16 +152,17 @@ class Model:
                 layer.reset()
 
 
-def load(path, need_weights=False, count=None, advance=None, step=False, share=None, weights=None):
+def load(path, need_weights=False, count=None, advance=None, step=False, share=None,
+         weights=None):
     # Loads a model, or its first `count` layers; need_weights keeps all scores and attention
     # weights (see cores); advance() is called before each layer. step: makes the layers for one
     # token at a time, for model.step; what mixes tokens otherwise than by attention to those before
     # is refused. share: whether the layers share the arena that the file has places in, so that
     # after a call only the results that no layer takes are there to be read; None: unless
-    # need_weights asks for more to be kept. weights: "resident", or "stream": those of int16 products
-    # stay in the file, and are read as they are needed; None: resident where they leave half of the
-    # free memory, or the model takes no steps. What trains a model has a loader of its own,
-    # attn8.train.load.
+    # need_weights asks for more to be kept. weights: "resident", or "stream": those of int16
+    # products stay in the file, and are read as they are needed; None: resident where they leave
+    # half of the free memory, or the model takes no steps. What trains a model has a loader of its
+    # own, attn8.train.load.
     def make():
         return _load(path, configuration(path, "attn8"), need_weights, count, advance, step,
                      not need_weights if share is None else share, streams(path, weights, step))
@@ -259,6 +260,11 @@ def _load(path, config, need_weights, count, advance, step, share, stream):
 
         arena = Arena(config["arena"])
     rooms = {} if share else None
+    pool = None
+    if step and not need_weights:
+        from .pool import Pool
+
+        pool = Pool(config["layers"])
     tokenizer = None
     if "tokenizer.pieces" in tensors:
         from .tokenizer import of
@@ -285,7 +291,7 @@ def _load(path, config, need_weights, count, advance, step, share, stream):
     while left:
         if advance:
             advance()
-        entry = Entry(left.pop(), tensors, shapes, outputs, step, arena, rooms)
+        entry = Entry(left.pop(), tensors, shapes, outputs, step, arena or pool, rooms)
         if entry.name in places:
             raise ValueError("%s: two layers have this name" % entry.name)
         sources = entry.names("inputs", [last])
@@ -309,6 +315,8 @@ def _load(path, config, need_weights, count, advance, step, share, stream):
         takes = [given[name] for name in sources]
         layer, gives = module.build(entry, takes[0] if len(takes) == 1 else takes, need_weights)
         entry.done()
+        if pool:
+            pool.end(sources)
         last = entry.name
         for key in [key for key in shapes if key.startswith(last + ".") and key not in tensors]:
             del shapes[key]

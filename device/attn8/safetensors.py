@@ -59,17 +59,21 @@ def read(path, stream=0):
             if end - start != count * itemsize or not 0 <= start <= end <= size:
                 raise ValueError("%s: %s does not fit the file" % (path, name))
             shapes[name] = code, shape
-            if stream and code == "b" and end - start >= stream and name.endswith(".weight"):
-                from .stored import Stored
-
-                tensors[name] = Stored(path, file, data + start, end - start)
-                continue
-            tensor = array(code, bytes(end - start))
-            file.seek(data + start)
-            if file.readinto(tensor) != end - start:
-                raise ValueError("%s: %s is cut off" % (path, name))
-            tensors[name] = tensor
+            stays = stream and code == "b" and end - start >= stream and name.endswith(".weight")
+            tensors[name] = _tensor(path, file, data + start, end - start, code, name, stays)
     finally:
         if not stream:
             file.close()
     return tensors, shapes
+
+
+def _tensor(path, file, start, size, code, name, stays):
+    if stays:
+        from .stored import Stored
+
+        return Stored(path, file, start, size)
+    tensor = array(code, bytes(size))
+    file.seek(start)
+    if file.readinto(tensor) != size:
+        raise ValueError("%s: %s is cut off" % (path, name))
+    return tensor

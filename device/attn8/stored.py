@@ -2,9 +2,8 @@
 from array import array
 
 from . import memory
-from .kernels.objects import part
 
-TILE = 4096  # bytes of a read, unless one row is longer
+TILE = 5632  # bytes of a read, unless one row is longer: half of a matrix of 172 x 64
 
 
 class Stored:
@@ -36,27 +35,3 @@ class Stored:
         self.read(memoryview(out), 0)
         return out
 
-
-def rows_of(inputs, outputs):
-    # -> how many rows of a matrix are read at a time
-    return max(1, min(outputs, TILE // inputs))
-
-
-class Tiles:
-    # A matrix of int8 [outputs, inputs] in a file, some rows at a time in the memory of `buffer`
-    # from byte `at` on, and what belongs to these rows
-
-    def __init__(self, weight, inputs, outputs):
-        self._weight = weight
-        self.inputs, self.outputs = inputs, outputs
-        self.rows = rows_of(inputs, outputs)
-        self._views = [memoryview(b"") for _ in range(6)]
-
-    def weights(self, buffer, at, first, n):
-        view = part(self._views[0], buffer, at, n * self.inputs)
-        self._weight.read(view, first * self.inputs)
-        return view
-
-    def beside(self, which, values, first, n, size):
-        # n of `values`, of `size` bytes each; which: 1 to 5, of several that are used together
-        return part(self._views[which], values, first * size, n * size)

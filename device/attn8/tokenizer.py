@@ -1,4 +1,3 @@
-from array import array
 
 from . import checks
 from .kernels import tokens

@@ -6,6 +6,7 @@ A model file has pieces, each one's end and its rank by score, as tensors `token
 
 import struct
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Tokenizer:
             ids += [self._ids[data]] if data in self._ids else [BYTES + byte for byte in data]
         while True:
             best, at = -1, 0
-            for i, (left, right) in enumerate(zip(ids, ids[1:], strict=False)):
+            for i, (left, right) in enumerate(pairwise(ids)):
                 token = self._ids.get(self.pieces[left] + self.pieces[right])
                 if token is not None and self.ranks[token] > best:
                     best, at, joined = self.ranks[token], i, token

@@ -24,7 +24,7 @@ class Embedding:
             checks.values(name + ".weight", weight, vocab_size * embed_dim, False,
                           code if mult is None else "b")
         self.weight = weight
-        self._ratios = None
+        self._ratios = ()
         if mult is not None:
             checks.values(name + ".mult", mult, vocab_size, False, "h")
             checks.int8(name + ".shift", shift, vocab_size)
@@ -49,7 +49,7 @@ class Embedding:
         if at < n:
             raise ValueError("%s: token %d: expected 0 to %d, got %d"
                              % (self.name, at, self.vocab_size - 1, x[at]))
-        if self._ratios is None:
+        if not self._ratios:
             embedding.embedding(x, self.weight, self.out, n, self._row)
         elif self._stored:
             self._read(x)

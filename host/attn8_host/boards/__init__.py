@@ -11,7 +11,8 @@ __all__ = ["BAUD", "Board", "BoardInfo", "find_boards", "open_board", "resolve"]
 
 
 def open_board(
-    spec: str | None = None, baud: int | None = None, firmware: Path | None = None
+    spec: str | None = None, baud: int | None = None, firmware: Path | None = None,
+    heap: str | None = None,
 ) -> Board:
     """Opens a board.
 
@@ -22,6 +23,8 @@ def open_board(
         baud: of a serial line; by default the environment's ATTN8_BAUD, else 115200 and a faster
             one for the link where the board can change it.
         firmware: what "qemu" runs; by default the environment's ATTN8_FIRMWARE.
+        heap: of the virtual board, as MicroPython's `-X heapsize=` has it, where an ESP32's is too
+            small.
 
     Raises:
         Attn8Error: this board would ignore the rate or the firmware.
@@ -35,7 +38,7 @@ def open_board(
     if port == "virtual":
         from .virtual import open_virtual
 
-        return open_virtual()
+        return open_virtual(heap)
     if port == "qemu":
         from .qemu import open_qemu
 

@@ -15,25 +15,36 @@ if TYPE_CHECKING:
     from ..proof.compare import Verification
     from ..proof.demo import DemoResult
 
+TEXT, PROMPT = "stories", "Once upon a time"
+
 
 def options(parser: Parser) -> None:
     parser.add_argument(
-        "name", nargs="?", default="digits", metavar="digits|speakers",
-        help="handwritten digits (default), or a transformer that knows nine speakers by voice",
+        "name", nargs="?", default="digits", metavar="digits|speakers|stories",
+        help="handwritten digits (default), a transformer that knows nine speakers by voice, or "
+        "one that writes stories (see attn8 generate)",
     )
     add_board(parser)
     add_json(parser)
     add_png(parser, "the attention heat map", "attn8-attention.png")
     parser.add_argument("--samples", type=positive, metavar="N", help="inputs (default: all)")
+    parser.ignores(["--samples", "--png"], lambda a: a.name == TEXT, f"{TEXT} have neither")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.name == TEXT:
+        from ..paths import MODELS
+        from ..proof.generate import Request
+        from .generate import write
+
+        return write(arguments, console, MODELS / f"{TEXT}.safetensors", Request(PROMPT))
     from ..errors import Attn8Error
     from ..proof.demo import demonstrate, demos, weights
 
     demo = demos().get(arguments.name)
     if demo is None:
-        raise Attn8Error(f"{arguments.name}: no such demo; there are {', '.join(demos())}")
+        raise Attn8Error(f"{arguments.name}: no such demo; there are "
+                          f"{', '.join([*demos(), TEXT])}")
     data = demo.read().first(arguments.samples)
     with opened(arguments, console) as board:
         outcome, result = demonstrate(board, console, arguments.name, data)

@@ -1,16 +1,21 @@
 """`attn8 generate`: a board writes text, each token proven."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from .parser import Command, Parser
 from .shared import add_board, add_json, equal, facts, opened, positive, seed, write_json
 
 if TYPE_CHECKING:
-    from ..proof.generate import Written
+    from ..proof.generate import Request, Written
+
+HEAP = "224wK"  # of the virtual board: what the demo's model and its cache take, and the package
 
 
 def options(parser: Parser) -> None:
@@ -34,7 +39,9 @@ def options(parser: Parser) -> None:
     add_json(parser)
 
 
-def _within(what: str, most: int):  # type: ignore[no-untyped-def]
+def _within(what: str, most: int) -> Callable[[str], float]:
+    """The type of an option: a number from 0."""
+
     def number(text: str) -> float:
         try:
             found = float(text)
@@ -48,31 +55,46 @@ def _within(what: str, most: int):  # type: ignore[no-untyped-def]
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    from ..model import load
     from ..paths import MODELS
-    from ..proof.generate import Request, fits, generate, text_of
+    from ..proof.generate import Request
 
-    path = arguments.model or MODELS / "stories.safetensors"
-    model = load(path, False)
     request = Request(arguments.prompt, arguments.tokens, arguments.temperature, arguments.top_p,
                       arguments.seed)
-    fits(text_of(model, path).encode(request.prompt), model)
+    return write(arguments, console, arguments.model or MODELS / "stories.safetensors", request,
+                 arguments.floats)
+
+
+def write(
+    arguments: argparse.Namespace, console: Console, path: Path, request: "Request",
+    floats: Path | None = None,
+) -> int:
+    """Has a board write; `arguments` say which, and --json."""
+    from ..errors import ModelError
+    from ..model import load
+    from ..proof.generate import generate
+    from ..text import encoded
+
+    model = load(path, False)
+    try:
+        ids = encoded(model, request.prompt)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
 
     def piece(text: str) -> None:
         console.print(text, end="", highlight=False, markup=False, soft_wrap=True)
 
-    with opened(arguments, console) as board:
-        written = generate(board, model, path, request, console, piece, arguments.floats)
+    with opened(arguments, console, HEAP) as board:
+        written = generate(board, model, path, ids, request, console, piece, floats)
     console.print()
     console.print(table(written))
     write_json(arguments.json, written.as_dict())
     return 0 if written.bit_exact else 1
 
 
-def table(written: "Written") -> object:
+def table(written: "Written") -> Table:
     """What a board wrote, in figures."""
     speed = written.tokens_per_second
-    rows = [
+    rows: list[tuple[str, str, str | Text]] = [
         ("tokens", f"{len(written.tokens)}", f"behind {written.prompt_tokens} of the prompt"),
         ("not as NumPy says", f"{written.mismatches}", equal(written.bit_exact)),
         ("tokens per second", f"{speed:.1f}" if speed else "-",

@@ -85,4 +85,5 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-COMMAND = Command("make a float model file from an ONNX file or a checkpoint", options, run, place=5.5)
+COMMAND = Command("make a float model file from an ONNX file or a checkpoint", options, run,
+                  place=5.5)

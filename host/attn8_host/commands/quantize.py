@@ -19,8 +19,8 @@ def options(parser: Parser) -> None:
     parser.add_argument("model", type=Path, help="float32 model file (safetensors with a config)")
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE.npy",
-        help="float inputs like those to come, [samples, ...]; a model of text writes its own where "
-        "there are none",
+        help="float inputs like those to come, [samples, ...]; a model of text writes its own "
+        "where there are none",
     )
     parser.add_argument(
         "--lengths", type=Path, metavar="LENGTHS.npy",

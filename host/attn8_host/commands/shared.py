@@ -90,11 +90,13 @@ def minutes(text: str) -> float:
 
 
 @contextmanager
-def opened(arguments: argparse.Namespace, console: Console) -> "Iterator[Board]":
-    """The board that the options name, and a line that says which it is."""
+def opened(
+    arguments: argparse.Namespace, console: Console, heap: str | None = None
+) -> "Iterator[Board]":
+    """The board that the options name, and a line that says which it is; heap: see open_board."""
     from ..boards import open_board
 
-    with open_board(arguments.board, arguments.baud, arguments.firmware) as board:
+    with open_board(arguments.board, arguments.baud, arguments.firmware, heap) as board:
         board_line(console, board.info)
         yield board
 

@@ -2,7 +2,8 @@
 
 import codecs
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -17,8 +18,7 @@ from ..deploy import MODELS, deploy, push
 from ..errors import ModelError
 from ..model import Model
 from ..numerics.floating import softmax
-from ..sampling import Sampler
-from ..tokenizer import BEGIN, END, Tokenizer
+from ..text import steps
 from .run import COLUMNS
 
 SCRIPT = """
@@ -75,70 +75,25 @@ class Written:
         return asdict(self)
 
 
-@dataclass
-class Reference:
-    """NumPy, which is given the board's tokens and says what it makes of each."""
-
-    model: Model
-    ids: list[int]
-    request: Request
-    tokens: list[int] = field(default_factory=list)
-    logits: list[np.ndarray] = field(default_factory=list)
-    mismatches: int = 0
-
-    def __post_init__(self) -> None:
-        text = self.model.config["text"]
-        self.sampler = Sampler(text, self.request.temperature, self.request.top_p,
-                               self.request.seed)
-        self.model.reset()
-        self._next = self.model.prefill(np.array(self.ids, np.int16))
-
-    def take(self, token: int, digest: int) -> bool:
-        """Whether the board's next token, and the CRC-32 of its logits, are those of NumPy."""
-        equal = crc32(self._next.tobytes()) == digest and self.sampler(self._next) == token
-        self.mismatches += not equal
-        self.logits.append(self._next)
-        self.tokens.append(token)
-        if len(self.ids) + len(self.tokens) <= self.room:
-            self._next = self.model.step(np.array([token], np.int16))
-        return equal
-
-    @property
-    def room(self) -> int:
-        """Tokens of the model's context."""
-        found: int = self.model.config["input"]["shape"][0]
-        return found
-
-    @property
-    def whole(self) -> bool:
-        """Whether NumPy would stop here too."""
-        count, wanted = len(self.tokens), self.request.tokens
-        if count == (self.room if wanted is None else wanted):
-            return True
-        if len(self.ids) + count > self.room:
-            return True
-        return self.sampler(self._next) in (BEGIN, END)
-
-
 def generate(
-    board: Board, model: Model, path: Path, request: Request, console: Console,
+    board: Board, model: Model, path: Path, ids: list[int], request: Request, console: Console,
     piece: Callable[[str], None], floats: Path | None = None,
 ) -> Written:
     """Deploys the package and a model and has the board write.
 
     Args:
         model: the reference of the model file `path`.
+        ids: the prompt's (see text.encoded).
         piece: gets the prompt, and each piece of text when the board has made it.
         floats: the float model file, for what it thinks of the text.
 
     Raises:
-        ModelError: the model is none of text, the prompt does not fit it, or the float model is
-            another one.
+        ModelError: the float model is another one.
     """
-    tokenizer = text_of(model, path)
-    ids = tokenizer.encode(request.prompt)
-    reference = Reference(model, ids, request) if fits(ids, model) else None
-    assert reference is not None
+    tokenizer = model.tokenizer
+    assert tokenizer is not None  # as there are ids
+    wanted = steps(model, ids, request.tokens, request.temperature, request.top_p, request.seed)
+    board.enter_repl()
     with Progress(*COLUMNS, console=console) as bar:
         baseline = board.used_heap()  # before anything of attn8 is imported
 
@@ -153,13 +108,16 @@ def generate(
     times: list[int] = []
     ram: list[int] = []
     text: list[str] = []
+    tokens: list[int] = []
+    logits: list[np.ndarray] = []
+    equal: list[bool] = []
 
     def say(before: int, token: int, last: bool = False) -> None:
         found = decoder.decode(tokenizer.decode(before, token), last)
         text.append(found)
         piece(found)
 
-    for before, token in zip(ids, ids[1:], strict=False):
+    for before, token in pairwise(ids):
         say(before, token)
 
     def line(said: str) -> None:
@@ -168,58 +126,36 @@ def generate(
             ram.append(int(rest[0]) - baseline)
             return
         token, digest, spent = int(first), *map(int, rest)
-        before = reference.tokens[-1] if reference.tokens else ids[-1]
-        reference.take(token, digest)
+        want, made = next(wanted, (None, np.zeros(0)))
+        equal.append(want == token and crc32(made.tobytes()) == digest)
+        if made.size:
+            logits.append(made)
+        before = tokens[-1] if tokens else ids[-1]
+        tokens.append(token)
         times.append(spent)
         say(before, token)
 
-    board.enter_repl()
     board.follow(SCRIPT.format(
         path=target, ids=ids, tokens=request.tokens, temperature=request.temperature,
         top_p=request.top_p, seed=request.seed), line)
     piece(decoder.decode(b"", True))
-    mismatches = reference.mismatches + (not reference.whole)
+    mismatches = equal.count(False) + (next(wanted, None) is not None)
     rest = times[1:]  # the first one comes with the prompt
     written = Written(
         board=board.info.as_dict(), model=model.name, prompt=request.prompt, text="".join(text),
-        tokens=reference.tokens, prompt_tokens=len(ids), temperature=request.temperature,
+        tokens=tokens, prompt_tokens=len(ids), temperature=request.temperature,
         top_p=request.top_p, seed=request.seed, bit_exact=mismatches == 0, mismatches=mismatches,
         tokens_per_second=len(rest) * 1e6 / sum(rest) if rest else None, ram_bytes=ram[0],
     )
-    if reference.tokens:
-        scale = model.config["layers"][-1]["scale"]
-        logits = np.array(reference.logits, np.float64) * scale
-        written.cross_entropy = cross_entropy(logits, reference.tokens)
+    if logits and written.bit_exact:
+        given = np.array(logits, np.float64) * model.config["layers"][-1]["scale"]
+        written.cross_entropy = cross_entropy(given, tokens)
         if floats is not None:
-            wanted = float_logits(floats, model, ids, reference.tokens)
-            written.cross_entropy_float = cross_entropy(wanted, reference.tokens)
+            others = float_logits(floats, model, ids, tokens)
+            written.cross_entropy_float = cross_entropy(others, tokens)
             written.top1_agreement_vs_float = float(
-                (wanted.argmax(axis=1) == logits.argmax(axis=1)).mean())
+                (others.argmax(axis=1) == given.argmax(axis=1)).mean())
     return written
-
-
-def text_of(model: Model, path: Path) -> Tokenizer:
-    """A model's tokenizer.
-
-    Raises:
-        ModelError: it has none.
-    """
-    if model.tokenizer is None:
-        raise ModelError(f"{path}: the model has no tokenizer; attn8 import --tokenizer gives it "
-                         "one")
-    return model.tokenizer
-
-
-def fits(ids: list[int], model: Model) -> bool:
-    """True.
-
-    Raises:
-        ModelError: a prompt has more tokens than the model has room for.
-    """
-    room = model.config["input"]["shape"][0]
-    if len(ids) > room:
-        raise ModelError(f"the prompt has {len(ids)} tokens, the model has room for {room}")
-    return True
 
 
 def cross_entropy(logits: np.ndarray, tokens: list[int]) -> float:

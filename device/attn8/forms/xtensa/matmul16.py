@@ -1,5 +1,9 @@
 # int16 by int8 matrix product in machine code. It reads weights as they are.
+from array import array
+
 import micropython
+
+_zeros = [array("i")]
 
 
 def fits(inputs):
@@ -9,6 +13,13 @@ def fits(inputs):
 def room(inputs):
     # A row, filled up to a multiple of four, and a word more that is read
     return (2 * ((inputs + 3) & ~3) + 4,)
+
+
+def zeros(outputs):
+    # A bias that nothing is written to: all share it
+    if len(_zeros[0]) < outputs:
+        _zeros[0] = array("i", bytes(4 * outputs))
+    return _zeros[0]
 
 
 def operands(weight, bias, mult, shift, inputs, outputs):

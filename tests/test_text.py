@@ -1,0 +1,405 @@
+"""Models of text: llama2.c's checkpoints and its tokenizer, and what a board writes."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from attn8_host import float_model, modelfile
+from attn8_host.cli import main
+from attn8_host.deploy import push
+from attn8_host.errors import ModelError
+from attn8_host.importers import llama2c
+from attn8_host.model import Model, load
+from attn8_host.paths import MODELS
+from attn8_host.sampling import Sampler
+from attn8_host.text import encoded, steps
+from attn8_host.tokenizer import BEGIN, Tokenizer
+
+STORIES = MODELS / "stories.safetensors"
+# What llama2.c's doc/stories260K.md begins with: the float model's likeliest tokens
+PUBLISHED = ("Once upon a time, there was a little girl named Lily. She loved to play outside in "
+             "the park. One day, she saw a big, red ball. She wanted to play with it, but it was "
+             "too high.")
+PATH = "/models/text.safetensors"
+CONTEXT, VOCAB = 24, 300
+
+
+@pytest.fixture(scope="module")
+def stories():
+    return load(STORIES, False)
+
+
+# The tokenizer
+
+
+def run_c_encode(vocab, scores, text):
+    """encode of llama2.c's run.c, line by line, of a text's bytes without 0; with BOS."""
+    def str_lookup(piece):
+        return next((i for i, each in enumerate(vocab) if each == piece), -1)
+
+    tokens = [1]
+    if text:
+        tokens.append(str_lookup(b" "))
+    str_buffer = b""
+    for c in range(len(text)):
+        if text[c] & 0xC0 != 0x80:
+            str_buffer = b""
+        str_buffer += text[c : c + 1]
+        following = text[c + 1] if c + 1 < len(text) else 0
+        if following & 0xC0 == 0x80 and len(str_buffer) < 4:
+            continue
+        token = str_lookup(str_buffer)
+        if token != -1:
+            tokens.append(token)
+        else:
+            tokens += [byte + 3 for byte in str_buffer]
+        str_buffer = b""
+    lookup = {piece: i for i, piece in reversed(list(enumerate(vocab)))}
+    while True:
+        best_score, best_id, best_idx = -1e10, -1, -1
+        for i in range(len(tokens) - 1):
+            token = lookup.get(vocab[tokens[i]] + vocab[tokens[i + 1]], -1)
+            if token != -1 and scores[token] > best_score:
+                best_score, best_id, best_idx = scores[token], token, i
+        if best_idx == -1:
+            return tokens
+        tokens[best_idx] = best_id
+        del tokens[best_idx + 1]
+
+
+def run_c_decode(vocab, previous, token):
+    """decode of llama2.c's run.c."""
+    piece = vocab[token]
+    if previous == 1 and piece[:1] == b" ":
+        piece = piece[1:]
+    digits = piece[3:5]
+    if piece[:3] == b"<0x" and piece[5:6] == b">" and all(d in b"0123456789ABCDEF" for d in digits):
+        return bytes([int(digits, 16)])
+    return piece
+
+
+def texts(count):
+    """Words of stories, characters of all kinds, and both."""
+    rng = np.random.default_rng(1)
+    words = [*PUBLISHED.split(), "once", "upon", "  ", "dög", "日本", "🙂", "\n", "<0x41>", "<s>"]
+    for i in range(count):
+        chosen = " ".join(rng.choice(words, rng.integers(0, 8)))
+        others = [chr(int(c)) for c in rng.integers(1, 0xD800, 4)] if i % 3 == 0 else []
+        yield chosen + "".join(others)
+
+
+def test_a_thousand_texts_are_the_tokens_of_llama2_c(stories):
+    vocab, scores = stories.tokenizer.pieces, stories.tokenizer.ranks
+    seen = set()
+    for text in texts(1000):
+        ids = stories.tokenizer.encode(text)
+        assert ids == run_c_encode(vocab, scores, text.encode())
+        before = BEGIN
+        for token in ids[1:]:
+            assert stories.tokenizer.decode(before, token) == run_c_decode(vocab, before, token)
+            before = token
+        assert stories.tokenizer.text(ids) == text
+        seen |= set(ids)
+    assert len(seen) > 150
+
+
+def test_a_board_encodes_and_decodes_the_same(board, remote, stories):
+    tensors = stories.tokenizer.tensors()
+    given = list(texts(25))
+    want = [stories.tokenizer.encode(text) for text in given]
+    board.enter_repl()
+    found = remote(
+        "from attn8.tokenizer import Tokenizer\n"
+        "made = Tokenizer(pieces, ends, ranks)\n"
+        f"for text in {given!r}:\n"
+        "    give(made.encode(text))\n"
+        "for token in range(len(made)):\n"
+        "    give(made.decode(1, token).hex())",
+        pieces=tensors["tokenizer.pieces"], ends=tensors["tokenizer.ends"],
+        ranks=tensors["tokenizer.ranks"],
+    )
+    assert [list(ids) for ids in found[:25]] == want
+    assert found[25:] == [stories.tokenizer.decode(1, token).hex() for token in range(512)]
+
+
+def tokenizer_bin(pieces, scores):
+    data = struct.pack("<i", max(map(len, pieces)))
+    return data + b"".join(struct.pack("<fi", score, len(piece)) + piece
+                           for score, piece in zip(scores, pieces, strict=True))
+
+
+def test_a_tokenizer_file_is_read_and_a_wrong_one_refused(tmp_path, stories):
+    pieces = stories.tokenizer.pieces
+    scores = [-1e10 if i < 3 else float(-i) for i in range(512)]
+    whole, path = tokenizer_bin(pieces, scores), tmp_path / "tok.bin"
+    path.write_bytes(whole)
+    found = Tokenizer.read(path)
+    assert found.pieces == pieces
+    assert list(np.argsort(found.ranks)) == [0, 1, 2, *range(511, 2, -1)]
+    for data, words in [(whole[:-1], "cut off after 511 pieces"), (b"", "cut off after 0 pieces"),
+                        (tokenizer_bin(pieces[:20], scores[:20]), "expected 259 pieces or more")]:
+        path.write_bytes(data)
+        with pytest.raises(ModelError) as refused:
+            Tokenizer.read(path)
+        assert words in str(refused.value) and "\n" not in str(refused.value)
+
+
+# Checkpoints
+
+SIZES = {"dim": 12, "hidden_dim": 20, "layers": 2, "heads": 6, "kv_heads": 3, "vocab_size": VOCAB,
+         "context": CONTEXT}
+
+
+def checkpoint(newer, tied, sizes=None):
+    """(bytes of a checkpoint of llama2.c, its weights)."""
+    sizes = sizes or SIZES
+    rng = np.random.default_rng(3)
+    n, e, h = sizes["layers"], sizes["dim"], sizes["hidden_dim"]
+    kv, vocab = e // sizes["heads"] * sizes["kv_heads"], sizes["vocab_size"]
+    w = {"tok": (vocab, e), "att": (n, e), "wq": (n, e, e), "wk": (n, kv, e), "wv": (n, kv, e),
+         "wo": (n, e, e), "ffn": (n, e), "w1": (n, h, e), "w2": (n, e, h), "w3": (n, h, e),
+         "norm": (e,), "cls": (vocab, e)}
+    w = {key: rng.normal(1 if key in ("att", "ffn", "norm") else 0, 0.5, shape).astype("f4")
+         for key, shape in w.items()}
+    values = [sizes[key] for key in llama2c.NAMES]
+    if newer:
+        order = ("att", "ffn", "norm", "tok", "wq", "wk", "wv", "wo", "w1", "w2", "w3")
+        head = struct.pack("<Ii7iB", 0x616B3432, 1, *values, tied).ljust(256, b"\0")
+        tables = b""
+    else:
+        order = ("tok", "att", "wq", "wk", "wv", "wo", "ffn", "w1", "w2", "w3", "norm")
+        values[5] *= 1 if tied else -1
+        head = struct.pack("<7i", *values)
+        tables = bytes(4 * sizes["context"] * (e // sizes["heads"]))
+    data = head + b"".join(w[key].tobytes() for key in order) + tables
+    if tied:
+        w["cls"] = w["tok"]
+    else:
+        data += w["cls"].tobytes()
+    return data, w
+
+
+def run_c_forward(w, tokens):
+    """forward of llama2.c's run.c, in float64: logits of each token."""
+    e, heads, kv = SIZES["dim"], SIZES["heads"], SIZES["kv_heads"]
+    size, past, logits = e // heads, [([], []) for _ in range(SIZES["layers"])], []
+
+    def rmsnorm(x, weight):
+        return weight * x / np.sqrt((x * x).mean() + 1e-5)
+
+    for pos, token in enumerate(tokens):
+        x = w["tok"][token].astype(float)
+        for layer in range(SIZES["layers"]):
+            xb = rmsnorm(x, w["att"][layer])
+            q, k, v = (w[name][layer] @ xb for name in ("wq", "wk", "wv"))
+            for vector in q, k:
+                for i in range(0, len(vector), 2):
+                    angle = pos / 10000 ** (i % size / size)
+                    a, b = vector[i], vector[i + 1]
+                    vector[i] = a * np.cos(angle) - b * np.sin(angle)
+                    vector[i + 1] = a * np.sin(angle) + b * np.cos(angle)
+            keys, values = past[layer]
+            keys.append(k)
+            values.append(v)
+            out = np.zeros(e)
+            for h in range(heads):
+                own, shared = (slice(g * size, (g + 1) * size) for g in (h, h // (heads // kv)))
+                scores = np.array([q[own] @ key[shared] for key in keys]) / np.sqrt(size)
+                weights = np.exp(scores - scores.max())
+                out[own] = weights / weights.sum() @ np.array([value[shared] for value in values])
+            x = x + w["wo"][layer] @ out
+            xb = rmsnorm(x, w["ffn"][layer])
+            hb = w["w1"][layer] @ xb
+            x = x + w["w2"][layer] @ (hb / (1 + np.exp(-hb)) * (w["w3"][layer] @ xb))
+        logits.append(w["cls"] @ rmsnorm(x, w["norm"]))
+    return np.array(logits)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_checkpoint_computes_what_llama2_c_does(tmp_path, newer, tied):
+    data, w = checkpoint(newer, tied)
+    (tmp_path / "model.bin").write_bytes(data)
+    config, tensors = llama2c.read(tmp_path / "model.bin", 9)
+    tokens = np.arange(9) * 31 % VOCAB
+    want = run_c_forward(w, tokens)
+    assert np.abs(float_model.run(config, tensors, tokens)["head"] - want).max() <= 1e-4
+    step = float_model.stepping(config, tensors)
+    found = np.array([step(tokens[i : i + 1]) for i in range(9)])
+    assert np.abs(found - want).max() <= 1e-4
+    assert ("head.weight" in tensors) is not tied
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_wrong_checkpoint_is_refused_in_one_line(tmp_path, newer):
+    data, _ = checkpoint(newer, True)
+    path = tmp_path / "model.bin"
+    for wrong, words in [
+        (data[:-4], f"expected {len(data)} bytes as its header says, got {len(data) - 4}"),
+        (data + b"1", f"got {len(data) + 1}"), (data[:20], "begins with 28 bytes, and this has 20"),
+        (b"#!/bin/sh\n" * 9, "a checkpoint of llama2.c"),
+        (struct.pack("<Ii", 0x616B3432, 2) + bytes(300), "version 2 of llama2.c"),
+    ]:
+        path.write_bytes(wrong)
+        with pytest.raises(ModelError) as refused:
+            llama2c.read(path)
+        assert words in str(refused.value) and "\n" not in str(refused.value)
+    path.write_bytes(data)
+    for context in (0, CONTEXT + 1):
+        with pytest.raises(ModelError, match=f"context: expected 1 to {CONTEXT}, got {context}"):
+            llama2c.read(path, context)
+
+
+# A small model all the way, through the commands
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, stories):
+    """(its int8 file, its float file), of random weights, calibrated with what it writes."""
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "model.bin").write_bytes(checkpoint(True, True)[0])
+    pieces = stories.tokenizer.pieces[:VOCAB]
+    (folder / "tok.bin").write_bytes(tokenizer_bin(pieces, [float(-i) for i in range(VOCAB)]))
+    floats, made = folder / "float.safetensors", folder / "text.safetensors"
+    assert main(["import", str(folder / "model.bin"), "--tokenizer", str(folder / "tok.bin"),
+                 "--output", str(floats)]) == 0
+    assert main(["quantize", str(floats), "--output", str(made), "--calibrate", "absmax"]) == 0
+    return made, floats
+
+
+def test_int8_weights_with_int16_activations_are_near_to_floats(small):
+    made, floats = load(small[0], False), modelfile.read(small[1])
+    x = np.arange(CONTEXT, dtype=np.int16) * 31 % VOCAB
+    want = float_model.run(*floats, x)["head"]
+    got = made(x)["head"] * made.config["layers"][-1]["scale"]
+    assert np.abs(got - want).mean() <= 0.01 * np.ptp(want)
+
+
+WRITE = """
+import gc
+from attn8 import generate, load
+for weights in "resident", "stream":
+    model = load(path, step=True, weights=weights)
+    give("".join(generate(model, prompt, None, 0.9, 0.8, 5)))
+    give("".join(generate(model, prompt, 4)))
+    model.reset()
+    give(model.prefill(array("h", [1, 2, 3])))
+"""
+
+
+def test_a_board_writes_what_numpy_does_with_weights_in_memory_and_in_the_file(
+        board, remote, small):
+    model = load(small[0], False)
+    prompt = "Lily saw ünd"
+    ids = encoded(model, prompt)
+    assert len(ids) < CONTEXT
+    texts = []
+    for request in (None, 0.9, 0.8, 5), (4,):
+        tokens = [token for token, _ in steps(model, ids, *request)]
+        texts.append(model.tokenizer.text([*ids, *tokens]).replace("\ufffd", "?"))
+    model.reset()
+    logits = model.prefill(np.array([1, 2, 3]))
+    board.enter_repl()
+    push(board, PATH, small[0].read_bytes())
+    found = remote(WRITE, path=PATH, prompt=prompt)
+    for drawn, likeliest, last in (found[:3], found[3:]):
+        assert [drawn, likeliest] == texts
+        assert (last == logits).all()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("list(generate(model, 'a' * 30))",
+         "the prompt has 31 tokens, the model has room for 24"),
+        ("model.step(array('h', [300]))", "words: token 0: expected 0 to 299, got 300"),
+        ("for i in range(25): model.step(array('h', [1]))",
+         "layers.0.attention: its cache has room for 24 tokens and holds 24; reset"),
+        ("list(generate(model, 'a', 0))", "tokens: expected 1 to 32768, got 0"),
+        ("list(generate(model, 'a', 1, 101))", "temperature: expected 0 to 100, got 101"),
+        ("list(generate(model, 'a', 1, 1, -1))", "top_p: expected 0 to 1, got -1"),
+        ("list(generate(load('/models/digits.safetensors')))",
+         "the model has no tokenizer: import it with --tokenizer"),
+    ],
+)
+def test_wrong_calls_are_refused_in_one_line(board, remote, small, code, message):
+    push(board, PATH, small[0].read_bytes())
+    setup = ("import os\nfrom array import array\nfrom attn8 import generate, load\n"
+             f"path = {PATH!r}\nmodel = load(path, step=True, weights='stream')")
+    assert remote.refused(code, setup) == message
+
+
+def test_a_file_that_is_cut_off_is_noticed_and_the_board_goes_on(board, remote, small):
+    board.enter_repl()
+    push(board, PATH, small[0].read_bytes())
+    said, again = remote(
+        "import os\n"
+        "from attn8 import load\n"
+        "model = load(path, step=True, weights='stream')\n"
+        "data = open(path, 'rb').read()\n"
+        "with open(path, 'wb') as file:\n"
+        "    file.write(data[:9000])\n"
+        "try:\n"
+        "    model.step(array('h', [5]))\n"
+        "except ValueError as error:\n"
+        "    give(str(error))\n"
+        "with open(path, 'wb') as file:\n"
+        "    file.write(data)\n"
+        "give(load(path, step=True, weights='stream').step(array('h', [5])))", path=PATH)
+    assert said == f"{PATH}: its weights cannot be read any more; load it again"
+    model = load(small[0], False)
+    model.reset()
+    assert (again == model.step(np.array([5], np.int16))).all()
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path, small, capsys, stories):
+    (tmp_path / "model.bin").write_bytes(checkpoint(True, True)[0])
+    tok = tmp_path / "tok.bin"
+    tok.write_bytes(tokenizer_bin(stories.tokenizer.pieces, range(512)))
+    assert main(["import", str(tmp_path / "model.bin"), "--tokenizer", str(tok), "--output",
+                 str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "it has 512 pieces, the first layer takes 300 tokens" in " ".join(said.split())
+    assert not (tmp_path / "out").exists()
+    config, tensors = modelfile.read(small[0])
+    tensors["tokenizer.ends"] = tensors["tokenizer.ends"][:-1]
+    tensors["tokenizer.ranks"] = tensors["tokenizer.ranks"][:-1]
+    with pytest.raises(ModelError, match=r"tokenizer\.ends: expected ends of pieces"):
+        Model(config, tensors)
+
+
+def test_draws_are_of_the_fewest_tokens_that_have_top_p():
+    logits = np.array([0, 100, 200, 300, 400, -32767], np.int16)
+    ratio = {"mult": 1 << 14, "shift": 4}  # 1024 steps an octave / 4096: 100 steps are 25 octaves
+    assert Sampler(ratio, 0.0, 1.0, 1)(logits) == 4
+    ratio = {"mult": 41 * 16, "shift": 4}  # 100 steps are about an octave
+    drawn = [set(), set(), set()]
+    for seen, top_p in zip(drawn, (1.0, 0.7, 0.4), strict=True):
+        sampler = Sampler(ratio, 1.0, top_p, 9)
+        seen |= {sampler(logits) for _ in range(400)}
+    assert drawn == [{0, 1, 2, 3, 4}, {3, 4}, {4}]
+
+
+def test_the_stories_are_the_published_ones(stories):
+    ids = encoded(stories, "")
+    tokens = [token for token, _ in steps(stories, ids, 60)]
+    assert stories.tokenizer.text([BEGIN, *tokens]).startswith(PUBLISHED[:150])
+    assert PUBLISHED.startswith(stories.tokenizer.text([BEGIN, *tokens]))
+
+
+def test_generate_proves_each_token(tmp_path, small, capsys):
+    report = tmp_path / "report.json"
+    assert main(["generate", str(small[0]), "--prompt", "Lily", "--tokens", "9", "--temperature",
+                 "0.8", "--top-p", "0.9", "--seed", "3", "--float", str(small[1]), "--board",
+                 "virtual", "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    model = load(small[0], False)
+    ids = encoded(model, "Lily")
+    tokens = [token for token, _ in steps(model, ids, 9, 0.8, 0.9, 3)]
+    assert found["tokens"] == tokens and found["bit_exact"] is True
+    assert found["text"] == model.tokenizer.text([*ids, *tokens])
+    assert abs(found["cross_entropy"] - found["cross_entropy_float"]) <= 0.1
+    assert found["tokens_per_second"] > 0 and found["ram_bytes"] > 0
+    assert "every bit equal" in " ".join(capsys.readouterr().out.split())
