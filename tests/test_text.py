@@ -325,6 +325,7 @@ def test_a_board_writes_what_numpy_does_with_weights_in_memory_and_in_the_file(
     ],
 )
 def test_wrong_calls_are_refused_in_one_line(board, remote, small, code, message):
+    board.enter_repl()
     push(board, PATH, small[0].read_bytes())
     setup = ("import os\nfrom array import array\nfrom attn8 import generate, load\n"
              f"path = {PATH!r}\nmodel = load(path, step=True, weights='stream')")

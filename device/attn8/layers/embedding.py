@@ -24,17 +24,16 @@ class Embedding:
             checks.values(name + ".weight", weight, vocab_size * embed_dim, False,
                           code if mult is None else "b")
         self.weight = weight
-        self._ratios = ()
         if mult is not None:
             checks.values(name + ".mult", mult, vocab_size, False, "h")
             checks.int8(name + ".shift", shift, vocab_size)
             for j in range(vocab_size):
                 checks.multiplier(name, mult[j], shift[j])
-            self._ratios = mult, shift
+        self._mult, self._shift = mult, shift
         if self._stored:
             self._one = memoryview(bytearray(embed_dim))
             self._first = array("h", [0])
-            self._mult, self._shift, self._out = [memoryview(b"") for _ in range(3)]
+            self._views = [memoryview(b"") for _ in range(3)]
         self._embed_dim, self._most = embed_dim, signals.MOST[output]
         self._row = embed_dim * signals.BYTES[output]
         if make is signals.make:
@@ -49,25 +48,25 @@ class Embedding:
         if at < n:
             raise ValueError("%s: token %d: expected 0 to %d, got %d"
                              % (self.name, at, self.vocab_size - 1, x[at]))
-        if not self._ratios:
+        if self._mult is None:
             embedding.embedding(x, self.weight, self.out, n, self._row)
         elif self._stored:
             self._read(x)
         else:
-            mult, shift = self._ratios
-            embedding.tied(x, 0, self.weight, mult, shift, self.out, n, self._embed_dim, self._most)
+            embedding.tied(x, 0, self.weight, self._mult, self._shift, self.out, n, self._embed_dim,
+                           self._most)
         return self.out
 
     def _read(self, x):
         # Row by row from the file
         e = self._embed_dim
-        mult, shift = self._ratios
+        mult, shift, out = self._views
         for i in range(self.seq_len):
             token = x[i]
             self.weight.read(self._one, token * e)
-            embedding.tied(self._first, 0, self._one, part(self._mult, mult, 2 * token, 2),
-                           part(self._shift, shift, token, 1),
-                           part(self._out, self.out, i * self._row, self._row), 1, e, self._most)
+            embedding.tied(self._first, 0, self._one, part(mult, self._mult, 2 * token, 2),
+                           part(shift, self._shift, token, 1),
+                           part(out, self.out, i * self._row, self._row), 1, e, self._most)
 
 
 def build(entry, given, need_weights):
