@@ -28,6 +28,7 @@ from attn8_host.layers.dense import Dense
 from attn8_host.layers.layer_norm import LayerNorm
 from attn8_host.masks import Mask
 from attn8_host.numerics.integers import requant
+from attn8_host.train import arithmetic as formats
 from tools import forms_table
 
 FORMS = forms.machine_forms()
@@ -307,7 +308,8 @@ def functions(path):
     }
 
 
-OPTIONAL = {"attend", "attends", "attend_room"}  # of some forms: a head in one call
+# Of some forms: a head in one call, int16 results of a product
+OPTIONAL = {"attend", "attends", "attend_room", "int16_rows"}
 
 
 @pytest.mark.parametrize("form, family", FAMILIES)
@@ -360,6 +362,18 @@ def test_known_answers_of_a_norm_are_those_of_the_reference(on_device):
     wide = LayerNorm(weight, bias, 13, 3, 28, "int16", centred=False)(x[:1])
     assert all(len(np.unique(values)) > 9 for values in (*out, wide))
     assert crc32(out.tobytes() + wide.tobytes()) == on_device("attn8.known.norm").ANSWER
+
+
+def test_known_answers_of_training_are_those_of_the_reference(on_device):
+    numbers, n = on_device("attn8.known").numbers, 19
+    x = np.array(numbers("i", 5 * n, 37), int).reshape(5, n) << 4 * np.arange(5)[:, None]
+    y = np.array(numbers("i", 3 * n, 91), int).reshape(n, 3).T
+    fine, coarse = formats.get("Q16.16"), formats.get("Q8.8")
+    out = fine.product(x, y, None)
+    onto = coarse.product(x, y, out)
+    assert fine.overflows == 0 < coarse.overflows and len(np.unique(onto)) > 9
+    found = np.array([*out.ravel(), *onto.ravel(), coarse.overflows], np.int32)
+    assert crc32(found.tobytes()) == on_device("attn8.known.fixed_product").ANSWER
 
 
 def test_known_answers_are_those_of_the_reference(on_device):

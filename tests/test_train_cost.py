@@ -64,5 +64,6 @@ def test_instructions_per_mac(arch):
     x = f.zeros(16 * 32)
     for p in layer.collect_params():
         p.value = f.zeros(p.size)
-    assert np.divide(*meter.measure(layer, x)) < 40
-    assert np.divide(*meter.measure(layer.backward, x)) < 40
+    forward, backward = {"xtensawin": (40, 40), "rv32imc": (10.4, 9.1)}[arch]
+    assert np.divide(*meter.measure(layer, x)) < forward
+    assert np.divide(*meter.measure(layer.backward, x)) < backward

@@ -29,6 +29,15 @@ def words(rng, f, bits, *shape):
     return np.where(rng.random(shape) < 0.1, rng.choice([-most, 0, most], shape), x)
 
 
+@pytest.fixture(params=["viper", "turbo"])
+def products(machines, request):
+    """A machine with the family's kernels, in viper and, where there is any, in machine code."""
+    machine = machines("fixed_product")
+    if request.param == "turbo" and machine.arch == "rv32imc":
+        return machines("turbo.fixed_product")
+    return machine
+
+
 class Call:
     """Places operands, calls a kernel, and checks that it wrote nothing around any of them."""
 
@@ -79,30 +88,30 @@ def product(call, f, a, b, onto, first=0):
 )
 @example(seed=0, name="Q16.16", shape=(1, 1, 2048), a_bits=30, b_bits=30, add=True)
 @example(seed=0, name="Q16.16", shape=(2, 1, 8), a_bits=14, b_bits=14, add=False)
-def test_product(machines, seed, name, shape, a_bits, b_bits, add):
+def test_product(products, seed, name, shape, a_bits, b_bits, add):
     rows, cols, inner = shape
     rng = np.random.default_rng(seed)
     f = formats.get(name)
     a, b = words(rng, f, a_bits, rows, inner), words(rng, f, b_bits, cols, inner)
     onto = words(rng, f, 30, rows, cols) if add else None
-    call = Call(machines("fixed"))
+    call = Call(products)
     assert (product(call, f, a, b, onto) == f.product(a, b, onto)).all()
     assert call.overflows == f.overflows
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_eight_largest_mantissas_fit_a_word(machines, sign):
+def test_eight_largest_mantissas_fit_a_word(products, sign):
     # -16383 and 16382 are the largest that stay as they are
     f = formats.get("Q16.16")
     a, b = np.full((1, 8), -16383), np.full((1, 8), 16382 if sign < 0 else -16383)
-    call = Call(machines("fixed"))
+    call = Call(products)
     assert product(call, f, a, b, None)[0, 0] == round(8 * int(a[0, 0]) * int(b[0, 0]) / 65536)
 
 
-def test_strides_and_offsets(machines):
+def test_strides_and_offsets(products):
     # The transpose of a slice of columns, packed in place
     x = np.arange(60).reshape(5, 12)
-    call = Call(machines("fixed"))
+    call = Call(products)
     _, _, m, _, *_ = call("pack", x, 0, np.zeros(15, np.int32), np.zeros(3, np.uint8), 4, 3, 5, 1,
                           12)
     assert (m.read(np.int32).reshape(3, 5) == x[:, 4:7].T).all()
@@ -227,7 +236,9 @@ def test_squares_and_root(machines, x, seed, bits):
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
-@pytest.mark.parametrize("name", ["fixed", "fixed_optimizers"])
+@pytest.mark.parametrize(
+    "name", ["kernels/fixed", "kernels/fixed_optimizers", "forms/viper/fixed_product"]
+)
 def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):
-    machine = isa.load(DEVICE / "attn8/kernels" / f"{name}.py", arch)
+    machine = isa.load(DEVICE / "attn8" / f"{name}.py", arch)
     assert max(machine.functions.values()) < 2048, machine.functions

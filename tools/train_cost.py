@@ -3,7 +3,8 @@
     python -m tools.train_cost
 
 The device's own layers run here, in CPython; their kernels run as the chips' machine code in the
-instruction emulators. What is counted is the kernels; the calls between them come on top.
+instruction emulators, in machine code where a form has them. What is counted is the kernels; the
+calls between them come on top.
 """
 
 from array import array
@@ -15,23 +16,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from attn8_host import isa
-from attn8_host.isa.device import overlap, part, same, typecode, view
+from attn8_host import forms, isa
+from attn8_host.isa.device import machine_of, overlap, part, same, typecode, view
 from attn8_host.isa.importer import Importer, module
 from attn8_host.layers import get
 from attn8_host.paths import DEVICE
 
 SHAPES = [(4, 8, 2), (8, 16, 2), (16, 32, 4), (32, 64, 4)]  # seq_len, embed_dim, num_heads
-KERNELS = ("fixed", "fixed_optimizers")
+KERNELS = ("kernels.fixed", "kernels.fixed_optimizers", "forms.viper.fixed_product")
 
 
 class Meter:
     """Runs kernels on one chip's emulator; counts instructions and multiply-accumulates."""
 
     def __init__(self, arch: str):
-        self.machines = {
-            name: isa.load(DEVICE / "attn8/kernels" / f"{name}.py", arch) for name in KERNELS
-        }
+        self.machines = {name: _machine(name, arch) for name in KERNELS}
         self.instructions = self.macs = 0
 
     def call(self, module: str, name: str, *arguments: Any) -> int:
@@ -56,13 +55,22 @@ class Meter:
         return self.instructions, self.macs
 
 
+def _machine(name: str, arch: str) -> isa.Machine:
+    """The kernels of a module; those of a family in machine code where the chip has it."""
+    for form in forms.machine_forms():
+        family = name.rpartition(".")[2]
+        if "viper" in name and arch == forms.target(form).ARCH and family in forms.families(form):
+            return machine_of(form, family)
+    return isa.load(DEVICE / "attn8" / f"{name.replace('.', '/')}.py", arch)
+
+
 def device(meter: Meter) -> tuple[ModuleType, ModuleType]:
     """The device's train.layers.attention and train.arithmetic, over the meter's kernels."""
     kernels = {}
     for name in KERNELS:
         made = {function: partial(meter.call, name, function)
                 for function in meter.machines[name].functions}
-        kernels[f"attn8.kernels.{name}"] = module(name, **made)
+        kernels[f"attn8.{name}"] = module(name, **made)
     kernels["attn8.kernels.objects"] = module("objects", typecode=typecode, overlap=overlap,
                                                same=same, view=view, part=part)
     importer = Importer(kernels)

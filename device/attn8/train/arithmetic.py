@@ -14,7 +14,7 @@
 import math
 from array import array
 
-from .. import checks, tables
+from .. import checks, forms, tables
 from ..kernels import fixed as kernels
 from ..kernels import fixed_optimizers as optimizers
 
@@ -67,6 +67,7 @@ class Fixed:
         self.limit = limit
         self.up = 16 - frac
         self.count = array("i", [0])
+        self.products = forms.choose("fixed_product")
         self._zero = array("i", [0])
         self.left = array("i")
         self.right = array("i")
@@ -215,7 +216,7 @@ class Product:
             f.right = f.zeros(min(cols, BLOCK) * inner)
 
     def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0):
-        f = self.f
+        f, kernels = self.f, self.f.products
         rows, inner = self.shape[0], self.shape[1]
         left, step, a_row, a_column, b_row, b_column = self.steps
         kernels.pack(a, 0, f.left, f.left_exponents, a_offset, rows, inner, a_row, a_column)

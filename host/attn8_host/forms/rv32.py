@@ -35,8 +35,9 @@ def compressed(bits: int) -> int | None:
     if opcode == 0x33 and funct3 == 0 and funct7 == 0 and rd and rd in (rs1, rs2) and rs1 and rs2:
         return 0x9002 | rd << 7 | (rs2 if rs1 == rd else rs1) << 2  # c.add
     if opcode == 0x33 and rs1 == rd and popular and rs2 in range(8, 16):
-        kind = {(0x20, 0): 0x8C01, (0, 6): 0x8C41, (0, 7): 0x8C61}.get((funct7, funct3))
-        if kind is not None:  # c.sub, c.or, c.and
+        kinds = {(0x20, 0): 0x8C01, (0, 4): 0x8C21, (0, 6): 0x8C41, (0, 7): 0x8C61}
+        kind = kinds.get((funct7, funct3))
+        if kind is not None:  # c.sub, c.xor, c.or, c.and
             return kind | rd - 8 << 7 | rs2 - 8 << 2
     if (opcode, funct3) in ((3, 2), (0x23, 2)):
         store = opcode == 0x23
@@ -90,6 +91,9 @@ class Rv32(Assembler):
 
     def or_(self, rd: int, rs1: int, rs2: int) -> None:
         self._register(0, 6, rd, rs1, rs2)
+
+    def xor(self, rd: int, rs1: int, rs2: int) -> None:
+        self._register(0, 4, rd, rs1, rs2)
 
     def and_(self, rd: int, rs1: int, rs2: int) -> None:
         self._register(0, 7, rd, rs1, rs2)

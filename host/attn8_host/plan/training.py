@@ -158,8 +158,8 @@ def run(trainer: Any, command: int, samples: int) -> None:
 def cost(config: Config, tensors: Tensors, arch: str, backend: str) -> Cost:
     """Counts one step with a batch of one sample."""
     trainer, device, _ = loaded(config, modelfile.pack(config, tensors), arch, backend)
-    fixed: Any = device.modules["attn8.kernels.fixed"]
-    matmul, macs = fixed.matmul, 0
+    products: Any = device.load("attn8.forms").choose("fixed_product")
+    matmul, macs = products.matmul, 0
 
     def watched(*arguments: Any) -> int:
         nonlocal macs
@@ -167,7 +167,7 @@ def cost(config: Config, tensors: Tensors, arch: str, backend: str) -> Cost:
         macs += shape[0] * shape[1] * cols
         return int(matmul(*arguments))
 
-    fixed.matmul = watched
+    products.matmul = watched
 
     def count(function: Callable[..., object], *arguments: object) -> np.ndarray:
         nonlocal macs
