@@ -214,8 +214,8 @@ except ValueError as error:
 def test_the_arena_is_a_fraction_of_all_outputs(encoder):
     _, config, tensors = encoder
     without = {key: value for key, value in config.items() if key != "arena"}
-    shared = plan(config, tensors, predicted=lambda: 0)
-    own = plan(without, tensors, predicted=lambda: 0)
+    shared = plan(config, tensors, predicted=lambda: (0, 0))
+    own = plan(without, tensors, predicted=lambda: (0, 0))
     assert shared.buffers["arena"] == config["arena"]
     outputs = sum(size for name, size in own.buffers.items()
                   if name.endswith((".out", ".q", ".k", ".v", ".heads", "statistics", "sums")))

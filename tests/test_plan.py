@@ -84,7 +84,7 @@ def large_board():
 
 def check(board, config, tensors):
     """Compares a plan, in the virtual board's words, with what that board says."""
-    planned = plan(config, tensors, backend="viper", word=8, predicted=lambda: 0)
+    planned = plan(config, tensors, backend="viper", word=8, predicted=lambda: (0, 0))
     board.enter_repl()
     push(board, PATH, modelfile.pack(config, tensors))
     ram, peak, package = board.evaluate_tuple(MEASURE.format(path=PATH, forget=FORGET,
@@ -105,7 +105,7 @@ def test_ram_is_what_the_board_reports(large_board, core, options):
 @pytest.mark.parametrize(("core", "options"), CASES)
 def test_what_a_layer_requires_is_what_it_makes(core, options, backend):
     planned = plan(*one_layer(core, *SHAPE, options=options), backend=backend,
-                   predicted=lambda: 0)
+                   predicted=lambda: (0, 0))
     made = {name.removeprefix("attn."): size for name, size in planned.buffers.items()
             if name.startswith("attn.")}
     kinds = ("weight", "bias", "mult", "shift", "constants", "ratios", "join", "table", "row",
@@ -150,7 +150,7 @@ def test_transformer_encoders(large_board, n, d, hidden, depth, most):
     # Two layers take the memory of one: it is attention's
     assert planned.buffers["arena"] == config["arena"] == 8 * n * d + 1024
     for arch in ("xtensawin", "rv32imc"):
-        on_chip = plan(config, tensors, arch, predicted=lambda: 0)
+        on_chip = plan(config, tensors, arch, predicted=lambda: (0, 0))
         assert on_chip.peak_heap <= most
         assert sum(on_chip.sharing.values()) > config["arena"]
 
@@ -235,7 +235,7 @@ make(8)(array("b", bytes(8 * 64)))
 
 def test_what_cannot_fit_is_refused_with_the_same_number(board):
     config, tensors = one_layer("flash", 512, 64, 4)
-    planned = plan(config, tensors, backend="viper", word=8, predicted=lambda: 0)
+    planned = plan(config, tensors, backend="viper", word=8, predicted=lambda: (0, 0))
     assert not any(planned.fits.values())
     constants = config["layers"][0]["constants"]
     board.enter_repl()

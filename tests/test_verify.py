@@ -74,7 +74,7 @@ def test_ram_is_what_the_model_takes(board):
     try:
         for case in cases:
             planned = plan(
-                case.config, case.tensors, backend="viper", predicted=lambda: 0, **chip
+                case.config, case.tensors, backend="viper", predicted=lambda: (0, 0), **chip
             )
             run.send(board, case)
             for _ in range(2):

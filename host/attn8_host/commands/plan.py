@@ -120,7 +120,7 @@ def table(planned: "Plan") -> Table:
     table = Table(
         title=f"attn8 plan: {planned.name}, {planned.backend} kernels of {planned.arch}",
         caption="Predicted: memory by MicroPython's object layout, instructions by counting, "
-        f"times at {planned.cycles_per_instruction} cycles an instruction",
+        f"cycles by a model of the {planned.pipeline}'s pipeline",
     )
     table.add_column("what", overflow="fold")
     table.add_column("", justify="right")
@@ -143,6 +143,7 @@ def table(planned: "Plan") -> Table:
         table.add_row(what, f"{size:,} bytes")
     if planned.instructions:
         table.add_row("instructions of an inference", f"{planned.instructions:,}")
+        table.add_row("cycles that they take, by the model", f"{planned.cycles:,}")
         if planned.macs:
             each = planned.instructions / planned.macs
             table.add_row(f"multiply-accumulates, at {each:.2f} instructions",
@@ -159,8 +160,7 @@ def training_table(planned: "TrainPlan") -> Table:
     table = Table(
         title=f"attn8 plan --train: {memory.name}, {planned.batch} samples a step",
         caption="Predicted: memory by MicroPython's object layout and by formula, instructions by "
-        f"counting, times at {memory.cycles_per_instruction} cycles an instruction; per "
-        "MAC: the kernels alone",
+        "counting, cycles by a model of the cores' pipelines; per MAC: the kernels alone",
     )
     table.add_column("what")
     for heading in ("bytes", *planned.cost):
@@ -184,6 +184,7 @@ def training_table(planned: "TrainPlan") -> Table:
                     "step"):
             table.add_row(f"instructions, {key.replace('_', ' ').replace('mac', 'MAC')}", "",
                           *(f"{getattr(cost, key):,}" for cost in costs))
+        table.add_row("cycles, step, by the model", "", *(f"{cost.cycles:,}" for cost in costs))
         for clock in next(iter(costs)).milliseconds:
             table.add_row(f"a step at {clock}", "",
                           *(f"{cost.milliseconds[clock]:,} ms" for cost in costs))

@@ -22,10 +22,12 @@ from ..paths import DEVICE
 from . import xtensa_simd
 from .importer import Importer, module
 from .machine import Machine
+from .pipeline import LX7
 
 PACKAGE = DEVICE / "attn8"
 # Machine instructions on an ESP32: of a viper call, of each of its arguments, of a Python call
 VIPER_CALL, INT_ARGUMENT, BUFFER_ARGUMENT, PYTHON_CALL = 180, 48, 95, 905
+INTERPRETER = 1.5  # cycles that an instruction of MicroPython's own is assumed to take
 FREE = 1 << 30  # bytes of heap that the device finds free
 
 
@@ -35,6 +37,7 @@ def machine_of(form: str, module: str) -> Machine:
     if form == "simd":
         assert isinstance(machine, isa.XtensaMachine)
         machine.configid0 = xtensa_simd.CONFIGID0
+        machine.pipeline = LX7
     return machine
 
 
@@ -43,19 +46,24 @@ class Tally:
     """What a run executed."""
 
     counted: Counter[str] = field(default_factory=Counter)  # machine instructions by kernel
+    modelled: int = 0  # their cycles, by isa.pipeline
     calls: int = 0  # of kernels
     estimated: int = 0  # instructions of MicroPython's interpreter
     # What kernels took and returned by their sizes, where one call is to stand for all like it
-    known: dict[tuple[object, ...], tuple[int, int]] | None = None
+    known: dict[tuple[object, ...], tuple[int, int, int]] | None = None
 
     @property
     def instructions(self) -> int:
         return sum(self.counted.values()) + self.estimated
 
+    @property
+    def cycles(self) -> int:
+        return self.modelled + round(INTERPRETER * self.estimated)
+
     def count(self, function: Callable[..., object], *arguments: object) -> None:
         """Calls a function of the device package and counts this call alone."""
         self.counted.clear()
-        self.calls = self.estimated = 0
+        self.calls = self.estimated = self.modelled = 0
 
         def profile(frame: FrameType, event: str, _: object) -> None:
             if event == "call" and str(DEVICE) in frame.f_code.co_filename:
@@ -161,12 +169,14 @@ class Device:
         tally.estimated += BUFFER_ARGUMENT * (len(arguments) - len(ints))
         call = (kernel, *ints)
         if tally.known is None or call not in tally.known:
-            found = _execute(machine, kernel.rpartition(".")[2], arguments), machine.instructions
+            result = _execute(machine, kernel.rpartition(".")[2], arguments)
+            found = result, machine.instructions, machine.cycles
             if tally.known is not None:
                 tally.known[call] = found
         else:
             found = tally.known[call]
         tally.counted[kernel] += found[1]
+        tally.modelled += found[2]
         return found[0]
 
 

@@ -23,6 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 from . import runtime
 from .errors import IsaError, LimitError, MemoryFault
 from .mpy import FUN_TABLE_OBJECT
+from .pipeline import Pipeline
 
 PAGE = 0x1000
 MEMORY_SIZE = 0x0400_0000
@@ -124,16 +125,18 @@ class Machine(ABC):
     functions      size in bytes of each function's machine code
     instructions   how many instructions the last call executed, from entry to return; what a
                    helper of the runtime would execute is not included
+    cycles         those that it takes by a model of the core's pipeline, `pipeline` (see there)
     helper_calls   how often the last call used each helper of the runtime, by name
     limit          instructions after which a call raises LimitError (checked between blocks)
     """
 
     arch: str
+    pipeline: Pipeline
     granule: int  # memory is mapped in multiples of this many bytes
 
     def __init__(self, functions: Mapping[str, bytes], objects: Sequence[object]) -> None:
         self.functions = {name: len(code) for name, code in functions.items()}
-        self.instructions = 0
+        self.instructions = self.cycles = 0
         self.helper_calls: Counter[str] = Counter()
         self.limit = 500_000_000
         self._buffers: list[Buffer] = []
@@ -163,7 +166,9 @@ class Machine(ABC):
 
     @abstractmethod
     def run(self, entry: int, arguments: Sequence[int]) -> int:
-        """Call the code at `entry` with up to four words; add to self.instructions."""
+        """Call the code at `entry` with up to four words; add to self.instructions and
+        self.cycles.
+        """
 
     # ---- for users
 
@@ -207,7 +212,7 @@ class Machine(ABC):
             raise KeyError(f"no viper function {name!r}; the module has: {known}")
         words = [argument_word(value) for value in args]
         self.write_memory(ARGUMENTS, struct.pack(f"<{len(words)}I", *words))
-        self.instructions = 0
+        self.instructions = self.cycles = 0
         self.helper_calls.clear()
         result = self.run(self._entries[name], (FUNCTION_OBJECT, len(words), 0, ARGUMENTS))
         return runtime.signed(result)

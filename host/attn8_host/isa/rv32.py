@@ -24,7 +24,7 @@ from unicorn import (
     riscv_const,
 )
 
-from . import machine
+from . import machine, pipeline
 from .errors import DecodeError, IsaError, MemoryFault
 from .machine import (
     CLOBBERED,
@@ -49,24 +49,17 @@ A0, A1 = ARGUMENT_REGISTERS[:2]
 SP, RA, PC = riscv_const.UC_RISCV_REG_SP, riscv_const.UC_RISCV_REG_RA, riscv_const.UC_RISCV_REG_PC
 
 
-def count_instructions(code: bytes) -> int:
-    """Instructions in a piece of code: the low two bits are 11 unless it is a compressed one."""
-    position = count = 0
-    while position < len(code):
-        position += 4 if code[position] & 3 == 3 else 2
-        count += 1
-    return count
-
-
 class Rv32Machine(machine.Machine):
     """Runs rv32imc machine code."""
 
     arch = "rv32imc"
+    pipeline = pipeline.C3
     granule = PAGE
 
     def __init__(self, functions: Mapping[str, bytes], objects: Sequence[object]) -> None:
         self._uc = Uc(UC_ARCH_RISCV, UC_MODE_RISCV32)
-        self._lengths: dict[tuple[int, int], int] = {}
+        self._lengths: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self._before = (0, 0)  # address and size of the block that ran last
         self._fault = ""
         self._uc.hook_add(UC_HOOK_BLOCK, self._on_block)
         self._uc.hook_add(UC_HOOK_MEM_INVALID, self._on_invalid)
@@ -116,11 +109,18 @@ class Rv32Machine(machine.Machine):
                 uc.reg_write(register, CLOBBERED)
             uc.reg_write(A0, result)
             return
-        length = self._lengths.get((address, size))
-        if length is None:
-            length = count_instructions(self.read_memory(address, size))
-            self._lengths[address, size] = length
+        found = self._lengths.get((address, size))
+        if found is None:
+            code = self.read_memory(address, size)
+            operations = pipeline.rv32(code, self.pipeline)
+            found = len(operations), *pipeline.cycles(operations)
+            self._lengths[address, size] = found
+        length, first, again = found
         self.instructions += length
+        self.cycles += again if self._before == (address, size) else first
+        if sum(self._before) != address:
+            self.cycles += self.pipeline.taken
+        self._before = address, size
         self.check_limit()
 
     def _on_invalid(

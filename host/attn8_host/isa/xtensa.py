@@ -8,7 +8,7 @@ are kept beside the memory, not spilled to the stack).
 
 from collections.abc import Mapping, Sequence
 
-from . import machine, runtime, xtensa_simd
+from . import machine, pipeline, runtime, xtensa_simd
 from .errors import HelperError, IsaError, MemoryFault
 from .machine import CLOBBERED, EXECUTE, HELPERS, MEMORY_SIZE, RETURN, STACK_TOP
 from .xtensa_decode import Instruction, decode
@@ -44,6 +44,7 @@ class XtensaMachine(machine.Machine):
 
     arch = "xtensawin"
     granule = 4
+    pipeline = pipeline.LX6
     configid0 = 0xC2BCFFFE  # the ESP32's; may be set to another chip's
 
     def __init__(self, functions: Mapping[str, bytes], objects: Sequence[object]) -> None:
@@ -94,7 +95,8 @@ class XtensaMachine(machine.Machine):
         regs[10 : 10 + len(arguments)] = arguments
         self._frames.clear()
         pc = self._call(regs, 2, RETURN, entry)
-        blocks, limit, count = self._blocks, self.limit, 0
+        blocks, limit, count, cycles = self._blocks, self.limit, 0, 0
+        before = None
         try:
             while True:
                 block = blocks.get(pc)
@@ -104,14 +106,19 @@ class XtensaMachine(machine.Machine):
                     if HELPERS <= pc < RETURN:
                         pc = self._run_helper(regs, pc)
                         continue
-                    block = blocks[pc] = translate(self._fetch, pc, self._environment)
+                    block = blocks[pc] = translate(
+                        self._fetch, pc, self._environment, self.pipeline)
                 count += block.length
+                cycles += block.again if block is before else block.cycles
+                before = block
                 pc = block.run(regs)
+                if pc != block.after:
+                    cycles += block.taken
                 if count > limit:
                     self.instructions = count
                     self.check_limit()
         finally:
-            self.instructions = count
+            self.instructions, self.cycles = count, cycles
 
     def _run_helper(self, regs: list[int], address: int) -> int:
         """A helper takes its arguments where the window would put its a2 and a3."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from . import xtensa_simd
 from .errors import DecodeError
+from .pipeline import Operation, Pipeline, cycles, xtensa
 from .xtensa_decode import Instruction
 
 MASK = 0xFFFFFFFF
@@ -166,10 +167,18 @@ TRANSFERS = {
 
 @dataclass(frozen=True)
 class Block:
-    """A translated block: run(regs) executes `length` instructions and returns the next address."""
+    """A translated block: run(regs) executes `length` instructions and returns the next address.
+
+    They take `cycles`, or `again` directly after the same block, and `taken` more where what comes
+    next is not `after`.
+    """
 
     run: Callable[[list[int]], int]
     length: int
+    cycles: int
+    again: int
+    after: int
+    taken: int
 
 
 def render(template: str, op: Instruction, after: int) -> str:
@@ -196,7 +205,8 @@ def render_access(op: Instruction, address: int, memory_size: int) -> list[str]:
 
 
 def translate(
-    fetch: Callable[[int], Instruction], start: int, environment: Mapping[str, Any]
+    fetch: Callable[[int], Instruction], start: int, environment: Mapping[str, Any],
+    pipeline: Pipeline,
 ) -> Block:
     """Translate the block that starts at `start`.
 
@@ -210,8 +220,11 @@ def translate(
     result = ""
     address = start
     length = 0
+    operations: list[Operation] = []
+    taken = pipeline.taken
     while not result:
         op = fetch(address)
+        name, first = op.name, len(lines)
         after = address + op.size
         if op.name in EFFECTS:
             lines.append(render(EFFECTS[op.name], op, after))
@@ -237,15 +250,21 @@ def translate(
             lines.extend(render_access(op, address, environment["memory_size"]))
         address = after
         length += 1
+        does = lines[first:]
+        if name in CONDITIONS:
+            does.append(render(CONDITIONS[name], op, after))
+        operations.append(xtensa(name, does, NAME, pipeline))
         if after in loops and op.name != "loopnez":
             if result:
                 raise DecodeError(f"the loop that ends at {after:#x} ends with a branch")
             lines.append("again = lcount")
             lines.append("lcount = max(lcount - 1, 0)")
             result = f"{loops[after]} if again else {after}"
+            taken = 0
         if length == MAX_BLOCK and not result:
             result = f"{after}"
-    return Block(compile_block(lines, result, environment), length)
+    return Block(compile_block(lines, result, environment), length, *cycles(operations), address,
+                 taken)
 
 
 def compile_block(

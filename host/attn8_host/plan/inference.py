@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import arena, cores, forms, layers, modelfile
+from .. import arena, cores, forms, isa, layers, modelfile
 from ..deploy import compile_device
 from ..errors import Attn8Error
 from ..isa import mpy
@@ -26,8 +26,6 @@ from ..numerics.scales import linear
 from ..schema import check
 from .heap import Heap, Peak, package
 
-# Cycles that an instruction is assumed to take: loads and multiplications wait for their results
-CYCLES = 1.5
 CLOCKS = (80, 160, 240)  # MHz
 # Bytes free in the Python heap after start-up, and for native code, as measured on v1.26 firmware
 CHIPS = {"ESP32": (112_000, 110_000), "ESP32-C3": (112_000, 110_000)}
@@ -56,8 +54,9 @@ class Plan:
     peak_heap: int  # with the package's own
     macs: int | None  # multiply-accumulates of one inference; None for a training file
     instructions: int | None  # predicted, of one inference; None where it fits nowhere
-    milliseconds: dict[str, float]  # predicted at each clock, CYCLES cycles an instruction
-    cycles_per_instruction: float  # assumed
+    cycles: int | None  # they take, by a model of the core's pipeline (isa.pipeline)
+    pipeline: str  # the core that is modelled
+    milliseconds: dict[str, float]  # predicted at each clock
     fits: dict[str, bool]  # by chip
 
     def as_dict(self) -> dict[str, Any]:
@@ -138,9 +137,13 @@ def layer_plan(
     first = step * (2 * _largest(options) // step + 1)
     lengths = [first, first + step, first + 2 * step]
 
-    def continued() -> int:
+    def continued() -> tuple[int, int]:
         counts = [predict(*of_length(n), arch, backend) for n in lengths]
-        return round(float(np.polyval(np.polyfit(lengths, counts, 2), seq_len)))
+        instructions, cycles = (
+            round(float(np.polyval(np.polyfit(lengths, of, 2), seq_len)))
+            for of in zip(*counts, strict=True)
+        )
+        return instructions, cycles
 
     predicted = continued if seq_len > lengths[-1] else None
     return plan(*of_length(seq_len), arch, backend, word, predicted)
@@ -158,7 +161,8 @@ def _largest(options: Any) -> int:
 def plan(
     config: Config, tensors: Tensors, arch: str = "xtensawin",
     backend: str = "turbo", word: int = 4,
-    predicted: Callable[[], int] | None = None, settle: Callable[[Any], object] | None = None,
+    predicted: Callable[[], tuple[int, int]] | None = None,
+    settle: Callable[[Any], object] | None = None,
 ) -> Plan:
     """Plans a model.
 
@@ -167,7 +171,7 @@ def plan(
         arch: of the machine code, "xtensawin" or "rv32imc".
         backend: the kernels that are deployed for it, "turbo" or "viper".
         word: bytes of the board's word, 4 on a chip, 8 on the unix port.
-        predicted: gives the instructions of one inference; by default they are counted.
+        predicted: gives the instructions and cycles of one inference; by default they are counted.
         settle: called with the device's model before its memory is counted.
 
     Raises:
@@ -200,9 +204,10 @@ def plan(
     fits = {chip: load_peak + code < free and exec_ram < room and not doubles
             for chip, (free, room) in CHIPS.items()}
     training = config["format"] == "attn8-train"
-    instructions = None
+    instructions = cycles = None
     if any(fits.values()):
-        instructions = predicted() if predicted else predict(config, tensors, arch, backend)
+        instructions, cycles = (
+            predicted() if predicted else predict(config, tensors, arch, backend))
     return Plan(
         name=config["name"],
         arch=arch,
@@ -218,12 +223,9 @@ def plan(
         peak_heap=load_peak + code,
         macs=None if training else _macs(config, tensors),
         instructions=instructions,
-        milliseconds={
-            f"{mhz} MHz": round(instructions * CYCLES / mhz / 1000, 2)
-            for mhz in CLOCKS
-            if instructions
-        },
-        cycles_per_instruction=CYCLES,
+        cycles=cycles,
+        pipeline=isa.MACHINES[arch].pipeline.core,
+        milliseconds={f"{mhz} MHz": round(cycles / mhz / 1000, 2) for mhz in CLOCKS if cycles},
         fits=fits,
     )
 
@@ -254,8 +256,9 @@ def loaded(
     return model, device, required
 
 
-def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> int:
-    """Instructions of one inference: the kernels' counted, the calls between them estimated.
+def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> tuple[int, int]:
+    """Instructions and cycles of one inference: the kernels' counted and modelled, the calls
+    between them estimated.
 
     A kernel is run once for calls of the same sizes.
     """
@@ -266,7 +269,7 @@ def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> int:
         x = array("b", rng.integers(-127, 128, len(x)).astype(np.int8).tobytes())
     device.tally.known = {}
     device.tally.count(model, x)
-    return device.tally.instructions
+    return device.tally.instructions, device.tally.cycles
 
 
 def _macs(config: Config, tensors: Tensors) -> int:

@@ -20,7 +20,7 @@ from ..numerics.formats import FLOATS
 from ..paths import MODELS
 from ..train import session as train
 from ..train.arithmetic import ratio
-from .inference import CLOCKS, CYCLES, Config, Model, Plan, Tensors, loaded, plan
+from .inference import CLOCKS, Config, Model, Plan, Tensors, loaded, plan
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Cost:
     backward: int  # of one sample
     update: int  # of a batch: clipping and optimizer
     step: int  # of a batch, all of it
+    cycles: int  # of a step, by a model of the core's pipeline (isa.pipeline)
     milliseconds: dict[str, float]  # of a step, predicted at each clock
 
 
@@ -120,7 +121,7 @@ def train_plan(
     """
 
     def memory(config: Config) -> Plan:
-        return plan(config, tensors, backend=backend, word=word, predicted=lambda: 0,
+        return plan(config, tensors, backend=backend, word=word, predicted=lambda: (0, 0),
                     settle=lambda trainer: run(trainer, TRAIN, 1))
 
     def saving(entry: dict[str, Any]) -> dict[str, Any]:
@@ -173,14 +174,17 @@ def cost(config: Config, tensors: Tensors, arch: str, backend: str) -> Cost:
         nonlocal macs
         macs = 0
         device.tally.count(function, *arguments)
-        return np.array([device.tally.instructions, sum(device.tally.counted.values()), macs])
+        tally = device.tally
+        return np.array([tally.instructions, sum(tally.counted.values()), macs, tally.cycles])
 
     run(trainer, TRAIN, 1)  # what the first step alone does is not counted
     forward = count(run, trainer, EVALUATE, 1)
     both = count(run, trainer, TRAIN, 1)
     update = count(trainer.model.step)
     backward = both - forward - update
-    step = int(config["batch"] * (forward[0] + backward[0]) + update[0])
+    step, cycles = (
+        int(config["batch"] * (forward[i] + backward[i]) + update[i]) for i in (0, 3)
+    )
     return Cost(
         forward_per_mac=round(float(forward[1] / forward[2]), 2),
         backward_per_mac=round(float(backward[1] / backward[2]), 2),
@@ -188,5 +192,6 @@ def cost(config: Config, tensors: Tensors, arch: str, backend: str) -> Cost:
         backward=int(backward[0]),
         update=int(update[0]),
         step=step,
-        milliseconds={f"{mhz} MHz": round(step * CYCLES / mhz / 1000, 2) for mhz in CLOCKS},
+        cycles=cycles,
+        milliseconds={f"{mhz} MHz": round(cycles / mhz / 1000, 2) for mhz in CLOCKS},
     )

@@ -48,16 +48,19 @@ def table(outcome: dict[str, Any]) -> Table:
     table.add_column(outcome["method"])
     table.add_column("shape", justify="right")
     table.add_column("instructions" if counted else "us", justify="right")
+    if counted:
+        table.add_column("cycles", justify="right")
+        table.caption = "Instructions counted, cycles by a model of the core's pipeline"
     table.add_column("per" if counted else "ns per MAC", justify="right" if not counted else "left")
     layers = [outcome[key] for key in LAYERS if outcome.get(key)]
     for row in outcome["kernels"] + layers + outcome.get("experimental", []):
         shape = " x ".join(str(n) for n in row["shape"])
         if not counted:
-            values = f"{row['microseconds']:,}", f"{row['ns_per_mac']:.1f}"
-        elif "instructions_per_score" in row:
-            values = f"{row['instructions_per_score']:.2f}", "score"
+            values = [f"{row['microseconds']:,}", f"{row['ns_per_mac']:.1f}"]
         else:
-            values = f"{row['instructions_per_mac']:.2f}", "MAC"
+            per = "score" if "instructions_per_score" in row else "mac"
+            values = [f"{row[f'{what}_per_{per}']:.2f}" for what in ("instructions", "cycles")]
+            values.append("MAC" if per == "mac" else per)
         table.add_row(row["name"], shape, *values)
     return table
 

@@ -49,6 +49,8 @@ def table(outcomes: list[dict[str, Any]]) -> Table:
                               for n, outcome in zip(cells, outcomes, strict=True)))
     table.add_section()
     table.add_row("all", *(f"{outcome['instructions_per_mac']:.2f}" for outcome in outcomes))
+    table.add_row("cycles, by a model of the core's pipeline",
+                  *(f"{outcome['cycles_per_mac']:.2f}" for outcome in outcomes))
     for row in dict.fromkeys(row for outcome in outcomes for row in outcome["per_element"]):
         table.add_row(f"{row}, an element", *(str(outcome["per_element"].get(row, ""))
                                               for outcome in outcomes))

@@ -56,6 +56,7 @@ def layer(arch: str, backend: str, seq_len: int = SEQ_LEN, embed_dim: int = EMBE
         "name": f"MultiHeadAttention, {LABELS.get(backend, backend)}",
         "shape": [seq_len, embed_dim, num_heads],
         "instructions_per_mac": round(tally.instructions / macs, 3),
+        "cycles_per_mac": round(tally.cycles / macs, 3),
         "macs": macs,
         "counted": sum(tally.counted.values()),
         "estimated_for_calls": tally.estimated,
@@ -98,6 +99,7 @@ def kernel_counts(arch: str) -> list[dict[str, Any]]:
         rows.append({
             "name": name, "shape": shape,
             f"instructions_per_{per}": round(machine.instructions / work, 3),
+            f"cycles_per_{per}": round(machine.cycles / work, 3),
         })
 
     def int8(*shape: int) -> np.ndarray:
@@ -142,17 +144,16 @@ def linear_counts(machine: Any, form: str) -> list[dict[str, Any]]:
     def room(size: int, dtype: type) -> object:
         return machine.buffer(np.zeros(size, dtype))
 
-    def run(name: str, *arguments: Any) -> int:
+    def run(name: str, *arguments: Any) -> np.ndarray:
         machine.call(name, *arguments)
-        result: int = machine.instructions
-        return result
+        return np.array([machine.instructions, machine.cycles])
 
     k, v = (machine.buffer(rng.integers(-127, 128, n * d).astype(np.int8)) for _ in range(2))
     table = machine.buffer(np.maximum(np.arange(256) - 128, 1).astype(np.uint16))
     state, kv, z, sums = (room(size, np.int32) for size in (d * d, d * d, d, n))
     phi, row, out = room(n * d, np.uint16), room(d, np.uint16), room(n * d, np.int8)
 
-    def products(tokens: int) -> tuple[int, int, int, int]:
+    def products(tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         return (
             run("accumulate", state, 0, row, k, v, table, z, 0, tokens, d),
             run("shrink", state, 0, z, kv, d, d, (2**31 - 1) // (128 * d)),
@@ -163,11 +164,12 @@ def linear_counts(machine: Any, form: str) -> list[dict[str, Any]]:
     accumulate, _, _, attend = products(n)
     return [
         {"name": name + form, "shape": [macs, d, d],
-         "instructions_per_mac": round(work / (macs * d * d), 3)}
+         "instructions_per_mac": round(float(work[0] / (macs * d * d)), 3),
+         "cycles_per_mac": round(float(work[1] / (macs * d * d)), 3)}
         for name, macs, work in (
             ("linear, K'^T V", n, accumulate),
             ("linear, Q' KV", n, attend),
-            ("linear, one token", 2, sum(products(1))),
+            ("linear, one token", 2, np.sum(products(1), axis=0)),
         )
     ]
 
@@ -193,6 +195,7 @@ def turbo_counts(form: str) -> list[dict[str, Any]]:
         rows.append({
             "name": label, "shape": shape,
             f"instructions_per_{per}": round(machine.instructions / work, 3),
+            f"cycles_per_{per}": round(machine.cycles / work, 3),
         })
 
     def room(n: int) -> np.ndarray:
@@ -263,14 +266,16 @@ def layer_naive(arch: str) -> dict[str, Any]:
     ]
     x, w, constants, table, room, scores, weights = map(machine.buffer, operands)
     machine.call("project", x, w, room, s, e, 20000, 25)
-    instructions = 4 * machine.instructions
+    instructions, cycles = 4 * machine.instructions, 4 * machine.cycles
     machine.call("attend", x, x, x, room, s, e, e // h, constants, table, scores, weights)
     instructions += h * machine.instructions
+    cycles += h * machine.cycles
     macs = 4 * s * e * e + 2 * s * s * e
     return {
         "name": "MultiHeadAttention, naive viper",
         "shape": [s, e, h],
         "instructions_per_mac": round(instructions / macs, 3),
+        "cycles_per_mac": round(cycles / macs, 3),
     }
 
 
@@ -307,4 +312,5 @@ def layer_in_c(arch: str) -> dict[str, Any] | None:
         "name": "MultiHeadAttention in C, gcc -O2",
         "shape": [s, e, h],
         "instructions_per_mac": round(machine.instructions / macs, 3),
+        "cycles_per_mac": round(machine.cycles / macs, 3),
     }

@@ -62,6 +62,7 @@ class Encoder:
         the interpreter takes, estimated.
         """
         found = {}
+        self.cycles = 0
         given: dict[str, Any] = {"x": self._x}
 
         def run(name: str, *sources: str) -> None:
@@ -72,6 +73,7 @@ class Encoder:
 
             tally.count(keep, *(given[source] for source in sources))
             found[name] = tally.counted + Counter({"around kernels": tally.estimated})
+            self.cycles += tally.cycles
 
         run("norm1", "x")
         run("attention", "norm1")
@@ -93,8 +95,9 @@ def measure(arch: str, backend: str) -> dict[str, Any]:
 
     Returns:
         `instructions_per_mac`: all, the interpreter's included, over all multiply-accumulates of
-        its products; `parts`, instructions by part, those of the heads by kernel; `per_element`,
-        instructions of machine code for one value of those that are no product.
+        its products; `cycles_per_mac`, what they take by isa.pipeline; `parts`, instructions by
+        part, those of the heads by kernel; `per_element`, instructions of machine code for one
+        value of those that are no product.
     """
     device = Device(arch, backend)
     encoder = Encoder(device.attn8, device.load("attn8.layers.dense"), device.load("attn8.lookup"))
@@ -114,6 +117,7 @@ def measure(arch: str, backend: str) -> dict[str, Any]:
         "isa": arch,
         "shape": [SEQ_LEN, EMBED_DIM, NUM_HEADS, HIDDEN],
         "instructions_per_mac": round(total / MACS, 3),
+        "cycles_per_mac": round(encoder.cycles / MACS, 3),
         "macs": MACS,
         "parts": dict(parts),
         "per_element": {

@@ -74,16 +74,18 @@ def measure(checkout: Path) -> dict[str, Any]:
         np.zeros(SEQ_LEN * HIDDEN, np.int8),
     ]
     placed = [machine.buffer(operand) for operand in operands]
-    parts = {}
+    parts, cycles = {}, 0
     for name, number in PARTS.items():
         machine.call("part", number, *placed)
         parts[name] = machine.instructions
+        cycles += machine.cycles
     elements = SEQ_LEN * EMBED_DIM
     return {
         "name": "encoder layer, TinyMind, g++ -O2",
         "isa": ARCH,
         "shape": [SEQ_LEN, EMBED_DIM, 1, HIDDEN],
         "instructions_per_mac": round(sum(parts.values()) / MACS, 3),
+        "cycles_per_mac": round(cycles / MACS, 3),
         "macs": MACS,
         "parts": parts,
         "per_element": {"layer_norm": round(parts["norm1"] / elements, 2),
