@@ -363,15 +363,92 @@ def poisoned(model):
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(4, np.nan, np.float32), "head.bias"))
 
 
+def spare_numbers(model):
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(3), "spare"))
+
+
+def stored(model, name="head.bias"):
+    return next(each for each in model.graph.initializer if each.name == name)
+
+
+def infinite(model):
+    values = np.array([0, 1, np.inf, 2], np.float32)
+    stored(model).CopyFrom(onnx.numpy_helper.from_array(values, "head.bias"))
+
+
+def halves(model):
+    bias = stored(model, "embed.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.ones(bias.dims, np.float16), "embed.bias"))
+
+
+def short(model):
+    stored(model).raw_data = b"1234"
+
+
+def strange(model):
+    stored(model).data_type = 99
+
+
+def negative(model):
+    stored(model).dims[0] = -3
+
+
+def without(model):
+    del model.graph.initializer[:]
+
+
+def sparse(model):
+    values, at = (onnx.numpy_helper.from_array(np.ones(1, kind), name)
+                  for kind, name in ((np.float32, "some"), (np.int64, "at")))
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, at, [4]))
+
+
+def backwards(model):
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def no_opset(model):
+    del model.opset_import[:]
+
+
+def branches(model):
+    taken = onnx.helper.make_graph([], "taken", [], [])
+    model.graph.node.append(onnx.helper.make_node("If", ["x"], ["z"], "fork", then_branch=taken,
+                                                  else_branch=taken))
+
+
+def no_batch(model):
+    del model.graph.input[0].type.tensor_type.shape.dim[0]
+
+
+def two_inputs(model):
+    model.graph.input.append(onnx.helper.make_tensor_value_info("other", 1, [1, 7, 5]))
+
+
 @pytest.mark.parametrize(
     "change, options, message",
     [
+        (spare_numbers, [], "unused tensor spare: it reaches no layer of the output"),
+        (infinite, [], "head.bias [4]: holds infinities; train it again"),
+        (without, [], ", which no tensor and no node before it gives; export the file again"),
+        (backwards, [], ", which no tensor and no node before it gives; export the file again"),
+        (halves, [], "model.onnx: cannot be run, as its own operations do not fit each other: "),
+        (short, [], "model.onnx: head.bias: cannot be read ("),
+        (strange, [], ": its type 99 is unknown; export it as float32"),
+        (negative, [], ": cannot be read (its shape is [-3]); export the file again"),
+        (sparse, [], "model.onnx: some: sparse tensors are not supported; export it dense"),
+        (no_opset, [], "model.onnx: names no opset; export with opset 7 to "),
+        (branches, [], "If fork: has graphs of its own, which are not supported; export without "),
+        (no_batch, [], ": expected a batch of 1 in front, [1, ...], got [7, 5]; give one sample "),
+        (two_inputs, [], "the file has 2 inputs ("),
         (dynamic, [], ": its shape [1, frames, 5] is open; give one, as --shape 1,32,5"),
         (dynamic, ["--shape", "1,7"], ": has shape [1, frames, 5], which is not [1, 7]"),
         (lambda model: None, ["--shape", "2,7,5"], ": has shape [1, 7, 5], which is not [2, 7, 5]"),
         (future, [], ": opset 999 is not supported; export with opset "),
         (foreign, [], ": operations of com.microsoft are not supported; export without them"),
-        (unknown, [], "has no such operation that is known"),
+        (unknown, [], "has no such operation on floats that is known; export without it"),
         (spare, [], "unused tensor spare: it reaches no layer of the output; take it out of the "),
         (poisoned, [], "head.bias [4]: holds NaN; train it again"),
         (lambda model: None, ["--graph-output", "x"], "there is no output x; expected one of "),
@@ -404,11 +481,29 @@ def test_missing_external_data(tmp_path, capsys):
     target = tmp_path / "model.safetensors"
     assert main(["import", str(path), "--output", str(target)]) == 0
     target.unlink()
-    (tmp_path / "weights.bin").unlink()
-    assert main(["import", str(path), "--output", str(target)]) == 2
-    said = capsys.readouterr().err
-    assert "external data cannot be read" in said and said.count("\n") == 1
-    assert not target.exists()
+    weights = tmp_path / "weights.bin"
+    content = weights.read_bytes()
+    for change, message in (
+        (lambda: weights.write_bytes(content[:100]), "; copy it again, or export the file again"),
+        (lambda: weights.write_bytes(b""), " of weights.bin, which has 0; copy it again, "),
+        (weights.unlink, ": its external data are missing; put weights.bin beside the file"),
+        (weights.mkdir, ": its external data are missing; put weights.bin beside the file"),
+        (lambda: moved(path, "../weights.bin"), " in ../weights.bin, outside of the file's folder"),
+    ):
+        change()
+        assert main(["import", str(path), "--output", str(target)]) == 2
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1 and "model.onnx: " in said
+        assert sorted(each.name for each in tmp_path.iterdir() if each != weights) == ["model.onnx"]
+
+
+def moved(path, location):
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for each in tensor.external_data:
+            if each.key == "location":
+                each.value = location
+    onnx.save(model, path)
 
 
 def test_an_open_shape_that_is_given(tmp_path, capsys):

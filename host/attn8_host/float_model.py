@@ -20,10 +20,14 @@ def check(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         kind = layers.get(entry["type"])
         wanted[entry["name"]] = kind.float_tensors(entry)
         try:
-            parts(entry, wanted[entry["name"]], tensors)
+            found = parts(entry, wanted[entry["name"]], tensors)
         except ModelError as error:
             text = str(error).replace("missing tensor", "the float model lacks")
             raise ModelError(text) from None
+        for part, values in found.items():
+            if values.size and not np.isfinite((values.min(), values.max())).all():
+                raise ModelError(f"{entry['name']}.{part} {list(values.shape)}: holds NaN or "
+                                 "infinities; train it again")
     tokenizer.of(config, tensors)
     refuse_unused({**wanted, "tokenizer": tokenizer.TENSORS}, tensors)
 

@@ -6,12 +6,14 @@ named as in torch.nn.Linear, `layer.weight` [outputs, inputs]; int8 models add `
 """
 
 import json
+import math
+import mmap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save
 
 from . import layers
 from .errors import ModelError
@@ -40,6 +42,10 @@ CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
         {"clip_norm": SCALE, "schedule": OBJECT, "int8": WORD},
     ),
 }
+LARGE = 1 << 26  # bytes of a file that is mapped, not read
+# Of safetensors, in the order in which it writes tensors, from the last one on
+KINDS = {"BOOL": "?", "U8": "u1", "I8": "i1", "I16": "i2", "U16": "u2", "F16": "f2", "I32": "i4",
+         "U32": "u4", "F32": "f4", "F64": "f8", "I64": "i8", "U64": "u8"}
 COMMON = {"format": WORD, "version": SIZE, "layers": LIST}
 INPUTS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
     "attn8": ({"shape": SHAPE},
@@ -63,7 +69,8 @@ def read(path: Path, form: str = "attn8") -> tuple[dict[str, Any], dict[str, np.
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = _mapped(path) if path.stat().st_size >= LARGE else {
+                name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except Exception as error:  # safetensors' own exception type is private to its Rust half
@@ -77,6 +84,21 @@ def read(path: Path, form: str = "attn8") -> tuple[dict[str, Any], dict[str, np.
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     return config, tensors
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file, which has been opened as one, without reading them."""
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start - 8))
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    header.pop("__metadata__", None)
+    found = {}
+    for name, about in header.items():
+        kind, count = np.dtype(KINDS[about["dtype"]]), math.prod(about["shape"])
+        values = np.frombuffer(content, kind, count, start + about["data_offsets"][0])
+        found[name] = values.reshape(about["shape"])
+    return found
 
 
 def check_config(config: Any, form: str = "attn8") -> None:
@@ -155,13 +177,35 @@ def refuse_unused(
             raise ModelError(f"unused tensor {key}; take it out of the file")
 
 
+def _pieces(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
+    """The content of a model file, a tensor at a time; as safetensors.numpy.save has it."""
+    names = {np.dtype(kind): name for name, kind in KINDS.items()}
+    order = list(names)
+    about: dict[str, Any] = {"__metadata__": {"config": json.dumps(config)}}
+    end = 0
+    for name in sorted(tensors, key=lambda name: (-order.index(tensors[name].dtype), name)):
+        start, end = end, end + tensors[name].nbytes
+        about[name] = {"dtype": names[tensors[name].dtype], "shape": list(tensors[name].shape),
+                       "data_offsets": [start, end]}
+    header = json.dumps(about, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    yield len(header).to_bytes(8, "little") + header
+    for name in list(about)[1:]:
+        yield tensors[name].tobytes()
+
+
 def pack(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
     """The content of a model file."""
-    # safetensors takes a tensor's memory as it lies, also of one that is transposed
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    return save(tensors, {"config": json.dumps(config)})
+    return b"".join(_pieces(config, tensors))
 
 
 def write(path: Path, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
-    """Writes a model file."""
-    path.write_bytes(pack(config, tensors))
+    """Writes a model file, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            for piece in _pieces(config, tensors):
+                file.write(piece)
+        part.replace(path)  # one that is mapped stays as it is for whoever reads it
+    finally:
+        part.unlink(missing_ok=True)

@@ -68,7 +68,7 @@ def convert(
                              "of the module")
     for key, value in tensors.items():
         if not np.isfinite(value).all():
-            raise ModelError(f"{key} {list(value.shape)}: holds infinities; train it again")
+            raise ModelError(f"{key} {list(value.shape)}: holds NaN or infinities; train it again")
     given: dict[str, Any] = {"shape": shape}
     if example.dtype.kind in "iu":
         given["format"] = "tokens"

@@ -1,6 +1,7 @@
 """The graph that the front ends build (see build): what is computed from one input.
 
-Arrays are float64. A node that depends on no input is folded: its sample is its value.
+Arrays are float64, but for large tensors of the original, which stay as they are stored. A node
+that depends on no input is folded: its sample is its value.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
+
+LARGE = 1 << 22  # bytes of float32 that are not copied to float64
 
 Compute = Callable[..., np.ndarray]
 
@@ -65,7 +68,8 @@ class Node:
 def constant(name: str, value: np.ndarray, sources: frozenset[str] = frozenset()) -> Node:
     """A constant of the graph; sources are the original's tensors that it is made of."""
     value = np.asarray(value)
-    value = value.astype(np.float64) if value.dtype.kind == "f" else value
+    if value.dtype.kind == "f" and (value.dtype != np.float32 or value.nbytes < LARGE):
+        value = value.astype(np.float64)
     return Node("constant", name, "", (), value, lambda: value, sources=sources)
 
 
@@ -73,10 +77,14 @@ def tensor(name: str, value: np.ndarray) -> Node:
     """A constant that is a tensor of the original.
 
     Raises:
-        ModelError: it holds NaN or infinities.
+        ModelError: it holds NaN, or infinities and is no mask of these and zeros.
     """
-    if value.dtype.kind == "f" and np.isnan(value).any():
-        raise ModelError(f"{name} {list(value.shape)}: holds NaN; train it again")
+    if value.dtype.kind == "f":
+        extremes = (value.min(), value.max()) if value.size else ()
+        if np.isnan(extremes).any():
+            raise ModelError(f"{name} {list(value.shape)}: holds NaN; train it again")
+        if not np.isfinite(extremes).all() and value[np.isfinite(value)].any():
+            raise ModelError(f"{name} {list(value.shape)}: holds infinities; train it again")
     return constant(name, value, frozenset({name}))
 
 

@@ -546,8 +546,10 @@ class Lowering:
             else:
                 sources = node.sources
                 view, rows, order, width = self._rows(self.plain(view, node), n, node)
-        matrix = np.zeros((outputs, width))
-        np.add.at(matrix.T, order, weight.T)
+        matrix = weight  # no copy of what is large
+        if width != n or (order != np.arange(n)).any():
+            matrix = np.zeros((outputs, width))
+            np.add.at(matrix.T, order, weight.T)
         bias = np.zeros(outputs) if bias is None else bias
         base = view.base
         index = (rows[:, None] * outputs + np.arange(outputs)).reshape(node.shape)

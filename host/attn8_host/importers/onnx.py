@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import inliner, numpy_helper
+from onnx import external_data_helper, inliner, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from ..errors import ModelError
@@ -42,7 +42,7 @@ def from_onnx(
         ModelError: the file cannot be read, something in it is no layer that is known, a tensor
             reaches no layer, or the float form does not compute what it does.
     """
-    model = _read(path)
+    model, stored = _read(path)
     given, mask = _input(model), _mask(model)
     sizes = _shape(model, given, shape)
     axis = strip(f"input {given}", sizes)
@@ -53,18 +53,24 @@ def from_onnx(
     chosen = _outputs(model, output)
 
     def made(shown: Shown | None) -> Model:
-        reader = Reader(model, given, example, {mask: shown(sizes[1])} if mask and shown else {})
+        reader = Reader(model, stored, given, example,
+                        {mask: shown(sizes[1])} if mask and shown else {})
+        ends = [reader.value(each, "the graph") for each in chosen]
         evaluator = ReferenceEvaluator(model)  # after the reader, which says what it cannot take
 
         def masked(x: np.ndarray, length: int) -> list[np.ndarray]:
-            fed = {given: x.astype(number)}
+            fed = {**stored, given: x.astype(number)}
             if mask and shown:
                 fed[mask] = shown(length)
-            found: Any = evaluator.run(chosen, fed)
+            try:
+                found: Any = evaluator.run(chosen, fed)
+            except Exception as error:  # of several kinds
+                raise ModelError(f"{path}: cannot be run, as its own operations do not fit each "
+                                 f"other: {_line(error)}") from None
             return [np.asarray(each, np.float64) for each in found]
 
         with one_of_several(len(chosen), f"--graph-output {chosen[0]}"):
-            return convert([reader.values[each] for each in chosen],
+            return convert(ends,
                            lambda x: masked(x, sizes[-1] if shown is None else sizes[1]), example,
                            axis, reader.owned, core, name or path.stem, masked if shown else None)
 
@@ -92,25 +98,76 @@ def _shown(kind: Any, tokens: int) -> tuple[Shown, Shown]:
             lambda length: (np.arange(tokens) >= length).astype(number)[None])
 
 
-def _read(path: Path) -> onnx.ModelProto:
+def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """The file's graph, and its tensors by their names; those in other files are only mapped."""
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise ModelError(f"{path}: its external data cannot be read: {_line(error)}") from None
     except Exception as error:  # of protobuf
         raise ModelError(f"{path}: not an ONNX file that can be read ({_line(error)})") from None
     if not model.graph.node:
         raise ModelError(f"{path}: not an ONNX file with a graph")
+    if not any(each.domain in ("", "ai.onnx") for each in model.opset_import):
+        raise ModelError(f"{path}: names no opset; export with opset {OLDEST} to {NEWEST}")
     for each in model.opset_import:
         if each.domain in ("", "ai.onnx") and not OLDEST <= each.version <= NEWEST:
             raise ModelError(f"{path}: opset {each.version} is not supported; export with opset "
                              f"{OLDEST} to {NEWEST}")
+    if model.graph.sparse_initializer:
+        name = model.graph.sparse_initializer[0].values.name
+        raise ModelError(f"{path}: {name}: sparse tensors are not supported; export it dense")
+    stored = {each.name: _stored(each, path) for each in model.graph.initializer}
+    del model.graph.initializer[:]
+    inputs = [each for each in model.graph.input if each.name not in stored]  # older files list all
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
     if model.functions:
         model = inliner.inline_local_functions(model)
     _complement(model)
-    return model
+    return model, stored
+
+
+def _stored(tensor: onnx.TensorProto, path: Path) -> np.ndarray:
+    """The value of one of a file's tensors."""
+    shape = tuple(tensor.dims)
+    try:
+        kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        if min(shape, default=0) < 0:
+            raise ValueError(f"its shape is {list(shape)}")
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return _external(tensor, path, shape, kind)
+        return numpy_helper.to_array(tensor)
+    except ModelError:
+        raise
+    except KeyError:
+        raise ModelError(f"{path}: {tensor.name}: its type {tensor.data_type} is unknown; export "
+                         "it as float32") from None
+    except Exception as error:  # of several kinds
+        raise ModelError(f"{path}: {tensor.name}: cannot be read ({_line(error)}); export the file "
+                         "again") from None
+
+
+def _external(
+    tensor: onnx.TensorProto, path: Path, shape: tuple[int, ...], kind: np.dtype[Any]
+) -> np.ndarray:
+    """What lies in a file beside `path`."""
+    info = external_data_helper.ExternalDataInfo(tensor)
+    file, offset = path.parent / info.location, info.offset or 0
+    if not file.resolve().is_relative_to(path.parent.resolve()):
+        raise ModelError(f"{path}: {tensor.name}: its external data are said to be in "
+                         f"{info.location}, outside of the file's folder; export the file again")
+    if not file.is_file():
+        raise ModelError(f"{path}: {tensor.name}: its external data are missing; put "
+                         f"{info.location} beside the file")
+    size, needed = file.stat().st_size, math.prod(shape) * kind.itemsize
+    if offset < 0 or (info.length or needed) != needed or offset + needed > size:
+        raise ModelError(f"{path}: {tensor.name} {list(shape)}: its external data are {needed:,} "
+                         f"bytes from {offset:,} of {info.location}, which has {size:,}; copy it "
+                         "again, or export the file again")
+    if not needed:
+        return np.zeros(shape, kind)
+    return np.asarray(np.memmap(file, kind, "r", offset, shape))
 
 
 def _complement(model: onnx.ModelProto) -> None:
@@ -136,9 +193,7 @@ def _line(error: Exception) -> str:
 
 
 def _inputs(model: onnx.ModelProto) -> dict[str, Any]:
-    stored = {each.name for each in model.graph.initializer}
-    return {each.name: each.type.tensor_type for each in model.graph.input
-            if each.name not in stored}
+    return {each.name: each.type.tensor_type for each in model.graph.input}
 
 
 def _input(model: onnx.ModelProto) -> str:
@@ -196,20 +251,32 @@ class Reader:
     """The graph of a file: `values` by their names; `owned`, the names of its float tensors."""
 
     def __init__(
-        self, model: onnx.ModelProto, given: str, example: np.ndarray,
-        constants: dict[str, np.ndarray],
+        self, model: onnx.ModelProto, stored: dict[str, np.ndarray], given: str,
+        example: np.ndarray, constants: dict[str, np.ndarray],
     ):
         self.opsets = {each.domain: each.version for each in model.opset_import}
         self.values: dict[str, Node] = {given: source(given, example)}
         self.values |= {key: constant(key, value) for key, value in constants.items()}
         self.owned: list[str] = []
-        for each in model.graph.initializer:
-            value = numpy_helper.to_array(each)
-            self.values[each.name] = tensor(each.name, value)
-            if value.dtype.kind == "f":
-                self.owned.append(each.name)
+        taken = {key for node in model.graph.node for key in node.input}
+        taken |= {each.name for each in model.graph.output}
+        for name, value in stored.items():
+            self.values[name] = tensor(name, value)
+            if value.dtype.kind == "f" or name not in taken:
+                self.owned.append(name)
         for node in model.graph.node:
             self._read(node)
+
+    def value(self, key: str, reader: str) -> Node:
+        """What `reader` takes by this name.
+
+        Raises:
+            ModelError: no tensor and no node before it has it.
+        """
+        if key not in self.values:
+            raise ModelError(f"{reader}: takes {key}, which no tensor and no node before it gives; "
+                             "export the file again")
+        return self.values[key]
 
     def _read(self, node: onnx.NodeProto) -> None:
         path = _path(node)
@@ -218,7 +285,11 @@ class Reader:
         if node.domain not in ("", "ai.onnx"):
             raise ModelError(f"{name}: operations of {node.domain} are not supported; export "
                              "without them")
-        given = [self.values[key] if key else None for key in node.input]
+        if any(each.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+               for each in node.attribute):
+            raise ModelError(f"{name}: has graphs of its own, which are not supported; export "
+                             "without control flow")
+        given = [self.value(key, name) if key else None for key in node.input]
         inputs = [each for each in given if each is not None]
         attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
         made = getattr(self, f"_{node.op_type.lower()}", None)
@@ -246,12 +317,13 @@ class Reader:
         try:
             evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
         except Exception:  # of several kinds
-            raise ModelError(f"{name}: opset {self.opsets.get('', '?')} has no such operation that "
-                             "is known") from None
+            raise ModelError(f"{name}: opset {self.opsets.get('', '?')} has no such operation on "
+                             "floats that is known; export without it") from None
         names = [key for key in node.input if key]
 
         def compute(*values: np.ndarray) -> np.ndarray:
-            given = dict(zip(names, values, strict=True))
+            given = {key: value.astype(np.float64) if value.dtype == np.float32 else value
+                     for key, value in zip(names, values, strict=True)}
             found: Any = evaluator.run([node.output[position]], given)
             return np.asarray(found[0])
 

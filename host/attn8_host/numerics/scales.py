@@ -99,6 +99,9 @@ def narrowing(weight: np.ndarray) -> int:
     return next(down for down in range(16) if most * (32768 >> down) <= 1 << 29)
 
 
+BLOCK = 1 << 20  # weights that are float64 at a time
+
+
 def linear(
     weight: np.ndarray, bias: np.ndarray, scale_in: float, scale_out: float | None,
     wide: bool = False,
@@ -114,8 +117,7 @@ def linear(
         weights, of sums of int16 where these are narrowed), and with `scale_out` mult int16
         [outputs] and shift int8 [outputs].
     """
-    weight = np.asarray(weight, np.float64)
-    largest = np.abs(weight).max(axis=1)
+    largest = np.abs(weight).max(axis=1).astype(np.float64)
     scale = np.maximum(largest, 1e-12) / 127
     if scale_out is not None:  # a row of zeros is its bias, in steps that are fine enough
         scale = np.where(largest == 0, scale_out / scale_in / 4096, scale)
@@ -123,7 +125,10 @@ def linear(
         scale = np.maximum(scale, np.abs(bias) / scale_in / (2**29 - 1))
     if scale_out is None:
         scale = np.full_like(scale, scale.max())
-    integers = quantize(weight, scale[:, None])
+    integers = np.empty(weight.shape, np.int8)
+    rows = max(1, BLOCK // weight.shape[1])
+    for i in range(0, len(weight), rows):
+        integers[i : i + rows] = quantize(weight[i : i + rows], scale[i : i + rows, None])
     if wide:
         scale = scale * 2 ** narrowing(integers)
     tensors = {
