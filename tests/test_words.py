@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from attn8_host.cli import main, parser
+from attn8_host.commands.boards import start
 from attn8_host.commands.parser import Parser
 from attn8_host.paths import MODELS
+from attn8_host.proof.bench import density, encoder
 
 SECONDS = 30  # in which every command ends
 VALUES = [
@@ -76,7 +79,19 @@ def ends(words, capfd):
     return status
 
 
-def test_generated_arguments(request, capfd, monkeypatch, tmp_path):
+@pytest.fixture
+def small(monkeypatch):
+    """Two commands count for a minute, where small shapes take a second; one serves until it is
+    interrupted."""
+    monkeypatch.setattr(density, "SEQ_LEN", 16)
+    monkeypatch.setattr(density, "LEVELS", (0.1, 1.0))
+    for name, size in (("SEQ_LEN", 4), ("EMBED_DIM", 8), ("NUM_HEADS", 2), ("HIDDEN", 8)):
+        monkeypatch.setattr(encoder, name, size)
+    stand_in = SimpleNamespace(Popen=Interrupted, PIPE=subprocess.PIPE)
+    monkeypatch.setattr(start, "subprocess", stand_in)
+
+
+def test_generated_arguments(request, capfd, monkeypatch, tmp_path, small):
     monkeypatch.chdir(tmp_path)
     for name in ("digits", "digits_float", "iris_data"):  # copies: a command may write there
         shutil.copy(MODELS / f"{name}.safetensors", tmp_path)
@@ -84,11 +99,47 @@ def test_generated_arguments(request, capfd, monkeypatch, tmp_path):
     rng = random.Random(3)
     seen = set()
     for _ in range(request.config.getoption("--words")):
-        words = generated(rng)
-        # One serves until it is interrupted, the other counts for a minute
-        if words[:2] not in (["boards", "start"], ["bench", "density"]):
-            seen.add(ends(words, capfd))
+        seen.add(ends(generated(rng), capfd))
     assert 2 in seen
+
+
+@pytest.mark.parametrize(("words", "status"), [
+    (["bench", "density", "--isa", "rv32imc"], 0), (["bench", "encoder", "--isa", "rv32imc"], 0),
+    (["boards", "start", "virtual"], 0), (["boards", "start", "virtual", "--root", "new/ü"], 0),
+    (["boards", "start", "virtual", "--root", "\udcff"], 2),
+])  # fmt: skip
+def test_what_counts_or_serves_for_long(words, status, capfd, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert ends(words, capfd) == status
+
+
+class Interrupted(subprocess.Popen):
+    """A process for which whoever waits is interrupted once, after a second."""
+
+    interrupted = False
+
+    def wait(self, timeout=None):
+        if self.interrupted or timeout is not None:
+            return super().wait(timeout)
+        self.interrupted = True
+        try:
+            return super().wait(1)
+        except subprocess.TimeoutExpired:
+            raise KeyboardInterrupt from None
+
+
+@pytest.mark.parametrize("words", [
+    ["\x1b[2J"], ["plan", "\x1b[2J\x07", "a\nb"], ["plan", "--seq-len", "\x1b[2J"],
+    ["plan", "--\x1b[2J"], ["boards", "start", "\x1b[2J"], ["demo", "--s\u202e=1"],
+    ["plan", "\udcff"],
+])
+def test_what_argparse_says_is_escaped(words, capfd):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    said = capfd.readouterr().err
+    assert ended.value.code == 2
+    assert said.replace("\n", "").isprintable()
+    assert "error: " in said.splitlines()[-1]
 
 
 PLAN = ["plan", "--seq-len", "8", "--heads", "2"]

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
 from ..errors import Attn8Error
+from ..terminal import printable
 
 
 class _Noted(argparse.Action):
@@ -82,6 +83,10 @@ class Parser(argparse.ArgumentParser):
         for name, action in ((None, _Store), ("store", _Store), ("store_true", _StoreTrue),
                              ("append", _Append), ("extend", _Extend)):  # fmt: skip
             self.register("action", name, action)
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, in one line, whatever an argument holds."""
+        super().error(printable(" ".join(message.splitlines())))
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         """As argparse's."""

@@ -22,6 +22,11 @@ def options(parser: Parser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     command = [sys.executable, "-m", "attn8_host.boards.supervisor", "--listed"]
     if arguments.root:
+        try:
+            str(arguments.root.absolute()).encode()
+        except UnicodeEncodeError:
+            raise Attn8Error("--root: its path is not UTF-8, and MicroPython knows no other; give "
+                             "another folder") from None
         if arguments.root.exists() and not arguments.root.is_dir():
             raise Attn8Error(f"--root: {arguments.root} is no folder")
         arguments.root.mkdir(parents=True, exist_ok=True)
