@@ -32,9 +32,8 @@ machine_settings = settings(
 )
 
 
-FAMILIES = ("attention", "linear", "lookup", "matmul", "matmul16", "norm", "sparse", "stream",
-            "swap_axes")
-ALONE = {"rv32": ("fixed_product",), "xtensa": ()}  # families of one form
+FAMILIES = ("attention", "fixed_product", "linear", "lookup", "matmul", "matmul16", "norm",
+            "sparse", "stream", "swap_axes")
 
 
 @pytest.fixture
@@ -455,9 +454,8 @@ def test_deploy_ships_what_the_chip_can_run(machine_name, arch, shipped, monkeyp
     monkeypatch.delenv("ATTN8_BACKEND", raising=False)
     files = forms.files_for(info(machine_name, arch))
     form = TURBO.get(arch)
-    own = sorted(FAMILIES + ALONE.get(form, ()))
-    names = [f"forms/{form}/{name}.mpy" for name in ("__init__", *own)]
-    known = [f"known/{name}.mpy" for name in ("__init__", *sorted({*FAMILIES, *ALONE["rv32"]}))]
+    names = [f"forms/{form}/{name}.mpy" for name in ("__init__", *FAMILIES)]
+    known = [f"known/{name}.mpy" for name in ("__init__", *FAMILIES)]
     assert list(files) == (names + known if shipped else [])
     # The indices of the firmware's function table are those of one version
     assert forms.files_for(info(machine_name, arch, "6.4")) == {}
