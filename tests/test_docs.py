@@ -46,6 +46,15 @@ def test_every_option_of_a_core_is_in_the_table():
         assert all(f"`{option}`" in page for option in core.options)
 
 
+def test_every_core_has_a_row_of_limits():
+    text = (ROOT / "docs/mechanisms.md").read_text().partition("## Limits")[2].partition("## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.M))
+    assert rows.keys() == cores.all_cores().keys()
+    for name, tokens in rows.items():
+        most = cores.get(name).max_seq_len
+        assert f"{most:,}" in tokens or name == "sliding", name
+
+
 def test_the_model_of_the_readme_can_be_quantized(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

@@ -174,7 +174,7 @@ CONSTANTS = flash_constants(4, 0.05, 0.05, 0.05, 0.05)
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"seq_len": 517}, "seq_len: expected 1 to 516, got 517"),
+        ({"seq_len": 32769}, "seq_len: expected 1 to 32768, got 32769"),
         ({"block": 0}, "block_size: expected 1 to 516, got 0"),
         ({"head_dim": 0}, "head_dim: expected 1 to 4096, got 0"),
         ({"k": np.zeros(11, np.int8)}, "k: expected 12 int8 values, got 11"),

@@ -134,6 +134,6 @@ def test_machine_code_of_attend(machines, seed, rows, features, head_dim, p, den
     _, _, _, _, total, out, *_ = Call(machines("int32"), offset)(
         "attend", kv.T.astype(np.int32).copy(), 0, phi.astype(np.uint16), z.astype(np.int32),
         np.zeros(rows, np.int32), np.zeros((rows, head_dim), np.int32), 0, rows, features,
-        head_dim, p, denominator, num, shift)
+        head_dim, p, denominator, num, shift, 0)
     assert (out.read(np.int32).reshape(expected.shape) == expected).all()
     assert (total.read(np.int32) == sums).all()

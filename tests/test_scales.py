@@ -89,7 +89,8 @@ def test_the_features_are_normal(remote):
 @pytest.mark.parametrize("code, message", [
     ("LocalGlobal.from_scales(4, 2, 1, 1, 1, 1, gate=[1], window=1, global_indices=[])",
      "gate: expected 2 values, got 1"),
-    ("Performer.from_scales(4, 2, 1, 1, 1, 1, num_features=65)", "num_features: expected 1 to 64"),
+    ("Performer.from_scales(4, 2, 1, 1, 1, 1, num_features=257)",
+     "num_features: expected 1 to 256"),
     ("Performer.from_scales(4, 2, 1, 1, 1, 1, seed=0)", "seed: expected 1 to 4294967295, got 0"),
     ("Linear.from_scales(4, 2, 1, 1, 1, 0)", "scale_out: expected 1e-30 to 1e+30, got 0"),
     ("Linear.from_scales(4, 2, 1, 1, 1, 1, phi='exp')", "phi: expected relu, relu+1 or elu+1"),

@@ -136,7 +136,7 @@ def performer_constants(head_dim, scale_q, scale_k, scale_v, scale_out, num_feat
 def random_features(num_features, head_dim, seed):
     # float [num_features, head_dim]: normal vectors, each head_dim of them orthogonal, with the
     # norms that they had. xorshift32 (Marsaglia, 2003) draws them.
-    checks.between("num_features", num_features, 1, 64)
+    checks.between("num_features", num_features, 1, 256)
     checks.between("seed", seed, 1, 0xFFFFFFFF)
     floats = array("f", bytes(4 * num_features * head_dim))
     x = seed

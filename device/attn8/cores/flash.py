@@ -11,7 +11,8 @@ ROWS = 8  # queries that share a tile of keys
 class Flash:
     # Softmax attention over one head in one pass over tiles of block_size keys: int8 q, k, v, out
     # [seq_len, head_dim], room for scores of one tile. Weights refer to the octave of the largest
-    # score so far (see kernels/flash.py), so that results do not depend on block_size.
+    # score so far (see kernels/flash.py), so that results do not depend on block_size. Of more than
+    # 516 keys weights get coarser as they are summed.
     #
     # need_weights: `octaves` and `sums`, int32 [seq_len], are each row's last reference and sum.
 
@@ -22,7 +23,7 @@ class Flash:
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, out_num, out_shift,
                  causal=False, need_weights=False, block_size=16, buffers=None):
-        checks.between("seq_len", seq_len, 1, MAX_KEYS)
+        checks.between("seq_len", seq_len, 1, 1 << 15)
         checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
         checks.between("block_size", block_size, 1, MAX_KEYS)
         # Every score, which is at most 2**14 * head_dim, must stay in int32 as a logarithm

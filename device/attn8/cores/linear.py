@@ -1,6 +1,7 @@
 from array import array
 
 from .. import checks, forms
+from ..kernels.objects import part
 
 MOST = (1 << 30) - 1 + (1 << 30)
 MAX_FEATURE = 4095
@@ -13,7 +14,7 @@ class Linear:
     #   "relu"    max(x, 0)
     #   "relu+1"  max(x, 0) + 1, in steps of int8
     #   "elu+1"   x + 1 or e**x as tables of 256 numbers of 12 bits, indexed by the byte, for q and
-    #             for k
+    #             for k; of more than 2056 tokens those for k get as many bits less as sums need
     # Without `normalize` out = phi(q) @ (phi(k).T @ v), and the output's ratio has 16 more bits, or
     # 24 with "elu+1".
     # The constants come from the host: attn8_host.quantize.linear_constants.
@@ -43,9 +44,15 @@ class Linear:
         else:
             raise ValueError("phi: expected relu, relu+1 or elu+1, got %s" % phi)
         most_q = max(1, max(self._table_q))
-        most_k = max(1, max(self._table_k))
+        checks.between("seq_len", seq_len, 1, 1 << 15)
         # The state's sums of phi(k)*(v + 128) stay within int32
-        checks.between("seq_len", seq_len, 1, min(MOST // (255 * most_k), 1 << 15))
+        coarser = 0
+        while 255 * seq_len * ((max(self._table_k) + (1 << coarser >> 1)) >> coarser) > MOST:
+            coarser += 1
+        if coarser:
+            half = 1 << (coarser - 1)
+            self._table_k = array("H", [(y + half) >> coarser for y in self._table_k])
+        most_k = max(1, max(self._table_k))
         self._limit = MOST // (most_q * head_dim)
         self._denominator = 0
         self._static_shift = 0
@@ -53,7 +60,7 @@ class Linear:
             while 128 * most_k * seq_len >> self._static_shift > self._limit:
                 self._static_shift += 1
             self._denominator = 1 << (24 if phi == "elu+1" else 16)
-            out_shift -= self._static_shift
+            out_shift -= self._static_shift + coarser
         self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
                        block_rows, output)
         if normalize and most_k * seq_len > self._limit:
@@ -79,6 +86,7 @@ class Linear:
         self.length = 0  # tokens in the state
         self._kernels = forms.choose("linear", num_features, head_dim)
         self._finish = self._kernels.attend
+        self._down = 0  # see kernels.int32
         self._code = "b"
         if output != "int8":
             checks.refuse("output", output)
@@ -91,18 +99,21 @@ class Linear:
         self.kv = array("i", bytes(4 * num_features * head_dim))
         self.z = array("i", bytes(4 * num_features))
         self._z = self.z  # as the denominators use it
-        self.sums = array("i", bytes(4 * seq_len))
+        self._result = None if need_weights else memoryview(b"")  # of a block of rows
+        self.sums = array("i", bytes(4 * (seq_len if need_weights else self.block_rows)))
         self.outputs = [("kv", "i", self.kv), ("z", "i", self.z),
                         ("sums", "i", self.sums)] if need_weights else []
 
     @staticmethod
-    def room(seq_len, head_dim, phi=None, causal=False, block_rows=8, features=None, **constants):
+    def room(seq_len, head_dim, phi=None, causal=False, need_weights=False, block_rows=8,
+             features=None, **constants):
         m = len(features) // head_dim if features else head_dim
         rows = 1 if causal else min(block_rows, seq_len)
-        own = 8 * m * head_dim + 4 * seq_len
+        own = 8 * m * head_dim + 4 * (seq_len if need_weights else rows)
         shared = sum(forms.choose("linear", m, head_dim).room(rows, m, head_dim))
         if features:
-            return own + m * (head_dim + 20), shared + 4 * rows * m
+            narrowed = 4 * rows * head_dim if m > 64 else 0
+            return own + m * (head_dim + 20) + narrowed, shared + 4 * rows * m
         return own + (1024 if phi == "elu+1" else 512), shared
 
     @classmethod
@@ -175,9 +186,18 @@ class Linear:
         while rows > 0:
             n = min(rows, self.block_rows)
             self._features(q, first, n)
-            self._finish(self.kv, 0, self.buffers.parts[1], self._z, self.sums, out, first, n,
-                         self.num_features, self.head_dim, p, self._denominator, self.out_num,
-                         self.out_shift)
+            at, result = first, out
+            if self._result is not None:
+                unit = self.head_dim if self._code == "b" else 4 * self.head_dim
+                at, result = 0, part(self._result, out, first * unit, n * unit)
+            if self._finish is self._kernels.attend:
+                self._finish(self.kv, 0, self.buffers.parts[1], self._z, self.sums, result, at, n,
+                             self.num_features, self.head_dim, p, self._denominator, self.out_num,
+                             self.out_shift)
+            else:
+                self._finish(self.kv, 0, self.buffers.parts[1], self._z, self.sums, result, at, n,
+                             self.num_features, self.head_dim, p, self._denominator, self.out_num,
+                             self.out_shift, self._down)
             first += n
             rows -= n
 

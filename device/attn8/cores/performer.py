@@ -3,11 +3,12 @@ from array import array
 from .. import checks, forms, tables
 from ..forms.viper import attention
 from ..kernels import performer
+from ..kernels.objects import part
 from .linear import Linear
 
-MAX_KEYS = 512  # 512 * 32768 * 128, rounded, is the largest sum of weighted values within int32
 LOWEST = -(1 << 24)  # below every octave that a key can have
-MAX_FEATURES = 64  # of 12 bits, times sums of 13 bits
+BLOCK = 64  # features of 12 bits, times sums of 13 bits, that may be summed up within int32
+MAX_FEATURES = 4 * BLOCK
 
 
 class Performer(Linear):
@@ -24,7 +25,7 @@ class Performer(Linear):
     def __init__(self, seq_len, head_dim, features, query_mult, query_shift, key_mult, key_shift,
                  norm_mult, norm_shift, out_num, out_shift, causal=False, need_weights=False,
                  block_rows=8, buffers=None, output="int8"):
-        checks.between("seq_len", seq_len, 1, MAX_KEYS)
+        checks.between("seq_len", seq_len, 1, 1 << 15)
         checks.between("head_dim", head_dim, 1, 1024)
         num_features = len(checks.int8("features", features)) // head_dim
         checks.between("num_features", num_features, 1, MAX_FEATURES)
@@ -37,6 +38,12 @@ class Performer(Linear):
                        block_rows, output)
         self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, num_features,
                                      head_dim, kind=Buffers)
+        if num_features > BLOCK:
+            from ..kernels import int32
+
+            self._down = 1 if num_features <= 2 * BLOCK else 2
+            if output == "int8":
+                self._finish = Narrowed(int32, self.block_rows * head_dim)
         self._packed = bytearray(num_features * head_dim)
         self._packed_sums = array("i", bytes(4 * num_features))
         attention.pack_keys(features, self._packed, self._packed_sums, num_features, head_dim)
@@ -91,6 +98,22 @@ class Performer(Linear):
         self._logarithms(q, first, rows, self._query[0], self._query[1], 0, 1)
         performer.features(self.buffers.logarithms, 0, self._scales, self.buffers.parts[1],
                            tables.EXP2, rows, self.num_features)
+
+
+class Narrowed:
+    # int32 results of a block of rows that become int8
+
+    def __init__(self, kernels, size):
+        self._kernels = kernels
+        self._results = array("i", bytes(4 * size))
+        self._sums = memoryview(b"")
+
+    def __call__(self, kv, acc, phi, z, sums, out, first, rows, features, head_dim, p, denominator,
+                 num, shift, down):
+        self._kernels.attend(kv, acc, phi, z, part(self._sums, sums, 4 * first, 4 * rows),
+                             self._results, 0, rows, features, head_dim, p, denominator, num, shift,
+                             down)
+        self._kernels.clamp(self._results, 0, out, first * head_dim, rows * head_dim)
 
 
 class Buffers(forms.Buffers):

@@ -1,5 +1,6 @@
 # Softmax attention over tiles of keys, in one pass: the octave of the largest score so far is the
-# reference of all weights, and when it rises what was summed before is halved as often.
+# reference of all weights, and when it rises what was summed before is halved as often. It rises as
+# well where one more weight could be too much for int32, so that there may be any number of keys.
 import micropython
 
 
@@ -15,6 +16,8 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
     # negative, row r does not see key j where mask[at + r*step + j] is not 0.
     sign = 1
     sign <<= 31
+    full = 515
+    full <<= 15
     half = (1 << shift) >> 1
     sums = ptr32(int(sums) + (first << 2))
     octaves = ptr32(int(octaves) + (first << 2))
@@ -43,10 +46,15 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
             # A run of keys that leave the octave as the first of them has made it
             t = (((scores[done] ^ sign) - sign) * mult + half) >> shift
             k = ((t + 255) >> 8) - octave
+            if k < 0:
+                k = 0
+            octave += k
+            if k > 31:
+                k = 31
+            if (total >> k) > full:
+                octave += 1
+                k += 1
             if k > 0:
-                octave += k
-                if k > 31:
-                    k = 31
                 total >>= k
                 i = 0
                 while i < head_dim:
@@ -56,7 +64,7 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
             j = done
             while j < end:
                 t = (octave << 8) - ((((scores[j] ^ sign) - sign) * mult + half) >> shift)
-                if t < 0:
+                if t < 0 or total + run > full:
                     break
                 k = t >> 8
                 if k > 30:

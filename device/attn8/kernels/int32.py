@@ -1,5 +1,5 @@
-# Results of attention that are not narrowed to int8, for who asks for them: the ends of
-# forms/viper/attention.weighted_sum and linear.attend.
+# Results of attention that are not narrowed to int8, for who asks for them or narrows them later:
+# the ends of forms/viper/attention.weighted_sum and linear.attend.
 import micropython
 
 
@@ -37,8 +37,9 @@ def weighted_sum(v: ptr8, acc: int, weights: ptr16, sums: ptr32, out: ptr32, key
 @micropython.viper
 def attend(kv: ptr32, acc: int, phi: ptr16, z: ptr32, sums: ptr32, out: ptr32, first: int,
            rows: int, features: int, head_dim: int, p: int, denominator: int, num: int,
-           shift: int):
-    # out[first + r, j] = sum_i phi[r, i]*kv[j, i] * 2**p / sums[first + r] * num/2**shift
+           shift: int, down: int):
+    # out[first + r, j] = sum_i phi[r, i]*kv[j, i] * 2**p / sums[first + r] * num/2**shift. Where
+    # `down` is not 0, sums of 64 features each go down by so many bits before they are added up.
     sign = 1
     sign <<= 31
     mask = (sign << 1) - 1
@@ -49,10 +50,16 @@ def attend(kv: ptr32, acc: int, phi: ptr16, z: ptr32, sums: ptr32, out: ptr32, f
     while rows:
         total = denominator
         if total == 0:
+            acc = 0
             i = 0
             while i < features:
-                total += phi[i] * z[i]
+                acc += phi[i] * z[i]
                 i += 1
+                if down:
+                    if (i & 63) == 0:
+                        total += acc >> down
+                        acc = 0
+            total += acc >> down
         sums[0] = total
         left = 0
         right = 0
@@ -76,12 +83,18 @@ def attend(kv: ptr32, acc: int, phi: ptr16, z: ptr32, sums: ptr32, out: ptr32, f
         j = 0
         while j < head_dim:
             acc = 0
+            x = 0
             i = 0
             while i < features:
                 acc = kv[i] * phi[i] + acc
                 i += 1
+                if down:
+                    if (i & 63) == 0:
+                        x += (((acc & mask) ^ sign) - sign) >> down
+                        acc = 0
             kv = ptr32(int(kv) + (features << 2))
-            acc = (((acc & mask) ^ sign) - sign) << left >> right
+            x += (((acc & mask) ^ sign) - sign) >> down
+            acc = x << left >> right
             acc = (acc >> 15) * m + (((acc & 32767) * m) >> 15)
             out[j] = (acc + (1 << s)) >> (s + 1)
             j += 1
@@ -89,3 +102,21 @@ def attend(kv: ptr32, acc: int, phi: ptr16, z: ptr32, sums: ptr32, out: ptr32, f
         sums = ptr32(int(sums) + 4)
         out = ptr32(int(out) + (head_dim << 2))
         rows -= 1
+
+
+@micropython.viper
+def clamp(x: ptr32, acc: int, out: ptr8, start: int, n: int):
+    # out[start : start + n] = x within +-127
+    sign = 1
+    sign <<= 31
+    out = ptr8(int(out) + start)
+    while n:
+        acc = (x[0] ^ sign) - sign
+        if acc > 127:
+            acc = 127
+        elif acc < -127:
+            acc = -127
+        out[0] = acc
+        x = ptr32(int(x) + 4)
+        out = ptr8(int(out) + 1)
+        n -= 1

@@ -35,10 +35,13 @@ def logarithms(t: ptr32, acc: int, x: ptr8, first: int, rows: int, features: int
 def accumulate(kv: ptr32, row: ptr8, t: ptr32, v: ptr8, z: ptr32, octaves: ptr32, table: ptr16,
                first: int, tokens: int, features: int, head_dim: int):
     # For tokens first..: e = 2**(t - octave) in Q15, kv[i, j] += e*(v + 128), z[i] += e. Where a
-    # logarithm passes a feature's octave, the octave rises and halves what was summed before.
+    # logarithm passes a feature's octave, or a sum has no room for another one, the octave rises
+    # and halves what was summed before.
     sign = 1
     sign <<= 31
     mask = (sign << 1) - 1
+    full = 511
+    full <<= 15
     state = int(kv)
     offset = int(row)
     v = ptr8(int(v) + first * head_dim)
@@ -52,13 +55,18 @@ def accumulate(kv: ptr32, row: ptr8, t: ptr32, v: ptr8, z: ptr32, octaves: ptr32
         while i < features:
             x = (t[i] ^ sign) - sign
             octave = (octaves[i] ^ sign) - sign
+            total = z[i]
             k = ((x + 255) >> 8) - octave
+            if k < 0:
+                k = 0
+            octave += k
+            if k > 31:
+                k = 31
+            if (total >> k) > full:
+                octave += 1
+                k += 1
             if k > 0:
-                octave += k
                 octaves[i] = octave
-                if k > 31:
-                    k = 31
-                total = z[i]
                 z[i] = total >> k
                 j = 0
                 while j < head_dim:

@@ -17,18 +17,20 @@ from .base import Core, Variant
 from .exact import MAX_KEYS, floating, normalize
 
 LOWEST = -(1 << 22)  # below every octave that a score can have
+FULL = (MAX_KEYS - 1) << 15  # a sum that can take one weight more
 
 
 @dataclass
 class Flash:
     """out = softmax(q @ k.T * scale) @ v in integers, key by key.
 
-    A score stands for score * score_mult / 2**score_shift 1/256 octaves. `block_size` is the
-    device's; the result does not depend on it. After a call `outputs` holds each row's last
+    The reference octave rises also where a sum of weights is full, so that there may be any number
+    of keys. A score stands for score * score_mult / 2**score_shift 1/256 octaves. `block_size` is
+    the device's; the result does not depend on it. After a call `outputs` holds each row's last
     reference octave and its sum of weights, `octaves` and `sums` int32 [S].
     """
 
-    max_seq_len: ClassVar[int] = MAX_KEYS
+    max_seq_len: ClassVar[int] = 1 << 15
 
     score_mult: int
     score_shift: int
@@ -60,6 +62,8 @@ class Flash:
             seen = ~hidden[:, j] & (at >= j if self.causal else True)  # the rows that see this key
             risen = np.maximum(octaves[seen], (t[seen, j] + 255) >> 8)
             steps = np.minimum(risen - octaves[seen], 31)
+            full = (sums[seen] >> steps) > FULL
+            risen, steps = risen + full, steps + full
             octaves[seen] = risen
             below = (risen << 8) - t[seen, j]
             weights = exp2(np.minimum(below, 30 * 256 + (below & 255)))

@@ -22,7 +22,7 @@ MAX_FEATURE = 4095  # of the tables of ELU+1: 12 bits
 
 def attend(
     phi: np.ndarray, kv: np.ndarray, z: np.ndarray, p: int, num: int, shift: int, denominator: int,
-    output: str = "int8",
+    output: str = "int8", down: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """phi @ kv * 2**p / sums * num / 2**shift, with one division a row.
 
@@ -34,12 +34,18 @@ def attend(
         num, shift: the ratio of the scales of v and of the output.
         denominator: stands for phi @ z where it is not 0.
         output: of the results, "int8" or "int32", which is not clamped.
+        down: where it is not 0, sums of 64 features each go down by so many bits before they are
+            added up: their sum is then within int32.
 
     Returns:
         [rows, head_dim], and the rows' denominators.
     """
-    product = int32(phi @ kv)
-    sums = int32(phi @ z) if denominator == 0 else np.full(len(phi), denominator, np.int64)
+    size = 64 if down else len(kv)
+    blocks = [slice(i, i + size) for i in range(0, len(kv), size)]
+    product = int32(sum(int32(phi[:, i] @ kv[i]) >> down for i in blocks))
+    sums = np.full(len(phi), denominator, np.int64)
+    if denominator == 0:
+        sums = int32(sum(int32(phi[:, i] @ z[i]) >> down for i in blocks))
     n = bit_length(sums) - 16  # what brings the denominator to 16 bits
     divisor = np.maximum((sums >> np.maximum(n, 0)) << np.maximum(-n, 0), 1)
     mult = np.where(sums > 0, int32(num + (divisor >> 1)) // divisor, 0)
@@ -53,7 +59,8 @@ class Linear:
     """out = phi(q) @ (phi(k).T @ v) / (phi(q) @ sum(phi(k))) in integers.
 
     phi is "relu", "relu+1" (in steps of int8) or "elu+1", whose [256] tables of 12 bits, one for q
-    and one for k, are indexed by the value's byte. Without `normalize` out = phi(q) @ (phi(k).T @
+    and one for k, are indexed by the value's byte; of more than 2056 tokens those for k get as many
+    bits less as sums need. Without `normalize` out = phi(q) @ (phi(k).T @
     v) and the output's ratio has 16 more bits, or 24 with "elu+1".
 
     After a call `outputs` holds kv int32 [D, D] (transposed and rounded as the output used it), z
@@ -81,7 +88,7 @@ class Linear:
         Args:
             key_padding_mask: [S], not 0 where a key is padding, which adds nothing.
         """
-        table_q, table_k = self._table(self.table_q), self._table(self.table_k)
+        table_q, (table_k, coarser) = self._table(self.table_q), self._keys_table(len(q))
         phi_q, phi_k = table_q[q.view(np.uint8)], table_k[k.view(np.uint8)]
         if key_padding_mask is not None:
             phi_k = np.where(key_padding_mask[:, None] != 0, 0, phi_k)
@@ -94,7 +101,8 @@ class Linear:
             kv, p = shrink(kv, limit)
             self.outputs = {"kv": kv.T.astype(np.int32), "z": z.astype(np.int32)}
             z, p_z = shrink(z, limit) if self.normalize else (z, static)
-            return attend(phi_q[first:last], kv, z, p - p_z, self.out_num, self.out_shift - static,
+            shift = self.out_shift if self.normalize else self.out_shift - static - coarser
+            return attend(phi_q[first:last], kv, z, p - p_z, self.out_num, shift,
                           self.denominator, self.output)
 
         parts = [rows(t, t + 1) for t in range(len(q))] if self.causal else [rows(0, len(q))]
@@ -113,8 +121,15 @@ class Linear:
         """Without `normalize`: the bits that the largest possible kv has beyond its limit."""
         if self.normalize:
             return 0
-        largest = 128 * max(1, int(self._table(self.table_k).max())) * seq_len
+        largest = 128 * max(1, int(self._keys_table(seq_len)[0].max())) * seq_len
         return smallest_shift(largest, self._limit(head_dim))
+
+    def _keys_table(self, seq_len: int) -> tuple[np.ndarray, int]:
+        """The features of keys as so many tokens have them, and the bits that they lost."""
+        table, coarser = self._table(self.table_k), 0
+        while 255 * seq_len * ((int(table.max()) + (1 << coarser >> 1)) >> coarser) > MOST:
+            coarser += 1
+        return (table + (1 << coarser >> 1)) >> coarser, coarser
 
     def _limit(self, head_dim: int) -> int:
         """The largest kv and z whose products with a query's features sum up within int32."""

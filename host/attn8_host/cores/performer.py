@@ -19,23 +19,24 @@ from .base import Core, Variant
 from .linear import attend
 
 LOWEST = -(1 << 24)  # below every octave that a key can have
-MAX_KEYS = 512  # 512 * 32768 * 128, rounded, is the largest sum of weighted values within int32
+FULL = 511 << 15  # a sum that can take one weight more: 512 * 32768 * 128 is within int32
+MAX_FEATURES = 256
 
 
 @dataclass
 class Performer:
     """Linear attention with phi(x) = exp(features @ x - |x|**2 / 2), in base 2.
 
-    features: int8 [M, D], M <= 64. The multipliers turn features @ x (of queries and of keys) and
+    features: int8 [M, D], M <= 256. The multipliers turn features @ x (of queries and of keys) and
     |k|**2 into 1/256 octaves; a query's own norm cancels.
 
     A feature of the keys is summed relative to an octave that rises with the largest logarithm so
-    far and then halves the sums, key by key: the causal result of a row is the result of the
-    sequence up to it. After a call `outputs` holds kv int32 [D, M], rounded as the output used it,
-    z int32 [M] and the denominators `sums` int32 [S].
+    far, or where a sum is full, and then halves the sums, key by key: the causal result of a row is
+    the result of the sequence up to it. After a call `outputs` holds kv int32 [D, M], rounded as
+    the output used it, z int32 [M] and the denominators `sums` int32 [S].
     """
 
-    max_seq_len: ClassVar[int] = MAX_KEYS
+    max_seq_len: ClassVar[int] = 1 << 15
 
     features: np.ndarray
     query_mult: int
@@ -71,6 +72,7 @@ class Performer:
         for t, (key, value) in enumerate(zip(keys, v.astype(np.int64), strict=True)):
             if not hidden[t]:
                 rise = np.maximum(((key + 255) >> 8) - octaves, 0)
+                rise = rise + (z >> np.minimum(rise, 31) > FULL)
                 octaves = octaves + rise
                 z, kv = z >> np.minimum(rise, 31), kv >> np.minimum(rise, 31)[:, None]
                 weights = power(256 * octaves - key)
@@ -98,7 +100,7 @@ class Performer:
         t = int32(queries + 256 * (octaves + p))
         phi = power(((t.max(axis=1, keepdims=True) + 255) >> 8 << 8) - t)
         return attend((phi + 4) >> 3, kv, z >> p, 7, self.out_num, self.out_shift, 0,
-                      self.output)
+                      self.output, 0 if len(z) <= 64 else 1 if len(z) <= 128 else 2)
 
 
 def power(t: np.ndarray) -> np.ndarray:
