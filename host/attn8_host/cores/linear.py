@@ -42,10 +42,10 @@ def attend(
     """
     size = 64 if down else len(kv)
     blocks = [slice(i, i + size) for i in range(0, len(kv), size)]
-    product = int32(sum(int32(phi[:, i] @ kv[i]) >> down for i in blocks))
+    product = int32(np.sum([int32(phi[:, i] @ kv[i]) >> down for i in blocks], axis=0))
     sums = np.full(len(phi), denominator, np.int64)
     if denominator == 0:
-        sums = int32(sum(int32(phi[:, i] @ z[i]) >> down for i in blocks))
+        sums = int32(np.sum([int32(phi[:, i] @ z[i]) >> down for i in blocks], axis=0))
     n = bit_length(sums) - 16  # what brings the denominator to 16 bits
     divisor = np.maximum((sums >> np.maximum(n, 0)) << np.maximum(-n, 0), 1)
     mult = np.where(sums > 0, int32(num + (divisor >> 1)) // divisor, 0)
