@@ -202,7 +202,7 @@ def test_an_input_in_the_arena_is_refused(board, encoder):
     said = board.execute(f"""
 import attn8
 model = attn8.load({PATH!r})
-x = memoryview(model.arena.block)[: len(model.input)]
+x = memoryview(model.arena)[: len(model.input)]
 try:
     model(x)
 except ValueError as error:

@@ -32,7 +32,7 @@ SEEDS = 4
 def test_no_fault_gets_through_or_stops_the_link(board, seed, monkeypatch, request):
     # Both ends give up the rest of a frame after 10 ms in place of 50: more faults in the same time
     monkeypatch.setattr(client, "GAP", 0.01)
-    board.execute("from attn8.link import frames\nframes.GAP_MS = 10")
+    board.execute("from attn8.link import frames\nframes.Frames.gap_ms = 10")
     wanted = request.config.getoption("--faults") // SEEDS
     rng = random.Random(seed)
     model = load(MODEL)
@@ -55,7 +55,7 @@ def test_no_fault_gets_through_or_stops_the_link(board, seed, monkeypatch, reque
             longest = max(longest, time.monotonic() - start)
             stream.share = 0
             assert link.heap()[0] > 0
-    board.execute("from attn8.link import frames\nframes.GAP_MS = 50")
+    board.execute("from attn8.link import frames\nframes.Frames.gap_ms = 50")
     assert link.statistics.faults > wanted // 4  # garbage between frames, for one, costs nothing
     print(f"{stream.faults} faults, {link.statistics.requests} requests, longest {longest:.2f} s")
 

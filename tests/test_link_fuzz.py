@@ -21,7 +21,7 @@ BOARD = f"""
 import sys
 sys.path.insert(0, {str(DEVICE)!r})
 from attn8.link import frames
-frames.GAP_MS = 1000000
+frames.Frames.gap_ms = 1000000
 link = frames.Frames()
 while True:
     kind = link.receive(1000000)

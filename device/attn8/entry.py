@@ -1,6 +1,6 @@
 # What a model file says of one layer. The layer's `build` takes each field and tensor once; what
 # is left then is refused with its name, as is what is missing or of another kind.
-from . import checks, signals
+from . import checks, memory, signals
 
 NEEDED = object()
 DESCRIPTIVE = ("scale", "scales")  # what the integers stand for: the host's business
@@ -16,20 +16,19 @@ _remedies = {
 
 
 class Entry:
-    # fields: the layer's JSON object; tensors, shapes: those of the file, by name; outputs: gets
-    # what the layer computes, (name, typecode, array). All are shared by a file's layers, and so is
-    # arena, out of which `make` gives what a layer computes into (see signals.make). rooms: what
-    # layers may share to work in, by whatever tells it apart.
+    # fields: the layer's JSON object; tensors: those of the file (see safetensors.Tensors);
+    # outputs: gets what the layer computes, (name, typecode, array). All are shared by a file's
+    # layers, and so is arena, out of which `make` gives what a layer computes into (see
+    # signals.make). rooms: what layers may share to work in, by whatever tells it apart.
     # tokens: how many the layer is given, where the model takes lengths or steps, and layers before
     # it keep them apart; else None. step: whether it is made for one of them at a time.
 
-    def __init__(self, fields, tensors, shapes, outputs, step=False, arena=None, rooms=None):
+    def __init__(self, fields, tensors, outputs, step=False, arena=None, rooms=None):
         self.name = "a layer"
         if not isinstance(fields, dict):
             raise ValueError("a layer: expected an object, got %s" % type(fields).__name__)
         self._fields = fields
         self.tensors = tensors
-        self._shapes = shapes
         self._outputs = outputs
         self.tokens = None
         self.step = step
@@ -44,7 +43,7 @@ class Entry:
 
     def take(self, key, default=NEEDED):
         if key in self._fields:
-            return self._fields.pop(key)
+            return memory.take(self._fields, key)
         if default is NEEDED:
             raise ValueError("%s: the config lacks %s" % (self.name, key))
         return default
@@ -121,7 +120,7 @@ class Entry:
         key = (owner or self.name) + "." + part
         if key not in self.tensors:
             raise ValueError("missing tensor " + key)
-        found_code, found = self._shapes[key]
+        found_code, found = self.tensors[key][:2]
         wanted = [n if m is None else m for n, m in zip(found, shape)]
         if found_code != code or found != wanted or len(found) != len(shape):
             raise ValueError("%s: expected array('%s') of shape %s, got array('%s') of shape %s"
@@ -133,6 +132,10 @@ class Entry:
         self.expect(part, code, shape, owner)
         found = self.tensors.pop((owner or self.name) + "." + part)
         return found.load() if hasattr(found, "load") else found
+
+    def leave(self, part, code, shape, values):
+        # Puts a tensor where the file's are, for what takes it next
+        self.tensors[self.name + "." + part] = code, shape, values
 
     def accept(self, given, form, size):
         # given: the format and the number of values that the layer before gives. This one takes

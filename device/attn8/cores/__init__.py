@@ -15,11 +15,11 @@
 #   constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options) -> its keywords, where the
 #                  board makes them (see attn8.quantize)
 # A streaming core also has step(q, k, v, out), one token [head_dim] each, and reset().
-from .. import find
+from ..find import cls, module
 
 
 def get(name):
-    core = find.cls(find.module("cores", name), name)
+    core = cls(module("cores", name), name)
     if not hasattr(core, "room"):
         raise ValueError("core: there is no core %s; see docs/mechanisms.md" % name)
     return core

@@ -129,8 +129,7 @@ def _tried(name, family):
             wrong = None if known.right(module) else "gives wrong answers"
             for used in list(sys.modules):
                 if used.startswith("attn8.known"):  # its memory is not needed any more
-                    del sys.modules[used]
-            del sys.modules["attn8"].known
+                    memory.forget(used)
         else:
             wrong = module.fault()
     except ValueError as error:  # MicroPython's word on a file for another chip or version

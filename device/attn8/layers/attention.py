@@ -1,4 +1,6 @@
-from .. import checks, cores, forms, memory, signals
+import attn8.cores as cores
+
+from .. import checks, forms, memory, signals
 from ..kernels import objects
 from .dense import expect, kinds
 

@@ -1,4 +1,5 @@
-from .. import cores
+import attn8.cores as cores
+
 from .attention import make
 
 INPUTS = 2

@@ -145,7 +145,7 @@ def expect(entry, part, inputs, outputs, wide=False, bias=True, weight=None):
         raise ValueError('%s: it has %s.%sbias and says "bias": false'
                          % (entry.name, entry.name, part))
     else:
-        entry.tensors["%s.%sbias" % (entry.name, part)] = array("i", bytes(4 * outputs))
+        entry.leave(part + "bias", "i", [outputs], array("i", bytes(4 * outputs)))
     if not wide:
         entry.expect(part + "mult", "h", [outputs])
         entry.expect(part + "shift", "b", [outputs])

@@ -76,7 +76,8 @@ def build(entry, given, need_weights):
     mult = shift = None
     if entry.flag("tied", False):  # the weight is left for the tied_head
         entry.expect("weight", "b", [rows, e])
-        weight = entry.tensors[entry.name + ".weight"]
+        weight = entry.tensors.pop(entry.name + ".weight")
+        entry.leave("weight", "b", [rows, e], weight)
         mult, shift = entry.tensor("mult", "h", [rows]), entry.tensor("shift", "b", [rows])
     else:
         weight = entry.tensor("weight", signals.CODES[output], [rows, e])

@@ -7,10 +7,11 @@ from binascii import crc32
 MAGIC = b"\xa5\x8a"
 MAX_REQUEST = 75  # payload bytes: three such frames fit a chip's 259-byte receive buffer
 MAX_REPLY = 1024
-GAP_MS = 50  # silence after which the rest of a frame is given up
 
 
 class Frames:
+    gap_ms = 50  # silence after which the rest of a frame is given up
+
     def __init__(self):
         stream = sys.stdin.buffer
         poll = select.poll()
@@ -44,17 +45,17 @@ class Frames:
         matched = 0
         skipped = False
         while matched < 2:
-            if not self._read(byte, GAP_MS if skipped or matched else timeout):
+            if not self._read(byte, self.gap_ms if skipped or matched else timeout):
                 return 0 if skipped or matched else None
             if byte[0] == MAGIC[matched]:
                 matched += 1
             else:
                 skipped = True
                 matched = 1 if byte[0] == MAGIC[0] else 0
-        if not self._read(view[:4], GAP_MS):
+        if not self._read(view[:4], self.gap_ms):
             return 0
         kind, self.sequence, length = struct.unpack("<BBH", view)
-        if length > MAX_REQUEST or not self._read(view[4 : 8 + length], GAP_MS):
+        if length > MAX_REQUEST or not self._read(view[4 : 8 + length], self.gap_ms):
             return 0
         if crc32(view[: 4 + length]) != struct.unpack_from("<I", view, 4 + length)[0]:
             return 0

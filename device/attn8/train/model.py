@@ -1,6 +1,7 @@
 # A model that trains: layers, a loss and an optimizer that a config describes.
-from .. import checks, find
+from .. import checks
 from ..entry import Entry
+from ..find import module as find
 from . import arithmetic
 
 
@@ -15,8 +16,8 @@ class Model:
         width = checks.between("input", config["input"]["size"], 1, 1 << 15)
         self.input_size = width
         for fields in config["layers"]:
-            entry = Entry(fields, tensors, {}, [])
-            module = find.module("train.layers", entry.type)
+            entry = Entry(fields, tensors, [])
+            module = find("train.layers", entry.type)
             if not hasattr(module, "build"):
                 raise ValueError("%s: unknown layer type %s" % (entry.name, entry.type))
             layer, width = module.build(f, entry, width)

@@ -1,7 +1,7 @@
 import uctypes
 
 from .. import safetensors, signals
-from ..model import known
+from ..loading import known
 from .model import Model
 
 EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
@@ -20,7 +20,7 @@ class Trainer:
         self.path = path
         self.name = config["name"]
         self.batch = batch = config["batch"]
-        tensors = safetensors.read(path)[0]
+        tensors = safetensors.read(path)
         self.model = model = Model(config, tensors)
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)

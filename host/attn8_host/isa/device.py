@@ -11,8 +11,9 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ class Device:
 
     Attributes:
         attn8: the package.
+        importer: what imports it.
         load: gives a module by its name, "attn8.forms" say.
         modules: all of it that was imported, by name.
         tally: what its kernels executed.
@@ -98,10 +100,10 @@ class Device:
         self.tally = Tally()
         self._machines: dict[str, Machine] = {}
         machine_code = forms.files_of(arch, backend)
-        importer = Importer(self._firmware(machine_code) | dict(stand_ins or {}))
-        self.load = importer.load
-        self.modules = importer.modules
-        self.attn8: Any = importer.load("attn8")
+        self.importer = Importer(self._firmware(machine_code) | dict(stand_ins or {}))
+        self.load = self.importer.load
+        self.modules = self.importer.modules
+        self.attn8: Any = self.load("attn8")
 
     def _firmware(self, machine_code: Iterable[str]) -> dict[str, ModuleType]:
         """What MicroPython has and CPython lacks, on a board with these files of machine code."""
@@ -110,6 +112,7 @@ class Device:
             added = [PACKAGE / file for file in machine_code]
             return os.listdir(path) + [file.name for file in added if file.parent == Path(path)]
 
+        line = SimpleNamespace(register=lambda *_: None, ipoll=None)  # nothing comes
         return {
             "micropython": module(
                 "micropython", viper=self._viper, native=lambda function: function
@@ -128,6 +131,7 @@ class Device:
             "gc": module(
                 "gc", collect=lambda: None, mem_free=lambda: FREE, threshold=lambda *amount: -1
             ),
+            "select": module("select", POLLIN=1, poll=lambda: line),
             "os": module("os", **vars(os) | {"listdir": listdir}),
         }
 
@@ -140,7 +144,7 @@ class Device:
             self.tally.estimated += VIPER_CALL + BUFFER_ARGUMENT * buffers + INT_ARGUMENT * ints
             return function(*arguments)
 
-        return call
+        return partial(call)
 
     def _viper(self, function: Callable[..., object]) -> Callable[..., int]:
         """The decorator: a function that runs in the emulator of its module."""
@@ -159,7 +163,7 @@ class Device:
             # What machine code returns is unsigned, or nothing
             return found & 0xFFFFFFFF if in_machine_code else found
 
-        return call
+        return partial(call)  # a kernel is no function of Python's, on a board either
 
     def _run(self, machine: Machine, kernel: str, arguments: tuple[Any, ...]) -> int:
         tally = self.tally

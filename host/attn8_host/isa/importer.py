@@ -4,7 +4,7 @@ import builtins
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from ..paths import DEVICE
 
@@ -21,12 +21,16 @@ class Importer:
         stand_ins: modules by name, for what only a board's firmware has, or in place of others.
 
     Attributes:
-        modules: those of the device and the stand-ins that were imported, by name.
+        modules: those of the device and the stand-ins that are there, by name.
+        imported: names of all that were imported, and may be gone.
     """
 
     def __init__(self, stand_ins: Mapping[str, ModuleType] | None = None):
         self.modules: dict[str, ModuleType] = {}
-        self._stand_ins = {"sys": module("sys", **vars(sys) | {"modules": self.modules})}
+        self.imported: set[str] = set()
+        line = SimpleNamespace(buffer=SimpleNamespace(readinto=None, write=len))  # leads nowhere
+        own = {"modules": self.modules, "stdin": line, "stdout": line}
+        self._stand_ins = {"sys": module("sys", **vars(sys) | own)}
         self._stand_ins |= stand_ins or {}
         self._builtins = {
             **vars(builtins), **dict.fromkeys(POINTERS, int), "__import__": self._import
@@ -42,6 +46,7 @@ class Importer:
             return self.modules[name]
         package, _, last = name.rpartition(".")
         parent = self.load(package) if package else None
+        self.imported.add(name)
         if name in self._stand_ins:
             self.modules[name] = self._stand_ins[name]
         else:

@@ -163,8 +163,20 @@ MAKE_CLOSURE, MAKE_CLOSURE_DEFARGS = 0x20, 0x21
 UNWIND_JUMP = 0x40
 
 
+def function_name(module: Mpy, code: RawCode) -> Qstr:
+    """What a bytecode function is called: the first number of its source info."""
+    reader = Reader(code.data)
+    reader.position = _prelude(code.data)[0]
+    return module.qstrs[reader.uint()]
+
+
 def bytecode_start(data: bytes) -> int:
     """Offset of the first opcode: after the two prelude numbers, source info and cell list."""
+    return sum(_prelude(data))
+
+
+def _prelude(data: bytes) -> tuple[int, int]:
+    """The offset of the source info, and the bytes of it and of the cell list."""
     position = 0
     while data[position] & 0x80:  # the signature: sizes and argument counts, of no use here
         position += 1
@@ -177,7 +189,7 @@ def bytecode_start(data: bytes) -> int:
         n_cell |= (byte & 1) << shift
         shift += 1
         if byte < 0x80:
-            return position + n_info + n_cell
+            return position, n_info + n_cell
 
 
 def opcodes(data: bytes) -> Iterator[tuple[int, int]]:

@@ -8,19 +8,21 @@ import re
 import sys
 import types
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from ..isa import mpy
-from ..isa.importer import module
+from ..isa import compiler, mpy
+from ..isa.importer import Importer, module
 from ..paths import DEVICE
 
 # Entries that a map has room for, as it grows (py/map.c)
 MAP_SIZES = (0, 1, 2, 4, 6, 8, 10, 12, 17, 23, 29, 37, 47, 59, 73, 97, 127, 167, 223, 293, 389,
              521, 691, 919, 1223, 1627, 2161)  # fmt: skip
+FRAME = 8  # words of a running function, besides its variables and its stack
 LIST_ROOM = 4  # items that a list has room for at least
+FORGOTTEN = 20  # words of them that stay where the module is forgotten, and some function is held
 IMPORT = 28  # words that each import leaves, as measured: the module, its entries in other maps
 NAMES = 20  # that the first pool of names has room for (py/qstr.c)
 OTHERS = 15  # names that a board has from what else it runs, about: boot.py, and who asks it
@@ -57,7 +59,9 @@ class Heap:
 
     def add(self, value: object, name: str = "") -> None:
         """Counts an object and all that it reaches."""
-        if id(value) in self._seen or isinstance(value, (type, int, types.ModuleType)):
+        if id(value) in self._seen or isinstance(
+            value, (type, int, types.ModuleType, partial)
+        ):
             return
         self._seen[id(value)] = value
         if isinstance(value, memoryview):
@@ -106,41 +110,64 @@ class Heap:
 
 
 class Peak:
-    """Watches what the device's functions hold while they run, whenever one makes an array.
+    """Watches what the device's functions hold while they run, whenever one makes an array or view.
 
     An array is made from the bytes of its elements, which the heap holds beside it until then.
 
     Attributes:
-        total: bytes, the most that was held at a time.
+        total: bytes, the most that was held at a time, with the package's own code.
+        package: the package, once there is something to watch.
         array: a stand-in for the device's module of that name (see isa.device).
     """
 
     def __init__(self, word: int):
         self.total = 0
+        self.package: Package | None = None
+        self._word = word
+        self._code: dict[tuple[str, ...], int] = {}  # bytes of the package by what is imported
         peak = self
 
         class Array(array):  # type: ignore[type-arg]  # arrays take no argument in Python 3.11
             def __new__(cls, code: str, initial: Iterable[Any] = ()) -> "Array":
                 made = super().__new__(cls, code, initial)
                 if len(made):
-                    peak._look(word, made, initial)
+                    peak._look(made, initial)
                 return made
 
         self.array = module("array", array=Array)
 
-    def _look(self, word: int, made: object, initial: object) -> None:
-        heap = Heap(word)
+    def watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, after whose calls there is a look at what is held."""
+
+        def call(*arguments: object) -> object:
+            made = function(*arguments)
+            self._look(made, None)
+            return made
+
+        return partial(call)
+
+    def _look(self, made: object, initial: object) -> None:
+        package = self.package
+        if package is None:
+            return
+        heap = Heap(self._word)
         heap.add(made)
         if isinstance(initial, bytes):
             heap.add(initial)
+        roots: list[object] = []
         frame: types.FrameType | None = sys._getframe(2)
         while frame:
             code = frame.f_code
             if in_device(code) and code.co_name != "<module>":
-                for value in frame.f_locals.values():
-                    heap.add(value)
+                roots += frame.f_locals.values()
+                heap.total += heap.words(code.co_nlocals + code.co_stacksize + FRAME)
             frame = frame.f_back
-        self.total = max(self.total, heap.total)
+        for value in roots:
+            heap.add(value)
+        there = tuple(package.importer.modules)
+        if there not in self._code:
+            self._code[there] = package.total(Heap(self._word), *roots)
+        self.total = max(self.total, heap.total + self._code[there])
 
 
 def in_device(code: types.CodeType) -> bool:
@@ -148,61 +175,147 @@ def in_device(code: types.CodeType) -> bool:
     return code.co_filename.startswith(str(DEVICE))
 
 
-def package(files: Iterable[bytes], modules: Iterable[types.ModuleType], model: Heap) -> int:
-    """Bytes of heap that imported .mpy files take; machine code lies elsewhere.
+@dataclass
+class Package:
+    """What the device package's .mpy files take in the heap of a board.
 
-    Args:
-        files: the contents of those that are imported.
-        modules: what they define, in CPython.
-        model: what is counted already, though modules may hold it.
+    A module that was forgotten (device/attn8/unload.py) leaves its names, and the functions and
+    classes that something still holds, with what these share.
+
+    Attributes:
+        files: those that are deployed, by the name of the module.
+        importer: what imported them into CPython.
     """
-    word = model.word
-    heap = Heap(word, _seen=dict(model._seen))
-    names: set[str] = set()
 
-    def number(opcode: int, code: mpy.RawCode) -> int:
-        if code.kind != mpy.Kind.BYTECODE:
-            return 0
-        return sum(found == opcode for found, _ in mpy.opcodes(code.data))
+    files: Mapping[str, mpy.Mpy]
+    importer: Importer
 
-    def add_function(code: mpy.RawCode) -> None:
-        if code.kind == mpy.Kind.BYTECODE:
-            heap.total += heap.blocks(len(code.data))
-        heap.total += heap.words(len(code.children))
-        for child in code.children:
-            heap.total += heap.words(4) if child.children else 0
-            add_function(child)
+    def total(self, model: Heap, *roots: object) -> int:
+        """Bytes of what is there; machine code lies elsewhere.
 
-    def add_body(code: mpy.RawCode) -> None:
-        # Of a module or class: it is run once and gone; what it stored stays, and two names more
-        heap.total += heap.words(4) + heap.map(number(mpy.STORE_NAME, code) + 2)
-        heap.total += heap.words(4) * number(mpy.MAKE_FUNCTION_DEFARGS, code)  # with defaults
-        for child in code.children:
-            if number(mpy.STORE_NAME, child):
-                heap.total += heap.blocks(13 * word + 16)  # a class
-                add_body(child)
-            else:
-                heap.total += heap.words(4)
+        Args:
+            model: what is counted already, though modules may hold it.
+            roots: what may hold functions, besides the modules that are there.
+        """
+        heap = Heap(model.word, _seen=dict(model._seen))
+        there = {name: found for name, found in self.importer.modules.items() if name in self.files}
+        held = Held()
+        held.follow([*there.values(), *roots])
+        for name in sorted(held.modules.keys() | there.keys()):
+            if name in self.files:
+                self._add(heap, name, held, name in there)
+        for name, values in held.modules.items():
+            for key, value in values.items():
+                if name in self.files and not key.startswith("__"):
+                    heap.add(value)
+        return heap.total + self._names(heap)
+
+    def _add(self, heap: Heap, name: str, held: "Held", there: bool) -> None:
+        file, word = self.files[name], heap.word
+
+        def number(opcode: int, code: mpy.RawCode) -> int:
+            if code.kind != mpy.Kind.BYTECODE:
+                return 0
+            return sum(found == opcode for found, _ in mpy.opcodes(code.data))
+
+        def add_function(code: mpy.RawCode) -> None:
+            if code.kind == mpy.Kind.BYTECODE:
+                heap.total += heap.blocks(len(code.data))
+            heap.total += heap.words(len(code.children))
+            for child in code.children:
+                heap.total += heap.words(4) if child.children else 0
                 add_function(child)
 
-    for file in map(mpy.read, files):
-        names.update(name for name in file.qstrs if isinstance(name, str))
-        heap.total += IMPORT * word
+        def add_body(code: mpy.RawCode, path: str) -> None:
+            # Of a module or class: it is run once and gone; what it stored stays, and two names
+            # more, and functions with defaults
+            heap.total += heap.words(4) + heap.map(number(mpy.STORE_NAME, code) + 2)
+            defaults = number(mpy.MAKE_FUNCTION_DEFARGS, code)
+            for child in code.children:
+                own = path
+                if child.kind == mpy.Kind.BYTECODE:
+                    called = mpy.function_name(file, child)
+                    own += static_names()[called] if isinstance(called, int) else called
+                    if (name, own) not in held.code:
+                        continue
+                if number(mpy.STORE_NAME, child):
+                    heap.total += heap.blocks(13 * word + 16)  # a class
+                    add_body(child, own + ".")
+                else:
+                    heap.total += heap.words(4)
+                    if defaults:
+                        heap.total += heap.words(4)
+                        defaults -= 1
+                    add_function(child)
+
+        heap.total += (IMPORT if there else FORGOTTEN) * word
         heap.total += heap.blocks(2 * len(file.qstrs)) + heap.words(len(file.objects))
         for value in file.objects:
             heap.add(value)
-        add_body(file.root)
+        add_body(file.root, "")
         heap._constants.update(value for value in file.objects if isinstance(value, str))
-    for each in modules:
-        for name, value in vars(each).items():
-            if not name.startswith("__"):
-                heap.add(value)
-    # Each name's text, and its place in a pool; a new pool is twice as large as the one before
-    places = pool = NAMES
-    while places < len(names) + OTHERS:
-        pool *= 2
-        places += pool
-    return heap.total + sum(len(name) + 1 for name in names) + places * (word + 3)
+
+    def _names(self, heap: Heap) -> int:
+        # Each name's text, and its place in a pool; a new pool is twice as large as the one before
+        imported = self.importer.imported & self.files.keys()
+        names = {name for each in imported for name in self.files[each].qstrs
+                 if isinstance(name, str)}
+        places = pool = NAMES
+        while places < len(names) + OTHERS:
+            pool *= 2
+            places += pool
+        return sum(len(name) + 1 for name in names) + places * (heap.word + 3)
+
+
+@dataclass
+class Held:
+    """Which of the device's functions and classes something holds.
+
+    Attributes:
+        code: (module, path within it) of each.
+        modules: the contents of their modules, which functions hold, by name.
+    """
+
+    code: set[tuple[str, str]] = field(default_factory=set)
+    modules: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def follow(self, roots: Iterable[object]) -> None:
+        """Adds all that objects hold."""
+        seen: dict[int, object] = {}
+        left = list(roots)
+        while left:
+            value = left.pop()
+            if id(value) in seen or isinstance(value, (str, bytes, int, float, array, memoryview)):
+                continue
+            seen[id(value)] = value
+            if isinstance(value, types.ModuleType):
+                if value.__name__.startswith("attn8"):
+                    left += vars(value).values()
+            elif isinstance(value, types.FunctionType):
+                if in_device(value.__code__):
+                    self.code.add((value.__module__, value.__qualname__))
+                    self.modules[value.__module__] = value.__globals__
+                    left += [*value.__globals__.values(), *(value.__defaults__ or ())]
+                    left += [cell.cell_contents for cell in value.__closure__ or ()]
+            elif isinstance(value, type):
+                if value.__module__.startswith("attn8."):
+                    self.code.add((value.__module__, value.__qualname__))
+                    left += [*vars(value).values(), *value.__bases__]
+            elif isinstance(value, (staticmethod, classmethod, types.MethodType)):
+                left.append(value.__func__)
+                left.append(getattr(value, "__self__", None))
+            elif isinstance(value, dict):
+                left += value.values()
+            elif isinstance(value, (list, tuple)):
+                left += value
+            elif hasattr(value, "__dict__"):
+                left += [type(value), *vars(value).values()]
+
+
+@cache
+def static_names() -> dict[int, str]:
+    """Of the device's names, those that an .mpy file says by number."""
+    return compiler.static_names(" ".join(sorted(interned())))
 
 
 @cache

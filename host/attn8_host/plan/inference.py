@@ -6,11 +6,10 @@ instructions, by the emulators of both chips.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,11 @@ from ..layers.base import INT16
 from ..layers.convert import requantizing
 from ..numerics.scales import linear
 from ..schema import check
-from .heap import Heap, Peak, package
+from .heap import Heap, Package, Peak
 
 CLOCKS = (80, 160, 240)  # MHz
 # Bytes free in the Python heap after start-up, and for native code, as measured on v1.26 firmware
 CHIPS = {"ESP32": (112_000, 110_000), "ESP32-C3": (112_000, 110_000)}
-SERVER = ("link/__init__.mpy", "link/frames.mpy", "link/server.mpy")  # imported to serve
 SCALE = 0.03  # of all values of a layer that only its sizes describe
 Config = dict[str, Any]  # of a model file
 Tensors = dict[str, np.ndarray]
@@ -49,9 +47,9 @@ class Plan:
     buffers: dict[str, int]  # arrays, parameters among them, by what holds them
     sharing: dict[str, int]  # what each layer that shares the arena has in it
     ram: int  # all of the model: arrays and the objects around them
-    load_peak: int  # the most that is held at a time while it loads
-    package: int  # of the package's own code
-    peak_heap: int  # with the package's own
+    server: int  # of what serves it to a host: its buffers, and what it says of the outputs
+    package: int  # of the package's own code, once the model is loaded
+    peak_heap: int  # the most that all of them take while it loads, and after
     macs: int | None  # multiply-accumulates of one inference; None for a training file
     instructions: int | None  # predicted, of one inference; None where it fits nowhere
     cycles: int | None  # they take, by a model of the core's pipeline (isa.pipeline)
@@ -179,29 +177,34 @@ def plan(
     """
     files = compile_device(arch) | forms.files_of(arch, backend)
     data = modelfile.pack(config, tensors)
-    heap = Heap(word)
     peak = Peak(word)
-    model, device, required = loaded(config, data, arch, backend, {"array": peak.array})
+    device = Device(arch, backend, {"array": peak.array})
+    peak.package = package = Package(_modules(files), device.importer)
+    objects = vars(device.load("attn8.kernels.objects"))
+    objects["view"] = peak.watch(objects["view"])
+    server, required = served(device, config, data)
+    model = server._model
     if settle:
         settle(model)
+    heap = Heap(word)
     heap.add(device.load("attn8.forms").scratch.bytes, "scratch")
     if getattr(model, "arena", None):
-        heap.add(model.arena.block, "arena")
+        heap.add(model.arena, "arena")
     entries = [e for e in config["layers"] if layers.get(e["type"]).computes]
     made_layers = model.model.layers if hasattr(model, "model") else model.layers
     for entry, layer in zip(entries, made_layers, strict=True):
         heap.add(layer, entry["name"])
     heap.add(model)
-    modules = {name.partition(".")[2].replace(".", "/"): module
-               for name, module in device.modules.items() if name.startswith("attn8.")}
-    used = {f"{name}{end}" for name in modules for end in (".mpy", "/__init__.mpy")}
-    used |= {"__init__.mpy", *SERVER}
-    imported = [content for path, content in files.items() if path in used]
-    code, exec_ram = package(imported, modules.values(), heap), machine_code(imported)
-    load_peak = max(peak.total, heap.total)
+    ram, buffers = heap.total, dict(heap.buffers)
+    heap.add(server)
+    own = heap.total - ram
+    code = package.total(heap, server)
+    exec_ram = sum(machine_code(file) for name, file in package.files.items()
+                   if name in device.importer.imported)
+    load_peak = max(peak.total, ram + own + code)
     # No chip has them
     doubles = "double" in (config.get("numbers"), *(e.get("format") for e in config["layers"]))
-    fits = {chip: load_peak + code < free and exec_ram < room and not doubles
+    fits = {chip: load_peak < free and exec_ram < room and not doubles
             for chip, (free, room) in CHIPS.items()}
     training = config["format"] == "attn8-train"
     instructions = cycles = None
@@ -215,12 +218,12 @@ def plan(
         flash=sum(map(len, files.values())) + len(data),
         exec_ram=exec_ram,
         required=required,
-        buffers={_tidy(name): size for name, size in heap.buffers.items()},
+        buffers={_tidy(name): size for name, size in buffers.items()},
         sharing=arena.sharing(config),
-        ram=heap.total,
-        load_peak=load_peak,
+        ram=ram,
+        server=own,
         package=code,
-        peak_heap=load_peak + code,
+        peak_heap=load_peak,
         macs=None if training else _macs(config, tensors),
         instructions=instructions,
         cycles=cycles,
@@ -232,28 +235,44 @@ def plan(
 
 def loaded(
     config: Config, data: bytes, arch: str, backend: str,
-    stand_ins: Mapping[str, ModuleType] | None = None,
 ) -> tuple[Any, Device, dict[str, int]]:
     """A model file as the device loads it: (its model, the device, what it required)."""
+    device = Device(arch, backend)
+    server, required = served(device, config, data)
+    return server._model, device, required
+
+
+def served(device: Device, config: Config, data: bytes) -> tuple[Any, dict[str, int]]:
+    """The device's server, which has loaded a model file, and what it required."""
     required: dict[str, int] = {}
 
     def require(what: str, size: int) -> None:
         required[what] = max(size, required.get(what, 0))
 
-    device = Device(arch, backend, stand_ins)
     vars(device.load("attn8.memory"))["require"] = require
+    server = device.load("attn8.link.server").Server()
+    server._frames.sequence = 0  # of the request
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         path.write_bytes(data)
+        kind = 2 if config["format"] == "attn8-train" else 0
         try:
-            training = config["format"] == "attn8-train"
-            # As the server does: the names of the package are not looked up
-            load = device.attn8.train.load if training else device.load("attn8.model").load
-            model = load(str(path))
+            server._load(bytes([kind]) + str(path).encode())
         except (ValueError, TypeError) as error:
             raise Attn8Error(str(error).replace(str(path), config["name"])) from None
     required["the file"] = required.pop(str(path))
-    return model, device, required
+    return server, required
+
+
+def _modules(files: Mapping[str, bytes]) -> dict[str, mpy.Mpy]:
+    """Compiled files by the names of their modules: attn8.layers of layers/__init__.mpy."""
+    read = {}
+    for path, data in files.items():
+        if not path.endswith(".mpy"):
+            continue
+        parts = path.removesuffix(".mpy").split("/")
+        read[".".join(["attn8", *(part for part in parts if part != "__init__")])] = mpy.read(data)
+    return read
 
 
 def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> tuple[int, int]:
@@ -281,14 +300,14 @@ def _macs(config: Config, tensors: Tensors) -> int:
     return total
 
 
-def machine_code(files: Iterable[bytes]) -> int:
-    """Bytes of machine code in .mpy files."""
+def machine_code(file: mpy.Mpy) -> int:
+    """Bytes of machine code in an .mpy file."""
 
     def size(code: mpy.RawCode) -> int:
         own = 0 if code.kind == mpy.Kind.BYTECODE else len(code.data)
         return own + sum(map(size, code.children))
 
-    return sum(size(mpy.read(file).root) for file in files)
+    return size(file.root)
 
 
 def _tidy(name: str) -> str:

@@ -1,0 +1,69 @@
+# What only loads a model is forgotten once it has: what runs needs its memory.
+import gc
+import sys
+
+from . import memory
+
+LOADERS = "arena", "channels", "entry", "find", "loading", "pool", "safetensors",\
+    "unload"
+# Modules of layers and cores have functions that make layers, which are forgotten, kernels, whose
+# type is another one, and classes; of a class these make its objects.
+MAKERS = "layers", "cores", "dense16", "lookup"
+MAKING = "__init__", "__new__", "room", "take", "from_scales", "from_floats"
+FUNCTION = type(lambda: None)
+
+
+class Unload:
+    # Forgets such modules where they were imported since this was made; whoever imports one again
+    # gets a whole one. What was there before stays as it is.
+
+    def __init__(self):
+        self._before = set(sys.modules)
+        self._before.discard("attn8.unload")
+
+    def _own(self, parts):
+        return [path for path in sys.modules if path[:6] == "attn8." and path not in self._before
+                and path.split(".")[1] in parts]
+
+    def all(self):
+        for path in self._own(MAKERS):
+            _strip(path)
+        for path in self._own(LOADERS):
+            memory.forget(path)
+        gc.collect()
+
+    def but(self, types):
+        # Layers of these types are still to come: what makes others is forgotten
+        needed = ["attn8.layers.%s" % name for name in types]
+        kept = needed + ["attn8.layers"]
+        spare = [path for path in self._own(MAKERS) if path not in kept]
+        for path in needed:
+            if path not in sys.modules:
+                return  # it may import what else would be forgotten
+            for value in sys.modules[path].__dict__.values():
+                for other in list(spare):
+                    if _is_of(value, other):
+                        spare.remove(other)
+                        needed.append(other)
+        for path in spare:
+            _strip(path)
+
+
+def _is_of(value, path):
+    # Whether it is this module, or one of its own functions and classes
+    module = sys.modules[path]
+    if type(value) is FUNCTION:
+        return value.__globals__ is module.__dict__
+    return value is module or type(value) is type and getattr(value, "__module__", 0) == path
+
+
+def _strip(path):
+    names = sys.modules[path].__dict__
+    for key, value in names.items():
+        if type(value) is type and _is_of(value, path):
+            for name in MAKING:
+                if name in value.__dict__:
+                    setattr(value, name, None)
+        elif type(value) is FUNCTION:
+            names[key] = None
+    memory.forget(path)

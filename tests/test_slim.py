@@ -1,0 +1,51 @@
+"""What is taken out of the package's sources before they are compiled says the same on a board."""
+
+import ast
+
+from attn8_host import slim
+from attn8_host.deploy import package_sources
+from attn8_host.slim import TEXTS
+
+SOURCE = b'''
+A, B = range(2, 4)
+_C = (1 << 4) + B
+KEPT = 5
+changed = 6
+def f(x):
+    if x is None:
+        raise ValueError("expected %s as x, got nothing" % A)
+    if x > _C:
+        raise TypeError("short")
+    if x > KEPT:
+        raise MemoryError("so many bytes are not free")
+    return "a text that is no error's", A * B + KEPT, changed
+'''
+
+
+def test_texts_and_numbers():
+    slimmed, texts = slim.slim({"a.py": SOURCE, "b.py": b"from .a import KEPT\n"})
+    assert texts == b"expected %s as x, got nothing\n"
+    assert slimmed["b.py"] == b"from .a import KEPT\n"
+    names = {node.id for node in ast.walk(ast.parse(slimmed["a.py"])) if isinstance(node, ast.Name)}
+    assert "KEPT" in names and "changed" in names and not names & {"A", "B", "_C"}
+    space: dict = {}
+    exec(slimmed["a.py"].replace(b'__import__("attn8").said', b"str"), space)
+    assert space["f"](4) == ("a text that is no error's", 2 * 3 + 5, 6)
+
+
+def test_each_text_of_the_package_is_a_line(board):
+    _, texts = slim.slim(package_sources())
+    lines = texts.decode().splitlines()
+    assert len(lines) == len(set(lines)) > 100
+    board.enter_repl()
+    said = board.execute(f"""
+import attn8
+for line in (0, {len(lines) // 2}, {len(lines) - 1}):
+    print(attn8.said(line))
+try:
+    attn8.load("/nosuch")
+except ValueError as error:
+    print(error)
+""").splitlines()
+    assert said == [lines[0], lines[len(lines) // 2], lines[-1], "/nosuch: no such file"]
+    assert TEXTS == "said.txt"

@@ -1,0 +1,74 @@
+"""What only loads a model is forgotten once it has, and what runs does without."""
+
+import ast
+
+import pytest
+
+from attn8_host.deploy import push
+from attn8_host.paths import DEVICE, MODELS
+
+PACKAGE = DEVICE / "attn8"
+PATH = "/models/unload.safetensors"
+MAKERS = [*PACKAGE.glob("layers/*.py"), *PACKAGE.glob("cores/*.py"),
+          PACKAGE / "dense16.py", PACKAGE / "lookup.py"]  # fmt: skip
+
+
+def words(name):
+    """A tuple of words that device/attn8/unload.py has under a name."""
+    tree = ast.parse((PACKAGE / "unload.py").read_text())
+    found = [node.value for node in tree.body if isinstance(node, ast.Assign)
+             and ast.unparse(node.targets[0]) == name]
+    return ast.literal_eval(found[0])
+
+
+def functions(body):
+    return [node for node in body if isinstance(node, ast.FunctionDef)
+            and "micropython.viper" not in map(ast.unparse, node.decorator_list)]
+
+
+@pytest.mark.parametrize("path", MAKERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_what_runs_calls_no_function_that_is_forgotten(path):
+    module = ast.parse(path.read_text())
+    forgotten = {function.name for function in functions(module.body)}
+    for imported in (node for node in module.body if isinstance(node, ast.ImportFrom)):
+        source = PACKAGE.joinpath(*(["layers"] if imported.level == 1 else []),
+                                  *str(imported.module).split(".")).with_suffix(".py")
+        if imported.module and source.is_file():
+            names = {function.name for function in functions(ast.parse(source.read_text()).body)}
+            forgotten |= {name.name for name in imported.names} & names
+    making = set(words("MAKING"))
+    for kind in (node for node in module.body if isinstance(node, ast.ClassDef)):
+        for method in functions(kind.body):
+            if method.name in making:
+                continue
+            used = {node.id for node in ast.walk(method) if isinstance(node, ast.Name)}
+            called = {node.attr for node in ast.walk(method) if isinstance(node, ast.Attribute)
+                      and ast.unparse(node.value) == "self"}
+            assert not used & forgotten, f"{kind.name}.{method.name}"
+            assert not called & (making - {"__new__"}), f"{kind.name}.{method.name}"
+
+
+def test_a_loaded_model_leaves_what_runs(board):
+    push(board, PATH, (MODELS / "digits.safetensors").read_bytes())
+    board.enter_repl()
+    said = board.execute(f"""
+import sys
+import attn8
+from attn8.layers.dense import Dense
+whole = Dense.__init__
+first = attn8.load({PATH!r})
+second = attn8.load({PATH!r})
+there = [name for name in sys.modules if name.startswith("attn8")]
+print([name for name in there if "layers" in name or "cores" in name])
+print([name for name in {list(words("LOADERS"))!r} if "attn8." + name in there])
+print(Dense.__init__ is whole, type(first.layers[-1]) is Dense)
+x = first.input
+for i in range(len(x)):
+    x[i] = i % 100
+print(bytes(first(x)) == bytes(second(x)))
+attention = [type(layer) for layer in first.layers if hasattr(layer, "cores")][0]
+print(attention.__init__, attn8.MultiHeadAttention.__init__ is not None)
+""").splitlines()
+    # What was imported before stays as it was; what was not is whole to whoever imports it
+    assert said[0] == "['attn8.layers', 'attn8.layers.dense']" and said[1] == "[]"
+    assert said[2:] == ["True True", "True", "None True"]
