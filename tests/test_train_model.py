@@ -266,6 +266,8 @@ def test_the_float_mode_is_close_to_float64(remote):
         ("Model(with_attention(options={}), dict(tensors))",
          "attn: unknown field options; take it out of the config"),
         ("Model(dict(config), {})", "missing tensor embed.weight"),
+        ("Model(dict(config, layers=[{'type': 'global_avg_pool', 'name': 'pool'}]), {})",
+         "pool: unknown layer type global_avg_pool"),
         ("Model(dict(config, input={'size': 5}), {})",
          "embed: takes 4 values, the layer before gives 5"),
         ("Model(dict(config, loss='hinge'), dict(tensors))",

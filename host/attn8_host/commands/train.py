@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,40 +11,120 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import Attn8Error, ModelError
 from .parser import Command, Parser
 from .pictures import pyplot, save
 from .shared import add_board, add_json, add_png, equal, facts, opened, positive, write_json
 
 if TYPE_CHECKING:
     from ..train.session import Outcome, Trained, TuneOutcome
+    from ..train.tune import Tuned
+
+
+NAMED = ("iris", "digits")
+OWN = ("--layers", "--lr", "--optimizer", "--patience", "--output")  # of a model of one's own
 
 
 def options(parser: Parser) -> None:
     add_board(parser)
     parser.add_argument(
-        "what", choices=["iris", "digits"],
-        help="iris: a transformer from scratch; digits: fine-tunes the demo's model and quantizes "
-        "it on the board",
+        "what", metavar="MODEL",
+        help="an int8 model file, whose last layers train; or iris: a transformer from scratch, or "
+        "digits: the demo's model, fine-tuned and quantized on the board",
     )
+    parser.add_argument("data", nargs="?", type=Path, metavar="DATA.npz",
+                        help="of a model file: the arrays inputs [samples, ...] and labels "
+                        "[samples]; a fifth of them validates")
+    parser.add_argument("--layers", type=_layers, default="head", metavar="head|last:N|all",
+                        help="which train: the last one with parameters (default), the last N, all")
+    parser.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd",
+                        help="with momentum, or of twice the memory (default: %(default)s)")
+    parser.add_argument("--lr", type=_rate, metavar="RATE",
+                        help="learning rate at its highest (default: 0.02 of sgd, 0.005 of adam)")
+    parser.add_argument("--patience", type=positive, default=3, metavar="N",
+                        help="epochs without a lower validation loss that end it (default: "
+                        "%(default)s)")
+    parser.add_output("--output", "the new int8 model file to write")
     parser.add_argument("--shift", choices=["invert", "rotate"], default="invert",
                         help="digits: what happens to a tenth of them (default: %(default)s)")
     parser.add_argument("--numbers", choices=["Q16.16", "Q24.8", "Q8.8", "float", "double"],
                         default="Q16.16",
                         help="iris: fixed point, or the board's floats (default: %(default)s)")
     parser.add_argument("--epochs", type=positive, metavar="N",
-                        help="default: 20 for iris, 3 for digits")
+                        help="default: 20 for iris, 3 for digits, 10 for a model file")
     parser.add_argument("--batch", type=positive, default=10, metavar="N",
                         help="samples of a step (default: %(default)s)")
     parser.add_argument("--seed", type=positive, default=1, metavar="N",
                         help="of the first weights and the samples' order (default: %(default)s)")
     add_json(parser)
-    add_png(parser, "iris: loss and accuracy per epoch", "attn8-training.png")
+    add_png(parser, "loss and accuracy per epoch", "attn8-training.png")
     parser.ignores(["--shift"], lambda a: a.what != "digits", "only digits takes it")
-    parser.ignores(["--numbers", "--png"], lambda a: a.what != "iris", "only iris takes it")
+    parser.ignores(["--numbers"], lambda a: a.what != "iris", "only iris takes it")
+    parser.ignores(["--png"], lambda a: a.what == "digits", "digits draws nothing")
+    parser.ignores(OWN, lambda a: a.what in NAMED, "only a model file takes it")
+
+
+def _layers(text: str) -> str:
+    if not re.fullmatch(r"head|all|last:\d{1,4}", text):
+        raise argparse.ArgumentTypeError(f"expected head, last:N or all, got {text!r}")
+    return text
+
+
+def _rate(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 2.0**-15 <= (number := float(text)) <= 1:
+            return number
+    raise argparse.ArgumentTypeError(f"expected a number from 0.00004 to 1, got {text!r}")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.what not in NAMED:
+        return own(arguments, console)
+    if arguments.data:
+        raise Attn8Error(f"{arguments.data}: {arguments.what} has data of its own; leave it out")
     return (digits if arguments.what == "digits" else iris)(arguments, console)
+
+
+def own(arguments: argparse.Namespace, console: Console) -> int:
+    from ..model import load
+    from ..train import tune
+
+    path = Path(arguments.what)
+    if not path.exists():
+        raise Attn8Error(f"{path}: expected a model file, iris or digits")
+    if arguments.data is None:
+        raise Attn8Error("with what? Give DATA.npz, with the arrays inputs and labels")
+    if arguments.output is None:
+        raise Attn8Error("where to? Give the new model's file with --output FILE")
+    base = load(path, False)
+    samples = tune.read(arguments.data, base)
+    try:
+        found = tune.planned(base, path, arguments.layers, arguments.batch, arguments.optimizer)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    fits = ", ".join(chip for chip, yes in found.fits.items() if yes) or "no chip without PSRAM"
+    console.print(f"by attn8 plan: {found.peak_heap:,} bytes of heap, which fits {fits}",
+                  highlight=False)
+    if absent := tune.missing(samples[1], base.output_size):
+        console.print(f"warning: no sample is of class {', '.join(map(str, absent))}: what trains "
+                      "forgets it", highlight=False)
+    with opened(arguments, console) as board, progress(console) as advance:
+        outcome = tune.tune(
+            board, path, base, samples, arguments.output, arguments.layers, arguments.epochs or 10,
+            arguments.batch, arguments.seed, arguments.optimizer, arguments.lr, arguments.patience,
+            advance,
+        )
+    draw_own(arguments.png, outcome)
+    console.print(_table(f"attn8 train: {outcome.model}", outcome, "training and int8 inference", [
+        ("int8 accuracy before", f"{outcome.accuracy_before:.2%}",
+         f"of {outcome.validation} samples to validate with"),
+        ("int8 accuracy after", f"{outcome.accuracy_after:.2%}",
+         f"{', '.join(outcome.layers)}, as after epoch {outcome.best_epoch}"),
+    ]))  # fmt: skip
+    console.print(f"{arguments.output}: the new int8 model; loss and accuracy: {arguments.png}",
+                  highlight=False)
+    write_json(arguments.json, outcome.as_dict())
+    return 0 if outcome.bit_exact else 1
 
 
 def digits(arguments: argparse.Namespace, console: Console) -> int:
@@ -134,6 +215,27 @@ def _table(
                                            if outcome.board["kind"] == "virtual" else "")),
         ("RAM", f"{outcome.ram_bytes:,} bytes", "Python heap of the model in training"),
     ])  # fmt: skip
+
+
+def draw_own(path: Path, outcome: "Tuned") -> None:
+    """Draws loss and accuracy of every epoch, of what trains and of what validates."""
+    plt = pyplot()
+    epochs = range(1, outcome.epochs + 1)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    for key, label in (("loss", "training"), ("validation_loss", "validation")):
+        left.plot(epochs, [getattr(e, key) for e in outcome.history], "o-", ms=3, label=label)
+    left.axvline(outcome.best_epoch, color="k", ls=":", lw=1, label="kept")
+    left.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+    for key, label in (("accuracy", "training"), ("validation_accuracy", "validation")):
+        right.plot(epochs, [100 * getattr(e, key) for e in outcome.history], "o-", ms=3,
+                   label=label)
+    right.set(xlabel="epoch", ylabel="accuracy in %", ylim=(0, 102))
+    for axes in (left, right):
+        axes.legend()
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(f"{outcome.model}: {', '.join(outcome.layers)}, trained on the board",
+                    fontsize="medium")
+    save(figure, path)
 
 
 def draw(path: Path, outcome: "Outcome") -> None:

@@ -504,6 +504,25 @@ class Type(Attention):
                 raise ModelError(f"{entry['name']}.{key}: attention trains with the core exact, "
                                  f"not causal; got {entry[key]}")
 
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        name = entry["name"]
+        keys = ("type", "name", "seq_len", "embed_dim", "num_heads", "bias", "core", "causal")
+        found: Fields = {key: entry[key] for key in keys if key in entry}
+        for key in ("options", "lengths", "key_dim", "value_dim", "rotary"):
+            if entry.get(key):
+                raise ModelError(f"{name}.{key}: attention trains without it")
+        if entry.get("output", INT8) != INT8 or "memory" in tensors:
+            raise ModelError(f"{name}: self-attention in int8 trains, and no other")
+        if "key_padding_mask" in tensors:
+            raise ModelError(f"{name}.key_padding_mask: attention trains without one")
+        self.check_training(found)
+        after = {**entry["scales"], "out": entry["scale"]}
+        takes = {**dict.fromkeys(PARTS, before), "out": after["heads"]}
+        return found, {key: values for part in PARTS for key, values in
+                       dense.in_floats(f"{part}.", tensors, takes[part], after[part]).items()}
+
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
         e, bias = entry["embed_dim"], entry.get("bias", True)
         return {key: values for part in PARTS for key, values in

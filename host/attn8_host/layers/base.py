@@ -344,6 +344,26 @@ class LayerType:
         """Float parameters to start a training from, by part."""
         return {}
 
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        """From its int8 form to what trains: the entry of a training file, and its parameters.
+
+        Args:
+            entry: of the int8 model, which takes int8.
+            tensors: by part.
+            before: what one step of its input stands for.
+
+        Returns:
+            None for an entry that does nothing.
+
+        Raises:
+            ModelError: it does not train, or is not what the trainer makes int8 of.
+        """
+        if not self.computes:
+            return None, {}
+        raise ModelError(f"{entry['name']}: no {self.name} trains yet")
+
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableLayer:
         """Its training form.
 

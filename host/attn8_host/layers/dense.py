@@ -201,6 +201,27 @@ def trainable(f: Any, entry: Fields, prefix: str, tensors: Tensors) -> Trainable
     return TrainableDense(f, name, **found)
 
 
+def in_floats(
+    prefix: str, tensors: Tensors, before: float, after: float | None
+) -> dict[str, np.ndarray]:
+    """Of a matrix in int8, what its parameters stand for.
+
+    Args:
+        before: of one step of its input.
+        after: of its results, in int8; None for int32 sums, whose step `before` then is of a
+            weight of 1.
+    """
+    weight = tensors[f"{prefix}weight"].astype(np.float64)
+    scales = np.ones(len(weight))
+    if after is not None:
+        mult, shift = (tensors[f"{prefix}{part}"].astype(np.float64) for part in ("mult", "shift"))
+        scales = after / before * mult / 2**shift
+    found = {f"{prefix}weight": weight * scales[:, None]}
+    if f"{prefix}bias" in tensors:
+        found[f"{prefix}bias"] = tensors[f"{prefix}bias"] * before * scales
+    return found
+
+
 def buffers(takes: str, gives: Signal, inputs: int, outputs: int) -> list[Buffer]:
     """Those of a product: sums of some rows of int8 that become int16, and the result."""
     rows, result = gives.size // outputs, buffer(gives.format, gives.size)
@@ -330,6 +351,20 @@ class Type(LayerType):
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
         return initial("", entry["in_features"], entry["out_features"], rng,
                        entry.get("bias", True))
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        keys = ("type", "name", "in_features", "out_features", "rows", "bias")
+        found: Fields = {key: entry[key] for key in keys if key in entry}
+        if self.format_of(entry) or entry.get("output") == INT16:
+            raise ModelError(f"{entry['name']}: it computes in {entry.get('format', INT16)}, and "
+                             "int8 trains")
+        if not self._wide(entry):
+            return found, in_floats("", tensors, before, entry["scale"])
+        step = entry["scale"] / before  # of the weights
+        floats = in_floats("", tensors, before, None)
+        return found, {part: values * step for part, values in floats.items()}
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableDense:
         return trainable(f, entry, "", tensors)

@@ -170,6 +170,13 @@ class Type(LayerType):
                           {f"pool.{part}": values for part, values in made.items()},
                           tokens * width, masked, tokens=tokens)
 
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        if entry.get("lengths") or entry.get("output", INT8) != INT8:
+            raise ModelError(f"{entry['name']}: the mean of all tokens in int8 trains, no other")
+        return {key: entry[key] for key in ("type", "name", "seq_len", "embed_dim")}, {}
+
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableMeanPool:
         return TrainableMeanPool(f, entry["seq_len"])
 

@@ -49,6 +49,11 @@ class Type(LayerType):
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         pass
 
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        return {"type": entry["type"], "name": entry["name"]}, {}
+
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableReLU:
         return TrainableReLU()
 

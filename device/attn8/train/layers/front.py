@@ -9,20 +9,17 @@ class Front:
         self.f = f
         self.name = name
         self.mult = mult
-        model = load(path, count=count)
+        self._model = model = load(path, count=count)
         self._input = model.input
-        self._layers = model.layers
         self.x = f.zeros(len(self._input))
-        self.out = f.zeros(len(self._layers[-1].out))
+        self.out = f.zeros(len(model.outputs[-1][2]))
 
     def __call__(self, x):
         n = len(self._input)
         self.x = self.f.accept(x, n, self.name)
         for i in range(n):
             self._input[i] = x[i]
-        y = self._input
-        for layer in self._layers:
-            y = layer(y)
+        y = self._model()
         for i in range(len(self.out)):
             self.out[i] = (y[i] * self.mult + 128) >> 8
         return self.out

@@ -1,0 +1,277 @@
+"""`attn8 train MODEL DATA`: trains the last layers of an int8 model on a board, with any samples.
+
+The layers before them run in int8 (see layers.front). Every step is compared with NumPy; the
+parameters of the epoch with the least validation loss become int8 again on the board, in a copy of
+the model's file there, which comes back.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load as from_bytes
+
+from .. import inputs, layers, modelfile
+from ..boards import Board
+from ..deploy import MODELS as BOARD_MODELS
+from ..deploy import deploy, push
+from ..errors import Attn8Error, ModelError, RemoteError
+from ..layers.base import TOKENS
+from ..link.protocol import CALIBRATE, EVALUATE, QUANTIZE, TRAIN
+from ..model import Model, load
+from ..plan.inference import Plan
+from ..plan.training import train_plan
+from ..proof.compare import verify
+from .arithmetic import ratio
+from .session import Epoch, Trained, Training, pack, schedule, total_steps
+
+VALIDATION = 5  # one sample of so many
+CALIBRATION = 100  # samples, at most, that new ranges of activations are taken of
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "sgd": {"type": "sgd", "momentum": ratio(0.9)},
+    "adam": {"type": "adam", "beta1": ratio(0.9), "beta2": ratio(0.999), "eps": ratio(0.001)},
+}
+RATES = {"sgd": 0.02, "adam": 0.005}  # learning rates, by default
+Samples = tuple[np.ndarray, np.ndarray]  # int8 inputs [samples, ...] and labels [samples]
+
+
+@dataclass(kw_only=True)
+class TunedEpoch(Epoch):
+    """The same with what it gave on samples that do not train."""
+
+    accuracy: float  # of the training samples, as they were trained
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(kw_only=True)
+class Tuned(Trained):
+    """What `attn8 train MODEL` found; the keys of its JSON. bit_exact: int8 inference as well."""
+
+    layers: list[str]  # that trained
+    samples: int
+    validation: int  # of them
+    best_epoch: int  # whose parameters were kept, from 1
+    accuracy_before: float  # int8 on the board, of the validation samples
+    accuracy_after: float
+    history: list[TunedEpoch]
+
+
+def read(path: Path, model: Model) -> Samples:
+    """Samples of a .npz with the arrays `inputs` and `labels`.
+
+    Raises:
+        ModelError: it cannot be read or does not fit the model.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in ("inputs", "labels")}
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except (KeyError, OSError, ValueError, TypeError, AttributeError):
+        raise ModelError(f"{path}: expected a .npz with the arrays inputs and labels") from None
+    with TemporaryDirectory() as folder:  # held to what inputs of `attn8 run` are
+        for name, values in arrays.items():
+            np.save(Path(folder) / f"{name}.npy", values)
+        try:
+            x = inputs.read(Path(folder) / "inputs.npy", model.config)
+            labels = inputs.read_labels(Path(folder) / "labels.npy", len(x), model.output_size)
+        except ModelError as error:
+            raise ModelError(str(error).replace(f"{folder}/", f"{path}: ")) from None
+    if len(x) < 2 * VALIDATION:
+        raise ModelError(f"{path}: expected {2 * VALIDATION} samples at least, one of {VALIDATION} "
+                         f"to validate with, got {len(x)}")
+    return inputs.integers(x, model), labels
+
+
+def missing(labels: np.ndarray, classes: int) -> list[int]:
+    """The classes that no label names."""
+    return sorted(set(range(classes)) - set(labels.tolist()))
+
+
+def training(
+    base: Model, which: str, target: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray], list[str]]:
+    """The config of a training file without what its steps need, its parameters in floats, and the
+    layers that have them.
+
+    Args:
+        base: the int8 model.
+        which: "head", "last:N" or "all": how many layers with parameters, from the end.
+        target: of the int8 model, on the board.
+
+    Raises:
+        ModelError: a layer does not train, or there are not as many.
+    """
+    config = base.config
+    about = config["input"]
+    if about.get("format") == TOKENS or about.get("lengths") or "scale" not in about:
+        raise ModelError("it takes token ids or lengths, or has no input scale: such do not train "
+                         "yet")
+    entries, sources = config["layers"], modelfile.inputs(config)
+    kinds = [layers.get(entry["type"]) for entry in entries]
+    own = [modelfile.parts(entry, kind.tensors(entry), base.tensors)
+           for entry, kind in zip(entries, kinds, strict=True)]
+    weighty = [i for i, found in enumerate(own) if found]
+    count = {"head": 1, "all": len(weighty)}.get(which) or int(which.partition(":")[2])
+    if not 1 <= count <= len(weighty):
+        raise ModelError(f"--layers {which}: expected 1 to {len(weighty)}, the layers that have "
+                         "parameters")
+    first = 0 if which == "all" else weighty[-count]
+    made: list[dict[str, Any]] = []
+    tensors: dict[str, np.ndarray] = {}
+    scale, before = about["scale"], "input"
+    size, last = base.input_size, None
+    for i, (entry, kind) in enumerate(zip(entries, kinds, strict=True)):
+        if i >= first:
+            if sources[i] != [before]:
+                raise ModelError(f"{entry['name']}: it takes {' and '.join(sources[i])}, and only "
+                                 "layers one behind another train")
+            fields, found = kind.retrained(entry, own[i], scale)
+            made += [fields] if fields else []
+            tensors |= {f"{entry['name']}.{part}": values for part, values in found.items()}
+        elif kind.computes:
+            last = entry["name"]
+        scale, before = entry.get("scale", scale), entry["name"]
+        if i == first - 1 and last:
+            if entry.get("output", "int8") != "int8" or kind.format_of(entry):
+                raise ModelError(f"{last}: it gives {entry.get('output') or entry['format']}, and "
+                                 "what trains takes int8; give fewer --layers")
+            made.append({"type": "front", "name": "front", "model": target, "count": first,
+                         "last": last, "mult": round(scale * 2**24)})
+    names = sorted({name.split(".")[0] for name in tensors})
+    return {
+        "format": "attn8-train", "version": 1, "name": base.name, "numbers": "Q16.16",
+        "input": {"size": size}, "layers": made, "loss": "cross_entropy", "clip_norm": 1.0,
+        "int8": target,
+    }, tensors, names  # fmt: skip
+
+
+def planned(base: Model, path: Path, which: str, batch: int, optimizer: str) -> Plan:
+    """What training takes on a chip; the arguments are those of `tune`."""
+    config, tensors, _ = training(base, which, str(path))
+    config |= {"batch": batch, "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(0.01)}}
+    return train_plan(config, from_bytes(pack(config, tensors)), arches=()).memory
+
+
+def tune(
+    board: Board, path: Path, base: Model, samples: Samples, output: Path, which: str = "head",
+    epochs: int = 10, batch: int = 10, seed: int = 1, optimizer: str = "sgd",
+    rate: float | None = None, patience: int = 3,
+    advance: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Tuned:
+    """Trains on a board and writes the new int8 model.
+
+    Args:
+        board: any; the package, the model and the training file are put onto it.
+        path: of the int8 model `base`, which stays as it is.
+        samples: as `read` gives them.
+        output: of the new model; it is there whole or not at all.
+        which: the layers, see `training`.
+        epochs, batch, seed: of the training.
+        optimizer: of OPTIMIZERS.
+        rate: the learning rate at its highest, by default that of RATES.
+        patience: epochs without a lower validation loss after which it stops.
+        advance: called with what comes next, what is done and all there is to do.
+
+    Raises:
+        Attn8Error: the board fails, values saturate, or an argument makes no sense.
+    """
+    rng = np.random.default_rng(seed)
+    x, labels = samples
+    chosen = rng.permutation(len(x))
+    held, kept = np.split(chosen, [len(x) // VALIDATION])
+    total = total_steps(len(kept), epochs, batch)
+    steps = total // epochs
+    target = f"{BOARD_MODELS}/{output.name}"
+    training_path = f"{BOARD_MODELS}/{output.stem}-training.safetensors"
+    config, tensors, names = training(base, which, target)
+    config |= {"batch": batch, "schedule": schedule(total),
+               "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(rate or RATES[optimizer])}}
+    front = config["layers"][0]["type"] == "front"
+    fed = x.reshape(len(x), -1)
+    if not front:
+        fed = fed * base.config["input"]["scale"]
+    deploy(board, progress=lambda done, size: advance("package to the board (bytes)", done, size))
+    push(board, target, path.read_bytes())
+
+    def infer(model: Model, what: str) -> tuple[float, bool]:
+        board.enter_repl()
+        with board.serve() as client:
+            client.load(target, False)
+            count = iter(range(1, len(held) + 1))
+            found = verify(client, model, x[held].reshape(len(held), -1),
+                           lambda: advance(what, next(count), len(held)))
+        right = [each[model.output].argmax() for each in found.outputs] == labels[held]
+        return float(np.mean(right)), found.bit_exact
+
+    def parts(of: np.ndarray) -> Iterator[np.ndarray]:
+        return (of[i : i + batch] for i in range(0, len(of), batch))
+
+    lean = Model(base.config, base.tensors, False)
+    before, exact_before = infer(lean, "int8 before (samples)")
+    push(board, training_path, pack(config, tensors))
+    board.enter_repl()
+    history: list[TunedEpoch] = []
+    best, best_words = 0, tensors
+    with board.serve() as client:
+        used = client.heap()[1]
+        try:
+            client.load(training_path, training=True)
+        except RemoteError as error:
+            if error.kind != "MemoryError":
+                raise
+            said = str(error).partition(";")[0]
+            raise Attn8Error(f"{said}: give fewer --layers, or a smaller --batch") from None
+        ram = client.heap()[1] - used
+        session = Training(client, config, tensors, base if front else None)
+        assert session.reference
+        for epoch in range(epochs):
+            saturated = session.overflows
+            losses, hits = [], 0
+            for some in rng.permutation(kept)[: steps * batch].reshape(-1, batch):
+                found, outputs = session.run(TRAIN, fed[some], labels[some])
+                losses += found.tolist()
+                hits += int((outputs.argmax(axis=1) == labels[some]).sum())
+                advance("training (steps)", len(session.microseconds), total)
+            seen = [session.run(EVALUATE, fed[some], labels[some]) for some in parts(held)]
+            right = np.concatenate([outputs.argmax(axis=1) for _, outputs in seen]) == labels[held]
+            history.append(TunedEpoch(
+                loss=float(np.mean(losses)), accuracy=hits / (steps * batch),
+                validation_loss=float(np.concatenate([found for found, _ in seen]).mean()),
+                validation_accuracy=float(right.mean()), overflows=session.overflows,
+            ))
+            if session.overflows > saturated:
+                raise Attn8Error(f"values saturated in epoch {epoch + 1}: give a lower --lr than "
+                                 f"{rate or RATES[optimizer]:g}; the model is as it was")
+            if history[-1].validation_loss < history[best].validation_loss or epoch == 0:
+                best = epoch
+                best_words = {p.name: session.f.floats(p.value) for p in session.reference.params}
+            if epoch - best >= patience:
+                break
+    push(board, training_path, pack(config, best_words))
+    board.enter_repl()
+    with board.serve() as client:
+        client.load(training_path, training=True)
+        measured = Training(client, config, best_words, base if front else None)
+        for some in parts(kept[:CALIBRATION]):
+            measured.run(CALIBRATE, fed[some], labels[some])
+        client.run(np.array([QUANTIZE, 0], measured.dtype).tobytes())
+    board.execute(f"import os\nos.remove({training_path!r})")
+    made = output.with_name(f"{output.name}.new")
+    made.write_bytes(board.read_file(target))
+    after, exact_after = infer(Model(*modelfile.read(made), False), "int8 after (samples)")
+    load(made)
+    made.replace(output)
+    return Tuned(
+        board=board.info.as_dict(), model=base.name, epochs=len(history), batch=batch,
+        steps=len(session.microseconds), layers=names, samples=len(x), validation=len(held),
+        best_epoch=best + 1, accuracy_before=before, accuracy_after=after,
+        device_us_per_step=statistics.median(session.microseconds),
+        bit_exact=bool(session.bit_exact and measured.bit_exact) and exact_before and exact_after,
+        overflows=session.overflows, ram_bytes=ram, history=history,
+    )  # fmt: skip

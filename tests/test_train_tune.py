@@ -1,0 +1,200 @@
+"""`attn8 train MODEL DATA`: any model file's last layers, with any samples; and what it refuses."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attn8_host import layers, modelfile
+from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.cli import main
+from attn8_host.errors import Attn8Error, ModelError
+from attn8_host.model import load
+from attn8_host.paths import MODELS
+from attn8_host.quantize.model import quantize_model
+from attn8_host.train import tune
+
+TOKENS, FEATURES, CLASSES = 4, 3, 3
+LAYERS: list[dict[str, Any]] = [
+    {"type": "dense", "name": "embed", "rows": TOKENS, "in_features": FEATURES, "out_features": 8},
+    {"type": "relu", "name": "relu"},
+    {"type": "attention", "name": "attn", "seq_len": TOKENS, "embed_dim": 8, "num_heads": 2,
+     "core": "exact", "causal": False},
+    {"type": "mean_pool", "name": "pool", "seq_len": TOKENS, "embed_dim": 8},
+    {"type": "dense", "name": "head", "in_features": 8, "out_features": CLASSES,
+     "output": "int32"},
+]  # fmt: skip
+WITHOUT_POOL = [*LAYERS[:3], {**LAYERS[4], "in_features": 8 * TOKENS}]
+RESIDUAL = [*LAYERS[:3], {"type": "add", "name": "sum", "inputs": ["relu", "attn"]}, *LAYERS[3:]]
+
+
+def samples(count=60):
+    """Each class has a direction of its own, in units of a sensor's own."""
+    rng = np.random.default_rng(8)
+    labels = np.arange(count) % CLASSES
+    directions = rng.normal(0, 4, (CLASSES, FEATURES))
+    return directions[labels][:, None] + rng.normal(0, 2, (count, TOKENS, FEATURES)), labels
+
+
+def write(path, entries=LAYERS):
+    """An int8 model of random weights."""
+    rng = np.random.default_rng(2)
+    config = {"format": "attn8", "version": 1, "name": "gestures",
+              "input": {"shape": [TOKENS, FEATURES]}, "layers": entries}
+    tensors = {}
+    for entry in entries:
+        wanted = layers.get(entry["type"]).float_tensors(entry)
+        for part, tensor in wanted.items():
+            tensors[f"{entry['name']}.{part}"] = rng.normal(0, tensor.shape[-1]**-0.5, tensor.shape)
+    modelfile.write(path, *quantize_model(config, tensors, samples()[0]))
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def port():
+    virtual = VirtualBoard()
+    yield virtual.port
+    virtual.stop()
+
+
+@pytest.mark.parametrize("entries, which, trained", [
+    (LAYERS, "head", ["head"]), (LAYERS, "last:2", ["attn", "head"]),
+    (LAYERS, "all", ["attn", "embed", "head"]), (WITHOUT_POOL, "head", ["head"]),
+    (RESIDUAL, "head", ["head"]),
+], ids=["head", "last:2", "all", "behind attention", "behind a graph"])  # fmt: skip
+def test_layers_are_trained_and_come_back(tmp_path, capsys, port, entries, which, trained):
+    """Behind a front that ends in a pooling or in attention, or is a graph; and without one."""
+    model, data, made, results, png = (tmp_path / name for name in (
+        "gestures.safetensors", "data.npz", "tuned.safetensors", "train.json", "curve.png"))
+    write(model, entries)
+    x, labels = samples()
+    np.savez(data, inputs=x, labels=labels)
+    before = model.read_bytes()
+    assert main(["train", str(model), str(data), "--layers", which, "--epochs", "4", "--batch", "4",
+                 "--output", str(made), "--png", str(png), "--json", str(results), "--board",
+                 port]) == 0
+    said = capsys.readouterr().out
+    assert "by attn8 plan:" in said and "which fits ESP32" in said
+    found = json.loads(results.read_text())
+    assert found["bit_exact"] is True and found["layers"] == trained
+    assert (found["samples"], found["validation"], found["steps"]) == (60, 12, 48)
+    losses = [epoch["validation_loss"] for epoch in found["history"]]
+    assert found["best_epoch"] == int(np.argmin(losses)) + 1
+    assert found["history"][-1]["loss"] < found["history"][0]["loss"]
+    assert found["accuracy_after"] > found["accuracy_before"]
+    assert model.read_bytes() == before and png.read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("*.new"))
+    tuned, base = load(made), load(model)
+    changed = {name.split(".")[0] for name, values in tuned.tensors.items()
+               if (values != base.tensors[name]).any()}
+    assert set(trained) <= changed <= {*trained, "attn"}
+    fed = tuned.feed(x).reshape(len(x), -1)
+    right = [tuned(each)["head"].argmax() == label for each, label in zip(fed, labels, strict=True)]
+    assert np.mean(right) > 0.6
+
+
+def test_int8_stands_for_the_floats_that_it_was_made_of(tmp_path):
+    """Within half a step of each weight, and of the int32 biases."""
+    floats = write(tmp_path / "model")
+    model = load(tmp_path / "model")
+    _, found, _ = tune.training(model, "all", "/models/a")
+    assert found.keys() == floats.keys()
+    for name, values in floats.items():
+        rows = np.abs(values).reshape(len(values), -1).max(axis=1)
+        step = (rows if name.startswith(("embed", "attn")) else rows.max()) / 127
+        error = np.abs(found[name] - values).reshape(len(values), -1).max(axis=1)
+        assert (error <= 0.502 * step + 1e-4).all() or name.endswith("bias"), name
+        assert error.max() < 0.02, name
+
+
+def test_it_ends_where_validation_gets_no_better(board, tmp_path, monkeypatch):
+    """With labels at random the least validation loss is early; its words are those kept."""
+    write(tmp_path / "model.safetensors")
+    base = load(tmp_path / "model.safetensors", False)
+    x, labels = samples()
+    labels = np.random.default_rng(1).permutation(labels)
+    outcome = tune.tune(
+        board, tmp_path / "model.safetensors", base, (base.feed(x), labels),
+        tmp_path / "out.safetensors", "last:2", epochs=20, batch=4, rate=0.2, patience=2)
+    assert outcome.bit_exact and outcome.epochs == outcome.best_epoch + 2 < 20
+
+
+def test_what_saturates_ends_and_leaves_the_model(board, tmp_path, monkeypatch):
+    write(tmp_path / "model.safetensors")
+    base = load(tmp_path / "model.safetensors", False)
+    x, labels = samples()
+    usual = tune.training
+
+    def steep(*arguments):
+        config, tensors, names = usual(*arguments)
+        config.pop("clip_norm")
+        return config, {name: values * 3000 for name, values in tensors.items()}, names
+
+    monkeypatch.setattr(tune, "training", steep)
+    with pytest.raises(Attn8Error, match=r"values saturated in epoch 1: give a lower --lr than 0"):
+        tune.tune(board, tmp_path / "model.safetensors", base, (base.feed(x), labels),
+                  tmp_path / "out.safetensors", epochs=3, rate=0.5)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+X, LABELS = samples()
+
+
+@pytest.mark.parametrize("arrays, said", [
+    ({"inputs": X, "labels": LABELS + 1}, ": labels.npy: expected 0 to 2, as many classes as the "
+     "model gives values, got 3 at 2"),
+    ({"inputs": X * np.nan, "labels": LABELS}, ": inputs.npy: it holds NaN, infinite values"),
+    ({"inputs": X[:, 1:], "labels": LABELS}, ": inputs.npy: expected numbers [samples, 4, 3], got"),
+    ({"inputs": X, "labels": LABELS[1:]}, ": labels.npy: expected whole numbers [60], one an"),
+    ({"inputs": X, "labels": LABELS / 2}, ": labels.npy: expected whole numbers [60]"),
+    ({"inputs": X}, ": expected a .npz with the arrays inputs and labels"),
+    ({"inputs": X[:9], "labels": LABELS[:9]}, ": expected 10 samples at least, one of 5 to"),
+])  # fmt: skip
+def test_bad_samples_are_refused_in_one_line(tmp_path, capsys, arrays, said):
+    write(tmp_path / "model")
+    np.savez(tmp_path / "data.npz", **arrays)
+    assert main(["train", str(tmp_path / "model"), str(tmp_path / "data.npz"), "--output",
+                 str(tmp_path / "out"), "--board", "/dev/nosuch"]) == 2
+    assert capsys.readouterr().err.startswith(f"attn8: {tmp_path / 'data.npz'}{said}")
+
+
+@pytest.mark.parametrize("words, said", [
+    (["nosuch", "data.npz", "--output", "out"], "nosuch: expected a model file, iris or digits"),
+    (["model"], "with what? Give DATA.npz, with the arrays inputs and labels"),
+    (["model", "data.npz"], "where to? Give the new model's file with --output FILE"),
+    (["model", "model", "--output", "out"], "model: expected a .npz with the arrays inputs and"),
+    (["model", "none.npz", "--output", "out"], "none.npz: no such file"),
+    (["model", "data.npz", "--output", "out", "--layers", "last:4"],
+     "model: --layers last:4: expected 1 to 3, the layers that have parameters"),
+    (["iris", "data.npz"], "data.npz: iris has data of its own; leave it out"),
+])  # fmt: skip
+def test_bad_commands_are_refused_in_one_line(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "model")
+    np.savez("data.npz", inputs=X, labels=LABELS)
+    assert main(["train", *words, "--board", "/dev/nosuch"]) == 2
+    assert capsys.readouterr().err.startswith(f"attn8: {said}")
+
+
+@pytest.mark.parametrize("change, said", [
+    ({2: {"causal": True}}, "attn.causal: attention trains with the core exact, not causal; got"),
+    ({2: {"core": "linear"}}, "attn.core: attention trains with the core exact, not causal; got"),
+    ({1: {"type": "gelu", "approximate": "none"}}, "relu: no gelu trains yet"),
+])  # fmt: skip
+def test_layers_that_do_not_train_are_named(tmp_path, change, said):
+    write(tmp_path / "model", [{**entry, **change.get(i, {})} for i, entry in enumerate(LAYERS)])
+    with pytest.raises(ModelError, match=said):
+        tune.training(load(tmp_path / "model"), "all", "/models/a")
+
+
+def test_a_whole_transformer_trains_its_head():
+    """Its front is a graph, and heeds lengths: said, as these do not train yet."""
+    with pytest.raises(ModelError, match="it takes token ids or lengths, or has no input scale"):
+        tune.training(load(MODELS / "speakers.safetensors"), "head", "/models/a")
+    config, _, names = tune.training(load(MODELS / "digits.safetensors"), "head", "/models/a")
+    assert names == ["head"] and config["layers"][0]["last"] == "pool"
+
+
+def test_classes_without_a_sample_are_named():
+    assert tune.missing(np.array([0, 2, 2]), 4) == [1, 3]
