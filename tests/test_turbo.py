@@ -283,7 +283,7 @@ def test_attention_at_the_longest_sequence(machine, fill):
     v = np.maximum(int8(np.random.default_rng(1), fill, keys, head_dim), -127)
     machine.reset()
     call = Call(machine)
-    values = machine.buffer(np.zeros(2 * (head_dim + 1) * keys + 4, np.uint8))
+    values = machine.buffer(np.zeros(2 * (head_dim + 1) * keys + 8, np.uint8))
     call("pack_values", v, values, keys, head_dim)
     out = machine.buffer(np.zeros(head_dim, np.int8))
     call("weighted_sum", values, 0, weights, weights.sum(axis=1).astype(np.int32), out, 0, 1, keys,

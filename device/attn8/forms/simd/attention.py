@@ -10,7 +10,7 @@ def fits(keys, head_dim):
 def room(keys, head_dim):
     n = (keys + 3) & ~3
     row = (head_dim + 15) & ~15
-    return keys * row + 31, 0, 2 * (head_dim + 1) * n + 4, row + 31
+    return keys * row + 31, 0, 2 * (head_dim + 1) * n + 8, row + 31
 
 
 @micropython.viper

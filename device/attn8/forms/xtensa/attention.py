@@ -8,10 +8,11 @@ def fits(keys, head_dim):
 
 def room(keys, head_dim):
     # Rows of keys and queries are filled up to multiples of four, those of values too, and a word
-    # more is read; behind the values is a row of weights. Keys need no sums.
+    # more is read; behind the values is a row of weights. A query and this row have two words
+    # more. Keys need no sums.
     n = (keys + 3) & ~3
     row = 2 * ((head_dim + 3) & ~3)
-    return keys * row + 4, 0, 2 * (head_dim + 1) * n + 4, row + 4
+    return keys * row + 4, 0, 2 * (head_dim + 1) * n + 8, row + 8
 
 
 def attends(out_shift):

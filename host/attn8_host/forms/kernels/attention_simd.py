@@ -5,6 +5,7 @@ computes.
 
 from ..mpy import XtensaFunction
 from .attention_xtensa import (
+    SPARE,
     first_row,
     mask_keys,
     mask_rest,
@@ -14,7 +15,7 @@ from .attention_xtensa import (
 )
 from .matmul_simd import Q_W, UNIT, align, copy_row, dot, round_up
 
-__all__ = ["mask_keys", "pack_keys", "pack_values", "scores", "softmax", "weighted_sum"]
+__all__ = ["SPARE", "mask_keys", "pack_keys", "pack_values", "scores", "softmax", "weighted_sum"]
 
 
 def pack_keys(a: XtensaFunction) -> None:

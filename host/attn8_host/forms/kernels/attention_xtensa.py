@@ -6,10 +6,11 @@ inner loop both multiplies and loads. Numerators reach 32768, beyond int16: both
 are packed with their signs changed.
 """
 
+from collections.abc import Callable
+
 from ..mpy import XtensaFunction
 from ..xtensa import ACCLO, M0
 from .common_xtensa import (
-    dot16,
     group16,
     half_of,
     product16,
@@ -17,12 +18,12 @@ from .common_xtensa import (
     round_bit,
     round_shift,
     row_bytes,
-    scale,
     widen_row,
 )
 
 SPARE = {
-    "attend": ("visible", "weights", "query", "largest", "half", "down", "power", "groups")
+    "softmax": ("visible", "largest", "half", "down"),
+    "attend": ("visible", "weights", "query", "largest", "half", "down", "power", "groups"),
 }
 
 
@@ -40,32 +41,82 @@ def pack_keys(a: XtensaFunction) -> None:
 
 
 def scores(a: XtensaFunction) -> None:
-    k, q, row, out, groups, rest, keys, visible, left, y, zero, t, columns = range(2, 15)
+    k, q, y, out, groups, rest, keys, visible, left, start, zero, t, n, row = range(2, 16)
     a.arguments(rows=left, out=out)
     first_row(a, q, rest, keys, visible, t, y)
     a.movi(zero, 0)
+    a.label("row")
+    a.arguments(row=row, head_dim=rest)
+    a.addi(start, row, 4)
     a.srli(groups, rest, 2)
     a.extui(rest, rest, 0, 2)
-    a.label("row")
-    a.arguments(row=row)
     widen_row(a, q, row, groups, rest, t, zero)
-    a.arguments(row=row, k=k, head_dim=columns)
-    a.addi(row, row, -4)
+    a.arguments(k=k, row=y, head_dim=groups)
+    wrap(a, y, row, t, rest)
     a.addi(k, k, -4)
     a.ldinc(0, k)
-    a.addi(columns, columns, 3)
-    a.srli(columns, columns, 2)  # groups of four products
-    a.mov(t, visible)
-    a.label("score")
-    dot16(a, k, y, row, columns, zero, "dot")
-    a.addi(t, t, -1)
-    a.rsr(y, ACCLO)
-    a.s32i(y, out)
-    a.addi(out, out, 4)
-    a.bnez(t, "score")
+    a.addi(groups, groups, 3)
+    a.srli(groups, groups, 2)  # of four products
+    a.mov(n, visible)
+
+    def keep(place: int) -> None:
+        a.s32i(t, out, place)
+
+    row_scores(a, (k, y, start, groups, out, n, t, zero), keep)
     mask_rest(a, out, keys, visible, t, y)
     a.addi(left, left, -1)
-    a.bnez(left, "row")
+    a.beqz(left, "end")
+    a.j("row")
+    a.label("end")
+
+
+UNROLLED = (2, 4, 8)  # groups of four dimensions that have a loop of their own
+
+
+def row_scores(
+    a: XtensaFunction, registers: tuple[int, ...], keep: Callable[[int], None]
+) -> None:
+    """The scores of a row with n keys: `keep` puts t at `out` and a place."""
+    k, y, start, groups, out, n, t, zero = registers
+
+    def score(g: int | None, place: int) -> None:
+        a.wsr(zero, ACCLO)
+        a.mov(y, start)
+        if g is None:
+            product16(a, k, y, groups, "any dot")
+        else:
+            for _ in range(g):
+                group16(a, k, y)
+        a.rsr(t, ACCLO)
+        keep(place)
+
+    for g in UNROLLED:
+        a.movi(t, g)
+        a.branch("ne", groups, t, f"not {g}")
+        a.j(f"{g} groups")
+        a.label(f"not {g}")
+    a.label("any score")
+    score(None, 0)
+    a.addi(out, out, 4)
+    a.addi(n, n, -1)
+    a.bnez(n, "any score")
+    a.j("scored")
+    for g in UNROLLED:
+        a.label(f"{g} groups")
+        if g < 8:
+            a.srli(t, n, 1)
+            a.extui(n, n, 0, 1)
+            a.loopnez(t, f"{g} pair")
+            score(g, 0)
+            score(g, 4)
+            a.addi(out, out, 8)
+            a.label(f"{g} pair")
+        a.loopnez(n, f"{g} score")
+        score(g, 0)
+        a.addi(out, out, 4)
+        a.label(f"{g} score")
+        a.j("scored")
+    a.label("scored")
 
 
 def first_row(
@@ -114,69 +165,83 @@ def mask_keys(a: XtensaFunction) -> None:
     a.bnez(rows, "row")
 
 
+
+
+INDEX = 19  # the bit at which 8 bits of a numerator's logarithm begin that are looked up
+
+
 def softmax(a: XtensaFunction) -> None:
-    score, out, table, visible, mult, half, shift, limit = range(2, 10)
-    largest, total, x, y, n, zero = range(10, 16)
-    a.arguments(scores=score, out=out, table=table, keys=visible, first=x, causal=y)
-    a.arguments(mult=mult, shift=shift, limit=limit)
+    score, n, largest, x, y, t = range(2, 8)
+    scale_logarithms(a)
+    a.arguments(first=x, causal=y, keys=n)
     a.beqz(y, "all visible")
-    a.addi(visible, x, 1)
+    a.addi(n, x, 1)
     a.label("all visible")
-    a.movi(zero, 0)
-    half_of(a, half, shift)
+    a.keep(n, "visible")
     a.label("row")
-    a.mov(n, score)
-    a.l32i(largest, n)
-    a.loopnez(visible, "largest")
-    a.l32i(x, n)
-    a.addi(n, n, 4)
-    a.max(largest, largest, x)
-    a.label("largest")
-    a.movi(y, -1)
-    a.slli(y, y, 30)  # a masked score
-    a.mov(n, limit)
-    a.branch("ne", largest, y, "some are shown")
-    a.movi(n, -1)  # beyond the limit all of them
-    a.label("some are shown")
-    a.mov(total, zero)
-    a.loopnez(visible, "numerator")
+    a.arguments(scores=score, visible=n)
+    a.l32i(largest, score)
+    a.srli(t, n, 2)
+    a.loopnez(t, "four scores")
+    for i in (0, 2):
+        a.l32i(x, score, 4 * i)
+        a.l32i(y, score, 4 * i + 4)
+        if i == 2:
+            a.addi(score, score, 16)
+        a.max(largest, largest, x)
+        a.max(largest, largest, y)
+    a.label("four scores")
+    a.extui(t, n, 0, 2)
+    a.loopnez(t, "largest")
     a.l32i(x, score)
     a.addi(score, score, 4)
-    a.sub(x, largest, x)
-    a.mov(y, zero)
-    a.branch("lt", n, x, "far")
-    a.mull(x, x, mult)
-    a.ssr(shift)
-    a.add(x, x, half)
-    a.sra(x, x)
-    a.extui(y, x, 0, 8)
-    a.addx2(y, y, table)
-    a.l16ui(y, y)
-    a.srai(x, x, 8)
-    a.ssr(x)
-    a.srl(y, y)
-    a.addi(y, y, 1)
-    a.srli(y, y, 1)
-    a.label("far")
-    a.s16i(y, out)
-    a.addi(out, out, 2)
-    a.add(total, total, y)
-    a.label("numerator")
-    a.arguments(sums=x, keys=n)
-    a.s32i(total, x)
-    a.addi(x, x, 4)
-    a.keep(x, "sums")
-    a.sub(n, n, visible)
+    a.max(largest, largest, x)
+    a.label("largest")
+    a.keep(largest, "largest")
+    score, out, total, t, n, zero, causal = 2, 3, 9, 11, 12, 13, 14
+    row_numerators(a, "scores", "out", negative=False)
+    a.arguments(sums=t, keys=n, visible=zero, causal=causal)
+    a.s32i(total, t)
+    a.addi(t, t, 4)
+    a.keep(t, "sums")
+    a.sub(n, n, zero)
     a.addx4(score, n, score)
-    a.loopnez(n, "masked")
+    a.keep(score, "scores")
+    a.add(zero, zero, causal)
+    a.keep(zero, "visible")
+    a.movi(zero, 0)
+    a.loopnez(n, "not seen")
     a.s16i(zero, out)
     a.addi(out, out, 2)
-    a.label("masked")
-    a.arguments(rows=n, causal=x)
-    a.add(visible, visible, x)
+    a.label("not seen")
+    a.keep(out, "out")
+    a.arguments(rows=n)
     a.addi(n, n, -1)
     a.keep(n, "rows")
-    a.bnez(n, "row")
+    a.beqz(n, "end")
+    a.j("row")
+    a.label("end")
+
+
+def scale_logarithms(a: XtensaFunction) -> None:
+    """mult, and "half" of what is then shifted out, so that bit INDEX is the first to be looked up,
+    or is after a shift by "down".
+    """
+    t, u, up, zero = range(2, 6)
+    a.arguments(shift=t)
+    half_of(a, u, t)
+    a.movi(up, INDEX)
+    a.movi(zero, 0)
+    a.sub(t, up, t)  # so many bits are missing, or there are more
+    a.max(up, t, zero)
+    a.ssl(up)
+    a.sll(u, u)
+    a.keep(u, "half")
+    a.arguments(mult=u)
+    a.sll(u, u)
+    a.keep(u, "mult")
+    a.sub(up, up, t)
+    a.keep(up, "down")
 
 
 def pack_values(a: XtensaFunction) -> None:
@@ -208,28 +273,34 @@ def pack_values(a: XtensaFunction) -> None:
 
 def weighted_sum(a: XtensaFunction) -> None:
     """A row of weights is packed behind the values."""
-    v, row, out, groups, weights, p, m, shift, columns, zero, acc, t, y = range(2, 15)
-    a.arguments(out=out, first=t, head_dim=columns, keys=groups, shift=shift)
-    a.mull(t, t, columns)
+    v, row, out, groups, weights, p, m, shift, end, zero, acc, t, y, low = range(2, 16)
+    a.arguments(out=out, first=t, head_dim=end, keys=groups, shift=shift)
+    a.mull(t, t, end)
     a.add(out, out, t)
     a.addi(groups, groups, 3)
     a.srli(groups, groups, 2)
     a.addi(shift, shift, -16)
     a.movi(zero, 0)
     a.label("row")
-    a.arguments(v=v, weights=weights, head_dim=columns)
-    a.mull(row, groups, columns)
+    a.arguments(v=v, weights=weights, head_dim=end)
+    a.mull(row, groups, end)
     a.slli(row, row, 3)
     a.add(row, row, v)
     a.mov(t, row)
     a.loopnez(groups, "packed")  # up to three weights of the next row meet zeros of v
-    for i in range(4):
+    for i in (0, 2):
         a.l16ui(acc, weights, 2 * i)
+        a.l16ui(y, weights, 2 * i + 2)
         a.neg(acc, acc)
+        a.neg(y, y)
         a.s16i(acc, t, 2 * i)
+        a.s16i(y, t, 2 * i + 2)
     a.addi(weights, weights, 8)
     a.addi(t, t, 8)
     a.label("packed")
+    a.mov(y, row)
+    wrap(a, y, t, acc, low)
+    a.addi(row, row, 4)
     a.arguments(sums=y, num=m, weights=weights, keys=t)
     a.addx2(weights, t, weights)
     a.keep(weights, "weights")
@@ -237,21 +308,24 @@ def weighted_sum(a: XtensaFunction) -> None:
     a.addi(y, y, 4)
     a.keep(y, "sums")
     reciprocal(a, p, m, t, acc, zero)
-    a.addi(row, row, -4)
+    a.slli(m, m, 15)
+    a.movi(low, -127)
+    a.add(end, end, out)
     a.addi(v, v, -4)
     a.ldinc(0, v)
     a.label("column")
-    dot16(a, v, y, row, groups, zero, "dot")
-    a.rsr(acc, ACCLO)
+    a.wsr(zero, ACCLO)
+    a.mov(y, row)
+    product16(a, v, y, groups, "dot")
     a.ssr(p)
+    a.rsr(acc, ACCLO)
     a.sra(acc, acc)
-    scale(a, acc, m, t)
-    a.movi(t, -127)
-    round_shift(a, acc, shift, t)
+    a.slli(acc, acc, 2)
+    a.mulsh(acc, acc, m)  # 15 bits less than the product
+    round_shift(a, acc, shift, low)
     a.s8i(acc, out)
     a.addi(out, out, 1)
-    a.addi(columns, columns, -1)
-    a.bnez(columns, "column")
+    a.branch("ne", out, end, "column")
     a.arguments(rows=t)
     a.addi(t, t, -1)
     a.keep(t, "rows")
@@ -276,24 +350,12 @@ def attend(a: XtensaFunction) -> None:
     a.add(room, room, t)
     a.addi(room, room, 8)
     a.keep(room, "room")  # of the scores
-    a.arguments(causal=u, shift=t)
+    a.arguments(causal=u)
     a.beqz(u, "all visible")
     a.movi(keys, 1)
     a.label("all visible")
     a.keep(keys, "visible")
-    half_of(a, u, t)
-    a.movi(room, INDEX)
-    a.sub(t, room, t)  # so many bits are missing below those that are looked up, or there are more
-    a.movi(room, 0)
-    a.max(keys, t, room)
-    a.ssl(keys)
-    a.sll(u, u)
-    a.keep(u, "half")
-    a.arguments(mult=u)
-    a.sll(u, u)
-    a.keep(u, "mult")
-    a.sub(keys, keys, t)
-    a.keep(keys, "down")
+    scale_logarithms(a)
     a.arguments(out_shift=t)
     a.movi(u, 33)
     a.sub(t, u, t)
@@ -321,10 +383,6 @@ def attend(a: XtensaFunction) -> None:
     a.label("end")
 
 
-INDEX = 19  # the bit at which 8 bits of a numerator's logarithm begin that are looked up
-UNROLLED = (2, 4, 8)  # groups of four dimensions that have a loop of their own
-
-
 def attend_scores(a: XtensaFunction) -> None:
     """The scores of what the row sees, masked where there is padding, and "largest"."""
     q, row, groups, rest, t, zero, k, y, start, out, visible, largest = range(2, 14)
@@ -344,46 +402,11 @@ def attend_scores(a: XtensaFunction) -> None:
     a.movi(largest, -1)
     a.slli(largest, largest, 31 - 1)  # a masked score, below all others
 
-    def score(g: int | None, place: int) -> None:
-        a.wsr(zero, ACCLO)
-        a.mov(y, start)
-        if g is None:
-            product16(a, k, y, groups, "any dot")
-        else:
-            for _ in range(g):
-                group16(a, k, y)
-        a.rsr(t, ACCLO)
+    def keep(place: int) -> None:
         a.s32i(t, out, place)
         a.max(largest, largest, t)
 
-    for g in UNROLLED:
-        a.movi(t, g)
-        a.branch("ne", groups, t, f"not {g}")
-        a.j(f"{g} groups")
-        a.label(f"not {g}")
-    a.label("any score")
-    score(None, 0)
-    a.addi(out, out, 4)
-    a.addi(visible, visible, -1)
-    a.bnez(visible, "any score")
-    a.j("scored")
-    for g in UNROLLED:
-        a.label(f"{g} groups")
-        pairs = 2 if g < 8 else 1
-        if pairs == 2:
-            a.srli(t, visible, 1)
-            a.extui(visible, visible, 0, 1)
-            a.loopnez(t, f"{g} pair")
-            score(g, 0)
-            score(g, 4)
-            a.addi(out, out, 8)
-            a.label(f"{g} pair")
-        a.loopnez(visible, f"{g} score")
-        score(g, 0)
-        a.addi(out, out, 4)
-        a.label(f"{g} score")
-        a.j("scored")
-    a.label("scored")
+    row_scores(a, (k, y, start, groups, out, visible, t, zero), keep)
     a.arguments(masks=t, mask=row, room=out, visible=visible)
     a.beqz(t, "no mask")
     a.movi(largest, -1)
@@ -414,29 +437,9 @@ def wrap(a: XtensaFunction, y: int, end: int, t: int, u: int) -> None:
 
 
 def attend_numerators(a: XtensaFunction) -> None:
-    """-1 * the numerators of what the row sees, filled up with zeros; t = half + mult * a distance
-    stands at bit INDEX. Leaves the sum in `total`.
-    """
-    score, out, table, visible, mult, half, threshold, total, down = range(2, 11)
-    v, w, x, t = 11, 12, 13, 15
-    a.arguments(room=score, weights=out, table=table, visible=visible)
-    a.arguments(mult=mult, half=half, largest=v, limit=threshold, down=down)
-    a.movi(t, -1)
-    a.movi(w, -1)
-    a.slli(w, w, 30)
-    a.mull(x, v, mult)
-    a.add(half, half, x)
-    a.sub(threshold, v, threshold)
-    a.branch("ne", v, w, "some are shown")
-    a.srli(threshold, t, 1)
-    a.label("some are shown")
-    a.movi(total, 0)
-    a.bnez(down, "finer")
-    numerators(a, "coarse", False)
-    a.label("finer")
-    a.ssr(down)
-    numerators(a, "fine", True)
-    a.label("numerators are there")
+    """-1 * the numerators of what the row sees, filled up with zeros."""
+    out, v, t = 3, 11, 15
+    row_numerators(a, "room", "weights", negative=True)
     a.arguments(visible=t)
     a.addi(v, t, 3)
     a.srli(v, v, 2)
@@ -450,8 +453,37 @@ def attend_numerators(a: XtensaFunction) -> None:
     a.label("fill numerators")
 
 
-def numerators(a: XtensaFunction, name: str, finer: bool) -> None:
-    """The register map is that of attend_numerators."""
+def row_numerators(a: XtensaFunction, scores: str, to: str, negative: bool) -> None:
+    """The numerators of what a row sees, and their sum in a9, or both with their signs changed.
+    `scores` and `to` are arguments; a2 and a3 then point behind what they point to.
+    """
+    score, out, table, visible, mult, half, threshold, total, down = range(2, 11)
+    v, w, x = 11, 12, 13
+    a.argument(score, scores)
+    a.argument(out, to)
+    a.arguments(table=table, visible=visible, mult=mult, half=half, largest=v, limit=threshold)
+    a.arguments(down=down)
+    a.movi(w, -1)
+    a.slli(w, w, 30)  # a masked score
+    a.mull(x, v, mult)
+    a.add(half, half, x)
+    a.sub(threshold, v, threshold)
+    a.branch("ne", v, w, "some are shown")
+    a.movi(x, -1)
+    a.srli(threshold, x, 1)  # no score is so large
+    a.label("some are shown")
+    a.movi(total, 0)
+    a.bnez(down, "finer")
+    numerators(a, "coarse", negative, finer=False)
+    a.label("finer")
+    numerators(a, "fine", negative, finer=True)
+    a.label("numerators are there")
+
+
+def numerators(a: XtensaFunction, name: str, negative: bool, finer: bool) -> None:
+    """The register map is that of row_numerators; half - mult * score is the logarithm, from bit
+    INDEX on once it is shifted by `down` where `finer`.
+    """
     score, out, table, visible, mult, half, threshold, total, down = range(2, 11)
     pairs = ((11, 13), (12, 14))
     t = 15
@@ -484,7 +516,10 @@ def numerators(a: XtensaFunction, name: str, finer: bool) -> None:
             a.ssr(x)
             a.srl(v, v)
         for v, _ in some:
-            a.neg(v, v)
+            if negative:
+                a.neg(v, v)
+            else:
+                a.addi(v, v, 1)
         for v, _ in some:
             a.srai(v, v, 1)
         for i, (v, _) in enumerate(some):

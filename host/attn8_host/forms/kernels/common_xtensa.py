@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..mpy import XtensaFunction
-from ..xtensa import ACCLO, HH, LL
+from ..xtensa import HH, LL
 
 
 def row_bytes(a: XtensaFunction, to: int, n: int) -> None:
@@ -42,23 +42,6 @@ def widen(a: XtensaFunction, source: int, target: int, n: int, t: int) -> None:
         a.l8ui(t, source, i)
         a.sext(t, t, 7)
         a.s16i(t, target, 2 * i)
-
-
-def dot16(a: XtensaFunction, x: int, y: int, start: int, groups: int, zero: int, end: str) -> None:
-    """ACC = sum of int16 products of x and y, four a group: an instruction each, loads included.
-
-    Both pointers stand a word before their next load, and x's next word is in m0 already; it is so
-    again afterwards, for the row of x that follows. So one word past x's last row is read.
-    """
-    a.mov(y, start)
-    a.ldinc(2, y)
-    a.wsr(zero, ACCLO)
-    a.loopnez(groups, end)
-    a.mula_dd_ldinc(LL, 1, x, 0, 2)
-    a.mula_dd_ldinc(HH, 3, y, 0, 2)
-    a.mula_dd_ldinc(LL, 0, x, 1, 3)
-    a.mula_dd_ldinc(HH, 2, y, 1, 3)
-    a.label(end)
 
 
 def product16(a: XtensaFunction, x: int, y: int, groups: int, end: str) -> None:
