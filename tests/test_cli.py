@@ -220,8 +220,8 @@ def test_a_float_model_is_refused_before_anything_is_sent(capsys, command):
 
 
 def test_features_that_are_none_are_refused(capsys):
-    line = refused(capsys, *PLAN, "--core", "performer", "--option", "features=0")
-    assert line == "attn8: performer: features: expected a whole number from 1, got 0"
+    line = refused(capsys, *PLAN, "--core", "performer", "--option", "num_features=0")
+    assert line == "attn8: performer: num_features: expected a whole number from 1, got 0"
 
 
 def test_a_name_in_brackets_is_printed_as_it_is(capsys, tmp_path):

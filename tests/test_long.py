@@ -95,7 +95,7 @@ def test_flash_is_close_to_float(seq_len):
 @pytest.mark.parametrize("seq_len", [517, 2057])
 @pytest.mark.parametrize(("name", "options"), [
     ("flash", {}), ("linear", {}), ("linear", {"phi": "relu"}), ("linear", {"phi": "elu+1"}),
-    ("performer", {"features": 8}), ("performer", {"features": 100}),
+    ("performer", {"num_features": 8}), ("performer", {"num_features": 100}),
 ])
 def test_an_average_of_127_is_127(name, options, seq_len):
     core = cores.get(name)

@@ -22,7 +22,7 @@ CASES: list[tuple[str, dict]] = [(core, {}) for core in cores.all_cores()] + [
     ("linear", {"phi": "elu+1"}),
     ("sliding", {"window": 5}),
     ("flash", {"block_size": 5}),
-    ("performer", {"features": 7}),
+    ("performer", {"num_features": 7}),
     ("local_global", {"window": 2, "global_indices": [0, 3]}),
     ("sparse", {"mask": ["random", 0.4, 3]}),
 ]

@@ -148,8 +148,8 @@ PLAN = ["plan", "--seq-len", "8", "--heads", "2"]
 @pytest.mark.parametrize(("words", "said"), [
     ([*PLAN, "--embed-dim", "100000"], "expected at most 32768 values of input, got 800000"),
     ([*PLAN, "--embed-dim", "8192"], "expected at most 32768 values of input, got 65536"),
-    ([*PLAN, "--embed-dim", "8", "--core", "performer", "--option", "features=1000000000"],
-     "features: expected at most 4096, got 1000000000"),
+    ([*PLAN, "--embed-dim", "8", "--core", "performer", "--option", "num_features=1000000000"],
+     "num_features: expected at most 256, got 1000000000"),
     ([*PLAN, "--embed-dim", "8", "--core", "sparse", "--option", "mask=[]"],
      "mask: expected one of"),
     ([*PLAN, "--embed-dim", "8", "--core", "sparse", "--option", 'mask=["local_window"]'],

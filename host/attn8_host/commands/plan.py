@@ -38,7 +38,7 @@ def options(parser: Parser) -> None:
                         help="that iris or a layer trains in (default: %(default)s)")
     parser.add_argument(
         "--option", type=_option, action="append", default=[], metavar="NAME=VALUE",
-        help="of the core, such as window=16, block_size=16, features=32 or "
+        help="of the core, such as window=16, block_size=16, num_features=32 or "
         "mask='[\"local_window\", 4]'; repeat for more",
     )
     add_isa(parser, "ESP32 (default) or ESP32-C3 and C6", "xtensawin")

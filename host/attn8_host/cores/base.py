@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ModelError
 from ..numerics.scales import heads_scale
 from ..schema import INTEGER, Kind, Tensor
 
@@ -35,7 +36,7 @@ class Variant:
     lengths: bool = False
 
 
-def _nothing(*sizes: int) -> dict[str, Tensor]:
+def _nothing(*sizes: Any) -> dict[str, Any]:
     return {}
 
 
@@ -73,6 +74,8 @@ class Core:
             one step of int8 stands for in q, k, v), options and tensors.
         constants, options: what a config may say of them.
         layout: the options that decide on memory, and on no result.
+        defaults: from num_heads, head_dim and options to the float tensors of a file that has none.
+        drawn: the options that decide on these alone, and are gone once there are integers.
         tensors, float_tensors: from num_heads and head_dim to those that the heads share out.
         variants: what proves it; the first one on every shape.
         sized: from seq_len to more options for these.
@@ -100,6 +103,8 @@ class Core:
     constants: Mapping[str, Kind]
     options: Mapping[str, Kind] = field(default_factory=dict)
     layout: tuple[str, ...] = ("block_rows",)
+    defaults: Callable[[int, int, Mapping[str, Any]], Parameters] = _nothing
+    drawn: tuple[str, ...] = ()
     tensors: Callable[[int, int], dict[str, Tensor]] = _nothing
     float_tensors: Callable[[int, int], dict[str, Tensor]] = _nothing
     variants: Mapping[str, Variant]
@@ -126,7 +131,24 @@ class Core:
 
     def decisive(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options on which results depend."""
-        return {key: value for key, value in options.items() if key not in self.layout}
+        return {key: value for key, value in options.items()
+                if key not in self.layout and key not in self.drawn}
+
+    def complete(
+        self, num_heads: int, head_dim: int, options: Mapping[str, Any],
+        tensors: Mapping[str, np.ndarray],
+    ) -> Parameters:
+        """The float tensors of a file, and defaults for those that it has not.
+
+        Raises:
+            ModelError: the options say how to draw what the file has.
+        """
+        found = dict(self.defaults(num_heads, head_dim, options))
+        for key in self.drawn:
+            if key in options and not found.keys() - tensors.keys():
+                raise ModelError(f"options.{key}: the file has core.{', core.'.join(tensors)}; "
+                                 "take one of them out")
+        return found | dict(tensors)
 
     def quantize(
         self, head_dim: int, scales: Mapping[str, float], options: Mapping[str, Any],

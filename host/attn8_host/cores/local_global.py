@@ -144,6 +144,11 @@ def floating(
     return result
 
 
+def half(num_heads: int, head_dim: int, options: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """A gate of 0.5."""
+    return {"gate": np.zeros((num_heads, head_dim))}
+
+
 def gates(
     rng: np.random.Generator, num_heads: int, head_dim: int, options: dict[str, Any]
 ) -> dict[str, np.ndarray]:
@@ -173,6 +178,7 @@ CORE = Core(
     options={"window": COUNT, "global_indices": LIST, "block_rows": SIZE},
     masks_keys=True,
     masks_pairs=True,
+    defaults=half,
     tensors=lambda heads, dim: {"gate": Tensor(np.uint16, (heads, dim))},
     float_tensors=lambda heads, dim: {"gate": Tensor(float, (heads, dim))},
     variants={

@@ -14,7 +14,7 @@ from ..errors import ModelError
 from ..numerics.floating import kernelized
 from ..numerics.integers import bit_length, exp2, int32
 from ..numerics.scales import logarithm_constants, output_constants, quantize
-from ..schema import INTEGER, SIZE, Tensor
+from ..schema import COUNT, INTEGER, SIZE, Tensor
 from .base import Core, Variant
 from .linear import attend
 
@@ -147,9 +147,9 @@ def random_features(
         ValueError: num_features is not a whole number from 1.
     """
     if not (isinstance(num_features, int) and num_features > 0):
-        raise ValueError(f"features: expected a whole number from 1, got {num_features}")
-    if num_features > 4096:
-        raise ValueError(f"features: expected at most 4096, got {num_features}")
+        raise ValueError(f"num_features: expected a whole number from 1, got {num_features}")
+    if num_features > MAX_FEATURES:
+        raise ValueError(f"num_features: expected at most {MAX_FEATURES}, got {num_features}")
     rng = np.random.default_rng(seed)
     if not orthogonal:
         return rng.normal(size=(num_heads, num_features, head_dim))
@@ -189,15 +189,23 @@ def int8_features(
 ) -> dict[str, np.ndarray]:
     """Random features as the board has them: the float form gets the same operands.
 
-    Their number is the option `features`, 32 by default, which is no option of the core.
+    Their number is taken out of the options.
     """
-    number = options.pop("features", 32)
-    try:
-        features = random_features(num_heads, number, head_dim, int(rng.integers(1 << 30)))
-    except ValueError as error:
-        raise ModelError(f"performer: {error}") from None
+    drawn = {"num_features": options.pop("num_features", 32), "seed": int(rng.integers(1 << 30))}
+    features = drawn_features(num_heads, head_dim, drawn)["features"]
     step = float(np.abs(features).max()) / 127
     return {"features": quantize(features, step) * step}
+
+
+def drawn_features(
+    num_heads: int, head_dim: int, options: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """`num_features` random ones of the `seed`; 32 of seed 1 by default."""
+    try:
+        return {"features": random_features(num_heads, options.get("num_features", 32), head_dim,
+                                            options.get("seed", 1))}
+    except ValueError as error:
+        raise ModelError(f"performer: {error}") from None
 
 
 def _work(
@@ -218,7 +226,9 @@ CORE = Core(
         ("query_mult", "query_shift", "key_mult", "key_shift", "norm_mult", "norm_shift",
          "out_num", "out_shift"), INTEGER
     ),
-    options={"block_rows": SIZE},
+    options={"block_rows": SIZE, "num_features": SIZE, "seed": COUNT},
+    drawn=("num_features", "seed"),
+    defaults=drawn_features,
     tensors=lambda heads, dim: {"features": Tensor(np.int8, (heads, None, dim))},
     float_tensors=lambda heads, dim: {"features": Tensor(float, (heads, None, dim))},
     variants={

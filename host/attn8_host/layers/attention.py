@@ -1,6 +1,7 @@
 """Multi-head attention."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -267,6 +268,13 @@ class Attention(LayerType):
     def reads_padding(self, entry: Fields) -> bool:
         return not (entry.get("lengths") or entry["causal"])
 
+    def require_integers(self, entry: Fields) -> None:
+        super().require_integers(entry)
+        for key in self._core(entry).drawn:
+            if key in entry.get("options", {}):
+                raise ModelError(f"{entry['name']}.options.{key}: integers have what it draws; "
+                                 "take it out of the config")
+
     def check(self, entry: Fields) -> None:
         super().check(entry)
         name = entry["name"]
@@ -337,10 +345,20 @@ class Attention(LayerType):
         bias = entry.get("bias", True)
         found = {key: tensor for part, sizes in self.sizes(entry).items()
                  for key, tensor in dense.float_tensors(f"{part}.", *sizes, bias).items()}
-        for key, tensor in self._core(entry).float_tensors(entry["num_heads"],
-                                                           head_dims(entry)[0]).items():
-            found[f"core.{key}"] = tensor
+        core, sizes = self._core(entry), (entry["num_heads"], head_dims(entry)[0])
+        defaults = core.defaults(*sizes, entry.get("options", {}))
+        for key, tensor in core.float_tensors(*sizes).items():
+            found[f"core.{key}"] = replace(tensor, needed=tensor.needed and key not in defaults)
         return found
+
+    def _complete(self, entry: Fields, tensors: Tensors) -> dict[str, np.ndarray]:
+        """The core's float tensors out of those of the layer, with defaults."""
+        try:
+            return self._core(entry).complete(
+                entry["num_heads"], head_dims(entry)[0], entry.get("options", {}),
+                dense.parts("core.", tensors))
+        except ModelError as error:
+            raise ModelError(f"{entry['name']}.{error}") from None
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
         return entry["seq_len"], entry["embed_dim"]
@@ -433,7 +451,7 @@ class Attention(LayerType):
         heads = self._core(entry).floating(
             q, k, v, causal=entry["causal"], steps=steps,
             **self._core(entry).decisive(entry.get("options", {})),
-            **dense.parts("core.", tensors), **padding,
+            **self._complete(entry, tensors), **padding,
         )
         merged = heads.transpose(1, 0, 2).reshape(len(x[0]), -1)
         return {**outputs, "heads": heads, "": dense.apply("out.", tensors, merged)}
@@ -467,6 +485,10 @@ class Attention(LayerType):
         parameters = {key: quantizer.tensors[f"{name}.core.{key}"]
                       for key in core.float_tensors(1, 1)
                       if f"{name}.core.{key}" in quantizer.tensors}
+        parameters = self._complete(entry, {f"core.{key}": x for key, x in parameters.items()})
+        if "options" in entry:
+            entry["options"] = {key: value for key, value in entry["options"].items()
+                                if key not in core.drawn}
         constants, made = core.quantize(
             head_dims(entry)[0], scales, entry.get("options", {}), parameters
         )
