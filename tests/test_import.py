@@ -207,6 +207,64 @@ def test_other_attention_can_be_quantized(name):
         assert found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted) > 0.99
 
 
+class Window(nn.Module):
+    """Attention to two tokens on each side."""
+
+    def __init__(self):
+        super().__init__()
+        at = torch.arange(9)
+        self.register_buffer("far", (at[:, None] - at).abs() > 2)
+        self.embed, self.head = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        x = self.embed(x)
+        return self.head(self.attend(x, x, x, attn_mask=self.far)[0].mean(1))
+
+
+def test_the_core_sparse_keeps_any_mask():
+    module, x = Window().eval(), torch.randn(1, 9, 4)
+    config, tensors = attn8_host.from_torch(module, x, core="sparse")
+    entry = next(entry for entry in config["layers"] if entry["type"] == "attention")
+    assert entry["core"] == "sparse" and not entry["causal"]
+    seen = np.unpackbits(tensors["attend.core.mask"].reshape(2, 9, 2), axis=2, bitorder="little")
+    assert (seen[:, :, :9] == ~module.far.numpy()).all()
+    assert differs(config, tensors, evaluated(module), (1, 9, 4)) < 1e-4
+    samples = np.random.default_rng(3).normal(size=(20, 9, 4)).astype(np.float32)
+    made, integers = quantize_model(config, tensors, samples)
+    assert (integers["attend.core.mask"] == tensors["attend.core.mask"]).all()
+    found = Model(made, integers)
+    found = found(found.feed(samples[0]))
+    wanted = float_model.run(config, tensors, samples[0])
+    got = found["head"].ravel() * made["layers"][-1]["scale"]
+    assert np.abs(got - wanted["head"].ravel()).max() < 0.05
+
+
+@pytest.mark.parametrize("core", ["flash", "linear", "micro"])
+def test_any_core_may_be_chosen(core):
+    module, x = CASES["encoder pre gelu"]
+    config, tensors = attn8_host.from_torch(module, x, core=core)
+    entries = [entry for entry in config["layers"] if entry["type"] == "attention"]
+    assert entries and {entry["core"] for entry in entries} == {core}
+    shape = config["input"]["shape"]
+    samples = np.random.default_rng(3).normal(size=(10, *shape)).astype(np.float32)
+    quantize_model(config, tensors, samples)
+
+
+def test_a_core_that_needs_more_says_so():
+    class Causal(nn.Module):
+        def forward(self, x):
+            return F.scaled_dot_product_attention(x, x, x, is_causal=True)
+
+    with pytest.raises(ModelError) as caught:
+        attn8_host.from_torch(Causal(), X, core="sliding")
+    assert str(caught.value).endswith(
+        ": lacks the options 'window'; import with the core exact, and give the layers of the "
+        "float file this core with its options and tensors")
+    with pytest.raises(ModelError, match="core decode is causal, which this attention is not; "):
+        attn8_host.from_torch(*CASES["encoder pre gelu"], core="decode")
+
+
 KERAS = {
     "narrow": ["dense", "layer_norm", "attention", "add", "layer_norm", "dense", "gelu", "dense",
                "add", "mean_pool", "dense"],
@@ -323,7 +381,7 @@ X = torch.ones(1, 6, 4)
                                                          "the same tensor for all 3 arguments"),
         (Function(lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=torch.eye(6) > 0)),
          X, "scaled_dot_product_attention [1, 6, 4]: the attention's mask is neither causal nor "
-            "empty; take it out, and give a core with a window or a mask in the config"),
+            "empty; take it out, or choose the core sparse, which keeps it"),
     ],
 )
 def test_what_is_not_known_is_refused_in_one_line(module, example, message):

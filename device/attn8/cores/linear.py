@@ -22,7 +22,6 @@ class Linear:
     # Causal, and token by token with `step`, the state runs along; row t is then what the first
     # t + 1 tokens alone would give. need_weights keeps kv, rounded and transposed, z and each row's
     # denominator in `sums`. output: with "int32" results are int32, and are not clamped.
-
     # Keys that a key_padding_mask [seq_len] of its call hides never come into the state.
 
     masks_keys = True

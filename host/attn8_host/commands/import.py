@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -79,10 +80,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     shape = " x ".join(map(str, config["input"]["shape"]))
     console.print(
         f"{arguments.output}: {len(config['layers'])} layers of input {shape}, "
-        f"{sum(tensor.size for tensor in tensors.values()):,} parameters. It computes what "
-        f"{arguments.model} does.", highlight=False, markup=False,
+        f"{sum(tensor.size for tensor in tensors.values()):,} parameters. "
+        f"{_claim(config, arguments)}", highlight=False, markup=False,
     )
     return 0
+
+
+def _claim(config: dict[str, Any], arguments: argparse.Namespace) -> str:
+    from ..importers.convert import is_softmax
+
+    name = arguments.model
+    if is_softmax(arguments.core) or not any("core" in entry for entry in config["layers"]):
+        return f"It computes what {name} does."
+    return (f"With the core exact it computes what {name} does; with {arguments.core}, another "
+            "attention, it does not: see what that costs with attn8 run --labels, or train with it")
 
 
 COMMAND = Command("make a float model file from an ONNX file or a checkpoint", options, run,

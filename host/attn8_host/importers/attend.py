@@ -38,8 +38,8 @@ class Scores:
             return False
         if np.array_equal(self.seen, np.tri(n, dtype=bool)):
             return True
-        raise self.node.refuse("the attention's mask is neither causal nor empty; take it out, and "
-                               "give a core with a window or a mask in the config")
+        raise self.node.refuse("the attention's mask is neither causal nor empty; take it out, or "
+                               "choose the core sparse, which keeps it")
 
 
 def scores_of(node: Node) -> Scores:

@@ -1,12 +1,14 @@
 """From a front end's graph to a float model that is checked."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from .. import modelfile
+from .. import cores, float_model, modelfile
+from ..cores import exact, sparse
 from ..errors import ModelError
 from .check import check
 from .graph import Node
@@ -53,7 +55,8 @@ def convert(
     lowering = Lowering(outputs, core)
     for entry, made in lowering.entries():
         used |= made.sources
-        parts = {key: np.asarray(value, np.float32) for key, value in made.tensors.items()}
+        parts = {key: value if value.dtype == np.uint8 else np.asarray(value, np.float32)
+                 for key, value in made.tensors.items()}  # bits of a mask are no floats
         if made.type in ("dense", "attention", "cross_attention"):
             biases = [key for key in parts if key.endswith("bias")]
             if not any(parts[key].any() for key in biases):
@@ -78,7 +81,29 @@ def convert(
                                  "embedding takes them")
     config = {"format": "attn8", "version": 1, "name": name, "input": given, "layers": entries}
     modelfile.check_config(config)
-    check(config, tensors, original, example, lowering.names())
+    as_exact = config if is_softmax(core) else _with_core(config, "exact")
+    check(as_exact, tensors, original, example, lowering.names())
     if masked:
-        config = with_lengths(config, tensors, masked, example, lowering.names())
+        as_exact = with_lengths(as_exact, tensors, masked, example, lowering.names())
+    if is_softmax(core):
+        return as_exact, tensors
+    config = _with_core(as_exact, core)
+    try:
+        modelfile.check_config(config)
+        float_model.run(config, tensors, example.reshape(shape))
+    except ModelError as error:
+        lacks = re.sub(r"\w+\(\) missing \d+ required \w+ arguments?:", "lacks the options",
+                       str(error))
+        raise ModelError(f"core {core}: {lacks}; import with the core exact, and give the layers "
+                         "of the float file this core with its options and tensors") from None
     return config, tensors
+
+
+def is_softmax(core: str) -> bool:
+    """Whether a core is another way to compute what attention in floats is, up to a mask."""
+    return cores.get(core).floating in (exact.floating, sparse.floating)
+
+
+def _with_core(config: dict[str, Any], core: str) -> dict[str, Any]:
+    return {**config, "layers": [{**entry, "core": core} if "core" in entry else entry
+                                 for entry in config["layers"]]}

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import cores, layers
 from ..errors import ModelError
+from ..masks import Mask
 from .attend import Scores, scores_of
 from .graph import Node
 
@@ -660,8 +661,16 @@ class Lowering:
                                   {"rows": source.size // inputs, "in_features": inputs,
                                    "out_features": embed},
                                   {"weight": np.eye(embed, inputs), "bias": np.zeros(embed)})
+        masked = self.core == "sparse"  # whose mask holds whatever the original's does
+        if masked:
+            bits = Mask.from_dense(found.seen).to_bits()
+            tensors["core.mask"] = np.tile(bits.reshape(1, -1), (heads, 1))
+        causal = not masked and found.causal(n)
+        if kind.always_causal and not causal:
+            raise node.refuse(f"core {self.core} is causal, which this attention is not; choose "
+                              "another one")
         fields = {"seq_len": n, "embed_dim": embed, "num_heads": heads, "core": self.core,
-                  "causal": found.causal(n)}
+                  "causal": causal}
         if fits and (heads * widths["k"], merged) != (embed, embed):
             fields |= {"key_dim": widths["k"], "value_dim": widths["v"]}
         if source is not memory:
