@@ -376,6 +376,18 @@ def test_known_answers_of_training_are_those_of_the_reference(on_device):
     assert crc32(found.tobytes()) == on_device("attn8.known.fixed_product").ANSWER
 
 
+def test_known_answers_of_training_by_words_are_those_of_the_reference(on_device):
+    numbers, n, f = on_device("attn8.known").numbers, 19, formats.get("Q16.16")
+    x, y = (np.array(numbers("i", n, step), int) * 8000001 for step in (37, 91))
+    out = [f.add(x, y), f.subtract(x, y), formats.multiply(x, 20000, 15),
+           formats.multiply(x, 20000, 19), np.where(y > 0, x, 0)]  # fmt: skip
+    sums = f.column_sums(x[:, None], np.array([7]))
+    out += [f.column_sums(y[None], y.copy()), np.repeat(sums, n), sums, [f.overflows]]
+    assert f.overflows > 9 and all(len(np.unique(values)) > 7 for values in out[:6])
+    found = np.concatenate(out).astype(np.int32).tobytes()
+    assert crc32(found) == on_device("attn8.known.fixed_words").ANSWER
+
+
 def test_known_answers_are_those_of_the_reference(on_device):
     known = {name: on_device(f"attn8.known.{name}") for name in ("matmul", "attention", "sparse",
                                                                  "linear")}

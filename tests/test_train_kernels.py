@@ -35,6 +35,11 @@ def products(machines, request):
     return machines("turbo." * (request.param == "turbo") + "fixed_product")
 
 
+@pytest.fixture(params=["viper", "turbo"])
+def by_words(machines, request):
+    return machines("turbo." * (request.param == "turbo") + "fixed_words")
+
+
 class Call:
     """Places operands, calls a kernel, and checks that it wrote nothing around any of them."""
 
@@ -120,13 +125,13 @@ def test_strides_and_offsets(machines, products):
 
 @machine_settings
 @given(seed=seeds, name=names, shape=shapes(9, 9), bits=magnitudes)
-def test_sums(machines, seed, name, shape, bits):
+def test_sums(by_words, seed, name, shape, bits):
     rows, columns = shape
     rng = np.random.default_rng(seed)
     f = formats.get(name)
     x, y = words(rng, f, bits, rows, columns), words(rng, f, bits, rows, columns)
     onto = words(rng, f, 30, columns)
-    call = Call(machines("fixed"))
+    call = Call(by_words)
     _, _, out, *_ = call("column_sums", x, 0, onto, rows, columns, f.limit, call.count)
     assert (out.read(np.int32) == f.column_sums(x, onto)).all()
     for negate, operation in ((0, f.add), (-1, f.subtract)):
@@ -144,9 +149,9 @@ def test_sums(machines, seed, name, shape, bits):
 @machine_settings
 @given(seed=seeds, bits=magnitudes, mult=st.integers(0, 1 << 15), shift=st.integers(15, 45))
 @example(seed=0, bits=30, mult=1 << 15, shift=15)
-def test_scale(machines, seed, bits, mult, shift):
+def test_scale(by_words, seed, bits, mult, shift):
     x = words(np.random.default_rng(seed), formats.get("Q16.16"), bits, 20)
-    call = Call(machines("fixed"))
+    call = Call(by_words)
     out = call("scale", x, 0, np.zeros(20, np.int32), 20, mult, shift)[2]
     exact = [math.floor(int(v) * mult / 2**shift + 0.5) for v in x]
     assert (out.read(np.int32) == exact).all()
@@ -238,7 +243,8 @@ def test_squares_and_root(machines, x, seed, bits):
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
 @pytest.mark.parametrize(
-    "name", ["kernels/fixed", "kernels/fixed_optimizers", "forms/viper/fixed_product"]
+    "name", ["kernels/fixed", "kernels/fixed_optimizers", "forms/viper/fixed_product",
+             "forms/viper/fixed_words"]
 )
 def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):
     machine = isa.load(DEVICE / "attn8" / f"{name}.py", arch)

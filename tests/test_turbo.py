@@ -32,8 +32,8 @@ machine_settings = settings(
 )
 
 
-FAMILIES = ("attention", "fixed_product", "linear", "lookup", "matmul", "matmul16", "norm",
-            "sparse", "stream", "swap_axes")
+FAMILIES = ("attention", "fixed_product", "fixed_words", "linear", "lookup", "matmul", "matmul16",
+            "norm", "sparse", "stream", "swap_axes")
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ class Fixed:
         self.up = 16 - frac
         self.count = array("i", [0])
         self.products = forms.choose("fixed_product")
+        self.words = forms.choose("fixed_words")
         self._zero = array("i", [0])
         self.left = array("i")
         self.right = array("i")
@@ -81,7 +82,7 @@ class Fixed:
     def zeros(self, n):
         # From a range: made from bytes it would take its room twice
         x = array("i", range(n))
-        kernels.spread(self._zero, x, n, 1)
+        self.words.spread(self._zero, x, n, 1)
         return x
 
     def number(self, x):
@@ -98,7 +99,7 @@ class Fixed:
     def accept(self, x, n, what):
         # Checks an array that comes from outside
         checks.values(what, x, n, False, "i")
-        peak = kernels.peak(x, 0, n)
+        peak = self.words.peak(x, 0, n)
         if peak > self.limit:
             raise ValueError("%s: expected values up to %d, got %d" % (what, self.limit, peak))
         return x
@@ -107,22 +108,22 @@ class Fixed:
         return Product(self, rows, cols, inner, a, b, out, add)
 
     def spread(self, x, out, rows, columns):
-        kernels.spread(x, out, rows, columns)
+        self.words.spread(x, out, rows, columns)
 
     def column_sums(self, x, out, rows, columns):
-        kernels.column_sums(x, 0, out, rows, columns, self.limit, self.count)
+        self.words.column_sums(x, 0, out, rows, columns, self.limit, self.count)
 
     def add(self, x, y, out, n):
-        kernels.add(x, y, out, n, 0, self.limit, self.count)
+        self.words.add(x, y, out, n, 0, self.limit, self.count)
 
     def subtract(self, x, y, out, n):
-        kernels.add(x, y, out, n, -1, self.limit, self.count)
+        self.words.add(x, y, out, n, -1, self.limit, self.count)
 
     def scale(self, x, out, n, factor):
-        kernels.scale(x, 0, out, n, factor[0], factor[1])
+        self.words.scale(x, 0, out, n, factor[0], factor[1])
 
     def relu(self, x, gate, out, n):
-        kernels.relu(x, gate, out, n)
+        self.words.relu(x, gate, out, n)
 
     def factor(self, num, den):
         # What `scale` takes
@@ -171,7 +172,7 @@ class Fixed:
         # Scales the gradients, `size` values in all, where their joint norm is over `norm`
         peak = 0
         for p in params:
-            peak = max(peak, kernels.peak(p.grad, 0, p.size))
+            peak = max(peak, self.words.peak(p.grad, 0, p.size))
         # The squares' sum stays below 2**30, itself no small integer: it would take memory
         most = optimizers.root(0x3FFFFFFF // size) - 1
         shift = 0
@@ -186,7 +187,7 @@ class Fixed:
         mult = (norm << (15 - shift) if shift < 15 else norm >> (shift - 15)) // max(root, 1)
         if mult < ONE:
             for p in params:
-                kernels.scale(p.grad, 0, p.grad, p.size, mult, 15)
+                self.words.scale(p.grad, 0, p.grad, p.size, mult, 15)
 
 
 def _part(mult, factor):

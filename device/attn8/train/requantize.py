@@ -4,8 +4,7 @@ import json
 import math
 from array import array
 
-from .. import quantize, safetensors
-from ..kernels import fixed as kernels
+from .. import forms, quantize, safetensors
 from .update import update
 
 
@@ -35,10 +34,11 @@ class Requantizer:
         for layer in model.layers:
             self._measured += layer.measured()
         self._peaks = {name: 1 for name, _ in self._measured}
+        self._peak = forms.choose("fixed_words").peak
 
     def measure(self):
         for name, x in self._measured:
-            self._peaks[name] = max(self._peaks[name], kernels.peak(x, 0, len(x)))
+            self._peaks[name] = max(self._peaks[name], self._peak(x, 0, len(x)))
 
     def write(self):
         # A power cut leaves the old file or the new one
@@ -86,11 +86,11 @@ class Requantizer:
         if after is not None:
             self._tensors[name + "mult"] = mults = array("h", bytes(2 * layer.outputs))
             self._tensors[name + "shift"] = shifts = array("b", bytes(layer.outputs))
-        largest = max(1, kernels.peak(weight, 0, len(weight)))
+        largest = max(1, self._peak(weight, 0, len(weight)))
         view = memoryview(weight)
         for j in range(layer.outputs):
             row = view[j * n : (j + 1) * n]
-            peak = largest if after is None else max(1, kernels.peak(row, 0, n))
+            peak = largest if after is None else max(1, self._peak(row, 0, n))
             for i in range(n):
                 q = (row[i] * 254 + peak) // (2 * peak)
                 int8[j * n + i] = max(-127, min(127, q))
