@@ -11,6 +11,7 @@ kernel has any number of arguments, and a wrong number or type of them raises.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..isa import mpy
@@ -53,6 +54,7 @@ class Function(Assembler, ABC):
         # Each argument has a word at the bottom of the frame, also free for the kernel to use
         names = (*signature.arguments, *signature.spare)
         self.slots = {name: 4 * i for i, name in enumerate(names)}
+        self._seldom: list[Callable[[], None]] = []
         self.begin()
 
     @abstractmethod
@@ -60,8 +62,18 @@ class Function(Assembler, ABC):
         """Appends what stands before the kernel."""
 
     @abstractmethod
-    def finish(self) -> None:
+    def end(self) -> None:
         """Appends what stands after the kernel."""
+
+    def seldom(self, append: Callable[[], None]) -> None:
+        """What `append` appends is placed behind all else: branches to it are rarely taken."""
+        self._seldom.append(append)
+
+    def finish(self) -> None:
+        """Appends all that stands after the kernel."""
+        self.end()
+        for append in self._seldom:
+            append()
 
     @abstractmethod
     def argument(self, register: int, name: str) -> None:
@@ -109,7 +121,7 @@ class XtensaFunction(Function, Pie):
             self.callx8(8)
             self.s32i(10, 1, 4 * i)
 
-    def finish(self) -> None:
+    def end(self) -> None:
         self.l32i(7, 1, self._table_slot)
         if self.signature.returns:
             self.mov(10, 2)
@@ -167,7 +179,7 @@ class Rv32Function(Function, Rv32):
         self.lw(T0, 4 * helper, S1)
         self.jalr(RA, T0)
 
-    def finish(self) -> None:
+    def end(self) -> None:
         self.lw(S1, self._table_slot, SP)
         if self.signature.returns:
             self.li(A1, UINT)

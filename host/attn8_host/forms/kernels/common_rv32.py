@@ -38,9 +38,11 @@ def dot(
 
     def products(k: int) -> None:
         load_x(b, k * sizes[0], X)
+        load(v, k * sizes[1], ROWS[0])
         for j in range(tile):
-            y = (v, u)[j % 2]
-            load(y, k * sizes[1], ROWS[j])
+            y, following = (v, u) if j % 2 == 0 else (u, v)
+            if j + 1 < tile:  # before it is waited for
+                load(following, k * sizes[1], ROWS[j + 1])
             a.mul(y, y, b)
             a.add(SUMS[j], SUMS[j], y)
 
@@ -98,13 +100,20 @@ def settle(
 
 
 def clamp(a: Rv32Function, name: str, acc: int, high: int, low: int) -> None:
-    """acc between low and high; `name` is a prefix for labels."""
-    a.bge(high, acc, name + " not high")
-    a.mv(acc, high)
-    a.label(name + " not high")
-    a.bge(acc, low, name + " not low")
-    a.mv(acc, low)
-    a.label(name + " not low")
+    """acc between low and high; `name` is a prefix for labels. What is beyond is rare: no branch
+    is taken for what lies within.
+    """
+
+    def beyond() -> None:
+        for side, bound in (("high", high), ("low", low)):
+            a.label(f"{name} {side}")
+            a.mv(acc, bound)
+            a.j(name + " clamped")
+
+    a.blt(high, acc, name + " high")
+    a.blt(acc, low, name + " low")
+    a.label(name + " clamped")
+    a.seldom(beyond)
 
 
 def exp2(a: Rv32Function, y: int, x: int, table: int) -> None:
