@@ -29,8 +29,8 @@ def test_no_count_grows_unrecorded(arch, tmp_path, capsys):
 
 
 # Instructions a multiply-accumulate of a whole encoder layer, and an element of its parts: at most
-ENCODER = {"xtensawin": (3.35, {"layer_norm": 18.7, "gelu": 4.2, "add": 6.4}),
-           "rv32imc": (4.8, {"layer_norm": 20.6, "gelu": 4.3, "add": 6.7})}  # fmt: skip
+ENCODER = {"xtensawin": (3.35, {"layer_norm": 16, "gelu": 4.2, "add": 6.4}),
+           "rv32imc": (3.4, {"layer_norm": 18.6, "gelu": 4.3, "add": 6.4})}  # fmt: skip
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)

@@ -4,7 +4,7 @@ from binascii import crc32
 from . import numbers
 
 # By inputs, the checksum of five rows of nine outputs
-ANSWERS = {36: 988465077, 39: 3087213765, 48: 1106257620}
+ANSWERS = {36: 988465077, 39: 3087213765, 48: 1106257620, 70: 2464803514}
 INT16 = 3754331230  # that of the first three rows of 36 inputs as int16
 ROWS = 5
 
