@@ -34,8 +34,8 @@ def _pieces(file, start, size):
 
 
 def _write(path, header, parts):
-    # A part is an array or a generator of bytes. The header's length is known once it is written:
-    # as a text it would take a few kilobytes.
+    # A part is an array, a view of one, as tensors of a file are, or a generator of bytes. The
+    # header's length is known once it is written: as a text it would take a few kilobytes.
     temporary = path + ".new"
     with open(temporary, "wb") as file:
         file.write(bytes(8))
@@ -43,7 +43,7 @@ def _write(path, header, parts):
         file.write(b" " * (-file.tell() % 8))
         length = file.tell() - 8
         for part in parts:
-            if isinstance(part, array):
+            if isinstance(part, (array, memoryview)):
                 file.write(part)
             else:
                 for piece in part:
