@@ -179,11 +179,12 @@ def test_attention(machine, seed, shape, causal, padding, offset, fill, scale):
     assert (out.read(np.int8).reshape(expected.shape) == expected).all()
 
 
-@pytest.fixture(scope="module")
-def attending():
+@pytest.fixture(scope="module", params=["xtensa", "simd"])
+def attending(request):
     """The kernels of attention that have a whole head in one call, and their module."""
-    return machine_of("xtensa", "attention"), Device("xtensawin", "turbo").load(
-        "attn8.forms.xtensa.attention")
+    device = Device("xtensawin", forms.declared(request.param, "BACKEND"))
+    return (machine_of(request.param, "attention"),
+            device.load(f"attn8.forms.{request.param}.attention"))
 
 
 @machine_settings
@@ -244,7 +245,8 @@ def test_attend(attending, seed, shape, value_dim, causal, padding, offset, fill
 
 @pytest.mark.parametrize("out_shift", [17, 18, 33, 34])
 def test_at_the_bounds_of_attend_a_head_is_exact(attending, out_shift):
-    device = Device("xtensawin", "turbo")
+    form = attending[1].__name__.split(".")[2]
+    device = Device("xtensawin", forms.declared(form, "BACKEND"))
     constants = {"score_mult": 20000, "score_shift": 19, "score_limit": 100000,
                  "out_num": (1 << 30) - 1, "out_shift": out_shift}
     rng = np.random.default_rng(0)
@@ -256,7 +258,7 @@ def test_at_the_bounds_of_attend_a_head_is_exact(attending, out_shift):
     device.tally.counted.clear()  # of the known answers
     core(*(array("b", x.tobytes()) for x in (q, k, v)), out)
     assert (np.array(out).reshape(5, 4) == Exact(**constants)(q, k, v)).all()
-    taken = "xtensa.attention.attend" in device.tally.counted
+    taken = f"{form}.attention.attend" in device.tally.counted
     assert taken == attending[1].attends(out_shift) == (18 <= out_shift <= 33)
 
 

@@ -13,6 +13,23 @@ def room(keys, head_dim):
     return keys * row + 31, 0, 2 * (head_dim + 1) * n + 8, row + 31
 
 
+def attends(out_shift):
+    # As in xtensa
+    return 18 <= out_shift <= 33
+
+
+def attend_room(keys, head_dim):
+    # A row of scores, one of weights and two words more, and a query at a multiple of 16
+    return 4 * keys + 2 * ((keys + 3) & ~3) + ((head_dim + 15) & ~15) + 40
+
+
+@micropython.viper
+def attend(k: ptr8, acc: int, q: ptr8, v: ptr8, out: ptr8, room: ptr8, table: ptr16, mask: ptr8,
+           at: int, masks: int, rows: int, keys: int, head_dim: int, value_dim: int, causal: int,
+           mult: int, shift: int, limit: int, num: int, out_shift: int):
+    pass
+
+
 @micropython.viper
 def pack_keys(k: ptr8, packed: ptr8, sums: ptr32, keys: int, head_dim: int):
     pass

@@ -6,9 +6,11 @@ computes.
 from ..mpy import XtensaFunction
 from .attention_xtensa import (
     SPARE,
+    attend_with,
     first_row,
     mask_keys,
     mask_rest,
+    mask_row,
     pack_values,
     softmax,
     weighted_sum,
@@ -59,3 +61,41 @@ def scores(a: XtensaFunction) -> None:
     mask_rest(a, out, keys, visible, t, y)
     a.addi(left, left, -1)
     a.bnez(left, "row")
+
+
+def attend(a: XtensaFunction) -> None:
+    attend_with(a, query_bytes, attend_scores)
+
+
+def query_bytes(a: XtensaFunction, n: int) -> None:
+    """n = what a query of n dimensions takes, wherever the room starts."""
+    round_up(a, n)
+    a.addi(n, n, 2 * UNIT)
+
+
+def attend_scores(a: XtensaFunction) -> None:
+    """The scores of what the row sees, and "largest"."""
+    k, q, row, out, blocks, head_dim, visible, largest, x, t, y = range(2, 13)
+    a.arguments(q=q, query=row, head_dim=head_dim, k=k, room=out, visible=visible)
+    a.mov(blocks, head_dim)
+    round_up(a, blocks)
+    a.srli(blocks, blocks, 4)
+    a.mov(x, q)
+    align(a, x, row, head_dim, t, y)
+    a.add(q, q, head_dim)
+    a.keep(q, "q")
+    round_up(a, k)
+    a.ee_vld_128_ip(Q_W, k, UNIT)
+    a.movi(largest, -1)
+    a.slli(largest, largest, 30)  # a masked score, below all others
+    a.mov(x, row)
+    a.label("score")
+    dot(a, k, x, blocks, "dot")
+    a.addi(visible, visible, -1)
+    a.mov(x, row)
+    a.rur_accx_0(y)
+    a.s32i(y, out)
+    a.addi(out, out, 4)
+    a.max(largest, largest, y)
+    a.bnez(visible, "score")
+    mask_row(a, largest)

@@ -333,8 +333,26 @@ def weighted_sum(a: XtensaFunction) -> None:
 
 
 def attend(a: XtensaFunction) -> None:
+    attend_with(a, query_bytes, attend_scores)
+
+
+def query_bytes(a: XtensaFunction, n: int) -> None:
+    """n = what a query of n dimensions takes, with two words more."""
+    row_bytes(a, n, n)
+    a.addi(n, n, 8)
+
+
+def attend_with(
+    a: XtensaFunction,
+    query: Callable[[XtensaFunction, int], None],
+    scores_of_row: Callable[[XtensaFunction], None],
+) -> None:
     """All of a head, row by row: scores with their maximum, numerators, the sums of values. A row
     that sees fewer keys takes fewer products.
+
+    Args:
+        query: turns dimensions into the bytes of a query in the room, a multiple of four.
+        scores_of_row: the scores of what a row sees and "largest", of "q", which moves on.
     """
     t, u, keys, room = range(2, 6)
     a.arguments(head_dim=t, keys=keys, mask=u, at=room)
@@ -342,9 +360,8 @@ def attend(a: XtensaFunction) -> None:
     a.keep(u, "mask")
     a.arguments(room=room)
     a.keep(room, "query")  # at a multiple of eight
-    row_bytes(a, t, t)
+    query(a, t)
     a.add(room, room, t)
-    a.addi(room, room, 8)
     a.keep(room, "weights")
     row_bytes(a, t, keys)
     a.add(room, room, t)
@@ -364,7 +381,7 @@ def attend(a: XtensaFunction) -> None:
     a.sll(u, u)
     a.keep(u, "power")
     a.label("row")
-    attend_scores(a)
+    scores_of_row(a)
     attend_numerators(a)
     attend_values(a)
     a.arguments(masks=t, mask=u, keys=keys)
@@ -407,6 +424,12 @@ def attend_scores(a: XtensaFunction) -> None:
         a.max(largest, largest, t)
 
     row_scores(a, (k, y, start, groups, out, visible, t, zero), keep)
+    mask_row(a, largest)
+
+
+def mask_row(a: XtensaFunction, largest: int) -> None:
+    """Masks scores where the call has a mask, and keeps "largest", other than a2 to a7."""
+    row, t, zero, y, out, visible = range(2, 8)
     a.arguments(masks=t, mask=row, room=out, visible=visible)
     a.beqz(t, "no mask")
     a.movi(largest, -1)
