@@ -112,6 +112,15 @@ def norm(device, n):
     return layer.form, found, LayerNorm(**constants, centred=False)(x).ravel()
 
 
+def cached(device, head_dim):
+    """-> the form that is taken; scores of one query and three keys, and what they are to be."""
+    form = device.attn8.forms.choose("decode8", head_dim)
+    q, k = np.full(head_dim, 500, np.int16), np.full((3, head_dim), [[127], [-127], [1]], np.int8)
+    steps, found = bytearray((1, 20, 255)), array("i", bytes(12))
+    form.scores(array("h", q.tobytes()), 0, bytearray(k.tobytes()), steps, found, 3, 1, 1, head_dim)
+    return form, np.array(found), k.astype(int) @ q.astype(int) * list(steps)
+
+
 @dataclass(frozen=True)
 class Bound:
     """The last value that a form takes, and the first that it does not, at a run that shows it."""
@@ -133,6 +142,8 @@ def shifted(shift):
 
 
 BOUNDS = [
+    Bound("xtensa", "decode8", "head_dim", 4, 6, cached),
+    Bound("rv32", "decode8", "head_dim", 8, 12, cached),
     Bound("xtensa", "norm", "n", 1023, 1024, norm),
     Bound("xtensa", "sparse", "head_dim", 257, 258, wide_head),
     Bound("xtensa", "sparse", "score_shift", 25, 26,

@@ -90,7 +90,7 @@ OTHERS = {
     ("fixed_optimizers", "requantize"): "Adam's moments: no int8 comes out",
     ("int32", "requantize"): "no int8 comes out",
     ("exact16", "requantize"): "octaves of a softmax: no int8 comes out",
-    ("decode16", "requantize"): "the same",
+    ("softmax16", "requantize"): "the same",
     ("fixed", "reciprocal"): "the normalization of a logarithm",
     ("refine", "look-up"): "a look-up with as many bits more as a row allows",
 }

@@ -4,6 +4,7 @@ from binascii import unhexlify
 from .. import checks, forms, memory, signals, tables
 from ..cores.exact import MAX_KEYS
 from ..dense16 import Dense16, Linear16
+from ..kernels import rotary
 from ..kernels.cache import copy
 from ..kernels.objects import part
 from .dense import expect
@@ -95,7 +96,8 @@ class GroupedAttention:
         self._unit = signals.ITEMSIZES[code]
         one = self.out if rows == 1 else memoryview(self.out)[:embed_dim]
         self._merge = Dense16(linears[3], 1, one)
-        self.kernels = forms.choose("decode16", d)
+        self._kernels = forms.choose("decode8" if self._narrow else "decode16", d)
+        self._softmax = forms.choose("softmax16").softmax
         self.length = 0  # tokens in the cache
 
     def __call__(self, x):
@@ -124,31 +126,31 @@ class GroupedAttention:
     def _token(self, x, row):
         e, slot = self.embed_dim, self.length
         heads, kv, d = self.num_heads, self.num_kv_heads, self.head_dim
-        kernels = self.kernels
+        kernels = self._kernels
         x = part(self._row, x, 2 * row * e, 2 * e)
         q, k, v = self._parts
         q, k, v = q.run(x), k.run(x), v.run(x)
         if self._turns is not None:
-            kernels.rotate(q, 0, self._turns, SINES, slot, heads, d, self._most)
-            kernels.rotate(k, 0, self._turns, SINES, slot, kv, d, self._most)
+            rotary.rotate(q, 0, self._turns, SINES, slot, heads, d, self._most)
+            rotary.rotate(k, 0, self._turns, SINES, slot, kv, d, self._most)
         n = slot + 1
         scores = forms.scratch.bytes
         mult, shift, num, out_shift = self._constants
         if self._narrow:
-            kernels.put8(k, 0, self.keys, self.key_steps, slot, kv, d)
-            kernels.put8(v, 0, self.values, self.value_steps, slot, kv, d)
-            kernels.scores8(q, 0, self.keys, self.key_steps, scores, n, heads, kv, d)
+            rotary.put(k, 0, self.keys, self.key_steps, slot, kv, d)
+            rotary.put(v, 0, self.values, self.value_steps, slot, kv, d)
+            kernels.scores(q, 0, self.keys, self.key_steps, scores, n, heads, kv, d)
         else:
             size = 2 * kv * d
             copy(k, 0, self.keys, slot * size, size)
             copy(v, 0, self.values, slot * size, size)
-            kernels.scores16(q, 0, self.keys, scores, n, heads, kv, d)
-        kernels.softmax(scores, 0, self._sums, tables.EXP2, heads, n, mult, shift)
+            kernels.scores(q, 0, self.keys, scores, n, heads, kv, d)
+        self._softmax(scores, 0, self._sums, tables.EXP2, heads, n, mult, shift)
         if self._narrow:
-            kernels.weighted8(self.values, 0, self.value_steps, scores, self._sums, q, n,
+            kernels.weighted(self.values, 0, self.value_steps, scores, self._sums, q, n,
                               heads, kv, d, num, out_shift)
         else:
-            kernels.weighted16(self.values, 0, scores, self._sums, q, n, heads, kv, d, num,
+            kernels.weighted(self.values, 0, scores, self._sums, q, n, heads, kv, d, num,
                                out_shift)
         size = e * self._unit
         self._merge.run(q, part(self._result, self.out, row * size, size))

@@ -101,6 +101,9 @@ def table(written: "Written") -> Table:
          "this computer's speed" if written.board["kind"] == "virtual" else "on the board"),
         ("RAM", f"{written.ram_bytes:,} bytes", "heap: package, model, buffers"),
     ]
+    if written.instructions_per_token:
+        rows.append(("instructions a token", f"{written.instructions_per_token:,}",
+                     "at position 100, by attn8 plan"))
     if written.cross_entropy is not None:
         rows.append(("cross-entropy", f"{written.cross_entropy:.4f}", "nats a token of this text"))
     if written.cross_entropy_float is not None:

@@ -142,7 +142,8 @@ def table(planned: "Plan") -> Table:
     for what, size in rows:
         table.add_row(what, f"{size:,} bytes")
     if planned.instructions:
-        table.add_row("instructions of an inference", f"{planned.instructions:,}")
+        what = "a token" if planned.text else "an inference"
+        table.add_row(f"instructions of {what}", f"{planned.instructions:,}")
         table.add_row("cycles that they take, by the model", f"{planned.cycles:,}")
         if planned.macs:
             each = planned.instructions / planned.macs

@@ -56,10 +56,12 @@ class Plan:
     pipeline: str  # the core that is modelled
     milliseconds: dict[str, float]  # predicted at each clock
     fits: dict[str, bool]  # by chip
+    text: bool = False  # whether it takes a token at a time, with its weights in the file
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+POSITION = 100  # of the token of a text that is counted
 MOST = 1 << 15  # values of an input, as model files have it
 
 
@@ -208,7 +210,7 @@ def plan(
             for chip, (free, room) in CHIPS.items()}
     training = config["format"] == "attn8-train"
     instructions = cycles = None
-    if any(fits.values()):
+    if any(fits.values()) or "text" in config:
         instructions, cycles = (
             predicted() if predicted else predict(config, tensors, arch, backend))
     return Plan(
@@ -230,6 +232,7 @@ def plan(
         pipeline=isa.MACHINES[arch].pipeline.core,
         milliseconds={f"{mhz} MHz": round(cycles / mhz / 1000, 2) for mhz in CLOCKS if cycles},
         fits=fits,
+        text="text" in config,
     )
 
 
@@ -257,10 +260,16 @@ def served(device: Device, config: Config, data: bytes) -> tuple[Any, dict[str, 
         path.write_bytes(data)
         kind = 2 if config["format"] == "attn8-train" else 0
         try:
-            server._load(bytes([kind]) + str(path).encode())
+            if "text" in config:  # it takes a token at a time, and its weights stay in the file
+                load = device.load("attn8.model").load
+                server._model = load(str(path), step=True, weights="stream")
+                device.load("attn8.text")
+            else:
+                server._load(bytes([kind]) + str(path).encode())
         except (ValueError, TypeError) as error:
             raise Attn8Error(str(error).replace(str(path), config["name"])) from None
-    required["the file"] = required.pop(str(path))
+    if str(path) in required:  # weights that stay there require nothing
+        required["the file"] = required.pop(str(path))
     return server, required
 
 
@@ -279,9 +288,12 @@ def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> tuple[
     """Instructions and cycles of one inference: the kernels' counted and modelled, the calls
     between them estimated.
 
-    A kernel is run once for calls of the same sizes.
+    A kernel is run once for calls of the same sizes. Of text it is a token at POSITION.
     """
     model, device, _ = loaded(config, modelfile.pack(config, tensors), arch, backend)
+    for layer in model.layers if "text" in config else ():
+        if hasattr(layer, "length"):
+            layer.length = min(POSITION, layer.seq_len) - 1
     x = model.input  # zeros are in every vocabulary
     if model.code == "b":
         rng = np.random.default_rng(0)
@@ -292,10 +304,12 @@ def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> tuple[
 
 
 def _macs(config: Config, tensors: Tensors) -> int:
-    """Multiply-accumulates of one inference, by the layers' own count."""
+    """Multiply-accumulates of one inference, by the layers' own count; of text a first token's."""
     total = 0
     for entry in config["layers"]:
         kind = layers.get(entry["type"])
+        if "text" in config:
+            entry = kind.one_token(entry, config["input"]["shape"][0])
         total += kind.work(entry, modelfile.parts(entry, kind.tensors(entry), tensors))
     return total
 

@@ -16,6 +16,7 @@ from .. import float_model, modelfile
 from ..boards import Board
 from ..deploy import MODELS, deploy, push
 from ..errors import ModelError
+from ..isa import ARCHES
 from ..model import Model
 from ..numerics.floating import softmax
 from ..text import steps
@@ -69,7 +70,7 @@ class Written:
     top1_agreement_vs_float: float | None = None
     cross_entropy: float | None = None  # nats a token, of the text that was written
     cross_entropy_float: float | None = None
-    instructions_per_token: float | None = None
+    instructions_per_token: int | None = None  # on a chip, at position 100, as attn8 plan has it
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -147,6 +148,11 @@ def generate(
         top_p=request.top_p, seed=request.seed, bit_exact=mismatches == 0, mismatches=mismatches,
         tokens_per_second=len(rest) * 1e6 / sum(rest) if rest else None, ram_bytes=ram[0],
     )
+    if board.info.arch in ARCHES:
+        from ..plan.inference import predict
+
+        written.instructions_per_token, _ = predict(model.config, model.tensors,
+                                                    board.info.arch, "turbo")
     if logits and written.bit_exact:
         given = np.array(logits, np.float64) * model.config["layers"][-1]["scale"]
         written.cross_entropy = cross_entropy(given, tokens)

@@ -15,7 +15,7 @@ from ..numerics.floating import cosine
 from .best import best, output_scales
 from .model import Calibration
 from .ranges import METHODS
-from .written import written
+from .written import writes, written
 
 BEST = "best"
 CALIBRATE = (BEST, *METHODS)
@@ -37,7 +37,7 @@ class Agreement:
     """The int8 model against the float model, over the calibration inputs; the keys of the JSON."""
 
     samples: int
-    top1_agreement: float  # share of samples with the same largest output
+    top1_agreement: float  # share of samples, of text of tokens, with the same largest output
     cosine: float  # of the last layer's outputs, mean over the samples
     lowest_cosine: float
     input_calibration: str  # how the ranges were found, of ranges.METHODS
@@ -77,13 +77,15 @@ def quantize_file(
     samples = samples.astype(np.float32)
     counts = inputs.read_lengths(lengths, config, len(samples))
     calibrating = Calibration(config, tensors, samples, counts, activation_bits)
+    if calibrate == BEST and calibration is None:  # int16 takes the largest values
+        calibrate = METHODS[0]
     methods = best(calibrating) if calibrate == BEST else (calibrate, calibrate)
     int8_config, int8_tensors = calibrating.quantized(*methods)
     model = Model(int8_config, int8_tensors, False)
     scales = output_scales(int8_config)
     clamped = _clamped(int8_config)
     errors = {name: _Error(scales[name], name in clamped) for name in scales}
-    cosines, same = [], 0
+    cosines, same = [], 0.0
     fed = inputs.integers(samples, model)
     for x, given, n in zip(track(samples, "compare with float", console=console,
                               disable=console is None), fed, counts, strict=True):
@@ -95,12 +97,19 @@ def quantize_file(
         for name in errors.keys() & wanted.keys():
             errors[name].add(actual[name], wanted[name])
         cosines.append(cosine(actual[model.output], wanted[model.output]))
-        same += int(actual[model.output].argmax() == wanted[model.output].argmax())
+        same += agreement(actual[model.output], wanted[model.output], writes(config, tensors))
     modelfile.write(target, int8_config, int8_tensors)
     rows = [errors[entry["name"]].row(entry) for entry in config["layers"]
             if entry["name"] in errors]
     return Agreement(len(samples), same / len(samples), float(np.mean(cosines)), min(cosines),
                      *methods, rows, calibrating.measured(methods[0])[0].warnings)
+
+
+def agreement(actual: np.ndarray, wanted: np.ndarray, of_text: bool) -> float:
+    """Whether two results have their largest value at one place; of text, how many tokens do."""
+    if not of_text:
+        return float(actual.argmax() == wanted.argmax())
+    return float((actual.argmax(axis=-1) == wanted.argmax(axis=-1)).mean())
 
 
 def in_format(config: dict[str, Any], form: str) -> dict[str, Any]:
