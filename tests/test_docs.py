@@ -12,6 +12,7 @@ import pytest
 
 from attn8_host import cores, layers
 from attn8_host.paths import DEVICE
+from attn8_host.plan.inference import one_layer, plan
 from attn8_host.quantize.file import quantize_file
 
 ROOT = DEVICE.parent
@@ -53,6 +54,26 @@ def test_every_core_has_a_row_of_limits():
     for name, tokens in rows.items():
         most = cores.get(name).max_seq_len
         assert f"{most:,}" in tokens or name == "sliding", name
+
+
+PUBLISHED = {  # mechanism: bytes of attention in float32, beside q, k and v; options of plan
+    "local_global": (8 * 2048 * (64 + 16) * 4,
+                     {"window": 32, "global_indices": [*range(0, 2048, 128)]}),
+    "performer": (8 * 2048 * 256 * 4, {"num_features": 256}),
+    "flash": (8 * 128 * 128 * 4, {"block_size": 128}),
+}
+
+
+@pytest.mark.parametrize("core", PUBLISHED)
+def test_memory_of_long_sequences(core):
+    text = (ROOT / "docs/mechanisms.md").read_text()
+    row = rf"^\| `{core}` \| ([\d.]+) \| ([\d.]+) \|"
+    ((published, planned),) = re.findall(row, text, re.M)
+    attention, options = PUBLISHED[core]
+    assert (attention + 3 * 2048 * 512 * 4) / 2**20 == float(published)
+    layer = plan(*one_layer(core, 2048, 512, 8, options=options), predicted=lambda: (0, 0))
+    assert round(layer.ram / 2**20, 1) == float(planned) < float(published)
+    assert not any(layer.fits.values())
 
 
 def test_the_model_of_the_readme_can_be_quantized(tmp_path, monkeypatch):

@@ -157,6 +157,38 @@ def test_global_indices_can_change(remote):
         assert (out == want.ravel()).all()
 
 
+def test_global_indices_of_a_layer_can_change(remote):
+    """Of all heads; an index of HNSW's next layer, say."""
+    before, after, again, indices = remote("""
+from attn8 import MultiHeadAttention
+one = [0.0] * 16
+for i in range(4): one[5 * i] = 1.0
+given = {part + ".weight": one for part in ("q", "k", "v", "out")}
+x = array("f", [i * 37 % 41 - 20 for i in range(32)])
+tokens = array("b", [i * 29 % 255 - 127 for i in range(32)])
+layer = MultiHeadAttention.from_floats(8, 4, 2, given, x, core="local_global", window=0,
+                                       global_indices=[0])
+give(layer(tokens))
+layer.update_global_indices([5, 1])
+give(layer(tokens))
+heads = [list(core.global_indices) for core in layer.cores]
+layer.update_global_indices([0])
+give(layer(tokens))
+give(heads)
+""")
+    assert (before != after).any() and (before == again).all()
+    assert indices == [[1, 5]] * 2
+
+
+def test_another_core_has_no_global_indices(remote):
+    said = remote.refused("layer.update_global_indices([0])", """
+from attn8 import MultiHeadAttention
+given = {part + ".weight": [1.0] for part in ("q", "k", "v", "out")}
+layer = MultiHeadAttention.from_floats(1, 1, 1, given, [1.0])
+""")
+    assert said == "attn: expected the core local_global, which has global tokens"
+
+
 def test_a_call_allocates_nothing(remote):
     found, gate = constants(np.random.default_rng(0), 8)
     assert remote.needs_no_heap("core(q, q, q, out)", """

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from attn8_host import cores
+from attn8_host import cores, modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.cores import performer
 from attn8_host.cores.flash import Flash, flash_constants
 from attn8_host.cores.linear import Linear, linear_constants
 from attn8_host.cores.performer import Performer, random_features
-from attn8_host.deploy import deploy
+from attn8_host.deploy import deploy, push
+from attn8_host.model import Model
 from attn8_host.numerics import floating
 from attn8_host.numerics.scales import quantize
 from tests import test_flash_core, test_performer
@@ -161,3 +162,13 @@ def test_tables_of_elu_get_coarser(remote, seq_len, rounds):
                  k=q[1].ravel(), v=q[2].ravel(), seq_len=seq_len, head_dim=1, causal=False,
                  constants=constants)
     assert (out == reference(*q).ravel()).all()
+
+
+def test_inputs_of_more_than_32768_values(remote):
+    config = {"format": "attn8", "version": 1, "name": "long", "input": {"shape": [50, 1000]},
+              "layers": [{"type": "relu", "name": "r"}]}
+    push(remote.board, "/models/long.safetensors", modelfile.pack(config, {}))
+    x = np.random.default_rng(3).integers(-127, 128, (50, 1000), np.int8)
+    out = remote("from attn8 import load\n"
+                 "give(load('/models/long.safetensors')(x))", x=x.ravel())
+    assert (out == Model(config, {})(x)["r"].ravel()).all()

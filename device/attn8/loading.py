@@ -99,7 +99,7 @@ def _load(config, tensors, need_weights, count, advance, step, share, unload):
     size = 1
     for n in source["shape"] if isinstance(source["shape"], list) else (0,):
         size *= n if type(n) is int and n > 0 else 0
-    checks.between("input.shape: values", size, 1, 1 << 15)
+    checks.between("input.shape: values", size, 1, 1 << 22)
     first = source["shape"][0]
     length = first if heed or step else None
     if step:

@@ -236,6 +236,14 @@ class MultiHeadAttention:
         self._head = 0 if mask is None else self._check_mask(mask)
         self._mask = mask
 
+    def update_global_indices(self, indices):
+        # The tokens that all see, with the core local_global; see there
+        if not hasattr(self.cores[0], "update_global_indices"):
+            raise ValueError("%s: expected the core local_global, which has global tokens"
+                             % self.name)
+        for core in self.cores:
+            core.update_global_indices(indices)
+
     def heed(self, length):
         if self._padding is not None:
             checks.between("length", length, 1, self.seq_len)

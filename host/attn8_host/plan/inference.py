@@ -62,7 +62,7 @@ class Plan:
         return asdict(self)
 
 POSITION = 100  # of the token of a text that is counted
-MOST = 1 << 15  # values of an input, as model files have it
+MOST = 1 << 22  # values of an input, as model files have it
 
 
 def one_layer(
