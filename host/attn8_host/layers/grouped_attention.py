@@ -5,7 +5,7 @@ as Su et al., "RoFormer", 2021, over adjacent values.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,22 @@ from ..numerics.integers import int32, rounded, saturated
 from ..schema import FLAG, OBJECT, SCALE, SIZE, Tensor, one_of
 from . import dense
 from .attention import PARTS, split
-from .base import INT8, INT16, Buffer, Fields, Layer, LayerType, Signal, Tensors, buffer
+from .base import (
+    INPUT_SCALE,
+    INT8,
+    INT16,
+    Buffer,
+    Example,
+    Fields,
+    Layer,
+    LayerType,
+    Signal,
+    Tensors,
+    buffer,
+)
+from .convert import requantizing
 from .dense import Dense
-from .quantizer import Quantizer
+from .quantizer import Quantizer, Stream
 
 STEPS = 9  # bits of the steps that the sine's table has in a turn
 SINE = np.floor(np.sin(np.arange(129) * np.pi / 256) * 16384 + 0.5).astype(np.int64)
@@ -297,6 +310,48 @@ class Type(LayerType):
         entry["constants"] = exact16_constants(head_dim(entry), scales["q"], scales["k"],
                                                scales["v"], scales["heads"])
         entry["scales"] = scales
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """With both caches, grouped and not, with rotary positions and without."""
+        for cache, heads, kv, base in ((INT8, 4, 2, 100.0), (INT16, 4, 1, 100.0),
+                                       (INT8, 2, 2, None)):
+            entry: Fields = {"type": self.name, "name": "attn", "seq_len": 11, "embed_dim": 16,
+                             "num_heads": heads, "num_kv_heads": kv, "cache": cache}
+            yield self._example(rng, entry | ({"rotary_base": base} if base else {}))
+
+    def _example(self, rng: np.random.Generator, entry: Fields) -> Example:
+        tokens, e, before = entry["seq_len"], entry["embed_dim"], INPUT_SCALE / 128
+        floats = {key: rng.normal(0, e**-0.5, [n or 1 for n in tensor.shape])
+                  for key, tensor in self.float_tensors(entry).items()}
+        # As large as values can become: inputs are within 127 * INPUT_SCALE
+        peaks = {part: float(np.abs(floats[f"{part}.weight"]).sum(axis=1).max()) for part in PARTS}
+        peaks |= {part: 127 * INPUT_SCALE * peaks[part] + 1 for part in "qkv"}
+        scale = peaks["out"] * peaks["v"] / 16383
+        peaks = {f"attn.{part}": peak for part, peak in (peaks | {"heads": peaks["v"]}).items()}
+        named = {f"attn.{key}": values for key, values in floats.items()}
+        quantizer = Quantizer(named, peaks, peaks, lambda name: scale * 127, before,
+                              streams={"attn": Stream(scale)})
+        made: Fields = {**entry, "output": INT16}
+        self.quantize(made, quantizer)
+        scales = {**made["scales"], "out": quantizer.scale}
+        real = {}
+        for part in PARTS:  # what the integers stand for
+            matrix = {key: quantizer.made[f"attn.{part}.{key}"].astype(np.float64)
+                      for key in ("weight", "bias", "mult", "shift")}
+            unit = matrix["mult"] / 2 ** matrix["shift"] * scales[part]
+            real[f"{part}.weight"] = matrix["weight"] * unit[:, None] / (
+                scales["heads"] if part == "out" else before)
+            real[f"{part}.bias"] = matrix["bias"] * unit
+
+        def wanted(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            x = outputs["wide"].reshape(tokens, e) * before
+            want = self.floating(entry, real, x)[""].ravel() / scales["out"]
+            return outputs["attn"].ravel() / 129, np.clip(want, -32767, 32767) / 129
+
+        sizes = {key: entry[key] for key in ("seq_len", "embed_dim", "num_heads", "num_kv_heads")}
+        return Example(f"cache of {entry['cache']}", sizes,
+                       [requantizing("wide", INPUT_SCALE / before), made], quantizer.made,
+                       tokens * e, wanted)
 
     def work(self, entry: Fields, tensors: Tensors) -> int:
         s = entry["seq_len"]
