@@ -66,6 +66,7 @@ class Linear:
             # phi(q) @ z could pass int32: z is rounded as kv is, as one row without an offset
             self._z = array("i", bytes(4 * head_dim))
         self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, head_dim, head_dim)
+        self._share(need_weights)
 
     def feature_map(self, x):
         # phi of a key's value x, an int8, as the sums have it
@@ -95,11 +96,15 @@ class Linear:
             self._code = "i"
         self.block_rows = 1 if causal else min(block_rows, seq_len)
         self._state = array("i", bytes(4 * num_features * head_dim))
-        self.kv = array("i", bytes(4 * num_features * head_dim))
         self.z = array("i", bytes(4 * num_features))
         self._z = self.z  # as the denominators use it
         self._result = None if need_weights else memoryview(b"")  # of a block of rows
         self.sums = array("i", bytes(4 * (seq_len if need_weights else self.block_rows)))
+
+    def _share(self, need_weights):
+        # kv is made of the state for each block of queries: cores that run in turn have one
+        size = 4 * self.num_features * self.head_dim
+        self.kv = array("i", bytes(size)) if need_weights else self.buffers.array("i", size)
         self.outputs = [("kv", "i", self.kv), ("z", "i", self.z),
                         ("sums", "i", self.sums)] if need_weights else []
 
@@ -108,8 +113,12 @@ class Linear:
              features=None, **constants):
         m = len(features) // head_dim if features else head_dim
         rows = 1 if causal else min(block_rows, seq_len)
-        own = 8 * m * head_dim + 4 * (seq_len if need_weights else rows)
+        own = 4 * m * head_dim + 4 * (seq_len if need_weights else rows)
         shared = sum(forms.choose("linear", m, head_dim).room(rows, m, head_dim))
+        if need_weights:
+            own += 4 * m * head_dim
+        else:
+            shared += 4 * m * head_dim
         if features:
             narrowed = 4 * rows * head_dim if m > 64 else 0
             return own + m * (head_dim + 20) + narrowed, shared + 4 * rows * m

@@ -38,6 +38,7 @@ class Performer(Linear):
                        block_rows, output)
         self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, num_features,
                                      head_dim, kind=Buffers)
+        self._share(need_weights)
         if num_features > BLOCK:
             from ..kernels import int32
 
