@@ -9,10 +9,10 @@ MOST = 1 << 29  # of |bias| and of |sum of products|: requant takes what is belo
 
 
 class Linear16(Linear):
-    tile = 0  # rows of weights that are read at a time, where they stay in the file
-
     # What a Linear is, of int16 x. Values go down by as many bits (`down`) as the sums of the
-    # weights' magnitudes ask for. bias None: zeros; weight as `operands` of another one gave them.
+    # weights' magnitudes ask for. bias None: zeros; weight: an array, or Stored in the file.
+
+    tile = 0  # rows of weights that are read at a time, where they stay in the file
 
     def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8"):
         signals.known(name + ".output", output)
@@ -32,6 +32,13 @@ class Linear16(Linear):
             checks.int8(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
+        self.name = name
+        self.inputs = inputs
+        self.outputs = outputs
+        self.wide = mult is None
+        self.output = output
+        self.ratios = (mult, shift) if output == "int16" else None
+        self.most = 0 if self.wide else signals.MOST[output]
         self.form = forms.choose("matmul16", inputs)
         if bias is None or not any(bias):
             bias = self.form.zeros(outputs)
@@ -44,13 +51,6 @@ class Linear16(Linear):
         self.down = 0
         while most * (32768 >> self.down) > MOST:
             self.down += 1
-        self.name = name
-        self.inputs = inputs
-        self.outputs = outputs
-        self.wide = mult is None
-        self.output = output
-        self.ratios = (mult, shift) if output == "int16" else None
-        self.most = 0 if self.wide else signals.MOST[output]
         self.weight, self.bias = weight, bias
         self.mult, self.shift = mult or bias, shift or bias
 
