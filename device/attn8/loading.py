@@ -1,10 +1,8 @@
-# Reads a model's file: its metadata holds a JSON config, which says what each layer is made of.
+# Makes a model of its file, layer by layer.
 import gc
-import json
-import os
 from array import array
 
-from . import checks, memory, signals
+from . import memory, signals
 from .find import module as find
 
 STREAMED = 1024  # bytes of weights that may stay in a file
@@ -13,16 +11,22 @@ STREAMED = 1024  # bytes of weights that may stay in a file
 def load(path, need_weights, count, advance, step, share, weights, unload):
     # See model.load; unload: forgets what made the layers before, once none like them come
     def make():
-        from .safetensors import Tensors
-
-        config = configuration(path, "attn8")
-        tensors = Tensors(path, STREAMED if streams(path, weights, step) else 0)
+        config, tensors = _opened(path, weights, step)
         try:
             return _load(config, tensors, need_weights, count, advance, step, share, unload)
         finally:
             tensors.close()
 
     return loaded(path, make)
+
+
+def _opened(path, weights, step):
+    # What is imported here is forgotten before there is much else
+    from .configuration import configuration, streams
+    from .safetensors import Tensors
+
+    config = configuration(path, "attn8")
+    return config, Tensors(path, STREAMED if streams(path, weights, step) else 0)
 
 
 def loaded(path, make):
@@ -45,66 +49,18 @@ def loaded(path, make):
         gc.threshold(threshold)
 
 
-def configuration(path, form):
-    # The config of a file of this format, checked as far as all of them are alike
-    from .safetensors import metadata as read_metadata
+def _input(config, tensors, step):
+    from .configuration import source
 
-    metadata = read_metadata(path)
-    if "config" not in metadata:
-        raise ValueError("no attn8 config in the metadata")
-    config = json.loads(memory.take(metadata, "config"))
-    if not isinstance(config, dict) or config.get("version") != 1:
-        raise ValueError("expected an %s model of version 1" % form)
-    found = config.get("format")
-    if found != form:
-        loader = {"attn8": "attn8.load", "attn8-train": "attn8.train.load"}.get(str(found))
-        raise ValueError("expected an %s model of version 1%s"
-                         % (form, ", got %s: use %s" % (found, loader) if loader else ""))
-    del config["format"], config["version"]
-    for key, kind in (("name", str), ("input", dict), ("layers", list)):
-        if key not in config:
-            raise ValueError("the config lacks %s" % key)
-        if type(config[key]) is not kind or not config[key]:
-            raise ValueError("%s: expected %s, got %s"
-                             % (key, {str: "a word", dict: "an object", list: "layers"}[kind],
-                                config[key]))
-    return config
-
-
-def streams(path, weights, step):
-    # Whether weights stay in the file
-    if weights not in (None, "resident", "stream"):
-        raise ValueError("weights: expected resident or stream, got %s" % weights)
-    if weights is None and step:
-        gc.collect()
-        return 2 * os.stat(path)[6] > gc.mem_free()
-    return weights == "stream"
+    return source(config, tensors, step)
 
 
 def _load(config, tensors, need_weights, count, advance, step, share, unload):
     from .entry import Entry
     from .model import Model
 
-    known(config, ("name", "input", "layers", "arena", "text"))
-    source = memory.take(config, "input")  # what was heeded is not needed any more
-    known(source, ("shape", "scale", "scales", "offsets", "axis", "format", "lengths"), "input.")
-    form = source.get("format", "int8")
-    if form not in ("int8", "tokens") or form == "tokens" and "scale" in source:
-        raise ValueError("input.format: expected int8, or tokens without a scale, got %s" % form)
-    heed = source.get("lengths", False)
-    if type(heed) is not bool:
-        raise ValueError("input.lengths: expected true or false, got %s" % heed)
-    if "shape" not in source:
-        raise ValueError("input: the config lacks shape")
-    size = 1
-    for n in source["shape"] if isinstance(source["shape"], list) else (0,):
-        size *= n if type(n) is int and n > 0 else 0
-    checks.between("input.shape: values", size, 1, 1 << 22)
-    first = source["shape"][0]
-    length = first if heed or step else None
-    if step:
-        size //= first
-    scale = source.get("scale")
+    form, size, length, heed, scale, channels, inner = _input(config, tensors, step)
+    unload.forget("channels", "configuration")
     code = "h" if form == "tokens" else "b"
     values = array(code, bytes(size * signals.ITEMSIZES[code]))
     arena = None
@@ -124,15 +80,6 @@ def _load(config, tensors, need_weights, count, advance, step, share, unload):
         from .tokenizer import of
 
         tokenizer = of(tensors, config)
-    channels = None
-    inner = 1
-    if "input.channels" in tensors:
-        from .channels import check as check_channels
-
-        found = tensors["input.channels"]
-        channels = tensors.pop("input.channels")
-        inner = check_channels(channels, found[:2], source)
-    source = None
     steps = []
     ends = []
     spans = []
@@ -203,9 +150,3 @@ def _load(config, tensors, need_weights, count, advance, step, share, unload):
     if tokenizer:
         model.tokenizer, model.text = tokenizer
     return model
-
-
-def known(fields, names, prefix=""):
-    for key in fields:
-        if key not in names:
-            raise ValueError("unknown field %s%s; take it out of the config" % (prefix, key))

@@ -4,7 +4,7 @@ import sys
 
 from . import memory
 
-LOADERS = "arena", "channels", "entry", "find", "loading", "pool", "safetensors",\
+LOADERS = "arena", "channels", "configuration", "entry", "find", "loading", "pool", "safetensors",\
     "unload"
 # Modules of layers and cores have functions that make layers, which are forgotten, kernels, whose
 # type is another one, and classes; of a class these make its objects.
@@ -28,9 +28,12 @@ class Unload:
     def all(self):
         for path in self._own(MAKERS):
             _strip(path)
-        for path in self._own(LOADERS):
-            memory.forget(path)
+        self.forget(*LOADERS)
         gc.collect()
+
+    def forget(self, *parts):
+        for path in self._own(parts):
+            memory.forget(path)
 
     def but(self, types):
         # Layers of these types are still to come: what makes others is forgotten

@@ -40,19 +40,28 @@ def choose(family, *sizes):
 
 class Buffers:
     # What the functions of a form work in; `parts` are in the order of its room. Who takes the same
-    # form in the same shape, and needs nothing kept, can share them.
+    # form in the same shape, and needs nothing kept, can share them. within: a memoryview of bytes
+    # that are free while the functions run, where parts lie as far as there is room.
 
-    def __init__(self, form, *sizes):
+    def __init__(self, form, *sizes, within=None):
         self.form = form
         self.sizes = sizes
-        self.parts = [bytearray(size) for size in form.room(*sizes)]
+        self._within = within
+        self.parts = [self._room(size) or bytearray(size) for size in form.room(*sizes)]
         self._arrays = {}
+
+    def _room(self, size):
+        free = self._within
+        if free is not None and 0 < size <= len(free):
+            self._within = free[(size + 15) & ~15 :]
+            return free[:size]
+        return None
 
     def array(self, code, size):
         # One of this typecode and so many bytes, the same for all who share
         key = code, size
         if key not in self._arrays:
-            self._arrays[key] = array(code, bytes(size))
+            self._arrays[key] = self._room(size) or array(code, bytes(size))
         return self._arrays[key]
 
 
@@ -74,8 +83,11 @@ scratch = Scratch()
 
 
 def buffers(given, form, *sizes, kind=Buffers):
-    # -> `given`, those of another core of the same kind, form and shape, or new ones
-    if given is None:
+    # -> `given`, those of another core of the same kind, form and shape, or new ones, which lie
+    # within it where it is a memoryview
+    if type(given) is memoryview and kind is Buffers:
+        return kind(form, *sizes, within=given)
+    if given is None or type(given) is memoryview:
         return kind(form, *sizes)
     if type(given) is not kind or given.form is not form or given.sizes != sizes:
         checks.refuse("buffers")

@@ -99,7 +99,9 @@ class MultiHeadAttention:
         if make is signals.make:  # q, heads, k, v and out
             needs += (unit * ((rows + key_len) * (keys + values) + room * apart)
                       + size * signals.BYTES[signals.known(name + ".output", output)])
-        memory.require(name, needs + working)
+        # Cores work where the results come to lie, if these lie in an arena
+        within = None if make is signals.make or alone else size * signals.BYTES[output]
+        memory.require(name, needs + max(0, working - (within or 0)))
         self.q = make(code, rows * keys)
         self._padding = None
         if lengths:
@@ -139,16 +141,19 @@ class MultiHeadAttention:
         self._swap_axes = forms.choose("swap_axes").swap_axes
         self._calls = []
         shared = {} if shared is None or need_weights else shared
+        if within:
+            within = objects.part(memoryview(b""), self.out.out, 0, within)
         place = (core, seq_len, key_len, key_dim, value_dim, causal,
                  str([options.get(key) for key in kind.options]))
         for h in range(num_heads):
             # Heads run in turn: they can all use one core where it keeps nothing of its own
             if alone or not self.cores:
                 options.update(shares[h])
-                buffers = self.cores[0].buffers if self.cores else shared.get(place)
+                buffers = self.cores[0].buffers if self.cores else within or shared.get(place)
                 self.cores.append(kind(seq_len, key_dim, causal=causal, need_weights=need_weights,
                                        buffers=buffers, **options))
-                shared[place] = self.cores[0].buffers
+                if not within:
+                    shared[place] = self.cores[0].buffers
             self._calls.append((self.cores[-1], [view[h] for view in views]))
         self._rows = rows
         # What the cores keep for whoever asked with need_weights: (name, typecode, array)

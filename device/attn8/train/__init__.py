@@ -3,7 +3,8 @@
 
 def load(path):
     # Loads a training file (see attn8_host.train.session): -> what trains its model, a Trainer
-    from ..loading import configuration, loaded
+    from ..configuration import configuration
+    from ..loading import loaded
     from .trainer import Trainer
 
     return loaded(path, lambda: Trainer(path, configuration(path, "attn8-train")))

@@ -1,7 +1,7 @@
 import uctypes
 
 from .. import safetensors, signals
-from ..loading import known
+from ..configuration import known
 from .model import Model
 
 EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)

@@ -1,0 +1,81 @@
+# A model's file: its metadata holds a JSON config, which says what each layer is made of.
+import gc
+import json
+import os
+
+from . import checks, memory
+
+
+def configuration(path, form):
+    # The config of a file of this format, checked as far as all of them are alike
+    from .safetensors import metadata as read_metadata
+
+    metadata = read_metadata(path)
+    if "config" not in metadata:
+        raise ValueError("no attn8 config in the metadata")
+    config = json.loads(memory.take(metadata, "config"))
+    if not isinstance(config, dict) or config.get("version") != 1:
+        raise ValueError("expected an %s model of version 1" % form)
+    found = config.get("format")
+    if found != form:
+        loader = {"attn8": "attn8.load", "attn8-train": "attn8.train.load"}.get(str(found))
+        raise ValueError("expected an %s model of version 1%s"
+                         % (form, ", got %s: use %s" % (found, loader) if loader else ""))
+    del config["format"], config["version"]
+    for key, kind in (("name", str), ("input", dict), ("layers", list)):
+        if key not in config:
+            raise ValueError("the config lacks %s" % key)
+        if type(config[key]) is not kind or not config[key]:
+            raise ValueError("%s: expected %s, got %s"
+                             % (key, {str: "a word", dict: "an object", list: "layers"}[kind],
+                                config[key]))
+    return config
+
+
+def streams(path, weights, step):
+    # Whether weights stay in the file
+    if weights not in (None, "resident", "stream"):
+        raise ValueError("weights: expected resident or stream, got %s" % weights)
+    if weights is None and step:
+        gc.collect()
+        return 2 * os.stat(path)[6] > gc.mem_free()
+    return weights == "stream"
+
+
+def source(config, tensors, step):
+    # What the config says of the input, which is taken out of it -> (format, values, tokens where
+    # they are told apart, whether an input has a length, scale, channels, values between them)
+    known(config, ("name", "input", "layers", "arena", "text"))
+    source = memory.take(config, "input")
+    known(source, ("shape", "scale", "scales", "offsets", "axis", "format", "lengths"), "input.")
+    form = source.get("format", "int8")
+    if form not in ("int8", "tokens") or form == "tokens" and "scale" in source:
+        raise ValueError("input.format: expected int8, or tokens without a scale, got %s" % form)
+    heed = source.get("lengths", False)
+    if type(heed) is not bool:
+        raise ValueError("input.lengths: expected true or false, got %s" % heed)
+    if "shape" not in source:
+        raise ValueError("input: the config lacks shape")
+    size = 1
+    for n in source["shape"] if isinstance(source["shape"], list) else (0,):
+        size *= n if type(n) is int and n > 0 else 0
+    checks.between("input.shape: values", size, 1, 1 << 22)
+    first = source["shape"][0]
+    length = first if heed or step else None
+    if step:
+        size //= first
+    channels = None
+    inner = 1
+    if "input.channels" in tensors:
+        from .channels import check
+
+        found = tensors["input.channels"]
+        channels = tensors.pop("input.channels")
+        inner = check(channels, found[:2], source)
+    return form, size, length, heed, source.get("scale"), channels, inner
+
+
+def known(fields, names, prefix=""):
+    for key in fields:
+        if key not in names:
+            raise ValueError("unknown field %s%s; take it out of the config" % (prefix, key))
