@@ -16,7 +16,7 @@ _remedies = {
 
 
 class Entry:
-    # fields: the layer's JSON object; tensors: those of the file (see safetensors.Tensors);
+    # fields: the layer's JSON object; tensors: those of the file (see tensors.Tensors);
     # outputs: gets what the layer computes, (name, typecode, array). All are shared by a file's
     # layers, and so is arena, out of which `make` gives what a layer computes into (see
     # signals.make). rooms: what layers may share to work in, by whatever tells it apart.

@@ -23,7 +23,7 @@ def load(path, need_weights, count, advance, step, share, weights, unload):
 def _opened(path, weights, step):
     # What is imported here is forgotten before there is much else
     from .configuration import configuration, streams
-    from .safetensors import Tensors
+    from .tensors import Tensors
 
     config = configuration(path, "attn8")
     return config, Tensors(path, STREAMED if streams(path, weights, step) else 0)
@@ -60,7 +60,7 @@ def _load(config, tensors, need_weights, count, advance, step, share, unload):
     from .model import Model
 
     form, size, length, heed, scale, channels, inner = _input(config, tensors, step)
-    unload.forget("channels", "configuration")
+    unload.forget("channels", "configuration", "safetensors")
     code = "h" if form == "tokens" else "b"
     values = array(code, bytes(size * signals.ITEMSIZES[code]))
     arena = None

@@ -3,8 +3,6 @@ import json
 import os
 
 from . import memory
-from .kernels.objects import view
-from .signals import ITEMSIZES
 
 _types = {"I8": ("b", 1), "U8": ("B", 1), "I16": ("h", 2), "U16": ("H", 2), "I32": ("i", 4),
           "F32": ("f", 4), "F64": ("d", 8)}
@@ -36,25 +34,12 @@ def metadata(path):
     return header.get("__metadata__", {})
 
 
-class Tensors(dict):
-    # Those of a file by name, (typecode, shape, place) each until `pop` reads one: what is taken
-    # in turn is not held twice. ValueError where the file is not what it says. stream: int8 weights
-    # of so many bytes or more stay in the file, where that is not 0: `pop` gives them as Stored,
-    # and the file is left open for them.
-
-    def __init__(self, path, stream=0):
-        super().__init__()
-        self._path = path
-        self._stream = stream
-        self._file, data, size, header = open_file(path)
-        try:
-            self._list(path, data, size, header)
-        except Exception:
-            self._file.close()
-            raise
-
-    def _list(self, path, data, size, header):
-        if not self._stream:
+def listed(path, tensors, stream):
+    # Puts (typecode, shape, place, values) of each tensor into a dict -> the file, open. ValueError
+    # where the file is not what it says
+    file, data, size, header = open_file(path)
+    try:
+        if not stream:
             memory.require(path, size)
         for name in list(header):
             entry = memory.take(header, name)
@@ -70,32 +55,17 @@ class Tensors(dict):
                 count *= n
             if end - start != count * itemsize or not 0 <= start <= end <= size:
                 raise ValueError("%s: %s does not fit the file" % (path, name))
-            self[name] = code, shape, data + start, count
-
-    def pop(self, name, default=None):
-        if name not in self:
-            return default
-        found = memory.take(self, name)
-        if len(found) == 3:  # what a layer left (see Entry.leave)
-            return found[2]
-        code, _, start, count = found
-        if code == "b" and 0 < self._stream <= count and name.endswith(".weight"):
-            from .stored import Stored
-
-            return Stored(self._path, self._file, start, count)
-        room = bytearray(count * ITEMSIZES[code])  # an array is made of its bytes, beside them
-        self._file.seek(start)
-        if self._file.readinto(room) != len(room):
-            raise ValueError("%s: %s is cut off" % (self._path, name))
-        return view(memoryview(room), ord(code), 0, count)
-
-    def close(self):
-        if not self._stream:
-            self._file.close()
+            tensors[name] = code, shape, data + start, count
+    except Exception:
+        file.close()
+        raise
+    return file
 
 
 def read(path):
     # -> {name: array}
+    from .tensors import Tensors
+
     tensors = Tensors(path)
     try:
         return {name: tensors.pop(name) for name in list(tensors)}

@@ -1,7 +1,8 @@
 import uctypes
 
-from .. import safetensors, signals
+from .. import signals
 from ..configuration import known
+from ..safetensors import read
 from .model import Model
 
 EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
@@ -20,7 +21,7 @@ class Trainer:
         self.path = path
         self.name = config["name"]
         self.batch = batch = config["batch"]
-        tensors = safetensors.read(path)
+        tensors = read(path)
         self.model = model = Model(config, tensors)
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)

@@ -1,0 +1,48 @@
+# The tensors of a model's file, read as they are taken.
+from array import array
+
+from . import memory
+from .kernels.objects import view
+from .signals import ITEMSIZES
+
+SMALL = 256  # bytes that an array may take twice while it is made
+
+
+class Tensors(dict):
+    # Those of a file by name, (typecode, shape, place, values) each until `pop` reads one: what is
+    # taken in turn is not held twice. stream: int8 weights of so many bytes or more stay in the
+    # file, where that is not 0: `pop` gives them as Stored, and the file is left open for them.
+
+    def __init__(self, path, stream=0):
+        from .safetensors import listed
+
+        super().__init__()
+        self._path = path
+        self._stream = stream
+        self._file = listed(path, self, stream)
+
+    def pop(self, name, default=None):
+        if name not in self:
+            return default
+        found = memory.take(self, name)
+        if len(found) == 3:  # what a layer left (see Entry.leave)
+            return found[2]
+        code, _, start, count = found
+        if code == "b" and 0 < self._stream <= count and name.endswith(".weight"):
+            from .stored import Stored
+
+            return Stored(self._path, self._file, start, count)
+        size = count * ITEMSIZES[code]
+        if size <= SMALL:
+            made = room = array(code, bytes(size))
+        else:  # an array is made of its bytes, beside them
+            room = bytearray(size)
+            made = view(memoryview(room), ord(code), 0, count)
+        self._file.seek(start)
+        if self._file.readinto(room) != size:
+            raise ValueError("%s: %s is cut off" % (self._path, name))
+        return made
+
+    def close(self):
+        if not self._stream:
+            self._file.close()
