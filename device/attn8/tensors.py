@@ -34,14 +34,16 @@ class Tensors(dict):
             return Stored(self._path, self._file, start, count)
         size = count * ITEMSIZES[code]
         if size <= SMALL:
-            made = room = array(code, bytes(size))
-        else:  # an array is made of its bytes, beside them
-            room = bytearray(size)
-            made = view(memoryview(room), ord(code), 0, count)
+            return self._read(name, start, size, array(code, bytes(size)))
+        # An array is made of its bytes, beside them
+        room = self._read(name, start, size, bytearray(size))
+        return view(memoryview(room), ord(code), 0, count)
+
+    def _read(self, name, start, size, room):
         self._file.seek(start)
         if self._file.readinto(room) != size:
             raise ValueError("%s: %s is cut off" % (self._path, name))
-        return made
+        return room
 
     def close(self):
         if not self._stream:
