@@ -29,40 +29,40 @@ CASES: list[tuple[str, dict]] = [(core, {}) for core in cores.all_cores()] + [
 
 SHAPE = 33, 32, 4  # seq_len, embed_dim, num_heads
 
+# Its names are the package's: one more may begin a new pool of names, of 7 kB.
 # What a server and its model take, and the most that is held meanwhile: whenever an array or a view
 # is made, what is there
 MEASURE = """
 import gc, sys
-import array as arrays
+import array as values
 gc.collect()
 start = gc.mem_alloc()
 from attn8.link import server
-peak = 0
-def looked(made):
-    global peak
-    if len(made):
+most = 0
+def take(x):
+    global most
+    if len(x):
         gc.collect()
-        peak = max(peak, gc.mem_alloc() - start)
-    return made
-class Watched:
-    def array(self, code, initial=()):
-        made = arrays.array(code, initial)
-        return looked(made)
-def used(n=100):
+        most = max(most, gc.mem_alloc() - start)
+    return x
+class Array:
+    def array(self, code, x=()):
+        return take(values.array(code, x))
+def room(n=100):
     if n:  # over what the stack held: a forgotten word there would keep a whole arena
-        return used(n - 1)
+        return room(n - 1)
     gc.collect()
     return gc.mem_alloc() - start
-serving = server.Server()
-serving._working = lambda: None
+model = server.Server()
+model._working = lambda: None
 from attn8.kernels import objects
 view = objects.view
-objects.view = lambda *arguments: looked(view(*arguments))
-sys.modules["array"] = Watched()
-serving._load(b"\\0" + {path!r})
-sys.modules["array"] = arrays
+objects.view = lambda x, code, start, n: take(view(x, code, start, n))
+sys.modules["array"] = Array()
+model._load(b"\\0" + {path!r})
+sys.modules["array"] = values
 objects.view = view
-print((used(), peak))
+print((room(), most))
 """
 
 
@@ -111,7 +111,7 @@ def test_a_whole_model(large_board):
 
 
 # seq_len, embed_dim, hidden, layers, and bytes of peak heap on a chip
-ENCODERS = [(64, 32, 64, 1, 91_000), (64, 32, 64, 2, 110_000), (128, 32, 64, 2, 132_000),
+ENCODERS = [(64, 32, 64, 1, 92_000), (64, 32, 64, 2, 110_000), (128, 32, 64, 2, 132_000),
             (64, 64, 128, 1, 136_000)]
 
 

@@ -5,6 +5,8 @@ import os
 
 from . import checks, memory
 
+MOST = (1 << 30) - 1
+
 
 def configuration(path, form):
     # The config of a file of this format, checked as far as all of them are alike
@@ -67,11 +69,9 @@ def source(config, tensors, step):
     channels = None
     inner = 1
     if "input.channels" in tensors:
-        from .channels import check
-
         found = tensors["input.channels"]
         channels = tensors.pop("input.channels")
-        inner = check(channels, found[:2], source)
+        inner = check_channels(channels, found[:2], source)
     return form, size, length, heed, source.get("scale"), channels, inner
 
 
@@ -79,3 +79,25 @@ def known(fields, names, prefix=""):
     for key in fields:
         if key not in names:
             raise ValueError("unknown field %s%s; take it out of the config" % (prefix, key))
+
+
+def check_channels(channels, found, source):
+    # channels: of a file, whose type and shape are `found` and whose config says `source` of the
+    # input -> values between one of a channel and the next channel's
+    code, shape = found
+    if code != "i" or len(shape) != 2 or shape[1] != 4 or not shape[0]:
+        raise ValueError("input.channels: expected array('i') of shape [channels, 4], got "
+                         "array('%s') of shape %s" % (code, shape))
+    inner = 1
+    if shape[0] > 1:
+        sizes = source["shape"]
+        axis = checks.between("input.axis", source.get("axis", len(sizes) - 1), 0, len(sizes) - 1)
+        if sizes[axis] != shape[0]:
+            raise ValueError("input.channels: expected %d rows, got %d" % (sizes[axis], shape[0]))
+        for n in sizes[axis + 1 :]:
+            inner *= n
+    for c in range(0, 4 * shape[0], 4):
+        checks.between("input.channels: frac", channels[c], -100, 100)
+        checks.between("input.channels: offset", channels[c + 1], -MOST, MOST)
+        checks.multiplier("input.channels", channels[c + 2], channels[c + 3])
+    return inner

@@ -60,7 +60,7 @@ def _load(config, tensors, need_weights, count, advance, step, share, unload):
     from .model import Model
 
     form, size, length, heed, scale, channels, inner = _input(config, tensors, step)
-    unload.forget("channels", "configuration", "safetensors")
+    unload.forget("configuration", "safetensors")
     code = "h" if form == "tokens" else "b"
     values = array(code, bytes(size * signals.ITEMSIZES[code]))
     arena = None

@@ -4,7 +4,7 @@ import sys
 
 from . import memory
 
-LOADERS = ("arena", "channels", "configuration", "entry", "find", "loading", "pool", "safetensors",
+LOADERS = ("arena", "configuration", "entry", "find", "loading", "pool", "safetensors",
            "tensors", "unload")
 # Modules of layers and cores have functions that make layers, which are forgotten, kernels, whose
 # type is another one, and classes; of a class these make its objects.
