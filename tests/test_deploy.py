@@ -56,7 +56,8 @@ def clear(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*py")}
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*")
+             if p.suffix in (".py", ".mpy", ".txt")}
     return dict(sorted(files.items()))
 
 
