@@ -39,7 +39,7 @@ def operands(q, k, v, out, n, m, code="b"):
 def mask(x, keys, pairs, out, size):
     # What hides keys from an attention core: a byte for each key or, where pairs is not 0, for each
     # pair of query and key
-    if len(int8("key_padding_mask", x)) != pairs:
+    if not pairs or len(int8("key_padding_mask", x)) != pairs:
         int8("key_padding_mask", x, keys)
     apart("out", out, size, "key_padding_mask", x, len(x))
 

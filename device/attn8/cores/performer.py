@@ -86,7 +86,7 @@ class Performer(Linear):
         # Without a key any octave will do, as all is 0, but for those that no key has raised
         if self._empty:
             self._kernels.fill(self._octaves, 0, self.num_features)
-        super()._attend(q, out, first, rows)
+        Linear._attend(self, q, out, first, rows)  # super() would allocate
         if self._empty:
             self._kernels.fill(self._octaves, LOWEST, self.num_features)
 

@@ -16,8 +16,7 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
     # negative, row r does not see key j where mask[at + r*step + j] is not 0.
     sign = 1
     sign <<= 31
-    full = 515
-    full <<= 15
+    full = 515 << 15
     half = (1 << shift) >> 1
     sums = ptr32(int(sums) + (first << 2))
     octaves = ptr32(int(octaves) + (first << 2))
@@ -34,42 +33,20 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
         total = sums[0]
         done = 0
         while done < shown:
-            end = shown
-            if at >= 0:  # up to the next key that is hidden
-                while done < shown and hidden[done]:
-                    done += 1
-                if done == shown:
-                    break
-                end = done
-                while end < shown and hidden[end] == 0:
-                    end += 1
-            # A run of keys that leave the octave as the first of them has made it
-            t = (((scores[done] ^ sign) - sign) * mult + half) >> shift
-            k = ((t + 255) >> 8) - octave
-            if k < 0:
-                k = 0
-            octave += k
-            if k > 31:
-                k = 31
-            if (total >> k) > full:
-                octave += 1
-                k += 1
-            if k > 0:
-                total >>= k
-                i = 0
-                while i < head_dim:
-                    totals[i] = ((totals[i] ^ sign) - sign) >> k
-                    i += 1
+            # A run of keys that leave the octave as it is; those that are hidden weigh nothing
+            t = 0
             run = 0
             j = done
-            while j < end:
-                t = (octave << 8) - ((((scores[j] ^ sign) - sign) * mult + half) >> shift)
-                if t < 0 or total + run > full:
-                    break
-                k = t >> 8
-                if k > 30:
-                    k = 30
-                k = ((table[t & 255] >> k) + 1) >> 1
+            while j < shown:
+                k = 0
+                if at < 0 or hidden[j] == 0:
+                    t = (octave << 8) - ((((scores[j] ^ sign) - sign) * mult + half) >> shift)
+                    if (t | (full - total - run)) < 0:  # either is
+                        break
+                    k = t >> 8
+                    if k > 30:
+                        k = 30
+                    k = ((table[t & 255] >> k) + 1) >> 1
                 weights[j] = k
                 run += k
                 j += 1
@@ -80,28 +57,37 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
                 v = ptr8(start + i * stride + done)
                 acc = 0
                 w = ptr16(int(weights) + (done << 1))
-                n = (j - done) >> 3
+                n = (j - done) >> 2
                 while n:
                     acc = v[0] * w[0] + acc
                     acc = v[1] * w[1] + acc
                     acc = v[2] * w[2] + acc
                     acc = v[3] * w[3] + acc
-                    acc = v[4] * w[4] + acc
-                    acc = v[5] * w[5] + acc
-                    acc = v[6] * w[6] + acc
-                    acc = v[7] * w[7] + acc
-                    v = ptr8(int(v) + 8)
-                    w = ptr16(int(w) + 16)
+                    v = ptr8(int(v) + 4)
+                    w = ptr16(int(w) + 8)
                     n -= 1
-                n = (j - done) & 7
-                while n:
-                    acc = v[0] * w[0] + acc
-                    v = ptr8(int(v) + 1)
-                    w = ptr16(int(w) + 2)
-                    n -= 1
+                n = 0
+                while n < (j - done) & 3:
+                    acc = v[n] * w[n] + acc
+                    n += 1
                 totals[i] = totals[i] + (acc - run)
                 i += 1
             done = j
+            if done < shown:  # this key raises it
+                k = 0
+                if t < 0:
+                    k = (255 - t) >> 8
+                octave += k
+                if k > 31:
+                    k = 31
+                if (total >> k) > full:
+                    octave += 1
+                    k += 1
+                total >>= k
+                i = 0
+                while i < head_dim:
+                    totals[i] = ((totals[i] ^ sign) - sign) >> k
+                    i += 1
         octaves[0] = octave
         sums[0] = total
         octaves = ptr32(int(octaves) + 4)
