@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from attn8_host import arena, layers, modelfile
+from attn8_host import arena, cores, layers, modelfile
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError, RemoteError
 from attn8_host.layers.base import Signal
 from attn8_host.model import Model
 from attn8_host.numerics.scales import quantize
-from attn8_host.plan.inference import loaded, plan
+from attn8_host.plan.inference import loaded, one_layer, plan
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.model import quantize_model
 from tests.test_encoder import SEQ_LEN, Encoder
@@ -221,3 +221,16 @@ def test_the_arena_is_a_fraction_of_all_outputs(encoder):
                   if name.endswith((".out", ".q", ".k", ".v", ".heads", "statistics", "sums")))
     assert 3 * config["arena"] < outputs
     assert own.ram - shared.ram > outputs - 1.2 * config["arena"]
+
+
+@pytest.mark.parametrize("core", cores.all_cores())
+def test_attention_with_every_core_computes_the_same_in_an_arena(board, core):
+    config, tensors = one_layer(core, 16, 32, 4)
+    config = arena.assign(config)
+    push(board, PATH, modelfile.pack(config, tensors))
+    x = np.random.default_rng(0).integers(-127, 128, (2, 16 * 32)).astype(np.int8)
+    board.enter_repl()
+    with board.serve() as client:
+        client.load(PATH, need_weights=False)
+        found = verify(client, Model(config, tensors, need_weights=False), x)
+    assert found.bit_exact, found.mismatched

@@ -16,6 +16,7 @@ class Exact16:
     constants = ("score_mult", "score_shift", "out_num", "out_shift")
     options = ("block_rows",)
     tensors = ()
+    own_buffers = True  # which lie within no other memory
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, out_num, out_shift,
                  causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None):

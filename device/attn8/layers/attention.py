@@ -100,7 +100,9 @@ class MultiHeadAttention:
             needs += (unit * ((rows + key_len) * (keys + values) + room * apart)
                       + size * signals.BYTES[signals.known(name + ".output", output)])
         # Cores work where the results come to lie, if these lie in an arena
-        within = None if make is signals.make or alone else size * signals.BYTES[output]
+        within = size * signals.BYTES[output]
+        if make is signals.make or alone or hasattr(kind, "own_buffers"):
+            within = None
         memory.require(name, needs + max(0, working - (within or 0)))
         self.q = make(code, rows * keys)
         self._padding = None
