@@ -52,6 +52,11 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
         assert case["bit_exact"] and case["mismatches"] == 0 and case["compared"] > 0
         # micro's truncations are kept, whatever they cost; fixed point may overflow
         kind = case["mechanism"]
+        if kind == "encoder":
+            assert case["mean_error"] <= case["most_mean_error"] == 0.01
+            continue
+        if case["most_lsb"] is not None:
+            assert case["max_lsb_vs_float"] <= case["most_lsb"] <= 1
         if kind not in ("micro", "self_attention_1d"):
             # uint8 tables, and extreme inputs
             most = 3 if case["variant"] == "elu+1" else 1
@@ -202,3 +207,14 @@ def test_recorded_inputs_are_real_activations():
     tokens = mechanisms.recorded((33, 24))
     assert tokens.shape == (33, 24)
     assert np.unique(tokens).size > 50
+
+
+def test_what_is_too_far_from_floats_fails():
+    near = run.CaseResult("gelu", "none", {}, True, 1, max_lsb_vs_float=0.5, most_lsb=0.75)
+    far = run.CaseResult("gelu", "none", {"size": 3}, True, 1, max_lsb_vs_float=0.8, most_lsb=0.75)
+    mean = run.CaseResult("encoder", "pre", {}, True, 1, mean_error=0.02, most_mean_error=0.01)
+    outcome = run.Outcome({}, ["gelu", "encoder"], [near, far, mean])
+    assert outcome.failures == [
+        "gelu none {'size': 3}: off by 0.800 LSB, more than 0.75",
+        "encoder pre {}: off by 2.00% on average, more than 1%"]
+    assert not outcome.bit_exact

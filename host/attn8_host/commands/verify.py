@@ -70,7 +70,7 @@ def mechanism_table(outcome: "Outcome") -> Table:
     table = Table(title="attn8 verify: the board against NumPy", box=SIMPLE_HEAD, pad_edge=False,
                   padding=0)
     table.add_column("mechanism", no_wrap=True)
-    for column in ("cases", "values", "wrong", "LSB", "cosine", "us", "RAM"):
+    for column in ("n", "values", "wrong", "LSB", "cosine", "us", "RAM"):
         table.add_column(column, justify="right", no_wrap=True)
     groups: dict[tuple[str, str], list[CaseResult]] = {}
     for case in outcome.cases:
@@ -84,18 +84,30 @@ def mechanism_table(outcome: "Outcome") -> Table:
             row += [
                 f"{sum(case.compared for case in ran) / 1000:,.0f} k",
                 Text(f"{wrong:,}", "red" if wrong else "green"),
-                f"{max(case.max_lsb_vs_float for case in ran):.2f}",
+                _error(ran),
                 f"{min(case.cosine_vs_float for case in ran):.4f}",
                 f"{max(case.device_us for case in ran):,.0f}",
                 f"{max(case.ram_bytes for case in ran):,}",
             ]
         table.add_row(*row)
     table.caption = (
-        "LSB: largest error against the float form on the same int8 q, k, v, also where all inputs "
-        "are extreme. Time and RAM: of the largest case, the whole layer. Cases that do not fit "
+        "n: cases. LSB: largest error against the float form on the same int8 q, k, v, also where "
+        "all inputs are extreme, and what it may be at most; of a whole encoder layer the mean, "
+        "over the range. Time and RAM: of the largest case, the whole layer. Cases that do not fit "
         "the board's memory are left out."
     )
     return table
+
+
+def _error(ran: "list[CaseResult]") -> Text:
+    """The largest error, and what it may be where a bound is known."""
+    first, far = ran[0], any(case.too_far for case in ran)
+    if first.most_mean_error is not None:
+        said = f"{max(case.mean_error for case in ran):.2%}≤{first.most_mean_error:.0%}"
+    else:
+        said = f"{max(case.max_lsb_vs_float for case in ran):.2f}"
+        said += "" if first.most_lsb is None else f"≤{first.most_lsb:g}"
+    return Text(said, "red" if far else "")
 
 
 def cost_table(outcome: "Outcome") -> Table:

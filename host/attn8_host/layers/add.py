@@ -23,6 +23,7 @@ class Type(LayerType):
     """What both its inputs give, added."""
 
     tokenwise = True
+    most_lsb = 0.51
     in_place = True
     arity = 2
     input_formats = output_formats = (INT16,)

@@ -126,6 +126,8 @@ class LayerType:
         tied: whether its inputs and its results have one format and, in int16, one scale.
         moves: whether its results are values of its input as they are, some or all.
         by_bits: whether its config may say "activation_bits", 16 for int16 (see quantize.streams).
+        most_lsb: the largest error of its examples from floats, in steps of their format, that a
+            proof lets pass; None: any.
         even: whether its results have the format of its input, but a scale of their own.
     """
 
@@ -147,6 +149,7 @@ class LayerType:
     moves: ClassVar[bool] = False
     by_bits: ClassVar[bool] = False
     even: ClassVar[bool] = False
+    most_lsb: ClassVar[float | None] = None
     name = ""  # the module's, set when it is found
 
     def check(self, entry: Fields) -> None:

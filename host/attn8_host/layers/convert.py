@@ -94,6 +94,7 @@ class Type(LayerType):
     """Each value in another format."""
 
     tokenwise = True
+    most_lsb = 1.0
     fields = {"format": one_of(INT8, INT16, *NAMES), "shift": INTEGER}
     optional = {"mult": INTEGER}
 

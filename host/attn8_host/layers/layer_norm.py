@@ -138,6 +138,7 @@ class Type(LayerType):
     """[rows, features] -> [rows, features]; as many rows as there are."""
 
     tokenwise = True
+    most_lsb = 0.6
     fields = {"features": SIZE, "eps": EPS}
     optional = {"output": one_of(INT8, INT16)}
     integers = {"shift": INTEGER, "eps_mult": INTEGER, "eps_shift": INTEGER}

@@ -53,6 +53,7 @@ class LookupType(LayerType):
         return wanted
 
     tokenwise = True
+    most_lsb = 0.75
     in_place = True
 
     def function(self, entry: Fields, x: np.ndarray) -> np.ndarray:

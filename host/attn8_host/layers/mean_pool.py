@@ -91,6 +91,7 @@ class Type(LayerType):
     optional = {"output": one_of(INT8, INT16), "lengths": FLAG, **constants}
     input_formats = output_formats = (INT8, INT16)
     token_field = "seq_len"
+    most_lsb = 1.0
     by_bits = True
 
     def require_integers(self, entry: Fields) -> None:

@@ -29,6 +29,7 @@ class Type(LayerType):
     """What both its inputs give, multiplied."""
 
     tokenwise = True
+    most_lsb = 1.0
     in_place = True
     arity = 2
     optional = {"output": one_of(INT8, INT16)}

@@ -21,6 +21,7 @@ class Type(LayerType):
     """[seq_len, embed_dim] -> [seq_len, embed_dim]: NAME.weight of the same shape is added."""
 
     tokenwise = True
+    most_lsb = 0.51
     token_field = "seq_len"
     in_place = True
     fields = {"seq_len": SIZE, "embed_dim": SIZE}

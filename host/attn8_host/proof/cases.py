@@ -42,6 +42,8 @@ class Case:
             int8.
         need_weights: compare the intermediates as well.
         lengths: how many tokens of each input count, where the model takes lengths.
+        most_lsb: the largest error that there may be; None: any.
+        most_mean_error: the largest mean error over the range of the float form; None: any.
     """
 
     mechanism: str
@@ -53,6 +55,8 @@ class Case:
     floats: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
     need_weights: bool = True
     lengths: list[int | None] | None = None
+    most_lsb: float | None = None
+    most_mean_error: float | None = None
 
 
 def attention_cases(core: str, rng: np.random.Generator) -> Iterator[Case]:
@@ -183,6 +187,7 @@ def layer_cases(name: str, rng: np.random.Generator) -> Iterator[Case]:
             name, example.variant, example.sizes, config, example.tensors,
             np.stack([x, *extremes(rng, x.shape), recorded(x.shape)]), example.floats,
             lengths=lengths(example.tokens) if example.tokens else None,
+            most_lsb=layers.get(name).most_lsb,
         )
 
 
@@ -192,11 +197,14 @@ def generator(mechanism: str) -> np.random.Generator:
 
 
 def mechanisms() -> dict[str, Callable[[np.random.Generator], Iterator[Case]]]:
-    """From a generator of random numbers to the cases of each mechanism: cores and layer types."""
+    """From a generator of random numbers to the cases of each mechanism: cores, layer types, and a
+    whole encoder layer."""
+    from .encoder import encoder_cases  # which makes a Case
+
     found: dict[str, Callable[[np.random.Generator], Iterator[Case]]] = {
         name: partial(attention_cases, name) for name in cores.all_cores()
     }
     for name, kind in layers.types().items():
         if type(kind).examples is not LayerType.examples:
             found[name] = partial(layer_cases, name)
-    return found
+    return {**found, "encoder": encoder_cases}

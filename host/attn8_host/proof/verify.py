@@ -39,10 +39,23 @@ class CaseResult:
     mismatches: int = 0
     max_lsb_vs_float: float = 0.0  # int8 steps, against the float form on the same int8 operands
     cosine_vs_float: float = 0.0
+    mean_error: float = 0.0  # over the largest magnitude of the float form
+    most_lsb: float | None = None  # that there may be
+    most_mean_error: float | None = None
     device_us: float = 0.0  # the quickest of some inferences
     ram_bytes: int = 0  # Python heap that the loaded model takes, parameters and buffers
     skipped: str = ""  # the board's MemoryError: it does not fit there
     refused: str = ""  # the board's line of any other error
+
+
+    @property
+    def too_far(self) -> str:
+        """By how much it is further from floats than it may be; empty where it is not."""
+        if self.most_lsb is not None and self.max_lsb_vs_float > self.most_lsb:
+            return f"off by {self.max_lsb_vs_float:.3f} LSB, more than {self.most_lsb:g}"
+        if self.most_mean_error is not None and self.mean_error > self.most_mean_error:
+            return f"off by {self.mean_error:.2%} on average, more than {self.most_mean_error:.0%}"
+        return ""
 
 
 @dataclass
@@ -71,6 +84,8 @@ class Outcome:
         wrong = [f"{case.mechanism} {case.variant} {case.shape}: "
                  + (f"refused: {case.refused}" if case.refused else "differs")
                  for case in ran if not case.bit_exact]
+        wrong += [f"{case.mechanism} {case.variant} {case.shape}: {said}" for case in ran
+                  if (said := case.too_far)]
         compared = {case.mechanism for case in ran}
         return wrong + [f"{name}: no case ran" for name in self.mechanisms if name not in compared]
 
@@ -138,7 +153,8 @@ def run(
 
 def prove(board: Board, case: Case) -> CaseResult:
     """Sends one case to the board, compares all it computes, and measures it."""
-    result = CaseResult(case.mechanism, case.variant, case.shape)
+    result = CaseResult(case.mechanism, case.variant, case.shape, most_lsb=case.most_lsb,
+                        most_mean_error=case.most_mean_error)
     send(board, case)
     try:
         found = compare(board, case)
@@ -156,6 +172,7 @@ def prove(board: Board, case: Case) -> CaseResult:
     result.bit_exact = found.bit_exact
     result.compared, result.mismatches = found.compared, found.mismatches
     result.max_lsb_vs_float = float(np.abs(got - want).max())
+    result.mean_error = float(np.abs(got - want).mean() / (np.abs(want).max() or 1.0))
     result.cosine_vs_float = floating.cosine(got, want)
     return result
 
