@@ -18,8 +18,8 @@ from .test_zero_allocation import GROWN
 
 # Each core by itself, with the constants of a case of `verify`, under one mask after another
 CALLS = """
-import attn8
-kind = attn8.cores.get(core)
+from attn8.cores import get
+kind = get(core)
 attend = kind(seq_len, head_dim, need_weights=need, **options)
 out = array("h" if wide else "b", bytes((2 if wide else 1) * seq_len * head_dim))
 x, y, z = [array("h" if wide else "b", each) for each in (q, k, v)]
@@ -166,10 +166,10 @@ def test_a_mask_allocates_nothing(remote, name):
     board = {key: values for key, values in options.items() if not isinstance(values, np.ndarray)}
     arrays = {key: values for key, values in options.items() if isinstance(values, np.ndarray)}
     code = GROWN + """
-import attn8
+from attn8.cores import get
 options = dict(options)
 """ + "".join(f"options[{key!r}] = {key}\n" for key in arrays) + """
-attend = attn8.cores.get(core)(seq_len, head_dim, **options)
+attend = get(core)(seq_len, head_dim, **options)
 n = seq_len * head_dim
 x, out = [array("h" if wide else "b", bytes((2 if wide else 1) * n)) for _ in range(2)]
 def step():
