@@ -20,8 +20,11 @@ PATH = f"{BOARD_MODELS}/verify.safetensors"
 # Prints statements that import what of attn8 is imported
 IMPORTS = """
 import sys
+import attn8.unload
+attn8.unload.Unload._own = lambda self, parts: ()  # a load forgets nothing that it imports
+attn8.load({path!r})
 for name in sys.modules:
-    if name.startswith("attn8"):
+    if name.startswith("attn8") and name != "attn8.unload":  # which forgets itself
         print("import", name)
 """
 REPEATS = 9  # of a timed inference; what else a computer does only adds to some
@@ -205,7 +208,8 @@ def held(board: Board) -> int:
     A collector also keeps what only a forgotten word on the stack points to. So the board starts
     afresh, with no model before this one, and the heap is measured while no program runs.
     """
-    imports = board.execute(IMPORTS)
+    board.enter_repl()
+    imports = board.execute(IMPORTS.format(path=PATH))
     board.enter_repl()
     board.execute(imports)
     before = board.used_heap()
