@@ -57,17 +57,15 @@ def update(v: ptr8, acc: int, scores: ptr32, weights: ptr16, sums: ptr32, octave
                 v = ptr8(start + i * stride + done)
                 acc = 0
                 w = ptr16(int(weights) + (done << 1))
-                n = (j - done) >> 2
+                n = (j - done) >> 1
                 while n:
                     acc = v[0] * w[0] + acc
                     acc = v[1] * w[1] + acc
-                    acc = v[2] * w[2] + acc
-                    acc = v[3] * w[3] + acc
-                    v = ptr8(int(v) + 4)
-                    w = ptr16(int(w) + 8)
+                    v = ptr8(int(v) + 2)
+                    w = ptr16(int(w) + 4)
                     n -= 1
                 n = 0
-                while n < (j - done) & 3:
+                while n < (j - done) & 1:
                     acc = v[n] * w[n] + acc
                     n += 1
                 totals[i] = totals[i] + (acc - run)
