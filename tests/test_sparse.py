@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attn8_host import isa, masks
+from attn8_host import masks
 from attn8_host.cores.exact import Exact
 from attn8_host.cores.sparse import Sparse
 from attn8_host.numerics.integers import EXP2
@@ -338,10 +338,10 @@ def test_hide(machines, seed, rows, keys):
 # Of the dense core's instructions with the same backend, at a density of 10 %, where three in ten
 # weights are zero and where none is
 AT_A_TENTH = {
-    ("xtensawin", 0.03): {"turbo": 0.16, "viper": 0.14},
-    ("xtensawin", 0.005): {"turbo": 0.18, "viper": 0.14},
-    ("rv32imc", 0.03): {"turbo": 0.15, "viper": 0.14},
-    ("rv32imc", 0.005): {"turbo": 0.16, "viper": 0.14},
+    ("xtensawin", 0.03): {"turbo": 0.157, "viper": 0.14},
+    ("xtensawin", 0.005): {"turbo": 0.176, "viper": 0.14},
+    ("rv32imc", 0.03): {"turbo": 0.145, "viper": 0.14},
+    ("rv32imc", 0.005): {"turbo": 0.157, "viper": 0.14},
 }
 
 
@@ -358,18 +358,24 @@ def test_instructions_follow_the_attended_pairs(arch, scale, monkeypatch):
         assert full["density"] == 1 and full["ratio"] == 1
 
 
-@pytest.mark.parametrize("arch", isa.ARCHES)
-@pytest.mark.parametrize("seq_len, head_dim", [(64, 4), (24, 12), (64, 16)])
+# Of the dense core's instructions with the same backend, at any density. On Xtensa a head without a
+# mask is one call, which costs least where dimensions are few
+AT_MOST = {
+    ("xtensawin", 64, 4): 1.18, ("xtensawin", 24, 12): 1.06, ("xtensawin", 64, 16): 1.09,
+    ("rv32imc", 64, 4): 1.06, ("rv32imc", 24, 12): 1.05, ("rv32imc", 64, 16): 1.05,
+}
+
+
+@pytest.mark.parametrize("arch, seq_len, head_dim", AT_MOST)
 def test_no_mask_makes_the_sparse_core_slower_than_the_dense_one(
     arch, seq_len, head_dim, monkeypatch
 ):
-    # On both sides of the densities from which the dense core is taken. Machine code has its scores
-    # hidden between kernels then, where without a mask a head may be one call
+    # On both sides of the densities from which the dense core is taken
     monkeypatch.setattr(density, "SEQ_LEN", seq_len)
     monkeypatch.setattr(density, "HEAD_DIM", head_dim)
-    monkeypatch.setattr(density, "LEVELS", (0.24, 0.34, 0.5, 0.68, 0.79, 0.83, 0.93, 1.0))
+    monkeypatch.setattr(density, "LEVELS", (0.34, 0.5, 0.68, 0.76, 0.83, 0.91, 0.96, 1.0))
     monkeypatch.setattr(density, "MASKS", {"random": density.MASKS["random"]})
     for backend, found in density.measure(arch)["backends"].items():
         ratios = [point["ratio"] for point in found["points"]]
-        most = 1.25 if backend == "turbo" else 1.1
+        most = AT_MOST[arch, seq_len, head_dim] if backend == "turbo" else 1.1
         assert max(ratios) <= most and ratios[-1] == 1, (backend, ratios)

@@ -46,12 +46,13 @@ class Sparse:
             block_rows = min(seq_len, max(9, 2 * every // (mask.num_positions or 1)))
         checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
         form = forms.choose("sparse", head_dim, score_mult, score_shift, out_shift)
+        shown = mask.num_positions
         most = form.most_percent(head_dim) * every
-        if need_weights or mask.num_positions * 100 <= most:
+        if need_weights or shown < every and shown * 100 <= most:
             return Listed(form, mask, head_dim, *constants, need_weights, block_rows,
                           forms.suited(buffers, form))
         hidden = None
-        if mask.num_positions < every:
+        if shown < every:
             hidden = Hidden(mask, form, min(block_rows, seq_len))
         # Heads of other masks may take the other core, whose buffers are of another form
         buffers = forms.suited(buffers, forms.choose("attention", seq_len, head_dim))

@@ -18,7 +18,7 @@ def room(keys, head_dim):
 
 
 def most_percent(head_dim):
-    return 94
+    return 92 if head_dim >= 16 else 75
 
 
 @micropython.viper
