@@ -98,6 +98,22 @@ def test_a_cache_of_int8_keeps_each_row_to_half_a_step():
     assert (stored(x, "int16") == x).all()
 
 
+def test_what_all_keys_have_in_common_costs_no_steps():
+    floats, tensors, inputs = decoder(2, 2, 4, "int8", False, True)
+    tensors["attn.k.bias"] += 40 * np.array([1, -1, 0.5, 0, -1, 1, 0, 1])
+    config, integers = quantize_model(floats, tensors, inputs, activation_bits=16)
+    run, scale = float_model.prepare(floats, tensors), config["layers"][-1]["scale"]
+
+    def error():
+        made = Model(config, integers)
+        return np.mean([np.abs(made(x)["head"] * scale - run(x)["head"]) for x in inputs])
+
+    centred = error()
+    assert np.abs(integers["attn.centre"]).max() > 4000
+    integers["attn.centre"][:] = 0
+    assert centred < error() / 3
+
+
 def test_scores_stay_below_2_to_the_29():
     for d in (1, 2, 8, 64, 500, 4096):
         wide, narrow = most(d, "int16"), most(d, "int8")

@@ -58,21 +58,28 @@ def rotate(x: ptr16, acc: int, turns: ptr32, sines: ptr16, position: int, heads:
 
 
 @micropython.viper
-def put(x: ptr16, acc: int, cache: ptr8, steps: ptr8, slot: int, heads: int, head_dim: int):
-    # x int16 [heads, head_dim], within +-127*255, into a slot: x / step, rounded, and the step
+def put(x: ptr16, acc: int, centre: ptr16, cache: ptr8, steps: ptr8, slot: int, heads: int,
+        head_dim: int, most: int):
+    # x - centre, int16 [heads, head_dim], within +-most, into a slot: divided by a step for each
+    # head, rounded, and the step; most is 127*255 at most. x is overwritten.
     cache = ptr8(int(cache) + slot * heads * head_dim)
     steps = ptr8(int(steps) + slot * heads)
     while heads:
-        most = 0
+        largest = 0
         i = 0
         while i < head_dim:
-            acc = (x[i] ^ 32768) - 32768
+            acc = (x[i] ^ 32768) - (centre[i] ^ 32768)
+            if acc > most:
+                acc = most
+            elif acc < 0 - most:
+                acc = 0 - most
+            x[i] = acc
             if acc < 0:
                 acc = 0 - acc
-            if acc > most:
-                most = acc
+            if acc > largest:
+                largest = acc
             i += 1
-        step = (most + 126) // 127
+        step = (largest + 126) // 127
         if step == 0:
             step = 1
         steps[0] = step
@@ -83,6 +90,7 @@ def put(x: ptr16, acc: int, cache: ptr8, steps: ptr8, slot: int, heads: int, hea
             cache[i] = (acc + half) // step - 127
             i += 1
         x = ptr16(int(x) + (head_dim << 1))
+        centre = ptr16(int(centre) + (head_dim << 1))
         cache = ptr8(int(cache) + head_dim)
         steps = ptr8(int(steps) + 1)
         heads -= 1

@@ -30,11 +30,12 @@ class GroupedAttention:
     # linears: q, k, v (of int16 results) and out, Linear16 each. constants: score_mult,
     # score_shift, out_num, out_shift. turns: int32 [head_dim / 2], by how many 2**-32 turns a
     # position turns each pair of adjacent values of q and k. cache: int8 takes 2 * head_dim + 2
-    # bytes a head and token, int16 4 * head_dim.
+    # bytes a head and token, int16 4 * head_dim. centre: int16 [num_kv_heads * head_dim], which
+    # goes off the keys of a cache of int8; None: zeros.
 
     def __init__(self, seq_len, embed_dim, num_heads, num_kv_heads, linears, score_mult,
                  score_shift, out_num, out_shift, turns=None, cache="int8", rows=1,
-                 name="attention", make=signals.make):
+                 name="attention", make=signals.make, centre=None):
         checks.between(name + ".seq_len", seq_len, 1, MAX_KEYS)
         checks.between(name + ".embed_dim", embed_dim, 1, checks.MAX_INPUTS)
         checks.between(name + ".num_heads", num_heads, 1, embed_dim)
@@ -80,6 +81,10 @@ class GroupedAttention:
         if self._narrow:  # what one step of int8 stands for
             self.key_steps = bytearray(seq_len * num_kv_heads)
             self.value_steps = bytearray(seq_len * num_kv_heads)
+            self._none = linears[1].form.zeros(size)
+            self._centre = self._none
+            if centre is not None:
+                self._centre = checks.values(name + ".centre", centre, size, False, "h")
         forms.scratch.claim(4 * num_heads * seq_len)  # scores, then weights, of each head
         self._sums = array("i", range(num_heads))
         self._turns = turns
@@ -137,8 +142,8 @@ class GroupedAttention:
         scores = forms.scratch.bytes
         mult, shift, num, out_shift = self._constants
         if self._narrow:
-            rotary.put(k, 0, self.keys, self.key_steps, slot, kv, d)
-            rotary.put(v, 0, self.values, self.value_steps, slot, kv, d)
+            rotary.put(k, 0, self._centre, self.keys, self.key_steps, slot, kv, d, self._most)
+            rotary.put(v, 0, self._none, self.values, self.value_steps, slot, kv, d, 32385)
             kernels.scores(q, 0, self.keys, self.key_steps, scores, n, heads, kv, d)
         else:
             size = 2 * kv * d
@@ -186,9 +191,10 @@ def build(entry, given, need_weights):
     turns = None
     if entry.take("rotary_base", None) is not None:
         turns = entry.tensor("turns", "i", [e // h // 2])
+    centre = entry.tensor("centre", "h", [size]) if cache == "int8" else None
     c = entry.keywords("constants")
     layer = GroupedAttention(s, e, h, kv, tuple(linears), c["score_mult"], c["score_shift"],
                              c["out_num"], c["out_shift"], turns, cache, rows, entry.name,
-                             entry.make)
+                             entry.make, centre)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, rows * e)

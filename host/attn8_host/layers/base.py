@@ -122,6 +122,8 @@ class LayerType:
         tokenwise: whether it gives each token its own results, and so has steps.
         token_field: which field counts the tokens, if one does.
         token_parts: which parts of its outputs besides the result are [any, tokens, ...].
+        bounded: the parts of its float outputs [..., channels] of which quantization needs the
+            lowest and the highest value of each channel.
         in_place: whether it can write its results where its inputs lie.
         tied: whether its inputs and its results have one format and, in int16, one scale.
         moves: whether its results are values of its input as they are, some or all.
@@ -144,6 +146,7 @@ class LayerType:
     tokenwise: ClassVar[bool] = False
     token_field: ClassVar[str | None] = None
     token_parts: ClassVar[Sequence[str]] = ()
+    bounded: ClassVar[tuple[str, ...]] = ()
     in_place: ClassVar[bool] = False
     tied: ClassVar[bool] = False
     moves: ClassVar[bool] = False

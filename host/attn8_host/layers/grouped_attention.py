@@ -103,12 +103,16 @@ class GroupedAttention:
         constants: score_mult, score_shift, out_num, out_shift.
         turns: int32 [head_dim / 2] of rotary positions, in 2**-32 turns; None: there are none.
         cache: the format of keys and values.
+        centre: int16 [num_kv_heads * head_dim], which goes off each key in a cache of int8: a
+            number for all keys alike is none to a softmax, and what is left has finer steps.
     """
 
     def __init__(
         self, num_heads: int, num_kv_heads: int, linears: Mapping[str, Dense],
         constants: Mapping[str, int], turns: np.ndarray | None, cache: str,
+        centre: np.ndarray | None = None,
     ):
+        self.centre = None if centre is None else split(centre[None].astype(np.int64), num_kv_heads)
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
         self.linears, self.turns, self.cache = linears, turns, cache
         self.constants = constants
@@ -132,6 +136,8 @@ class GroupedAttention:
             if part != "v" and self.turns is not None:
                 largest = self.linears[part].most or 32767
                 found[part] = rotary(found[part], self.turns, first, largest)
+        if self.centre is not None:
+            found["k"] = saturated(found["k"] - self.centre, INT16, self.linears["k"].most)
         kept = [stored(found[part], self.cache) for part in "kv"]
         if self.past is not None:
             kept = [np.concatenate(both, axis=1) for both in zip(self.past, kept, strict=True)]
@@ -177,6 +183,7 @@ class Type(LayerType):
 
     tokenwise = True
     token_field = "seq_len"
+    bounded = ("k",)
     fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
     optional = {"num_kv_heads": SIZE, "rotary_base": SCALE, "cache": one_of(INT8, INT16),
                 "bias": FLAG, "output": one_of(INT8, INT16)}
@@ -207,6 +214,8 @@ class Type(LayerType):
                      f"{part}.", *sizes, False, entry.get("bias", True)).items()}
         if "rotary_base" in entry:
             found["turns"] = Tensor(np.int32, (head_dim(entry) // 2,))
+        if entry.get("cache", INT8) == INT8:
+            found["centre"] = Tensor(np.int16, (kv_heads(entry) * head_dim(entry),))
         return found
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
@@ -228,7 +237,7 @@ class Type(LayerType):
             linears[part].format, linears[part].most = INT16, largest
         linears["out"].format = entry.get("output", INT8)
         return GroupedAttention(entry["num_heads"], kv_heads(entry), linears, entry["constants"],
-                                tensors.get("turns"), cache)
+                                tensors.get("turns"), cache, tensors.get("centre"))
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = self._layer(entry, tensors)
@@ -280,6 +289,7 @@ class Type(LayerType):
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         heads = weights / weights.sum(axis=-1, keepdims=True) @ np.repeat(v, share, 0)
         merged = heads.transpose(1, 0, 2).reshape(len(x), -1)
+        found["k"] = found["k"].transpose(1, 0, 2).reshape(len(x), -1)  # a channel each
         return {**found, "heads": heads, "": dense.apply("out.", tensors, merged)}
 
     def fold(
@@ -307,6 +317,10 @@ class Type(LayerType):
         if "rotary_base" in entry:
             turns = np.floor(frequencies(entry) / (2 * math.pi) * 2**32 + 0.5)
             quantizer.made[f"{name}.turns"] = turns.astype(np.int64).astype(np.int32)
+        if entry.get("cache", INT8) == INT8:
+            low, high = quantizer.bounds[f"{name}.k"]
+            centre = np.floor((low + high) / 2 / scales["k"] + 0.5)
+            quantizer.made[f"{name}.centre"] = centre.astype(np.int16)
         entry["constants"] = exact16_constants(head_dim(entry), scales["q"], scales["k"],
                                                scales["v"], scales["heads"])
         entry["scales"] = scales
@@ -321,6 +335,7 @@ class Type(LayerType):
 
     def _example(self, rng: np.random.Generator, entry: Fields) -> Example:
         tokens, e, before = entry["seq_len"], entry["embed_dim"], INPUT_SCALE / 128
+        kv = kv_heads(entry) * head_dim(entry)
         floats = {key: rng.normal(0, e**-0.5, [n or 1 for n in tensor.shape])
                   for key, tensor in self.float_tensors(entry).items()}
         # As large as values can become: inputs are within 127 * INPUT_SCALE
@@ -330,7 +345,8 @@ class Type(LayerType):
         peaks = {f"attn.{part}": peak for part, peak in (peaks | {"heads": peaks["v"]}).items()}
         named = {f"attn.{key}": values for key, values in floats.items()}
         quantizer = Quantizer(named, peaks, peaks, lambda name: scale * 127, before,
-                              streams={"attn": Stream(scale)})
+                              streams={"attn": Stream(scale)},
+                              bounds={"attn.k": (-peaks["attn.k"] * rng.random(kv), np.zeros(kv))})
         made: Fields = {**entry, "output": INT16}
         self.quantize(made, quantizer)
         scales = {**made["scales"], "out": quantizer.scale}

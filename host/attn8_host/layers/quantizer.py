@@ -38,6 +38,7 @@ class Quantizer:
             its results.
         inputs: the same of all its inputs.
         wide: whether these are in int16.
+        bounds: the lowest and the highest value of each channel, of what layer types call bounded.
         streams: by the names of the layers whose results are in int16.
         made: the integer tensors so far.
     """
@@ -51,6 +52,7 @@ class Quantizer:
     wide: bool = False
     streams: Mapping[str, Stream] = field(default_factory=dict)
     made: dict[str, np.ndarray] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def result(self, name: str, finest: float = 0.0) -> float:
         """Sets `scale` to that of a layer's results, and returns it.

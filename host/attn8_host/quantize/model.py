@@ -90,8 +90,10 @@ class Calibration:
                 found = channels.measure(self.config, self.tensors, self.inputs, method,
                                          self.lengths)
                 clamped = found.clamp(self.inputs)
+                bounded = {f"{entry['name']}.{part}" for entry in self.config["layers"]
+                           for part in layers.get(entry["type"]).bounded}
                 self._measured[method] = found, measure(self.run, clamped, self.lengths,
-                                                        self.following)
+                                                        self.following, bounded)
         return self._measured[method]
 
     def quantized(
@@ -133,6 +135,7 @@ def _quantize(
     peaks = {name: histogram.range(method) for name, histogram in histograms.items()}
     whole = {name: histogram.peak for name, histogram in histograms.items()}  # of int16
     peaks["input"] = whole["input"] = 127 * scale
+    bounds = {name: histogram.bounds for name, histogram in histograms.items() if histogram.bounds}
     layout = arrange(config, activation_bits)
     for entry, names in zip(config["layers"], inputs(config), strict=True):
         for each in (peaks, whole):
@@ -144,7 +147,7 @@ def _quantize(
     for _ in range(2 * len(streams)):
         entries, made = _integers(
             layout.entries, {name: streams[root] for name, root in layout.streams.items()},
-            tensors, peaks, whole, scale,
+            tensors, peaks, whole, scale, bounds,
         )
         # What all layers of a stream can express is known when they are through
         coarse = [stream for stream in streams.values() if stream.finest > stream.scale]
@@ -166,6 +169,7 @@ def _quantize(
 def _integers(
     entries: list[dict[str, Any]], streams: dict[str, Stream], tensors: dict[str, np.ndarray],
     peaks: dict[str, float], whole: dict[str, float], scale: float,
+    bounds: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     entries = [dict(entry) for entry in entries]
     sources = inputs({"layers": entries})
@@ -183,7 +187,7 @@ def _integers(
             name = entry["name"]
         return peaks[name]
 
-    quantizer = Quantizer(tensors, peaks, whole, range_of, scale, streams=streams)
+    quantizer = Quantizer(tensors, peaks, whole, range_of, scale, streams=streams, bounds=bounds)
     scales = {"input": scale}
     for entry, names in zip(entries, sources, strict=True):
         kind = layers.get(entry["type"])
