@@ -52,18 +52,20 @@ def numbers(rng, kind, fill, scales, offsets):
     seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(sorted(CODES)),
     fill=st.sampled_from(["steps", "extremes", "bits"]), count=st.integers(1, 5),
     inner=st.integers(1, 4), rows=st.integers(1, 3), decades=st.sampled_from([0, 3, 18]),
-    offset=alignment,
+    start=st.integers(0, 3), offset=alignment,
 )
-@example(seed=0, kind="int32", fill="extremes", count=1, inner=1, rows=3, decades=18, offset=0)
+@example(seed=0, kind="int32", fill="extremes", count=1, inner=1, rows=3, decades=18, start=1,
+         offset=0)
 def test_the_kernel_is_the_reference(
-    machines, seed, kind, fill, count, inner, rows, decades, offset
+    machines, seed, kind, fill, count, inner, rows, decades, start, offset
 ):
     rng = np.random.default_rng(seed)
     channels, scales, offsets = channels_of(rng, count, decades)
     place = np.arange(rows * count * inner) // inner % count
     x = numbers(rng, kind, fill, scales[place], offsets[place])
     call = Call(machines("feed"), offset)
-    *_, out, _ = call("feed", x, CODES[kind], 0, channels, count, inner,
+    given = np.concatenate([np.zeros(start, x.dtype), x])
+    *_, out, _ = call("feed", given, CODES[kind], start, 0, channels, count, inner,
                       np.zeros(len(x), np.int8), len(x))
     assert (out.read(np.int8) == feed(x, channels, inner)).all()
 

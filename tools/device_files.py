@@ -61,7 +61,7 @@ def _names() -> dict[str, str]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem.replace("_", ""):
                 found[node.name] = f"cores.{path.stem}"
-    found |= {"Model": "model", "QDense": "qdense"}
+    found |= {"Model": "model", "QDense": "qdense", "Stream": "stream"}
     for name in sorted({*PACKAGES, *_imported()} - LOADED):
         found[name] = name
     return found

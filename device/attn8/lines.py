@@ -135,6 +135,9 @@ LINES = (
     "scale_q, scale_k, scale_v, scale_out, **options)\n    Softmax attention over the pairs of "
     "query and key that a mask shows: to the bit what the exact core gives under that mask, in "
     "time for these pairs alone",
+    "Stream(model, hop, on_result, channels=None, majority=1, threshold=None, hysteresis=0)"
+    "\n    Calls on_result(stream) with the model's results every `hop` samples, from the first "
+    "whole window on",
     "train\n    Training on the board: layers with backward passes, losses and optimizers in "
     "fixed point",
     "Transpose(rows, columns, format='int8', name='transpose')\n    [rows, columns] -> [columns,"

@@ -44,6 +44,7 @@ NAMES = dict(
     Sliding="cores.sliding",
     Softmax="layers.softmax",
     Sparse="cores.sparse",
+    Stream="stream",
     train="train",
     Transpose="layers.transpose",
 )

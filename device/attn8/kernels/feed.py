@@ -3,14 +3,15 @@ import micropython
 
 
 @micropython.viper
-def feed(x: ptr32, code: int, first: int, channels: ptr32, count: int, inner: int, out: ptr8,
-         n: int) -> int:
-    # out[first + i] of x[i], i < n. code: 0 where x holds floats, 1 int32, 2 int16. -> n, or the
-    # first i where x[i] is NaN or infinite.
+def feed(x: ptr32, code: int, start: int, first: int, channels: ptr32, count: int, inner: int,
+         out: ptr8, n: int) -> int:
+    # out[first + i] of x[start + i], i < n. code: 0 where x holds floats, 1 int32, 2 int16. -> n,
+    # or the first i where x[start + i] is NaN or infinite.
     sign = 1
     sign <<= 31
     most = (1 << 30) - 1
-    half = ptr16(int(x))
+    half = ptr16(int(x) + start + start)
+    x = ptr32(int(x) + (start << 2))
     i = 0
     while i < n:
         c = (((first + i) // inner) % count) << 2
