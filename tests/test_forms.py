@@ -401,6 +401,22 @@ def test_known_answers_of_training_by_words_are_those_of_the_reference(on_device
     assert crc32(found) == on_device("attn8.known.fixed_words").ANSWER
 
 
+def test_known_answers_of_training_softmax_are_those_of_the_reference(on_device):
+    numbers, n = on_device("attn8.known").numbers, 19
+    found = []
+    for name, limit, mult, shift in (("Q16.16", 800000, 23630, 15), ("Q24.8", 3000, 20000, 16)):
+        f = formats.get(name)
+        scores, d = (np.array(numbers("i", 2 * n, step), int).reshape(2, n) for step in (37, 91))
+        scores <<= 12 - f.up
+        constants = mult, shift, limit, (mult, shift)
+        weights, total = f.softmax(scores, constants)
+        back = f.softmax_backward(weights, d * 8000001, constants)
+        assert 0 < (weights == 0).sum() < n and f.overflows and len(np.unique(back)) > 9
+        found += [0, *weights.ravel(), *back.ravel(), f.overflows, total]
+    found = np.array(found, np.int32).tobytes()
+    assert crc32(found) == on_device("attn8.known.fixed_softmax").ANSWER
+
+
 def test_known_answers_are_those_of_the_reference(on_device):
     known = {name: on_device(f"attn8.known.{name}") for name in ("matmul", "attention", "sparse",
                                                                  "linear")}

@@ -32,8 +32,8 @@ machine_settings = settings(
 )
 
 
-FAMILIES = ("attention", "decode8", "fixed_product", "fixed_words", "linear", "lookup", "matmul",
-            "matmul16", "norm", "softmax16", "sparse", "stream", "swap_axes")
+FAMILIES = ("attention", "decode8", "fixed_product", "fixed_softmax", "fixed_words", "linear",
+            "lookup", "matmul", "matmul16", "norm", "softmax16", "sparse", "stream", "swap_axes")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from attn8_host.paths import DEVICE
 
 SHAPES = [(4, 8, 2), (8, 16, 2), (16, 32, 4), (32, 64, 4)]  # seq_len, embed_dim, num_heads
 KERNELS = ("kernels.fixed", "kernels.fixed_optimizers", "forms.viper.fixed_product",
-           "forms.viper.fixed_words")
+           "forms.viper.fixed_softmax", "forms.viper.fixed_words")
 
 
 class Meter:

@@ -69,6 +69,7 @@ class Fixed:
         self.count = array("i", [0])
         self.products = forms.choose("fixed_product")
         self.words = forms.choose("fixed_words")
+        self._softmax = forms.choose("fixed_softmax")
         self._zero = array("i", [0])
         self.left = array("i")
         self.right = array("i")
@@ -138,13 +139,13 @@ class Fixed:
         return mult, shift, limit, root_ratio(num, den)
 
     def softmax(self, scores, out, offset, rows, columns, scale):
-        return kernels.softmax(scores, 0, out, offset, tables.EXP2, rows, columns, scale[0],
-                               scale[1], self.up, scale[2])
+        return self._softmax.softmax(scores, 0, out, offset, tables.EXP2, rows, columns, scale[0],
+                                     scale[1], self.up, scale[2])
 
     def softmax_backward(self, weights, offset, d, rows, columns, scale):
         mult, shift = scale[3]
-        kernels.softmax_backward(weights, 0, offset, d, rows, columns, self.up, mult, shift,
-                                 self.limit, self.count)
+        self._softmax.softmax_backward(weights, 0, offset, d, rows, columns, self.up, mult, shift,
+                                       self.limit, self.count)
 
     def log(self, total):
         # The logarithm of what softmax returned
