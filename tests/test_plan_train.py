@@ -11,6 +11,7 @@ from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
 from attn8_host.errors import Attn8Error, ModelError
 from attn8_host.paths import MODELS
+from attn8_host.plan import training as training_plan
 from attn8_host.plan.training import train_plan, training
 from attn8_host.train import session as train
 from attn8_host.train.model import Model as Trained
@@ -203,3 +204,17 @@ def test_a_training_file_is_checked(tmp_path, capsys, change, message):
     path.write_bytes(train.pack(config, {}))
     assert main(["plan", "--train", "--model", str(path)]) == 2
     assert capsys.readouterr().err == f"attn8: {path}: {message}\n"
+
+
+# Of the kernels, a product of 32-bit fixed point: forwards, the int8 layers before those that train
+# included, and backwards
+DIGITS = {"xtensawin": (9.8, 8.4), "rv32imc": (12.4, 9.5)}
+
+
+@pytest.mark.parametrize("arch", DIGITS)
+def test_a_step_of_digits_costs_what_the_documents_say(arch):
+    config, tensors = training("digits", None, (0, 0, 0), "Q16.16")
+    found = training_plan.cost(config, tensors, arch, "turbo")
+    for counted, most in zip((found.forward_per_mac, found.backward_per_mac), DIGITS[arch],
+                             strict=True):
+        assert 0.98 * most <= counted <= most, found

@@ -198,7 +198,8 @@ def _part(mult, factor):
 class Product:
     # out[i, j] = sum_k a[i, k]*b[j, k] for rows x cols x inner, or added to out where `add`.
     # a, b and out are given as (stride of i or j, stride of k) and (of i, of j), in words, and may
-    # start at an offset: transposes, slices and sliding windows need no copy.
+    # start at an offset: transposes, slices and sliding windows need no copy. again: a is that of
+    # the product before, of the same shape.
 
     def __init__(self, f, rows, cols, inner, a, b, out, add):
         checks.between("rows", rows, 1, 1 << 15)
@@ -217,11 +218,12 @@ class Product:
         if min(cols, BLOCK) * inner > len(f.right):
             f.right = f.zeros(min(cols, BLOCK) * inner)
 
-    def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0):
+    def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0, again=False):
         f, kernels = self.f, self.f.products
         rows, inner = self.shape[0], self.shape[1]
         left, step, a_row, a_column, b_row, b_column = self.steps
-        kernels.pack(a, 0, f.left, f.left_exponents, a_offset, rows, inner, a_row, a_column)
+        if not again:
+            kernels.pack(a, 0, f.left, f.left_exponents, a_offset, rows, inner, a_row, a_column)
         while left:
             cols = min(left, BLOCK)
             kernels.pack(b, 0, f.right, f.right_exponents, b_offset, cols, inner, b_row, b_column)

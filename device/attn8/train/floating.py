@@ -40,7 +40,7 @@ class Float:
     def product(self, rows, cols, inner, a, b, out, add=False):
         shape = rows, cols, inner, a[0], a[1], b[0], b[1], out[0], out[1], add
 
-        def product(a, b, out, a_offset=0, b_offset=0, offset=0):
+        def product(a, b, out, a_offset=0, b_offset=0, offset=0, again=False):
             kernels.matmul(a, b, out, shape, a_offset, b_offset, offset)
 
         return product

@@ -173,16 +173,26 @@ def cost(config: Config, tensors: Tensors, arch: str, backend: str) -> Cost:
     def count(function: Callable[..., object], *arguments: object) -> np.ndarray:
         nonlocal macs
         macs = 0
-        device.tally.count(function, *arguments)
-        tally = device.tally
+        tally.count(function, *arguments)
+        return found()
+
+    tally, model = device.tally, trainer.model
+    step, update = model.step, np.zeros(4)
+
+    def found() -> np.ndarray:
         return np.array([tally.instructions, sum(tally.counted.values()), macs, tally.cycles])
 
+    def watched_step() -> None:
+        nonlocal update
+        before = found()
+        step()
+        update = found() - before
+
+    model.step = watched_step
     run(trainer, TRAIN, 1)  # what the first step alone does is not counted
     forward = count(run, trainer, EVALUATE, 1)
-    both = count(run, trainer, TRAIN, 1)
-    update = count(trainer.model.step)
-    backward = both - forward - update
-    step, cycles = (
+    backward = count(run, trainer, TRAIN, 1) - forward - update
+    all_of_it, cycles = (
         int(config["batch"] * (forward[i] + backward[i]) + update[i]) for i in (0, 3)
     )
     return Cost(
@@ -191,7 +201,7 @@ def cost(config: Config, tensors: Tensors, arch: str, backend: str) -> Cost:
         forward=int(forward[0]),
         backward=int(backward[0]),
         update=int(update[0]),
-        step=step,
+        step=all_of_it,
         cycles=cycles,
         milliseconds={f"{mhz} MHz": round(cycles / mhz / 1000, 2) for mhz in CLOCKS},
     )

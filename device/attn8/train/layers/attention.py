@@ -59,8 +59,8 @@ class MultiHeadAttention:
 
     def __call__(self, x):
         self.q(x)
-        self.k(x)
-        self.v(x)
+        self.k(x, True)
+        self.v(x, True)
         for head in range(self.num_heads):
             column = head * self.head_dim
             first = 0

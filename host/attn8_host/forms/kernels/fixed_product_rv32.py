@@ -37,7 +37,7 @@ from ..rv32 import (
 )
 from .common_rv32 import clear, elements
 
-SPARE = {"matmul": ("shift", "limit", "add")}
+SPARE = {"matmul": ("shift", "shift 0", "shift 1", "limit", "add")}
 GROUP = 8  # products that are summed before the guard bits go
 
 
@@ -71,9 +71,8 @@ def pack(a: Rv32Function) -> None:
             a.lw(v, 0, at)
             a.add(at, at, step)
         for v, _i in values:
-            a.sra(v, v, e)
             a.add(v, v, half)
-            a.sra(v, v, half)
+            a.sra(v, v, e)
         for v, i in values:
             a.sw(v, 4 * i, m)
 
@@ -88,11 +87,9 @@ def pack(a: Rv32Function) -> None:
     a.blt(most, t, "too large")
     a.sb(e, 0, exponents)
     a.addi(exponents, exponents, 1)
-    a.li(half, 0)
-    a.beq(e, ZERO, "as they are")
     a.li(half, 1)
-    a.addi(e, e, -1)
-    a.label("as they are")
+    a.sll(half, half, e)
+    a.srli(half, half, 1)
     a.mv(at, x)
     elements(a, "packed", inner, t, 8, {m: 4}, shift)
     a.add(x, x, row_stride)
@@ -104,6 +101,7 @@ LEFT, RIGHT = (A0, A1), (A2, A3)
 SUMS, TOTALS = ((S2, S3), (S4, S5)), ((S6, S7), (S8, S9))  # [row][column]
 GUARD, INNER, TARGET, ROWS = S0, S1, S10, S11
 ROW_STRIDE, STEP, LEFT_EXPONENTS, RIGHT_EXPONENTS = A4, A5, A6, A7
+EXPONENT, LIMIT, LOW, ADD = T0, T4, T5, T3  # of results; T0 is where products end
 
 
 def matmul(a: Rv32Function) -> None:
@@ -127,6 +125,12 @@ def matmul(a: Rv32Function) -> None:
     a.lw(ROWS, 0, u)
     a.addi(t, t, -2)
     a.keep(t, "cols")
+    a.arguments(shift=u)
+    for column in range(2):
+        a.lbu(t, column, RIGHT_EXPONENTS)
+        a.sub(t, u, t)
+        a.keep(t, f"shift {column}")
+    a.arguments(cols=t)
     a.mv(RIGHT[1], RIGHT[0])
     a.blt(t, ZERO, "rows")  # of one column: it stands for two
     a.add(RIGHT[1], RIGHT[0], INNER)
@@ -157,7 +161,10 @@ def matmul(a: Rv32Function) -> None:
     a.bne(LEFT[0], end, "one")
     take(a, 0)
     a.label("products done")
+    a.arguments(limit=LIMIT, add=ADD)
+    a.sub(LOW, ZERO, LIMIT)
     for row in range(2):
+        a.lbu(EXPONENT, row, LEFT_EXPONENTS)
         for column in range(2):
             if column:
                 a.arguments(cols=t)
@@ -215,37 +222,30 @@ def take(a: Rv32Function, moved: int) -> None:
 
 def result(a: Rv32Function, row: int, column: int) -> None:
     """A total becomes a word of the format, at TARGET or a step behind it."""
-    name, total, place = f"{row}, {column}", TOTALS[row][column], RA
-    shift, t, limit, low = T2, T3, T4, T5
-    a.lbu(shift, row, LEFT_EXPONENTS)
-    a.lbu(t, column, RIGHT_EXPONENTS)
-    a.arguments(shift=limit)
-    a.add(shift, shift, t)
-    a.sub(shift, limit, shift)
-    a.arguments(limit=limit, add=t)
-    a.sub(low, ZERO, limit)
+    name, total, place = f"{row}, {column}", TOTALS[row][column], (TARGET, RA)[column]
+    shift = T2
+    a.argument(shift, f"shift {column}")
+    a.sub(shift, shift, EXPONENT)
     if column:
         a.add(place, TARGET, STEP)
-    else:
-        a.mv(place, TARGET)
     a.bge(ZERO, shift, name + " to the left")
     a.addi(shift, shift, -1)
     a.sra(total, total, shift)
     a.addi(total, total, 1)
     a.srai(total, total, 1)
     a.label(name + " shifted")
-    a.bne(t, ZERO, name + " onto")
+    a.bne(ADD, ZERO, name + " onto")
     a.label(name + " added")
-    a.blt(limit, total, name + " too high")
-    a.blt(total, low, name + " too low")
+    a.blt(LIMIT, total, name + " too high")
+    a.blt(total, LOW, name + " too low")
     a.label(name + " within")
     a.sw(total, 0, place)
 
 
 def seldom(a: Rv32Function, row: int, column: int) -> None:
     """What `result` goes to where words saturate, are added, or shifted to the left."""
-    name, total, place = f"{row}, {column}", TOTALS[row][column], RA
-    shift, limit, low, most = T2, T4, T5, T6
+    name, total, place = f"{row}, {column}", TOTALS[row][column], (TARGET, RA)[column]
+    shift, most = T2, T6
 
     def count() -> None:
         a.arguments(count=T1)
@@ -255,7 +255,7 @@ def seldom(a: Rv32Function, row: int, column: int) -> None:
 
     a.label(name + " to the left")
     a.sub(shift, ZERO, shift)
-    a.sra(most, limit, shift)
+    a.sra(most, LIMIT, shift)
     a.blt(most, total, name + " far too high")
     a.sub(most, ZERO, most)
     a.blt(total, most, name + " far too low")
@@ -266,7 +266,7 @@ def seldom(a: Rv32Function, row: int, column: int) -> None:
     a.add(total, total, T1)
     a.j(name + " added")
     for far, then in (("far ", " shifted"), ("", " within")):
-        for side, bound in (("high", limit), ("low", low)):
+        for side, bound in (("high", LIMIT), ("low", LOW)):
             a.label(f"{name} {far}too {side}")
             a.mv(total, bound)
             count()
