@@ -29,25 +29,77 @@ WIDTH, HEADS, HIDDEN, LAYERS = 24, 4, 48, 2
 EPOCHS, BATCH, SEED = 120, 32, 0
 
 
-class Speakers(nn.Module):
-    """[batch, 32, 12], lengths [batch] -> [batch, 9]: a pre-LN encoder with GELU, which sees the
-    frames before each length alone, and their mean."""
+class Encoder(nn.Module):
+    """[batch, 32, 12], padding bool [batch, 32] -> [batch, 9]: a pre-LN encoder with GELU, which
+    sees the frames before each length alone, and their mean."""
+
+    norm_first = True
 
     def __init__(self):
         super().__init__()
         self.embed = nn.Linear(CHANNELS, WIDTH)
         self.position = nn.Parameter(torch.randn(1, FRAMES, WIDTH) * 0.02)
         layer = nn.TransformerEncoderLayer(WIDTH, HEADS, HIDDEN, 0.2, "gelu", batch_first=True,
-                                           norm_first=True)
+                                           norm_first=self.norm_first)
         self.encoder = nn.TransformerEncoder(layer, LAYERS, nn.LayerNorm(WIDTH),
                                              enable_nested_tensor=False)
         self.head = nn.Linear(WIDTH, SPEAKERS)
 
     def forward(self, x, padding):
-        # padding: bool [batch, 32], true behind the end
+        # padding: true behind the end
         x = self.encoder(self.embed(x) + self.position, src_key_padding_mask=padding)
-        heard = (~padding).unsqueeze(-1).float()
-        return self.head((x * heard).sum(dim=1) / heard.sum(dim=1))
+        return self.head(mean(x, padding))
+
+
+class ClassToken(Encoder):
+    """A post-LN encoder, and what it makes of a token of its own."""
+
+    norm_first = False
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, WIDTH) * 0.02)
+
+    def forward(self, x, padding):
+        x = torch.cat([self.token.expand(len(x), 1, WIDTH), self.embed(x) + self.position], 1)
+        padding = torch.cat([torch.zeros_like(padding[:, :1]), padding], 1)
+        return self.head(self.encoder(x, src_key_padding_mask=padding)[:, 0])
+
+
+class Convolution(Encoder):
+    """A convolution of five frames in front of the encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Conv1d(CHANNELS, WIDTH, 5, padding=2)
+
+    def forward(self, x, padding):
+        x = self.embed(x.transpose(1, 2)).transpose(1, 2) + self.position
+        return self.head(mean(self.encoder(x, src_key_padding_mask=padding), padding))
+
+
+class Attention(nn.Module):
+    """Attention alone: nn.MultiheadAttention between two linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(CHANNELS, WIDTH), nn.Linear(WIDTH, SPEAKERS)
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+
+    def forward(self, x, padding):
+        x = self.embed(x)
+        x = self.attention(x, x, x, key_padding_mask=padding, need_weights=False)[0]
+        return self.head(mean(x, padding))
+
+
+FORMS = {"encoder": Encoder, "class_token": ClassToken, "convolution": Convolution,
+         "attention": Attention}
+
+
+def mean(x, padding):
+    """[batch, width]: of the frames before each end."""
+    heard = (~padding).unsqueeze(-1).float()
+    return (x * heard).sum(dim=1) / heard.sum(dim=1)
 
 
 def read(path):
@@ -66,9 +118,9 @@ def padding(lengths):
     return torch.arange(FRAMES) >= lengths[:, None]
 
 
-def train(windows, lengths, speakers):
+def train(form, windows, lengths, speakers):
     torch.manual_seed(SEED)
-    model = Speakers()
+    model = FORMS[form]()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 2e-3, epochs=EPOCHS, steps_per_epoch=-(-len(windows) // BATCH))
@@ -88,10 +140,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path, help="japanese_vowels.npz")
     parser.add_argument("output", type=Path, help="the float model file to write")
+    parser.add_argument("--form", choices=FORMS, default="encoder",
+                        help="a pre-LN encoder (the default); a post-LN one with a class token; a "
+                        "convolution before the encoder; or attention alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = read(arguments.data)
-    model = train(*data["train"])
+    model = train(arguments.form, *data["train"])
     windows, lengths, speakers = data["test"]
     with torch.no_grad():
         right = (model(windows, padding(lengths)).argmax(dim=1) == speakers).float().mean().item()
