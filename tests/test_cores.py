@@ -78,7 +78,7 @@ def test_streaming_layers_take_one_token_at_a_time(board, remote, tmp_path):
     expected = model(x)["a"]
     rows = remote("""
 from attn8 import load
-layer = load("/models/one.safetensors").layers[0]
+layer = load("/models/one.safetensors", step=True).layers[0]
 for _ in range(2):
     for t in range(11):
         row = layer.step(x[12 * t : 12 * t + 12])

@@ -43,7 +43,7 @@ def test_machine_code(machines, seed, keys, rows, head_dim, first, offset, fill)
     found, gate = constants(rng, head_dim, float(rng.choice([1e-3, 0.03, 0.3])))
     q = int8(rng, fill, first + rows, head_dim)
     k, v = (int8(rng, fill, keys, head_dim) for _ in range(2))
-    starts = rng.integers(0, keys, first + rows)
+    starts = rng.integers(0, keys, rows)
     counts = rng.integers(0, keys - starts, endpoint=True)
     ranges = np.stack([starts, counts], axis=1).astype(np.uint16)
     width = int(counts.max())
@@ -51,8 +51,8 @@ def test_machine_code(machines, seed, keys, rows, head_dim, first, offset, fill)
     reference = LocalGlobal(gate, 0, [], **found)
     columns = np.arange(keys)
     seen = (columns >= starts[:, None]) & (columns < (starts + counts)[:, None])
-    dot = q.astype(np.int64) @ k.astype(np.int64).T
-    weights, sums, out = (x[first:] for x in reference._softmax(dot, seen, v))
+    dot = q[first:].astype(np.int64) @ k.astype(np.int64).T
+    weights, sums, out = reference._softmax(dot, seen, v)
 
     call = Call(machines("local_global"), offset)
     packed = (k.astype(int) + 128).astype(np.uint8)
@@ -64,21 +64,41 @@ def test_machine_code(machines, seed, keys, rows, head_dim, first, offset, fill)
     )
     _, _, got_ranges, got_weights, got_sums, *_ = call(
         "softmax", got_scores, 0, ranges, np.zeros(rows * width, np.uint16),
-        np.zeros(rows, np.int32), EXP2.astype(np.uint16), first, rows, width, found["score_mult"],
+        np.zeros(rows, np.int32), EXP2.astype(np.uint16), rows, width, found["score_mult"],
         found["score_shift"], found["score_limit"],
     )
     for r in range(rows):
-        part = slice(starts[first + r], starts[first + r] + counts[first + r])
-        row = slice(r * width, r * width + counts[first + r])
-        assert (got_scores.read(np.int32)[row] == dot[first + r, part]).all()
+        part = slice(starts[r], starts[r] + counts[r])
+        row = slice(r * width, r * width + counts[r])
+        assert (got_scores.read(np.int32)[row] == dot[r, part]).all()
         assert (got_weights.read(np.uint16)[row] == weights[r, part]).all()
     assert (got_sums.read(np.int32) == sums).all()
     _, _, _, _, _, got, *_ = call(
         "weighted_sum", values, 0, got_weights, got_sums, got_ranges,
-        np.zeros(rows * head_dim, np.int16), first, rows, keys, width, head_dim, found["out_num"],
+        np.zeros(rows * head_dim, np.int16), rows, keys, width, head_dim, found["out_num"],
         found["out_shift"],
     )
     assert (got.read(np.int16) == out.ravel()).all()
+
+
+@machine_settings
+@given(seed=st.integers(0, 2**32 - 1), seq_len=sizes, rows=st.integers(1, 5),
+       back=st.integers(0, 9), ahead=st.integers(0, 9), causal=st.booleans())
+def test_machine_code_of_ranges(machines, seed, seq_len, rows, back, ahead, causal):
+    rng = np.random.default_rng(seed)
+    rows = min(rows, seq_len)
+    first = int(rng.integers(0, seq_len - rows, endpoint=True))
+    n = int(rng.integers(0, seq_len, endpoint=True))
+    indices = np.sort(rng.choice(seq_len, n, False)).astype(np.uint16)
+    near, far, *_ = Call(machines("local_global"))(
+        "ranges", np.zeros(2 * rows, np.uint16), np.zeros(2 * rows, np.uint16), indices, n, first,
+        rows, seq_len, back, ahead, int(causal),
+    )
+    at = np.arange(first, first + rows)
+    start, end = np.maximum(at - back, 0), np.minimum(at + ahead + 1, seq_len)
+    seen = (indices <= at[:, None]).sum(axis=1) if causal else np.full(rows, n)
+    assert (near.read(np.uint16).reshape(-1, 2) == np.stack([start, end - start], 1)).all()
+    assert (far.read(np.uint16).reshape(-1, 2) == np.stack([0 * seen, seen], 1)).all()
 
 
 @machine_settings

@@ -114,10 +114,9 @@ def _load(config, tensors, need_weights, count, advance, step, share, unload):
         if step and not tokenwise:
             raise ValueError("%s: there are no steps with a %s, which takes more than a token"
                              % (entry.name, entry.type))
-        heeds = getattr(module, "HEEDS", 0)
-        entry.tokens = tokens[sources[heeds]]
+        entry.tokens = tokens[sources[0]]
         for name in sources:
-            if not heeds and tokens[name] != entry.tokens:
+            if tokens[name] != entry.tokens:
                 entry.tokens = None
         takes = [given[name] for name in sources]
         layer, gives = module.build(entry, takes[0] if len(takes) == 1 else takes, need_weights)

@@ -45,28 +45,27 @@ class Unload:
                 return  # it may import what else would be forgotten
             for value in sys.modules[path].__dict__.values():
                 for other in list(spare):
-                    if _is_of(value, other):
+                    if _is_of(value, other, sys.modules[other]):
                         spare.remove(other)
                         needed.append(other)
         for path in spare:
             _strip(path)
 
 
-def _is_of(value, path):
+def _is_of(value, path, module):
     # Whether it is this module, or one of its own functions and classes
-    module = sys.modules[path]
     if type(value) is FUNCTION:
         return value.__globals__ is module.__dict__
     return value is module or type(value) is type and getattr(value, "__module__", 0) == path
 
 
 def _strip(path):
-    names = sys.modules[path].__dict__
+    module = memory.forget(path)
+    names = module.__dict__
     for key, value in names.items():
-        if type(value) is type and _is_of(value, path):
+        if type(value) is type and _is_of(value, path, module):
             for name in MAKING:
                 if name in value.__dict__:
                     setattr(value, name, None)
         elif type(value) is FUNCTION:
             names[key] = None
-    memory.forget(path)

@@ -14,7 +14,8 @@
 # Its module has
 #   constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options) -> its keywords, where the
 #                  board makes them (see attn8.quantize)
-# A streaming core also has step(q, k, v, out), one token [head_dim] each, and reset().
+# A streaming core also has step(q, k, v, out), one token [head_dim] each, and reset(). With
+# shares_state it takes steps=False, where there will be none: its state is then in `buffers` too.
 from ..find import cls, module
 
 

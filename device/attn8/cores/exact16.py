@@ -1,9 +1,9 @@
 from array import array
 
-from .. import checks, tables
+from .. import checks, forms, tables
 from ..kernels import exact16 as kernels
 from ..kernels.hide import hide_pairs
-from .exact import MAX_KEYS
+from .exact import MAX_KEYS, _own
 
 
 class Exact16:
@@ -16,7 +16,6 @@ class Exact16:
     constants = ("score_mult", "score_shift", "out_num", "out_shift")
     options = ("block_rows",)
     tensors = ()
-    own_buffers = True  # which lie within no other memory
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, out_num, out_shift,
                  causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None):
@@ -39,16 +38,10 @@ class Exact16:
         self.out_num = out_num
         self.out_shift = out_shift
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
-        size = 2 * key_len * head_dim
-        if buffers is None:  # packed keys, their sums, packed values, a query
-            buffers = [bytearray(size), array("i", bytes(4 * key_len)), bytearray(size),
-                       bytearray(2 * head_dim)]
-        elif type(buffers) is not list or [len(part) for part in buffers] != [
-                size, key_len, size, 2 * head_dim]:
-            checks.refuse("buffers")
-        self.buffers = buffers
-        self.scores = array("i", bytes(4 * rows * key_len))
-        self.weights = array("H", bytes(2 * rows * key_len))
+        self.buffers = forms.buffers(buffers, kernels, key_len, head_dim)
+        room = _own if need_weights else self.buffers.array
+        self.scores = room("i", 4 * rows * key_len)
+        self.weights = room("H", 2 * rows * key_len)
         self.sums = array("i", bytes(4 * rows))
         self.outputs = [("scores", "i", self.scores), ("weights", "H", self.weights),
                         ("sums", "i", self.sums)] if need_weights else []
@@ -57,7 +50,7 @@ class Exact16:
     def room(seq_len, head_dim, need_weights=False, block_rows=9, key_len=None, **constants):
         keys = key_len or seq_len
         rows = seq_len if need_weights else min(block_rows, seq_len)
-        return rows * keys * 6, keys * (4 * head_dim + 4) + 2 * head_dim
+        return rows * keys * 6, sum(kernels.room(keys, head_dim))
 
     @staticmethod
     def most(head_dim):
@@ -90,7 +83,7 @@ class Exact16:
         n = self.seq_len
         m = self.key_len
         d = self.head_dim
-        keys, key_sums, values, row = self.buffers
+        keys, key_sums, values, row = self.buffers.parts
         kernels.pack_keys16(k, keys, key_sums, m, d)
         kernels.pack_values16(v, values, m, d)
         first = 0

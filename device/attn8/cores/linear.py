@@ -23,15 +23,17 @@ class Linear:
     # t + 1 tokens alone would give. need_weights keeps kv, rounded and transposed, z and each row's
     # denominator in `sums`. output: with "int32" results are int32, and are not clamped.
     # Keys that a key_padding_mask [seq_len] of its call hides never come into the state.
+    # steps: without, the state is in the `buffers`, as no step goes on with it.
 
     masks_keys = True
+    shares_state = True  # it takes `steps`
     constants = ("out_num", "out_shift", "table_q", "table_k")
     options = ("block_rows", "normalize", "phi")
     tensors = ()
 
     def __init__(self, seq_len, head_dim, out_num, out_shift, phi="relu+1", table_q=None,
                  table_k=None, normalize=True, causal=False, need_weights=False, block_rows=8,
-                 buffers=None, output="int8"):
+                 buffers=None, output="int8", steps=True):
         checks.between("head_dim", head_dim, 1, 1024)
         if phi == "elu+1":
             self._table_q = _table("table_q", table_q)
@@ -62,11 +64,12 @@ class Linear:
             out_shift -= self._static_shift + coarser
         self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
                        block_rows, output)
+        self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, head_dim, head_dim,
+                                     first=0 if need_weights else 4 * head_dim * head_dim)
+        self._share(need_weights, steps)
         if normalize and most_k * seq_len > self._limit:
             # phi(q) @ z could pass int32: z is rounded as kv is, as one row without an offset
             self._z = array("i", bytes(4 * head_dim))
-        self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, head_dim, head_dim)
-        self._share(need_weights)
 
     def feature_map(self, x):
         # phi of a key's value x, an int8, as the sums have it
@@ -95,33 +98,45 @@ class Linear:
             self._finish = attend
             self._code = "i"
         self.block_rows = 1 if causal else min(block_rows, seq_len)
-        self._state = array("i", bytes(4 * num_features * head_dim))
-        self.z = array("i", bytes(4 * num_features))
-        self._z = self.z  # as the denominators use it
         self._result = None if need_weights else memoryview(b"")  # of a block of rows
         self.sums = array("i", bytes(4 * (seq_len if need_weights else self.block_rows)))
 
-    def _share(self, need_weights):
-        # kv is made of the state for each block of queries: cores that run in turn have one
+    def _share(self, need_weights, steps):
+        # kv is made of the state for each block of queries: cores that run in turn have one.
+        # -> what gives room for more of the state
         size = 4 * self.num_features * self.head_dim
-        self.kv = array("i", bytes(size)) if need_weights else self.buffers.array("i", size)
+        self.kv = self._own("i", size) if need_weights else self.buffers.array("i", size)
+        room = self._own if steps or need_weights else self.buffers.array
+        self._state = room("i", size, "state")
+        self.z = room("i", 4 * self.num_features, "z")
+        self._z = self.z  # as the denominators use it
         self.outputs = [("kv", "i", self.kv), ("z", "i", self.z),
                         ("sums", "i", self.sums)] if need_weights else []
+        return room
+
+    @staticmethod
+    def _own(code, size, use=""):
+        return array(code, bytes(size))
 
     @staticmethod
     def room(seq_len, head_dim, phi=None, causal=False, need_weights=False, block_rows=8,
-             features=None, **constants):
+             features=None, steps=True, **constants):
         m = len(features) // head_dim if features else head_dim
         rows = 1 if causal else min(block_rows, seq_len)
-        own = 4 * m * head_dim + 4 * (seq_len if need_weights else rows)
+        own = 4 * (seq_len if need_weights else rows)
         shared = sum(forms.choose("linear", m, head_dim).room(rows, m, head_dim))
+        state = 4 * m * (head_dim + (4 if features else 1))
         if need_weights:
             own += 4 * m * head_dim
         else:
             shared += 4 * m * head_dim
+        if steps or need_weights:
+            own += state
+        else:
+            shared += state
         if features:
             narrowed = 4 * rows * head_dim if m > 64 else 0
-            return own + m * (head_dim + 20) + narrowed, shared + 4 * rows * m
+            return own + m * (head_dim + 4) + narrowed, shared + 4 * rows * m
         return own + (1024 if phi == "elu+1" else 512), shared
 
     @classmethod
@@ -182,8 +197,8 @@ class Linear:
         # The next token is the first one of a new sequence
         self.length = 0
         self._empty = True  # no key came into the state
-        self._kernels.fill(self._state, 0, len(self._state))
-        self._kernels.fill(self.z, 0, len(self.z))
+        self._kernels.fill(self._state, 0, self.num_features * self.head_dim)
+        self._kernels.fill(self.z, 0, self.num_features)
 
     def _add(self, k, v, first, tokens):
         self._kernels.accumulate(self._state, 0, self.buffers.parts[0], k, v, self._table_k, self.z,

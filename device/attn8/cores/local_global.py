@@ -39,14 +39,11 @@ class LocalGlobal:
         self._score = score_mult, score_shift, score_limit
         self._out_num = out_num
         self._out_shift = out_shift
+        self._window = window
         self.block_rows = seq_len if need_weights else min(block_rows, seq_len)
         self.buffers = forms.buffers(buffers, attention, seq_len, head_dim)
+        self._keep = need_weights
         self._local = Part(self, width)
-        for t in range(seq_len):
-            start = max(0, t - window)
-            end = t + 1 if causal else min(seq_len, t + window + 1)
-            self._local.ranges[2 * t] = start
-            self._local.ranges[2 * t + 1] = end - start
         self._global = Part(self, 0)
         self.update_global_indices(global_indices)
         self.outputs = [("local_weights", "H", self._local.weights),
@@ -59,9 +56,9 @@ class LocalGlobal:
         rows = seq_len if need_weights else min(block_rows, seq_len)
         distant = len(global_indices)
         width = min(seq_len, window + 1 if causal else 2 * window + 1) + distant
-        own = 8 * seq_len + rows * (6 * width + 4 * head_dim + 8)
-        return (own + sum(attention.room(distant, head_dim)),
-                sum(attention.room(seq_len, head_dim)))
+        some = sum(attention.room(distant, head_dim)) + rows * (6 * width + 4 * head_dim + 16)
+        whole = sum(attention.room(seq_len, head_dim))
+        return (some, whole) if need_weights else (0, some + whole)
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0,
@@ -69,6 +66,10 @@ class LocalGlobal:
         # As Exact.from_scales. gate: what the sigmoid is taken of, one number or head_dim
         made = constants(head_dim, scale_q, scale_k, scale_v, scale_out, gate, **options)
         return cls(seq_len, head_dim, **made)
+
+    @staticmethod
+    def _own(code, size, use):
+        return array(code, bytes(size))
 
     def update_global_indices(self, indices):
         # The positions of the tokens that every token sees (causal: every later one). Allocates.
@@ -79,14 +80,9 @@ class LocalGlobal:
         indices = sorted(set(indices))
         checks.between("global_indices", len(indices), 0, MAX_KEYS)
         self.global_indices = array("H", indices)
-        self._distant = forms.Buffers(attention, len(indices), self.head_dim)
-        part = self._global
-        part.resize(len(indices))
-        seen = 0
-        for t in range(self.seq_len):
-            while seen < len(indices) and (indices[seen] <= t or not self.causal):
-                seen += 1
-            part.ranges[2 * t + 1] = seen
+        self._distant = [self.buffers.array("b", size, "distant %d" % i) for i, size in
+                         enumerate(attention.room(len(indices), self.head_dim))]
+        self._global.resize(self, len(indices))
 
     def __call__(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len
@@ -102,7 +98,7 @@ class LocalGlobal:
         self._at = at
         d = self.head_dim
         keys, sums, values, _ = self.buffers.parts
-        some_keys, some_sums, some_values, _ = self._distant.parts
+        some_keys, some_sums, some_values, _ = self._distant
         attention.pack_keys(k, keys, sums, n, d)
         attention.pack_values(v, values, n, d)
         kernels.gather(keys, sums, values, self.global_indices, some_keys, some_sums, some_values,
@@ -110,7 +106,10 @@ class LocalGlobal:
         first = 0
         while first < n:
             rows = min(self.block_rows, n - first)
-            self._attend(self._local, self.buffers, n, q, first, rows)
+            kernels.ranges(self._local.ranges, self._global.ranges, self.global_indices,
+                           len(self.global_indices), first, rows, n, self._window,
+                           0 if self.causal else self._window, 1 if self.causal else 0)
+            self._attend(self._local, self.buffers.parts, n, q, first, rows)
             self._attend(self._global, self._distant, len(self.global_indices), q, first, rows)
             kernels.blend(self._local.out, 0, self._global.out, self.gate, out, first, rows, d)
             first += rows
@@ -118,7 +117,7 @@ class LocalGlobal:
 
     def _attend(self, part, buffers, count, q, first, rows):
         d = self.head_dim
-        keys, sums, values, row = buffers.parts
+        keys, sums, values, row = buffers
         width = part.width
         mult, shift, limit = self._score
         kernels.scores(keys, 0, q, sums, part.ranges, part.scores, row, first, rows, width, d)
@@ -126,26 +125,29 @@ class LocalGlobal:
             kernels.hide(part.scores, self._mask, self._at,
                          0 if len(self._mask) == self.seq_len else self.seq_len, part.ranges,
                          self.global_indices, part is self._global, first, rows, width)
-        kernels.softmax(part.scores, 0, part.ranges, part.weights, part.sums, tables.EXP2, first,
-                        rows, width, mult, shift, limit)
-        kernels.weighted_sum(values, 0, part.weights, part.sums, part.ranges, part.out, first,
-                             rows, count, width, d, self._out_num, self._out_shift)
+        kernels.softmax(part.scores, 0, part.ranges, part.weights, part.sums, tables.EXP2, rows,
+                        width, mult, shift, limit)
+        kernels.weighted_sum(values, 0, part.weights, part.sums, part.ranges, part.out, rows,
+                             count, width, d, self._out_num, self._out_shift)
 
 
 class Part:
-    # One of the two softmaxes: the keys that each row sees, and room for a block of rows
+    # One of the two softmaxes, over a block of rows: the keys that each sees, and room
 
     def __init__(self, core, width):
-        self.rows = core.block_rows
-        self.ranges = array("H", bytes(4 * core.seq_len))
-        self.sums = array("i", bytes(4 * self.rows))
-        self.out = array("h", bytes(2 * self.rows * core.head_dim))
-        self.resize(width)
+        self._use = use = "local" if width else "global"
+        room = core.buffers.array
+        rows = core.block_rows
+        self.ranges = room("H", 4 * rows, use + " ranges")
+        self.sums = (core._own if core._keep else room)("i", 4 * rows, use)
+        self.out = room("h", 2 * rows * core.head_dim, use)
+        self.resize(core, width)
 
-    def resize(self, width):
+    def resize(self, core, width):
         self.width = width
-        self.scores = array("i", bytes(4 * self.rows * width))
-        self.weights = array("H", bytes(2 * self.rows * width))
+        room = core._own if core._keep else core.buffers.array
+        self.scores = room("i", 4 * core.block_rows * width, self._use + " scores")
+        self.weights = room("H", 2 * core.block_rows * width, self._use)
 
 
 def constants(*scales, **options):

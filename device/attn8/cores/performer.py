@@ -24,7 +24,7 @@ class Performer(Linear):
 
     def __init__(self, seq_len, head_dim, features, query_mult, query_shift, key_mult, key_shift,
                  norm_mult, norm_shift, out_num, out_shift, causal=False, need_weights=False,
-                 block_rows=8, buffers=None, output="int8"):
+                 block_rows=8, buffers=None, output="int8", steps=True):
         checks.between("seq_len", seq_len, 1, 1 << 15)
         checks.between("head_dim", head_dim, 1, 1024)
         num_features = len(checks.int8("features", features)) // head_dim
@@ -37,8 +37,12 @@ class Performer(Linear):
         self._allocate(seq_len, head_dim, num_features, out_num, out_shift, causal, need_weights,
                        block_rows, output)
         self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, num_features,
-                                     head_dim, kind=Buffers)
-        self._share(need_weights)
+                                     head_dim, kind=Buffers,
+                                     first=0 if need_weights else 4 * num_features * head_dim)
+        room = self._share(need_weights, steps)
+        self._z = room("i", 4 * num_features, "small z")
+        self._octaves = room("i", 4 * num_features, "octaves")
+        self._scales = room("i", 4 * num_features, "scales")
         if num_features > BLOCK:
             from ..kernels import int32
 
@@ -48,9 +52,6 @@ class Performer(Linear):
         self._packed = bytearray(num_features * head_dim)
         self._packed_sums = array("i", bytes(4 * num_features))
         attention.pack_keys(features, self._packed, self._packed_sums, num_features, head_dim)
-        self._z = array("i", bytes(4 * num_features))
-        self._octaves = array("i", bytes(4 * num_features))
-        self._scales = array("i", bytes(4 * num_features))
         self.reset()
 
     @classmethod
@@ -120,9 +121,9 @@ class Narrowed:
 class Buffers(forms.Buffers):
     # With the logarithms of a block of rows
 
-    def __init__(self, form, rows, num_features, head_dim):
-        super().__init__(form, rows, num_features, head_dim)
-        self.logarithms = array("i", bytes(4 * rows * num_features))
+    def __init__(self, form, rows, num_features, head_dim, **within):
+        super().__init__(form, rows, num_features, head_dim, **within)
+        self.logarithms = self.array("i", 4 * rows * num_features, "logarithms")
 
 
 def constants(*scales, **options):

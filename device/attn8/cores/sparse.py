@@ -2,8 +2,6 @@ from array import array
 
 from .. import checks, forms, memory
 from ..kernels.hide import drop, hide
-from ..masks import build
-from ..masks.mask import Mask
 from . import exact
 from .exact import constants
 
@@ -31,29 +29,21 @@ class Sparse:
         constants = (score_mult, score_shift, score_limit, out_num, out_shift)
         checks.between("seq_len", seq_len, 1, exact.MAX_KEYS)
         exact.check(seq_len, head_dim, *constants)
-        if isinstance(mask, (list, tuple)):
-            mask = build(seq_len, *mask)
-        elif not isinstance(mask, Mask):
-            mask = Mask.from_bits(seq_len, mask)
-        if mask.seq_len != seq_len:
-            raise ValueError("mask: expected one of seq_len %d, got %d" % (seq_len, mask.seq_len))
-        if causal:
-            from ..masks.patterns import causal as causal_mask
-
-            mask = mask.intersection(causal_mask(seq_len))
         every = seq_len * seq_len  # pairs, of which a cut's mask counts but the causal ones
-        if block_rows is None:  # enough pairs a block to make little of the calls of kernels
-            block_rows = min(seq_len, max(9, 2 * every // (mask.num_positions or 1)))
-        checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
         form = forms.choose("sparse", head_dim, score_mult, score_shift, out_shift)
-        shown = mask.num_positions
-        most = form.most_percent(head_dim) * every
-        if need_weights or shown < every and shown * 100 <= most:
-            return Listed(form, mask, head_dim, *constants, need_weights, block_rows,
+        most = every
+        if not need_weights:  # a mask that shows all pairs is the other core's
+            most = min(every - 1, form.most_percent(head_dim) * every // 100)
+        shown, pairs = _pairs(seq_len, mask, causal, most)
+        if block_rows is None:  # enough pairs a block to make little of the calls of kernels
+            block_rows = min(seq_len, max(9, 2 * every // (shown or 1)))
+        checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
+        if shown <= most:
+            return Listed(form, pairs, head_dim, *constants, need_weights, block_rows,
                           forms.suited(buffers, form))
         hidden = None
         if shown < every:
-            hidden = Hidden(mask, form, min(block_rows, seq_len))
+            hidden = Hidden(pairs, form, min(block_rows, seq_len))
         # Heads of other masks may take the other core, whose buffers are of another form
         buffers = forms.suited(buffers, forms.choose("attention", seq_len, head_dim))
         return exact.Exact(seq_len, head_dim, *constants, block_rows=block_rows, buffers=buffers,
@@ -83,24 +73,23 @@ class Listed:
     # with the key and the weight of each, and `sums`. A form that keeps nothing runs after viper,
     # whose results it overwrites.
 
-    def __init__(self, form, mask, head_dim, score_mult, score_shift, score_limit, out_num,
+    def __init__(self, form, shown, head_dim, score_mult, score_shift, score_limit, out_num,
                  out_shift, need_weights, block_rows, buffers):
-        self.seq_len = n = mask.seq_len
+        self.seq_len = n = shown.seq_len
         self.head_dim = head_dim
-        self.mask = mask
         self.score_mult = score_mult
         self.score_shift = score_shift
         self.score_limit = score_limit
         self.out_num = out_num
         self.out_shift = out_shift
-        if need_weights or not form.KEEPS and mask.num_positions <= MAX_LISTED:
+        if need_weights or not form.KEEPS and shown.before[n] <= MAX_LISTED:
             block_rows = n
         self.block_rows = rows = min(block_rows, n)
         self.buffers = forms.buffers(buffers, form, n, head_dim)
         self._passes = [self.buffers]
         if need_weights and not form.KEEPS:
             self._passes.insert(0, forms.Buffers(_viper(), n, head_dim))
-        self.pairs = Pairs(mask, form, rows, need_weights)
+        self.pairs = Pairs(shown, form, rows, need_weights)
         self.outputs = []
         if need_weights or form.KEEPS:
             memory.require("sparse", 4 * self.pairs.largest_block)
@@ -130,15 +119,27 @@ class Listed:
 
 
 class Hidden:
-    # Masks in the dense core's scores what a mask hides
+    # Masks in the dense core's scores what a mask hides: the pairs that its complement shows
 
-    def __init__(self, mask, form, rows):
-        self._keys = mask.seq_len
-        self._pairs = Pairs(mask.complement(), form, rows)
+    def __init__(self, shown, form, rows):
+        self._keys = shown.seq_len
+        self._pairs = Pairs(shown, form, rows)
 
     def __call__(self, scores, first, rows):
         pairs, counts = self._pairs.listed(first, rows)
         hide(scores, pairs, counts, rows, self._keys)
+
+
+class Shown:
+    # What a mask shows, without what made it; `before` each row are so many pairs
+
+    def __init__(self, mask):
+        self.seq_len = n = mask.seq_len
+        self.bits, self.spans = mask.bits, mask.spans
+        self.offsets, self.stride = mask.offsets, mask.stride
+        self.before = array("i", bytes(4 * n + 4))
+        for i in range(n):
+            self.before[i + 1] = self.before[i] + mask.count(i)
 
 
 class Pairs:
@@ -146,17 +147,15 @@ class Pairs:
     # few or to be kept, and otherwise a block of rows at a time; so are those that a further mask
     # leaves (see `hide`).
 
-    def __init__(self, mask, form, rows, keep=False):
-        self._mask = mask
+    def __init__(self, shown, form, rows, keep=False):
+        self._mask = shown
         self._keep = keep
         self._hidden = None
         self._whole_listed = False
-        self._list = form.list_bits if mask.bits else form.list_spans
+        self._list = form.list_bits if shown.bits else form.list_spans
         self._rows = rows
-        n = mask.seq_len
-        at = [0]  # the pairs before each row
-        for i in range(n):
-            at.append(at[i] + mask.count(i))
+        n = shown.seq_len
+        at = shown.before
         starts = range(0, n, rows)
         self.largest_block = max([at[min(first + rows, n)] - at[first] for first in starts])
         once = keep or at[n] <= MAX_LISTED
@@ -203,6 +202,30 @@ class Pairs:
         drop(pairs, counts, self._hidden, self._at + first * step, step, rows,
              len(pairs) >> 1 if self._keep else 0)
         return self._whole
+
+
+def _pairs(seq_len, mask, causal, most):
+    # -> how many pairs a mask shows, and which: those that it hides where there are more than
+    # `most`. What makes masks is forgotten again
+    from ..unload import Unload
+
+    unload = Unload()
+    from ..masks import build
+    from ..masks.mask import Mask
+
+    if isinstance(mask, (list, tuple)):
+        mask = build(seq_len, *mask)
+    elif not isinstance(mask, Mask):
+        mask = Mask.from_bits(seq_len, mask)
+    if mask.seq_len != seq_len:
+        raise ValueError("mask: expected one of seq_len %d, got %d" % (seq_len, mask.seq_len))
+    if causal:
+        from ..masks.patterns import causal as causal_mask
+
+        mask = mask.intersection(causal_mask(seq_len))
+    found = mask.num_positions, Shown(mask if mask.num_positions <= most else mask.complement())
+    unload.forget("masks")
+    return found
 
 
 def _viper():

@@ -4,6 +4,12 @@
 import micropython
 
 
+def room(keys, head_dim):
+    # Packed keys, their sums, packed values, a query
+    size = 2 * keys * head_dim
+    return size, 4 * keys, size, 2 * head_dim
+
+
 @micropython.viper
 def pack_keys16(k: ptr16, packed: ptr16, sums: ptr32, keys: int, head_dim: int):
     # packed = k + 32768 [keys, head_dim]; sums[j] = 32768*sum_i packed[j, i]

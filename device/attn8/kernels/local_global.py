@@ -1,6 +1,34 @@
 # Softmax attention in which each query sees one contiguous range of the keys: ranges uint16
-# [rows, 2] holds, for each row, the first key and how many. `width` is the room for one row.
+# [rows, 2] holds, for each row of a block, the first key and how many. `width` is the room for one
+# row.
 import micropython
+
+
+@micropython.viper
+def ranges(local: ptr16, distant: ptr16, indices: ptr16, count: int, first: int, rows: int,
+           seq_len: int, back: int, ahead: int, causal: int):
+    # Of the rows first..: the keys from `back` before to `ahead` behind each, and all of the
+    # `count` rising indices, or those up to the row where causal
+    seen = count
+    if causal:
+        seen = 0
+    while rows:
+        start = first - back
+        if start < 0:
+            start = 0
+        end = first + ahead + 1
+        if end > seq_len:
+            end = seq_len
+        local[0] = start
+        local[1] = end - start
+        while seen < count and indices[seen] <= first:
+            seen += 1
+        distant[0] = 0
+        distant[1] = seen
+        local = ptr16(int(local) + 4)
+        distant = ptr16(int(distant) + 4)
+        first += 1
+        rows -= 1
 
 
 @micropython.viper
@@ -32,7 +60,6 @@ def scores(k: ptr8, acc: int, q: ptr8, sums: ptr32, ranges: ptr16, out: ptr32, r
     # room for head_dim bytes
     keys = int(k)
     q = ptr8(int(q) + first * head_dim)
-    ranges = ptr16(int(ranges) + (first << 2))
     while rows:
         total = 0
         i = 0
@@ -83,7 +110,6 @@ def hide(scores: ptr32, mask: ptr8, at: int, step: int, ranges: ptr16, indices: 
     # where these are `chosen`, indices[start + j]
     masked = -1
     masked <<= 30
-    ranges = ptr16(int(ranges) + (first << 2))
     mask = ptr8(int(mask) + at + first * step)
     while rows:
         key = ranges[0]
@@ -105,13 +131,12 @@ def hide(scores: ptr32, mask: ptr8, at: int, step: int, ranges: ptr16, indices: 
 
 @micropython.viper
 def softmax(scores: ptr32, x: int, ranges: ptr16, out: ptr16, sums: ptr32, table: ptr16,
-            first: int, rows: int, width: int, mult: int, shift: int, limit: int):
+            rows: int, width: int, mult: int, shift: int, limit: int):
     # As in attention.py: numerators in Q15, their sum per row; 0 in a row without keys that are
     # not hidden
     sign = 1
     sign <<= 31
     half = (1 << shift) >> 1
-    ranges = ptr16(int(ranges) + (first << 2))
     while rows:
         count = ranges[1]
         largest = 0 - (1 << 30)
@@ -149,12 +174,11 @@ def softmax(scores: ptr32, x: int, ranges: ptr16, out: ptr16, sums: ptr32, table
 
 @micropython.viper
 def weighted_sum(v: ptr8, acc: int, weights: ptr16, sums: ptr32, ranges: ptr16, out: ptr16,
-                 first: int, rows: int, keys: int, width: int, head_dim: int, num: int, shift: int):
+                 rows: int, keys: int, width: int, head_dim: int, num: int, shift: int):
     # out[r, i] = sum_j weights[r, j]*v[start + j, i] / sums[r] * num/2**shift, int16; zeros where
     # the sum is 0. v is packed [head_dim, keys]. The offset's sum may wrap, see attention.py.
     values = int(v)
     s = shift - 16
-    ranges = ptr16(int(ranges) + (first << 2))
     while rows:
         total = sums[0]
         count = ranges[1]

@@ -20,9 +20,9 @@ class MultiHeadAttention:
     # q and k are kept as [num_heads, seq_len, key_dim], v and heads as [num_heads, seq_len,
     # value_dim] (key_len for k and v), so that a head is contiguous.
     # With a streaming core, `step` takes the next token alone; made with step=True, the layer has
-    # room for no more than that. With `lengths` the keys behind the length that `heed` was given
-    # last are padding. shared: a dict in which layers of the same shape find each other's room to
-    # work in.
+    # room for no more than that. In an arena there are no steps otherwise: heads share one state.
+    # With `lengths` the keys behind the length that `heed` was given last are padding. shared: a
+    # dict in which layers of the same shape find each other's room to work in.
 
     def __init__(self, seq_len, embed_dim, num_heads, tensors, constants, core="exact",
                  causal=False, need_weights=False, name="attn", key_len=None, output="int8",
@@ -84,45 +84,63 @@ class MultiHeadAttention:
         # The longest of what projections give and of the heads, merged
         room = max(rows, key_len) * max(keys, values)
         options.update(constants)
+        steps = streaming and (step or make is signals.make)
+        if hasattr(kind, "shares_state"):
+            options["steps"] = steps
         shares = _shares(tensors, name + ".core.", num_heads)
         for key in shares[0]:
             cores.expect(name + ".core." + key, core, key, kind.tensors)
-        alone = need_weights or streaming or shares[0]  # each head with a core of its own
+        alone = need_weights or steps or shares[0]  # each head with a core of its own
         own, working = kind.room(seq_len, key_dim, causal=causal, need_weights=need_weights,
                                 **options, **shares[0])
-        # What projections give and the heads are merged to has its place in the second half of
-        # int16 results, where it is no larger: row by row, they come after it
+        # What projections give and the heads are merged to lies among the results, where it is no
+        # larger: in the second half of wider ones or, in an arena, behind the place of their first
+        # row. Row by row, they are written where nothing is read any more
         size = rows * embed_dim
-        apart = (output == "int8" or form == "int16" or key_len > rows
-                 or not keys == values == embed_dim)
+        out_unit = signals.BYTES[signals.known(name + ".output", output)]
+        apart = key_len > rows or not keys == values == embed_dim
+        behind = 0
+        if out_unit <= unit and not apart:
+            if make is signals.make or step:
+                apart = True
+            else:
+                behind = (embed_dim * out_unit + 15 & ~15) // unit
+        # Bytes of the results, and of what lies behind them
+        within = (behind + size) * unit if behind else size * out_unit
         needs = num_heads * own if alone else own
         if make is signals.make:  # q, heads, k, v and out
-            needs += (unit * ((rows + key_len) * (keys + values) + room * apart)
-                      + size * signals.BYTES[signals.known(name + ".output", output)])
+            needs += unit * ((rows + key_len) * (keys + values) + room * apart) + within
         # Cores work where the results come to lie, if these lie in an arena
-        within = size * signals.BYTES[output]
-        if make is signals.make or alone or hasattr(kind, "own_buffers"):
+        if make is signals.make or hasattr(kind, "own_buffers"):
             within = None
         memory.require(name, needs + max(0, working - (within or 0)))
         self.q = make(code, rows * keys)
         self._padding = None
         if lengths:
-            if not hasattr(kind, "masks_keys"):
-                raise ValueError("%s.lengths: expected a core that masks keys, got %s"
+            if not hasattr(kind, "masks_keys") or key_len != seq_len:
+                raise ValueError("%s.lengths: expected a core that masks keys and no memory, got %s"
                                  % (name, core))
-            self._padding = bytearray(self.key_len)
-            self._length = self.key_len  # from where on that is not 0
+            self._padding = bytearray(seq_len)
+            self._length = seq_len  # from where on that is not 0
         self.k = make(code, key_len * keys)
         self.v = make(code, key_len * values)
         self.heads = make(code, rows * values, True)
         if apart:
             merged = memoryview(make(code, room))
-        self.out = dense_kind(
-            linear_kind.take(tensors, name + ".out", values, embed_dim, output), rows, None, make)
-        if not apart:
-            merged = objects.part(memoryview(b""), self.out.out, size, size)
+        linear = linear_kind.take(tensors, name + ".out", values, embed_dim, output)
+        out = results = None
+        if behind:
+            results = memoryview(make(code, behind + size))
+            merged = results[behind:]
+            out = results[:size] if out_unit == unit else (
+                objects.part(memoryview(b""), results, 0, size))
+        self.out = dense_kind(linear, rows, out, make)
+        if not behind:
+            results = self.out.out
+            if not apart:
+                merged = objects.part(memoryview(b""), results, size, size)
         self._merged = merged[: rows * values]
-        self._out_bytes = size * signals.BYTES[output]
+        self._out_bytes = size * out_unit
         linears = [linear_kind.take(tensors, name + "." + part, inputs, outputs, form)
                    for part, inputs, outputs in (("q", embed_dim, keys), ("k", memory_dim, keys),
                                                  ("v", memory_dim, values))]
@@ -144,7 +162,7 @@ class MultiHeadAttention:
         self._calls = []
         shared = {} if shared is None or need_weights else shared
         if within:
-            within = objects.part(memoryview(b""), self.out.out, 0, within)
+            within = objects.part(memoryview(b""), results, 0, within)
         place = (core, seq_len, key_len, key_dim, value_dim, causal,
                  str([options.get(key) for key in kind.options]))
         for h in range(num_heads):
@@ -161,7 +179,8 @@ class MultiHeadAttention:
         # What the cores keep for whoever asked with need_weights: (name, typecode, array)
         self.outputs = [("%s.%d" % (part, h), code, values)
                         for h, core in enumerate(self.cores) for part, code, values in core.outputs]
-        if streaming:
+        self._steps = None
+        if steps:
             self._token_out = dense_kind(self.out.linear)
             self._token_projections = [dense_kind(linear, 1, memoryview(target)[: linear.outputs])
                                        for linear, target in zip(linears, (self.q, self.k, self.v))]
@@ -197,7 +216,7 @@ class MultiHeadAttention:
         head = self._head
         if key_padding_mask is not None:
             head = self._check_mask(key_padding_mask)
-        elif self._padding is not None and self._length < self.key_len:
+        elif self._padding is not None and self._length < self.seq_len:
             key_padding_mask = self._padding
         else:
             key_padding_mask = self._mask
@@ -253,7 +272,7 @@ class MultiHeadAttention:
 
     def heed(self, length):
         if self._padding is not None:
-            checks.between("length", length, 1, self.key_len)
+            checks.between("length", length, 1, self.seq_len)
             while self._length < length:
                 self._padding[self._length] = 0
                 self._length += 1
@@ -264,6 +283,8 @@ class MultiHeadAttention:
 
     def step(self, x):
         # The next token, [embed_dim] in and out; only with a streaming core
+        if self._steps is None:
+            raise ValueError("%s: load the model with step=True" % self.name)
         checks.int8(self.name, x, self.embed_dim)
         for dense in self._token_projections:
             dense(x)

@@ -256,7 +256,7 @@ class Attention(LayerType):
 
     tokenwise = True
     token_field = "seq_len"
-    token_parts: ClassVar[Sequence[str]] = ("q", "k", "v", "heads")
+    token_parts = ("q", "k", "v", "heads")
     fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE, "core": WORD, "causal": FLAG}
     optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG,
                 "key_dim": SIZE, "value_dim": SIZE}
@@ -290,8 +290,8 @@ class Attention(LayerType):
                 f"{name}.seq_len: expected 1 to {core.max_seq_len}, got {entry['seq_len']}"
             )
         if entry.get("lengths") and not core.masks_keys:
-            raise ModelError(f"{name}.lengths: expected a core that masks keys, got "
-                             f"{entry['core']}")
+            raise ModelError(f"{name}.lengths: expected a core that masks keys and no memory, "
+                             f"got {entry['core']}")
         check(f"{name}.options", entry.get("options", {}), {}, core.options)
         check(f"{name}.constants", entry.get("constants", {}), {}, core.constants)
 
@@ -370,10 +370,12 @@ class Attention(LayerType):
         form = self._core(entry).format
         found = [buffer(form, size) for size in sizes]
         found.append(buffer(form, tokens * value_dim, True))  # heads
-        if (form == INT16 or gives.format == INT8 or keys > tokens
-                or not key_dim == value_dim == e):
-            # What projections give and the heads are merged to
+        # What projections give and the heads are merged to
+        if keys > tokens or not key_dim == value_dim == e:
             found.append(buffer(form, max(tokens, keys) * max(key_dim, value_dim)))
+        elif gives.format in (INT8, form):  # behind a row of the results
+            ahead = -(-buffer(gives.format, e).size // 16) * 16
+            return [*found, Buffer(ahead + buffer(form, tokens * e).size)]
         return [*found, *dense.buffers(form, gives, value_dim, e)]
 
     def _layer(

@@ -110,7 +110,8 @@ class Heap:
 
 
 class Peak:
-    """Watches what the device's functions hold while they run, whenever one makes an array or view.
+    """Watches what the device's functions hold while they run, whenever one makes an array or view,
+    and before it forgets a module.
 
     An array is made from the bytes of its elements, which the heap holds beside it until then.
 
@@ -125,6 +126,7 @@ class Peak:
         self.package: Package | None = None
         self._word = word
         self._code: dict[tuple[str, ...], int] = {}  # bytes of the package by what is imported
+        self._forgets = False
         peak = self
 
         class Array(array):  # type: ignore[type-arg]  # arrays take no argument in Python 3.11
@@ -146,10 +148,22 @@ class Peak:
 
         return partial(call)
 
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, before whose calls there is a look at what is held."""
+
+        def call(*arguments: object) -> object:
+            if not self._forgets:  # the first of several: before any of them there is the most
+                self._look(None, None)
+            self._forgets = True
+            return function(*arguments)
+
+        return partial(call)
+
     def _look(self, made: object, initial: object) -> None:
         package = self.package
         if package is None:
             return
+        self._forgets = False
         heap = Heap(self._word)
         heap.add(made)
         if isinstance(initial, bytes):

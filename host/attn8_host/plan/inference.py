@@ -121,7 +121,7 @@ def one_layer(
         "input": {"shape": [seq_len * embed_dim], "scale": SCALE},
         "layers": [requantizing("wide", SCALE / step), entry] if wide else [entry],
     }  # fmt: skip
-    return config, tensors
+    return arena.assign(config), tensors
 
 
 def layer_plan(
@@ -186,6 +186,8 @@ def plan(
     peak.package = package = Package(_modules(files), device.importer)
     objects = vars(device.load("attn8.kernels.objects"))
     objects["view"] = peak.watch(objects["view"])
+    memory = vars(device.load("attn8.memory"))
+    memory["forget"] = peak.before(memory["forget"])
     server, required = served(device, config, data)
     model = server._model
     if settle:
