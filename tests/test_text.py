@@ -15,8 +15,9 @@ from attn8_host.model import Model, load
 from attn8_host.paths import MODELS
 from attn8_host.sampling import Sampler
 from attn8_host.text import encoded, steps
-from attn8_host.tokenizer import BEGIN, Tokenizer
+from attn8_host.tokenizer import RULES, Tokenizer
 
+BEGIN = RULES[0]
 STORIES = MODELS / "stories.safetensors"
 # What llama2.c's doc/stories260K.md begins with: the float model's likeliest tokens
 PUBLISHED = ("Once upon a time, there was a little girl named Lily. She loved to play outside in "
@@ -381,6 +382,8 @@ def test_draws_are_of_the_fewest_tokens_that_have_top_p():
         sampler = Sampler(ratio, 1.0, top_p, 9)
         seen |= {sampler(logits) for _ in range(400)}
     assert drawn == [{0, 1, 2, 3, 4}, {3, 4}, {4}]
+    first = [Sampler(ratio, 1.0, 1.0, seed)(np.zeros(10, np.int16)) for seed in range(1000)]
+    assert np.bincount(first).min() > 70  # small seeds begin everywhere
 
 
 def test_the_stories_are_the_published_ones(stories):

@@ -15,7 +15,7 @@ class Sampler:
         checks.between("shift", shift, 1, 14)
         temperature = thousandths("temperature", temperature, 100)
         self._top_p = thousandths("top_p", top_p, 1)
-        self._state = (checks.kind("seed", seed, int) & 0xFFFFFFFF) or 0x9E3779B9
+        self._state = (checks.kind("seed", seed, int) + 1) * 0x9E3779B1 & 0xFFFFFFFF or 1
         self._softmax = None
         if temperature:
             mult = max(1, min(mult * 1000 // temperature, 1 << 29))

@@ -3,7 +3,6 @@ from array import array
 
 from . import checks
 from .sampling import Sampler
-from .tokenizer import BEGIN, END
 
 
 def generate(model, prompt="", tokens=None, temperature=0, top_p=1, seed=1):
@@ -12,11 +11,12 @@ def generate(model, prompt="", tokens=None, temperature=0, top_p=1, seed=1):
     # token each time.
     if model.tokenizer is None:
         raise ValueError("the model has no tokenizer: import it with --tokenizer")
-    decode = model.tokenizer.decode
-    ids = model.tokenizer.encode(checks.kind("prompt", prompt, str))
+    tokenizer = model.tokenizer
+    decode = tokenizer.decode
+    ids = tokenizer.encode(checks.kind("prompt", prompt, str))
     left = b""  # bytes of a character that is not whole
-    before = BEGIN
-    for token in ids[1:]:
+    before = tokenizer.begin
+    for token in ids:
         left += decode(before, token)
         before = token
     for token, _ in steps(model, ids, tokens, temperature, top_p, seed):
@@ -43,9 +43,10 @@ def steps(model, ids, tokens=None, temperature=0, top_p=1, seed=1):
     mult, shift = model.text
     sampler = Sampler(len(logits), mult, shift, temperature, top_p, seed)
     left = min(tokens, room + 1 - len(ids))
+    ends = (model.tokenizer.begin, model.tokenizer.end)
     while True:
         token = sampler(logits)
-        if token in (BEGIN, END):
+        if token in ends:
             return
         yield token, logits
         left -= 1

@@ -2,25 +2,35 @@
 from . import checks
 from .kernels import tokens
 
-BEGIN, END = 1, 2
+RULES = (1, 2, 1, 1)  # of a file that has none
 BYTES = 3  # the token of byte 0; those of the other 255 follow
 
 
 class Tokenizer:
     # Text as token ids, as llama2.c does it: pieces with scores, of which pairs are joined, the
     # best first; what has no piece is bytes. pieces: bytes, one piece behind another; ends: int32
-    # [tokens], where each stops; ranks: int16 [tokens], the order of their scores.
+    # [tokens], where each stops; ranks: int16 [tokens], the order of their scores, -1: not
+    # joined; lefts: int16 [tokens], which one each is joined from, if not any. rules: begin and end,
+    # the tokens between which a text lies (end -1: none); whether each text begins with begin, or
+    # an empty one alone; and whether a space stands in front: 0, 1, or 2 where none does already.
 
-    def __init__(self, pieces, ends, ranks):
+    least = BYTES + 256
+
+    def __init__(self, pieces, ends, ranks, lefts=None, rules=RULES):
         checks.values("tokenizer.pieces", pieces, None, False, "B")
         checks.values("tokenizer.ends", ends, None, False, "i")
-        checks.values("tokenizer.ranks", ranks, len(ends), False, "h")
-        checks.between("tokenizer: pieces", len(ends), BYTES + 256, 1 << 15)
+        n = checks.between("tokenizer: pieces", len(ends), self.least, 1 << 15)
+        checks.values("tokenizer.ranks", ranks, n, False, "h")
+        if lefts is not None:
+            checks.values("tokenizer.lefts", lefts, n, False, "h")
+        for rule, least, most in zip(rules, (0, -1, 0, 0), (n - 1, n - 1, 1, 2)):
+            checks.between("tokenizer.rules", rule, least, most)
+        self.begin, self.end, self._begins, self._space = rules
         last = 0
         for end in ends:
             last = checks.between("tokenizer.ends", end, last, len(pieces))
         checks.between("tokenizer.ends: the last", last, len(pieces), len(pieces))
-        self._pieces, self._ends, self._ranks = pieces, ends, ranks
+        self._pieces, self._ends, self._ranks, self._lefts = pieces, ends, ranks, lefts
 
     def __len__(self):
         return len(self._ends)
@@ -34,10 +44,10 @@ class Tokenizer:
         return None if token == len(self._ends) else token
 
     def encode(self, text):
-        # -> [BEGIN and the tokens of a text, before which stands a space]
-        ids = [BEGIN]
-        space = self._find(b" ")
-        if text and space is not None:
+        # -> the tokens of a text, as the rules say behind begin, and with a space in front
+        ids = [self.begin] if self._begins or not text else []
+        space = self._find(b" ") if self._space and text else None
+        if space is not None and not (self._space == 2 and text[0] == " "):
             ids.append(space)
         for character in text:
             data = character.encode()
@@ -46,6 +56,9 @@ class Tokenizer:
                 ids.extend([BYTES + byte for byte in data])
             else:
                 ids.append(token)
+        return self._join(ids)
+
+    def _join(self, ids):
         joined = [self._joined(ids, i) for i in range(len(ids) - 1)]
         while True:
             best, at = -1, 0
@@ -63,12 +76,16 @@ class Tokenizer:
                     joined[i] = self._joined(ids, i)
 
     def _joined(self, ids, i):
-        return self._find(self.piece(ids[i]) + self.piece(ids[i + 1]))
+        token = self._find(self.piece(ids[i]) + self.piece(ids[i + 1]))
+        if token is None or self._lefts is None or self._lefts[token] == ids[i]:
+            return token
 
     def decode(self, before, token):
-        # -> the bytes that a token stands for, behind another one
+        # -> the bytes that a token stands for, behind another one: begin and end for none
+        if token in (self.begin, self.end):
+            return b""
         piece = self.piece(token)
-        if before == BEGIN and piece[:1] == b" ":
+        if before == self.begin and self._space and piece[:1] == b" ":
             piece = piece[1:]
         if len(piece) == 6 and piece[:3] == b"<0x" and piece[5:] == b">":
             try:
@@ -86,7 +103,18 @@ def of(tensors, config):
         if "tokenizer." + part not in tensors:
             raise ValueError("missing tensor tokenizer." + part)
         found.append(tensors.pop("tokenizer." + part))
-    made = Tokenizer(*found)
+    found.append(tensors.pop("tokenizer.lefts", None))
+    rules = tensors.pop("tokenizer.rules", RULES)
+    if rules is not RULES:
+        checks.values("tokenizer.rules", rules, 4, False, "h")
+    found.append(rules)
+    kind = Tokenizer
+    if "tokenizer.classes" in tensors:
+        from .bpe import ByteTokenizer
+
+        kind = ByteTokenizer
+        found.append(tensors.pop("tokenizer.classes"))
+    made = kind(*found)
     first = config["layers"][0]
     size = first.get("vocab_size") if isinstance(first, dict) else None
     if size != len(made):

@@ -88,17 +88,25 @@ def read(path: Path, form: str = "attn8") -> tuple[dict[str, Any], dict[str, np.
 
 def _mapped(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a safetensors file, which has been opened as one, without reading them."""
+    start, tensors = header(path)
     with path.open("rb") as file:
-        start = 8 + int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(start - 8))
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    header.pop("__metadata__", None)
     found = {}
-    for name, about in header.items():
+    for name, about in tensors.items():
         kind, count = np.dtype(KINDS[about["dtype"]]), math.prod(about["shape"])
         values = np.frombuffer(content, kind, count, start + about["data_offsets"][0])
         found[name] = values.reshape(about["shape"])
     return found
+
+
+def header(path: Path) -> tuple[int, dict[str, Any]]:
+    """Of a safetensors file, which has been opened as one: where its tensors begin, and of each its
+    dtype, shape and data_offsets from there."""
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        found = json.loads(file.read(start - 8))
+    found.pop("__metadata__", None)
+    return start, found
 
 
 def check_config(config: Any, form: str = "attn8") -> None:
@@ -187,9 +195,9 @@ def _pieces(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Iterator[
         start, end = end, end + tensors[name].nbytes
         about[name] = {"dtype": names[tensors[name].dtype], "shape": list(tensors[name].shape),
                        "data_offsets": [start, end]}
-    header = json.dumps(about, separators=(",", ":"), ensure_ascii=False).encode()
-    header += b" " * (-len(header) % 8)
-    yield len(header).to_bytes(8, "little") + header
+    head = json.dumps(about, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
+    yield len(head).to_bytes(8, "little") + head
     for name in list(about)[1:]:
         yield tensors[name].tobytes()
 

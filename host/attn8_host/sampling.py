@@ -25,7 +25,8 @@ class Sampler:
     probabilities of the fewest that have top_p of them all.
 
     A generator of 32 bits (Marsaglia, "Xorshift RNGs", 2003: 13, 17, 5) gives the draws, each 24
-    bits.
+    bits. It begins at the seed's product with 2**32 over the golden ratio, as its first draws from
+    small numbers are all near 0.
 
     Args:
         ratio: mult and shift: a difference of logits is difference * mult / 2**shift octaves / 4096
@@ -37,7 +38,7 @@ class Sampler:
     def __init__(self, ratio: dict[str, int], temperature: float, top_p: float, seed: int):
         self.temperature = thousandths("temperature", temperature, 100)
         self.top_p = thousandths("top_p", top_p, 1)
-        self.state = (seed & 0xFFFFFFFF) or 0x9E3779B9
+        self.state = (seed + 1) * 0x9E3779B1 & 0xFFFFFFFF or 1
         if self.temperature:
             shift = ratio["shift"]
             mult = max(1, min(ratio["mult"] * UNIT // self.temperature, MOST_MULT))

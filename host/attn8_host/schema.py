@@ -88,10 +88,11 @@ def check(
             raise ModelError(f"{where}: unknown field {key}; expected "
                              f"{', '.join(known) or 'none'}")
         if not known[key].holds(value):
-            raise ModelError(f"{where}.{key}: expected {known[key].words}, got {_json(value)}")
+            raise ModelError(f"{where}.{key}: expected {known[key].words}, got {shown(value)}")
 
 
-def _json(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of a config as JSON, not too long."""
     try:
         return json.dumps(value)[:100]
     except (TypeError, ValueError, RecursionError):

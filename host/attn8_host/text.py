@@ -7,7 +7,6 @@ import numpy as np
 from .errors import ModelError
 from .model import Model
 from .sampling import Sampler
-from .tokenizer import BEGIN, END
 
 
 def encoded(model: Model, prompt: str) -> list[int]:
@@ -37,14 +36,15 @@ def steps(
         tokens: at most.
         temperature, top_p, seed: of the Sampler.
     """
-    room: int = model.config["input"]["shape"][0]
+    tokenizer, room = model.tokenizer, model.config["input"]["shape"][0]
+    assert tokenizer is not None  # as there are ids
     left = min(room if tokens is None else tokens, room + 1 - len(ids))
     model.reset()
     sampler = Sampler(model.config["text"], temperature, top_p, seed)
     logits = model.prefill(np.array(ids, np.int16))
     while True:
         token = sampler(logits)
-        if token in (BEGIN, END):
+        if token in (tokenizer.begin, tokenizer.end):
             return
         yield token, logits
         left -= 1

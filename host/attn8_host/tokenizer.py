@@ -1,7 +1,12 @@
 """Text as token ids, as llama2.c does it: pieces with scores, of which pairs are joined, the best
 first; what has no piece is bytes. The device module of the same name is its twin.
 
-A model file has pieces, each one's end and its rank by score, as tensors `tokenizer.PART`.
+A model file has pieces, each one's end and its rank by score, as tensors `tokenizer.PART`. `lefts`
+says of each token which one it is joined from together with what is left of its piece, -1 none;
+without them any two are joined whose bytes are a piece. `rules` are begin and end, the tokens
+between which a text lies (end -1: none), whether each text begins with the first, or only one that
+is empty, and where a space stands in front of a text (SPACES). With `classes`, text is taken apart
+into words and bytes (see bpe).
 """
 
 import struct
@@ -15,11 +20,16 @@ import numpy as np
 from .errors import ModelError
 from .schema import Tensor
 
-BEGIN, END = 1, 2  # tokens between which a text lies
+RULES = (1, 2, 1, 1)  # of a file that has none: begin, end, begins, space
+SPACES = ("none", "always", "unless the text begins with one")
 BYTES = 3  # the token of byte 0; those of the other 255 follow
 TENSORS = {"pieces": Tensor(np.uint8, (None,), needed=False),
            "ends": Tensor(np.int32, (None,), needed=False),
-           "ranks": Tensor(np.int16, (None,), needed=False)}
+           "ranks": Tensor(np.int16, (None,), needed=False),
+           "lefts": Tensor(np.int16, (None,), needed=False),
+           "rules": Tensor(np.int16, (len(RULES),), needed=False),
+           "classes": Tensor(np.int32, (None,), needed=False)}
+NEEDED = ("pieces", "ends", "ranks")
 KEYS = {f"tokenizer.{part}" for part in TENSORS}
 
 
@@ -28,20 +38,38 @@ class Tokenizer:
 
     Args:
         pieces: bytes of each token; BYTES + 256 or more.
-        ranks: whole numbers in the order of the scores.
+        ranks: whole numbers in the order of the scores; -1: never joined.
+        lefts: of each token the one that it is joined from, -1 none; None: any.
+        rules: begin, end, begins and space.
 
     Raises:
-        ModelError: there are too few, or not as many ranks.
+        ModelError: there are too few, or not as many ranks or lefts, or no such rules.
     """
 
-    def __init__(self, pieces: list[bytes], ranks: Iterable[int]):
+    def __init__(
+        self, pieces: list[bytes], ranks: Iterable[int], lefts: Iterable[int] | None = None,
+        rules: Iterable[int] = RULES,
+    ):
         self.pieces, self.ranks = pieces, [int(rank) for rank in ranks]
-        if len(pieces) < BYTES + 256 or len(self.ranks) != len(pieces):
-            raise ModelError(f"tokenizer: expected {BYTES + 256} pieces or more and as many ranks, "
-                             f"got {len(pieces)} and {len(self.ranks)}")
+        self.lefts = None if lefts is None else [int(left) for left in lefts]
+        self.rules = tuple(int(rule) for rule in rules)
+        self.begin, self.end, self.begins, self.space = self.rules
+        n, least = len(pieces), self.least
+        if n < least or len(self.ranks) != n:
+            raise ModelError(f"tokenizer: expected {least} pieces or more and as many ranks, "
+                             f"got {n} and {len(self.ranks)}")
+        if self.lefts is not None and (len(self.lefts) != n or not
+                                       all(-1 <= left < n for left in self.lefts)):
+            raise ModelError(f"tokenizer.lefts: expected {n} tokens, or -1")
+        if not (0 <= self.begin < n and -1 <= self.end < n and self.begins in (0, 1)
+                and self.space in range(len(SPACES))):
+            raise ModelError(f"tokenizer.rules: expected two tokens of {n}, 0 or 1, and 0, 1 or 2, "
+                             f"got {list(self.rules)}")
         self._ids: dict[bytes, int] = {}
         for token, piece in enumerate(pieces):
             self._ids.setdefault(piece, token)
+
+    least = BYTES + 256  # pieces that there must be
 
     @classmethod
     def read(cls, path: Path) -> "Tokenizer":
@@ -81,34 +109,47 @@ class Tokenizer:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Those of a model file."""
-        return {
+        made: dict[str, np.ndarray] = {
             "tokenizer.pieces": np.frombuffer(b"".join(self.pieces), np.uint8),
             "tokenizer.ends": np.cumsum([len(piece) for piece in self.pieces]).astype(np.int32),
             "tokenizer.ranks": np.array(self.ranks, np.int16),
         }
+        if self.lefts is not None:
+            made["tokenizer.lefts"] = np.array(self.lefts, np.int16)
+        if self.rules != RULES:
+            made["tokenizer.rules"] = np.array(self.rules, np.int16)
+        return made
 
     def encode(self, text: str) -> list[int]:
-        """BEGIN and the tokens of a text, before which stands a space."""
-        ids = [BEGIN]
-        if text and b" " in self._ids:
+        """The tokens of a text, as the rules say behind begin, and with a space in front."""
+        ids = [self.begin] if self.begins or not text else []
+        if text and self.space and not (self.space == 2 and text[0] == " ") and b" " in self._ids:
             ids.append(self._ids[b" "])
         for character in text:
             data = character.encode("utf-8", "surrogateescape")
             ids += [self._ids[data]] if data in self._ids else [BYTES + byte for byte in data]
+        return self.joined(ids)
+
+    def joined(self, ids: list[int]) -> list[int]:
+        """Tokens of which no two can be joined any more; of equally good pairs the first is."""
         while True:
             best, at = -1, 0
             for i, (left, right) in enumerate(pairwise(ids)):
                 token = self._ids.get(self.pieces[left] + self.pieces[right])
-                if token is not None and self.ranks[token] > best:
-                    best, at, joined = self.ranks[token], i, token
+                if token is not None and self.ranks[token] > best and (
+                        self.lefts is None or self.lefts[token] == left):
+                    best, at, made = self.ranks[token], i, token
             if best < 0:
                 return ids
-            ids[at : at + 2] = [joined]
+            ids[at : at + 2] = [made]
 
     def decode(self, before: int, token: int) -> bytes:
-        """What a token stands for, behind another one."""
+        """What a token stands for, behind another one: begin and end for nothing, and of the first
+        one no space in front."""
+        if token in (self.begin, self.end):
+            return b""
         piece = self.pieces[token]
-        if before == BEGIN and piece[:1] == b" ":
+        if before == self.begin and self.space and piece[:1] == b" ":
             piece = piece[1:]
         if len(piece) == 6 and piece[:3] == b"<0x" and piece[5:] == b">":
             try:
@@ -118,11 +159,10 @@ class Tokenizer:
         return piece
 
     def text(self, ids: Iterable[int]) -> str:
-        """That of some tokens, the first of which is BEGIN."""
-        found, before = b"", BEGIN
+        """That of some tokens."""
+        found, before = b"", self.begin
         for token in ids:
-            if token not in (BEGIN, END):
-                found += self.decode(before, token)
+            found += self.decode(before, token)
             before = token
         return found.decode("utf-8", "replace")
 
@@ -137,16 +177,22 @@ def of(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Tokenize
              if f"tokenizer.{part}" in tensors}
     if not found:
         return None
-    for part, tensor in TENSORS.items():
+    for part in NEEDED:
         if part not in found:
             raise ModelError(f"missing tensor tokenizer.{part}")
-        tensor.check(f"tokenizer.{part}", found[part])
+    for part, values in found.items():
+        TENSORS[part].check(f"tokenizer.{part}", values)
     ends = found["ends"]
     if not len(ends) or (np.diff(ends, prepend=0) < 0).any() or ends[-1] != len(found["pieces"]):
         raise ModelError("tokenizer.ends: expected ends of pieces, the last one at "
                          f"{len(found['pieces'])}")
     data = found["pieces"].tobytes()
     pieces = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    made = Tokenizer(pieces, found["ranks"])
+    given = found["ranks"], found.get("lefts"), found.get("rules", RULES)
+    made = Tokenizer(pieces, *given)
+    if "classes" in found:
+        from .bpe import ByteTokenizer
+
+        made = ByteTokenizer(pieces, *given, found["classes"])
     made.check(config)
     return made

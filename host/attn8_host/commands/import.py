@@ -1,4 +1,4 @@
-"""`attn8 import`: a float model file from an ONNX file, or a checkpoint of llama2.c."""
+"""`attn8 import`: a float model file from ONNX, llama2.c, or a folder of Hugging Face."""
 
 import argparse
 from pathlib import Path
@@ -13,8 +13,8 @@ from .shared import positive
 
 def options(parser: Parser) -> None:
     parser.add_argument("model", type=Path,
-                        help="ONNX file, or a .bin of llama2.c; docs/import.md has modules of "
-                        "PyTorch")
+                        help="ONNX file, folder of Hugging Face (Llama, GPT-2), or a .bin of "
+                        "llama2.c; docs/import.md has modules of PyTorch")
     parser.add_output("--output", "the float model file to write, for attn8 quantize",
                       required=True)
     parser.add_argument("--shape", type=_shape, metavar="1,N,...",
@@ -28,16 +28,23 @@ def options(parser: Parser) -> None:
     parser.add_argument("--context", type=positive, metavar="N",
                         help="tokens that a checkpoint's model has room for (default: its own, at "
                         "most 516)")
-    of_text = ["--tokenizer", "--context"]
-    parser.ignores(of_text, lambda a: not is_checkpoint(a.model), "it is for checkpoints (.bin)")
-    parser.ignores(["--shape", "--graph-output", "--core"], lambda a: is_checkpoint(a.model),
-                   "a checkpoint (.bin) says it")
+    parser.ignores(["--tokenizer"], lambda a: not is_checkpoint(a.model),
+                   "it is for checkpoints (.bin); a folder has its own")
+    parser.ignores(["--context"], lambda a: not is_text(a.model),
+                   "it is for checkpoints (.bin) and folders")
+    parser.ignores(["--shape", "--graph-output", "--core"], lambda a: is_text(a.model),
+                   "a checkpoint says it")
     parser.add_argument("--name", metavar="WORD", help="of the model (default: that of the file)")
 
 
 def is_checkpoint(path: Path) -> bool:
     """Whether a file is called as llama2.c calls its checkpoints."""
     return path.suffix == ".bin"
+
+
+def is_text(path: Path) -> bool:
+    """Whether a model is one of text: a checkpoint of llama2.c or a folder."""
+    return is_checkpoint(path) or path.is_dir()
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -53,17 +60,21 @@ def _shape(text: str) -> tuple[int, ...]:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     from .. import modelfile
 
-    if is_checkpoint(arguments.model):
-        from ..importers import llama2c
+    if is_text(arguments.model):
+        from ..importers import decoder, huggingface, llama2c
 
-        config, tensors = llama2c.read(arguments.model, arguments.context, arguments.tokenizer,
-                                       arguments.name)
+        if is_checkpoint(arguments.model):
+            config, tensors = llama2c.read(arguments.model, arguments.context, arguments.tokenizer,
+                                           arguments.name)
+        else:
+            config, tensors = huggingface.read(arguments.model, arguments.context, arguments.name)
         modelfile.write(arguments.output, config, tensors)
         console.print(
             f"{arguments.output}: {len(config['layers'])} layers for "
             f"{config['input']['shape'][0]} tokens of {config['layers'][0]['vocab_size']}, "
-            f"{llama2c.parameters(tensors):,} parameters"
-            f"{', and a tokenizer' if arguments.tokenizer else ''}.", highlight=False, markup=False,
+            f"{decoder.parameters(tensors):,} parameters"
+            f"{', and a tokenizer' if decoder.has_tokenizer(tensors) else ''}.", highlight=False,
+            markup=False,
         )
         return 0
     try:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cores.exact import MAX_KEYS
 from ..errors import ModelError
-from ..tokenizer import KEYS, Tokenizer
+from ..tokenizer import Tokenizer
+from . import decoder
 
 MAGIC = 0x616B3432
 HEADER = "<7i"
@@ -57,11 +57,6 @@ def read(
     return config, tensors
 
 
-def parameters(tensors: dict[str, np.ndarray]) -> int:
-    """Of a float model, without its tokenizer."""
-    return sum(values.size for key, values in tensors.items() if key not in KEYS)
-
-
 def _read(
     data: bytes, name: str, context: int | None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -89,11 +84,8 @@ def _read(
     if sizes["dim"] % sizes["heads"] or sizes["heads"] % sizes["kv_heads"]:
         raise ModelError(f"heads: expected a divisor of dim {sizes['dim']} and a multiple of "
                          f"kv_heads {sizes['kv_heads']}, got {sizes['heads']}")
-    most = min(sizes["context"], MAX_KEYS)
-    if context is not None and not 1 <= context <= most:
-        raise ModelError(f"context: expected 1 to {most}, got {context}")
-    found = _matrices(data, start, sizes, newer, tied)
-    return _model(name, sizes, found, tied, context or most)
+    made = decoder.Sizes(**{**sizes, "context": decoder.room(sizes["context"], context)}, eps=EPS)
+    return decoder.llama(name, made, _matrices(data, start, sizes, newer, tied), BASE)
 
 
 def _matrices(
@@ -125,52 +117,3 @@ def _matrices(
         found[key] = np.frombuffer(data, "<f4", count, start).reshape(shape)
         start += 4 * count
     return found
-
-
-def _model(
-    name: str, sizes: dict[str, int], found: dict[str, np.ndarray], tied: bool, context: int
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    e, vocab = sizes["dim"], sizes["vocab_size"]
-    layers: list[dict[str, Any]] = []
-    tensors = {"words.weight": found["words"]}
-
-    def add(kind: str, name: str, **fields: Any) -> str:
-        layers.append({"type": kind, "name": name, **fields})
-        return name
-
-    def norm(name: str, weight: np.ndarray, **fields: Any) -> str:
-        tensors[f"{name}.weight"] = weight
-        return add("rms_norm", name, features=e, eps=EPS, **fields)
-
-    def dense(name: str, weight: np.ndarray, **fields: Any) -> str:
-        tensors[f"{name}.weight"] = weight
-        return add("dense", name, activation_bits=16, rows=context, in_features=weight.shape[1],
-                   out_features=len(weight), bias=False, **fields)
-
-    x = add("embedding", "words", seq_len=context, vocab_size=vocab, embed_dim=e,
-            **({"tied": True} if tied else {}))
-    for i in range(sizes["layers"]):
-        prefix = f"layers.{i}."
-        norm(prefix + "norm1", found["attention_norm"][i], inputs=[x])
-        attention = add("grouped_attention", prefix + "attention", seq_len=context, embed_dim=e,
-                        num_heads=sizes["heads"], num_kv_heads=sizes["kv_heads"],
-                        rotary_base=BASE, bias=False)
-        for part in ("q", "k", "v", "out"):
-            tensors[f"{attention}.{part}.weight"] = found[part][i]
-        x = add("add", prefix + "add1", inputs=[x, attention])
-        normed = norm(prefix + "norm2", found["ffn_norm"][i])
-        dense(prefix + "w1", found["w1"][i])
-        gate = add("silu", prefix + "silu", activation_bits=16)
-        w3 = dense(prefix + "w3", found["w3"][i], inputs=[normed])
-        add("multiply", prefix + "gated", activation_bits=16, inputs=[gate, w3])
-        w2 = dense(prefix + "w2", found["w2"][i])
-        x = add("add", prefix + "add2", inputs=[x, w2])
-    norm("norm", found["norm"])
-    if tied:
-        add("tied_head", "head", rows=context, in_features=e, out_features=vocab,
-            embedding="words", output="int16")
-    else:
-        dense("head", found["head"], output="int16")
-    config = {"format": "attn8", "version": 1, "name": name,
-              "input": {"shape": [context], "format": "tokens"}, "layers": layers}
-    return config, tensors

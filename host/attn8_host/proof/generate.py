@@ -118,7 +118,7 @@ def generate(
         text.append(found)
         piece(found)
 
-    for before, token in pairwise(ids):
+    for before, token in pairwise([tokenizer.begin, *ids]):
         say(before, token)
 
     def line(said: str) -> None:

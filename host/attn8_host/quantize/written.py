@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import float_model
+from .. import float_model, tokenizer
 from ..errors import ModelError
 from ..layers.base import TOKENS
 from ..numerics.floating import softmax
-from ..tokenizer import BEGIN
 
 SAMPLES, SEED = 8, 1
 
@@ -22,15 +21,16 @@ def written(
     config: dict[str, Any], tensors: dict[str, np.ndarray], samples: int = SAMPLES,
     seed: int = SEED,
 ) -> np.ndarray:
-    """int16 [samples, context]: texts that begin with BEGIN, drawn at temperature 1.
+    """int16 [samples, context]: texts from the token on that begins one, drawn at temperature 1.
 
     Raises:
         ModelError: the model is none of text, or takes more than a token at a time.
     """
-    if not writes(config, tensors):
+    speaks = tokenizer.of(config, tensors) if writes(config, tensors) else None
+    if speaks is None:
         raise ModelError("--calibration is missing: only a model with a tokenizer writes its own")
     rng = np.random.default_rng(seed)
-    found = np.full((samples, config["input"]["shape"][0]), BEGIN, np.int16)
+    found = np.full((samples, config["input"]["shape"][0]), speaks.begin, np.int16)
     for row in found:
         step = float_model.stepping(config, tensors)
         for i in range(1, len(row)):
