@@ -113,13 +113,13 @@ def generate(
     logits: list[np.ndarray] = []
     equal: list[bool] = []
 
-    def say(before: int, token: int, last: bool = False) -> None:
-        found = decoder.decode(tokenizer.decode(before, token), last)
+    def say(data: bytes, last: bool = False) -> None:
+        found = decoder.decode(data, last)
         text.append(found)
         piece(found)
 
     for before, token in pairwise([tokenizer.begin, *ids]):
-        say(before, token)
+        say(tokenizer.decode(before, token))
 
     def line(said: str) -> None:
         first, *rest = said.split()
@@ -134,12 +134,12 @@ def generate(
         before = tokens[-1] if tokens else ids[-1]
         tokens.append(token)
         times.append(spent)
-        say(before, token)
+        say(tokenizer.decode(before, token))
 
     board.follow(SCRIPT.format(
         path=target, ids=ids, tokens=request.tokens, temperature=request.temperature,
         top_p=request.top_p, seed=request.seed), line)
-    piece(decoder.decode(b"", True))
+    say(b"", True)
     mismatches = equal.count(False) + (next(wanted, None) is not None)
     rest = times[1:]  # the first one comes with the prompt
     written = Written(
