@@ -10,9 +10,10 @@ class Tokenizer:
     # Text as token ids, as llama2.c does it: pieces with scores, of which pairs are joined, the
     # best first; what has no piece is bytes. pieces: bytes, one piece behind another; ends: int32
     # [tokens], where each stops; ranks: int16 [tokens], the order of their scores, -1: not
-    # joined; lefts: int16 [tokens], which one each is joined from, if not any. rules: begin and end,
-    # the tokens between which a text lies (end -1: none); whether each text begins with begin, or
-    # an empty one alone; and whether a space stands in front: 0, 1, or 2 where none does already.
+    # joined; lefts: int16 [tokens], which one each is joined from, if not any. rules: begin and
+    # end, the tokens between which a text lies (end -1: none); whether each text begins with begin,
+    # or an empty one alone; and whether a space stands in front: 0, 1, or 2 where none does
+    # already.
 
     least = BYTES + 256
 
