@@ -40,9 +40,14 @@ class Linear16(Linear):
         self.ratios = (mult, shift) if output == "int16" else None
         self.most = 0 if self.wide else signals.MOST[output]
         self.form = forms.choose("matmul16", inputs)
-        if bias is None or not any(bias):
-            bias = self.form.zeros(outputs)
+        tile = 0
         if stored:
+            from .stored import TILE
+
+            self.tile = tile = max(1, min(outputs, TILE // inputs))
+        if bias is None or not any(bias):
+            bias = self.form.zeros(outputs, tile)
+        if tile:
             most = self._tile(weight, bias, mult, shift, inputs, outputs)
         else:
             most = magnitudes(weight, 0, inputs, outputs)
@@ -57,9 +62,7 @@ class Linear16(Linear):
     def _tile(self, weight, bias, mult, shift, inputs, outputs):
         # What stays in the file is read some rows at a time, behind what kernels work in: -> the
         # largest sum of magnitudes
-        from .stored import TILE
-
-        self.tile = rows = max(1, min(outputs, TILE // inputs))
+        rows = self.tile
         self.at = (self.form.room(inputs)[0] + 3) & ~3
         forms.scratch.claim(self.at + rows * inputs)
         rest, view = memoryview(b""), memoryview(b"")
@@ -69,7 +72,8 @@ class Linear16(Linear):
             view = part(view, forms.scratch.bytes, self.at, n * inputs)
             weight.read(view, first * inputs)
             most = max(most, magnitudes(view, 0, inputs, n))
-            self.form.operands(view, part(rest, bias, 4 * first, 4 * n), mult, shift, inputs, n)
+            few = bias if len(bias) < outputs else part(rest, bias, 4 * first, 4 * n)
+            self.form.operands(view, few, mult, shift, inputs, n)
             first += n
         return most
 
@@ -95,8 +99,8 @@ class Dense16:
         self.out = checks.values(name + ".out", out, n, True, code)
         forms.scratch.claim(*linear.form.room(linear.inputs))
         self._matmul = linear.form.matmul
-        if linear.tile:
-            self._views = [memoryview(b"") for _ in range(6)]
+        if rows > 1 and linear.tile:
+            self._x = memoryview(b"")
 
     def __call__(self, x):
         p = self.linear
@@ -118,22 +122,28 @@ class Dense16:
     def _stream(self, x, out):
         # The same with weights from the file, some rows of them at a time, for each row of x
         p = self.linear
-        most, m, wide = self._most, p.outputs, p.wide
+        most, m, wide, inputs, weight = self._most, p.outputs, p.wide, p.inputs, p.weight
         size = 4 if wide else 2 if most > 127 else 1
-        a, b, c, d, e, f = self._views
-        mult, shift = p.mult, p.shift
+        a, b, c, d, e = weight.views
+        bias, mult, shift = p.bias, p.mult, p.shift
+        one, to = x, out
         for row in range(self.rows):
-            one = part(f, x, 2 * row * p.inputs, 2 * p.inputs)
             first = 0
             while first < m:
                 n = min(p.tile, m - first)
                 buffer = forms.scratch.bytes
-                weight = part(a, buffer, p.at, n * p.inputs)
-                p.weight.read(weight, first * p.inputs)
-                if not wide:
-                    mult, shift = part(b, p.mult, 2 * first, 2 * n), part(c, p.shift, first, n)
-                self._matmul(weight, 0, one, part(d, p.bias, 4 * first, 4 * n), mult, shift,
-                             part(e, out, (row * m + first) * size, n * size), buffer, 1, p.inputs,
-                             n, p.down, most)
+                tile = part(a, buffer, p.at, n * inputs)
+                weight.read(tile, first * inputs)
+                if n < m:
+                    if not wide:
+                        mult, shift = part(b, p.mult, 2 * first, 2 * n), part(c, p.shift, first, n)
+                    if len(p.bias) >= m:
+                        bias = part(d, p.bias, 4 * first, 4 * n)
+                if n < m or self.rows > 1:
+                    to = part(e, out, (row * m + first) * size, n * size)
+                if self.rows > 1:
+                    one = part(self._x, x, 2 * row * inputs, 2 * inputs)
+                self._matmul(tile, 0, one, bias, mult, shift, to, buffer, 1, inputs, n, p.down,
+                             most)
                 first += n
         return out

@@ -32,6 +32,10 @@ class Interpolate:
 
     def __call__(self, x):
         signals.accept_over(self.name, "int16", x, self.size, self.out)
+        return self.run(x)
+
+    def run(self, x):
+        # Unchecked
         self._interpolate(x, 0, self.table, self.out, self.size)
         return self.out
 

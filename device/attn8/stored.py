@@ -7,11 +7,12 @@ TILE = 5632  # bytes of a read, unless one row is longer: half of a matrix of 17
 
 
 class Stored:
-    # n int8 from `start` on in an open file
+    # n int8 from `start` on in an open file. views: memoryviews that whoever reads parts may use
 
-    def __init__(self, path, file, start, n):
+    def __init__(self, path, file, views, start, n):
         self._path = path
         self._file = file
+        self.views = views
         self._start = start
         self._n = n
 

@@ -19,6 +19,7 @@ class Tensors(dict):
         super().__init__()
         self._path = path
         self._stream = stream
+        self._views = [memoryview(b"") for _ in range(5 if stream else 0)]
         self._file = listed(path, self, stream)
 
     def pop(self, name, default=None):
@@ -31,7 +32,7 @@ class Tensors(dict):
         if code == "b" and 0 < self._stream <= count and name.endswith(".weight"):
             from .stored import Stored
 
-            return Stored(self._path, self._file, start, count)
+            return Stored(self._path, self._file, self._views, start, count)
         size = count * ITEMSIZES[code]
         if size <= SMALL:
             return self._read(name, start, size, array(code, bytes(size)))

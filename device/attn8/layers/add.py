@@ -14,10 +14,13 @@ class Add:
         self._add = forms.choose("stream").add
 
     def __call__(self, a, b):
-        n = self.size
-        signals.accept_over(self.name, "int16", a, n, self.out)
-        signals.accept_over(self.name, "int16", b, n, self.out)
-        self._add(a, 0, b, self.out, n)
+        signals.accept_over(self.name, "int16", a, self.size, self.out)
+        signals.accept_over(self.name, "int16", b, self.size, self.out)
+        return self.run(a, b)
+
+    def run(self, a, b):
+        # Unchecked
+        self._add(a, 0, b, self.out, self.size)
         return self.out
 
 

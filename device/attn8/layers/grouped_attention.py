@@ -81,7 +81,7 @@ class GroupedAttention:
         if self._narrow:  # what one step of int8 stands for
             self.key_steps = bytearray(seq_len * num_kv_heads)
             self.value_steps = bytearray(seq_len * num_kv_heads)
-            self._none = linears[1].form.zeros(size)
+            self._none = linears[1].form.zeros(size, 0)
             self._centre = self._none
             if centre is not None:
                 self._centre = checks.values(name + ".centre", centre, size, False, "h")
@@ -116,7 +116,8 @@ class GroupedAttention:
 
     def step(self, x):
         # The next token; of a layer for one row
-        checks.between("rows", self.rows, 1, 1)
+        if self.rows != 1:
+            checks.between("rows", self.rows, 1, 1)
         checks.values(self.name, x, self.embed_dim, False, "h")
         if self.length == self.seq_len:
             raise ValueError("%s: its cache has room for %d tokens and holds %d; reset"

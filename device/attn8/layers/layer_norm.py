@@ -44,6 +44,11 @@ class LayerNorm:
     def __call__(self, x):
         rows, n = self.rows, self.features
         signals.accept(self.name, "int16", x, rows * n, self.out, self._bytes)
+        return self.run(x)
+
+    def run(self, x):
+        # Unchecked
+        rows, n = self.rows, self.features
         self.form.statistics(x, 0, self._statistics, rows, n, self._centred, self._left,
                              self._eps_high, self._eps_low)
         self.form.norm(x, 0, self._statistics, self.weight, self.bias, self.out, rows, n,

@@ -31,6 +31,10 @@ class Multiply:
         else:
             signals.accept(self.name, self.format, a, self.size, self.out, self._bytes)
             signals.accept(self.name, self.format, b, self.size, self.out, self._bytes)
+        return self.run(a, b)
+
+    def run(self, a, b):
+        # Unchecked
         self._multiply(a, 0, b, self.out, self.size, self.mult, self.shift, self.most)
         return self.out
 

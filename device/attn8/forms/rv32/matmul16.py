@@ -14,8 +14,9 @@ def room(inputs):
     return (2 * inputs,)
 
 
-def zeros(outputs):
-    # A bias that nothing is written to: all share it
+def zeros(outputs, tile):
+    # A bias that nothing is written to: all share it. tile: of how many outputs at a time, 0: all
+    outputs = tile or outputs
     if len(_zeros[0]) < outputs:
         _zeros[0] = array("i", bytes(4 * outputs))
     return _zeros[0]

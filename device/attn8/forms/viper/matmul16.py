@@ -9,8 +9,8 @@ def room(inputs):
     return (2 * inputs,)
 
 
-def zeros(outputs):
-    # A bias of zeros for `operands`, which takes it over
+def zeros(outputs, tile):
+    # A bias of zeros for `operands`, which takes it over, a tile at a time or all
     return array("i", bytes(4 * outputs))
 
 
