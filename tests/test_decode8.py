@@ -1,12 +1,15 @@
 """Attention of one token to a cache, kernel by kernel, on emulators of the chips."""
 
+from binascii import crc32
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attn8_host.cores.exact16 import FRACTION, OCTAVES, exp2, normalized
-from attn8_host.layers.grouped_attention import most
+from attn8_host.layers import grouped_attention
+from attn8_host.layers.grouped_attention import SINE, most, rotary
 from attn8_host.numerics.integers import EXP2, rounded, saturated
 from tests.test_kernels import Call
 
@@ -71,3 +74,50 @@ def test_softmax(machines, form, seed, count, rows, mult, shift, spread):
                                      mult, shift)
     assert (out.read(np.int32) == weights.ravel()).all()
     assert (sums.read(np.int32) == weights.sum(axis=1)).all()
+
+
+@pytest.mark.parametrize("form", ["", "turbo."])
+@machine_settings
+@given(seed=seeds, rows=heads, pairs=st.integers(1, 9), position=st.integers(0, 515),
+       largest=st.integers(128, 32767))
+def test_rotary_positions(machines, form, seed, rows, pairs, position, largest):
+    rng = np.random.default_rng(seed)
+    x = rng.choice(np.array([-32768, -5000, 0, 77, 32767]), (rows, 2 * pairs)).astype(np.int16)
+    turns = rng.integers(-(1 << 31), 1 << 31, pairs).astype(np.int32)
+    want = rotary(x[:, None], turns, position, largest)
+    out, *_ = Call(machines(f"{form}rotary"))(
+        "rotate", x, 0, turns, SINE.astype(np.int16), position, rows, 2 * pairs, largest)
+    assert (out.read(np.int16) == want.ravel()).all()
+
+
+@pytest.mark.parametrize("form", ["", "turbo."])
+@machine_settings
+@given(seed=seeds, rows=heads, d=st.integers(1, 20), slot=st.integers(0, 3),
+       largest=st.sampled_from([128, 8064, 32385]), spread=st.integers(0, 15))
+@example(seed=0, rows=2, d=4, slot=0, largest=32385, spread=0)
+def test_a_row_of_the_cache(machines, form, seed, rows, d, slot, largest, spread):
+    rng = np.random.default_rng(seed)
+    x, centre = (rng.integers(-(1 << spread), 1 << spread, (rows, d)) for _ in range(2))
+    kept = np.clip(x - centre, -largest, largest)
+    step = np.maximum((np.abs(kept).max(axis=1) + 126) // 127, 1)
+    want, want_steps = np.full((4, rows, d), 99, np.int8), np.full((4, rows), 99, np.uint8)
+    want[slot] = (kept + step[:, None] // 2) // step[:, None]
+    want_steps[slot] = step
+    _, _, _, cache, found, *_ = Call(machines(f"{form}rotary"))(
+        "put", x.astype(np.int16), 0, centre.astype(np.int16), np.full(want.shape, 99, np.int8),
+        np.full((4, rows), 99, np.uint8), slot, rows, d, largest)
+    assert (cache.read(np.int8) == want.ravel()).all()
+    assert (found.read(np.uint8) == want_steps.ravel()).all()
+
+
+def test_known_answers_of_positions_are_those_of_the_reference(on_device, monkeypatch):
+    monkeypatch.setattr(grouped_attention, "SINE", 128 * np.arange(129))
+    numbers = on_device("attn8.known").numbers
+    x, centre = (250 * np.array(numbers("b", 18, step), int).reshape(3, 6) for step in (37, 91))
+    turns = np.array([-1234567890, 123456789, 12345], np.int32)
+    turned = rotary(x.astype(np.int16)[:, None], turns, 100, 20000)
+    kept = np.clip(turned[:, 0].astype(int) - centre, -15000, 15000)
+    step = (np.abs(kept).max(axis=1, keepdims=True) + 126) // 127
+    rows = ((kept + step // 2) // step).astype(np.int8)
+    found = turned.astype(np.int16).tobytes() + bytes(18) + rows.tobytes() + bytes(3)
+    assert crc32(found + bytes(step.ravel().tolist())) == on_device("attn8.known.rotary").ANSWER

@@ -43,19 +43,19 @@ LINES = (
     "prompt and what the model goes on with, piece by piece as it makes them: so many tokens at"
     " most, until a text ends or there is no more room",
     "GroupedAttention(seq_len, embed_dim, num_heads, num_kv_heads, linears, score_mult, "
-    "score_shift, out_num, out_shift, turns=None, cache='int8', rows=1, name='attention')\n    "
-    "Causal attention with a cache, int16 [rows, embed_dim] -> [rows, embed_dim] int8 or int16:"
-    " of num_heads heads of queries, num_heads / num_kv_heads share each head of keys and "
-    "values",
+    "score_shift, out_num, out_shift, turns=None, cache='int8', rows=1, name='attention', "
+    "centre=None)\n    Causal attention with a cache, int16 [rows, embed_dim] -> [rows, "
+    "embed_dim] int8 or int16: of num_heads heads of queries, num_heads / num_kv_heads share "
+    "each head of keys and values",
     "help(what=None)\n    Prints how something public is made and what it is: its name, the "
     "class or function or an object of it; all of them without",
     "LayerNorm(rows, weight, bias, shift, eps_mult, eps_shift, output='int8', "
     "name='layer_norm')\n    (x - mean) / sqrt(variance + eps) * weight + bias over rows of n "
     "values: int16 [rows, n] -> int8 or int16",
     "Linear(seq_len, head_dim, out_num, out_shift, phi='relu+1', table_q=None, table_k=None, "
-    "normalize=True, causal=False, need_weights=False, block_rows=8, output='int8')\n"
-    "Linear.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, phi='relu+1', "
-    "normalize=True, **options)\n    Linear attention over one head, O(seq_len) time and "
+    "normalize=True, causal=False, need_weights=False, block_rows=8, output='int8', steps=True)"
+    "\nLinear.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, phi='relu+1',"
+    " normalize=True, **options)\n    Linear attention over one head, O(seq_len) time and "
     "O(head_dim**2) memory: out = phi(q) @ (phi(k).T @ v) / (phi(q) @ sum(phi(k)))",
     "load(path, need_weights=False, count=None, advance=None, step=False, share=None, "
     "weights=None)\n    Loads a model, or its first `count` layers; need_weights keeps all "
@@ -89,10 +89,10 @@ LINES = (
     "`size` int8 or int16 values (`format`), requantized to int8 or int16",
     "Performer(seq_len, head_dim, features, query_mult, query_shift, key_mult, key_shift, "
     "norm_mult, norm_shift, out_num, out_shift, causal=False, need_weights=False, block_rows=8,"
-    " output='int8')\nPerformer.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, "
-    "scale_out, num_features=32, seed=1, **options)\n    FAVOR+ attention: linear attention with"
-    " phi(x) = exp(features @ x - |x|**2 / 2), positive random features that approximate "
-    "softmax; O(seq_len)",
+    " output='int8', steps=True)\nPerformer.from_scales(seq_len, head_dim, scale_q, scale_k, "
+    "scale_v, scale_out, num_features=32, seed=1, **options)\n    FAVOR+ attention: linear "
+    "attention with phi(x) = exp(features @ x - |x|**2 / 2), positive random features that "
+    "approximate softmax; O(seq_len)",
     "Position(seq_len, embed_dim, weight, name='position', step=False)\n    weight int16 "
     "[seq_len, embed_dim] is added to int16 of the same shape and scale; with `step` to one "
     "token after another",

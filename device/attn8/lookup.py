@@ -22,13 +22,11 @@ class Interpolate:
     # int16 x of `size` values on the lines between those of table, int16 [513]: -32768, -32640 ...
 
     def __init__(self, size, table, name="lookup", make=signals.make):
-        from .kernels import wide
-
         self.name = name
         self.size = checks.between(name + ".size", size, 1, 1 << 20)
         self.table = checks.values(name + ".table", table, 513, False, "h")
         self.out = make("h", size, True)
-        self._interpolate = wide.interpolate
+        self._interpolate = forms.choose("wide").interpolate
 
     def __call__(self, x):
         signals.accept_over(self.name, "int16", x, self.size, self.out)

@@ -32,7 +32,10 @@ class Model:
         self._one = step
         self._steps = steps
         if step:
-            self._steps = [(_of(layer, places), places) for layer, places in steps]
+            # Where all inputs are results of layers, `build` has seen what they are
+            self._steps = [(getattr(layer, "step", None)
+                            or (layer if 0 in places else getattr(layer, "run", layer)), places)
+                           for layer, places in steps]
         self._channels = channels
         self._inner = inner
         self._feed = self._batch = None  # imported where they are asked for
@@ -143,13 +146,6 @@ class Model:
         for layer in self.layers:
             if hasattr(layer, "reset"):
                 layer.reset()
-
-
-def _of(layer, places):
-    # What takes a token through a layer: where all inputs are results of layers, which `build` has
-    # seen, without looking at them again
-    found = getattr(layer, "step", layer)
-    return getattr(layer, "run", layer) if found is layer and 0 not in places else found
 
 
 def load(path, need_weights=False, count=None, advance=None, step=False, share=None,

@@ -4,7 +4,6 @@ from binascii import unhexlify
 from .. import checks, forms, memory, signals, tables
 from ..cores.exact import MAX_KEYS
 from ..dense16 import Dense16, Linear16
-from ..kernels import rotary
 from ..kernels.cache import copy
 from ..kernels.objects import part
 from .dense import expect
@@ -102,6 +101,7 @@ class GroupedAttention:
         one = self.out if rows == 1 else memoryview(self.out)[:embed_dim]
         self._merge = Dense16(linears[3], 1, one)
         self._kernels = forms.choose("decode8" if self._narrow else "decode16", d)
+        self._rotary = forms.choose("rotary")
         self._softmax = forms.choose("softmax16").softmax
         self.length = 0  # tokens in the cache
 
@@ -136,6 +136,7 @@ class GroupedAttention:
         x = part(self._row, x, 2 * row * e, 2 * e)
         q, k, v = self._parts
         q, k, v = q.run(x), k.run(x), v.run(x)
+        rotary = self._rotary
         if self._turns is not None:
             rotary.rotate(q, 0, self._turns, SINES, slot, heads, d, self._most)
             rotary.rotate(k, 0, self._turns, SINES, slot, kv, d, self._most)

@@ -1,4 +1,4 @@
-from .. import checks, signals
+from .. import checks, forms, signals
 
 INPUTS = 2
 TOKENWISE = True
@@ -12,7 +12,7 @@ class Multiply:
         if signals.known(name + ".format", format) == "int8":
             from ..kernels import multiply as kernels
         else:
-            from ..kernels import wide as kernels
+            kernels = forms.choose("wide")
         self._multiply = kernels.multiply
         self.format = format
         self.name = name

@@ -1,4 +1,4 @@
-from .. import checks, signals
+from .. import checks, forms, signals
 from ..kernels import pointwise
 
 TOKENWISE = True
@@ -12,9 +12,7 @@ class ReLU:
         self.format = signals.known("relu.format", format)
         self._relu = pointwise.relu
         if format == "int16":
-            from ..kernels import wide
-
-            self._relu = wide.relu
+            self._relu = forms.choose("wide").relu
         self.out = make(signals.CODES[format], size, True)
 
     def __call__(self, x):

@@ -1,0 +1,18 @@
+# Rotary positions, and what a cache of int8 keeps of int16, in machine code.
+import micropython
+
+
+def fits():
+    return True
+
+
+@micropython.viper
+def rotate(x: ptr16, acc: int, turns: ptr32, sines: ptr16, position: int, heads: int,
+           head_dim: int, most: int):
+    pass
+
+
+@micropython.viper
+def put(x: ptr16, acc: int, centre: ptr16, cache: ptr8, steps: ptr8, slot: int, heads: int,
+        head_dim: int, most: int):
+    pass
