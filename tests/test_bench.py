@@ -10,7 +10,7 @@ from attn8_host.cli import main
 from attn8_host.cores.exact import Exact, exact_constants
 from attn8_host.errors import Attn8Error
 from attn8_host.numerics.integers import EXP2
-from attn8_host.proof.bench import on_board, tinymind
+from attn8_host.proof.bench import growth, on_board, published, tinymind
 from tools import record_bench
 
 
@@ -25,7 +25,35 @@ def test_no_count_grows_unrecorded(arch, tmp_path, capsys):
     recorded = record_bench.figures(record_bench.newest()[arch])
     grown = {k: (v, recorded[k]) for k, v in now.items() if v > 1.02 * recorded[k]}
     assert not grown, "record them on purpose with python -m tools.record_bench"
-    assert "MultiHeadAttention" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "MultiHeadAttention" in said and ("published" in said) == (arch == "xtensawin")
+
+
+def test_published_figures_are_those_of_the_documents():
+    text = (record_bench.ROOT / "docs/forms.md").read_text(encoding="utf-8")
+    rows = published.figures()
+    assert len(rows) == 6
+    for row in rows:
+        assert f"| {row['cycles_per_mac']:.1f} |" in text and row["source"] in text, row
+
+
+def test_growth(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(growth, "EMBED_DIM", 16)
+    monkeypatch.setattr(growth, "LENGTHS", (16, 32, 128))
+    path, png = tmp_path / "growth.json", tmp_path / "growth.png"
+    assert main(["bench", "growth", "--isa", "rv32imc", "--core", "exact", "--core", "linear",
+                 "--json", str(path), "--png", str(png)]) == 0
+    outcome, = json.loads(path.read_text())
+    assert outcome["backends"].keys() == {"turbo", "viper"} and png.read_bytes()[:4] == b"\x89PNG"
+    for found in outcome["backends"].values():
+        exact, linear = ([point["instructions"] for point in found[name]]
+                         for name in ("exact", "linear"))
+        assert exact[0] < exact[1] and linear[2] < 5 * linear[1] < exact[2]
+        assert [point["counted"] for point in found["exact"]] == [True, True, False]
+    said = capsys.readouterr().out
+    assert "~" in said and "128" in said
+    assert main(["bench", "growth", "--core", "none"]) == 2
+    assert "there is no core none" in capsys.readouterr().err
 
 
 # Instructions a multiply-accumulate of a whole encoder layer, and an element of its parts: at most

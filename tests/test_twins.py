@@ -78,6 +78,48 @@ m = (n + (m >> 1)) // m
         "((t[x & 255] >> (x >> 8)) + 1) >> 1",
         "((t[x & 255] >> k) + 1) >> 1",
     ]),
+    # and from the line between two of its entries, as attention of int16 has it
+    "line": ("((y - z) * (x & 63)) >> 6", ["""
+i = (x >> 6) & 255
+y = t[i]
+z = 32768
+if i < 255:
+    z = t[i + 1]
+x = (((y - (((y - z) * (x & 63)) >> 6)) >> (x >> 14)) + 1) >> 1
+"""]),
+    # Its numerators, brought to about 32256 in all
+    "weights": ("p += 15", ["""
+total = 0
+p += 15
+half = (1 << p) >> 1
+j = 0
+while j < n:
+    x = (s[j] * m + half) >> p
+    s[j] = x
+    total += x
+    j += 1
+"""]),
+    # One division a row of linear attention: m = num / total in 15 bits, and what is shifted
+    "division": ("total << (0 - n)", ["""
+left = 0
+right = 0
+m = 0
+if total:
+    n = 0
+    while (total >> n) > 1:
+        n += 1
+    n -= 15
+    if n > 0:
+        m = total >> n
+    else:
+        m = total << (0 - n)
+    m = (num + (m >> 1)) // m
+    n -= p
+    if n > 0:
+        right = n
+    else:
+        left = 0 - n
+"""]),
     # and k, where it may be beyond the bits of a word
     "octaves": ("k > 30", ["""
 k = x >> 8
@@ -171,6 +213,8 @@ def test_a_block_is_worded_the_same_everywhere(path, block):
     ("product", ("a >> 15", "a >> 14")), ("requantize", ("a = -l", "a = l")),
     ("clamp", ("a < -127", "a <= -127")), ("reciprocal", ("m >> 1", "m")),
     ("look-up", ("+ 1", "+ 0")), ("octaves", ("x >> 8", "x >> 7")),
+    ("line", ("x >> 14", "x >> 15")), ("weights", ("half) >> p", "half) >> m")),
+    ("division", ("n -= p", "n += p")),
 ])  # fmt: skip
 def test_another_wording_is_noticed(block, changed):
     _, wordings = BLOCKS[block]

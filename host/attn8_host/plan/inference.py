@@ -8,6 +8,7 @@ instructions, by the emulators of both chips.
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -134,21 +135,46 @@ def layer_plan(
     def of_length(n: int) -> Model:
         return one_layer(core, n, embed_dim, num_heads, causal, options)
 
-    # Their number is a + b * seq_len + c * seq_len**2, once windows are full and blocks whole
-    step = 36 if embed_dim <= 64 else 12
-    first = step * (2 * _largest(options) // step + 1)
-    lengths = [first, first + step, first + 2 * step]
-
-    def continued() -> tuple[int, int]:
-        counts = [predict(*of_length(n), arch, backend) for n in lengths]
-        instructions, cycles = (
-            round(float(np.polyval(np.polyfit(lengths, of, 2), seq_len)))
-            for of in zip(*counts, strict=True)
-        )
-        return instructions, cycles
-
-    predicted = continued if seq_len > lengths[-1] else None
+    growth = Growth(of_length, embed_dim, options, arch, backend)
+    predicted = partial(growth, seq_len) if seq_len > growth.longest else None
     return plan(*of_length(seq_len), arch, backend, word, predicted)
+
+
+class Growth:
+    """Instructions and cycles of one attention layer by its tokens: growth(seq_len).
+
+    Up to `longest` they are counted. Beyond they are continued by the quadratic through three
+    counts: their number is a + b * seq_len + c * seq_len**2, once windows are full and blocks
+    whole.
+
+    Args:
+        of_length: the layer of so many tokens.
+        embed_dim, options: as one_layer takes them.
+        arch, backend: as predict takes them.
+    """
+
+    def __init__(self, of_length: Callable[[int], Model], embed_dim: int, options: Any, arch: str,
+                 backend: str):
+        self._of_length = of_length
+        self._kind = arch, backend
+        step = 36 if embed_dim <= 64 else 12
+        first = step * (2 * _largest(options) // step + 1)
+        self._lengths = [first, first + step, first + 2 * step]
+        self.longest = self._lengths[-1]
+
+    def _count(self, seq_len: int) -> tuple[int, int]:
+        return predict(*self._of_length(seq_len), *self._kind)
+
+    @cached_property
+    def _quadratics(self) -> list[np.ndarray]:
+        counts = [self._count(n) for n in self._lengths]
+        return [np.polyfit(self._lengths, of, 2) for of in zip(*counts, strict=True)]
+
+    def __call__(self, seq_len: int) -> tuple[int, int]:
+        if seq_len <= self.longest:
+            return self._count(seq_len)
+        instructions, cycles = (round(float(np.polyval(of, seq_len))) for of in self._quadratics)
+        return instructions, cycles
 
 
 def _largest(options: Any) -> int:

@@ -62,6 +62,9 @@ def table(outcome: dict[str, Any]) -> Table:
             values = [f"{row[f'{what}_per_{per}']:.2f}" for what in ("instructions", "cycles")]
             values.append("MAC" if per == "mac" else per)
         table.add_row(row["name"], shape, *values)
+    for row in outcome.get("published", []):
+        table.add_row(row["name"], " x ".join(str(n) for n in row["shape"]), "",
+                      f"{row['cycles_per_mac']:.1f}", "MAC, published")
     return table
 
 

@@ -1,20 +1,11 @@
-"""int16 by int8 matrix product on RV32IM: attn8/forms/viper/matmul16.py says what it computes.
+"""int16 by int8 matrix product on RV32IM: attn8/forms/viper/matmul16.py says what it computes."""
 
-Eight outputs at a time, so that a value of x is loaded once for eight products; then one by one.
-"""
+from functools import partial
 
 from ..mpy import Rv32Function
-from ..rv32 import RA, S0, S1, S10, S11, T2, T3, T4, T5, T6, ZERO
-from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, dot, requantize
-
-# Register map, beside that of `dot`
-X_START = S0
-OUT = S1
-LEFT = S10  # outputs beyond the next tile
-BIAS = S11
-LOW, HIGH = RA, T6  # -most and most
-UNROLLED = T5
-T = (T2, T3, T4)
+from ..rv32 import T2, T3, T4, T5, ZERO
+from .common_rv32 import END, ROWS, SUMS, UNROLL, X, requantize
+from .outputs_rv32 import BIAS, HIGH, LEFT, LOW, OUT, UNROLLED, X_START, T, outputs
 
 
 def matmul(a: Rv32Function) -> None:
@@ -29,8 +20,7 @@ def matmul(a: Rv32Function) -> None:
     for end in UNROLLED, END:
         a.slli(end, end, 1)
         a.add(end, end, X_START)
-    outputs(a, TILE)
-    outputs(a, 1)
+    outputs(a, a.lh, 2, partial(results, a))
     a.arguments(x=X_START, inputs=T2, rows=T3)
     a.slli(T2, T2, 1)
     a.add(X_START, X_START, T2)
@@ -64,27 +54,14 @@ def round_row(a: Rv32Function) -> None:
     a.label("as it is")
 
 
-def outputs(a: Rv32Function, tile: int) -> None:
-    """Outputs of one row while `tile` or more are left; ROWS[0] is the next one's weights."""
-    name = f"{tile} outputs"
-    a.addi(LEFT, LEFT, -tile)
-    a.blt(LEFT, ZERO, name + " done")
-    a.label(name)
-    a.mv(X, X_START)
-    a.arguments(inputs=T2)
-    for j in range(1, tile):
-        a.add(ROWS[j], ROWS[j - 1], T2)
-    for j, acc in enumerate(SUMS[:tile]):
-        a.lw(acc, 4 * j, BIAS)
-    dot(a, name, tile, a.lh, a.lb, (2, 1), UNROLLED, T)
-    a.mv(ROWS[0], ROWS[tile - 1])
+def results(a: Rv32Function, name: str, tile: int) -> None:
+    """int32, where `most` is 0, int8 or int16."""
     a.bne(HIGH, ZERO, name + " requantized")
     for j, acc in enumerate(SUMS[:tile]):
         a.sw(acc, 4 * j, OUT)
     a.addi(OUT, OUT, 4 * tile)
     a.j(name + " next")
     a.label(name + " requantized")
-    # X and the rows beyond the first are free here
     mults, shifts = X, ROWS[1]
     a.arguments(acc=mults, out=shifts)
     for j, acc in enumerate(SUMS[:tile]):
@@ -108,8 +85,3 @@ def outputs(a: Rv32Function, tile: int) -> None:
         a.sb(acc, j, OUT)
     a.addi(OUT, OUT, tile)
     a.label(name + " next")
-    a.addi(BIAS, BIAS, 4 * tile)
-    a.addi(LEFT, LEFT, -tile)
-    a.bge(LEFT, ZERO, name)
-    a.label(name + " done")
-    a.addi(LEFT, LEFT, tile)

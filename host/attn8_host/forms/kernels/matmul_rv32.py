@@ -5,24 +5,19 @@ are long, eight outputs of one row are made at a time, so that a value of x is l
 products; then one by one.
 """
 
+from functools import partial
+
 from ..mpy import Rv32Function
 from ..rv32 import A4, A5, A6, A7, RA, S0, S1, S10, S11, T0, T1, T2, T3, T4, T5, T6, ZERO
 from . import triples_rv32 as triples
-from .common_rv32 import END, ROWS, SUMS, TILE, UNROLL, X, dot, settle
+from .common_rv32 import END, ROWS, SUMS, UNROLL, settle
+from .outputs_rv32 import BIAS, HIGH, LEFT, LOW, OUT, UNROLLED, X_START, outputs
 
 PACKED = 512  # inputs whose packed rows have room
 BLOCK = 64
 SPARE = {"matmul": triples.SPARE}
 
 OUTS = (A4, A5, A6)  # of three rows
-# Register map of row by row, beside that of `dot`
-X_START = S0
-OUT = S1
-LEFT = S10  # outputs beyond the next tile
-BIAS = S11
-LOW, HIGH = RA, T6  # -127 and 127
-UNROLLED = T5
-T = (T2, T3, T4)
 
 
 def matmul(a: Rv32Function) -> None:
@@ -40,8 +35,7 @@ def matmul(a: Rv32Function) -> None:
     a.andi(UNROLLED, END, -UNROLL)
     a.add(UNROLLED, UNROLLED, X_START)
     a.add(END, END, X_START)
-    outputs(a, TILE)
-    outputs(a, 1)
+    outputs(a, a.lb, 1, partial(results, a))
     a.mv(X_START, END)
     a.arguments(rows=T2)
     a.addi(T2, T2, -1)
@@ -171,20 +165,8 @@ def add_bias(a: Rv32Function, sums: tuple[int, int, int], b: int, place: int, bi
     a.add(sums[2], sums[2], b)
 
 
-def outputs(a: Rv32Function, tile: int) -> None:
-    """Outputs of one row while `tile` or more are left; ROWS[0] is the next one's weights."""
-    name = f"{tile} outputs"
-    a.addi(LEFT, LEFT, -tile)
-    a.blt(LEFT, ZERO, name + " done")
-    a.label(name)
-    a.mv(X, X_START)
-    a.arguments(inputs=T2)
-    for j in range(1, tile):
-        a.add(ROWS[j], ROWS[j - 1], T2)
-    for j, acc in enumerate(SUMS[:tile]):
-        a.lw(acc, 4 * j, BIAS)
-    dot(a, name, tile, a.lb, a.lb, (1, 1), UNROLLED, T)
-    a.mv(ROWS[0], ROWS[tile - 1])
+def results(a: Rv32Function, name: str, tile: int) -> None:
+    """int8, or int32 where `wide` is 1."""
     a.arguments(wide=T2)
     a.bne(T2, ZERO, name + " wide")
     mult, shift, m, s, t = *ROWS[1:5], T2
@@ -208,8 +190,3 @@ def outputs(a: Rv32Function, tile: int) -> None:
         a.sw(acc, 4 * j, OUT)
     a.addi(OUT, OUT, 4 * tile)
     a.label(name + " next")
-    a.addi(BIAS, BIAS, 4 * tile)
-    a.addi(LEFT, LEFT, -tile)
-    a.bge(LEFT, ZERO, name)
-    a.label(name + " done")
-    a.addi(LEFT, LEFT, tile)

@@ -15,6 +15,7 @@ from ...errors import Attn8Error
 from ...isa.device import Device, machine_of
 from ...numerics.integers import EXP2
 from ...paths import DEVICE
+from . import published
 
 # The layer's forms in what measure() gives, here and in on_board
 LAYERS = ("layer", "layer_viper", "layer_naive", "layer_plain", "layer_c")
@@ -249,6 +250,7 @@ def measure(arch: str, backend: str = "turbo") -> dict[str, Any]:
         **(ours or {"layer": viper}),
         "layer_naive": layer_naive(arch),
         "layer_c": layer_in_c(arch),
+        "published": published.figures() if arch == "xtensawin" else [],
         "kernels": (turbo_counts(TURBO[arch]) if backend == "turbo" else []) + kernel_counts(arch),
     }
 
