@@ -71,6 +71,7 @@ def draw(path: Path, outcomes: list[dict[str, Any]]) -> None:
         layout="constrained", squeeze=False, sharex=True, sharey=True,
     )
     for row, backend in zip(axes, backends, strict=True):
+        row[0].set_ylabel("instructions of a layer")
         for axis, outcome in zip(row, outcomes, strict=True):
             for number, (name, points) in enumerate(outcome["backends"][backend].items()):
                 lengths = [p["seq_len"] for p in points]
@@ -81,7 +82,7 @@ def draw(path: Path, outcomes: list[dict[str, Any]]) -> None:
                             [p["instructions"] for p in continued], line.get_marker(),
                             color="white", markeredgecolor=line.get_color(), markersize=4)
             axis.set(title=f"{outcome['isa']}, {backend}", xticks=lengths,
-                     xticklabels=map(str, lengths), ylabel="instructions of a layer")
+                     xticklabels=map(str, lengths))
             axis.yaxis.set_major_formatter("{x:,.0f}")
             axis.minorticks_off()
             axis.grid(alpha=0.3)
