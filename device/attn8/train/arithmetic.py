@@ -18,7 +18,8 @@ from .. import checks, forms, tables
 from ..kernels import fixed as kernels
 from ..kernels import fixed_optimizers as optimizers
 
-BLOCK = 8  # rows of a product's second operand that are packed at a time
+BLOCK = 8  # rows of a product's second operand that are packed at a time,
+MOST_ROWS = 32  # or so many where another product's operand has the room
 MAX_COLUMNS = 512  # of a softmax: the sum of its numerators stays below 2**24
 ONE = 1 << 15  # a learning-rate factor of 1
 
@@ -74,7 +75,7 @@ class Fixed:
         self.left = array("i")
         self.right = array("i")
         self.left_exponents = bytearray(0)
-        self.right_exponents = bytearray(BLOCK)
+        self.right_exponents = bytearray(MOST_ROWS)
 
     @property
     def overflows(self):
@@ -224,8 +225,9 @@ class Product:
         left, step, a_row, a_column, b_row, b_column = self.steps
         if not again:
             kernels.pack(a, 0, f.left, f.left_exponents, a_offset, rows, inner, a_row, a_column)
+        block = min(len(f.right) // inner, MOST_ROWS)
         while left:
-            cols = min(left, BLOCK)
+            cols = min(left, block)
             kernels.pack(b, 0, f.right, f.right_exponents, b_offset, cols, inner, b_row, b_column)
             kernels.matmul(f.left, 0, f.right, f.left_exponents, f.right_exponents, out, offset,
                            cols, self.shape, f.count)
