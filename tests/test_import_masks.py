@@ -76,6 +76,21 @@ class Text(nn.Module):
         return F.softmax(self.head(self.encoder(x, src_key_padding_mask=mask)[:, 0]), -1)
 
 
+class Decoder(nn.Module):
+    """Learned queries of an encoded memory with padding, as a decoder layer asks them."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.encoder, self.head = nn.Linear(C, E), encoder(), nn.Linear(E, 3)
+        self.queries = nn.Parameter(torch.randn(1, 4, E))
+        self.attend = nn.MultiheadAttention(E, 3, batch_first=True)
+
+    def forward(self, x, mask):
+        memory = self.encoder(self.embed(x), src_key_padding_mask=mask)
+        found = self.attend(self.queries, memory, memory, key_padding_mask=mask)[0]
+        return self.head((self.queries + found).mean(1))
+
+
 X, SHOWN = torch.randn(1, N, C), torch.zeros(1, N, dtype=torch.bool)
 IDS = torch.arange(N)[None]
 CASES = {
@@ -85,6 +100,7 @@ CASES = {
     "first": (Padded("first"), X, SHOWN, {"attention"}),
     "tokens": (Padded("all"), X, SHOWN, {"attention"}),
     "counted": (Counted(), X, torch.tensor([N]), {"attention", "mean_pool"}),
+    "decoder": (Decoder(), X, SHOWN, {"attention", "cross_attention"}),
     "text": (Text(), IDS, SHOWN, {"attention"}),
 }
 
@@ -132,7 +148,7 @@ def test_a_mask_becomes_lengths(name):
 
 
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "script"])
-@pytest.mark.parametrize("name", ["mean", "seen", "last", "counted", "text"])
+@pytest.mark.parametrize("name", ["mean", "seen", "last", "counted", "decoder", "text"])
 def test_a_mask_of_a_file_becomes_lengths(name, dynamo, tmp_path):
     if dynamo:
         pytest.importorskip("onnxscript")
@@ -153,7 +169,7 @@ def test_token_ids(tmp_path):
             assert np.abs(found.ravel() - wanted).max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["mean", "last", "text"])
+@pytest.mark.parametrize("name", ["mean", "last", "decoder", "text"])
 def test_what_has_lengths_can_be_quantized(name):
     module, x, mask, _ = CASES[name]
     config, tensors = attn8_host.from_torch(module, (x, mask))

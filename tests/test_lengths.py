@@ -122,6 +122,60 @@ x = array("b", bytes({3 * N}))
 """)
 
 
+def decoder():
+    """(config, tensors) of a float model: three queries of a memory that has a length."""
+    config, tensors = classifier()
+    rng = np.random.default_rng(9)
+    embed, attn, add, pool, head = config["layers"]
+    for part in ("q", "k", "v", "out"):
+        tensors[f"cross.{part}.weight"] = rng.normal(0, E**-0.5, (E, E))
+        tensors[f"cross.{part}.bias"] = rng.normal(0, 0.3, E)
+    queries = {"type": "slice", "name": "queries", "seq_len": N, "embed_dim": E, "start": 0,
+               "rows": 3}
+    cross = {"type": "cross_attention", "name": "cross", "seq_len": 3, "key_len": N, "embed_dim": E,
+             "memory_dim": E, "num_heads": 2, "core": "exact", "causal": False, "lengths": True,
+             "inputs": ["queries", "sum"]}
+    del pool["lengths"]
+    pool["seq_len"] = 3
+    return {**config, "layers": [embed, attn, add, queries, cross, pool, head]}, tensors
+
+
+def test_a_memory_has_a_length(board, remote):
+    config, tensors = decoder()
+    inputs, lengths = samples()
+    made, integers = quantize_model(config, tensors, inputs, lengths)
+    model = Model(made, integers)
+    x = quantize(inputs, made["input"]["scale"])
+    scale = made["layers"][-1]["scale"]
+    for one, real, n in zip(x, inputs, lengths, strict=True):
+        want = float_model.run(config, tensors, real, n)["head"]
+        assert np.abs(model(one, n)["head"].ravel() * scale - want.ravel()).max() <= 0.15
+        if n >= 3:  # the queries are of the first three tokens
+            other = one.copy()
+            other[n:] = 127
+            assert (model(one, n)["head"] == model(other, n)["head"]).all()
+    assert (model(x[4], 5)["head"] != model(x[4])["head"]).any()
+    push(board, "/models/lengths.safetensors", modelfile.pack(made, integers))
+    with board.serve() as client:
+        client.load("/models/lengths.safetensors")
+        assert verify(client, model, x, lengths=lengths).bit_exact
+        assert verify(client, model, x[:2]).bit_exact
+    assert remote.needs_no_heap("model(x, 5)\nmodel(x, 3)", f"""
+from attn8 import load
+model = load("/models/lengths.safetensors")
+x = array("b", bytes({3 * N}))
+""")
+    del made["input"]["lengths"]
+    for entry in made["layers"]:
+        if entry["name"] != "cross":
+            entry.pop("lengths", None)
+    with pytest.raises(ModelError, match=r"cross\.lengths: no length comes to it"):
+        Model(made, integers)
+    push(board, "/models/lengths.safetensors", modelfile.pack(made, integers))
+    with board.serve() as client, pytest.raises(RemoteError, match=r"cross\.lengths: no length"):
+        client.load("/models/lengths.safetensors")
+
+
 def test_a_batch_is_one_input_after_another(board, remote):
     made, integers = quantize_model(*classifier(), *samples())
     model = Model(made, integers)

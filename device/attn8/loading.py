@@ -114,9 +114,10 @@ def _load(config, tensors, need_weights, count, advance, step, share, unload):
         if step and not tokenwise:
             raise ValueError("%s: there are no steps with a %s, which takes more than a token"
                              % (entry.name, entry.type))
-        entry.tokens = tokens[sources[0]]
+        heeds = getattr(module, "HEEDS", 0)
+        entry.tokens = tokens[sources[heeds]]
         for name in sources:
-            if tokens[name] != entry.tokens:
+            if not heeds and tokens[name] != entry.tokens:
                 entry.tokens = None
         takes = [given[name] for name in sources]
         layer, gives = module.build(entry, takes[0] if len(takes) == 1 else takes, need_weights)

@@ -46,7 +46,7 @@ class Model:
         if tokens:
             of = [0]  # of each value, the place of its length
             for layer, places in steps:
-                of.append(of[places[0]])
+                of.append(of[places[getattr(layer, "HEEDS", 0)]])
                 if hasattr(layer, "heed"):
                     self._heeding.append((layer, of[-1], len(of) - 1))
                     of[-1] = len(of) - 1

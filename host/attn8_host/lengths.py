@@ -30,8 +30,8 @@ class Lengths:
         tokens = {"input": self.tokens}  # of each result, where its layers keep them apart
         for entry, sources in self._layers:
             name, kind = entry["name"], layers.get(entry["type"])
-            given = tokens[sources[0]]
-            if any(tokens[source] != given for source in sources):
+            given = tokens[sources[kind.heeds]]
+            if not kind.heeds and any(tokens[source] != given for source in sources):
                 given = None
             if given is not None and not kind.counts(entry, given):
                 given = None
@@ -96,8 +96,8 @@ class Lengths:
         if not 1 <= length <= self.tokens:
             raise ValueError(f"length: expected 1 to {self.tokens}, got {length}")
         lengths = self._following(int(length))
-        return {entry["name"]: lengths.get(sources[0]) if entry.get("lengths") else None
-                for entry, sources in self._layers}
+        return {entry["name"]: lengths.get(sources[layers.get(entry["type"]).heeds])
+                if entry.get("lengths") else None for entry, sources in self._layers}
 
     def _following(self, length: int) -> dict[str, int]:
         """How many tokens of each result count, of those that keep them apart."""

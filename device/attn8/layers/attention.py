@@ -117,11 +117,11 @@ class MultiHeadAttention:
         self.q = make(code, rows * keys)
         self._padding = None
         if lengths:
-            if not hasattr(kind, "masks_keys") or key_len != seq_len:
-                raise ValueError("%s.lengths: expected a core that masks keys and no memory, got %s"
+            if not hasattr(kind, "masks_keys"):
+                raise ValueError("%s.lengths: expected a core that masks keys, got %s"
                                  % (name, core))
-            self._padding = bytearray(seq_len)
-            self._length = seq_len  # from where on that is not 0
+            self._padding = bytearray(self.key_len)
+            self._length = self.key_len  # from where on that is not 0
         self.k = make(code, key_len * keys)
         self.v = make(code, key_len * values)
         self.heads = make(code, rows * values, True)
@@ -216,7 +216,7 @@ class MultiHeadAttention:
         head = self._head
         if key_padding_mask is not None:
             head = self._check_mask(key_padding_mask)
-        elif self._padding is not None and self._length < self.seq_len:
+        elif self._padding is not None and self._length < self.key_len:
             key_padding_mask = self._padding
         else:
             key_padding_mask = self._mask
@@ -272,7 +272,7 @@ class MultiHeadAttention:
 
     def heed(self, length):
         if self._padding is not None:
-            checks.between("length", length, 1, self.seq_len)
+            checks.between("length", length, 1, self.key_len)
             while self._length < length:
                 self._padding[self._length] = 0
                 self._length += 1

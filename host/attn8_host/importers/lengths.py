@@ -16,7 +16,7 @@ from ..lengths import Lengths
 from .check import MOST, difference, inputs_like
 
 Masked = Callable[[np.ndarray, int], list[np.ndarray]]
-KINDS = ("attention", "mean_pool", "select")  # that can heed lengths
+KINDS = ("attention", "cross_attention", "mean_pool", "select")  # that can heed lengths
 
 
 def _can(config: dict[str, Any], at: int) -> bool:

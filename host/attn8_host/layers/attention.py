@@ -256,7 +256,7 @@ class Attention(LayerType):
 
     tokenwise = True
     token_field = "seq_len"
-    token_parts = ("q", "k", "v", "heads")
+    token_parts: ClassVar[Sequence[str]] = ("q", "k", "v", "heads")
     fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE, "core": WORD, "causal": FLAG}
     optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG,
                 "key_dim": SIZE, "value_dim": SIZE}
@@ -290,8 +290,8 @@ class Attention(LayerType):
                 f"{name}.seq_len: expected 1 to {core.max_seq_len}, got {entry['seq_len']}"
             )
         if entry.get("lengths") and not core.masks_keys:
-            raise ModelError(f"{name}.lengths: expected a core that masks keys and no memory, "
-                             f"got {entry['core']}")
+            raise ModelError(f"{name}.lengths: expected a core that masks keys, got "
+                             f"{entry['core']}")
         check(f"{name}.options", entry.get("options", {}), {}, core.options)
         check(f"{name}.constants", entry.get("constants", {}), {}, core.constants)
 

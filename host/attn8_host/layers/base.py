@@ -121,6 +121,7 @@ class LayerType:
         output_formats: what its results may be, as its entry's "output" says.
         tokenwise: whether it gives each token its own results, and so has steps.
         token_field: which field counts the tokens, if one does.
+        heeds: which of its inputs it is whose tokens a length counts.
         token_parts: which parts of its outputs besides the result are [any, tokens, ...].
         bounded: the parts of its float outputs [..., channels] of which quantization needs the
             lowest and the highest value of each channel.
@@ -145,6 +146,7 @@ class LayerType:
     output_formats: ClassVar[Sequence[str]] = (INT8,)
     tokenwise: ClassVar[bool] = False
     token_field: ClassVar[str | None] = None
+    heeds: ClassVar[int] = 0
     token_parts: ClassVar[Sequence[str]] = ()
     bounded: ClassVar[tuple[str, ...]] = ()
     in_place: ClassVar[bool] = False

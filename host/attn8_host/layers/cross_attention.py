@@ -15,10 +15,12 @@ class Type(Attention):
     """[seq_len, embed_dim] and the memory [key_len, memory_dim] -> [seq_len, embed_dim]."""
 
     fields = {**Attention.fields, "key_len": SIZE, "memory_dim": SIZE}
-    optional = {key: kind for key, kind in Attention.optional.items() if key != "lengths"}
     arity = 2
+    heeds = 1
     input_formats = (INT8,)
     tokenwise = False
+    token_field = "key_len"
+    token_parts = ()
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
@@ -59,8 +61,11 @@ class Type(Attention):
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         layer = self._layer(entry, tensors, need_weights)
 
-        def run(x: np.ndarray, memory: np.ndarray) -> dict[str, np.ndarray]:
-            out = layer(x, memory.reshape(entry["key_len"], entry["memory_dim"]))
+        def run(
+            x: np.ndarray, memory: np.ndarray, length: int | None = None
+        ) -> dict[str, np.ndarray]:
+            padding = None if length is None else np.arange(entry["key_len"]) >= length
+            out = layer(x, memory.reshape(entry["key_len"], entry["memory_dim"]), padding)
             return {**layer.outputs, "": out}
 
         return run
@@ -69,7 +74,7 @@ class Type(Attention):
         self, entry: Fields, tensors: Tensors, *x: np.ndarray, length: int | None = None
     ) -> dict[str, np.ndarray]:
         memory = x[1].reshape(entry["key_len"], entry["memory_dim"])
-        return super().floating(entry, tensors, x[0], memory)
+        return super().floating(entry, tensors, x[0], memory, length=length)
 
     def stepping(self, entry: Fields, tensors: Tensors) -> Layer:
         raise ModelError(f"{entry['name']}: there are no steps with a cross_attention")
@@ -78,15 +83,19 @@ class Type(Attention):
         return int(entry["key_len"])
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
-        """Queries and keys of one width, and of widths of their own, as Keras has them."""
+        """Queries and keys of one width, of widths of their own, as Keras has them, and a memory
+        with a length."""
         for variant, n, keys, e, memory, heads, key_dim, value_dim in (
             ("one width", 6, 4, 8, 8, 2, 4, 4), ("narrow", 8, 4, 16, 16, 2, 2, 2),
             ("widths", 9, 7, 11, 5, 3, 6, 4), ("wide values", 5, 12, 6, 10, 2, 3, 9),
+            ("lengths", 3, 8, 10, 10, 2, 5, 5),
         ):
             entry = {"type": "cross_attention", "name": "attn", "seq_len": n, "key_len": keys,
                      "embed_dim": e, "memory_dim": memory, "num_heads": heads, "key_dim": key_dim,
                      "value_dim": value_dim, "core": "exact", "causal": False, "options": {},
                      "inputs": ["x", "memory"]}
+            if variant == "lengths":
+                entry |= {"inputs": ["x", "tokens"], "lengths": True}
             yield _example(variant, entry, {part: rng.normal(size=(m, n)) / np.sqrt(n) for
                                             part, (n, m) in self.sizes(entry).items()}, rng)
 
@@ -94,23 +103,29 @@ class Type(Attention):
 def _example(
     variant: str, entry: Fields, weights: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> Example:
-    """x are the first values of the input, the memory the last."""
-    own, other = entry["seq_len"] * entry["embed_dim"], entry["key_len"] * entry["memory_dim"]
+    """x are the first values of the input; the memory is the last, or all where it has a length."""
+    keys, lengths = entry["key_len"], entry.get("lengths", False)
+    own, other = entry["seq_len"] * entry["embed_dim"], keys * entry["memory_dim"]
     x, memory = (quantize(rng.normal(size=shape), INPUT_SCALE) * INPUT_SCALE for shape in (
-        (entry["seq_len"], entry["embed_dim"]), (entry["key_len"], entry["memory_dim"])))
+        (entry["seq_len"], entry["embed_dim"]), (keys, entry["memory_dim"])))
     tensors, scales, form = integers(entry, weights, {"q": x, "k": memory, "v": memory},
                                      INPUT_SCALE, {})
 
     def floats(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         q, k, v = (outputs[f"attn.{part}"] * scales[part] for part in ("q", "k", "v"))
-        return outputs["attn.heads"], np.clip(form(q, k, v) / scales["heads"], -127, 127)
+        padding = {"hidden": np.arange(keys) >= outputs["length"]} if lengths else {}
+        want = form(q, k, v, **padding) / scales["heads"]
+        return outputs["attn.heads"], np.clip(want, -127, 127)
 
-    part = {"type": "slice", "seq_len": own + other, "embed_dim": 1}
-    layers = [{**part, "name": "x", "start": 0, "rows": own},
-              {**part, "name": "memory", "start": own, "rows": other, "inputs": ["tokens"]}, entry]
+    size = other if lengths else own + other
+    part = {"type": "slice", "seq_len": size, "embed_dim": 1}
+    layers = [{**part, "name": "x", "start": 0, "rows": own}]
+    if not lengths:
+        layers.append({**part, "name": "memory", "start": own, "rows": other, "inputs": ["tokens"]})
     names = ("seq_len", "key_len", "embed_dim", "memory_dim", "num_heads", "key_dim", "value_dim")
-    return Example(variant, {key: entry[key] for key in names}, layers,
-                   {f"attn.{key}": values for key, values in tensors.items()}, own + other, floats)
+    return Example(variant, {key: entry[key] for key in names}, [*layers, entry],
+                   {f"attn.{key}": values for key, values in tensors.items()}, size, floats,
+                   tokens=keys if lengths else None)
 
 
 TYPE = Type()
