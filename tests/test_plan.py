@@ -53,22 +53,19 @@ def room(n=100):
         return room(n - 1)
     gc.collect()
     return gc.mem_alloc() - start
-from attn8 import memory
-forget = memory.forget
-def but(path):
-    take(path)
-    return forget(path)
 model = server.Server()
+from attn8 import memory
+server = memory.forget
 model._working = lambda: None
 from attn8.kernels import objects
 view = objects.view
 objects.view = lambda x, code, start, n: take(view(x, code, start, n))
 sys.modules["array"] = Array()
-memory.forget = but
+memory.forget = lambda x: server(take(x))
 model._load(b"\\0" + {path!r})
 sys.modules["array"] = values
 objects.view = view
-memory.forget = forget
+memory.forget = server
 print((room(), most))
 """
 

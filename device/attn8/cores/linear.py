@@ -65,7 +65,7 @@ class Linear:
         self._allocate(seq_len, head_dim, head_dim, out_num, out_shift, causal, need_weights,
                        block_rows, output)
         self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, head_dim, head_dim,
-                                     first=0 if need_weights else 4 * head_dim * head_dim)
+                                     most=0 if need_weights else 4 * head_dim * head_dim)
         self._share(need_weights, steps)
         if normalize and most_k * seq_len > self._limit:
             # phi(q) @ z could pass int32: z is rounded as kv is, as one row without an offset
@@ -115,7 +115,7 @@ class Linear:
         return room
 
     @staticmethod
-    def _own(code, size, use=""):
+    def _own(code, size, name=""):
         return array(code, bytes(size))
 
     @staticmethod

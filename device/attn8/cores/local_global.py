@@ -68,7 +68,7 @@ class LocalGlobal:
         return cls(seq_len, head_dim, **made)
 
     @staticmethod
-    def _own(code, size, use):
+    def _own(code, size, name):
         return array(code, bytes(size))
 
     def update_global_indices(self, indices):

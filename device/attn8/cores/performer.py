@@ -38,7 +38,7 @@ class Performer(Linear):
                        block_rows, output)
         self.buffers = forms.buffers(buffers, self._kernels, self.block_rows, num_features,
                                      head_dim, kind=Buffers,
-                                     first=0 if need_weights else 4 * num_features * head_dim)
+                                     most=0 if need_weights else 4 * num_features * head_dim)
         room = self._share(need_weights, steps)
         self._z = room("i", 4 * num_features, "small z")
         self._octaves = room("i", 4 * num_features, "octaves")

@@ -41,16 +41,16 @@ def choose(family, *sizes):
 class Buffers:
     # What the functions of a form work in; `parts` are in the order of its room. Who takes the same
     # form in the same shape, and needs nothing kept, can share them. within: a memoryview of bytes
-    # that are free while the functions run, where parts lie as far as there is room. first: so many
+    # that are free while the functions run, where parts lie as far as there is room. most: so many
     # bytes of an `array` come before them, as the larger.
 
-    def __init__(self, form, *sizes, within=None, first=0):
+    def __init__(self, form, *sizes, within=None, most=0):
         self.form = form
         self.sizes = sizes
         self._within = within
         self._arrays = {}
-        if first:
-            self.array("i", first)
+        if most:
+            self.array("i", most)
         self.parts = [self._room(size) or bytearray(size) for size in form.room(*sizes)]
 
     def _room(self, size):
@@ -60,10 +60,10 @@ class Buffers:
             return free[:size]
         return None
 
-    def array(self, code, size, use=""):
+    def array(self, code, size, name=""):
         # Room of so many bytes for one of this typecode, the same for all who share and say the
-        # same use
-        key = code + use
+        # same name
+        key = code + name
         found = self._arrays.get(key)
         if found is None or len(found) != size:
             found = self._arrays[key] = self._room(size) or bytearray(size)
@@ -87,11 +87,11 @@ class Scratch:
 scratch = Scratch()
 
 
-def buffers(given, form, *sizes, kind=Buffers, first=0):
+def buffers(given, form, *sizes, kind=Buffers, most=0):
     # -> `given`, those of another core of the same kind, form and shape, or new ones, which lie
     # within it where it is a memoryview
     if given is None or type(given) is memoryview:
-        return kind(form, *sizes, within=given, first=first)
+        return kind(form, *sizes, within=given, most=most)
     if type(given) is not kind or given.form is not form or given.sizes != sizes:
         checks.refuse("buffers")
     return given
