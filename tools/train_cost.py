@@ -60,7 +60,7 @@ def _machine(name: str, arch: str) -> isa.Machine:
     """The kernels of a module; those of a family in machine code where the chip has it."""
     for form in forms.machine_forms():
         family = name.rpartition(".")[2]
-        if "viper" in name and arch == forms.target(form).ARCH and family in forms.families(form):
+        if "viper" in name and arch == forms.target(form).ISA and family in forms.families(form):
             return machine_of(form, family)
     return isa.load(DEVICE / "attn8" / f"{name.replace('.', '/')}.py", arch)
 

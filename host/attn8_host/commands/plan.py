@@ -41,7 +41,7 @@ def options(parser: Parser) -> None:
         help="of the core, such as window=16, block_size=16, num_features=32 or "
         "mask='[\"local_window\", 4]'; repeat for more",
     )
-    add_isa(parser, "ESP32 (default) or ESP32-C3 and C6", "xtensawin")
+    add_isa(parser, "ESP32 and S3 (default), ESP32-C3 and C6, or ESP32-S2", "xtensawin")
     parser.add_argument(
         "--backend", choices=["viper", "turbo"], default="turbo",
         help="the kernels that are deployed (default: %(default)s)",

@@ -54,7 +54,8 @@ def add_png(parser: Parser, what: str, default: str | None = None) -> None:
 
 def add_isa(parser: Parser, help: str, default: str | None = None) -> None:
     """--isa: an instruction set that there is an emulator for."""
-    parser.add_argument("--isa", choices=["xtensawin", "rv32imc"], default=default, help=help)
+    parser.add_argument("--isa", choices=["xtensawin", "rv32imc", "esp32s2"], default=default,
+                        help=help)
 
 
 def below(most: int, least: int = 1) -> Callable[[str], int]:

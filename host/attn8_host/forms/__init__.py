@@ -38,8 +38,9 @@ def machine_forms() -> tuple[str, ...]:
 
 
 def target(form: str) -> ModuleType:
-    """What a form in machine code runs on: a module with ARCH, FUNCTION, NEEDS, the chips in words,
-    EXPERIMENTAL, whether none of them has run it yet, and runs_on(info).
+    """What a form in machine code runs on: a module with ARCH, of its .mpy files, ISA, the emulator
+    in isa.MACHINES, FUNCTION, NEEDS, the chips in words, EXPERIMENTAL, whether none of them has run
+    it yet, and runs_on(info).
     """
     return import_module(f"{targets.__name__}.{form}")
 
@@ -120,9 +121,9 @@ def experimental(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(f for f in forms - {VIPER} if target(f).EXPERIMENTAL))
 
 
-def files_of(arch: str, backend: str) -> dict[str, bytes]:
+def files_of(isa: str, backend: str) -> dict[str, bytes]:
     """The files that are added for the chips of one instruction set."""
-    return files([form for form in backends()[backend] if arch == target(form).ARCH])
+    return files([form for form in backends()[backend] if isa == target(form).ISA])
 
 
 def files(forms: list[str]) -> dict[str, bytes]:
@@ -133,8 +134,8 @@ def files(forms: list[str]) -> dict[str, bytes]:
             found[f"forms/{form}/{module}.mpy"] = build(form, module)
     if forms:
         arch = target(forms[0]).ARCH
-        for path in sorted((ROOT / "known").glob("*.py")):
-            found[f"known/{path.stem}.mpy"] = _compile(path, arch)
+        for module in (PACKAGE, *sorted({family for form in forms for family in families(form)})):
+            found[f"known/{module}.mpy"] = _compile(ROOT / f"known/{module}.py", arch)
     return found
 
 

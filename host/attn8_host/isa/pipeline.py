@@ -5,11 +5,11 @@ there: what a load brings, a product, a quotient, a special register. A branch t
 what was fetched behind it. Memory answers at once: neither caches nor flash are modelled, nor what
 of a block of code is still under way when another block begins.
 
-Stages are those of Espressif's datasheets: seven of the ESP32, five of the ESP32-S3, four of the
-ESP32-C3. The latencies of five stages are those by which GCC schedules code for Xtensa
-(gcc/config/xtensa/xtensa.md: load, rsr and products 2). What those do not say is assumed: each of
-two further stages before the results of loads and branches takes a cycle more, and a four-stage
-core's products are there at once.
+Stages are those of Espressif's datasheets: seven of the ESP32 and the ESP32-S2, five of the
+ESP32-S3, four of the ESP32-C3. The latencies of five stages are those by which GCC schedules code
+for Xtensa (gcc/config/xtensa/xtensa.md: load, rsr and products 2). What those do not say is
+assumed: each of two further stages before the results of loads and branches takes a cycle more, and
+a four-stage core's products are there at once.
 """
 
 import re
@@ -35,6 +35,7 @@ class Pipeline:
 
 LX6 = Pipeline("Xtensa LX6", load=3, product=2, quotient=13, special=2, taken=3)
 LX7 = Pipeline("Xtensa LX7", load=2, product=2, quotient=13, special=2, taken=2)
+S2 = Pipeline("Xtensa LX7 of ESP32-S2", load=3, product=2, quotient=13, special=2, taken=3)
 C3 = Pipeline("ESP32-C3", load=2, product=1, quotient=32, special=1, taken=2)
 
 

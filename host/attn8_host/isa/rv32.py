@@ -52,7 +52,7 @@ SP, RA, PC = riscv_const.UC_RISCV_REG_SP, riscv_const.UC_RISCV_REG_RA, riscv_con
 class Rv32Machine(machine.Machine):
     """Runs rv32imc machine code."""
 
-    arch = "rv32imc"
+    arch = code = "rv32imc"
     pipeline = pipeline.C3
     granule = PAGE
 

@@ -1,4 +1,4 @@
-"""The ESP32's processor (Xtensa LX6, windowed registers) as a Machine.
+"""The processors of the ESP32 (Xtensa LX6, windowed registers) and ESP32-S2 as Machines.
 
 Modelled: integer code, MAC16, zero-overhead loops (loopnez), vector instructions of ESP32-S3 (see
 xtensa_simd), the register window of call4/8/12, entry and retw, exact alignment and mapping checks
@@ -9,7 +9,7 @@ are kept beside the memory, not spilled to the stack).
 from collections.abc import Mapping, Sequence
 
 from . import machine, pipeline, runtime, xtensa_simd
-from .errors import HelperError, IsaError, MemoryFault
+from .errors import DecodeError, HelperError, IsaError, MemoryFault
 from .machine import CLOBBERED, EXECUTE, HELPERS, MEMORY_SIZE, RETURN, STACK_TOP
 from .xtensa_decode import Instruction, decode
 from .xtensa_translate import CALLINC, REGISTERS, Block, translate
@@ -42,7 +42,7 @@ def remainder(num: int, denom: int) -> int:
 class XtensaMachine(machine.Machine):
     """Runs xtensawin machine code."""
 
-    arch = "xtensawin"
+    arch = code = "xtensawin"
     granule = 4
     pipeline = pipeline.LX6
     configid0 = 0xC2BCFFFE  # the ESP32's; may be set to another chip's
@@ -182,4 +182,34 @@ class XtensaMachine(machine.Machine):
         if not (0 <= address < MEMORY_SIZE and self._access[address // 4] & EXECUTE):
             raise MemoryFault(f"jump to {address:#x}, where there is no code")
         code = self.read_memory(address, 4)
+        return self.decode(code, address)
+
+    @staticmethod
+    def decode(code: bytes, address: int) -> Instruction:
+        """The instruction in the first bytes of `code`, which stands at `address`.
+
+        Raises:
+            DecodeError: the processor has none such.
+        """
         return xtensa_simd.decode(code) or decode(code, address)
+
+
+class S2Machine(XtensaMachine):
+    """Runs xtensawin machine code as an ESP32-S2 does: an LX7 without MAC16 and without loops.
+
+    Source: core-isa.h of the ESP32-S2 in ESP-IDF, XCHAL_HAVE_MAC16 and XCHAL_HAVE_LOOPS 0; products
+    of 16 and 32 bits, their high words, quotients, min, max, clamps and sext are there.
+    """
+
+    arch = "esp32s2"
+    pipeline = pipeline.S2
+    configid0 = 0xC2ECFAFE
+
+    @staticmethod
+    def decode(code: bytes, address: int) -> Instruction:
+        found = decode(code, address)
+        registers = ("acclo", "acchi", "m0", "m1", "m2", "m3")
+        mac16 = found.name.startswith(("mul.", "mula.", "ldinc")) or found.name[4:] in registers
+        if mac16 or found.name == "loopnez":
+            raise DecodeError(f"an ESP32-S2 has no {found.name}, which is at {address:#x}")
+        return found

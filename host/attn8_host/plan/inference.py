@@ -196,7 +196,7 @@ def plan(
 
     Args:
         config, tensors: as in its model file.
-        arch: of the machine code, "xtensawin" or "rv32imc".
+        arch: of the machine code, one of isa.ISAS.
         backend: the kernels that are deployed for it, "turbo" or "viper".
         word: bytes of the board's word, 4 on a chip, 8 on the unix port.
         predicted: gives the instructions and cycles of one inference; by default they are counted.

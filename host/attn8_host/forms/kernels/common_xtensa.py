@@ -72,8 +72,13 @@ def half_of(a: XtensaFunction, to: int, bits: int) -> None:
     a.srli(to, to, 1)
 
 
-def reciprocal(a: XtensaFunction, p: int, m: int, total: int, t: int, zero: int) -> None:
-    """p = the bits of a row's sum beyond 16; m becomes m / (total >> p), both rounded; else 0."""
+def reciprocal(
+    a: XtensaFunction, p: int, m: int, total: int, t: int, zero: int, name: str = ""
+) -> None:
+    """p = the bits of a row's sum beyond 16; m becomes m / (total >> p), both rounded; else 0.
+
+    name: a prefix for labels.
+    """
     a.nsau(p, total)
     a.movi(t, 16)
     a.sub(p, t, p)
@@ -85,9 +90,9 @@ def reciprocal(a: XtensaFunction, p: int, m: int, total: int, t: int, zero: int)
     a.srli(t, total, 1)
     a.add(t, m, t)
     a.mov(m, zero)
-    a.beqz(total, "no key")
+    a.beqz(total, name + "no key")
     a.quou(m, t, total)
-    a.label("no key")
+    a.label(name + "no key")
 
 
 def scale(a: XtensaFunction, acc: int, mult: int, t: int) -> None:

@@ -1,19 +1,110 @@
 """Normalization on LX6 and LX7: attn8/forms/viper/norm.py says what it computes."""
 
+from collections.abc import Callable
+
 from ..mpy import XtensaFunction
 from ..xtensa import ACCHI, ACCLO, HH, HL, LL
 from .common_xtensa import half_of
 
 # Of `statistics`: numbers of a row's groups of four less 1, of its other values, and constants
 SPARE = {"statistics": ("groups", "rest", "count", "scale", "mean", "most_up")}
+# Its register map
+X, FOUND, N, ZERO, N_COPIES, TOTAL, HIGH, LOW, T, U, REST, UP, ROOT, ROWS = range(2, 16)
 
 
 def statistics(a: XtensaFunction) -> None:
-    """Sums are in ACC, an instruction a value each: the sum itself, and then that of squares, of 40
-    bits. Rows that do not start at words are added up value by value.
+    statistics_with(a, begin_sums, sums)
+
+
+def begin_sums(a: XtensaFunction) -> None:
+    """Once a call: what `sums` needs, and X for it."""
+    a.srli(T, N, 2)
+    a.slli(U, N, 1)
+    a.or_(U, U, X)
+    a.extui(U, U, 0, 2)
+    a.beqz(U, "words")
+    a.movi(T, 0)
+    a.label("words")
+    a.slli(U, T, 2)
+    a.sub(U, N, U)
+    a.keep(U, "rest")
+    a.addi(T, T, -1)
+    a.keep(T, "groups")
+    a.addi(X, X, -4)
+
+
+def sums(a: XtensaFunction) -> None:
+    """TOTAL, of a row, and that of squares, HIGH and LOW: in ACC, of 40 bits, an instruction a
+    value each. Rows that do not start at words are added up value by value.
     """
-    x, found, n, zero, n_copies, total, high, low, t, u, rest, up, root, rows = range(2, 16)
-    one, factor, correction = root, total, high  # before there is a root, and after the sums
+    one = ROOT
+    a.arguments(groups=U)
+    a.bltz(U, "value by value")
+    a.movi(one, 1)
+    a.wsr(ZERO, ACCLO)
+    a.mov(T, X)
+    a.ldinc(0, T)
+    for last in (False, True):  # nothing behind the row is loaded
+        if not last:
+            a.loopnez(U, "sum")
+        a.mula_da_ldinc(LL, 1, T, 0, one)
+        a.mula_da(HL, 0, one)
+        if last:
+            a.mula_da(LL, 1, one)
+        else:
+            a.mula_da_ldinc(LL, 0, T, 1, one)
+        a.mula_da(HL, 1, one)
+        if not last:
+            a.label("sum")
+    a.rsr(TOTAL, ACCLO)
+    a.wsr(ZERO, ACCLO)
+    a.wsr(ZERO, ACCHI)
+    a.mov(T, X)
+    a.ldinc(0, X)
+    a.ldinc(2, T)
+    for last in (False, True):
+        if not last:
+            a.loopnez(U, "squares")
+        a.mula_dd_ldinc(LL, 1, X, 0, 2)
+        a.mula_dd_ldinc(HH, 3, T, 0, 2)
+        if last:
+            a.mula_dd(LL, 1, 3)
+            a.mula_dd(HH, 1, 3)
+        else:
+            a.mula_dd_ldinc(LL, 0, X, 1, 3)
+            a.mula_dd_ldinc(HH, 2, T, 1, 3)
+            a.label("squares")
+    a.label("others")
+    a.arguments(rest=U)
+    a.loopnez(U, "added")
+    a.l16si(T, X, 4)
+    a.addi(X, X, 2)
+    a.add(TOTAL, TOTAL, T)
+    a.mula_aa(LL, T, T)
+    a.label("added")
+    a.rsr(LOW, ACCLO)
+    a.rsr(HIGH, ACCHI)
+    a.extui(HIGH, HIGH, 0, 8)
+
+    def value_by_value() -> None:
+        a.label("value by value")
+        a.mov(TOTAL, ZERO)
+        a.wsr(ZERO, ACCLO)
+        a.wsr(ZERO, ACCHI)
+        a.j("others")
+
+    a.seldom(value_by_value)
+
+
+def statistics_with(
+    a: XtensaFunction,
+    begin: Callable[[XtensaFunction], None],
+    sums_of_row: Callable[[XtensaFunction], None],
+) -> None:
+    """Three numbers of each row, by its sums (see `begin_sums` and `sums`)."""
+    x, found, n, zero, n_copies, total, high, low, t, u, rest, up, root, rows = (
+        X, FOUND, N, ZERO, N_COPIES, TOTAL, HIGH, LOW, T, U, REST, UP, ROOT, ROWS)
+    factor, correction = total, high  # after the sums
     a.arguments(x=x, found=found, rows=rows, n=n, eps_high=high, eps_low=low)
     a.slli(t, high, 28)
     a.add(low, low, t)
@@ -41,64 +132,9 @@ def statistics(a: XtensaFunction) -> None:
     a.keep(t, "left")
     a.neg(u, u)
     a.keep(u, "centred")  # a mask
-    a.srli(t, n, 2)
-    a.slli(u, n, 1)
-    a.or_(u, u, x)
-    a.extui(u, u, 0, 2)
-    a.beqz(u, "words")
-    a.movi(t, 0)
-    a.label("words")
-    a.slli(u, t, 2)
-    a.sub(u, n, u)
-    a.keep(u, "rest")
-    a.addi(t, t, -1)
-    a.keep(t, "groups")
-    a.addi(x, x, -4)
+    begin(a)
     a.label("row")
-    a.arguments(groups=u)
-    a.bltz(u, "value by value")
-    a.movi(one, 1)
-    a.wsr(zero, ACCLO)
-    a.mov(t, x)
-    a.ldinc(0, t)
-    for last in (False, True):  # nothing behind the row is loaded
-        if not last:
-            a.loopnez(u, "sum")
-        a.mula_da_ldinc(LL, 1, t, 0, one)
-        a.mula_da(HL, 0, one)
-        if last:
-            a.mula_da(LL, 1, one)
-        else:
-            a.mula_da_ldinc(LL, 0, t, 1, one)
-        a.mula_da(HL, 1, one)
-        if not last:
-            a.label("sum")
-    a.rsr(total, ACCLO)
-    a.wsr(zero, ACCLO)
-    a.wsr(zero, ACCHI)
-    a.mov(t, x)
-    a.ldinc(0, x)
-    a.ldinc(2, t)
-    for last in (False, True):
-        if not last:
-            a.loopnez(u, "squares")
-        a.mula_dd_ldinc(LL, 1, x, 0, 2)
-        a.mula_dd_ldinc(HH, 3, t, 0, 2)
-        if last:
-            a.mula_dd(LL, 1, 3)
-            a.mula_dd(HH, 1, 3)
-        else:
-            a.mula_dd_ldinc(LL, 0, x, 1, 3)
-            a.mula_dd_ldinc(HH, 2, t, 1, 3)
-            a.label("squares")
-    a.label("others")
-    a.arguments(rest=u)
-    a.loopnez(u, "added")
-    a.l16si(t, x, 4)
-    a.addi(x, x, 2)
-    a.add(total, total, t)
-    a.mula_aa(LL, t, t)
-    a.label("added")
+    sums_of_row(a)
     a.arguments(centred=t, mean=u)
     a.and_(total, total, t)
     a.add(t, total, u)  # from 0
@@ -108,9 +144,6 @@ def statistics(a: XtensaFunction) -> None:
     a.addmi(u, u, -32768)
     a.s32i(u, found, 0)
     # n * squares - total * total, 4**copies times
-    a.rsr(low, ACCLO)
-    a.rsr(high, ACCHI)
-    a.extui(high, high, 0, 8)
     a.mull(high, high, n_copies)
     a.muluh(t, low, n_copies)
     a.arguments(scale=u)
@@ -209,14 +242,7 @@ def statistics(a: XtensaFunction) -> None:
     a.s32i(correction, found, 8)
     a.addi(found, found, 12)
     a.addi(rows, rows, -1)
-    a.beqz(rows, "done")
-    a.j("row")
-    a.label("value by value")
-    a.mov(total, zero)
-    a.wsr(zero, ACCLO)
-    a.wsr(zero, ACCHI)
-    a.j("others")
-    a.label("done")
+    a.bnez(rows, "row")
 
 
 def norm(a: XtensaFunction) -> None:

@@ -3,7 +3,7 @@
 from ...boards import BoardInfo
 from ..mpy import Rv32Function
 
-ARCH = "rv32imc"
+ARCH = ISA = "rv32imc"
 FUNCTION = Rv32Function
 NEEDS = "an ESP32-C3 or C6"
 EXPERIMENTAL = False

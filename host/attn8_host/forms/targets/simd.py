@@ -5,9 +5,9 @@ from ..mpy import XtensaFunction
 from . import xtensa
 from .xtensa import configid0
 
-__all__ = ["ARCH", "EXPERIMENTAL", "FUNCTION", "NEEDS", "configid0", "runs_on"]
+__all__ = ["ARCH", "EXPERIMENTAL", "FUNCTION", "ISA", "NEEDS", "configid0", "runs_on"]
 
-ARCH = xtensa.ARCH
+ARCH, ISA = xtensa.ARCH, xtensa.ISA
 FUNCTION = XtensaFunction
 NEEDS = "an ESP32-S3"
 EXPERIMENTAL = True

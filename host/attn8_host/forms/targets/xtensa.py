@@ -4,7 +4,7 @@ from ...boards import BoardInfo
 from ..mpy import XtensaFunction
 from ..xtensa import CONFIGID0
 
-ARCH = "xtensawin"
+ARCH = ISA = "xtensawin"
 FUNCTION = XtensaFunction
 NEEDS = "an ESP32 or ESP32-S3"
 EXPERIMENTAL = False

@@ -21,7 +21,7 @@ from . import published
 LAYERS = ("layer", "layer_viper", "layer_naive", "layer_plain", "layer_c")
 NAIVE_LAYER = Path(__file__).with_name("layer_naive.upy")
 SEQ_LEN, EMBED_DIM, NUM_HEADS = 32, 64, 4
-TURBO = {"xtensawin": "xtensa", "rv32imc": "rv32"}  # the forms
+TURBO = {"xtensawin": "xtensa", "rv32imc": "rv32", "esp32s2": "s2"}  # the forms
 LABELS = {"simd": "simd (experimental)"}  # no chip has run it yet
 
 
@@ -235,8 +235,8 @@ def measure(arch: str, backend: str = "turbo") -> dict[str, Any]:
     """All of `attn8 bench --isa`: kernels, the layer, and what they are compared with."""
     if backend == "simd":
         raise Attn8Error("the simd kernels are counted beside the turbo ones: without --backend")
-    if arch not in isa.ARCHES:
-        raise Attn8Error(f"no counter for {arch}; there are {', '.join(isa.ARCHES)}")
+    if arch not in isa.ISAS:
+        raise Attn8Error(f"no counter for {arch}; there are {', '.join(isa.ISAS)}")
     viper = layer(arch, "viper")
     ours: dict[str, Any] = {}
     if backend == "turbo":
