@@ -21,7 +21,16 @@ from tests.test_stream_kernels import (
     test_settle,
     test_widen_and_narrow,
 )
-from tests.test_train_kernels import by_words, softmaxes, test_scale, test_sums
+from tests.test_train_kernels import (
+    by_words,
+    products,
+    softmaxes,
+    test_eight_largest_mantissas_fit_a_word,
+    test_product,
+    test_scale,
+    test_strides_and_offsets,
+    test_sums,
+)
 from tests.test_train_kernels import test_softmax as test_softmax_of_fixed_point
 from tests.test_turbo import (
     machine,

@@ -55,7 +55,7 @@ def arrays(layer):
     return held.values()
 
 
-@pytest.mark.parametrize("arch", isa.ARCHES)
+@pytest.mark.parametrize("arch", isa.ISAS)
 def test_instructions_per_mac(arch):
     meter = train_cost.Meter(arch)
     attention, device_formats = train_cost.device(meter)
@@ -64,6 +64,7 @@ def test_instructions_per_mac(arch):
     x = f.zeros(16 * 32)
     for p in layer.collect_params():
         p.value = f.zeros(p.size)
-    forward, backward = {"xtensawin": (8.2, 6.6), "rv32imc": (9.1, 7.6)}[arch]
+    forward, backward = {"xtensawin": (8.2, 6.6), "rv32imc": (9.1, 7.6),
+                         "esp32s2": (8.9, 9.1)}[arch]  # fmt: skip
     assert np.divide(*meter.measure(layer, x)) < forward
     assert np.divide(*meter.measure(layer.backward, x)) < backward

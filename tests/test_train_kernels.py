@@ -118,7 +118,7 @@ def test_eight_largest_mantissas_fit_a_word(products, sign):
 def test_strides_and_offsets(machines, products):
     # The transpose of a slice of columns, packed in place
     x = np.arange(60).reshape(5, 12)
-    int16 = products.arch == "xtensawin" and products is machines("turbo.fixed_product")
+    int16 = products.arch != "rv32imc" and products is machines("turbo.fixed_product")
     call = Call(products)
     _, _, m, _, *_ = call("pack", x, 0, np.zeros(15, np.int32), np.zeros(3, np.uint8), 4, 3, 5, 1,
                           12)

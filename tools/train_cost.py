@@ -93,13 +93,13 @@ def words(seq_len: int, embed_dim: int, num_heads: int, recompute: bool) -> int:
 
 def main() -> None:
     table = Table(title="MultiHeadAttention: instructions per multiply-accumulate, Q16.16")
-    columns = ("S", "E", "H", *(f"{a}\n{way}" for a in isa.ARCHES
+    columns = ("S", "E", "H", *(f"{a}\n{way}" for a in isa.ISAS
                for way in ("forward", "backward")), "bytes", "recompute\nbytes")
     for column in columns:
         table.add_column(column, justify="right")
     for shape in SHAPES:
         row = [str(n) for n in shape]
-        for arch in isa.ARCHES:
+        for arch in isa.ISAS:
             meter = Meter(arch)
             attention, formats = device(meter)
             f = formats.get("Q16.16")

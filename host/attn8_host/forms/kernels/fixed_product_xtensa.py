@@ -2,6 +2,8 @@
 they compute. Mantissas are int16: an instruction multiplies two of them, adds and loads.
 """
 
+from collections.abc import Callable
+
 from ..mpy import XtensaFunction
 from ..xtensa import ACCLO, HH, LL
 from .common_xtensa import half_of
@@ -64,15 +66,61 @@ def pack(a: XtensaFunction) -> None:
     a.bnez(rows, "row")
 
 
+# Register map of `matmul`; U is free while products are summed
+LEFT, Y, GROUPS, REST, TOTAL, T, U, ZERO = range(2, 10)
+
+
 def matmul(a: XtensaFunction) -> None:
     """1.75 instructions a product of eight. Pointers to mantissas stand a word before the next."""
-    left, y, groups, rest, total, t, u, zero, target, end, exponents, base = range(2, 14)
-    shift, limit = 14, 15
+    matmul_with(a, products, -4)
+
+
+def products(a: XtensaFunction) -> None:
+    """TOTAL of a row LEFT and a column Y, without guard bits, which SAR has; both end behind it."""
+    a.loopnez(GROUPS, "groups")
+    a.ldinc(0, LEFT)
+    a.ldinc(2, Y)
+    a.wsr(ZERO, ACCLO)
+    for k in range(4):
+        # Words of LEFT alternate between m0 and m1, of Y between m2 and m3
+        m, n = k % 2, 2 + k % 2
+        if k < 3:
+            a.mula_dd_ldinc(LL, 1 - m, LEFT, m, n)
+            a.mula_dd_ldinc(HH, 5 - n, Y, m, n)
+        else:
+            a.mula_dd(LL, m, n)
+            a.mula_dd(HH, m, n)
+    a.rsr(T, ACCLO)
+    a.sra(T, T)
+    a.add(TOTAL, TOTAL, T)
+    a.label("groups")
+    a.beqz(REST, "no rest")
+    a.wsr(ZERO, ACCLO)
+    a.loopnez(REST, "rest")
+    a.ldinc(0, LEFT)
+    a.ldinc(2, Y)
+    a.mula_dd(LL, 0, 2)
+    a.mula_dd(HH, 0, 2)
+    a.label("rest")
+    a.rsr(T, ACCLO)
+    a.sra(T, T)
+    a.add(TOTAL, TOTAL, T)
+    a.label("no rest")
+
+
+def matmul_with(
+    a: XtensaFunction, products_of: Callable[[XtensaFunction], None], before: int
+) -> None:
+    """All products, each by `products_of` (see `products`), whose pointers stand so many bytes
+    from the next mantissa.
+    """
+    left, y, groups, rest, total, t, u, zero = LEFT, Y, GROUPS, REST, TOTAL, T, U, ZERO
+    target, end, exponents, base, shift, limit = range(10, 16)
     a.arguments(shape=t, out=target, offset=u, b=y)
     a.slli(u, u, 2)
     a.add(target, target, u)
     a.keep(target, "out")
-    a.addi(y, y, -4)
+    a.addi(y, y, before)
     a.keep(y, "b")
     a.l32i(groups, t, 4)
     a.extui(rest, groups, 0, 3)
@@ -96,7 +144,7 @@ def matmul(a: XtensaFunction) -> None:
     a.arguments(a=left, a_exponents=exponents, out=target, shape=t, b_exponents=u, shift=base)
     a.l32i(end, t, 0)
     a.l8ui(u, u)
-    a.addi(left, left, -4)
+    a.addi(left, left, before)
     a.add(end, end, exponents)
     a.sub(base, base, u)
     a.label("row")
@@ -105,35 +153,7 @@ def matmul(a: XtensaFunction) -> None:
     a.ssr(t)
     a.mov(total, zero)
     a.sub(shift, base, shift)
-    a.loopnez(groups, "groups")
-    a.ldinc(0, left)
-    a.ldinc(2, y)
-    a.wsr(zero, ACCLO)
-    for k in range(4):
-        # Words of left alternate between m0 and m1, of right between m2 and m3
-        m, n = k % 2, 2 + k % 2
-        if k < 3:
-            a.mula_dd_ldinc(LL, 1 - m, left, m, n)
-            a.mula_dd_ldinc(HH, 5 - n, y, m, n)
-        else:
-            a.mula_dd(LL, m, n)
-            a.mula_dd(HH, m, n)
-    a.rsr(t, ACCLO)
-    a.sra(t, t)
-    a.add(total, total, t)
-    a.label("groups")
-    a.beqz(rest, "no rest")
-    a.wsr(zero, ACCLO)
-    a.loopnez(rest, "rest")
-    a.ldinc(0, left)
-    a.ldinc(2, y)
-    a.mula_dd(LL, 0, 2)
-    a.mula_dd(HH, 0, 2)
-    a.label("rest")
-    a.rsr(t, ACCLO)
-    a.sra(t, t)
-    a.add(total, total, t)
-    a.label("no rest")
+    products_of(a)
     a.branch("ge", zero, shift, "to the left")
     a.addi(shift, shift, -1)
     a.ssr(shift)
