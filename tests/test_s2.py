@@ -7,6 +7,7 @@ show of two chips, shown of this one.
 import pytest
 
 from attn8_host import forms, isa
+from attn8_host.cli import main
 from attn8_host.forms.mpy import XtensaFunction
 from tests import test_turbo
 from tests.conftest import machines_of
@@ -83,3 +84,10 @@ def test_what_the_chip_lacks_traps():
     assert traps(lambda a: a.wsr(2, 16))
     assert traps(lambda a: a.rsr(2, 33))
     assert not traps(lambda a: a.mulsh(2, 2, 3))
+
+
+def test_plan_counts_this_chip(capsys):
+    assert main(["plan", "--isa", "esp32s2", "--seq-len", "8", "--embed-dim", "8",
+                 "--heads", "2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cycles by a model of the ESP32-S2's pipeline" in said

@@ -199,6 +199,16 @@ def test_matmul(multiplying, on_device, seed, rows, inputs, outputs, at, fill, w
     check_matmul(multiplying, form, seed, rows, inputs, outputs, at, fill, wide)
 
 
+@machine_settings
+@given(
+    seed=st.integers(0, 2**32 - 1), rows=st.integers(2, 40), blocks=st.integers(1, 5),
+    outputs=st.integers(1, 10), at=st.tuples(offsets, st.just(0), offsets), fill=fills,
+)
+def test_matmul_output_by_output(multiplying, on_device, seed, rows, blocks, outputs, at, fill):
+    form = on_device("attn8.forms.simd.matmul")
+    check_matmul(multiplying, form, seed, rows, 16 * blocks, outputs, at, fill, False)
+
+
 def test_matmul_of_every_length(multiplying, on_device):
     form = on_device("attn8.forms.simd.matmul")
     for n in (*range(1, 512), 4096):
@@ -263,7 +273,7 @@ def test_instructions_per_mac(multiplying, attending):
     scores = count(attending, "scores", zeros(32 * 16 + 31), 0, zeros(32 * 16), 0,
                    zeros(4 * 32 * 32), zeros(47), 0, 32, 32, 16, 0)  # fmt: skip
     found = {"matvec": matmul(1, 1), "matmul": matmul(32, 0), "scores": scores / (32 * 32 * 16)}
-    limits = {"matvec": 0.33, "matmul": 0.5, "scores": 0.68}
+    limits = {"matvec": 0.33, "matmul": 0.25, "scores": 0.68}
     assert {k: v for k, v in found.items() if v > limits[k]} == {}, found
 
 

@@ -35,7 +35,7 @@ class Pipeline:
 
 LX6 = Pipeline("Xtensa LX6", load=3, product=2, quotient=13, special=2, taken=3)
 LX7 = Pipeline("Xtensa LX7", load=2, product=2, quotient=13, special=2, taken=2)
-S2 = Pipeline("Xtensa LX7 of ESP32-S2", load=3, product=2, quotient=13, special=2, taken=3)
+S2 = Pipeline("ESP32-S2", load=3, product=2, quotient=13, special=2, taken=3)
 C3 = Pipeline("ESP32-C3", load=2, product=1, quotient=32, special=1, taken=2)
 
 

@@ -205,7 +205,7 @@ def plan(
     Raises:
         Attn8Error: the device refuses the model.
     """
-    files = compile_device(arch) | forms.files_of(arch, backend)
+    files = compile_device(isa.MACHINES[arch].code) | forms.files_of(arch, backend)
     data = modelfile.pack(config, tensors)
     peak = Peak(word)
     device = Device(arch, backend, {"array": peak.array})

@@ -70,8 +70,106 @@ def pack(a: XtensaFunction) -> None:
     a.bnez(outputs, "row")
 
 
+HELD = (1, 2, 3, 4)  # blocks of a row of weights that all of x meets from registers
+
+
 def matmul(a: XtensaFunction) -> None:
-    """bias: constants, interleaved; mult and shift are not used."""
+    """bias: constants, interleaved; mult and shift are not used.
+
+    Where several rows of x of a few blocks each can be read as they lie, an output is made of all
+    of them before the next; otherwise a row after others.
+    """
+    rows, x, inputs, wide, t = range(2, 7)
+    a.arguments(rows=rows, x=x, inputs=inputs, wide=wide)
+    a.bnez(wide, "row by row")
+    a.addi(rows, rows, -1)
+    a.beqz(rows, "row by row")
+    a.or_(t, x, inputs)
+    a.extui(t, t, 0, 4)
+    a.bnez(t, "row by row")
+    a.srli(inputs, inputs, 4)
+    for n in HELD:
+        a.movi(t, n)
+        a.branch("ne", inputs, t, f"not {n} blocks")
+        a.j(f"{n} blocks")
+        a.label(f"not {n} blocks")
+    a.label("row by row")
+    row_by_row(a)
+    a.j("done")
+    for n in HELD:
+        a.label(f"{n} blocks")
+        output_by_output(a, n)
+        a.j("done")
+    a.label("done")
+
+
+def output_by_output(a: XtensaFunction, n: int) -> None:
+    """int8 results of rows of n blocks. 2*acc * (mult << (32 - shift)) has in its high word twice
+    a result, rounded down; of shifts beyond 32, 2*acc * mult has what is to be shifted further.
+    """
+    w, x, x_start, out, constants, others, left, low, v, m, b, stride, t, first = range(2, 16)
+    of_weights = range(4, 4 + n)  # vector registers; x is in 0, and in turn with 1 where n is even
+    a.arguments(w=w, x=x_start, out=first, bias=constants, rows=others, outputs=left)
+    a.addi(others, others, -1)
+    a.mov(stride, left)
+    a.movi(low, -127)
+    round_up(a, w)
+    a.ee_vld_128_ip(of_weights[0], w, UNIT)
+    name = f"{n}: "
+
+    def row(far: bool, last: bool) -> None:
+        a.ee_zero_accx()
+        for i, q in enumerate(of_weights):
+            of_x, following = (i % 2, (i + 1) % 2) if n % 2 == 0 else (0, 0)
+            if last and i == n - 1:  # nothing is read behind x, but what comes next of w
+                a.ee_vmulas_s8_accx_ld_ip(of_weights[0], w, UNIT, q, of_x)
+            else:
+                a.ee_vmulas_s8_accx_ld_ip(following, x, UNIT, q, of_x)
+        a.add(out, out, stride)
+        a.nop()
+        a.rur_accx_0(v)
+        a.addx2(v, v, b)
+        a.mulsh(v, v, m)
+        if far:
+            a.sra(v, v)
+        round_bit(a, v, low)
+        a.s8i(v, out)
+
+    a.label(name + "output")
+    for q in of_weights[1:]:
+        a.ee_vld_128_ip(q, w, UNIT)
+    a.mov(x, x_start)
+    a.ee_vld_128_ip(0, x, UNIT)
+    a.l32i(b, constants, 0)
+    a.l32i(m, constants, 4)
+    a.l32i(t, constants, 8)
+    a.addi(constants, constants, 16)
+    a.add(b, b, b)
+    a.movi(v, 16)
+    a.sub(t, v, t)
+    a.sub(out, first, stride)
+    a.addi(first, first, 1)
+    a.bltz(t, name + "far")
+    a.ssl(t)
+    a.sll(m, m)
+    for far in (False, True):
+        if far:
+            a.label(name + "far")
+            a.neg(t, t)
+            a.ssr(t)
+        end = f"{name}rows{', far' * far}"
+        a.loopnez(others, end)
+        row(far, last=False)
+        a.label(end)
+        row(far, last=True)
+        if not far:
+            a.j(name + "next")
+    a.label(name + "next")
+    a.addi(left, left, -1)
+    a.bnez(left, name + "output")
+
+
+def row_by_row(a: XtensaFunction) -> None:
     a.arguments(out=OUT, inputs=BLOCKS)
     a.movi(LOW, -127)
     round_up(a, BLOCKS)
