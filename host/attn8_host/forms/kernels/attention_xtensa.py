@@ -22,6 +22,7 @@ from .common_xtensa import (
 )
 
 SPARE = {
+    "scores": ("whole", "rest", "groups", "before"),
     "softmax": ("visible", "largest", "half", "down"),
     "attend": ("visible", "weights", "query", "largest", "half", "down", "power", "groups"),
 }
@@ -45,18 +46,23 @@ def scores(a: XtensaFunction) -> None:
     a.arguments(rows=left, out=out)
     first_row(a, q, rest, keys, visible, t, y)
     a.movi(zero, 0)
-    a.label("row")
-    a.arguments(row=row, head_dim=rest)
-    a.addi(start, row, 4)
     a.srli(groups, rest, 2)
+    a.keep(groups, "whole")
+    a.addi(groups, rest, 3)
+    a.srli(groups, groups, 2)
+    a.keep(groups, "groups")  # of four products
     a.extui(rest, rest, 0, 2)
-    widen_row(a, q, row, groups, rest, t, zero)
-    a.arguments(k=k, row=y, head_dim=groups)
-    wrap(a, y, row, t, rest)
+    a.keep(rest, "rest")
+    a.arguments(k=k)
     a.addi(k, k, -4)
+    a.keep(k, "before")
+    a.label("row")
+    a.arguments(row=row, whole=groups, rest=rest)
+    a.addi(start, row, 4)
+    widen_row(a, q, row, groups, rest, t, zero)
+    a.arguments(before=k, row=y, groups=groups)
+    wrap(a, y, row, t, rest)
     a.ldinc(0, k)
-    a.addi(groups, groups, 3)
-    a.srli(groups, groups, 2)  # of four products
     a.mov(n, visible)
 
     def keep(place: int) -> None:
@@ -65,12 +71,11 @@ def scores(a: XtensaFunction) -> None:
     row_scores(a, (k, y, start, groups, out, n, t, zero), keep)
     mask_rest(a, out, keys, visible, t, y)
     a.addi(left, left, -1)
-    a.beqz(left, "end")
-    a.j("row")
-    a.label("end")
+    a.bnez(left, "row")
 
 
-UNROLLED = (2, 4, 8)  # groups of four dimensions that have a loop of their own
+# Groups of four dimensions that have a loop of their own, the most common first
+UNROLLED = (4, 2, 8)
 
 
 def row_scores(
@@ -101,7 +106,7 @@ def row_scores(
     a.addi(n, n, -1)
     a.bnez(n, "any score")
     a.j("scored")
-    for g in UNROLLED:
+    for g in reversed(UNROLLED):
         a.label(f"{g} groups")
         if g < 8:
             a.srli(t, n, 1)
@@ -115,7 +120,8 @@ def row_scores(
         score(g, 0)
         a.addi(out, out, 4)
         a.label(f"{g} score")
-        a.j("scored")
+        if g != UNROLLED[0]:
+            a.j("scored")
     a.label("scored")
 
 
@@ -135,6 +141,8 @@ def first_row(
 
 def mask_rest(a: XtensaFunction, out: int, keys: int, visible: int, t: int, y: int) -> None:
     """Masks the scores of keys that the row does not see; `visible` becomes the next row's."""
+    a.arguments(causal=t)
+    a.beqz(t, "all seen")
     a.sub(t, keys, visible)
     a.movi(y, -1)
     a.slli(y, y, 30)  # a masked score
@@ -142,8 +150,8 @@ def mask_rest(a: XtensaFunction, out: int, keys: int, visible: int, t: int, y: i
     a.s32i(y, out)
     a.addi(out, out, 4)
     a.label("masked")
-    a.arguments(causal=t)
-    a.add(visible, visible, t)
+    a.addi(visible, visible, 1)
+    a.label("all seen")
 
 
 def mask_keys(a: XtensaFunction) -> None:
