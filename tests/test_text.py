@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+from mpremote.romfs import VfsRomWriter
 
 from attn8_host import float_model, modelfile
 from attn8_host.cli import main
@@ -331,6 +332,38 @@ def test_wrong_calls_are_refused_in_one_line(board, remote, small, code, message
     setup = ("import os\nfrom array import array\nfrom attn8 import generate, load\n"
              f"path = {PATH!r}\nmodel = load(path, step=True, weights='stream')")
     assert remote.refused(code, setup) == message
+
+
+IN_PLACE = """
+import vfs
+from attn8 import load
+from uctypes import addressof
+model, image = None, bytearray(size)
+with open("/models/memory.romfs", "rb") as file:
+    file.readinto(image)
+vfs.mount(vfs.VfsRom(image), "/memory")
+for weights in None, "stream", "resident":
+    model = None
+    model = load("/memory/text.safetensors", step=True, weights=weights)
+    give(int(0 <= addressof(model.layers[0].weight) - addressof(image) < len(image)))
+    give(model.prefill(array("h", [1, 2, 3])))
+vfs.umount("/memory")
+"""
+
+
+@pytest.mark.board("virtual")  # a chip's ROMFS is in its flash
+def test_weights_of_a_file_in_memory_are_read_where_they_lie(board, remote, small):
+    model = load(small[0], False)
+    model.reset()
+    logits = model.prefill(np.array([1, 2, 3]))
+    writer = VfsRomWriter()
+    writer.mkfile("text.safetensors", small[0].read_bytes())
+    board.enter_repl()
+    image = writer.finalise()
+    push(board, "/models/memory.romfs", image)
+    found = remote(IN_PLACE, size=len(image))
+    assert found[::2] == [1, 1, 0]
+    assert all((each == logits).all() for each in found[1::2])
 
 
 def test_a_file_that_is_cut_off_is_noticed_and_the_board_goes_on(board, remote, small):

@@ -38,9 +38,14 @@ def streams(path, weights, step):
     # Whether weights stay in the file
     if weights not in (None, "resident", "stream"):
         raise ValueError("weights: expected resident or stream, got %s" % weights)
-    if weights is None and step:
+    if weights is None:
+        from .stored import in_place
+
+        with open(path, "rb") as file:
+            if in_place(file):
+                return True
         gc.collect()
-        return 2 * os.stat(path)[6] > gc.mem_free()
+        return step and 2 * os.stat(path)[6] > gc.mem_free()
     return weights == "stream"
 
 

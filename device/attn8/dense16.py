@@ -19,6 +19,8 @@ class Linear16(Linear):
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
         stored = hasattr(weight, "load")
+        if stored and weight.memory:
+            weight, stored = weight.memory, False
         if not stored:
             checks.int8(name + ".weight", weight, inputs * outputs)
         if bias is not None:
@@ -99,8 +101,10 @@ class Dense16:
         self.out = checks.values(name + ".out", out, n, True, code)
         forms.scratch.claim(*linear.form.room(linear.inputs))
         self._matmul = linear.form.matmul
-        if rows > 1 and linear.tile:
-            self._x = memoryview(b"")
+        if linear.tile:
+            self.run = self._stream
+            if rows > 1:
+                self._x = memoryview(b"")
 
     def __call__(self, x):
         p = self.linear
@@ -113,15 +117,14 @@ class Dense16:
         # Unchecked, for a layer's own buffers
         p = self.linear
         out = self.out if out is None else out
-        if p.tile:
-            return self._stream(x, out)
         self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes,
                      self.rows, p.inputs, p.outputs, p.down, self._most)
         return out
 
-    def _stream(self, x, out):
+    def _stream(self, x, out=None):
         # The same with weights from the file, some rows of them at a time, for each row of x
         p = self.linear
+        out = self.out if out is None else out
         most, m, wide, inputs, weight = self._most, p.outputs, p.wide, p.inputs, p.weight
         size = 4 if wide else 2 if most > 127 else 1
         a, b, c, d, e = weight.views

@@ -20,6 +20,8 @@ class Embedding:
         checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         code = signals.CODES[signals.known(name + ".output", output)]
         self._stored = hasattr(weight, "load")  # it stays in the file
+        if self._stored and weight.memory:
+            weight, self._stored = weight.memory, False
         if not self._stored:
             checks.values(name + ".weight", weight, vocab_size * embed_dim, False,
                           code if mult is None else "b")
