@@ -1,5 +1,6 @@
 """`attn8 flash`, with esptool's own code against a simulated ROM loader (see rom_loader.py)."""
 
+import hashlib
 import random
 import socket
 import struct
@@ -59,6 +60,33 @@ def test_flash_erases_writes_verifies_and_starts(chip, loader, tmp_path, capsys)
     assert set(chip.flash[end:]) == {0xFF}  # an old file system is gone
     assert set(chip.flash[:offset]) <= {0 if loader else 0xFF}
     assert "micropython" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_a_data_partition_comes_behind_all_others(chip, tmp_path, capsys, summed):
+    name, path = chip.rom.IMAGE_CHIP_ID, tmp_path / "f.bin"
+    image = bytearray(firmware(path, name))
+    start = 0x8000 - chip.rom.BOOTLOADER_FLASH_OFFSET
+    table = b"".join(struct.pack("<2sBBII16sI", b"\xaa\x50", *entry, 0) for entry in (
+        (1, 2, 0x9000, 0x6000, b"nvs"), (0, 0, 0x10000, 0x20800, b"factory")))
+    rest = b"\xeb\xeb".ljust(16, b"\xff") + hashlib.md5(table).digest() if summed else b""
+    image[start : start + 0xC00] = (table + rest).ljust(0xC00, b"\xff")
+    path.write_bytes(image)
+    assert flash(chip, path, "--data", "300001") == 0
+    made = table + struct.pack("<2sBBII16sI", b"\xaa\x50", 1, 6, 0x31000, 0x4A000, b"attn8", 0)
+    if summed:
+        made += b"\xeb\xeb".ljust(16, b"\xff") + hashlib.md5(made).digest()
+    image[start : start + len(made)] = made
+    assert chip.flash[chip.rom.BOOTLOADER_FLASH_OFFSET :][: len(image)] == image
+    path.write_bytes(image)  # it has one now
+    capsys.readouterr()
+    assert flash(chip, path, "--data", "4K") == 2
+    assert "has a partition attn8 already" in capsys.readouterr().err
+    image[start + 8] ^= 1
+    path.write_bytes(image.replace(b"attn8", b"other"))
+    assert (flash(chip, path, "--data", "32M"), chip.erased) == (2, chip.erased)
+    said = capsys.readouterr().err
+    assert ("its partition table is damaged" if summed else "nothing was erased") in said
 
 
 def test_a_chip_that_starts_unheard_answers_later(chip, tmp_path):

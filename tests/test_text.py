@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from mpremote.romfs import VfsRomWriter
 
-from attn8_host import float_model, modelfile
+from attn8_host import float_model, modelfile, partition
 from attn8_host.cli import main
 from attn8_host.deploy import push
-from attn8_host.errors import ModelError
+from attn8_host.errors import BoardError, ModelError
 from attn8_host.importers import llama2c
 from attn8_host.model import Model, load
 from attn8_host.paths import MODELS
@@ -364,6 +364,68 @@ def test_weights_of_a_file_in_memory_are_read_where_they_lie(board, remote, smal
     found = remote(IN_PLACE, size=len(image))
     assert found[::2] == [1, 1, 0]
     assert all((each == logits).all() for each in found[1::2])
+
+
+# What a chip's esp32 module has of a data partition, with 12 blocks in a file
+ESP32 = """
+class Partition:
+    TYPE_DATA = 1
+    def find(kind, label):
+        return [Partition()] if (kind, label) == (1, "attn8") else []
+    def ioctl(self, what, ignored):
+        return {4: 12, 5: 4096}[what]
+    def readblocks(self, block, out, offset=0):
+        with open("/flash.bin", "rb") as file:
+            file.seek(4096 * block + offset)
+            if 4096 * block + offset + len(memoryview(out)) > 12 * 4096:
+                raise OSError(22)
+            file.readinto(out)
+    def writeblocks(self, block, data):
+        assert len(data) == 4096
+        with open("/flash.bin", "r+b") as file:
+            file.seek(4096 * block)
+            file.write(data)
+"""
+
+
+@pytest.mark.board("virtual")
+def test_a_model_in_a_partition_computes_the_same(board, remote, small):
+    model = load(small[0], False)
+    model.reset()
+    logits = model.prefill(np.array([1, 2, 3]))
+    load_it = f"load({partition.PATH!r}, step=True)"
+    board.enter_repl()
+    with pytest.raises(BoardError, match="has no partition attn8; make it with attn8 flash"):
+        partition.push(board, b"x", lambda done, total: None)
+    assert remote.refused(load_it, "from attn8 import load") == (
+        "partition:attn8: there is no such partition; make it with attn8 flash --data 1M")
+    try:
+        board.write_file("/lib/esp32.py", ESP32.encode())
+        board.write_file("/flash.bin", b"\xff" * 12 * 4096)
+        board.enter_repl()
+        with pytest.raises(BoardError, match="has 49,152 bytes, and the model 49,153"):
+            partition.push(board, bytes(49153), lambda done, total: None)
+        sent = []
+        for _ in range(2):  # it is there the second time
+            partition.push(board, small[0].read_bytes(), lambda done, total: sent.append(done))
+        assert sent[-1] == small[0].stat().st_size and len(sent) == -(-sent[-1] // 4096)
+        found, said = remote(f"""
+from attn8 import load
+model = {load_it}
+give(model.prefill(array("h", [1, 2, 3])))
+import esp32
+def gone(self, block, out, offset=0): raise OSError(5)
+esp32.Partition.readblocks = gone
+try:
+    model.step(array("h", [4]))
+except ValueError as error:
+    give(str(error))
+""")
+        assert (found == logits).all()
+        assert said == "partition:attn8: its weights cannot be read any more; load it again"
+    finally:
+        board.enter_repl()
+        board.execute("import os\nfor path in '/lib/esp32.py', '/flash.bin': os.remove(path)")
 
 
 def test_a_file_that_is_cut_off_is_noticed_and_the_board_goes_on(board, remote, small):

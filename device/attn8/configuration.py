@@ -41,6 +41,8 @@ def streams(path, weights, step):
     if weights is None:
         from .stored import in_place
 
+        if path.startswith("partition:"):
+            return True
         with open(path, "rb") as file:
             if in_place(file):
                 return True

@@ -102,7 +102,7 @@ class Dense16:
         forms.scratch.claim(*linear.form.room(linear.inputs))
         self._matmul = linear.form.matmul
         if linear.tile:
-            self.run = self._stream
+            self.run = self._stream  # type: ignore[method-assign]
             if rows > 1:
                 self._x = memoryview(b"")
 

@@ -11,11 +11,17 @@ MAX_HEADER = 32768
 
 def open_file(path):
     # -> (file, bytes before the tensors' data, bytes of it, header)
-    try:
-        size = os.stat(path)[6]
-        file = open(path, "rb")
-    except OSError:
-        raise ValueError("%s: no such file" % path)
+    if path.startswith("partition:"):
+        from .partition import File
+
+        file = File(path)
+        size = file.size
+    else:
+        try:
+            size = os.stat(path)[6]
+            file = open(path, "rb")
+        except OSError:
+            raise ValueError("%s: no such file" % path)
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(MAX_HEADER, size - 8):
         file.close()

@@ -5,8 +5,9 @@ bootloader, the partition table (at 0x8000 of the flash) and MicroPython. Its he
 that it is for (docs.espressif.com/projects/esptool, "Firmware Image Format").
 """
 
+import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from esptool.targets import ROM_LIST
@@ -18,6 +19,13 @@ IMAGE_MAGIC = 0xE9
 CHIP_ID = struct.Struct("<12xH")  # in the image's extended header
 PARTITION_TABLE = 0x8000  # its place in the flash
 PARTITION_MAGIC = b"\xaa\x50"
+# An entry of it: magic, type, subtype, place, bytes, name, flags; behind all an MD5 sum of them
+# (docs.espressif.com/projects/esp-idf, "Partition Tables")
+ENTRY = struct.Struct("<2sBBII16sI")
+SUM_MAGIC = b"\xeb\xeb".ljust(16, b"\xff")
+TABLE_SIZE = 0xC00
+DATA, UNDEFINED = 1, 6  # type and subtype
+SECTOR = 4096  # bytes, of which places and sizes are multiples
 
 CHIPS = {rom.IMAGE_CHIP_ID: rom for rom in ROM_LIST if rom.IMAGE_CHIP_ID is not None}
 
@@ -30,6 +38,7 @@ class Firmware:
     image: bytes
     chip: str  # Espressif's name, such as "ESP32-C3"
     offset: int  # of the chip's bootloader in the flash, bytes
+    end: int = 0  # of the partition that was added to it
 
     @classmethod
     def read(cls, path: Path) -> "Firmware":
@@ -57,3 +66,35 @@ class Firmware:
                 "; take the .bin from micropython.org/download"
             )
         return cls(path, image, rom.CHIP_NAME, rom.BOOTLOADER_FLASH_OFFSET)
+
+    def with_data(self, label: str, size: int) -> "Firmware":
+        """The same with one more data partition behind all others, of `size` bytes or some more.
+
+        MicroPython makes its file system at its first start, of the flash behind the partitions.
+
+        Raises:
+            FirmwareError: there is one of this name, no room for its entry, or the table is not
+                what its checksum says.
+        """
+        start = PARTITION_TABLE - self.offset
+        table = self.image[start : start + TABLE_SIZE]
+        entries, at = [], 0
+        while table[at : at + ENTRY.size].startswith(PARTITION_MAGIC):
+            entries.append(ENTRY.unpack_from(table, at))
+            at += ENTRY.size
+        after = table[at : at + ENTRY.size]
+        summed = after.startswith(SUM_MAGIC)
+        if summed and after[16:] != hashlib.md5(table[:at]).digest():
+            raise FirmwareError(f"{self.path}: its partition table is damaged")
+        name = label.encode()
+        if any(entry[5].rstrip(b"\0") == name for entry in entries):
+            raise FirmwareError(f"{self.path} has a partition {label} already")
+        if at + 3 * ENTRY.size > TABLE_SIZE:
+            raise FirmwareError(f"{self.path}: its partition table is full")
+        end = max(entry[3] + entry[4] for entry in entries)
+        place, size = (-(-n // SECTOR) * SECTOR for n in (end, size))
+        table = table[:at] + ENTRY.pack(PARTITION_MAGIC, DATA, UNDEFINED, place, size, name, 0)
+        if summed:
+            table += SUM_MAGIC + hashlib.md5(table).digest()
+        image = self.image[:start] + table + self.image[start + len(table) :]
+        return replace(self, image=image, end=place + size)

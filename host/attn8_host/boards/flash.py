@@ -16,6 +16,7 @@ from .firmware import Firmware
 
 FLASH_BAUD = 460800  # while writing; MicroPython's own instructions use it
 OLDEST = (1, 23)  # MicroPython that attn8 runs on
+FILES = 64 << 10  # bytes that are left to the file system at least
 REPL_SECONDS = 30  # a first start makes the file system
 
 Report = Callable[[str, int, int | None], None]  # phase, bytes done, bytes in all if known
@@ -27,6 +28,7 @@ def flash(
     baud: int = FLASH_BAUD,
     stub: bool = True,
     report: Report = lambda phase, done, total: None,
+    data: int = 0,
 ) -> BoardInfo:
     """Erases a chip, writes a MicroPython firmware, verifies it and waits for its REPL.
 
@@ -37,6 +39,7 @@ def flash(
         baud: of the line while writing; the ROM is met at 115200.
         stub: let esptool run its faster flasher on the chip in place of the ROM's own.
         report: told what is being done.
+        data: bytes of a data partition "attn8" that is added to the firmware's, 0 for none.
 
     Returns:
         What the board then says that it is.
@@ -48,6 +51,8 @@ def flash(
     if port in ("virtual", "qemu"):
         raise BoardError(f"no chip to flash: {port} has MicroPython already; give --board PORT")
     file = Firmware.read(firmware)
+    if data:
+        file = file.with_data("attn8", data)
     number = serial_number(port)
     with _esptool(port, report):
         report("connect", 0, None)
@@ -71,6 +76,10 @@ def _write(chip: ESPLoader, file: Firmware, baud: int, stub: bool, report: Repor
     if baud != chip.ESP_ROM_BAUD:
         chip.change_baud(baud)
     cmds.attach_flash(chip)
+    room = flash_size_bytes(cmds.detect_flash_size(chip)) if file.end else 0
+    if file.end and file.end > room - FILES:
+        raise FirmwareError(f"--data: the flash has {room:,} bytes, and the partition would end at "
+                            f"{file.end:,}: {FILES:,} are for files; nothing was erased")
     report("erase", 0, None)
     cmds.write_flash(chip, [(file.offset, file.image)], erase_all=chip.IS_STUB)  # verifies by MD5
     if not chip.IS_STUB:

@@ -14,6 +14,20 @@ def options(parser: Parser) -> None:
     parser.add_argument(
         "--no-stub", action="store_true", help="only the ROM's own loader: slower, always there"
     )
+    parser.add_argument(
+        "--data", type=_bytes, default=0, metavar="BYTES",
+        help="add a data partition attn8 of so many bytes, such as 1M, for a model that is read "
+        "as it is needed (attn8 generate --data)",
+    )
+
+
+def _bytes(text: str) -> int:
+    """The type of an option: bytes, or K or M of them."""
+    unit = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:].upper(), 1)
+    digits = text[:-1] if unit > 1 else text
+    if not digits.isdecimal() or not 0 < int(digits) * unit <= 32 << 20:
+        raise argparse.ArgumentTypeError(f"expected bytes, such as 512K or 1M, got {text!r}")
+    return int(digits) * unit
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -40,7 +54,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
         port = resolve(arguments.board)
         baud = arguments.baud or FLASH_BAUD
-        info = flash(port, arguments.firmware, baud, not arguments.no_stub, report)
+        info = flash(port, arguments.firmware, baud, not arguments.no_stub, report,
+                     arguments.data)
         finish()
     console.print(f"Flashed: {info}", highlight=False)
     return 0

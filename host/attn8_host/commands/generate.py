@@ -36,6 +36,9 @@ def options(parser: Parser) -> None:
                    "nothing is drawn at temperature 0")
     parser.add_argument("--float", type=Path, dest="floats", metavar="FILE",
                         help="the float model file, to say what it thinks of the text")
+    parser.add_argument("--data", action="store_true",
+                        help="put the model into the partition that attn8 flash --data made, in "
+                        "place of a file")
     add_json(parser)
 
 
@@ -61,14 +64,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     request = Request(arguments.prompt, arguments.tokens, arguments.temperature, arguments.top_p,
                       arguments.seed)
     return write(arguments, console, arguments.model or MODELS / "stories.safetensors", request,
-                 arguments.floats)
+                 arguments.floats, arguments.data)
 
 
 def write(
     arguments: argparse.Namespace, console: Console, path: Path, request: "Request",
-    floats: Path | None = None,
+    floats: Path | None = None, data: bool = False,
 ) -> int:
-    """Has a board write; `arguments` say which, and --json."""
+    """Has a board write; `arguments` say which, and --json. data: see proof.generate."""
     from ..errors import ModelError
     from ..model import load
     from ..proof.generate import generate
@@ -84,7 +87,7 @@ def write(
         console.print(text, end="", highlight=False, markup=False, soft_wrap=True)
 
     with opened(arguments, console, HEAP) as board:
-        written = generate(board, model, path, ids, request, console, piece, floats)
+        written = generate(board, model, path, ids, request, console, piece, floats, data)
     console.print()
     console.print(table(written))
     write_json(arguments.json, written.as_dict())

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from .. import float_model, modelfile
+from .. import float_model, modelfile, partition
 from ..boards import Board
 from ..deploy import MODELS, deploy, push
 from ..errors import ModelError
@@ -78,7 +78,7 @@ class Written:
 
 def generate(
     board: Board, model: Model, path: Path, ids: list[int], request: Request, console: Console,
-    piece: Callable[[str], None], floats: Path | None = None,
+    piece: Callable[[str], None], floats: Path | None = None, data: bool = False,
 ) -> Written:
     """Deploys the package and a model and has the board write.
 
@@ -87,8 +87,10 @@ def generate(
         ids: the prompt's (see text.encoded).
         piece: gets the prompt, and each piece of text when the board has made it.
         floats: the float model file, for what it thinks of the text.
+        data: whether the model goes into the board's data partition, in place of a file.
 
     Raises:
+        BoardError: there is no such partition, or it is too small.
         ModelError: the float model is another one.
     """
     tokenizer = model.tokenizer
@@ -103,8 +105,12 @@ def generate(
             return lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
         deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"))
-        target = f"{MODELS}/{path.name}"
-        push(board, target, path.read_bytes(), progress(f"the model to {MODELS} (bytes)"))
+        target = partition.PATH if data else f"{MODELS}/{path.name}"
+        if data:
+            partition.push(board, path.read_bytes(), progress("the model to its partition (bytes)"))
+            board.enter_repl()
+        else:
+            push(board, target, path.read_bytes(), progress(f"the model to {MODELS} (bytes)"))
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     times: list[int] = []
     ram: list[int] = []
