@@ -18,8 +18,11 @@ class File:
             raise ValueError("%s: there is no such partition; make it with attn8 flash --data 1M"
                              % path)
         self._partition = found[0]
-        self.size = self._partition.ioctl(4, 0) * BLOCK
+        self._size = self._partition.ioctl(4, 0) * BLOCK
         self._at = 0
+
+    def __len__(self):
+        return self._size
 
     def seek(self, at):
         self._at = at

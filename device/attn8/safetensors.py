@@ -11,17 +11,14 @@ MAX_HEADER = 32768
 
 def open_file(path):
     # -> (file, bytes before the tensors' data, bytes of it, header)
-    if path.startswith("partition:"):
-        from .partition import File
+    try:
+        size = os.stat(path)[6]
+        file = open(path, "rb")
+    except OSError:
+        from .stored import open as opened
 
-        file = File(path)
-        size = file.size
-    else:
-        try:
-            size = os.stat(path)[6]
-            file = open(path, "rb")
-        except OSError:
-            raise ValueError("%s: no such file" % path)
+        file = opened(path)
+        size = len(file)
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(MAX_HEADER, size - 8):
         file.close()

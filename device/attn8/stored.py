@@ -6,25 +6,30 @@ from . import memory
 TILE = 5632  # bytes of a read, unless one row is longer: half of a matrix of 172 x 64
 
 
-def in_place(file):
-    # -> a memoryview of all of an open file where it lies in memory, as those of a ROMFS do
-    try:
-        return memoryview(file)
-    except TypeError:
-        return None
+def open(path):
+    # A file that is no file system's: "partition:LABEL"
+    from .partition import File
+
+    if not path.startswith("partition:"):
+        raise ValueError("%s: no such file" % path)
+    return File(path)
 
 
 class Stored:
     # n int8 from `start` on in an open file. views: memoryviews that whoever reads parts may use.
-    # memory: they themselves, where the file lies in memory (see in_place), else None
+    # memory: they themselves, where the file lies in memory, as those of a ROMFS do; else None
 
-    def __init__(self, path, file, views, start, n, memory=None):
+    def __init__(self, path, file, views, start, n):
         self._path = path
         self._file = file
         self.views = views
         self._start = start
         self._n = n
-        self.memory = memory[start : start + n] if memory else None
+        self.memory = None
+        try:
+            self.memory = memoryview(file)[start : start + n]
+        except TypeError:
+            pass
 
     def __len__(self):
         return self._n

@@ -30,9 +30,9 @@ class Tensors(dict):
             return found[2]
         code, _, start, count = found
         if code == "b" and 0 < self._stream <= count and name.endswith(".weight"):
-            from .stored import Stored, in_place
+            from .stored import Stored
 
-            return Stored(self._path, self._file, self._views, start, count, in_place(self._file))
+            return Stored(self._path, self._file, self._views, start, count)
         size = count * ITEMSIZES[code]
         if size <= SMALL:
             return self._read(name, start, size, array(code, bytes(size)))
