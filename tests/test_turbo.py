@@ -329,7 +329,7 @@ def check_arguments(machine, form, family, monkeypatch):
 # All instructions over all multiply-accumulates, wrappers included
 LIMITS = {
     "xtensawin": {
-        "matvec": 1.8, "square": 1.89, "matmul": 1.43, "scores": 1.46, "weighted_sum": 1.86
+        "matvec": 1.8, "square": 1.89, "matmul": 1.43, "scores": 1.46, "weighted_sum": 1.75
     },
     "rv32imc": {
         "matvec": 3.36, "square": 3.4, "matmul": 2.27, "scores": 2.42, "weighted_sum": 3.36
