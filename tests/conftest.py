@@ -33,6 +33,9 @@ def pytest_addoption(parser):
         "--faults", type=int, default=200, help="on the link (default: %(default)s)"
     )
     parser.addoption(
+        "--files", type=int, default=250, help="mutated models of each kind (default: %(default)s)"
+    )
+    parser.addoption(
         "--interrupts", type=int, default=2, help="Ctrl-C in attn8 (default: %(default)s)"
     )
     parser.addoption(

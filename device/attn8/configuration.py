@@ -1,6 +1,5 @@
 # A model's file: its metadata holds a JSON config, which says what each layer is made of.
 import gc
-import json
 import os
 
 from . import checks, memory
@@ -10,13 +9,15 @@ MOST = (1 << 30) - 1
 
 def configuration(path, form):
     # The config of a file of this format, checked as far as all of them are alike
+    from .grammar import loads
     from .safetensors import metadata as read_metadata
 
     metadata = read_metadata(path)
     if "config" not in metadata:
         raise ValueError("no attn8 config in the metadata")
-    config = json.loads(memory.take(metadata, "config"))
-    if not isinstance(config, dict) or config.get("version") != 1:
+    config = loads(memory.take(metadata, "config").encode())
+    if (not isinstance(config, dict) or type(config.get("version")) is not int
+            or config["version"] != 1):
         raise ValueError("expected an %s model of version 1" % form)
     found = config.get("format")
     if found != form:
@@ -54,6 +55,8 @@ def streams(path, weights, step):
 def source(config, tensors, step):
     # What the config says of the input, which is taken out of it -> (format, values, tokens where
     # they are told apart, whether an input has a length, scale, channels, values between them)
+    from .entry import scales
+
     known(config, ("name", "input", "layers", "arena", "text"))
     source = memory.take(config, "input")
     known(source, ("shape", "scale", "scales", "offsets", "axis", "format", "lengths"), "input.")
@@ -65,11 +68,17 @@ def source(config, tensors, step):
         raise ValueError("input.lengths: expected true or false, got %s" % heed)
     if "shape" not in source:
         raise ValueError("input: the config lacks shape")
-    size = 1
-    for n in source["shape"] if isinstance(source["shape"], list) else (0,):
+    sizes = source["shape"]
+    size = 1 if isinstance(sizes, list) and sizes else 0
+    for n in sizes if size else ():
         size *= n if type(n) is int and n > 0 else 0
     checks.between("input.shape: values", size, 1, 1 << 22)
-    first = source["shape"][0]
+    first = sizes[0]
+    scales("input", source, list)
+    for key in ("scales", "offsets"):
+        for value in source.get(key, ()):
+            checks.kind(key, value, (float, int))
+    checks.between("input.axis", source.get("axis", 0), 0, 1 << 15)
     length = first if heed or step else None
     if step:
         size //= first

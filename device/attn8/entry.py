@@ -3,7 +3,7 @@
 from . import checks, memory, signals
 
 NEEDED = object()
-DESCRIPTIVE = ("scale", "scales")  # what the integers stand for: the host's business
+DESCRIPTIVE = "scale", "scales"  # what the integers stand for: the host's business
 
 # What to do where a layer takes another format than the one before gives
 _remedies = {
@@ -35,7 +35,7 @@ class Entry:
         self.rooms = rooms
         self.name = self.word("name")
         self.type = self.word("type")
-        offsets = self.take("at", None)
+        offsets = self._typed(list, "a list of whole numbers", "at", None)
         self.make = signals.make
         if arena:
             arena.begin(self.name, offsets)
@@ -49,8 +49,9 @@ class Entry:
         return default
 
     def _typed(self, kind, what, key, default):
+        given = key in self._fields
         value = self.take(key, default)
-        if value is not default and (type(value) is not kind or value == ""):
+        if given and (type(value) is not kind or value == ""):
             raise ValueError("%s.%s: expected %s, got %s" % (self.name, key, what, value))
         return value
 
@@ -154,7 +155,22 @@ class Entry:
         self._outputs.append((name, code, values))
 
     def done(self):
+        scales(self.name, self._fields, dict)
         for key in self._fields:
             if key not in DESCRIPTIVE:
                 raise ValueError("%s: unknown field %s; take it out of the config"
                                  % (self.name, key))
+
+
+def number(what, key, value):
+    if type(value) not in (int, float) or not value >= 0 or value - value != 0:
+        raise ValueError("%s.%s: expected a finite number from 0, got %s" % (what, key, value))
+    return value
+
+
+def scales(what, fields, kind):
+    # What a layer or the input says of what its integers stand for, which is the host's business
+    if not number(what, "scale", fields.get("scale", 1)):
+        raise ValueError("%s.scale: expected a number above 0, got 0" % what)
+    if type(fields.get("scales", kind())) is not kind:
+        raise ValueError("%s.scales: expected %s, got %s" % (what, kind.__name__, fields["scales"]))

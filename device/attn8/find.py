@@ -4,7 +4,7 @@
 def module(folder, name):
     # The module attn8.FOLDER.NAME; None where there is none. A module that is there and cannot be
     # imported raises what its import raised.
-    if not isinstance(name, str) or not name or name[0] == "_":
+    if not isinstance(name, str) or not 0 < len(name) < 64 or name[0] == "_":
         return None
     for character in name:
         if not (character.isalpha() or character.isdigit() or character == "_"):

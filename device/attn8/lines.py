@@ -17,6 +17,8 @@ LINES = (
     "shift, so x stands for x * 2**(shift - frac)",
     "ConvertToInt8(size, format, shift)\n    A fixed-point format to int8: raw integers x / "
     "2**shift, rounded half up, within +-127",
+    "CrossAttention(layer)\n    Multi-head attention to another sequence, the second input, that"
+    " may have a length",
     "Decode(seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num, "
     "out_shift, causal=True, need_weights=False, output='int8')\nDecode.from_scales(slots, "
     "head_dim, scale_q, scale_k, scale_v, scale_out, **options)\n    Causal softmax attention "

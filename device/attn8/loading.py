@@ -42,7 +42,7 @@ def loaded(path, make):
         raise MemoryError("the model needs more than is free (%s); %s" % (text, memory.REMEDY))
     except KeyError as error:
         raise ValueError("%s: the config lacks %s" % (path, error))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         text = str(error)
         raise ValueError(text if text.startswith(path) else "%s: %s" % (path, text))
     finally:
@@ -60,7 +60,7 @@ def _load(config, tensors, need_weights, count, advance, step, share, unload):
     from .model import Model
 
     form, size, length, heed, scale, channels, inner = _input(config, tensors, step)
-    unload.forget("configuration", "safetensors")
+    unload.forget("configuration", "grammar", "safetensors")
     code = "h" if form == "tokens" else "b"
     values = array(code, bytes(size * signals.ITEMSIZES[code]))
     arena = None

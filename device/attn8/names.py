@@ -8,6 +8,7 @@ NAMES = dict(
     Conv1D="layers.conv1d",
     Convert="layers.convert",
     ConvertToInt8="layers.convert",
+    CrossAttention="layers.cross_attention",
     Decode="cores.decode",
     Dense="layers.dense",
     Embedding="layers.embedding",

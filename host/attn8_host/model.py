@@ -11,8 +11,9 @@ from .errors import ModelError
 from .feed import CHANNELS, feed, feeding
 from .layers.base import INT8, Layer, Signal
 from .lengths import Lengths
-from .modelfile import inputs, parts, read, refuse_unused
+from .modelfile import inputs, parts, read, refuse_unused, require_short_header
 from .numerics.scales import quantize
+from .schema import require
 
 
 class Model:
@@ -48,7 +49,11 @@ class Model:
             signals = [given[source] for source in sources]
             given[name] = kind.connect(entry, signals)
             shape = kind.shape(entry, signals[0])
-            layer = kind.build(entry, parts(entry, wanted[name], tensors), need_weights)
+            own = parts(entry, wanted[name], tensors)
+            for part, bounds in kind.ranges(entry, signals[0]).items():
+                if part in own:
+                    require(f"{name}.{part}", own[part], *bounds)
+            layer = kind.build(entry, own, need_weights)
             self.layers.append((name, sources, shape, layer))
         self._channels, self._inner = feeding(config, tensors)
         wanted["input"] = {"channels": CHANNELS}
@@ -161,6 +166,7 @@ def load(path: Path | str, need_weights: bool = True) -> Model:
         ModelError: it is not a model that attn8 can run; with what is wrong.
     """
     config, tensors = read(Path(path))
+    require_short_header(Path(path))
     try:
         return Model(config, tensors, need_weights)
     except ModelError as error:

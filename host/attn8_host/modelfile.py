@@ -17,11 +17,13 @@ from safetensors import safe_open
 
 from . import layers
 from .errors import ModelError
+from .grammar import parse
 from .layers.base import INT8, TOKENS
 from .schema import (
     COUNT,
     FLAG,
     LIST,
+    NUMBERS,
     OBJECT,
     SCALE,
     SHAPE,
@@ -31,11 +33,12 @@ from .schema import (
     Tensor,
     check,
     one_of,
+    within,
 )
 
 # What the config says besides its layers, for each format; and what it may say
 CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
-    "attn8": ({"name": WORD, "input": OBJECT}, {"arena": SIZE, "text": OBJECT}),
+    "attn8": ({"name": WORD, "input": OBJECT}, {"arena": within(1, (1 << 23) - 1), "text": OBJECT}),
     "attn8-train": (
         {"name": WORD, "input": OBJECT, "numbers": WORD, "loss": WORD, "optimizer": OBJECT,
          "batch": SIZE},
@@ -46,10 +49,12 @@ LARGE = 1 << 26  # bytes of a file that is mapped, not read
 # Of safetensors, in the order in which it writes tensors, from the last one on
 KINDS = {"BOOL": "?", "U8": "u1", "I8": "i1", "I16": "i2", "U16": "u2", "F16": "f2", "I32": "i4",
          "U32": "u4", "F32": "f4", "F64": "f8", "I64": "i8", "U64": "u8"}
+MOST_INPUT = 1 << 22  # values of an input
+MAX_HEADER = 32768  # bytes of JSON: what a board reads at a time
 COMMON = {"format": WORD, "version": SIZE, "layers": LIST}
 INPUTS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
     "attn8": ({"shape": SHAPE},
-              {"scale": SCALE, "scales": LIST, "offsets": LIST, "axis": COUNT,
+              {"scale": SCALE, "scales": NUMBERS, "offsets": NUMBERS, "axis": COUNT,
                "format": one_of(INT8, TOKENS), "lengths": FLAG}),
     "attn8-train": ({"size": SIZE}, {}),
 }
@@ -67,18 +72,23 @@ def read(path: Path, form: str = "attn8") -> tuple[dict[str, Any], dict[str, np.
             lacks something, or says something that is unknown.
     """
     try:
+        _check_header(path)
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             tensors = _mapped(path) if path.stat().st_size >= LARGE else {
                 name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
+    except ModelError:
+        raise
     except Exception as error:  # safetensors' own exception type is private to its Rust half
         raise ModelError(f"{path}: not a safetensors file that can be read ({error})") from None
     try:
-        config = json.loads(metadata["config"])
-    except (KeyError, ValueError, RecursionError):
+        config = parse(metadata["config"])
+    except KeyError:
         raise ModelError(f"{path}: no attn8 config in the metadata") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: no attn8 config in the metadata ({error})") from None
     try:
         check_config(config, form)
     except ModelError as error:
@@ -109,6 +119,28 @@ def header(path: Path) -> tuple[int, dict[str, Any]]:
     return start, found
 
 
+def _check_header(path: Path) -> None:
+    """Raises ModelError where a board would refuse a header that safetensors takes."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            found = parse(file.read(min(length, path.stat().st_size)))
+        except ValueError as error:
+            raise ModelError(f"{path}: not a safetensors file: header: {error}") from None
+    for name, entry in found.items() if type(found) is dict else ():
+        if name != "__metadata__" and type(entry) is dict and len(entry) != 3:
+            raise ModelError(f"{path}: header: {name}: expected dtype, shape and data_offsets")
+
+
+def require_short_header(path: Path) -> None:
+    """Raises ModelError where a header is longer than a board takes."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER:
+        raise ModelError(f"{path}: its header has {length} bytes, and a board takes {MAX_HEADER}; "
+                         "take fewer layers, or shorter names")
+
+
 def check_config(config: Any, form: str = "attn8") -> None:
     """Raises ModelError unless a config says all that its layers need, and nothing unknown."""
     if type(config) is not dict or config.get("format") != form or config.get("version") != 1:
@@ -119,6 +151,9 @@ def check_config(config: Any, form: str = "attn8") -> None:
         raise ModelError("the config lacks layers")
     check("the model", config, {**COMMON, **needed}, optional)
     check("input", config["input"], *INPUTS[form])
+    size = math.prod(config["input"]["shape"]) if form == "attn8" else 1
+    if size > MOST_INPUT:
+        raise ModelError(f"input.shape: expected at most {MOST_INPUT} values, got {size}")
     if config["input"].get("format") == TOKENS and "scale" in config["input"]:
         raise ModelError("input.scale: token ids have none; take it out of the config")
     names: set[str] = set()
@@ -189,7 +224,8 @@ def _pieces(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Iterator[
     """The content of a model file, a tensor at a time; as safetensors.numpy.save has it."""
     names = {np.dtype(kind): name for name, kind in KINDS.items()}
     order = list(names)
-    about: dict[str, Any] = {"__metadata__": {"config": json.dumps(config)}}
+    about: dict[str, Any] = {
+        "__metadata__": {"config": json.dumps(config, ensure_ascii=False)}}
     end = 0
     for name in sorted(tensors, key=lambda name: (-order.index(tensors[name].dtype), name)):
         start, end = end, end + tensors[name].nbytes

@@ -24,8 +24,22 @@ def one_of(*words: str) -> Kind:
     return Kind(", ".join(words[:-1]) + f" or {words[-1]}", lambda value: value in words)
 
 
-SIZE = Kind("a whole number from 1", lambda value: type(value) is int and value > 0)
-COUNT = Kind("a whole number from 0", lambda value: type(value) is int and value >= 0)
+def within(low: int, high: int) -> Kind:
+    """A whole number."""
+    return Kind(f"a whole number from {low} to {high}",
+                lambda value: type(value) is int and low <= value <= high)
+
+
+MOST = 1 << 15  # of a size, and of the values of an input
+# requant(a; M, s) is exact within these (docs/numerics.md)
+MULTS, SHIFTS = (1 << 14, (1 << 15) - 1), (16, 45)
+
+MAX_INPUTS = 4096  # of one dot product
+
+SIZE = within(1, MOST)
+INPUTS = within(1, MAX_INPUTS)
+COUNT = within(0, MOST)
+MULT, SHIFT = within(*MULTS), within(*SHIFTS)
 INTEGER = Kind("a whole number", lambda value: type(value) is int)
 INTEGERS = Kind("a list of whole numbers",
                 lambda value: type(value) is list and all(map(INTEGER.holds, value)))
@@ -37,6 +51,8 @@ WORD = Kind("a word", lambda value: type(value) is str and bool(value))
 FLAG = Kind("true or false", lambda value: type(value) is bool)
 NAMES = Kind("a list of layers' names",
              lambda value: type(value) is list and bool(value) and all(map(WORD.holds, value)))
+NUMBERS = Kind("a list of numbers",
+               lambda value: type(value) is list and all(type(n) in (int, float) for n in value))
 LIST = Kind("a list", lambda value: type(value) is list)
 OBJECT = Kind("an object", lambda value: type(value) is dict)
 
@@ -62,6 +78,20 @@ class Tensor:
             what = "floats" if floats else np.dtype(self.dtype).name
             raise ModelError(f"{name}: expected {what} {_words(self.shape)}, got {found.dtype} "
                              f"{list(found.shape)}")
+
+
+def require(name: str, found: np.ndarray, low: int, high: int) -> None:
+    """Raises ModelError unless all values of a tensor are from low to high."""
+    if found.size and not low <= found.min() <= found.max() <= high:
+        raise ModelError(f"{name}: expected {low} to {high}, got {found.min()} to {found.max()}")
+
+
+def between(what: str, value: int, low: int, high: int) -> None:
+    """Raises ValueError unless a constant is from low to high, TypeError unless it is whole."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{what}: expected a whole number, got {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{what}: expected {low} to {high}, got {value}")
 
 
 def _words(shape: Sequence[int | None]) -> str:

@@ -10,7 +10,8 @@
 #   core.room(seq_len, head_dim, causal=, need_weights=, constants and options) -> the bytes of
 #                  the arrays that a core makes for itself and in `buffers`; small ones left out
 #   core.constants, core.options   the keywords that it takes, those that the host computes apart
-#   core.tensors   and those that come as tensors, a share for each head
+#   core.tensors   and those that come as tensors, a share for each head: {name: (typecode, shape of
+#                  a share)}, where None stands for any length and 0 for head_dim
 # Its module has
 #   constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options) -> its keywords, where the
 #                  board makes them (see attn8.quantize)

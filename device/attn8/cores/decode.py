@@ -11,7 +11,7 @@ class Decode(Streaming):
 
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("cache_len",)
-    tensors = ()
+    tensors = {}
 
     def __init__(self, seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num,
                  out_shift, causal=True, need_weights=False, buffers=None, output="int8"):

@@ -21,7 +21,7 @@ class Exact:
 
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "precise")
-    tensors = ()
+    tensors = {}
     masks_keys = masks_pairs = True  # its call takes a key_padding_mask, also of pairs
     value_widths = True
 
@@ -40,7 +40,7 @@ class Exact:
         checks.between("value_dim", value_dim, 1, checks.MAX_INPUTS)
         wide = max(head_dim, value_dim)
         self.causal = 1 if causal else 0
-        self.precise = precise
+        self.precise = checks.kind("precise", precise, bool)
         self._hide = hide
         self._hide_pairs = None  # imported where it is asked for
         self.score_mult = score_mult

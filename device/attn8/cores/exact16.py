@@ -15,7 +15,7 @@ class Exact16:
     masks_keys = masks_pairs = True  # its call takes a key_padding_mask, also of pairs
     constants = ("score_mult", "score_shift", "out_num", "out_shift")
     options = ("block_rows",)
-    tensors = ()
+    tensors = {}
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, out_num, out_shift,
                  causal=False, need_weights=False, block_rows=9, buffers=None, key_len=None):

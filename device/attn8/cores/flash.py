@@ -19,7 +19,7 @@ class Flash:
     masks_keys = masks_pairs = True  # its call takes a key_padding_mask, as Exact's does
     constants = ("score_mult", "score_shift", "out_num", "out_shift")
     options = ("block_size",)
-    tensors = ()
+    tensors = {}
 
     def __init__(self, seq_len, head_dim, score_mult, score_shift, out_num, out_shift,
                  causal=False, need_weights=False, block_size=16, buffers=None):

@@ -29,7 +29,7 @@ class Linear:
     shares_state = True  # it takes `steps`
     constants = ("out_num", "out_shift", "table_q", "table_k")
     options = ("block_rows", "normalize", "phi")
-    tensors = ()
+    tensors = {}
 
     def __init__(self, seq_len, head_dim, out_num, out_shift, phi="relu+1", table_q=None,
                  table_k=None, normalize=True, causal=False, need_weights=False, block_rows=8,
@@ -57,6 +57,7 @@ class Linear:
         self._limit = MOST // (most_q * head_dim)
         self._denominator = 0
         self._static_shift = 0
+        checks.kind("normalize", normalize, bool)
         if not normalize:
             while 128 * most_k * seq_len >> self._static_shift > self._limit:
                 self._static_shift += 1

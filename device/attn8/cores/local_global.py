@@ -19,7 +19,7 @@ class LocalGlobal:
     masks_keys = masks_pairs = True
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "global_indices", "window")
-    tensors = ("gate",)
+    tensors = {"gate": ("H", (0,))}
 
     def __init__(self, seq_len, head_dim, gate, window, global_indices, score_mult, score_shift,
                  score_limit, out_num, out_shift, causal=False, need_weights=False, block_rows=8,

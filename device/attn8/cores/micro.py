@@ -23,7 +23,7 @@ class Micro:
     masks_keys = masks_pairs = True
     constants = ()
     options = ("window",)
-    tensors = ()
+    tensors = {}
     own_buffers = True
 
     def __init__(self, seq_len, head_dim, causal=False, need_weights=False, buffers=None,

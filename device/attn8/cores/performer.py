@@ -20,7 +20,7 @@ class Performer(Linear):
     constants = ("query_mult", "query_shift", "key_mult", "key_shift", "norm_mult", "norm_shift",
                  "out_num", "out_shift")
     options = ("block_rows",)
-    tensors = ("features",)
+    tensors = {"features": ("b", (None, 0))}
 
     def __init__(self, seq_len, head_dim, features, query_mult, query_shift, key_mult, key_shift,
                  norm_mult, norm_shift, out_num, out_shift, causal=False, need_weights=False,

@@ -10,7 +10,7 @@ class Sliding(Streaming):
 
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("window",)
-    tensors = ()
+    tensors = {}
 
     def __init__(self, seq_len, head_dim, window, score_mult, score_shift, score_limit, out_num,
                  out_shift, causal=True, need_weights=False, buffers=None, output="int8"):

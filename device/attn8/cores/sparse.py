@@ -22,7 +22,7 @@ class Sparse:
     masks_keys = masks_pairs = True
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "mask")
-    tensors = ("mask",)
+    tensors = {"mask": ("B", (None,))}
 
     def __new__(cls, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                 mask, causal=False, need_weights=False, block_rows=None, buffers=None):

@@ -1,4 +1,5 @@
-# The viper code of the package; what comes in several forms lies in forms/viper. A kernel gets
+# The viper code of the package; what comes in several forms lies in forms/viper, and what is
+# forgotten once a model is there with what asks for it (grammar.py). A kernel gets
 # pointers and trusts them: whoever calls one has checked every length. It allocates nothing.
 #
 # Three rules make one source right on a chip (32-bit words) and on the unix port (64-bit words):

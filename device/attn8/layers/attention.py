@@ -32,8 +32,8 @@ class MultiHeadAttention:
         checks.kind("tensors", tensors, dict)
         checks.kind("constants", constants, dict)
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
-        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
-        checks.between(name + ".num_heads", num_heads, 1, embed_dim)
+        checks.between("%s.embed_dim" % name, embed_dim, 1, 1 << 15)
+        checks.between("%s.num_heads" % name, num_heads, 1, embed_dim)
         self.name = name
         self._memory_name = name + ".memory"
         self.seq_len = seq_len
@@ -48,7 +48,7 @@ class MultiHeadAttention:
         self.memory_dim = memory_dim
         kind = cores.get(checks.kind("core", core, str))
         for key in options:
-            cores.expect(name + ".options." + key, core, key, kind.options)
+            cores.expect("%s.options.%s" % (name, key), core, key, kind.options)
         if value_dim != key_dim:
             if not hasattr(kind, "value_widths"):
                 raise ValueError("%s.value_dim: core %s takes heads of one width, %d, got %d; exact"
@@ -310,7 +310,7 @@ def head_dims(name, embed_dim, num_heads, key_dim, value_dim):
         key_dim = head_dim if key_dim is None else key_dim
         value_dim = head_dim if value_dim is None else value_dim
     checks.between(name + ".key_dim", key_dim, 1, 1 << 15)
-    checks.between(name + ".value_dim", value_dim, 1, 1 << 15)
+    checks.between("%s.value_dim" % name, value_dim, 1, 1 << 15)
     return key_dim, value_dim
 
 
@@ -348,6 +348,9 @@ def build(entry, given, need_weights):
         sequence = entry.tensor("memory", code, [key_len, e])
     if entry.has("key_padding_mask"):
         mask = entry.tensor("key_padding_mask", "b", [key_len or s])
+    if (sequence is not None or mask is not None) and not hasattr(cores.get(core), "masks_keys"):
+        raise ValueError("%s.core: expected exact with a memory or a key_padding_mask of the file, "
+                         "got %s" % (entry.name, core))
     lengths = entry.lengths(s)
     if (sequence is not None or mask is not None) and (lengths or entry.step):
         raise ValueError("%s: a memory or a key_padding_mask of the file goes with neither "
@@ -369,6 +372,11 @@ def make(entry, core, s, e, memory_dim, key_len, need_weights, lengths=False):
                                   ("v.", memory_dim, h * value_dim), ("out.", h * value_dim, e)):
         expect(entry, part, inputs, outputs, False, bias)
     output = signals.output(entry)
+    tensors = cores.get(core).tensors
+    for part in tensors:
+        if entry.has("core." + part):
+            code, shape = tensors[part]
+            entry.expect("core." + part, code, [h] + [key_dim if n == 0 else n for n in shape])
     options = entry.keywords("options", {})
     if "normalise" in options:  # as files before had it
         options["normalize"] = options.pop("normalise")

@@ -36,8 +36,8 @@ class GroupedAttention:
                  score_shift, out_num, out_shift, turns=None, cache="int8", rows=1,
                  name="attention", make=signals.make, centre=None):
         checks.between(name + ".seq_len", seq_len, 1, MAX_KEYS)
-        checks.between(name + ".embed_dim", embed_dim, 1, checks.MAX_INPUTS)
-        checks.between(name + ".num_heads", num_heads, 1, embed_dim)
+        checks.between("%s.embed_dim" % name, embed_dim, 1, checks.MAX_INPUTS)
+        checks.between("%s.num_heads" % name, num_heads, 1, embed_dim)
         checks.between(name + ".num_kv_heads", num_kv_heads, 1, num_heads)
         checks.between(name + ".rows", rows, 1, seq_len)
         if embed_dim % num_heads:
@@ -191,10 +191,17 @@ def build(entry, given, need_weights):
         linears.append(Linear16.take(entry.tensors, entry.name + "." + name, e, n,
                                      output if name == "out" else "int16"))
     turns = None
-    if entry.take("rotary_base", None) is not None:
+    base = entry.take("rotary_base", None)
+    if base is not None:
+        from ..entry import number
+
+        if not number(entry.name, "rotary_base", base):
+            raise ValueError("%s.rotary_base: expected a number above 0, got 0" % entry.name)
         turns = entry.tensor("turns", "i", [e // h // 2])
     centre = entry.tensor("centre", "h", [size]) if cache == "int8" else None
     c = entry.keywords("constants")
+    if len(c) > 4:
+        raise ValueError("%s.constants: expected four, got %d" % (entry.name, len(c)))
     layer = GroupedAttention(s, e, h, kv, tuple(linears), c["score_mult"], c["score_shift"],
                              c["out_num"], c["out_shift"], turns, cache, rows, entry.name,
                              entry.make, centre)

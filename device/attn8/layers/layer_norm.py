@@ -17,14 +17,14 @@ class LayerNorm:
         self.name = name
         self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
         checks.values(name + ".weight", weight, None, False, "i")
-        self.features = n = checks.between(name + ".features", len(weight), 1, MAX_FEATURES)
+        self.features = n = checks.between("%s.features" % name, len(weight), 1, MAX_FEATURES)
         checks.values(name + ".bias", bias, n, False, "i")
         most = (1 << 30) - 1  # the sums stay in int32
         checks.between(name + ".bias", min(bias), -most, most)
         checks.between(name + ".bias", max(bias), -most, most)
         self.shift = checks.between(name + ".shift", shift, 0, 30)
-        checks.between(name + ".eps_mult", eps_mult, 0, (1 << 15) - 1)
-        checks.between(name + ".eps_shift", eps_shift, 0, 38)
+        checks.between("%s.eps_mult" % name, eps_mult, 0, (1 << 15) - 1)
+        checks.between("%s.eps_shift" % name, eps_shift, 0, 38)
         self.weight, self.bias = weight, bias
         eps = eps_mult << eps_shift
         self._eps_high, self._eps_low = eps >> 28, eps & (1 << 28) - 1
@@ -62,7 +62,9 @@ def build(entry, given, need_weights):
 
 def build_norm(entry, given, kind):
     n = entry.size("features")
-    entry.take("eps")  # the integers stand for it
+    from ..entry import number
+
+    number(entry.name, "eps", entry.take("eps"))  # the integers stand for it
     rows = max(given[1] // n, 1)
     entry.accept(given, "int16", rows * n)
     output = signals.output(entry)

@@ -171,6 +171,7 @@ def boundaries(keys):
     # Of rising keys
     row = []
     for key in keys:
+        checks.between("keys", key, 0, MAX_SEQ_LEN)
         if row and key < row[-1]:
             raise ValueError("keys: expected each once, rising, got %d after %d"
                              % (key, row[-1] - 1))

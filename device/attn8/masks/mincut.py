@@ -127,6 +127,8 @@ def build_mask(gate, seq_len, config=None, labels=None):
         labels = [min(i // (seq_len // count), count - 1) for i in range(seq_len)]
     if len(labels) != seq_len:
         raise ValueError("labels: expected %d, got %d" % (seq_len, len(labels)))
+    for label in labels:
+        checks.between("labels", label, 0, 65535)
     target = config.density_q15(gate)
     if not (should_use_sparse(gate, seq_len)
             and config.min_density_q15 <= target <= config.max_density_q15):

@@ -8,14 +8,16 @@ import numpy as np
 
 from ..errors import ModelError
 from ..numerics.scales import heads_scale
-from ..schema import INTEGER, Kind, Tensor
+from ..schema import SHIFT, Kind, Tensor, within
 
 Parameters = dict[str, np.ndarray]
 
-# The constants of all cores that compute a softmax in two passes
-SOFTMAX = dict.fromkeys(
-    ("score_mult", "score_shift", "score_limit", "out_num", "out_shift"), INTEGER
-)
+# The constants of the ratio to the output's scale, and of all cores of a softmax in two passes
+OUTPUT = {"out_num": within(1 << 29, (1 << 30) - 1), "out_shift": SHIFT}
+SOFTMAX = {
+    "score_mult": within(1, (1 << 30) - 1), "score_shift": within(1, 28),
+    "score_limit": within(0, 1 << 28), **OUTPUT,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Core:
         reference: the class of its integer reference: a call gets q, k, v, int8 [S, D] each, and
             gives int8 [S, D]; `outputs` then holds its intermediates by name, those that the
             device's core keeps with need_weights. Its keywords are the constants, options and
-            tensors, and `causal`; its `max_seq_len` the longest sequence.
+            tensors, and `causal`; its `max_seq_len` the longest sequence. Where it has a method
+            `check`, called with seq_len, the number of keys, head_dim and value_dim, this raises
+            ValueError where constants do not go with these sizes or with each other.
         make_constants: from head_dim, the scales of q, k, v and of the output, and options and
             tensors as keywords, to the constants and, as arrays, the integer form of the tensors.
         floating: its float form, called with q, k, v, [num_heads, S, D] each, causal, steps (what
@@ -77,6 +81,7 @@ class Core:
         defaults: from num_heads, head_dim and options to the float tensors of a file that has none.
         drawn: the options that decide on these alone, and are gone once there are integers.
         tensors, float_tensors: from num_heads and head_dim to those that the heads share out.
+        ranges: the least and the largest value of these, by core.NAME.
         variants: what proves it; the first one on every shape.
         sized: from seq_len to more options for these.
         planned: from seq_len to the options of `attn8 plan` where nothing else is asked for.
@@ -107,6 +112,7 @@ class Core:
     drawn: tuple[str, ...] = ()
     tensors: Callable[[int, int], dict[str, Tensor]] = _nothing
     float_tensors: Callable[[int, int], dict[str, Tensor]] = _nothing
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     variants: Mapping[str, Variant]
     sized: Callable[[int], dict[str, Any]] = lambda seq_len: {}
     planned: Callable[[int], dict[str, Any]] = lambda seq_len: {}

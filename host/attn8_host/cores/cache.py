@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .exact import Exact
+from .exact import Exact, check_softmax
 
 
 @dataclass
@@ -69,6 +69,10 @@ class Streaming:
         )
         self.cache = KeyValueCache(self.slots, exact)
         self.reset()
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        """Raises ValueError where the constants do not go with these sizes or with each other."""
+        check_softmax(self, self.slots, head_dim)
 
     @property
     def slots(self) -> int:

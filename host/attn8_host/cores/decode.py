@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..schema import SIZE
+from ..schema import within
 from .base import SOFTMAX, Core, Variant
 from .cache import Streaming
 from .exact import MAX_KEYS, exact_constants, floating
@@ -26,6 +26,11 @@ class Decode(Streaming):
     @property
     def slots(self) -> int:
         return self.cache_len
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        super().check(seq_len, keys, head_dim, value_dim)
+        if seq_len > self.cache_len:
+            raise ValueError(f"cache_len: expected seq_len {seq_len} or more, got {self.cache_len}")
 
     def reset(self) -> None:
         self.length = 0
@@ -58,7 +63,7 @@ CORE = Core(
     make_constants=decode_constants,
     floating=floating,
     constants=SOFTMAX,
-    options={"cache_len": SIZE},
+    options={"cache_len": within(1, MAX_KEYS)},
     variants={
         "causal": Variant(causal=True),
         "padded": Variant(causal=True, padded=True),

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..numerics import floating as floats
 from ..numerics.integers import MASKED, bit_length, exp2, int32, requant
 from ..numerics.scales import output_constants, score_constants
-from ..schema import FLAG, SIZE
+from ..schema import FLAG, MAX_INPUTS, between, within
 from .base import SOFTMAX, Core, Variant
 
 MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
@@ -40,6 +40,14 @@ class Exact:
     def outputs(self) -> dict[str, np.ndarray]:
         names = ["scores", "weights", "sums"] + ["fine_weights", "fine_sums"] * self.precise
         return {name: getattr(self, name) for name in names}
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        """Raises ValueError where the constants do not go with these sizes or with each other."""
+        between("seq_len", seq_len, 1, MAX_KEYS)
+        if self.causal and keys != seq_len:
+            raise ValueError(f"causal: expected key_len {seq_len} as seq_len, got {keys}")
+        check_softmax(self, keys, head_dim)
+        between("value_dim", value_dim, 1, MAX_INPUTS)
 
     def __call__(
         self,
@@ -72,6 +80,19 @@ class Exact:
             self.fine_sums = sums.astype(np.int32)
         return normalize(int32(weights @ v.astype(np.int64)), sums, self.out_num, self.out_shift,
                          self.output)
+
+
+def check_softmax(core: Any, keys: int, head_dim: int) -> None:
+    """What every core of two passes needs for its intermediates to stay in int32.
+
+    Raises:
+        ValueError: a constant does not go with these sizes or with the others.
+    """
+    between("key_len", keys, 1, MAX_KEYS)
+    between("head_dim", head_dim, 1, MAX_INPUTS)
+    shift = core.score_shift
+    most = min((1 << 31) - 1, (32 << (shift + 8)) - 1) - (1 << shift >> 1)
+    between("score_limit", core.score_limit, 0, min(1 << 28, most // core.score_mult))
 
 
 def masked_scores(
@@ -144,7 +165,7 @@ CORE = Core(
     make_constants=exact_constants,
     floating=floating,
     constants=SOFTMAX,
-    options={"precise": FLAG, "block_rows": SIZE},
+    options={"precise": FLAG, "block_rows": within(1, MAX_KEYS)},
     masks_keys=True,
     masks_pairs=True,
     steps=True,

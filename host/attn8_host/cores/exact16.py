@@ -8,8 +8,8 @@ import numpy as np
 
 from ..numerics.integers import EXP2, bit_length, int32, rounded, saturated
 from ..numerics.scales import output_constants, requant_constants
-from ..schema import INTEGER, SIZE
-from .base import Core, Variant
+from ..schema import MAX_INPUTS, MULT, SHIFT, between, within
+from .base import OUTPUT, Core, Variant
 from .exact import MAX_KEYS, floating, masked_scores
 
 OCTAVES = 16  # below the largest, a softmax numerator is 0
@@ -38,6 +38,14 @@ class Exact16:
     out_num: int
     out_shift: int
     causal: bool = False
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        """Raises ValueError where the constants do not go with these sizes."""
+        between("seq_len", seq_len, 1, MAX_KEYS)
+        between("key_len", keys, 1, MAX_KEYS)
+        between("head_dim", head_dim, 1, MAX_INPUTS)
+        if self.causal and keys != seq_len:
+            raise ValueError(f"causal: expected key_len {seq_len} as seq_len, got {keys}")
 
     @property
     def outputs(self) -> dict[str, np.ndarray]:
@@ -122,8 +130,8 @@ CORE = Core(
     most=most,
     make_constants=exact16_constants,
     floating=floating,
-    constants=dict.fromkeys(("score_mult", "score_shift", "out_num", "out_shift"), INTEGER),
-    options={"block_rows": SIZE},
+    constants={"score_mult": MULT, "score_shift": SHIFT, **OUTPUT},
+    options={"block_rows": within(1, MAX_KEYS)},
     output_scale=output_scale,
     variants={
         "full": Variant(),

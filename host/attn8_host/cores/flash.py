@@ -12,8 +12,8 @@ import numpy as np
 
 from ..numerics.integers import exp2, int32
 from ..numerics.scales import logarithm_constants, output_constants
-from ..schema import INTEGER, SIZE
-from .base import Core, Variant
+from ..schema import INTEGER, MAX_INPUTS, between, within
+from .base import OUTPUT, Core, Variant
 from .exact import MAX_KEYS, floating, normalize
 
 LOWEST = -(1 << 22)  # below every octave that a score can have
@@ -38,6 +38,13 @@ class Flash:
     out_shift: int
     causal: bool = False
     block_size: int = 16
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        """Raises ValueError where the constants do not go with these sizes."""
+        between("head_dim", head_dim, 1, MAX_INPUTS)
+        # Every score, which is at most 2**14 * head_dim, must stay in int32 as a logarithm
+        largest = ((1 << 31) - 1 - (1 << self.score_shift - 1)) // (head_dim << 14)
+        between("score_mult", self.score_mult, 0, largest)
 
     def __call__(
         self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
@@ -94,8 +101,8 @@ CORE = Core(
     reference=Flash,
     make_constants=flash_constants,
     floating=floating,
-    constants=dict.fromkeys(("score_mult", "score_shift", "out_num", "out_shift"), INTEGER),
-    options={"block_size": SIZE},
+    constants={"score_mult": INTEGER, "score_shift": within(8, 24), **OUTPUT},
+    options={"block_size": within(1, MAX_KEYS)},
     masks_keys=True,
     masks_pairs=True,
     variants={

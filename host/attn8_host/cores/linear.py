@@ -13,10 +13,11 @@ import numpy as np
 from ..numerics.floating import elu_plus_one, kernelized
 from ..numerics.integers import bit_length, int32, requant
 from ..numerics.scales import output_constants
-from ..schema import FLAG, INTEGER, INTEGERS, SIZE, one_of
-from .base import Core, Variant
+from ..schema import FLAG, INTEGER, INTEGERS, SHIFTS, SIZE, between, one_of
+from .base import OUTPUT, Core, Variant
 
 MOST = 2**31 - 1
+MAX_STATE = 1024  # head_dim: a state has as many rows and columns
 MAX_FEATURE = 4095  # of the tables of ELU+1: 12 bits
 
 
@@ -78,6 +79,20 @@ class Linear:
     normalize: bool = True
     causal: bool = False
     output: str = "int8"  # or "int32", which is not clamped
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        """Raises ValueError where the constants do not go with these sizes or with each other."""
+        between("head_dim", head_dim, 1, MAX_STATE)
+        if self.phi == "elu+1":
+            for what, table in (("table_q", self.table_q), ("table_k", self.table_k)):
+                if table is None or len(table) != 256:
+                    raise ValueError(f"{what}: expected 256 values, got {len(table or ())}")
+                for value in table:
+                    between(what, value, 0, MAX_FEATURE)
+        shift = self.out_shift
+        if not self.normalize:
+            shift -= self.static_shift(seq_len, head_dim) + self._keys_table(seq_len)[1]
+        between("out_shift", shift, *SHIFTS)
 
     def __call__(
         self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
@@ -223,7 +238,7 @@ CORE = Core(
     floating=floating,
     steps=True,
     masks_keys=True,
-    constants={"out_num": INTEGER, "out_shift": INTEGER, "table_q": INTEGERS, "table_k": INTEGERS},
+    constants={**OUTPUT, "out_shift": INTEGER, "table_q": INTEGERS, "table_k": INTEGERS},
     options={"phi": one_of("relu", "relu+1", "elu+1"), "normalize": FLAG, "block_rows": SIZE},
     variants={
         "relu+1": Variant(options={"phi": "relu+1"}),

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..numerics.integers import INT32, bit_length, exp2, int32, rounded
-from ..schema import COUNT, LIST, SIZE, Tensor
+from ..schema import COUNT, INTEGERS, SIZE, Tensor, between
 from . import exact
 from .base import SOFTMAX, Core, Variant
-from .exact import exact_constants
+from .exact import MAX_KEYS, check_softmax, exact_constants
 
 
 @dataclass
@@ -39,6 +39,15 @@ class LocalGlobal:
     def update_global_indices(self, indices: Sequence[int]) -> None:
         """The positions of the tokens that every token sees (causal: every later one)."""
         self.global_indices = indices
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        """Raises ValueError where the constants do not go with these sizes or with each other."""
+        width = min(seq_len, self.window + 1 if self.causal else 2 * self.window + 1)
+        between("keys in a window", width, 1, MAX_KEYS)
+        check_softmax(self, width, head_dim)
+        for index in self.global_indices:
+            between("global_indices", index, 0, seq_len - 1)
+        between("global_indices", len(set(self.global_indices)), 0, MAX_KEYS)
 
     def __call__(
         self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
@@ -175,11 +184,12 @@ CORE = Core(
     make_constants=local_global_constants,
     floating=floating,
     constants=SOFTMAX,
-    options={"window": COUNT, "global_indices": LIST, "block_rows": SIZE},
+    options={"window": COUNT, "global_indices": INTEGERS, "block_rows": SIZE},
     masks_keys=True,
     masks_pairs=True,
     defaults=half,
     tensors=lambda heads, dim: {"gate": Tensor(np.uint16, (heads, dim))},
+    ranges={"core.gate": (0, 1 << 15)},
     float_tensors=lambda heads, dim: {"gate": Tensor(float, (heads, dim))},
     variants={
         "full": Variant(options={"window": 4, "global_indices": [0]}),

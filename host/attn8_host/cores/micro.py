@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..numerics.integers import int32
-from ..schema import SIZE
+from ..schema import MAX_INPUTS, SIZE, between
 from .base import Core, Variant
 
 MASKED = -(1 << 30)
@@ -40,6 +40,10 @@ class Micro:
     def __post_init__(self) -> None:
         if self.window is not None and not self.causal:
             raise ValueError("causal: expected True with a window, got False")
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        """Raises ValueError where sums leave int32."""
+        between("head_dim", head_dim, 1, MAX_INPUTS)
 
     @property
     def outputs(self) -> dict[str, np.ndarray]:

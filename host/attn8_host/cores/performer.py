@@ -14,9 +14,9 @@ from ..errors import ModelError
 from ..numerics.floating import kernelized
 from ..numerics.integers import bit_length, exp2, int32
 from ..numerics.scales import logarithm_constants, output_constants, quantize
-from ..schema import COUNT, INTEGER, SIZE, Tensor
-from .base import Core, Variant
-from .linear import attend
+from ..schema import COUNT, INTEGER, SIZE, Tensor, between, within
+from .base import OUTPUT, Core, Variant
+from .linear import MAX_STATE, attend
 
 LOWEST = -(1 << 24)  # below every octave that a key can have
 FULL = 511 << 15  # a sum that can take one weight more: 512 * 32768 * 128 is within int32
@@ -49,6 +49,15 @@ class Performer:
     out_shift: int
     causal: bool = False
     output: str = "int8"  # or "int32", which is not clamped
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        """Raises ValueError where the constants do not go with these sizes or with each other."""
+        between("head_dim", head_dim, 1, MAX_STATE)
+        between("num_features", len(self.features), 1, MAX_FEATURES)
+        for what in ("query", "key", "norm"):
+            mult, shift = getattr(self, f"{what}_mult"), getattr(self, f"{what}_shift")
+            most = ((1 << 31) - 1 - (1 << shift - 1)) // (head_dim << 14)
+            between(f"{what}_mult", mult, 0, most)
 
     def __call__(
         self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
@@ -222,10 +231,9 @@ CORE = Core(
     floating=floating,
     steps=True,
     masks_keys=True,
-    constants=dict.fromkeys(
-        ("query_mult", "query_shift", "key_mult", "key_shift", "norm_mult", "norm_shift",
-         "out_num", "out_shift"), INTEGER
-    ),
+    constants={**dict.fromkeys(("query_mult", "key_mult", "norm_mult"), INTEGER),
+               **dict.fromkeys(("query_shift", "key_shift", "norm_shift"), within(8, 28)),
+               **OUTPUT},
     options={"block_rows": SIZE, "num_features": SIZE, "seed": COUNT},
     drawn=("num_features", "seed"),
     defaults=drawn_features,

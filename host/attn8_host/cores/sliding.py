@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..schema import SIZE
+from ..schema import within
 from . import exact
 from .base import SOFTMAX, Core, Variant
 from .cache import Streaming
@@ -67,7 +67,7 @@ CORE = Core(
     make_constants=sliding_constants,
     floating=floating,
     constants=SOFTMAX,
-    options={"window": SIZE},
+    options={"window": within(1, exact.MAX_KEYS)},
     variants={
         "window 16": Variant(causal=True, options={"window": 16}),
         "window 3": Variant(causal=True, options={"window": 3}),

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import masks
 from ..masks import Mask, build, causal
-from ..schema import LIST, SIZE, Tensor
+from ..schema import LIST, Tensor, between, within
 from . import exact
 from .base import SOFTMAX, Core, Variant
 from .exact import MAX_KEYS, Exact, exact_constants
@@ -67,6 +67,12 @@ class Sparse:
         self.pairs = np.pad(found, ((0, rest), (0, 0)))
         self.sums = exact.sums
         return out
+
+    def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
+        """Raises ValueError where constants or the mask do not go with these sizes."""
+        between("seq_len", seq_len, 1, MAX_KEYS)
+        exact.check_softmax(self, seq_len, head_dim)
+        self.seen(seq_len)
 
     def seen(self, seq_len: int) -> np.ndarray:
         """bool [S, S]: which keys each query attends to."""
@@ -155,7 +161,7 @@ CORE = Core(
     make_constants=sparse_constants,
     floating=floating,
     constants=SOFTMAX,
-    options={"mask": LIST, "block_rows": SIZE},
+    options={"mask": LIST, "block_rows": within(1, MAX_KEYS)},
     masks_keys=True,
     masks_pairs=True,
     tensors=_tensors,

@@ -152,7 +152,7 @@ class Device:
         path = Path(function.__code__.co_filename)
         form = path.parent.name
         in_machine_code = form in forms.machine_forms()
-        kernel = f"{where.split('.', 2)[2]}.{name}"  # below attn8.forms or attn8.kernels
+        kernel = f"{where.split('.', 2)[-1]}.{name}"  # below attn8.forms or attn8.kernels, mostly
 
         def call(*arguments: Any) -> int:
             if where not in self._machines:

@@ -11,7 +11,7 @@ from .. import cores
 from ..cores.base import Core
 from ..errors import ModelError
 from ..numerics.scales import linear
-from ..schema import FLAG, OBJECT, SIZE, WORD, Tensor, check, one_of
+from ..schema import FLAG, MAX_INPUTS, MOST, OBJECT, SIZE, WORD, Tensor, check, one_of
 from . import dense
 from .base import INT8, INT16, Buffer, Fields, Layer, LayerType, Signal, Tensors, buffer
 from .dense import Dense, TrainableDense
@@ -292,6 +292,13 @@ class Attention(LayerType):
         if entry.get("lengths") and not core.masks_keys:
             raise ModelError(f"{name}.lengths: expected a core that masks keys, got "
                              f"{entry['core']}")
+        for part, (inputs, outputs) in self.sizes(entry).items():
+            for what, found, most in (("inputs", inputs, MAX_INPUTS), ("outputs", outputs, MOST)):
+                if found > most:
+                    raise ModelError(f"{name}.{part}: expected at most {most} {what}, got {found}")
+        if entry["num_heads"] > entry["embed_dim"]:
+            raise ModelError(f"{name}.num_heads: expected 1 to {entry['embed_dim']}, "
+                             f"got {entry['num_heads']}")
         check(f"{name}.options", entry.get("options", {}), {}, core.options)
         check(f"{name}.constants", entry.get("constants", {}), {}, core.constants)
 
@@ -341,6 +348,13 @@ class Attention(LayerType):
             found[f"core.{key}"] = tensor
         return found
 
+    def ranges(self, entry: Fields, given: Signal) -> dict[str, tuple[int, int]]:
+        core = self._core(entry)
+        found = dict(core.ranges)
+        for part, (inputs, _) in self.sizes(entry).items():
+            found |= dense.ranges(f"{part}.", inputs, core.format)
+        return found
+
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         bias = entry.get("bias", True)
         found = {key: tensor for part, sizes in self.sizes(entry).items()
@@ -388,17 +402,30 @@ class Attention(LayerType):
                 linears[part].format, linears[part].most = core.format, most
         linears["out"].format = entry.get("output", INT8)
         try:
-            return MultiHeadAttention(
+            layer = MultiHeadAttention(
                 entry["num_heads"], linears, entry["constants"], entry["core"], entry["causal"],
                 need_weights, dense.parts("core.", tensors),
                 **core.decisive(entry.get("options", {})),
             )
-        except (TypeError, ValueError) as error:
+            for each in layer.cores:
+                if hasattr(each, "check"):
+                    each.check(entry["seq_len"], self.keys(entry, tensors), *head_dims(entry))
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise ModelError(f"{entry['name']}: {error}") from None
+            known = ", ".join([*core.constants, *core.options, *core.tensors(1, 1)])
+            raise ModelError(f"{entry['name']}: core {entry['core']} takes each of these once, and "
+                             f"needs more of them: {known}") from None
+        except ValueError as error:
             raise ModelError(f"{entry['name']}: {error}") from None
+        return layer
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         memory, mask = tensors.get("memory"), tensors.get("key_padding_mask")
         keys = entry["seq_len"] if memory is None else len(memory)
+        if (memory is not None or mask is not None) and not self._core(entry).masks_keys:
+            raise ModelError(f"{entry['name']}.core: expected exact with a memory or a "
+                             f"key_padding_mask of the file, got {entry['core']}")
         if mask is not None and mask.shape != (keys,):
             raise ModelError(f"{entry['name']}: expected [{keys}], got {list(mask.shape)}")
         layer = self._layer(entry, tensors, need_weights)

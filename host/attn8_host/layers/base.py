@@ -214,6 +214,15 @@ class LayerType:
         """Of the integer form, by part: NAME.part in a file."""
         return {}
 
+    def ranges(self, entry: Fields, given: Signal) -> dict[str, tuple[int, int]]:
+        """The least and the largest value that its tensors of the integer form may hold, by part.
+
+        Args:
+            entry: of the config.
+            given: what its first input gives.
+        """
+        return {}
+
     def require_floats(self) -> None:
         """Raises ModelError where the type has no float form."""
         if type(self).floating is LayerType.floating:

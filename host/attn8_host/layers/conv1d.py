@@ -10,7 +10,7 @@ from ..errors import ModelError
 from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.parameter import Parameter
 from ..numerics.scales import linear, quantize
-from ..schema import COUNT, FLAG, SIZE, Tensor, one_of
+from ..schema import COUNT, FLAG, MAX_INPUTS, SIZE, Tensor, one_of
 from . import dense
 from .base import (
     INPUT_SCALE,
@@ -173,6 +173,12 @@ class Type(LayerType):
         if seen.groups not in (1, seen.channels):
             raise ModelError(f"{name}.groups: expected 1 or {seen.channels}, as many as channels, "
                              f"got {seen.groups}")
+        if self._seen(entry) > MAX_INPUTS:
+            raise ModelError(f"{name}.kernel_size: expected at most {MAX_INPUTS} values for a "
+                             f"filter, got {self._seen(entry)}")
+        if form != INT8 and entry["filters"] > MAX_INPUTS:
+            raise ModelError(f"{name}.filters: expected 1 to {MAX_INPUTS} of {form}, got "
+                             f"{entry['filters']}")
         if entry["filters"] % seen.groups:
             raise ModelError(f"{name}.filters: expected a multiple of {seen.groups} groups, "
                              f"got {entry['filters']}")
@@ -190,6 +196,13 @@ class Type(LayerType):
             return {**found, "weight": Tensor(np.int8, self._weight(entry))}
         dtype = Format(entry["format"]).dtype
         return {"weights": Tensor(dtype, (filters, size)), "biases": Tensor(dtype, (filters,))}
+
+    def ranges(self, entry: Fields, given: Signal) -> dict[str, tuple[int, int]]:
+        return dense.ranges("", self._seen(entry), given.format)
+
+    def _seen(self, entry: Fields) -> int:
+        """How many values a filter sees."""
+        return int(np.prod(self._weight(entry)[1:]))
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         found = {"weight": Tensor(float, self._weight(entry))}

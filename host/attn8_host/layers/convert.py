@@ -1,7 +1,7 @@
 """int8 to int16 or to a number format, and back."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ from ..errors import ModelError
 from ..numerics.formats import FIXED, FLOATS, NAMES, Format
 from ..numerics.integers import requant
 from ..numerics.scales import finest, requant_constants
-from ..schema import INTEGER, one_of
-from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from ..schema import INTEGER, MULT, SHIFTS, one_of
+from .base import INT8, INT16, ITEMSIZES, Example, Fields, Layer, LayerType, Signal, Tensors
 from .quantizer import Quantizer
 
 WIDER = 9  # bits by which values go up before they are requantized: ratios up to 2**8
@@ -96,7 +96,7 @@ class Type(LayerType):
     tokenwise = True
     most_lsb = 1.0
     fields = {"format": one_of(INT8, INT16, *NAMES), "shift": INTEGER}
-    optional = {"mult": INTEGER}
+    optional = {"mult": MULT}
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
@@ -111,6 +111,23 @@ class Type(LayerType):
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
         return Signal(entry["format"], given.size)
+
+    def connect(self, entry: Fields, given: Sequence[Signal]) -> Signal:
+        made, form, shift = super().connect(entry, given), entry["format"], entry["shift"]
+        low, high = SHIFTS
+        if form in NAMES and "mult" in entry:
+            low, high = -64, 64
+        elif "mult" not in entry:
+            bits = 8 * ITEMSIZES[given[0].format if form == INT8 else form]
+            low, high = 0, bits - (1 if form == INT8 else 8)
+        if not low <= shift <= high:
+            raise ModelError(f"{entry['name']}.shift: expected {low} to {high}, got {shift}")
+        if form in FIXED and "mult" in entry:
+            bits, frac = FIXED[form]
+            down, most = shift - frac, 1 << bits - 1
+            if down > 30 or entry["mult"] << 7 > (most << down if down > 0 else most >> -down):
+                raise ModelError(f"{entry['name']}.shift: int8 leaves {form}, got {shift}")
+        return made
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
         shift, form = entry["shift"], entry["format"]

@@ -11,7 +11,7 @@ from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.integers import int32, rounded, saturated
 from ..numerics.parameter import Parameter
 from ..numerics.scales import linear, narrowing
-from ..schema import FLAG, SIZE, Tensor, one_of
+from ..schema import FLAG, INPUTS, MULTS, SHIFTS, SIZE, Tensor, one_of
 from .base import (
     INPUT_SCALE,
     INT8,
@@ -127,6 +127,12 @@ def tensors(
     return found
 
 
+def ranges(prefix: str, inputs: int, takes: str) -> dict[str, tuple[int, int]]:
+    """LayerType.ranges of a matrix of so many inputs, of a format: sums stay below 2**30."""
+    most = 1 << 29 if takes == INT16 else (1 << 30) - 1 - (inputs << 14)
+    return {f"{prefix}bias": (-most, most), f"{prefix}mult": MULTS, f"{prefix}shift": SHIFTS}
+
+
 def float_tensors(
     prefix: str, inputs: int, outputs: int, bias: bool = True
 ) -> dict[str, Tensor]:
@@ -236,7 +242,7 @@ class Type(LayerType):
 
     tokenwise = True
     token_field = "rows"
-    fields = {"in_features": SIZE, "out_features": SIZE}
+    fields = {"in_features": INPUTS, "out_features": SIZE}
     training_optional = {"rows": SIZE, "bias": FLAG}
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG,
@@ -267,6 +273,9 @@ class Type(LayerType):
                     "biases": Tensor(dtype, (outputs,))}
         return tensors("", entry["in_features"], entry["out_features"], self._wide(entry),
                        entry.get("bias", True))
+
+    def ranges(self, entry: Fields, given: Signal) -> dict[str, tuple[int, int]]:
+        return ranges("", entry["in_features"], given.format)
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         return float_tensors("", entry["in_features"], entry["out_features"],

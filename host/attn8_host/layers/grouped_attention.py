@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import cores
 from ..cores.exact import MAX_KEYS, masked_scores
 from ..cores.exact16 import FRACTION, OCTAVES, exact16_constants, exp2, normalized, output_scale
 from ..errors import ModelError
 from ..numerics.integers import int32, rounded, saturated
-from ..schema import FLAG, OBJECT, SCALE, SIZE, Tensor, one_of
+from ..schema import FLAG, INPUTS, OBJECT, SCALE, SIZE, Tensor, check, one_of
 from . import dense
 from .attention import PARTS, split
 from .base import (
@@ -184,12 +185,23 @@ class Type(LayerType):
     tokenwise = True
     token_field = "seq_len"
     bounded = ("k",)
-    fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
+    fields = {"seq_len": SIZE, "embed_dim": INPUTS, "num_heads": SIZE}
     optional = {"num_kv_heads": SIZE, "rotary_base": SCALE, "cache": one_of(INT8, INT16),
                 "bias": FLAG, "output": one_of(INT8, INT16)}
     integers = {"constants": OBJECT}
     input_formats = (INT16,)
     output_formats = (INT8, INT16)
+
+    def require_integers(self, entry: Fields) -> None:
+        super().require_integers(entry)
+        kinds = cores.get("exact16").constants
+        check(f"{entry['name']}.constants", entry["constants"], kinds)
+
+    def ranges(self, entry: Fields, given: Signal) -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        for part, (inputs, _) in self.sizes(entry).items():
+            found |= dense.ranges(f"{part}.", inputs, INT16)
+        return found
 
     def check(self, entry: Fields) -> None:
         super().check(entry)

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import ModelError
 from ..numerics.integers import bit_length, int32, saturated
 from ..numerics.scales import scaled
-from ..schema import INTEGER, SIZE, Kind, Tensor, one_of
+from ..schema import SIZE, Kind, Tensor, one_of, within
 from .base import (
     INPUT_SCALE,
     INT8,
@@ -141,7 +141,8 @@ class Type(LayerType):
     most_lsb = 0.6
     fields = {"features": SIZE, "eps": EPS}
     optional = {"output": one_of(INT8, INT16)}
-    integers = {"shift": INTEGER, "eps_mult": INTEGER, "eps_shift": INTEGER}
+    integers = {"shift": within(0, 30), "eps_mult": within(0, (1 << 15) - 1),
+                "eps_shift": within(0, 38)}
     input_formats = (INT16,)
     output_formats = (INT8, INT16)
     centred = True
@@ -155,6 +156,9 @@ class Type(LayerType):
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         shape = (entry["features"],)
         return {part: Tensor(np.int32, shape) for part in ("weight", "bias")}
+
+    def ranges(self, entry: Fields, given: Signal) -> dict[str, tuple[int, int]]:
+        return {"bias": (-(1 << 30) + 1, (1 << 30) - 1)}
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         parts = ("weight", "bias") if self.centred else ("weight",)

@@ -1,6 +1,6 @@
 """Mean over the tokens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ModelError
 from ..numerics.integers import int32, requant
 from ..numerics.scales import finest, requant_constants
-from ..schema import FLAG, INTEGER, SIZE, Tensor, one_of
+from ..schema import FLAG, MOST, MULT, MULTS, SHIFT, SHIFTS, SIZE, Tensor, one_of
 from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
 from .convert import requantizing
 from .quantizer import Quantizer
@@ -87,7 +87,7 @@ class Type(LayerType):
     """[seq_len, embed_dim] -> [embed_dim]."""
 
     fields = {"seq_len": SIZE, "embed_dim": SIZE}
-    constants = {"mult": INTEGER, "shift": INTEGER}  # of the full length alone
+    constants = {"mult": MULT, "shift": SHIFT}  # of the full length alone
     optional = {"output": one_of(INT8, INT16), "lengths": FLAG, **constants}
     input_formats = output_formats = (INT8, INT16)
     token_field = "seq_len"
@@ -106,6 +106,16 @@ class Type(LayerType):
             return {}
         n = entry["seq_len"]
         return {"mult": Tensor(np.int16, (n,)), "shift": Tensor(np.int8, (n,))}
+
+    def ranges(self, entry: Fields, given: Signal) -> dict[str, tuple[int, int]]:
+        return {"mult": MULTS, "shift": SHIFTS}
+
+    def connect(self, entry: Fields, given: Sequence[Signal]) -> Signal:
+        n = entry["seq_len"]
+        most = MOST - (given[0].format == INT16 or bool(entry.get("lengths")))
+        if n > most:
+            raise ModelError(f"{entry['name']}.seq_len: expected 1 to {most}, got {n}")
+        return super().connect(entry, given)
 
     def converted(self, found: str, wanted: str) -> str:
         return found  # a stream, with 8 activation_bits too

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..numerics.integers import requant
 from ..numerics.scales import finest, requant_constants
-from ..schema import INTEGER, one_of
+from ..schema import MULT, SHIFT, one_of
 from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, Tensors
 from .quantizer import Quantizer
 
@@ -33,7 +33,7 @@ class Type(LayerType):
     in_place = True
     arity = 2
     optional = {"output": one_of(INT8, INT16)}
-    integers = {"mult": INTEGER, "shift": INTEGER}
+    integers = {"mult": MULT, "shift": SHIFT}
     input_formats = output_formats = (INT8, INT16)
     by_bits = True
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ModelError
 from ..numerics.formats import FIXED, NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.parameter import Parameter
-from ..schema import SIZE, Tensor, one_of
+from ..schema import INPUTS, SIZE, Tensor, one_of
 from .base import Buffer, Example, Fields, Layer, LayerType, Signal, Tensors, buffer
 from .quantizer import Quantizer
 from .relu import TrainableReLU
@@ -149,7 +149,7 @@ def example(
 class Type(LayerType):
     """[seq_len, embed_dim] -> [seq_len, projection_dim]."""
 
-    training_fields = fields = {"seq_len": SIZE, "embed_dim": SIZE, "projection_dim": SIZE}
+    training_fields = fields = {"seq_len": SIZE, "embed_dim": INPUTS, "projection_dim": INPUTS}
     optional = {"format": one_of(*NAMES), "rounding": one_of(*ROUNDINGS),
                 "overflow": one_of(*OVERFLOWS)}
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ModelError
 from ..numerics import floating as floats
 from ..numerics.integers import EXP2, int32
-from ..schema import INTEGER, SIZE
+from ..schema import SIZE, within
 from .base import (
     INPUT_SCALE,
     INT8,
@@ -58,6 +58,12 @@ class Softmax:
         return result.astype(np.uint16)
 
 
+def most_limit(mult: int, shift: int) -> int:
+    """The largest limit with which differences stay in int32, and within 32 octaves."""
+    most = min((1 << 31) - 1, (32 << (shift + 12)) - 1) - (1 << shift >> 1)
+    return min((1 << 30) - 1, most // mult)
+
+
 def softmax_constants(scale: float) -> dict[str, int]:
     """mult, shift and limit for results that stand for result * scale.
 
@@ -79,7 +85,8 @@ class Type(LayerType):
     tokenwise = True
     token_field = "rows"
     fields = {"rows": SIZE, "columns": SIZE}
-    integers = {"mult": INTEGER, "shift": INTEGER, "limit": INTEGER}
+    integers = {"mult": within(1, (1 << 30) - 1), "shift": within(1, 28),
+                "limit": within(0, (1 << 30) - 1)}
     input_formats = (INT16, INT8, INT32)
     output_formats = (UINT16,)
 
@@ -88,6 +95,13 @@ class Type(LayerType):
         if entry["columns"] > MAX_COLUMNS:
             raise ModelError(f"{entry['name']}.columns: expected 1 to {MAX_COLUMNS}, "
                              f"got {entry['columns']}")
+
+    def require_integers(self, entry: Fields) -> None:
+        super().require_integers(entry)
+        most = most_limit(entry["mult"], entry["shift"])
+        if entry["limit"] > most:
+            raise ModelError(f"{entry['name']}.limit: expected 0 to {most} with these mult and "
+                             f"shift, got {entry['limit']}")
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, int]:
         return entry["rows"], entry["columns"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ..schema import between
 from .mask import Mask
 
 
@@ -13,10 +14,9 @@ def random(seq_len: int, level: float, seed: int) -> Mask:
         level: 0 to 1 in steps of 1/1000: in integers a chip's floats draw the same mask.
         seed: 1 to 2**32 - 1, the state of xorshift32 (Marsaglia, 2003).
     """
-    if not 0 <= level <= 1:
+    if isinstance(level, bool) or not 0 <= level <= 1:
         raise ValueError(f"level: expected 0 to 1, got {level}")
-    if not 1 <= seed < 1 << 32:
-        raise ValueError(f"seed: expected 1 to {(1 << 32) - 1}, got {seed}")
+    between("seed", seed, 1, (1 << 32) - 1)
     count = int(level * 1000 + 0.5) * seq_len // 1000
     return Mask.from_keys(seq_len, _draws(seq_len, count, seed))
 

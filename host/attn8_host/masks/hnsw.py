@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ..schema import between
 from .mask import Mask, boundaries
 from .patterns import local_window
 
@@ -50,5 +51,4 @@ def global_indices(layers: Sequence[Sequence[int]]) -> list[int]:
 
 def _check(nodes: Iterable[int], seq_len: int) -> None:
     for node in nodes:
-        if not 0 <= node < seq_len:
-            raise ValueError(f"node: expected 0 to {seq_len - 1}, got {node}")
+        between("node", node, 0, seq_len - 1)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..numerics.integers import MASKED
+from ..schema import between
 
 MAX_SEQ_LEN = 1024  # as on the device, which counts spans in uint16
 
@@ -147,9 +148,12 @@ def boundaries(keys: Iterable[int]) -> list[int]:
     """Boundaries of rising keys.
 
     Raises:
-        ValueError: a key comes twice or after a larger one.
+        ValueError: a key comes twice or after a larger one, or is none.
     """
-    at = np.fromiter(keys, np.int64)
+    keys = list(keys)
+    for key in keys:
+        between("keys", key, 0, MAX_SEQ_LEN)
+    at = np.array(keys, np.int64)
     gaps = np.diff(at)
     if (gaps <= 0).any():
         n = int(np.argmax(gaps <= 0))

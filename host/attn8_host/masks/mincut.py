@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..schema import between
 from .mask import Mask
 
 MIN_DENSITY, HALF_DENSITY, MAX_DENSITY = 3277, 16384, 29491  # 0.1, 0.5, 0.9
@@ -36,11 +37,11 @@ class GatePacket:
     flags: int = 0
 
     def __post_init__(self) -> None:
-        _between("lambda", self.lambda_, (1 << 30) - 1)
-        _between("lambda_prev", self.lambda_prev, (1 << 30) - 1)
-        _between("boundary_edges", self.boundary_edges, 65535)
-        _between("boundary_concentration_q15", self.boundary_concentration_q15, 32767)
-        _between("partition_count", self.partition_count, 65535)
+        between("lambda", self.lambda_, 0, (1 << 30) - 1)
+        between("lambda_prev", self.lambda_prev, 0, (1 << 30) - 1)
+        between("boundary_edges", self.boundary_edges, 0, 65535)
+        between("boundary_concentration_q15", self.boundary_concentration_q15, 0, 32767)
+        between("partition_count", self.partition_count, 0, 65535)
 
 
 class LambdaDensitySchedule(Protocol):
@@ -57,8 +58,8 @@ class Linear:
     max_density_q15: int
 
     def __post_init__(self) -> None:
-        _between("min_density_q15", self.min_density_q15, 32767)
-        _between("max_density_q15", self.max_density_q15, 32767)
+        between("min_density_q15", self.min_density_q15, 0, 32767)
+        between("max_density_q15", self.max_density_q15, 0, 32767)
 
     def density_q15(self, gate: GatePacket) -> int:
         above = min(max(gate.lambda_, 30), 300) - 30
@@ -73,7 +74,7 @@ class Threshold:
     dense_above_lambda: int
 
     def __post_init__(self) -> None:
-        _between("dense_above_lambda", self.dense_above_lambda, (1 << 30) - 1)
+        between("dense_above_lambda", self.dense_above_lambda, 0, (1 << 30) - 1)
 
     def density_q15(self, gate: GatePacket) -> int:
         return MAX_DENSITY if gate.lambda_ >= self.dense_above_lambda else MIN_DENSITY
@@ -112,9 +113,9 @@ class SparsityConfig:
     max_density_q15: int = MAX_DENSITY
 
     def __post_init__(self) -> None:
-        _between("max_cross_partition_edges", self.max_cross_partition_edges, 65535)
-        _between("min_density_q15", self.min_density_q15, 32767)
-        _between("max_density_q15", self.max_density_q15, 32767)
+        between("max_cross_partition_edges", self.max_cross_partition_edges, 0, 65535)
+        between("min_density_q15", self.min_density_q15, 0, 32767)
+        between("max_density_q15", self.max_density_q15, 0, 32767)
 
     def density_q15(self, gate: GatePacket) -> int:
         """The target density, Q15."""
@@ -182,7 +183,7 @@ def build_mask(
             runs of equal length, or one where there would be more of them than tokens.
 
     Raises:
-        ValueError: labels are not seq_len.
+        ValueError: labels are not seq_len whole numbers from 0.
     """
     config = config or SparsityConfig()
     if labels is None:
@@ -190,6 +191,8 @@ def build_mask(
         labels = [min(i // (seq_len // count), count - 1) for i in range(seq_len)]
     if len(labels) != seq_len:
         raise ValueError(f"labels: expected {seq_len}, got {len(labels)}")
+    for label in labels:
+        between("labels", label, 0, 65535)
     target = config.density_q15(gate)
     sparse = should_use_sparse(gate, seq_len)
     if not (sparse and config.min_density_q15 <= target <= config.max_density_q15):
@@ -227,8 +230,3 @@ def from_cut(
 def estimated_flops_ratio(mask: Mask, seq_len: int) -> float:
     """Pairs that attend, to those of full causal attention."""
     return mask.num_positions / (seq_len * (seq_len + 1) // 2)
-
-
-def _between(what: str, value: int, high: int, low: int = 0) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{what}: expected {low} to {high}, got {value}")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..schema import between
 from .mask import Mask, boundaries
 
 
@@ -19,8 +20,7 @@ def causal(seq_len: int) -> Mask:
 
 def local_window(seq_len: int, window: int) -> Mask:
     """Each query i sees the keys j with |i - j| <= window."""
-    if not 0 <= window <= 1 << 15:
-        raise ValueError(f"window: expected 0 to {1 << 15}, got {window}")
+    between("window", window, 0, 1 << 15)
     i = np.arange(max(seq_len, 0))
     starts, ends = np.maximum(i - window, 0), np.minimum(i + window + 1, seq_len)
     return Mask(seq_len, np.stack([starts, ends], axis=1).tolist())
@@ -38,14 +38,12 @@ def local_global(seq_len: int, window: int, indices: Iterable[int]) -> Mask:
 
 def block_diagonal(seq_len: int, block_size: int) -> Mask:
     """Each query sees the keys of its own block."""
-    if not 1 <= block_size <= 1 << 15:
-        raise ValueError(f"block_size: expected 1 to {1 << 15}, got {block_size}")
+    between("block_size", block_size, 1, 1 << 15)
     starts = [i - i % block_size for i in range(seq_len)]
     return Mask(seq_len, [(start, min(seq_len, start + block_size)) for start in starts])
 
 
 def strided(seq_len: int, window: int, stride: int) -> Mask:
     """A local window and every stride-th key."""
-    if not 1 <= stride <= 1 << 15:
-        raise ValueError(f"stride: expected 1 to {1 << 15}, got {stride}")
+    between("stride", stride, 1, 1 << 15)
     return local_global(seq_len, window, range(0, seq_len, stride))

@@ -25,7 +25,24 @@ LIST_ROOM = 4  # items that a list has room for at least
 FORGOTTEN = 20  # words of them that stay where the module is forgotten, and some function is held
 IMPORT = 28  # words that each import leaves, as measured: the module, its entries in other maps
 NAMES = 20  # that the first pool of names has room for (py/qstr.c)
-OTHERS = 15  # names that a board has from what else it runs, about: boot.py, and who asks it
+# Names that a board has from what else it runs, about, by the bytes of its word; the unix port's
+# also lacks some of a chip's
+OTHERS = {4: 2, 8: 41}
+# Names of the package that the firmware of a chip has, as of ESP32-C3 with MicroPython 1.27
+FIRMWARE = frozenset(re.findall(r"\S+", """
+    . .mpy <dictcomp> <genexpr> <lambda> <listcomp> INT16 POLLIN Server UnicodeError __dict__
+    __globals__ __import__ __path__ __version__ _context _path _run accept add addressof array
+    binascii bits block block_size buffer bytearray_at cls code collect config context core cos
+    crc32 d data decode default digest discard done dump dumps e encode enumerate exp feed file
+    fill filter flags float floor frexp gather gc head help hidden i idle indices input
+    intersection ipoll json kbd_intr label ldexp level line listdir load loads log machine math
+    max measure mem32 mem_alloc mem_free memory memoryview min module modules n name os pack
+    pack_into partition path poll prompt property put r random rate raw rb real register rename
+    reset reversed rpartition run s schedule seed seek select shift sleep_us slice slot sqrt
+    stat state stdin stdout stream struct sys t target tell temperature threshold ticks_add
+    ticks_diff ticks_ms ticks_us time timeout uctypes unhexlify uniform union unpack
+    unpack_from v version viper wb width y
+"""))
 
 
 @dataclass
@@ -270,12 +287,13 @@ class Package:
         heap._constants.update(value for value in file.objects if isinstance(value, str))
 
     def _names(self, heap: Heap) -> int:
-        # Each name's text, and its place in a pool; a new pool is twice as large as the one before
+        # Each name's text, and its place in a pool; a new pool is twice as large as the one before.
+        # A module has two names of its own (their text is in IMPORT): attn8.x, and its file's path
         imported = self.importer.imported & self.files.keys()
         names = {name for each in imported for name in self.files[each].qstrs
-                 if isinstance(name, str)}
+                 if isinstance(name, str)} - FIRMWARE
         places = pool = NAMES
-        while places < len(names) + OTHERS:
+        while places < len(names) + 2 * len(imported) + OTHERS[heap.word]:
             pool *= 2
             places += pool
         return sum(len(name) + 1 for name in names) + places * (heap.word + 3)

@@ -12,7 +12,7 @@ class MultiHeadAttention:
 
     def __init__(self, f, name, seq_len, embed_dim, num_heads, recompute=False, bias=True):
         checks.between(name + ".seq_len", seq_len, 1, 512)
-        checks.between(name + ".num_heads", num_heads, 1, embed_dim)
+        checks.between("%s.num_heads" % name, num_heads, 1, embed_dim)
         if embed_dim % num_heads:
             raise ValueError(
                 "%s.embed_dim: expected a multiple of num_heads %d, got %d"
