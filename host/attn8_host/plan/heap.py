@@ -288,12 +288,13 @@ class Package:
 
     def _names(self, heap: Heap) -> int:
         # Each name's text, and its place in a pool; a new pool is twice as large as the one before.
-        # A module has two names of its own (their text is in IMPORT): attn8.x, and its file's path
+        # A module has two names of its own: attn8.x, and its file's path
         imported = self.importer.imported & self.files.keys()
         names = {name for each in imported for name in self.files[each].qstrs
                  if isinstance(name, str)} - FIRMWARE
+        names |= {f"/lib/{each.replace('.', '/')}.mpy" for each in imported} | imported
         places = pool = NAMES
-        while places < len(names) + 2 * len(imported) + OTHERS[heap.word]:
+        while places < len(names) + OTHERS[heap.word]:
             pool *= 2
             places += pool
         return sum(len(name) + 1 for name in names) + places * (heap.word + 3)
