@@ -63,7 +63,6 @@ IGNORED = [
     (["train", "iris", "--shift", "rotate"], "--shift: only digits takes it"),
     (["run", MODEL, INPUTS, "--no-weights", "--png", "a"], "--png: --no-weights leaves nothing"),
     (["deploy", "--dry-run", "--boot"], "--boot: --dry-run speaks of the package alone"),
-    (["deploy", "--dry-run", "--model", MODEL], "--model: --dry-run speaks of the package alone"),
     (["verify", "--core", "conv1d", "--png", "a"], "--png: only cores of attention have a cost"),
     *((["plan", "--model", MODEL, option, *value], f"{option}: {LAYER}") for option, *value in (
         ("--seq-len", "8"), ("--embed-dim", "8"), ("--heads", "2"), ("--core", "flash"),

@@ -23,7 +23,8 @@ from attn8_host.deploy import (
     push,
     undeploy,
 )
-from attn8_host.errors import BoardError, RemoteError
+from attn8_host.errors import BoardError, LinkError, RemoteError
+from attn8_host.link import Client
 from attn8_host.paths import BOOT, DEVICE
 from attn8_host.proof.bench.count import NAIVE_LAYER
 from tools import device_files
@@ -192,6 +193,10 @@ def test_a_board_that_resets_at_any_step_has_the_old_version_or_the_new(fresh, r
             (root / "blown").unlink()
             fresh.transport.read_until(1, b">>> ", timeout=5)
             fresh.enter_repl()
+        except LinkError as error:  # while it took files
+            assert "the board has started again" in str(error)
+            (root / "blown").unlink()
+            fresh.enter_repl()
         version = found(root)
         assert version in (OLD, NEW), f"reset at step {n}"
         seen.append(version == NEW)
@@ -209,17 +214,17 @@ def test_a_board_that_resets_at_any_step_has_the_old_version_or_the_new(fresh, r
 
 def test_a_host_that_vanishes_at_any_step_leaves_a_whole_version(fresh, monkeypatch, root):
     steps = 0
-    for name in ("execute", "write_file"):
-        method = getattr(Board, name)
+    for kind, name in ((Board, "execute"), (Client, "_exchange")):
+        method = getattr(kind, name)
 
-        def cut(board, *arguments, method=method, **options):
+        def cut(self, *arguments, method=method, **options):
             nonlocal steps
             steps -= 1
             if steps < 0:
                 raise KeyboardInterrupt
-            return method(board, *arguments, **options)
+            return method(self, *arguments, **options)
 
-        monkeypatch.setattr(Board, name, cut)
+        monkeypatch.setattr(kind, name, cut)
     for n in range(100):
         steps = 1000
         undeploy(fresh)
@@ -236,10 +241,10 @@ def test_a_host_that_vanishes_at_any_step_leaves_a_whole_version(fresh, monkeypa
 
 def test_what_arrives_damaged_is_noticed(fresh, monkeypatch, root):
     apply(fresh, plan(fresh, OLD))
-    write_file = Board.write_file
+    send = package.send
     monkeypatch.setattr(
-        Board, "write_file", lambda board, path, data, progress=None: write_file(
-            board, path, data.replace(b"2", b"3"), progress
+        package, "send", lambda board, files, progress=None: send(
+            board, {path: data.replace(b"2", b"3") for path, data in files.items()}, progress
         ),
     )  # fmt: skip
     with pytest.raises(BoardError, match="differs from what was sent"):

@@ -27,5 +27,11 @@ def look(path, name):
 
 def _value(path, name):
     # What a module that is there fails with as it is imported is said as it is
-    module = __import__(path, None, None, [name])
+    try:
+        module = __import__(path, None, None, [name])
+    except ImportError as error:
+        if "'attn8." in str(error):
+            raise ImportError("%s: this board has what its models need; attn8 deploy brings all"
+                              % error)
+        raise
     return module if path.endswith("." + name) else getattr(module, name)

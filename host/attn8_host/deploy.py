@@ -24,11 +24,12 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from . import forms, slim
 from .boards import Board, BoardInfo
-from .boards.answers import BYTES
+from .boards.answers import BYTES, literal
+from .boards.loader import Progress, send
 from .errors import Attn8Error, BoardError, RemoteError
 from .isa.compiler import compile_source
 from .isa.errors import CompileError
@@ -49,15 +50,16 @@ COMPILER = (1, 29)
 
 BATCH = 16  # files that one of the pieces below reads, writes or removes
 PIECES = 10_000  # more never come to an end
-FLASH_SECONDS = 20  # for one of them
+FLASH_SECONDS = 60  # for one of them
 
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
+P = ParamSpec("P")
+T = TypeVar("T")
 
-# Runs on the board before each of the pieces below, which print reprs of literals only
+# Runs on the board before the pieces below, which print reprs of literals only
 HELPERS = f"""
 import os, hashlib
 LIB, NEW, OLD, STAND_IN = {LIB!r}, {NEW!r}, {OLD!r}, {STAND_IN!r}
-left = {BATCH}
+left = 0  # files that the next piece may remove
 def kind(path):
     try:
         return "folder" if os.stat(path)[0] & 0x4000 else "file"
@@ -140,9 +142,22 @@ TIDY = """
 print(repr(remove(NEW)))
 """
 
-COPY = """
+# What says that nothing is to be done: what there is besides the version, a sum of its files' names
+# and sizes, and that of its sums
+LOOK = f"""
+names = hashlib.sha256()
+for file in sorted(walk(LIB)) if kind(LIB) == "folder" else ():
+    names.update(repr(file).encode())
+besides = [path for path in {(NEW, OLD, STAND_IN, *SHADOWS)!r} if exists(path)]
+print(repr((besides, names.digest(), sha256(LIB + "/" + {SUMS!r}))))
+"""
+
+FOLDERS = """
 for path in {folders!r}:
     make_folders(path)
+"""
+
+COPY = """
 for path in {paths!r}:
     with open(NEW + "/" + path, "wb") as file:
         for block in blocks(LIB + "/" + path):
@@ -151,6 +166,14 @@ for path in {paths!r}:
 
 SHA256 = """
 print(repr(tuple([sha256(path) for path in {paths!r}])))
+"""
+
+# The sum of these sums in order
+SHA256_OF_ALL = """
+of_all = hashlib.sha256()
+for path in {paths!r}:
+    of_all.update(sha256({folder!r} + path) or b"")
+print(repr(of_all.digest()))
 """
 
 SWITCH = """
@@ -199,6 +222,19 @@ NO_BOOT = """
 if sha256("/boot.py") == {boot!r}:
     os.remove("/boot.py")
 """
+
+
+def _keeping(function: Callable[P, T]) -> Callable[P, T]:
+    """Of what talks to a board: what it needs there is taken off at its end (see Board.keeping)."""
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **keywords: P.kwargs) -> T:
+        board = arguments[0]
+        assert isinstance(board, Board)
+        with board.keeping():
+            return function(*arguments, **keywords)
+
+    return call
 
 
 @dataclass
@@ -312,17 +348,30 @@ class Version:
     sums: dict[str, str]  # in hexadecimal, as they were at its deployment
 
 
-def plan(board: Board, files: dict[str, bytes]) -> Plan:
+@_keeping
+def plan(board: Board, files: dict[str, bytes], needed: set[str] | None = None) -> Plan:
     """Compares the files that the board is to hold with those that it holds.
 
     A file counts as present if its size and the sum that was kept at its deployment are right.
+
+    Args:
+        files: of the package.
+        needed: the modules that the board needs (see needed.py); None: all. Of the others it keeps
+            those that it has, each as it is today.
 
     Raises:
         BoardError: something would be moved or removed that is not attn8's own, or would be found
             by `import attn8` before it.
     """
+    needs = {path: data for path, data in files.items()
+             if needed is None or path == slim.TEXTS or forms.portable(_module(path)) in needed}
+    if (same := _unchanged(board, [needs, files])) is not None:
+        return Plan(same, [], [])
     versions = _versions(board, SHADOWS)
     there = versions[0] if versions else Version(LIB, {}, {})
+    had = {_module(path) for path in there.sums if path in there.sizes}
+    files = {path: data for path, data in files.items()
+             if path in needs or _module(path) in had}
     changed = [
         path
         for path, data in files.items()
@@ -336,6 +385,33 @@ def plan(board: Board, files: dict[str, bytes]) -> Plan:
               if path not in files and path not in stale and path[-1] != "/" and path != SUMS
               and (changed or stale)]
     return Plan(files, changed, stale, there.folder)
+
+
+def _module(path: str) -> str:
+    """What a file is, compiled or not."""
+    return path.removesuffix(".mpy").removesuffix(".py")
+
+
+def _unchanged(board: Board, packages: Iterable[dict[str, bytes]]) -> dict[str, bytes] | None:
+    """Which of these a board has, whole and in its place, with nothing beside; None: none."""
+    besides, names, sums = _evaluate(board, LOOK, ([str], DIGEST, DIGEST))
+    for files in packages:
+        lines = _sums(files)
+        sizes = {f"{LIB}/{path}": len(data) for path, data in (files | {SUMS: lines}).items()}
+        for path in [*sizes]:
+            while len(path := path.rpartition("/")[0]) > len(LIB):
+                sizes[f"{path}/"] = 0
+        listed = "".join(repr(entry) for entry in sorted(sizes.items()))
+        right = hashlib.sha256(listed.encode()).digest(), hashlib.sha256(lines).digest()
+        if not besides and (names, sums) == right:
+            return files
+    return None
+
+
+def _sums(files: dict[str, bytes]) -> bytes:
+    """The content of SHA256SUMS."""
+    return "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n"
+                   for path in sorted(files)).encode()
 
 
 def _versions(board: Board, shadows: tuple[str, ...] = ()) -> list[Version]:
@@ -401,21 +477,27 @@ def _foreign(path: str, what: str) -> BoardError:
     )
 
 
+@_keeping
 def deploy(
     board: Board,
     source: bool = False,
     progress: Progress | None = None,
     backend: str | None = None,
+    needed: set[str] | None = None,
 ) -> Deployed:
     """Makes /lib/attn8 on the board equal to the package (see package_for).
+
+    Args:
+        needed: the modules that the board needs (see plan); None: all.
 
     Raises:
         BoardError: the board fails, or has no viper emitter, or what it received differs from what
             was sent; the version that it had is the one that it has.
     """
-    return apply(board, plan(board, package_for(board, source, backend)), progress)
+    return apply(board, plan(board, package_for(board, source, backend), needed), progress)
 
 
+@_keeping
 def apply(board: Board, plan: Plan, progress: Progress | None = None) -> Deployed:
     """Carries out a plan; the board has the old version until all of it is there and verified.
 
@@ -451,22 +533,21 @@ def _build(board: Board, plan: Plan, progress: Progress | None) -> dict[str, byt
     paths = {f"{NEW}/{path}": data for path, data in plan.files.items()}
     folders = sorted({path.rpartition("/")[0] + "/" for path in paths})
     kept = [path for path in plan.files if path not in plan.changed]
-    _execute(board, COPY.format(folders=folders, paths=[]))
+    _execute(board, FOLDERS.format(folders=folders))
     for some in _batches(kept):
-        _execute(board, COPY.format(folders=[], paths=some))
-    digests = {path: hashlib.sha256(data) for path, data in paths.items()}
-    there = _sha256(board, (f"{NEW}/{path}" for path in kept))  # a copy may be cut short
-    send = {p: data for p, data in paths.items() if there.get(p) != digests[p].digest()}
-    total, done = sum(len(data) for data in send.values()), 0
-    for path, data in send.items():
-        board.write_file(path, data, progress and _after(done, total, progress))
-        done += len(data)
-    _verify(board, send)
-    sums = [f"{digest.hexdigest()}  {path[len(NEW) + 1:]}\n" for path, digest in digests.items()]
-    board.write_file(f"{NEW}/{SUMS}", "".join(sums).encode())
-    return send
+        _execute(board, COPY.format(paths=some))
+    changed = {path: plan.files[path] for path in plan.changed}
+    if not _right(board, f"{NEW}/", {path: plan.files[path] for path in kept}):
+        there = _sha256(board, (f"{NEW}/{path}" for path in kept))  # a copy may be cut short
+        changed |= {path: plan.files[path] for path in kept
+                    if there[f"{NEW}/{path}"] != hashlib.sha256(plan.files[path]).digest()}
+    whole = changed | {SUMS: _sums(plan.files)}
+    send(board, {f"{NEW}/{path}": data for path, data in whole.items()}, progress)
+    _verify(board, f"{NEW}/", whole)
+    return changed
 
 
+@_keeping
 def undeploy(board: Board) -> None:
     """Removes the package, and boot.py if it is attn8's; models and all else stay.
 
@@ -482,6 +563,7 @@ def undeploy(board: Board) -> None:
     _execute(board, NO_BOOT.format(boot=boot))
 
 
+@_keeping
 def push(board: Board, path: str, data: bytes, progress: Progress | None = None) -> Deployed:
     """Puts one file onto the board, unless it is already there."""
     digest = hashlib.sha256(data).digest()
@@ -495,12 +577,12 @@ def push(board: Board, path: str, data: bytes, progress: Progress | None = None)
             raise _foreign(each, f"a {kind}, where {path} is to go")
     _execute(board, f"make_folders({path!r})")
     try:
-        board.write_file(temporary, data, progress)
+        send(board, {temporary: data}, progress)
     except RemoteError:
         # For one because the file system is full: leave no half of a file on it
         _execute(board, f"if exists({temporary!r}): os.remove({temporary!r})")
         raise
-    _verify(board, {temporary: data})
+    _verify(board, "", {temporary: data})
     _execute(board, REPLACE.format(path=path, temporary=temporary))
     return Deployed(1, 1, len(data))
 
@@ -519,6 +601,7 @@ def try_model(board: Board, path: str) -> None:
         raise RemoteError(said, error.kind) from None
 
 
+@_keeping
 def install_boot(board: Board, replace: bool = False) -> bool:
     """Puts boot.py onto the board where there is none, or in place of the one that is there.
 
@@ -533,11 +616,12 @@ def install_boot(board: Board, replace: bool = False) -> bool:
 
 
 def _execute(board: Board, code: str) -> str:
-    return board.execute(HELPERS + code, timeout=FLASH_SECONDS)
+    board.require(HELPERS)
+    return board.execute(f"left = {BATCH}\n{code}", FLASH_SECONDS)
 
 
 def _evaluate(board: Board, code: str, shape: Any) -> Any:
-    return board.evaluate(HELPERS + code, shape, timeout=FLASH_SECONDS)
+    return literal(_execute(board, code), shape)
 
 
 def _finish(board: Board, code: str) -> None:
@@ -546,10 +630,6 @@ def _finish(board: Board, code: str) -> None:
         if _evaluate(board, code, bool):
             return
     raise BoardError("the board's file system does not let go of files; format it, then deploy")
-
-
-def _after(before: int, total: int, progress: Progress) -> Progress:
-    return lambda written, _: progress(before + written, total)
 
 
 def _sha256(board: Board, paths: Iterable[str]) -> dict[str, bytes | None]:
@@ -562,18 +642,30 @@ def _sha256(board: Board, paths: Iterable[str]) -> dict[str, bytes | None]:
     return sums
 
 
-def _batches(paths: list[str]) -> Iterable[list[str]]:
+def _batches(paths: list[str], size: int = BATCH) -> Iterable[list[str]]:
     """A few paths at a time: a board holds the code that names them in one piece of memory."""
-    return (paths[i : i + BATCH] for i in range(0, len(paths), BATCH))
+    return (paths[i : i + size] for i in range(0, len(paths), size))
 
 
-def _verify(board: Board, sent: dict[str, bytes]) -> None:
-    there = _sha256(board, sent)
+def _right(board: Board, folder: str, files: dict[str, bytes]) -> bool:
+    """Whether the board's own sums of files in a folder are right."""
+    for some in _batches(list(files), 4 * BATCH):
+        found = _evaluate(board, SHA256_OF_ALL.format(folder=folder, paths=some), bytes)
+        sums = b"".join(hashlib.sha256(files[path]).digest() for path in some)
+        if found != hashlib.sha256(sums).digest():
+            return False
+    return True
+
+
+def _verify(board: Board, folder: str, sent: dict[str, bytes]) -> None:
+    if _right(board, folder, sent):
+        return
+    there = _sha256(board, (folder + path for path in sent))
     for path, data in sent.items():
-        if there[path] != hashlib.sha256(data).digest():
+        if there[folder + path] != hashlib.sha256(data).digest():
             raise BoardError(
-                f"{path} on the board differs from what was sent; check the cable and its file "
-                "system, then deploy again (what it had before is still in place)"
+                f"{folder}{path} on the board differs from what was sent; check the cable and its "
+                "file system, then deploy again (what it had before is still in place)"
             )
 
 

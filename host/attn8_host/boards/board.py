@@ -1,5 +1,6 @@
 """A board that is open: mpremote's transport, with one-line errors and what the board is."""
 
+import ast
 import contextlib
 import io
 import os
@@ -36,6 +37,8 @@ ARCHES = (
     None, "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp",
     "xtensa", "xtensawin", "rv32imc", "rv64imc",
 )  # fmt: skip
+
+SERVE = "from attn8 import serve\nserve()\n"  # the package's own server
 
 PROBE = """
 import sys, os
@@ -101,6 +104,8 @@ class Board:
         close: Callable[[], None] = lambda: None,
     ):
         self._close = close
+        self.preludes: list[str] = []  # code that ran and stands, until the board starts afresh
+        self._keeping = 0
         self._baud = baud or BAUD
         try:
             self.transport = SerialTransport(port, baudrate=self._baud, timeout=TIMEOUT)
@@ -123,7 +128,7 @@ class Board:
             arch=ARCHES[mpy >> 10] if mpy >> 10 < len(ARCHES) else None,
             mpy_version=f"{mpy & 0xFF}.{mpy >> 8 & 3}",
         )
-        self._clkdiv = clkdiv or (None if baud else uart.clkdiv(machine, port))
+        self.clkdiv = clkdiv or (None if baud else uart.clkdiv(machine, port))
         self._rates: tuple[int, ...] = uart.RATES  # to try when a server starts
 
     def __enter__(self) -> "Board":
@@ -149,6 +154,8 @@ class Board:
 
     def enter_repl(self, soft_reset: bool = True) -> None:
         """Interrupts what runs and enters the raw REPL, by default of a freshly started board."""
+        if soft_reset:
+            self.preludes.clear()
         with _silenced(), self._errors("answer with a MicroPython REPL"):
             # A lost board may have taken frames for what is typed, and answer that first: only what
             # answers a question of now is the REPL
@@ -218,6 +225,24 @@ class Board:
             _, error = self.transport.exec_raw(textwrap.dedent(code), silence, take)
         _raise(error)
 
+    def require(self, prelude: str) -> None:
+        """Runs code whose functions others call, unless the board has it."""
+        if prelude not in self.preludes:
+            self.execute(prelude)
+            self.preludes.append(prelude)
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Takes what `require` put there off the board when the outermost such block is done."""
+        self._keeping += 1
+        try:
+            yield
+        finally:
+            self._keeping -= 1
+        if self.preludes and not self._keeping:
+            self.execute(f"del {', '.join(sorted(set().union(*map(names, self.preludes))))}")
+            self.preludes.clear()
+
     def evaluate_tuple(self, code: str, timeout: float = 60) -> tuple[Any, ...]:
         """Runs code that prints the repr of a literal; parses it without evaluating it."""
         values: tuple[Any, ...] = self.evaluate(code, tuple, timeout)
@@ -281,10 +306,14 @@ class Board:
         )
 
     @contextlib.contextmanager
-    def serve(self) -> Iterator[Client]:
-        """Runs the board's attn8 server and yields the link to it; then the REPL is back."""
+    def serve(self, program: str = SERVE) -> Iterator[Client]:
+        """Runs a server on the board and yields the link to it; then the REPL is back.
+
+        Args:
+            program: what serves, by default the attn8 server that was deployed.
+        """
         with self._errors("answer"), self._limit.within(PROMPT_SECONDS):
-            self.transport.exec_raw_no_follow("from attn8 import serve\nserve()\n")
+            self.transport.exec_raw_no_follow(program)
         client = Client(self.transport.serial)
         try:
             client.wait_ready()
@@ -293,8 +322,8 @@ class Board:
             raise
         whole = False
         try:
-            if self._clkdiv and self._rates:
-                rate = client.speed_up(self._clkdiv, self._rates)
+            if self.clkdiv and self._rates:
+                rate = client.speed_up(self.clkdiv, self._rates)
                 self._rates = (rate,) if rate else ()
             yield client
             whole = True
@@ -330,6 +359,19 @@ class Board:
                 "is it the right port, with MicroPython on it, free of other programs, and do its "
                 "boot.py and main.py print nothing?"
             ) from None
+
+
+def names(code: str) -> set[str]:
+    """Those of the functions, classes and values that a program leaves behind; modules are no one's
+    own."""
+    found: set[str] = set()
+    for node in ast.parse(code).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {part.id for target in node.targets for part in ast.walk(target)
+                      if isinstance(part, ast.Name)}
+    return found
 
 
 def _raise(error: bytes) -> None:

@@ -14,12 +14,13 @@ def options(parser: Parser) -> None:
     parser.add_argument("--source", action="store_true", help="send .py instead of .mpy files")
     parser.add_argument(
         "--model", type=Path, metavar="FILE",
-        help="put this model there as well",
+        help="put this model there as well, and of the package what it needs",
     )
+    parser.add_argument("--all", action="store_true",
+                        help="with --model, put all of the package there (default without)")
     parser.add_argument("--boot", action="store_true", help="replace a boot.py that is there")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.ignores(["--model", "--boot"], lambda a: a.dry_run,
-                   "--dry-run speaks of the package alone")
+    parser.ignores(["--boot"], lambda a: a.dry_run, "--dry-run speaks of the package alone")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -38,12 +39,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     )
     from ..forms import experimental
     from ..model import load
+    from ..needed import needed
 
-    model = arguments.model
+    model, modules = arguments.model, None
     if model:
-        load(model)  # what cannot run is refused before anything is sent
-    with opened(arguments, console) as board:
-        planned = plan(board, package_for(board, arguments.source))
+        loaded = load(model)  # what cannot run is refused before anything is sent
+        modules = None if arguments.all else needed(loaded.config, model.read_bytes())
+    with opened(arguments, console) as board, board.keeping():
+        planned = plan(board, package_for(board, arguments.source), modules)
         for form in experimental(planned.files):
             console.print(f"forms/{form} is experimental: no chip has run it yet")
         if warning := compiler_warning(board.info, planned.files):

@@ -66,6 +66,14 @@ def is_portable(path: str) -> bool:
     return top != "known"
 
 
+def portable(module: str) -> str:
+    """The module that stands for one on every board: viper's of the family that it serves."""
+    top, *rest = module.split("/")
+    if top == "forms" and len(rest) > 1:
+        return "/".join([top, VIPER, *rest[1:]])
+    return "/".join(["forms", VIPER, *rest]) if top == "known" else module
+
+
 def declared(form: str, name: str) -> Any:
     """What the package of a form says by a name: BACKEND, a str, or RANK, an int."""
     for node in ast.parse(source(form).read_text(encoding="utf-8")).body:

@@ -275,7 +275,9 @@ def loaded(
     return server._model, device, required
 
 
-def served(device: Device, config: Config, data: bytes) -> tuple[Any, dict[str, int]]:
+def served(
+    device: Device, config: Config, data: bytes, need_weights: bool = False
+) -> tuple[Any, dict[str, int]]:
     """The device's server, which has loaded a model file, and what it required."""
     required: dict[str, int] = {}
 
@@ -288,7 +290,7 @@ def served(device: Device, config: Config, data: bytes) -> tuple[Any, dict[str, 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         path.write_bytes(data)
-        kind = 2 if config["format"] == "attn8-train" else 0
+        kind = 2 if config["format"] == "attn8-train" else int(need_weights)
         try:
             if "text" in config:  # it takes a token at a time, and its weights stay in the file
                 load = device.load("attn8.model").load

@@ -18,6 +18,7 @@ from ..deploy import MODELS, deploy, push
 from ..errors import ModelError
 from ..isa import ARCHES
 from ..model import Model
+from ..needed import needed
 from ..numerics.floating import softmax
 from ..text import steps
 from .run import COLUMNS
@@ -104,13 +105,16 @@ def generate(
             task = bar.add_task(description, visible=False)
             return lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
-        deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"))
+        content = path.read_bytes()
         target = partition.PATH if data else f"{MODELS}/{path.name}"
+        with board.keeping():
+            deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"),
+                   needed=needed(model.config, content))
+            if not data:
+                push(board, target, content, progress(f"the model to {MODELS} (bytes)"))
         if data:
-            partition.push(board, path.read_bytes(), progress("the model to its partition (bytes)"))
+            partition.push(board, content, progress("the model to its partition (bytes)"))
             board.enter_repl()
-        else:
-            push(board, target, path.read_bytes(), progress(f"the model to {MODELS} (bytes)"))
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     times: list[int] = []
     ram: list[int] = []

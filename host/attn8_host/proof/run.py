@@ -14,6 +14,7 @@ from ..boards import Board
 from ..deploy import MODELS, deploy, push
 from ..errors import RemoteError
 from ..model import Model
+from ..needed import needed
 from .compare import Verification, verify
 
 COLUMNS = (
@@ -77,9 +78,12 @@ def run(
                 task, completed=done, total=total, visible=True
             )
 
-        deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"))
+        data = path.read_bytes()
         target = f"{MODELS}/{path.name}"
-        push(board, target, path.read_bytes(), progress(f"the model to {MODELS} (bytes)"))
+        with board.keeping():
+            deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"),
+                   needed=needed(model.config, data))
+            push(board, target, data, progress(f"the model to {MODELS} (bytes)"))
         with board.serve() as client:
             try:
                 client.load(target, need_weights)
