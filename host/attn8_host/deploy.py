@@ -642,14 +642,14 @@ def _sha256(board: Board, paths: Iterable[str]) -> dict[str, bytes | None]:
     return sums
 
 
-def _batches(paths: list[str], size: int = BATCH) -> Iterable[list[str]]:
+def _batches(paths: list[str]) -> Iterable[list[str]]:
     """A few paths at a time: a board holds the code that names them in one piece of memory."""
-    return (paths[i : i + size] for i in range(0, len(paths), size))
+    return (paths[i : i + BATCH] for i in range(0, len(paths), BATCH))
 
 
 def _right(board: Board, folder: str, files: dict[str, bytes]) -> bool:
     """Whether the board's own sums of files in a folder are right."""
-    for some in _batches(list(files), 4 * BATCH):
+    for some in _batches(list(files)):
         found = _evaluate(board, SHA256_OF_ALL.format(folder=folder, paths=some), bytes)
         sums = b"".join(hashlib.sha256(files[path]).digest() for path in some)
         if found != hashlib.sha256(sums).digest():
