@@ -1,4 +1,7 @@
-"""Input files: one .npy array, [samples, *input shape of the model]; and their lengths."""
+"""Input files: one .npy array, [samples, *input shape of the model]; their lengths and labels.
+
+Each may be an array of a .npz as well, under its name: inputs, lengths, labels.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ def read(path: Path, config: dict[str, Any]) -> np.ndarray:
         ModelError: it cannot be read, does not fit the model, or holds NaN, infinite values or some
             beyond float32.
     """
-    inputs = _load(path)
+    inputs = _load(path, "inputs")
     shape = config["input"]["shape"]
     fits = inputs.ndim == len(shape) + 1 and list(inputs.shape[1:]) == shape and len(inputs) > 0
     if not fits or inputs.dtype.kind not in "iuf":
@@ -43,7 +46,7 @@ def read_lengths(path: Path | None, config: dict[str, Any], samples: int) -> lis
     """
     if path is None:
         return [None] * samples
-    lengths = _load(path)
+    lengths = _load(path, "lengths")
     if not config["input"].get("lengths"):
         raise ModelError(f'{path}: the model takes no lengths; its config says no "lengths"')
     tokens = config["input"]["shape"][0]
@@ -63,7 +66,7 @@ def read_labels(path: Path, samples: int, classes: int) -> np.ndarray:
         ModelError: the file cannot be read, or holds anything but so many whole numbers from 0 to
             classes - 1.
     """
-    labels = _load(path)
+    labels = _load(path, "labels")
     if labels.dtype.kind not in "iu" or labels.shape != (samples,):
         raise ModelError(f"{path}: expected whole numbers [{samples}], one an input, got "
                          f"{labels.dtype} {list(labels.shape)}")
@@ -89,13 +92,17 @@ def integers(samples: np.ndarray, model: Model) -> np.ndarray:
     return samples if samples.dtype == np.int8 else model.feed(samples)
 
 
-def _load(path: Path) -> np.ndarray:
+def _load(path: Path, name: str) -> np.ndarray:
     try:
         found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            with found:
+                if name not in found:
+                    raise ModelError(f"{path}: expected an array {name} in it")
+                found = found[name]
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except (OSError, ValueError):
         raise ModelError(f"{path}: not a .npy file of numbers") from None
-    if not isinstance(found, np.ndarray):
-        raise ModelError(f"{path}: expected one array (.npy), got an archive of several (.npz)")
+    assert isinstance(found, np.ndarray)
     return found
