@@ -90,8 +90,9 @@ def test_windows_have_samples_of_one_label_alone():
 
 
 def test_bars():
-    assert bars(np.array([0, 4, 8])) == " ▄█"
-    assert bars(np.array([5, 5])) == "  "
+    assert bars([0, 4, 8]) == " ▄█"
+    assert bars([5, 5]) == "  "
+    assert bars([-(2**31), 2**31 - 1]) == " █"
 
 
 def test_an_archive_without_inputs_is_refused(tmp_path, capsys):

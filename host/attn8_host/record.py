@@ -119,3 +119,9 @@ def windows(
             found.append(x[start : start + window])
             labels.append(label)
     return np.array(found, np.float32), np.array(labels, np.int64)
+
+
+def write(path: Path, inputs: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
+    """A .npz of windows, their labels, and what these are called."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, inputs=inputs, labels=labels, names=np.array(names))

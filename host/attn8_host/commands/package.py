@@ -9,9 +9,7 @@ from .parser import Command, Parser
 
 
 def options(parser: Parser) -> None:
-    from ..isa import ARCHES
-
-    parser.add_argument("--arch", choices=ARCHES, required=True,
+    parser.add_argument("--arch", choices=["xtensawin", "rv32imc"], required=True,
                         help="xtensawin: ESP32, S2, S3; rv32imc: ESP32-C3, C6")
     parser.add_argument("--output", type=Path, metavar="DIR", required=True, help="a new folder")
 

@@ -4,10 +4,10 @@ import argparse
 import re
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
 from rich.text import Text
@@ -17,6 +17,8 @@ from .parser import Command, Parser
 from .shared import add_board, below, opened
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..boards import Board
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -53,22 +55,23 @@ def options(parser: Parser) -> None:
                       required=True)
 
 
-def bars(values: np.ndarray) -> str:
+def bars(values: Sequence[int]) -> str:
     """A row of a channel's values as bars, the lowest to the highest that are shown."""
-    low, high = float(values.min()), float(values.max())
-    steps = np.round((values - low) / ((high - low) or 1) * (len(BARS) - 1)).astype(int)
-    return "".join(BARS[step] for step in steps)
+    low, span = min(values), max(values) - min(values) or 1
+    return "".join(BARS[(2 * (value - low) * (len(BARS) - 1) + span) // (2 * span)]
+                   for value in values)
 
 
-def signal(samples: np.ndarray) -> RenderableType:
-    """The last samples [n, channels], a line a channel."""
-    return Group(*(Text(f"{c:3} {samples[-1, c]:>11,} {bars(samples[:, c])}", no_wrap=True)
-                   for c in range(samples.shape[1])))
+def signal(samples: Sequence["np.ndarray"]) -> RenderableType:
+    """The last samples, a line a channel."""
+    rows = zip(*(sample.tolist() for sample in samples), strict=True)
+    return Group(*(Text(f"{c:3} {row[-1]:>14,} {bars(row)}", no_wrap=True)
+                   for c, row in enumerate(rows)))
 
 
 def collect(
     board: "Board", arguments: argparse.Namespace, label: str, console: Console
-) -> np.ndarray:
+) -> "np.ndarray":
     """Waits, then records one label and shows it; int32 [samples, channels]."""
     from rich.live import Live
 
@@ -83,10 +86,10 @@ def collect(
     shown: deque[np.ndarray] = deque(maxlen=SHOWN)
     with Live(bar, console=console, refresh_per_second=FRAMES) as live:
 
-        def progress(sample: np.ndarray) -> None:
+        def progress(sample: "np.ndarray") -> None:
             shown.append(sample)
             bar.advance(task)
-            live.update(Group(bar, signal(np.array(shown))))
+            live.update(Group(bar, signal(shown)))
 
         samples, late = record(board, arguments.channels, arguments.rate, count, progress)
     if late:
@@ -96,7 +99,7 @@ def collect(
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    from ..record import prepare, windows
+    from ..record import prepare, windows, write
 
     if arguments.rate * arguments.seconds < arguments.window:
         raise Attn8Error(f"--window: {arguments.window} samples take more than --seconds "
@@ -105,8 +108,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         prepare(board, arguments.sensor)
         recordings = [collect(board, arguments, each, console) for each in arguments.labels]
     x, y = windows(recordings, arguments.window, arguments.hop)
-    with arguments.output.open("wb") as file:
-        np.savez_compressed(file, inputs=x, labels=y, names=np.array(arguments.labels))
+    write(arguments.output, x, y, arguments.labels)
     per = ", ".join(f"{name} {int((y == i).sum())}" for i, name in enumerate(arguments.labels))
     console.print(f"{len(x)} windows of {arguments.window} samples of {arguments.channels} in "
                   f"{arguments.output} ({per})", highlight=False, soft_wrap=True)
