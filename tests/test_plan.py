@@ -248,3 +248,16 @@ def test_a_model_that_cannot_fit_is_one_line(tmp_path, capsys):
         assert main([*command, "--board", "virtual"]) == 2
         error = capsys.readouterr().err
         assert " needs " in error and len(error.splitlines()) == 1, error
+
+
+# Bytes of heap that attention of 64 tokens of 64 values may take, and those that take more
+BUDGET = 110_000
+MORE = {"exact16": 127_000, "performer": 112_000, "sparse": 120_000}
+
+
+@pytest.mark.parametrize("num_heads", [2, 4])
+@pytest.mark.parametrize("arch", ["xtensawin", "rv32imc"])
+@pytest.mark.parametrize("core", cores.all_cores())
+def test_a_layer_of_64_tokens_fits(core, arch, num_heads):
+    planned = plan(*one_layer(core, 64, 64, num_heads), arch, predicted=lambda: (0, 0))
+    assert planned.peak_heap <= MORE.get(core, BUDGET)

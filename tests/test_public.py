@@ -53,9 +53,18 @@ def test_looking_takes_no_memory_for_good(board, remote):
 
 @pytest.mark.board("virtual")
 def test_help_lists_the_public_names(board, remote, names):
-    remote("import attn8\ndir(attn8)\ngive(0)")
-    said = board.execute("help(attn8)")
-    assert [name for name in names if repr(name) not in said] == []
+    for looked in ("", "dir(attn8)"):
+        remote(f"import attn8\n{looked}\ngive(0)")
+        said = board.execute("help(attn8)")
+        assert [name for name in names if name not in said] == []
+
+
+@pytest.mark.board("virtual")
+def test_help_of_what_is_not_imported_says_where_more_is(board, remote):
+    remote("import sys\nimport attn8\ngive(0)")
+    said = board.execute("help(attn8.Exact)\nprint('attn8.cores.exact' in sys.modules)")
+    assert "attn8.help('Exact') says what it is" in said and said.split()[-1] == "False"
+    assert "Exact.from_scales(" in board.execute("attn8.help('Exact')")
 
 
 HELP = """

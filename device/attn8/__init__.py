@@ -3,7 +3,20 @@
 # them (dir, help, TAB) imports nothing.
 
 __version__ = "0.1.0"
-NAMES: object = "attn8.help() says what there is"  # help(attn8) of MicroPython lists it
+
+
+class Names:
+    # What MicroPython's help(attn8) prints: the names, which are then forgotten again
+
+    def __repr__(self):
+        from . import memory
+        from .names import NAMES
+
+        memory.forget("attn8.names")
+        return ", ".join(sorted(NAMES)) + "; attn8.help() says what each is"
+
+
+NAMES: object = Names()
 
 
 def __getattr__(name):
@@ -12,7 +25,7 @@ def __getattr__(name):
     from .names import NAMES as names
     from .public import look
 
-    NAMES = names  # where help lists them
+    NAMES = names  # where help(attn8) lists them
     if name not in names:
         raise AttributeError(name)
     return look("attn8." + names[name], name)

@@ -10,6 +10,9 @@ class Public:
         self._path = path
         self._name = name
 
+    def __repr__(self):  # which help of an object prints
+        return "attn8.%s; attn8.help('%s') says what it is" % (self._path[6:], self._name)
+
     def __call__(self, *arguments, **keywords):
         return _value(self._path, self._name)(*arguments, **keywords)
 

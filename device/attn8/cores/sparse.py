@@ -2,8 +2,6 @@ from array import array
 
 from .. import checks, forms, memory
 from ..kernels.hide import drop, hide
-from . import exact
-from .exact import constants
 
 MAX_LISTED = 2048  # pairs, 4 bytes each, that are listed once and for all
 
@@ -26,6 +24,12 @@ class Sparse:
 
     def __new__(cls, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
                 mask, causal=False, need_weights=False, block_rows=None, buffers=None):
+        # What makes masks is forgotten again, and the exact core where it is not needed
+        from ..unload import Unload
+
+        unload = Unload()
+        from . import exact
+
         constants = (score_mult, score_shift, score_limit, out_num, out_shift)
         checks.between("seq_len", seq_len, 1, exact.MAX_KEYS)
         exact.check(seq_len, head_dim, *constants)
@@ -38,7 +42,9 @@ class Sparse:
         if block_rows is None:  # enough pairs a block to make little of the calls of kernels
             block_rows = min(seq_len, max(9, 2 * every // (shown or 1)))
         checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
+        unload.forget("masks")
         if shown <= most:
+            unload.forget("cores")
             return Listed(form, pairs, head_dim, *constants, need_weights, block_rows,
                           forms.suited(buffers, form))
         hidden = None
@@ -206,10 +212,7 @@ class Pairs:
 
 def _pairs(seq_len, mask, causal, most):
     # -> how many pairs a mask shows, and which: those that it hides where there are more than
-    # `most`. What makes masks is forgotten again
-    from ..unload import Unload
-
-    unload = Unload()
+    # `most`
     from ..masks import build
     from ..masks.mask import Mask
 
@@ -223,9 +226,13 @@ def _pairs(seq_len, mask, causal, most):
         from ..masks.patterns import causal as causal_mask
 
         mask = mask.intersection(causal_mask(seq_len))
-    found = mask.num_positions, Shown(mask if mask.num_positions <= most else mask.complement())
-    unload.forget("masks")
-    return found
+    return mask.num_positions, Shown(mask if mask.num_positions <= most else mask.complement())
+
+
+def constants(*scales, **options):
+    from ..quantize import exact_constants
+
+    return exact_constants(*scales, **options)
 
 
 def _viper():

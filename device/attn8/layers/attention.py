@@ -141,20 +141,6 @@ class MultiHeadAttention:
                 merged = objects.part(memoryview(b""), results, size, size)
         self._merged = merged[: rows * values]
         self._out_bytes = size * out_unit
-        linears = [linear_kind.take(tensors, name + "." + part, inputs, outputs, form)
-                   for part, inputs, outputs in (("q", embed_dim, keys), ("k", memory_dim, keys),
-                                                 ("v", memory_dim, values))]
-        self._projections = []
-        for linear, target in zip(linears, (self.q, self.k, self.v)):
-            if linear.wide:
-                raise ValueError("missing tensor %s.mult" % linear.name)
-            n = len(target)
-            if form == "int16":
-                most = None if target is self.v else kind.most(key_dim)
-                dense = dense_kind(linear, n // linear.outputs, merged[:n], make, most)
-            else:
-                dense = dense_kind(linear, n // linear.outputs, merged[:n])
-            self._projections.append((dense, target))
         # Views are made here, once: a slice made in a forward pass would allocate
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
         self.cores = []
@@ -175,6 +161,21 @@ class MultiHeadAttention:
                 if not within:
                     shared[place] = self.cores[0].buffers
             self._calls.append((self.cores[-1], [view[h] for view in views]))
+        # Weights come after what makes a core was there, as that of a mask is forgotten again
+        linears = [linear_kind.take(tensors, name + "." + part, inputs, outputs, form)
+                   for part, inputs, outputs in (("q", embed_dim, keys), ("k", memory_dim, keys),
+                                                 ("v", memory_dim, values))]
+        self._projections = []
+        for linear, target in zip(linears, (self.q, self.k, self.v)):
+            if linear.wide:
+                raise ValueError("missing tensor %s.mult" % linear.name)
+            n = len(target)
+            if form == "int16":
+                most = None if target is self.v else kind.most(key_dim)
+                dense = dense_kind(linear, n // linear.outputs, merged[:n], make, most)
+            else:
+                dense = dense_kind(linear, n // linear.outputs, merged[:n])
+            self._projections.append((dense, target))
         self._rows = rows
         # What the cores keep for whoever asked with need_weights: (name, typecode, array)
         self.outputs = [("%s.%d" % (part, h), code, values)
