@@ -15,8 +15,9 @@ from .plan.inference import served
 ROOT = DEVICE / "attn8"
 ARCH = "xtensawin"  # of the emulated kernels that the load calls; the modules are any chip's
 # What is imported later than by a load, or by one from elsewhere: what errors say, what feeds a
-# model and what it has besides, the names of the package, the line's rate, flash without files
-BESIDE = ("batches", "feed", "link.rate", "names", "partition", "public", "refuse", "stream")
+# model and what it has besides, the names of the package, the line's rate, weights in the flash
+BESIDE = ("batches", "feed", "link.rate", "names", "partition", "public", "refuse", "stored",
+          "stream")
 
 
 def needed(config: dict[str, Any], data: bytes) -> set[str]:
@@ -35,8 +36,12 @@ def needed(config: dict[str, Any], data: bytes) -> set[str]:
         Attn8Error: the device refuses the model.
     """
     device = Device(ARCH, forms.VIPER)
-    for need_weights in (False, True):
-        served(device, config, data, need_weights)
+    if "text" in config:  # it takes a token at a time
+        device.load("attn8.link.server")
+        device.load("attn8.text")
+    else:
+        for need_weights in (False, True):
+            served(device, config, data, need_weights)
     with TemporaryDirectory() as folder, suppress(ValueError):  # of what takes no single tokens
         path = Path(folder) / "model"
         path.write_bytes(data)
