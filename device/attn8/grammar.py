@@ -30,9 +30,10 @@ def names(value):
     return found
 
 
-def check(entries, types, size):
+def check(entries, types, size, beyond=False):
     # That the header of a safetensors file says of each of `size` bytes of tensors what they are,
-    # once. types: {dtype: (typecode, bytes)}
+    # once. types: {dtype: (typecode, bytes)}. beyond: whether others may lie behind them, as in a
+    # partition. -> how many are the tensors'
     if not isinstance(entries, dict):
         raise ValueError("expected an object")
     spans = []
@@ -64,8 +65,9 @@ def check(entries, types, size):
         if start != at:
             raise ValueError("data_offsets: expected %d, got %d" % (at, start))
         at = end
-    if at != size:
+    if at > size or at < size and not beyond:
         raise ValueError("expected %d bytes of tensors, got %d" % (at, size))
+    return at
 
 
 @micropython.viper

@@ -12,6 +12,7 @@ def open_file(path):
     # -> (file, bytes before the tensors' data, bytes of it, header)
     from .grammar import check, loads
 
+    beyond = False
     try:
         size = os.stat(path)[6]
         file = open(path, "rb")
@@ -20,17 +21,18 @@ def open_file(path):
 
         file = opened(path)
         size = len(file)
+        beyond = True
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(MAX_HEADER, size - 8):
         file.close()
         raise ValueError("%s: not a safetensors file, or its header is too long" % path)
     try:
         header = loads(file.read(length))
-        check(header, _types, size - 8 - length)
+        size = check(header, _types, size - 8 - length, beyond)
     except ValueError as error:
         file.close()
         raise ValueError("%s: header: %s" % (path, error))
-    return file, 8 + length, size - 8 - length, header
+    return file, 8 + length, size, header
 
 
 def metadata(path):
