@@ -235,7 +235,7 @@ def test_kernels_as_machine_code(machines, seed, rows, keys, step):
     assert (found[: 2 * n : 2] == np.nonzero(left)[1]).all()
     assert not room or not found[2 * n : -1].any()
 
-    starts = rng.integers(0, keys, rows + 1)
+    starts = rng.integers(0, keys, rows)
     counts = rng.integers(0, keys - starts, endpoint=True)
     width = max(int(counts.max()), 1)
     chosen = np.sort(rng.integers(0, keys, keys)).astype(np.uint16)
@@ -248,7 +248,7 @@ def test_kernels_as_machine_code(machines, seed, rows, keys, step):
         wanted = scores.copy()
         whole = np.append(mask, np.zeros((1, keys), np.int8), axis=0)
         for r in range(rows):
-            key = starts[r + 1] + np.arange(counts[r + 1])
+            key = starts[r] + np.arange(counts[r])
             row = whole[r + 1 if step else 0]
             covered = row[chosen[key] if pick else key] != 0
             wanted[r, : len(key)][covered] = MASKED
