@@ -35,7 +35,7 @@ class Stream:
         if channels is None and self._count == 1 and n > 1:
             raise ValueError("stream: the model's file has one scale for all of its input; say "
                              "channels=N, how many values a sample has")
-        width = checks.between("channels", channels or self._count, 1, n)
+        width = checks.between("channels", self._count if channels is None else channels, 1, n)
         if model._inner != 1 or n % width or width != self._count and self._count != 1:
             raise ValueError("stream: expected channels along the input's last axis, %d of them, "
                              "got %d" % (self._count, width))
