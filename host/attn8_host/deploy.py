@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from . import forms, slim
+from . import forms, paths, slim
 from .boards import Board, BoardInfo
 from .boards.answers import BYTES, literal
 from .boards.loader import Progress, send
@@ -41,6 +41,7 @@ NEW, OLD = "/lib/.attn8-deploy-new", "/lib/.attn8-deploy-old"
 PARTIAL = ".attn8-deploy-new"  # behind the name of another file, until it is whole
 SHADOWS = ("/attn8.py", "/attn8.mpy")  # what `import attn8` would find before /lib
 MODELS = "/models"
+OWN_MODELS = f"{MODELS}/attn8"  # of demo, verify, train and others: none of the user's lies there
 SUMS = "SHA256SUMS"  # in the package's folder, in sha256sum's format
 SUM = re.compile(rb"^([0-9a-f]{64})  ([ -~]+)$", re.M)  # a line of it; others stand for nothing
 
@@ -561,6 +562,11 @@ def undeploy(board: Board) -> None:
     _finish(board, SETTLE)
     boot = hashlib.sha256(BOOT.read_bytes()).digest()
     _execute(board, NO_BOOT.format(boot=boot))
+
+
+def place(model: Path) -> str:
+    """Where a model file comes to lie on a board: this package's own apart from the user's."""
+    return f"{OWN_MODELS if model.parent == paths.MODELS else MODELS}/{model.name}"
 
 
 @_keeping

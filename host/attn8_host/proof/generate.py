@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from .. import float_model, modelfile, partition
 from ..boards import Board
-from ..deploy import MODELS, deploy, push
+from ..deploy import MODELS, deploy, place, push
 from ..errors import ModelError
 from ..isa import ARCHES
 from ..model import Model
@@ -106,7 +106,7 @@ def generate(
             return lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
         content = path.read_bytes()
-        target = partition.PATH if data else f"{MODELS}/{path.name}"
+        target = partition.PATH if data else place(path)
         with board.keeping():
             deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"),
                    needed=needed(model.config, content))

@@ -10,8 +10,7 @@ from safetensors.numpy import load_file
 
 from .. import modelfile
 from ..boards import Board
-from ..deploy import MODELS as BOARD_MODELS
-from ..deploy import push
+from ..deploy import OWN_MODELS, push
 from ..errors import Attn8Error
 from ..masks import BUILDERS, Mask, hnsw, mincut
 from ..model import Model
@@ -19,7 +18,7 @@ from ..paths import MODELS
 from ..quantize.model import quantize_model
 from .compare import Verification, verify
 
-PATH = f"{BOARD_MODELS}/mask.safetensors"
+PATH = f"{OWN_MODELS}/mask.safetensors"
 TOP = 8  # keys of a query that recall counts
 SPREAD = 1.0  # standard deviation of the scores before the softmax
 

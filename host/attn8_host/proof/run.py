@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..boards import Board
-from ..deploy import MODELS, deploy, push
+from ..deploy import MODELS, deploy, place, push
 from ..errors import RemoteError
 from ..model import Model
 from ..needed import needed
@@ -79,7 +79,7 @@ def run(
             )
 
         data = path.read_bytes()
-        target = f"{MODELS}/{path.name}"
+        target = place(path)
         with board.keeping():
             deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"),
                    needed=needed(model.config, data))

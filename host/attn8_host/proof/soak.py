@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..boards import Board
-from ..deploy import MODELS as BOARD_MODELS
-from ..deploy import deploy, push
+from ..deploy import deploy, place, push
 from ..errors import BoardError, LinkError
 from ..link import Client
 from ..model import Model, load
@@ -72,7 +71,7 @@ def soak(
     while result is None or lost or time.monotonic() - start < seconds:
         try:
             with open_board() as board:
-                path = f"{BOARD_MODELS}/{MODEL.name}"
+                path = place(MODEL)
                 if result is None:
                     deploy(board)
                     push(board, path, MODEL.read_bytes())

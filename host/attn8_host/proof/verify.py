@@ -8,15 +8,14 @@ import numpy as np
 
 from .. import cores, modelfile
 from ..boards import Board
-from ..deploy import MODELS as BOARD_MODELS
-from ..deploy import push
+from ..deploy import OWN_MODELS, push
 from ..errors import Attn8Error, RemoteError
 from ..model import Model
 from ..numerics import floating
 from .cases import Case, cost_cases, generator, mechanisms
 from .compare import Verification, verify
 
-PATH = f"{BOARD_MODELS}/verify.safetensors"
+PATH = f"{OWN_MODELS}/verify.safetensors"
 # Prints statements that import what of attn8 is imported
 IMPORTS = """
 import sys

@@ -17,8 +17,7 @@ from safetensors.numpy import load_file
 
 from .. import layers, modelfile
 from ..boards import Board
-from ..deploy import MODELS as BOARD_MODELS
-from ..deploy import deploy, push
+from ..deploy import OWN_MODELS, deploy, push
 from ..errors import Attn8Error
 from ..link import Client
 from ..link.client import run_digest
@@ -285,7 +284,7 @@ def iris(
     config = iris_config(numbers, total, batch)
     rng = np.random.default_rng(seed)
     tensors = initial(config, rng)
-    path = f"{BOARD_MODELS}/iris.safetensors"
+    path = f"{OWN_MODELS}/iris.safetensors"
 
     deploy(board, progress=lambda done, total: advance("package to the board (bytes)", done, total))
     push(board, path, pack(config, tensors))
@@ -402,7 +401,7 @@ def digits(
     targets = np.tile(data["calibration.labels"], 2)
     x, test_x = (7 * images).astype(np.int8), (7 * test).astype(np.int8)  # see demo.py
 
-    path, training_path = (f"{BOARD_MODELS}/{name}.safetensors" for name in ("tuned", "tune"))
+    path, training_path = (f"{OWN_MODELS}/{name}.safetensors" for name in ("tuned", "tune"))
     total = total_steps(len(x), epochs, batch)
     config = digits_config(base, path, total, batch)
     _, tensors = modelfile.read(MODELS / "digits_float.safetensors")

@@ -17,8 +17,7 @@ from safetensors.numpy import load as from_bytes
 
 from .. import inputs, layers, modelfile
 from ..boards import Board
-from ..deploy import MODELS as BOARD_MODELS
-from ..deploy import deploy, push
+from ..deploy import OWN_MODELS, deploy, push
 from ..errors import Attn8Error, ModelError, RemoteError
 from ..layers.base import TOKENS
 from ..link.protocol import CALIBRATE, EVALUATE, QUANTIZE, TRAIN
@@ -187,8 +186,8 @@ def tune(
     held, kept = np.split(chosen, [len(x) // VALIDATION])
     total = total_steps(len(kept), epochs, batch)
     steps = total // epochs
-    target = f"{BOARD_MODELS}/{output.name}"
-    training_path = f"{BOARD_MODELS}/{output.stem}-training.safetensors"
+    target = f"{OWN_MODELS}/{output.name}"
+    training_path = f"{OWN_MODELS}/{output.stem}-training.safetensors"
     config, tensors, names = training(base, which, target)
     config |= {"batch": batch, "schedule": schedule(total),
                "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(rate or RATES[optimizer])}}
