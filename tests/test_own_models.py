@@ -29,8 +29,9 @@ def test_what_a_command_puts_onto_a_board_for_itself_lies_apart(
     monkeypatch.setattr(deploy, "deploy", lambda *_, **__: None)
     for module in (generate, mask, run, soak, verify, session, tune):
         monkeypatch.setattr(module, "push", push)
-        if hasattr(module, "deploy"):
-            monkeypatch.setattr(module, "deploy", lambda *_, **__: None)
+        for name in ("deploy", "needed"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, lambda *_, **__: None)
     assert main([*command, "--board", "virtual"]) == 2
     assert capsys.readouterr().err.startswith("attn8: /models/attn8/")
 
