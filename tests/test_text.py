@@ -14,6 +14,7 @@ from attn8_host.errors import BoardError, ModelError
 from attn8_host.importers import llama2c
 from attn8_host.model import Model, load
 from attn8_host.paths import MODELS
+from attn8_host.proof import generate
 from attn8_host.sampling import Sampler
 from attn8_host.text import encoded, steps
 from attn8_host.tokenizer import RULES, Tokenizer
@@ -501,4 +502,28 @@ def test_generate_proves_each_token(tmp_path, small, capsys):
     assert found["text"] == model.tokenizer.text([*ids, *tokens])
     assert abs(found["cross_entropy"] - found["cross_entropy_float"]) <= 0.1
     assert found["tokens_per_second"] > 0 and found["ram_bytes"] > 0
+    assert 0.9 <= found["top1_agreement_vs_float"] <= 1
+    assert found["instructions_per_token"] is None  # of a chip alone
     assert "every bit equal" in " ".join(capsys.readouterr().out.split())
+
+
+LIES = """    if token == {token}:
+        logits[7] ^= 1
+"""
+
+
+def test_one_bit_of_one_logit_that_is_not_numpys_ends_with_status_1(
+        tmp_path, small, capsys, monkeypatch):
+    model, report = load(small[0], False), tmp_path / "report.json"
+    ids = encoded(model, "Lily")
+    tokens = [token for token, _ in steps(model, ids, 9, 0.8)]
+    assert len(tokens) == 9
+    head, loop, tail = generate.SCRIPT.partition("    spent = ")
+    assert loop
+    monkeypatch.setattr(generate, "SCRIPT", head + LIES.format(token=tokens[4]) + loop + tail)
+    assert main(["generate", str(small[0]), "--prompt", "Lily", "--tokens", "9", "--temperature",
+                 "0.8", "--board", "virtual", "--json", str(report)]) == 1
+    found = json.loads(report.read_text())
+    assert found["tokens"] == tokens and found["bit_exact"] is False
+    assert found["mismatches"] == tokens.count(tokens[4])
+    assert "NOT EQUAL" in " ".join(capsys.readouterr().out.split())

@@ -14,10 +14,12 @@ import torch
 from torch.utils import _pytree as tree
 
 from ..errors import ModelError
+from ..tokenizer import Tokenizer
 from . import build
 from .check import strip
 from .convert import convert, one_of_several
 from .graph import Node, constant, source, tensor
+from .text import of_text
 
 Model = tuple[dict[str, Any], dict[str, np.ndarray]]
 aten = torch.ops.aten
@@ -25,7 +27,7 @@ aten = torch.ops.aten
 
 def from_torch(
     module: torch.nn.Module, example: Any, *, output: int | None = None, core: str = "exact",
-    name: str = "model",
+    name: str = "model", tokenizer: Tokenizer | None = None,
 ) -> Model:
     """A module as a float model: (config, tensors) for modelfile.write.
 
@@ -37,6 +39,8 @@ def from_torch(
         output: which one, from 0, of several that it gives; by default all are.
         core: of attention layers.
         name: of the model.
+        tokenizer: makes it a model of text, where the module gives logits of each token (see
+            text.of_text).
 
     Raises:
         ModelError: something in it is no layer that is known, a parameter reaches no layer, or
@@ -80,8 +84,9 @@ def from_torch(
     owned |= {key: value for key, value in module.state_dict().items()
               if value.is_floating_point()}
     with one_of_several(len(graph.outputs), "output=0"):
-        return convert(graph.outputs, original, x.numpy(), axis, owned, core, name,
+        made = convert(graph.outputs, original, x.numpy(), axis, owned, core, name,
                        masked if shown else None)
+    return made if tokenizer is None else of_text(*made, tokenizer)
 
 
 def _shown(mask: torch.Tensor, tokens: int) -> Callable[[int], torch.Tensor]:
