@@ -15,6 +15,7 @@ from attn8_host.importers import llama2c
 from attn8_host.model import Model, load
 from attn8_host.paths import MODELS
 from attn8_host.proof import generate
+from attn8_host.proof.attention import attended
 from attn8_host.sampling import Sampler
 from attn8_host.text import encoded, steps
 from attn8_host.tokenizer import RULES, Tokenizer
@@ -489,22 +490,38 @@ def test_the_stories_are_the_published_ones(stories):
     assert PUBLISHED.startswith(stories.tokenizer.text([BEGIN, *tokens]))
 
 
+def test_what_the_last_token_attends_to_is_near_to_floats(small):
+    model, (config, tensors) = load(small[0], False), modelfile.read(small[1])
+    ids = [1, *range(40, 58)]
+    found = attended(model, ids)
+    outputs = float_model.run(config, tensors, np.array(ids + [0] * (CONTEXT - len(ids))))
+    assert len(found) == SIZES["layers"]
+    for name, shares in found.items():
+        q, k = (outputs[f"{name}.{part}"] for part in "qk")
+        k = k.reshape(CONTEXT, SIZES["kv_heads"], -1).swapaxes(0, 1)
+        k = np.repeat(k, SIZES["heads"] // SIZES["kv_heads"], 0)[:, : len(ids)]
+        e = np.exp(np.einsum("hd,htd->ht", q[:, len(ids) - 1], k) / np.sqrt(q.shape[-1]))
+        assert np.abs(shares - (e / e.sum(axis=1, keepdims=True)).mean(axis=0)).max() <= 0.03
+
+
 def test_generate_proves_each_token(tmp_path, small, capsys):
-    report = tmp_path / "report.json"
+    report, picture = tmp_path / "report.json", tmp_path / "picture"
     assert main(["generate", str(small[0]), "--prompt", "Lily", "--tokens", "9", "--temperature",
                  "0.8", "--top-p", "0.9", "--seed", "3", "--float", str(small[1]), "--board",
-                 "virtual", "--json", str(report)]) == 0
+                 "virtual", "--json", str(report), "--attention", "--png", str(picture)]) == 0
     found = json.loads(report.read_text())
     model = load(small[0], False)
     ids = encoded(model, "Lily")
     tokens = [token for token, _ in steps(model, ids, 9, 0.8, 0.9, 3)]
+    assert picture.read_bytes()[:4] == b"\x89PNG"
     assert found["tokens"] == tokens and found["bit_exact"] is True
     assert found["text"] == model.tokenizer.text([*ids, *tokens])
     assert abs(found["cross_entropy"] - found["cross_entropy_float"]) <= 0.1
     assert found["tokens_per_second"] > 0 and found["ram_bytes"] > 0
     assert 0.9 <= found["top1_agreement_vs_float"] <= 1
     assert found["instructions_per_token"] is None  # of a chip alone
-    assert "every bit equal" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "every bit equal" in said and "attends to layers.0.attention: " in said
 
 
 LIES = """    if token == {token}:
@@ -527,3 +544,18 @@ def test_one_bit_of_one_logit_that_is_not_numpys_ends_with_status_1(
     assert found["tokens"] == tokens and found["bit_exact"] is False
     assert found["mismatches"] == tokens.count(tokens[4])
     assert "NOT EQUAL" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_board_that_resets_while_it_writes_is_said_in_one_line(small, capsys, monkeypatch):
+    head, loop, tail = generate.SCRIPT.partition("    spent = ")
+    reset = "    import machine; machine.reset()\n"
+    monkeypatch.setattr(generate, "SCRIPT", head + reset + loop + tail)
+    assert main(["generate", str(small[0]), "--prompt", "Lily", "--board", "virtual"]) == 2
+    said = capsys.readouterr().err
+    assert said == "attn8: the board was reset behind 0 tokens; run it again\n"
+
+
+def test_a_prompt_beyond_the_context_is_refused_before_a_board_is_opened(small, capsys):
+    assert main(["generate", str(small[0]), "--prompt", "a" * 30, "--board", "a9"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.endswith("the prompt has 31 tokens, the model has room for 24")

@@ -15,7 +15,10 @@ from attn8_host.text import encoded, steps
 from attn8_host.tokenizer import Tokenizer
 
 torch = pytest.importorskip("torch")
-nn, F = torch.nn, torch.nn.functional
+
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
 VOCAB, CONTEXT, E = 280, 14, 16
 
 

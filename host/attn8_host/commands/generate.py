@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..terminal import printable
 from .parser import Command, Parser
-from .shared import add_board, add_json, equal, facts, opened, positive, seed, write_json
+from .shared import add_board, add_json, add_png, equal, facts, opened, positive, seed, write_json
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ..model import Model
     from ..proof.generate import Request, Written
 
 HEAP = "224wK"  # of the virtual board: what the demo's model and its cache take, and the package
@@ -39,6 +44,9 @@ def options(parser: Parser) -> None:
     parser.add_argument("--data", action="store_true",
                         help="put the model into the partition that attn8 flash --data made, in "
                         "place of a file")
+    parser.add_argument("--attention", action="store_true",
+                        help="show what the last token attends to, layer by layer")
+    add_png(parser, "draw that")
     add_json(parser)
 
 
@@ -64,14 +72,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     request = Request(arguments.prompt, arguments.tokens, arguments.temperature, arguments.top_p,
                       arguments.seed)
     return write(arguments, console, arguments.model or MODELS / "stories.safetensors", request,
-                 arguments.floats, arguments.data)
+                 arguments.floats, arguments.data, arguments.attention, arguments.png)
 
 
 def write(
     arguments: argparse.Namespace, console: Console, path: Path, request: "Request",
-    floats: Path | None = None, data: bool = False,
+    floats: Path | None = None, data: bool = False, attention: bool = False,
+    png: Path | None = None,
 ) -> int:
-    """Has a board write; `arguments` say which, and --json. data: see proof.generate."""
+    """Has a board write; `arguments` say which, and --json. data: see proof.generate; attention and
+    png: show and draw what the last token attends to."""
     from ..errors import ModelError
     from ..model import load
     from ..proof.generate import generate
@@ -87,11 +97,55 @@ def write(
         console.print(text, end="", highlight=False, markup=False, soft_wrap=True)
 
     with opened(arguments, console, HEAP) as board:
-        written = generate(board, model, path, ids, request, console, piece, floats, data)
-    console.print()
+        try:
+            written = generate(board, model, path, ids, request, console, piece, floats, data)
+        finally:
+            console.print()
     console.print(table(written))
     write_json(arguments.json, written.as_dict())
+    if attention or png:
+        _attention(console, model, [*ids, *written.tokens], attention, png)
     return 0 if written.bit_exact else 1
+
+
+def _attention(
+    console: Console, model: "Model", ids: list[int], shown: bool, png: Path | None
+) -> None:
+    """Shows and draws what the last token attends to."""
+    from ..proof.attention import attended
+    from .pictures import draw_shaded
+
+    ids = ids[: model.input_size]
+    tokenizer = model.tokenizer
+    assert tokenizer is not None  # as there is text
+    found = attended(model, ids)
+    pieces = [printable(tokenizer.decode(before, token).decode("utf-8", "replace"))
+              .replace("\n", "\u21b5") for before, token in pairwise([tokenizer.begin, *ids])]
+    title = f"what {pieces[-1].strip() or pieces[-1]!r} attends to"
+    if shown:
+        console.print(f"\n{title}", highlight=False, markup=False)
+        for name, shares in found.items():
+            console.print(shaded(name, pieces, shares))
+    if png:
+        draw_shaded(png, pieces, found, title)
+        console.print(f"{png}: {title}", highlight=False, markup=False)
+
+
+MOST = 3  # tokens that are named with their shares
+
+
+def shaded(name: str, pieces: list[str], shares: "np.ndarray") -> Text:
+    """A text whose tokens are the brighter the larger their shares are, of those that are text."""
+    seen = [share if piece else 0.0 for piece, share in zip(pieces, shares, strict=True)]
+    most = max(seen) or 1.0
+    best = sorted(range(len(seen)), key=lambda i: -seen[i])[:MOST]
+    text = Text(f"{name}: " + ", ".join(f"{pieces[i].strip() or repr(pieces[i])} {seen[i]:.0%}"
+                                        for i in best) + "\n", "bold")
+    for piece, share in zip(pieces, seen, strict=True):
+        level = share / most
+        red, green, blue = (int(255 - level * (255 - low)) for low in (178, 24, 43))
+        text.append(piece, f"{'white' if level > 0.5 else 'black'} on rgb({red},{green},{blue})")
+    return text
 
 
 def table(written: "Written") -> Table:

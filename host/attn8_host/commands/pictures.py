@@ -96,6 +96,49 @@ def draw_attention(
     return True
 
 
+WIDTH = 76  # characters of a line
+
+
+def draw_shaded(
+    path: Path, pieces: list[str], shares: "Mapping[str, np.ndarray]", title: str
+) -> None:
+    """Draws a text for each layer, its tokens the darker the larger their shares are.
+
+    Args:
+        path: of the PNG.
+        pieces: of each token; "": it is no text.
+        shares: of each layer, [tokens].
+        title: what they are.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    places: list[tuple[int, int]] = []  # line and column of each token
+    line = column = 0
+    for piece in pieces:
+        if column and column + len(piece) > WIDTH:
+            line, column = line + 1, 0
+        places.append((line, column))
+        column += len(piece)
+    colors = LinearSegmentedColormap.from_list("shares", ["white", "#b2182b"])
+    figure, axes = pyplot().subplots(
+        len(shares), 1, squeeze=False, layout="constrained",
+        figsize=(WIDTH * 0.085 + 0.3, len(shares) * ((line + 1) * 0.25 + 0.35) + 0.4))
+    for axis, (name, each) in zip(axes[:, 0], shares.items(), strict=True):
+        seen = [share if piece else 0.0 for piece, share in zip(pieces, each, strict=True)]
+        axis.set(xlim=(0, WIDTH), ylim=(line + 1, 0))
+        axis.set_axis_off()
+        axis.set_title(printable(name), loc="left", fontsize="small")
+        for piece, (row, at), share in zip(pieces, places, seen, strict=True):
+            level = share / (max(seen) or 1.0)
+            axis.fill_between((at, at + len(piece)), row, row + 1, color=colors(level), linewidth=0)
+            for i, character in enumerate(piece):
+                axis.text(at + i + 0.5, row + 0.5, character, ha="center", va="center",
+                          family="monospace", fontsize=9,
+                          color="white" if level > 0.5 else "black")
+    figure.suptitle(printable(title), fontsize="medium")
+    save(figure, path)
+
+
 def _draw_confusion(figure: Any, confusion: "np.ndarray") -> None:
     """Draws how often each class was taken for which, with the counts."""
     axis = figure.subplots()

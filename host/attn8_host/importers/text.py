@@ -56,6 +56,5 @@ def _grouped(entry: dict[str, Any]) -> dict[str, Any]:
     if not is_softmax(entry["core"]) or "key_dim" in entry or "value_dim" in entry:
         raise ModelError(f"{name}: a model of text has attention with the core exact, and heads of "
                          "one width")
-    made = {key: entry[key] for key in ("name", "inputs", "seq_len", "embed_dim", "num_heads",
-                                        "bias") if key in entry}
-    return {"type": "grouped_attention", **made}
+    kept = ("name", "inputs", "seq_len", "embed_dim", "num_heads", "bias")
+    return {"type": "grouped_attention", **{key: entry[key] for key in kept if key in entry}}

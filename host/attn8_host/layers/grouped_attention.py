@@ -117,6 +117,7 @@ class GroupedAttention:
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
         self.linears, self.turns, self.cache = linears, turns, cache
         self.constants = constants
+        self.weights: list[np.ndarray] = []  # of each head, [tokens, keys] of the last call
         self.reset()
 
     def reset(self) -> None:
@@ -144,6 +145,7 @@ class GroupedAttention:
             kept = [np.concatenate(both, axis=1) for both in zip(self.past, kept, strict=True)]
         self.past = kept
         share = self.num_heads // self.num_kv_heads
+        self.weights = []
         results = [self._attend(q, kept[0][h // share], kept[1][h // share])
                    for h, q in enumerate(found["q"])]
         return self.linears["out"](np.concatenate(results, axis=1))
@@ -156,6 +158,7 @@ class GroupedAttention:
         difference = np.where(masked, 0, scores.max(axis=1, keepdims=True) - scores)
         t = rounded(difference, c["score_mult"], c["score_shift"])
         weights = normalized(np.where(masked | (t >= OCTAVES << FRACTION), 0, exp2(t)))
+        self.weights.append(weights)
         sums = int32(weights.sum(axis=1))
         mult = int32(c["out_num"] + (sums >> 1)) // sums
         return saturated(rounded(int32(weights @ v), mult[:, None], c["out_shift"]), INT16)
@@ -242,7 +245,8 @@ class Type(LayerType):
         return [buffer(INT16, size) for size in (entry["embed_dim"], kv, kv)] + [
             buffer(gives.format, gives.size)]
 
-    def _layer(self, entry: Fields, tensors: Tensors) -> GroupedAttention:
+    def layer(self, entry: Fields, tensors: Tensors) -> GroupedAttention:
+        """The layer of an entry, without tokens."""
         linears = {part: Dense(**dense.parts(f"{part}.", tensors)) for part in PARTS}
         cache = entry.get("cache", INT8)
         for part, largest in most(head_dim(entry), cache).items():
@@ -252,7 +256,7 @@ class Type(LayerType):
                                 tensors.get("turns"), cache, tensors.get("centre"))
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
-        layer = self._layer(entry, tensors)
+        layer = self.layer(entry, tensors)
 
         def run(x: np.ndarray) -> dict[str, np.ndarray]:
             layer.reset()
@@ -261,7 +265,7 @@ class Type(LayerType):
         return run
 
     def stepping(self, entry: Fields, tensors: Tensors) -> Layer:
-        layer = self._layer(entry, tensors)
+        layer = self.layer(entry, tensors)
 
         def step(x: np.ndarray) -> dict[str, np.ndarray]:
             tokens = x.reshape(-1, entry["embed_dim"])

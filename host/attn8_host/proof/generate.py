@@ -15,7 +15,7 @@ from rich.progress import Progress
 from .. import float_model, modelfile, partition
 from ..boards import Board
 from ..deploy import MODELS, deploy, place, push
-from ..errors import ModelError
+from ..errors import BoardError, ModelError
 from ..isa import ARCHES
 from ..model import Model
 from ..needed import needed
@@ -36,6 +36,7 @@ for token, logits in steps(model, {ids}, {tokens}, {temperature}, {top_p}, {seed
     spent = time.ticks_diff(time.ticks_us(), start)
     print(token, crc32(logits), spent)
     start = time.ticks_us()
+print("end")
 """
 
 
@@ -93,6 +94,7 @@ def generate(
     Raises:
         BoardError: there is no such partition, or it is too small.
         ModelError: the float model is another one.
+        BoardError: the board was reset while it wrote.
     """
     tokenizer = model.tokenizer
     assert tokenizer is not None  # as there are ids
@@ -131,12 +133,22 @@ def generate(
     for before, token in pairwise([tokenizer.begin, *ids]):
         say(tokenizer.decode(before, token))
 
+    whole = False
+
     def line(said: str) -> None:
-        first, *rest = said.split()
-        if first == "ram":
-            ram.append(int(rest[0]) - baseline)
+        nonlocal whole
+        if said == "end":
+            whole = True
             return
-        token, digest, spent = int(first), *map(int, rest)
+        first, *rest = said.split() or [""]
+        try:
+            if first == "ram":
+                ram.append(int(rest[0]) - baseline)
+                return
+            token, digest, spent = map(int, (first, *rest))
+        except ValueError:
+            raise BoardError(f"the board says {said!r} where a token is due; was it reset?"
+                             ) from None
         want, made = next(wanted, (None, np.zeros(0)))
         equal.append(want == token and crc32(made.tobytes()) == digest)
         if made.size:
@@ -149,6 +161,8 @@ def generate(
     board.follow(SCRIPT.format(
         path=target, ids=ids, tokens=request.tokens, temperature=request.temperature,
         top_p=request.top_p, seed=request.seed), line)
+    if not whole:
+        raise BoardError(f"the board was reset behind {len(tokens)} tokens; run it again")
     say(b"", True)
     mismatches = equal.count(False) + (next(wanted, None) is not None)
     rest = times[1:]  # the first one comes with the prompt
