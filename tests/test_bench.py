@@ -9,8 +9,10 @@ from attn8_host import isa
 from attn8_host.cli import main
 from attn8_host.cores.exact import Exact, exact_constants
 from attn8_host.errors import Attn8Error
+from attn8_host.model import load
 from attn8_host.numerics.integers import EXP2
-from attn8_host.proof.bench import growth, on_board, published, tinymind
+from attn8_host.paths import MODELS
+from attn8_host.proof.bench import growth, llama2c, on_board, published, tinymind
 from tools import record_bench
 
 
@@ -85,6 +87,26 @@ def test_tinymind_wants_a_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(tinymind.shutil, "which", lambda name: None)
     with pytest.raises(Attn8Error, match=r"riscv64-unknown-elf-g\+\+ is missing: install it"):
         tinymind.measure(tmp_path)
+
+
+def test_llama2_c_wants_a_checkout_and_a_model_like_its_own(tmp_path, monkeypatch):
+    stories = load(MODELS / "stories.safetensors", False)
+    monkeypatch.setattr(llama2c.shutil, "which", lambda name: name)
+    with pytest.raises(Attn8Error, match=r"expected a checkout of github\.com/karpathy/llama2\.c"):
+        llama2c.build(tmp_path, "run.c", 4)
+    monkeypatch.setattr(llama2c.shutil, "which", lambda name: None)
+    with pytest.raises(Attn8Error, match="riscv64-unknown-elf-gcc is missing: install it"):
+        llama2c.build(tmp_path, "run.c", 4)
+    with pytest.raises(Attn8Error, match=r"expected a model of llama2\.c with a tied head"):
+        llama2c.sizes_of(load(MODELS / "digits.safetensors", False))
+    sizes = llama2c.sizes_of(stories)
+    assert sizes == {"dim": 64, "hidden_dim": 172, "layers": 5, "heads": 8, "kv_heads": 4,
+                     "vocab_size": 512, "context": 192}
+    made = llama2c.weights(sizes)
+    matrices = sum(values.size for key, values in made.items() if not key.startswith("rms"))
+    assert llama2c.products(sizes) == matrices + 5 * 2 * 64 * 100
+    norms = sum(values.size for values in made.values()) - matrices
+    assert len(llama2c.grouped(made, 4)) == 4 * norms + matrices + 4 * matrices // 4
 
 
 def test_lines_name_code_that_is_there():

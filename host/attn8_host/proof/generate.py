@@ -92,9 +92,9 @@ def generate(
         data: whether the model goes into the board's data partition, in place of a file.
 
     Raises:
-        BoardError: there is no such partition, or it is too small.
+        BoardError: there is no such partition, or it is too small; or the board was reset while it
+            wrote.
         ModelError: the float model is another one.
-        BoardError: the board was reset while it wrote.
     """
     tokenizer = model.tokenizer
     assert tokenizer is not None  # as there are ids
