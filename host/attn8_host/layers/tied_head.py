@@ -1,13 +1,13 @@
 """A head with the weight of an embedding: one tensor in the file, one in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..numerics.scales import finest, narrowing
 from ..schema import SIZE, WORD, Tensor, one_of
 from . import dense
-from .base import INT8, INT16, Buffer, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Buffer, Example, Fields, Layer, LayerType, Signal, Tensors
 from .dense import Dense
 from .embedding import multipliers, tied_rows
 from .quantizer import Quantizer
@@ -58,6 +58,33 @@ class Type(LayerType):
         scale = quantizer.result(name, finest(float(scales.max())))
         quantizer.made.update({f"{name}.{part}": values for part, values in
                                multipliers(scales / scale).items()})
+
+    def examples(self, rng: np.random.Generator) -> Iterator[Example]:
+        """Behind its embedding, in both formats."""
+        tokens, vocabulary, features = 5, 40, 12
+        weight = rng.integers(-127, 128, (vocabulary, features)).astype(np.int8)
+        for output, most in ((INT8, 127), (INT16, 32767)):
+            ratios = rng.uniform(0.5, 1, vocabulary) * most / (features * 127 * 16000)
+
+            def floats(
+                outputs: Mapping[str, np.ndarray], ratios: np.ndarray = ratios, most: int = most
+            ) -> tuple[np.ndarray, np.ndarray]:
+                x = outputs["words"].reshape(tokens, features).astype(np.float64)
+                want = np.clip(x @ weight.T * ratios, -most, most)
+                unit = 1 if most == 127 else 129  # int16 in steps of int8
+                return outputs["head"].ravel() / unit, want.ravel() / unit
+
+            made = {"words": multipliers(rng.uniform(0.1, 0.25, vocabulary)),
+                    "head": multipliers(ratios)}
+            sizes = {"in_features": features, "out_features": vocabulary}
+            yield Example(output, {"rows": tokens, **sizes}, [
+                {"type": "embedding", "name": "words", "seq_len": tokens, "tied": True,
+                 "vocab_size": vocabulary, "embed_dim": features, "output": INT16},
+                {"type": self.name, "name": "head", "rows": tokens, **sizes, "embedding": "words",
+                 "output": output},
+            ], {"words.weight": weight, **{f"{name}.{part}": values for name, found in made.items()
+                                           for part, values in found.items()}},
+                tokens, floats, vocab_size=vocabulary)
 
     def work(self, entry: Fields, tensors: Tensors) -> int:
         return int(entry.get("rows", 1) * entry["in_features"] * entry["out_features"])
