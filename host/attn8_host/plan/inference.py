@@ -297,6 +297,8 @@ def served(
         kind = 2 if config["format"] == "attn8-train" else int(need_weights)
         try:
             if "text" in config:  # it takes a token at a time, and its weights stay in the file
+                # From bytes, as nothing closes what a model goes on reading
+                vars(device.load("attn8.safetensors"))["open"] = lambda *_: BytesIO(data)
                 load = device.load("attn8.model").load
                 server._model = load(str(path), step=True, weights="stream")
                 device.load("attn8.text")
