@@ -22,7 +22,7 @@ from attn8_host.proof import cases
 
 DIGITS, SPEAKERS = MODELS / "digits.safetensors", MODELS / "speakers.safetensors"
 BYTE = 10 / 115200  # seconds, with its start and stop bits
-TURN = 0.001  # seconds until a USB bridge passes on what came
+TURN = 0.001  # seconds until a USB bridge passes on what came, such as the 10 bytes of a reply
 
 
 def needs(path):
@@ -30,7 +30,8 @@ def needs(path):
 
 
 class Counted:
-    """A port that counts bytes both ways, and how often it goes over from writing to reading."""
+    """A port that counts bytes sent, and how often it goes over from writing to reading; what comes
+    meanwhile comes at the same time."""
 
     def __init__(self, stream):
         self.__dict__.update(stream=stream, count=0, turns=0, writing=False)
@@ -53,7 +54,6 @@ class Counted:
         data = self.stream.read(size)
         self.turns += bool(data) and self.writing
         self.writing = self.writing and not data
-        self.count += len(data)
         return data
 
     @property
