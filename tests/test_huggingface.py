@@ -189,7 +189,7 @@ def test_a_folder_computes_what_transformers_does(tmp_path, family, tied):
         (LLAMA, {"num_attention_heads": 5}, "num_attention_heads: expected a divisor of hidden"),
         (LLAMA, {"num_key_value_heads": 3}, "a multiple of num_key_value_heads 3, got 4"),
         (LLAMA, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: is not known"),
-        (LLAMA, {"vocab_size": 50257}, "vocab_size: expected 1 to 32768"),
+        (LLAMA, {"vocab_size": 50257}, "vocab_size: expected a whole number from 1 to 32768"),
         (LLAMA, {"rms_norm_eps": None}, "rms_norm_eps: expected a number above 0, got null"),
         (LLAMA, {"model_type": "mistral"}, "model_type: expected llama or gpt2, got 'mistral'"),
         (LLAMA, {"tie_word_embeddings": True}, "lm_head.weight is not the embedding"),

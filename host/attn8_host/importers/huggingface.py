@@ -13,7 +13,6 @@ from safetensors import safe_open
 
 from .. import schema
 from ..errors import ModelError
-from ..layers.embedding import MAX_VOCAB
 from ..schema import SCALE, SIZE, Kind
 from . import decoder, pieces
 from .decoder import Sizes
@@ -126,9 +125,6 @@ def _checked(
             raise ModelError(f"it lacks {key}")
         if key in said and not kind.holds(said[key]):
             raise ModelError(f"{key}: expected {kind.words}, got {schema.shown(said[key])}")
-    if said["vocab_size"] > MAX_VOCAB:
-        raise ModelError(f"vocab_size: expected 1 to {MAX_VOCAB}, as token ids are int16, got "
-                         f"{said['vocab_size']}")
     return said
 
 
