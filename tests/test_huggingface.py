@@ -143,6 +143,7 @@ def difference(folder, want, tokens=TOKENS):
         (LLAMA, 1, torch.float32), (LLAMA, 3, torch.float32),
         ({**LLAMA, "tie_word_embeddings": True}, 1, torch.bfloat16),
         ({**LLAMA, "num_key_value_heads": 4}, 2, torch.bfloat16),
+        ({**LLAMA, "max_position_embeddings": 131072}, 1, torch.float32),
         (GPT2, 1, torch.float32), (GPT2, 2, torch.float16),
     ],
 )

@@ -52,10 +52,11 @@ IDLE = {
     "output_attentions", "output_hidden_states", "torchscript", "use_bfloat16", "problem_type",
     "chunk_size_feed_forward", "finetuning_task", "tokenizer_class", "prefix",
 }
+POSITIONS = schema.within(1, 1 << 30)  # a context may be said that is less
 # Fields of each family: which there must be, and which there may be
 LLAMA = (
     {"hidden_size": SIZE, "intermediate_size": SIZE, "num_hidden_layers": SIZE,
-     "num_attention_heads": SIZE, "vocab_size": SIZE, "max_position_embeddings": SIZE,
+     "num_attention_heads": SIZE, "vocab_size": SIZE, "max_position_embeddings": POSITIONS,
      "rms_norm_eps": SCALE},
     {"num_key_value_heads": _or_none(SIZE), "head_dim": _or_none(SIZE), "rope_theta": SCALE,
      "rope_parameters": _or_none(schema.OBJECT), "rope_scaling": _or_none(schema.OBJECT),

@@ -50,7 +50,7 @@ def table(outcome: dict[str, Any]) -> Table:
     table.add_column("instructions" if counted else "us", justify="right")
     if counted:
         table.add_column("cycles", justify="right")
-        table.caption = "Instructions counted, cycles by a model of the core's pipeline"
+        table.caption = caption = "Instructions counted, cycles by a model of the core's pipeline"
     table.add_column("per" if counted else "ns per MAC", justify="right" if not counted else "left")
     layers = [outcome[key] for key in LAYERS if outcome.get(key)]
     for row in outcome["kernels"] + layers + outcome.get("experimental", []):
@@ -64,7 +64,8 @@ def table(outcome: dict[str, Any]) -> Table:
         table.add_row(row["name"], shape, *values)
     for row in outcome.get("published", []):
         table.add_row(row["name"], " x ".join(str(n) for n in row["shape"]), "",
-                      f"{row['cycles_per_mac']:.1f}", "MAC, published")
+                      f"{row['cycles_per_mac']:.1f}", "MAC *")
+        table.caption = f"{caption}; *: C of others, as published (docs/forms.md)"
     return table
 
 
