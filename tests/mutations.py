@@ -79,6 +79,10 @@ class Mutator:
             finish = self.bytes
         return finish(config, tensors)
 
+    def wrong(self):
+        """A value that may not be there, of its own: another mutation may change it."""
+        return copy.deepcopy(self.rng.choice(WRONG))
+
     # What changes the config
 
     def places(self, value, depth=0):
@@ -99,14 +103,14 @@ class Mutator:
         elif way == 1 and isinstance(container, dict):
             container[self.rng.choice(VALUES)] = container.pop(key)
         elif way == 2 and isinstance(container, dict):
-            container[self.rng.choice(VALUES)] = self.rng.choice(WRONG)
+            container[self.rng.choice(VALUES)] = self.wrong()
         elif way == 3:
             other, at = self.rng.choice(found)
             container[key] = copy.deepcopy(other[at])
         elif way == 4 and self.rng.random() < 0.05:
             container[key] = "DEEP"
         else:
-            container[key] = self.rng.choice(WRONG)
+            container[key] = self.wrong()
 
     def number(self, config, tensors, others):
         """A number that is a little or a lot off."""
@@ -133,7 +137,7 @@ class Mutator:
         elif way == 2:
             found.insert(self.rng.randrange(len(found)), found.pop(at))
         elif way == 3:
-            found[at] = self.rng.choice(WRONG)
+            found[at] = self.wrong()
         elif others:
             other, more = self.rng.choice(others)
             entry = copy.deepcopy(self.rng.choice(other["layers"]))
@@ -290,13 +294,13 @@ class Mutator:
             elif way == 7 and held:
                 del held[self.rng.choice(sorted(held))]
             elif way == 8:
-                held[self.rng.choice(("x", "dtype", "shape"))] = self.rng.choice(WRONG)
+                held[self.rng.choice(("x", "dtype", "shape"))] = self.wrong()
             elif way == 9:
                 header["__metadata__"] = self.rng.choice(
                     (*WRONG, {"config": 1}, {"config": None}, {"config": {}}, {"x": "y"},
                      {"config": "[]"}, {"config": text, "x": 1}, {"config": text, "x": "1"}))
             elif way == 10 and names:
-                header[self.rng.choice(names)] = self.rng.choice(WRONG)
+                header[self.rng.choice(names)] = self.wrong()
             elif way == 11:
                 header[self.rng.choice(VALUES)] = self.rng.choice(
                     (*WRONG, {"dtype": "I8", "shape": [0], "data_offsets": [0, 0]}))

@@ -1,22 +1,26 @@
 """Mutated model files: host and board take the same ones, and compute the same from them.
 
-`pytest tests/test_fuzz_models.py -k integers --files 10000` makes the full run.
+Of float files `quantize` makes int8 ones that both take, or refuses them in one line.
+`pytest tests/test_fuzz_models.py -k integers --files 10000` and `-k floats --files 4000` make the
+full run.
 """
 
 import ast
 import random
 import subprocess
 import sys
+import time
 import zlib
 from collections import Counter
 
 import numpy as np
 
 from attn8_host import cores, layers, modelfile
-from attn8_host.errors import ModelError
+from attn8_host.errors import Attn8Error, ModelError
 from attn8_host.model import load
 from attn8_host.paths import DEVICE, MODELS
 from attn8_host.proof.cases import attention_case, layer_cases
+from attn8_host.quantize.file import quantize_file
 from attn8_host.quantize.model import quantize_model
 
 from .mutations import Mutator, decompose
@@ -24,6 +28,7 @@ from .test_encoder import SEQ_LEN, VARIANTS, Encoder
 
 BATCH = 250  # files that one process of a board loads
 SECONDS = 120  # for each such batch
+WORK = 20  # seconds in which a float file is refused or made int8
 LARGEST = 30_000  # bytes of a file to mutate: small ones have as much that can be wrong
 
 # Runs on MicroPython's unix port: says of each file what became of it, a line each
@@ -52,6 +57,8 @@ def judge(path):
         model = attn8.load(path)
     except (TypeError, ValueError) as error:
         return "refused", str(error)
+    except MemoryError as error:  # before anything is made of a size that is far too large
+        return "refused" if " needs " in str(error) else "broken", str(error)
     except Exception as error:
         return "broken", repr(error)
     digest = 0
@@ -165,3 +172,45 @@ def differences(folder, files, seed, count):
 def test_integers(tmp_path, request):
     count = request.config.getoption("--files")
     assert list(differences(tmp_path, list(bases()), 1, count)) == []
+
+
+def float_bases(folder):
+    """Float models, and a file of calibration inputs for each."""
+    rng = np.random.default_rng(6)
+    made = [Encoder(np.random.default_rng(1), depth=1, **variant) for variant in VARIANTS.values()]
+    models = [(each.config, each.tensors) for each in made]
+    models.append(modelfile.read(MODELS / "digits_float.safetensors"))
+    for i, (config, tensors) in enumerate(models):
+        path = folder / f"{i}.npy"
+        np.save(path, rng.normal(size=(3, *config["input"]["shape"])).astype(np.float32))
+        yield decompose(config, tensors), path
+
+
+def quantized(source, calibration, target):
+    """What `quantize` says of a float file; None where it made an int8 one."""
+    start = time.process_time()
+    try:
+        quantize_file(source, calibration, target)
+        said = None
+    except Attn8Error as error:
+        said = str(error)
+    seconds = time.process_time() - start
+    assert seconds < WORK, (seconds, said)
+    return said
+
+
+def test_floats(tmp_path, request):
+    count, tally, rng = request.config.getoption("--files"), Counter(), random.Random(2)
+    bases, mutate = list(float_bases(tmp_path)), Mutator(random.Random(2))
+    files, source, made = [file for file, _ in bases], tmp_path / "float", 0
+    for _ in range(count):
+        file, calibration = rng.choice(bases)
+        source.write_bytes(mutate(file, files))
+        said = quantized(source, calibration, tmp_path / str(made))
+        assert said is None or (said and "\n" not in said)
+        tally["made" if said is None else "refused"] += 1
+        made += said is None
+    for i, board in enumerate(on_a_board(tmp_path, made)):
+        assert judge(tmp_path / str(i)) == board and board[0] == "ran", i
+    print(dict(tally))
+    assert tally["made"] and tally["refused"]

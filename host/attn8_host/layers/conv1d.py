@@ -10,7 +10,7 @@ from ..errors import ModelError
 from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.parameter import Parameter
 from ..numerics.scales import linear, quantize
-from ..schema import COUNT, FLAG, MAX_INPUTS, SIZE, Tensor, one_of
+from ..schema import COUNT, FLAG, MAX_INPUTS, MOST, SIZE, Tensor, one_of
 from . import dense
 from .base import (
     INPUT_SCALE,
@@ -170,6 +170,9 @@ class Type(LayerType):
             most = (entry["length"] + 2 * seen.padding - 1) // seen.dilation + 1
             raise ModelError(f"{name}.kernel_size: expected at most {most} with this length, "
                              f"padding and dilation, got {seen.kernel_size}")
+        if seen.positions(entry["length"]) > MOST:
+            raise ModelError(f"{name}.padding: expected at most {MOST} positions, got "
+                             f"{seen.positions(entry['length'])}")
         if seen.groups not in (1, seen.channels):
             raise ModelError(f"{name}.groups: expected 1 or {seen.channels}, as many as channels, "
                              f"got {seen.groups}")

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import ModelError
 from ..numerics.integers import rounded, saturated
 from ..numerics.scales import quantize, requant_constants
-from ..schema import FLAG, SIZE, Tensor, one_of
+from ..schema import FLAG, MULTS, SHIFTS, SIZE, Tensor, one_of
 from .base import INT8, INT16, TOKENS, Example, Fields, Layer, LayerType, Signal, Tensors
 from .position import stream_tensor
 from .quantizer import Quantizer
@@ -91,6 +91,9 @@ class Type(LayerType):
                     "mult": Tensor(np.int16, (rows,)), "shift": Tensor(np.int8, (rows,))}
         dtype = np.int16 if entry.get("output") == INT16 else np.int8
         return {"weight": Tensor(dtype, (entry["vocab_size"], entry["embed_dim"]))}
+
+    def ranges(self, entry: Fields, given: Signal) -> dict[str, tuple[int, int]]:
+        return {"mult": MULTS, "shift": SHIFTS}
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         return {"weight": Tensor(float, (entry["vocab_size"], entry["embed_dim"]))}

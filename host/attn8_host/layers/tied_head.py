@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ..numerics.scales import finest, narrowing
-from ..schema import SIZE, WORD, Tensor, one_of
+from ..schema import INPUTS, MULTS, SHIFTS, SIZE, WORD, Tensor, one_of
 from . import dense
 from .base import INT8, INT16, Buffer, Example, Fields, Layer, LayerType, Signal, Tensors
 from .dense import Dense
@@ -19,7 +19,7 @@ class Type(LayerType):
 
     tokenwise = True
     token_field = "rows"
-    fields = {"in_features": SIZE, "out_features": SIZE, "embedding": WORD}
+    fields = {"in_features": INPUTS, "out_features": SIZE, "embedding": WORD}
     optional = {"rows": SIZE, "output": one_of(INT8, INT16)}
     input_formats = (INT16,)
     output_formats = (INT8, INT16)
@@ -29,6 +29,9 @@ class Type(LayerType):
         return {"weight": Tensor(np.int8, (outputs, entry["in_features"]),
                                  owner=entry["embedding"]),
                 "mult": Tensor(np.int16, (outputs,)), "shift": Tensor(np.int8, (outputs,))}
+
+    def ranges(self, entry: Fields, given: Signal) -> dict[str, tuple[int, int]]:
+        return {"mult": MULTS, "shift": SHIFTS}
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         return {"weight": Tensor(float, (entry["out_features"], entry["in_features"]),

@@ -20,6 +20,8 @@ from .streams import arrange
 STREAM_PEAK = 16383  # of the largest value seen: 14 bits, and as much room again
 
 
+LARGEST = 1e100  # of what a layer gives: products of two of them stay finite
+
 def quantize_model(
     config: dict[str, Any], tensors: dict[str, np.ndarray], calibration: np.ndarray,
     lengths: Sequence[int | None] | None = None, inputs: str = "absmax",
@@ -125,7 +127,7 @@ def _quantize(
     for name, histogram in histograms.items():
         if histogram.peak == 0:
             raise ModelError(f"{name} is 0 throughout the calibration inputs")
-        if not histogram.peak < np.inf:
+        if not histogram.peak < LARGEST:
             raise ModelError(f"{name} becomes {histogram.peak:g} with the calibration inputs")
     scale, shape = found.scale, tuple(config["input"]["shape"])
     if found.folded:
