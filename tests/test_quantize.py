@@ -105,7 +105,7 @@ def test_any_model_of_known_layers(board, tmp_path):
         (lambda c, t: c["layers"][3].update(num_heads=3),
          "attn.embed_dim: expected a multiple of num_heads 3, got 16"),
         (lambda c, t: c["layers"][3].update(core="decode", causal=True, options={"cache_len": 4}),
-         "the int8 model cannot run: decode: the cache holds 4 tokens and is full"),
+         "attn: cache_len: expected seq_len 8 or more, got 4"),
         (lambda c, t: (c["layers"][3].update(core="performer"),
                        t.update({"attn.core.features": np.ones((1, 8, 8), np.float32)})),
          "attn.core.features: expected floats [2, any, 8], got float32 [1, 8, 8]"),
