@@ -27,7 +27,14 @@ class Pie(Xtensa):
 
     def ee_vmulas_s8_accx_ld_ip(self, q: int, s: int, step: int, x: int, y: int) -> None:
         """ACCX += the 16 products of int8 in x and y; then q = the 16 bytes at s; s += step"""
+        self._products(0xF002000E, q, s, step, x, y)
+
+    def ee_vmulas_s16_accx_ld_ip(self, q: int, s: int, step: int, x: int, y: int) -> None:
+        """ACCX += the 8 products of int16 in x and y; then q = the 16 bytes at s; s += step"""
+        self._products(0xF000000E, q, s, step, x, y)
+
+    def _products(self, op: int, q: int, s: int, step: int, x: int, y: int) -> None:
         step = within("step", step, -512, 496, 16) >> 4 & 63
         load = step >> 4 << 26 | q >> 1 << 24 | (q & 1) << 19 | (step & 15) << 8 | s << 4
         operands = (y & 1) << 23 | y >> 1 << 12 | (x & 3) << 14 | x >> 2
-        self.emit(4, 0xF002000E | load | operands)
+        self.emit(4, op | load | operands)

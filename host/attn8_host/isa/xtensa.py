@@ -67,7 +67,7 @@ class XtensaMachine(machine.Machine):
             "call": self._call,
             "machine": self,
             "load128": self._load128,
-            "vmulas_s8_accx": xtensa_simd.vmulas_s8_accx,
+            "vmulas_accx": xtensa_simd.vmulas_accx,
             "loops": {},
             "half": half,
             "sext": sext,

@@ -8,6 +8,7 @@ bits, which saturates. Loads force the low four bits of an address to 0: misalig
 from .xtensa_decode import Instruction, sign_extend
 
 CONFIGID0 = 0xC2F0FFFE  # of the ESP32-S3
+MULTIPLIES = {0xF002_000E: "ee.vmulas.s8.accx.ld.ip", 0xF000_000E: "ee.vmulas.s16.accx.ld.ip"}
 REGISTERS = ("accx", *(f"q{number}" for number in range(8)))
 ACCX_LIMIT = 1 << 39
 
@@ -17,7 +18,8 @@ EFFECTS = {
     "rur.accx_0": "a{r} = accx & {MASK}",
     "ee.vld.128.ip": LOAD,
     # The products take the registers' values of before the load
-    "ee.vmulas.s8.accx.ld.ip": "accx = vmulas_s8_accx(accx, q{r}, q{m}); " + LOAD,
+    "ee.vmulas.s8.accx.ld.ip": "accx = vmulas_accx(accx, q{r}, q{m}, 'b'); " + LOAD,
+    "ee.vmulas.s16.accx.ld.ip": "accx = vmulas_accx(accx, q{r}, q{m}, 'h'); " + LOAD,
 }
 
 
@@ -27,9 +29,9 @@ def decode(code: bytes) -> Instruction | None:
     q register t is loaded, through a register s; q registers r and m are multiplied.
     """
     word = int.from_bytes(code[:4], "little")
-    if word & 0xF077_000E == 0xF002_000E:
+    if product := MULTIPLIES.get(word & 0xF077_000E):
         return Instruction(
-            "ee.vmulas.s8.accx.ld.ip", 4, s=word >> 4 & 15,
+            product, 4, s=word >> 4 & 15,
             t=word >> 23 & 6 | word >> 19 & 1, r=(word & 1) << 2 | word >> 14 & 3,
             m=word >> 11 & 6 | word >> 23 & 1,
             imm=16 * sign_extend(word >> 22 & 48 | word >> 8 & 15, 6),
@@ -46,12 +48,12 @@ def decode(code: bytes) -> Instruction | None:
     return None
 
 
-def vmulas_s8_accx(accx: int, x: int, y: int) -> int:
-    """ACCX after the sum of 16 products of int8 was added."""
-    pairs = zip(lanes(x), lanes(y), strict=True)
+def vmulas_accx(accx: int, x: int, y: int, code: str) -> int:
+    """ACCX after the sum of the products of int8 ("b") or int16 ("h") was added."""
+    pairs = zip(lanes(x, code), lanes(y, code), strict=True)
     return max(-ACCX_LIMIT, min(ACCX_LIMIT - 1, accx + sum(a * b for a, b in pairs)))
 
 
-def lanes(value: int) -> memoryview:
-    """The 16 signed bytes of a register."""
-    return memoryview(value.to_bytes(16, "little")).cast("b")
+def lanes(value: int, code: str) -> memoryview:
+    """The signed values of a register."""
+    return memoryview(value.to_bytes(16, "little")).cast(code)

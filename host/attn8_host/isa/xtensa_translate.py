@@ -212,7 +212,7 @@ def translate(
 
     `fetch(address)` decodes an instruction. The environment gives the names that the generated
     code uses: memory_size, bytes8, words16, words32, access, literal, fault, enter, leave, call,
-    load128, vmulas_s8_accx, machine; and `loops`, which collects the zero-overhead loops met so
+    load128, vmulas_accx, machine; and `loops`, which collects the zero-overhead loops met so
     far, {end: start of the body}.
     """
     loops = environment["loops"]

@@ -1,5 +1,5 @@
 # Exact softmax attention over one head with vector instructions: keys and queries are rows as in
-# matmul, values and weights int16 as in xtensa.
+# matmul, values and weights int16 in rows that start at multiples of 16.
 import micropython
 
 
@@ -8,9 +8,9 @@ def fits(keys, head_dim):
 
 
 def room(keys, head_dim):
-    n = (keys + 3) & ~3
+    # Behind the values is a row of weights, and what the last load reads
     row = (head_dim + 15) & ~15
-    return keys * row + 31, 0, 2 * (head_dim + 1) * n + 8, row + 31
+    return keys * row + 31, 0, 2 * (head_dim + 1) * ((keys + 7) & ~7) + 31, row + 31
 
 
 def attends(out_shift):
@@ -19,8 +19,9 @@ def attends(out_shift):
 
 
 def attend_room(keys, head_dim):
-    # A row of scores, one of weights and two words more, and a query at a multiple of 16
-    return 4 * keys + 2 * ((keys + 3) & ~3) + ((head_dim + 15) & ~15) + 40
+    # A query and a row of weights at multiples of 16, two words that are not used, and a row of
+    # scores, which is at least as long as what is read behind the weights
+    return 4 * keys + 2 * ((keys + 7) & ~7) + ((head_dim + 15) & ~15) + 27
 
 
 @micropython.viper

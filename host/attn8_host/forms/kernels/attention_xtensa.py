@@ -253,13 +253,20 @@ def scale_logarithms(a: XtensaFunction) -> None:
 
 
 def pack_values(a: XtensaFunction) -> None:
-    """packed = -v as int16 [head_dim, keys rounded up to 4], transposed."""
+    pack_columns(a, 2, lambda packed: None)
+
+
+def pack_columns(a: XtensaFunction, bits: int, align: Callable[[int], None]) -> None:
+    """packed = -v as int16 [head_dim, keys rounded up to 2**bits], transposed, from the address on
+    that `align` makes of a register.
+    """
     v, packed, keys, columns, stride, source, t, fill, zero = range(2, 11)
     a.arguments(v=v, packed=packed, keys=keys, head_dim=columns)
+    align(packed)
     a.movi(zero, 0)
     a.mov(stride, columns)
     a.neg(fill, keys)
-    a.extui(fill, fill, 0, 2)  # zeros to add
+    a.extui(fill, fill, 0, bits)  # zeros to add
     a.label("column")
     a.mov(source, v)
     a.loopnez(keys, "value")
@@ -279,109 +286,143 @@ def pack_values(a: XtensaFunction) -> None:
     a.bnez(columns, "column")
 
 
+# Register map of weighted_sum
+V, ROW, OUT, GROUPS, WEIGHTS, P, M, SHIFT, END, ZERO, ACC, T, Y, LOW = range(2, 16)
+
+
 def weighted_sum(a: XtensaFunction) -> None:
-    """A row of weights is packed behind the values."""
-    v, row, out, groups, weights, p, m, shift, end, zero, acc, t, y, low = range(2, 16)
-    a.arguments(out=out, first=t, head_dim=end, keys=groups, shift=shift)
-    a.mull(t, t, end)
-    a.add(out, out, t)
-    a.addi(groups, groups, 3)
-    a.srli(groups, groups, 2)
-    a.addi(shift, shift, -16)
-    a.movi(zero, 0)
-    a.label("row")
-    a.arguments(v=v, weights=weights, head_dim=end)
-    a.mull(row, groups, end)
-    a.slli(row, row, 3)
-    a.add(row, row, v)
-    a.mov(t, row)
-    a.loopnez(groups, "packed")  # up to three weights of the next row meet zeros of v
+    def begin() -> None:
+        a.mull(ROW, GROUPS, END)
+        a.slli(ROW, ROW, 3)
+        a.add(ROW, ROW, V)
+        negated_row(a)
+        a.mov(Y, ROW)
+        wrap(a, Y, T, ACC, LOW)
+        a.addi(ROW, ROW, 4)
+        a.addi(V, V, -4)
+        a.ldinc(0, V)
+
+    def product(name: str) -> None:
+        a.wsr(ZERO, ACCLO)
+        a.mov(Y, ROW)
+        product16(a, V, Y, GROUPS, name)
+
+    weighted_sum_with(a, begin, product, lambda: a.rsr(ACC, ACCLO))
+
+
+def negated_row(a: XtensaFunction) -> None:
+    """-1 * a row of weights, in groups of four, to ROW; T then points behind."""
+    a.mov(T, ROW)
+    a.loopnez(GROUPS, "packed")  # up to three weights of the next row meet zeros of v
     for i in (0, 2):
-        a.l16ui(acc, weights, 2 * i)
-        a.l16ui(y, weights, 2 * i + 2)
-        a.neg(acc, acc)
-        a.neg(y, y)
-        a.s16i(acc, t, 2 * i)
-        a.s16i(y, t, 2 * i + 2)
-    a.addi(weights, weights, 8)
-    a.addi(t, t, 8)
+        a.l16ui(ACC, WEIGHTS, 2 * i)
+        a.l16ui(Y, WEIGHTS, 2 * i + 2)
+        a.neg(ACC, ACC)
+        a.neg(Y, Y)
+        a.s16i(ACC, T, 2 * i)
+        a.s16i(Y, T, 2 * i + 2)
+    a.addi(WEIGHTS, WEIGHTS, 8)
+    a.addi(T, T, 8)
     a.label("packed")
-    a.mov(y, row)
-    wrap(a, y, t, acc, low)
-    a.addi(row, row, 4)
-    a.arguments(sums=y, num=m, weights=weights, keys=t)
-    a.addx2(weights, t, weights)
-    a.keep(weights, "weights")
-    a.l32i(t, y)
-    a.addi(y, y, 4)
-    a.keep(y, "sums")
-    reciprocal(a, p, m, t, acc, zero)
-    a.movi(low, -127)
-    a.add(end, end, out)
-    a.addi(v, v, -4)
-    a.ldinc(0, v)
+
+
+def weighted_sum_with(
+    a: XtensaFunction,
+    begin: Callable[[], None],
+    product: Callable[[str], None],
+    read: Callable[[], None],
+) -> None:
+    """Rows of weights, each packed behind the values.
+
+    Args:
+        begin: packs a row; V and ROW become what `product` reads, END is head_dim.
+        product: a row times a column, with a loop of this name.
+        read: ACC = the sum.
+    """
+    a.arguments(out=OUT, first=T, head_dim=END, keys=GROUPS, shift=SHIFT)
+    a.mull(T, T, END)
+    a.add(OUT, OUT, T)
+    a.addi(GROUPS, GROUPS, 3)
+    a.srli(GROUPS, GROUPS, 2)
+    a.addi(SHIFT, SHIFT, -16)
+    a.movi(ZERO, 0)
+    a.label("row")
+    a.arguments(v=V, weights=WEIGHTS, head_dim=END)
+    begin()
+    a.arguments(sums=Y, num=M, weights=WEIGHTS, keys=T)
+    a.addx2(WEIGHTS, T, WEIGHTS)
+    a.keep(WEIGHTS, "weights")
+    a.l32i(T, Y)
+    a.addi(Y, Y, 4)
+    a.keep(Y, "sums")
+    reciprocal(a, P, M, T, ACC, ZERO)
+    a.movi(LOW, -127)
+    a.add(END, END, OUT)
 
     def columns(name: str, close: bool) -> None:
         a.label(name)
-        a.wsr(zero, ACCLO)
-        a.mov(y, row)
-        product16(a, v, y, groups, name + " dot")
+        product(name + " dot")
         if not close:
-            a.ssr(p)
-        a.rsr(acc, ACCLO)
-        a.sra(acc, acc)
+            a.ssr(P)
+        read()
+        a.sra(ACC, ACC)
         if close:
-            a.mulsh(acc, acc, m)
-            round_bit(a, acc, low)
+            a.mulsh(ACC, ACC, M)
+            round_bit(a, ACC, LOW)
         else:
-            a.slli(acc, acc, 2)
-            a.mulsh(acc, acc, m)  # 15 bits less than the product
-            round_shift(a, acc, shift, low)
-        a.s8i(acc, out)
-        a.addi(out, out, 1)
-        a.branch("ne", out, end, name)
+            a.slli(ACC, ACC, 2)
+            a.mulsh(ACC, ACC, M)  # 15 bits less than the product
+            round_shift(a, ACC, SHIFT, LOW)
+        a.s8i(ACC, OUT)
+        a.addi(OUT, OUT, 1)
+        a.branch("ne", OUT, END, name)
 
     # Where a reciprocal can be shifted left instead, as in `attend`
-    a.movi(t, 33 - 16)
-    a.movi(acc, 15)
-    a.sub(t, t, shift)
-    a.branch("ltu", acc, t, "any shift")
-    a.ssl(t)
-    a.sll(m, m)
-    a.ssr(p)
+    a.movi(T, 33 - 16)
+    a.movi(ACC, 15)
+    a.sub(T, T, SHIFT)
+    a.branch("ltu", ACC, T, "any shift")
+    a.ssl(T)
+    a.sll(M, M)
+    a.ssr(P)
     columns("column", close=True)
     a.j("next row")
     a.label("any shift")
-    a.slli(m, m, 15)
+    a.slli(M, M, 15)
     columns("column of any shift", close=False)
     a.label("next row")
-    a.arguments(rows=t)
-    a.addi(t, t, -1)
-    a.keep(t, "rows")
-    a.bnez(t, "row")
+    a.arguments(rows=T)
+    a.addi(T, T, -1)
+    a.keep(T, "rows")
+    a.bnez(T, "row")
 
 
 def attend(a: XtensaFunction) -> None:
-    attend_with(a, query_bytes, attend_scores)
+    attend_with(a, behind_query, 2, attend_scores, attend_values)
 
 
-def query_bytes(a: XtensaFunction, n: int) -> None:
-    """n = what a query of n dimensions takes, with two words more."""
+def behind_query(a: XtensaFunction, room: int, n: int) -> None:
+    """The room behind a query of n dimensions, which takes two words more."""
     row_bytes(a, n, n)
-    a.addi(n, n, 8)
+    a.add(room, room, n)
+    a.addi(room, room, 8)
 
 
 def attend_with(
     a: XtensaFunction,
-    query: Callable[[XtensaFunction, int], None],
+    query: Callable[[XtensaFunction, int, int], None],
+    bits: int,
     scores_of_row: Callable[[XtensaFunction], None],
+    values_of_row: Callable[[XtensaFunction], None],
 ) -> None:
     """All of a head, row by row: scores with their maximum, numerators, the sums of values. A row
     that sees fewer keys takes fewer products.
 
     Args:
-        query: turns dimensions into the bytes of a query in the room, a multiple of four.
+        query: leads from the start of the room behind a query, to where weights are.
+        bits: weights are filled up to a multiple of 2**bits, by which "groups" counts them.
         scores_of_row: the scores of what a row sees and "largest", of "q", which moves on.
+        values_of_row: its results, to "out", which moves on; a9 is -1 * the sum of its weights.
     """
     t, u, keys, room = range(2, 6)
     a.arguments(head_dim=t, keys=keys, mask=u, at=room)
@@ -389,10 +430,9 @@ def attend_with(
     a.keep(u, "mask")
     a.arguments(room=room)
     a.keep(room, "query")  # at a multiple of eight
-    query(a, t)
-    a.add(room, room, t)
+    query(a, room, t)
     a.keep(room, "weights")
-    row_bytes(a, t, keys)
+    row_bytes(a, t, keys, bits)
     a.add(room, room, t)
     a.addi(room, room, 8)
     a.keep(room, "room")  # of the scores
@@ -411,8 +451,8 @@ def attend_with(
     a.keep(u, "power")
     a.label("row")
     scores_of_row(a)
-    attend_numerators(a)
-    attend_values(a)
+    attend_numerators(a, bits)
+    values_of_row(a)
     a.arguments(masks=t, mask=u, keys=keys)
     a.addi(t, t, -2)
     a.bnez(t, "same mask")
@@ -488,16 +528,16 @@ def wrap(a: XtensaFunction, y: int, end: int, t: int, u: int) -> None:
     a.s32i(u, end, 4)
 
 
-def attend_numerators(a: XtensaFunction) -> None:
-    """-1 * the numerators of what the row sees, filled up with zeros."""
+def attend_numerators(a: XtensaFunction, bits: int) -> None:
+    """-1 * the numerators of what the row sees, filled up with zeros to a multiple of 2**bits."""
     out, v, t = 3, 11, 15
     row_numerators(a, "room", "weights", negative=True)
     a.arguments(visible=t)
-    a.addi(v, t, 3)
-    a.srli(v, v, 2)
+    a.addi(v, t, (1 << bits) - 1)
+    a.srli(v, v, bits)
     a.keep(v, "groups")
     a.neg(t, t)
-    a.extui(t, t, 0, 2)
+    a.extui(t, t, 0, bits)
     a.movi(v, 0)
     a.loopnez(t, "fill numerators")
     a.s16i(v, out)
@@ -595,15 +635,20 @@ def numerators(a: XtensaFunction, name: str, negative: bool, finer: bool) -> Non
             a.j(f"{name} not far {count} {i}")
 
 
-def attend_values(a: XtensaFunction) -> None:
-    """The row's results, of its sum in `total`."""
-    row, p, m, total, t, zero = 2, 3, 4, 9, 5, 6
+def row_reciprocal(a: XtensaFunction) -> tuple[int, int]:
+    """What a row's sums are multiplied by once they are shifted, and a register of 0."""
+    p, m, total, t, zero = 3, 4, 9, 5, 6
     a.arguments(num=m)
     a.movi(zero, 0)
     a.neg(total, total)
     reciprocal(a, p, m, total, t, zero)  # leaves p as the shift
     a.arguments(power=t)
     a.mull(m, m, t)
+    return m, zero
+
+
+def attend_values(a: XtensaFunction) -> None:
+    m, zero = row_reciprocal(a)
     row, v, y, start, groups, skip, out, end, low, acc, t = 2, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14
     a.arguments(weights=y, groups=groups, keys=skip, v=v, out=out, value_dim=end)
     a.addi(start, y, 4)

@@ -6,11 +6,11 @@ from ..mpy import XtensaFunction
 from ..xtensa import HH, LL
 
 
-def row_bytes(a: XtensaFunction, to: int, n: int) -> None:
-    """to = the bytes of a row of n int16 values, filled up to a multiple of four values."""
-    a.addi(to, n, 3)
-    a.srli(to, to, 2)
-    a.slli(to, to, 3)
+def row_bytes(a: XtensaFunction, to: int, n: int, bits: int = 2) -> None:
+    """to = the bytes of a row of n int16 values, filled up to a multiple of 2**bits values."""
+    a.addi(to, n, (1 << bits) - 1)
+    a.srli(to, to, bits)
+    a.slli(to, to, bits + 1)
 
 
 def widen_row(
