@@ -5,6 +5,8 @@ Eight registers of 128 bits, q0 to q7, are little-endian numbers here; ACCX is a
 bits, which saturates. Loads force the low four bits of an address to 0: misalignment is no fault.
 """
 
+from typing import Literal
+
 from .xtensa_decode import Instruction, sign_extend
 
 CONFIGID0 = 0xC2F0FFFE  # of the ESP32-S3
@@ -48,12 +50,12 @@ def decode(code: bytes) -> Instruction | None:
     return None
 
 
-def vmulas_accx(accx: int, x: int, y: int, code: str) -> int:
+def vmulas_accx(accx: int, x: int, y: int, code: Literal["b", "h"]) -> int:
     """ACCX after the sum of the products of int8 ("b") or int16 ("h") was added."""
     pairs = zip(lanes(x, code), lanes(y, code), strict=True)
     return max(-ACCX_LIMIT, min(ACCX_LIMIT - 1, accx + sum(a * b for a, b in pairs)))
 
 
-def lanes(value: int, code: str) -> memoryview:
+def lanes(value: int, code: Literal["b", "h"]) -> memoryview:
     """The signed values of a register."""
     return memoryview(value.to_bytes(16, "little")).cast(code)

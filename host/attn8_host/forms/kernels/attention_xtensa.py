@@ -23,7 +23,7 @@ from .common_xtensa import (
 
 SPARE = {
     "scores": ("whole", "rest", "groups", "before"),
-    "softmax": ("visible", "largest", "half", "down"),
+    "softmax": ("visible", "half", "down"),
     "attend": ("visible", "weights", "query", "largest", "half", "down", "power", "groups"),
 }
 
@@ -178,57 +178,61 @@ def mask_keys(a: XtensaFunction) -> None:
 INDEX = 19  # the bit at which 8 bits of a numerator's logarithm begin that are looked up
 
 
+# Register map of numerators
+SCORE, TO, TABLE, VISIBLE, MULT, HALF, THRESHOLD, TOTAL, DOWN, LARGEST = range(2, 12)
+
+
 def softmax(a: XtensaFunction) -> None:
-    score, n, largest, x, y, t = range(2, 8)
+    at, x, y, t = range(12, 16)
     scale_logarithms(a)
-    a.arguments(first=x, causal=y, keys=n)
+    a.arguments(first=x, causal=y, keys=VISIBLE)
     a.beqz(y, "all visible")
-    a.addi(n, x, 1)
+    a.addi(VISIBLE, x, 1)
     a.label("all visible")
-    a.keep(n, "visible")
+    a.keep(VISIBLE, "visible")
+    a.arguments(scores=SCORE, out=TO, table=TABLE, mult=MULT, down=DOWN)
     a.label("row")
-    a.arguments(scores=score, visible=n)
-    a.l32i(largest, score)
-    a.srli(t, n, 2)
+    a.arguments(visible=VISIBLE)
+    a.mov(at, SCORE)
+    a.l32i(LARGEST, at)
+    a.srli(t, VISIBLE, 2)
     a.loopnez(t, "four scores")
     for i in (0, 2):
-        a.l32i(x, score, 4 * i)
-        a.l32i(y, score, 4 * i + 4)
+        a.l32i(x, at, 4 * i)
+        a.l32i(y, at, 4 * i + 4)
         if i == 2:
-            a.addi(score, score, 16)
-        a.max(largest, largest, x)
-        a.max(largest, largest, y)
+            a.addi(at, at, 16)
+        a.max(LARGEST, LARGEST, x)
+        a.max(LARGEST, LARGEST, y)
     a.label("four scores")
-    a.extui(t, n, 0, 2)
+    a.extui(t, VISIBLE, 0, 2)
     a.loopnez(t, "largest")
-    a.l32i(x, score)
-    a.addi(score, score, 4)
-    a.max(largest, largest, x)
+    a.l32i(x, at)
+    a.addi(at, at, 4)
+    a.max(LARGEST, LARGEST, x)
     a.label("largest")
-    a.keep(largest, "largest")
-    score, out, total, t, n, zero, causal = 2, 3, 9, 11, 12, 13, 14
-    row_numerators(a, "scores", "out", negative=False)
-    a.arguments(sums=t, keys=n, visible=zero, causal=causal)
-    a.s32i(total, t)
-    a.addi(t, t, 4)
-    a.keep(t, "sums")
-    a.sub(n, n, zero)
-    a.addx4(score, n, score)
-    a.keep(score, "scores")
-    a.add(zero, zero, causal)
-    a.keep(zero, "visible")
+    row_numerators(a, negative=False)
+    sums, hidden, visible, zero = range(11, 15)
+    a.arguments(sums=sums, causal=zero)
+    a.s32i(TOTAL, sums)
+    a.addi(sums, sums, 4)
+    a.keep(sums, "sums")
+    a.beqz(zero, "all seen")
+    a.arguments(keys=hidden, visible=visible)
     a.movi(zero, 0)
-    a.loopnez(n, "not seen")
-    a.s16i(zero, out)
-    a.addi(out, out, 2)
+    a.sub(hidden, hidden, visible)
+    a.addx4(SCORE, hidden, SCORE)
+    a.addi(visible, visible, 1)
+    a.keep(visible, "visible")
+    a.loopnez(hidden, "not seen")
+    a.s16i(zero, TO)
+    a.addi(TO, TO, 2)
     a.label("not seen")
-    a.keep(out, "out")
-    a.arguments(rows=n)
-    a.addi(n, n, -1)
-    a.keep(n, "rows")
-    a.beqz(n, "end")
-    a.j("row")
-    a.label("end")
+    a.label("all seen")
+    a.arguments(rows=t)
+    a.addi(t, t, -1)
+    a.keep(t, "rows")
+    a.bnez(t, "row")
 
 
 def scale_logarithms(a: XtensaFunction) -> None:
@@ -530,8 +534,10 @@ def wrap(a: XtensaFunction, y: int, end: int, t: int, u: int) -> None:
 
 def attend_numerators(a: XtensaFunction, bits: int) -> None:
     """-1 * the numerators of what the row sees, filled up with zeros to a multiple of 2**bits."""
-    out, v, t = 3, 11, 15
-    row_numerators(a, "room", "weights", negative=True)
+    v, t = 11, 15
+    a.arguments(room=SCORE, weights=TO, table=TABLE, visible=VISIBLE, mult=MULT, down=DOWN)
+    a.arguments(largest=LARGEST)
+    row_numerators(a, negative=True)
     a.arguments(visible=t)
     a.addi(v, t, (1 << bits) - 1)
     a.srli(v, v, bits)
@@ -540,32 +546,28 @@ def attend_numerators(a: XtensaFunction, bits: int) -> None:
     a.extui(t, t, 0, bits)
     a.movi(v, 0)
     a.loopnez(t, "fill numerators")
-    a.s16i(v, out)
-    a.addi(out, out, 2)
+    a.s16i(v, TO)
+    a.addi(TO, TO, 2)
     a.label("fill numerators")
 
 
-def row_numerators(a: XtensaFunction, scores: str, to: str, negative: bool) -> None:
-    """The numerators of what a row sees, and their sum in a9, or both with their signs changed.
-    `scores` and `to` are arguments; a2 and a3 then point behind what they point to.
+def row_numerators(a: XtensaFunction, negative: bool) -> None:
+    """The numerators of what a row sees, and their sum in TOTAL, or both with their signs changed;
+    SCORE and TO then point behind. HALF, THRESHOLD and TOTAL are found here.
     """
-    score, out, table, visible, mult, half, threshold, total, down = range(2, 11)
-    v, w, x = 11, 12, 13
-    a.argument(score, scores)
-    a.argument(out, to)
-    a.arguments(table=table, visible=visible, mult=mult, half=half, largest=v, limit=threshold)
-    a.arguments(down=down)
+    w, x = 12, 13
+    a.arguments(half=HALF, limit=THRESHOLD)
     a.movi(w, -1)
     a.slli(w, w, 30)  # a masked score
-    a.mull(x, v, mult)
-    a.add(half, half, x)
-    a.sub(threshold, v, threshold)
-    a.branch("ne", v, w, "some are shown")
+    a.mull(x, LARGEST, MULT)
+    a.add(HALF, HALF, x)
+    a.sub(THRESHOLD, LARGEST, THRESHOLD)
+    a.branch("ne", LARGEST, w, "some are shown")
     a.movi(x, -1)
-    a.srli(threshold, x, 1)  # no score is so large
+    a.srli(THRESHOLD, x, 1)  # no score is so large
     a.label("some are shown")
-    a.movi(total, 0)
-    a.bnez(down, "finer")
+    a.movi(TOTAL, 0)
+    a.bnez(DOWN, "finer")
     numerators(a, "coarse", negative, finer=False)
     a.label("finer")
     numerators(a, "fine", negative, finer=True)
@@ -573,33 +575,32 @@ def row_numerators(a: XtensaFunction, scores: str, to: str, negative: bool) -> N
 
 
 def numerators(a: XtensaFunction, name: str, negative: bool, finer: bool) -> None:
-    """The register map is that of row_numerators; half - mult * score is the logarithm, from bit
-    INDEX on once it is shifted by `down` where `finer`.
+    """HALF - MULT * a score is its logarithm, from bit INDEX on once it is shifted by DOWN where
+    `finer`.
     """
-    score, out, table, visible, mult, half, threshold, total, down = range(2, 11)
     pairs = ((11, 13), (12, 14))
     t = 15
 
     def body(count: int) -> None:
         some = pairs[:count]
         for i, (v, _) in enumerate(some):
-            a.l32i(v, score, 4 * i)
-        a.addi(score, score, 4 * count)
+            a.l32i(v, SCORE, 4 * i)
+        a.addi(SCORE, SCORE, 4 * count)
         for v, x in some:
-            a.mull(x, v, mult)
+            a.mull(x, v, MULT)
         for _, x in some:
-            a.sub(x, half, x)
+            a.sub(x, HALF, x)
         if finer:
-            a.ssr(down)
+            a.ssr(DOWN)
             for _, x in some:
                 a.srl(x, x)
         for i, (v, _) in enumerate(some):
-            a.branch("lt", v, threshold, f"{name} far {count} {i}")
+            a.branch("lt", v, THRESHOLD, f"{name} far {count} {i}")
             a.label(f"{name} not far {count} {i}")
         for v, x in some:
             a.extui(v, x, INDEX, 8)
         for v, _ in some:
-            a.addx2(v, v, table)
+            a.addx2(v, v, TABLE)
         for v, _ in some:
             a.l16ui(v, v)
         for _, x in some:
@@ -615,13 +616,13 @@ def numerators(a: XtensaFunction, name: str, negative: bool, finer: bool) -> Non
         for v, _ in some:
             a.srai(v, v, 1)
         for i, (v, _) in enumerate(some):
-            a.s16i(v, out, 2 * i)
-            a.add(total, total, v)
-        a.addi(out, out, 2 * count)
+            a.s16i(v, TO, 2 * i)
+            a.add(TOTAL, TOTAL, v)
+        a.addi(TO, TO, 2 * count)
 
-    a.extui(t, visible, 0, 1)
-    a.srli(visible, visible, 1)
-    a.loopnez(visible, name + " pair")
+    a.extui(t, VISIBLE, 0, 1)
+    a.srli(VISIBLE, VISIBLE, 1)
+    a.loopnez(VISIBLE, name + " pair")
     body(2)
     a.label(name + " pair")
     a.loopnez(t, name + " last")

@@ -373,6 +373,7 @@ R_W, R_X, X_START, R_OUT, BIASES, BLOCKS, WORDS, R_MASK, LEFT, START, START_HIGH
 R_V, R_T, R_M = 13, 14, 15
 
 BLOCK = 8  # words in the unrolled loop
+SHORT = 10  # blocks of which 256 times a sum fits into 32 bits: a value gives it up to 24512
 
 
 def row_by_row(a: XtensaFunction) -> None:
@@ -396,6 +397,11 @@ def row_by_row(a: XtensaFunction) -> None:
     a.bnez(R_V, "wide")
     outputs(a, "narrow output", aligned_dot, wide=False)
     a.label("wide")
+    a.addi(R_M, BLOCKS, -1 - SHORT)
+    a.bgez(R_M, "long")
+    a.bnez(WORDS, "long")
+    short_sums(a)
+    a.label("long")
     outputs(a, "wide output", aligned_dot, wide=True)
     a.label("any alignment")
     a.addi(WORDS, R_T, 3)
@@ -522,14 +528,39 @@ def outputs(
     a.j("next row")
 
 
-def aligned_dot(a: XtensaFunction, name: str) -> None:
-    """ACC += 256 * a row of weights times x; moves R_W to the next row."""
+def short_sums(a: XtensaFunction) -> None:
+    """One row's int32 products, of up to SHORT whole blocks: the low word of ACC has a sum."""
+    name, end = "short", LEFT
+    a.addx4(end, LEFT, R_OUT)
+    a.label(name)
+    a.wsr(START, ACCLO)
+    a.mov(R_X, X_START)
+    blocks(a, name)
+    a.l32i(R_T, BIASES)
+    a.addi(BIASES, BIASES, 4)
+    a.rsr(R_V, ACCLO)
+    a.srai(R_V, R_V, 8)
+    a.add(R_V, R_V, R_T)
+    a.s32i(R_V, R_OUT)
+    a.addi(R_OUT, R_OUT, 4)
+    a.sub(R_V, R_OUT, end)
+    a.bnez(R_V, name)
+    a.j("next row")
+
+
+def blocks(a: XtensaFunction, name: str) -> None:
+    """ACC += 256 * a row of weights times x, as far as there are blocks of words."""
     a.loopnez(BLOCKS, name + " block")
     a.l32i(R_V, R_W, 0)
     for i in range(BLOCK):
         multiply(a, R_V, R_T, 4 * i + 4 if i + 1 < BLOCK else None)
     a.addi(R_W, R_W, 4 * BLOCK)
     a.label(name + " block")
+
+
+def aligned_dot(a: XtensaFunction, name: str) -> None:
+    """ACC += 256 * a row of weights times x; moves R_W to the next row."""
+    blocks(a, name)
     a.loopnez(WORDS, name + " word")
     a.l32i(R_V, R_W)
     a.addi(R_W, R_W, 4)
