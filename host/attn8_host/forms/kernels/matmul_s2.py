@@ -177,7 +177,8 @@ def three_rows(a: S2Function) -> None:
 
 
 def finish(a: S2Function, name: str, rows: int) -> None:
-    """Results of one output after another, a2 of them, of the sums in the frame.
+    """Results of one output after another, a2 of them, of the sums in the frame: of a row by
+    itself int8, and with its bias already.
 
     2*acc * (mult << (32 - shift)) has in its high word twice the result, rounded down; of shifts
     beyond 32, 2*acc * mult has what is to be shifted further.
@@ -186,11 +187,16 @@ def finish(a: S2Function, name: str, rows: int) -> None:
     outs, low, *values, m, t = outs[:rows], 10, *range(11, 11 + rows), 14, 15
     a.movi(sums, a.slots[SUMS[0]])
     a.add(sums, sums, 1)
-    a.arguments(biases=bias, wide=t)
+    if rows == 3:
+        a.arguments(biases=bias, wide=t)
     for i, out in enumerate(outs):
         a.argument(out, f"out {i}")
 
     def biased(twice: bool) -> None:
+        if rows == 1:
+            a.l32i(values[0], sums)
+            a.add(values[0], values[0], values[0])
+            return
         a.l32i(t, bias)
         for i, v in enumerate(values):
             a.l32i(v, sums, 16 * i)
@@ -201,7 +207,8 @@ def finish(a: S2Function, name: str, rows: int) -> None:
 
     def next_output(label: str, size: int) -> None:
         a.addi(sums, sums, 4)
-        a.addi(bias, bias, 4)
+        if rows == 3:
+            a.addi(bias, bias, 4)
         for out in outs:
             a.addi(out, out, size)
         a.addi(count, count, -1)
@@ -253,22 +260,23 @@ def finish(a: S2Function, name: str, rows: int) -> None:
 
         a.seldom(far)
 
-    a.bnez(t, name + ": wide")
-    settled(8)
-    a.j(name + ": finished")
-    a.label(name + ": wide")
     if rows == 3:
+        a.bnez(t, name + ": wide")
+    settled(8)
+    if rows == 3:
+        a.j(name + ": finished")
+        a.label(name + ": wide")
         a.addi(t, t, -2)
         a.bnez(t, name + ": int32")
         settled(16)
         a.j(name + ": finished")
-    a.label(name + ": int32")
-    biased(False)
-    for v, out in zip(values, outs, strict=True):
-        a.s32i(v, out)
-    next_output(name + ": int32", 4)
-    a.label(name + ": finished")
-    a.keep(bias, "biases")
+        a.label(name + ": int32")
+        biased(False)
+        for v, out in zip(values, outs, strict=True):
+            a.s32i(v, out)
+        next_output(name + ": int32", 4)
+        a.label(name + ": finished")
+        a.keep(bias, "biases")
     for i, out in enumerate(outs):
         a.keep(out, f"out {i}")
 
@@ -301,11 +309,19 @@ def row_by_row(a: S2Function) -> None:
     a.neg(total, total)
     a.keep(total, "start")
     begin_outputs(a)
-    a.label("outputs of one")
+    a.arguments(inputs=T, row=P)
+    a.srli(T, T, 4)
+    a.beqz(T, "outputs of one")
+    a.slli(T, T, 6)
+    a.add(T, T, P)
+    a.keep(T, "at")  # where blocks of 16 end, of eight outputs
+    a.label("eights of one")
     a.arguments(groups=T)
     a.addi(T, T, -2)
     a.bgez(T, "eight outputs")
-    a.addi(T, T, 1)
+    a.label("outputs of one")
+    a.arguments(groups=T)
+    a.addi(T, T, -1)
     a.bgez(T, "four outputs")
     a.arguments(singles=T)
     a.addi(T, T, -1)
@@ -328,25 +344,36 @@ def row_by_row(a: S2Function) -> None:
     outputs(a, 8)
     a.label("finish one")
     finish(a, "one", 1)
+    a.arguments(inputs=T)
+    a.srli(T, T, 4)
+    a.beqz(T, "inputs are few")
+    a.j("eights of one")
+    a.label("inputs are few")
     a.j("outputs of one")
 
 
 def outputs(a: S2Function, n: int) -> None:
-    """The sums of n outputs of one row, 8, 4 or 1."""
+    """The sums of n outputs of one row, 8, 4 or 1, with their biases; 8 of 16 inputs or more."""
     name = f"{n} of one"
     unroll = {8: 16, 4: 8, 1: 8}[n]
     step = min(n, 4)
-    a.arguments(row=P, inputs=T, weights=W, start=ACC[0])
+    a.arguments(biases=P, start=X, inputs=T, weights=W)
+    for i, acc in enumerate(ACC[:n]):
+        a.l32i(acc, P, 4 * i)
+    a.addi(P, P, 4 * n)
+    a.keep(P, "biases")
+    for acc in ACC[:n]:
+        a.add(acc, acc, X)
+    a.arguments(row=P)
     if n == 8:
         a.addx4(W2, T, W)
-    for acc in ACC[1:n]:
-        a.mov(acc, ACC[0])
-    bits = unroll.bit_length() - 1
-    a.srli(T, T, bits)
-    a.beqz(T, name + ", rest")
-    a.slli(T, T, bits + 2)
-    a.add(T, T, P)
-    a.keep(T, "at")
+    else:
+        bits = unroll.bit_length() - 1
+        a.srli(T, T, bits)
+        a.beqz(T, name + ", rest")
+        a.slli(T, T, bits + 2)
+        a.add(T, T, P)
+        a.keep(T, "at")
 
     def products(count: int) -> None:
         # A weight is loaded before the product of the one before, into two registers in turn
@@ -387,16 +414,15 @@ def outputs(a: S2Function, n: int) -> None:
     a.keep(W2 if n == 8 else W, "weights")
     a.arguments(wide=T)
     a.beqz(T, name + ", int8")
-    a.arguments(biases=W)
     a.argument(P, "out 0")
     for i, acc in enumerate(ACC[:n]):
-        a.l32i(T, W, 4 * i)
-        a.add(T, T, acc)
-        a.s32i(T, P, 4 * i)
-    a.addi(W, W, 4 * n)
+        a.s32i(acc, P, 4 * i)
     a.addi(P, P, 4 * n)
-    a.keep(W, "biases")
     a.keep(P, "out 0")
+    if n == 8:
+        a.arguments(groups=T)
+        a.addi(T, T, -2)
+        a.bgez(T, "eight outputs")
     a.j("outputs of one")
     a.label(name + ", int8")
     for i, acc in enumerate(ACC[:n]):
