@@ -144,7 +144,7 @@ def test_the_float_form_is_torchs(groups, stride, padding, dilation):
                                             "padding and dilation, got 5"),
         ({"groups": 2}, "c.groups: expected 1 or 4, as many as channels, got 2"),
         ({"groups": 4, "filters": 6}, "c.filters: expected a multiple of 4 groups, got 6"),
-        ({"padding": -1}, "c.padding: expected a whole number from 0, got -1"),
+        ({"padding": -1}, "c.padding: expected a whole number from 0 to 32768, got -1"),
         ({"rounding": "nearest"}, "c.rounding: unknown where the format is int8; take it out"),
         ({"format": "Q8.8"}, "c.channels: unknown where the format is Q8.8; take it out"),
     ],
