@@ -155,7 +155,7 @@ def run_kernels(machines, rng, seq_len, head_dim, block, causal, offset, fill, o
     assert (states.read(np.int32) == reference.outputs["octaves"][:rows]).all()
     assert (sums.read(np.int32) == reference.outputs["sums"][:rows]).all()
     _, _, _, out, *_ = call("finish", totals, 0, sums, np.zeros(rows * head_dim, np.int8), 0, rows,
-                            head_dim, num, out_shift)
+                            head_dim, num, out_shift, 0)
     assert (out.read(np.int8) == expected[:rows].ravel()).all()
 
 

@@ -264,7 +264,6 @@ CONSTANTS, GATE = constants(np.random.default_rng(0), 4)
         ({"indices": [0, 3]}, "global_indices: expected 0 to 2, got 3"),
         ({"indices": [-1]}, "global_indices: expected 0 to 2, got -1"),
         ({"window": -1}, "window: expected 0 to 32768, got -1"),
-        ({"seq_len": 600, "window": 300}, "keys in a window: expected 1 to 516, got 600"),
         ({"gate": GATE[:3]}, "gate: expected 4 values, got 3"),
         ({"gate": np.full(4, 40000, np.uint16)}, "gate: expected 0 to 32768, got 40000"),
         ({"k": np.zeros(11, np.int8)}, "k: expected 12 int8 values, got 11"),

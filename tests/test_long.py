@@ -1,19 +1,24 @@
-"""Long sequences: flash beyond 516 keys, linear and performer to 32,768 tokens and 256 features."""
+"""Long sequences: flash, sparse and local_global beyond 516 keys, linear and performer to 32,768
+tokens and 256 features.
+"""
 
 import numpy as np
 import pytest
 
-from attn8_host import cores, modelfile
+from attn8_host import cores, masks, modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.cores import performer
+from attn8_host.cores.exact import Exact, exact_constants
 from attn8_host.cores.flash import Flash, flash_constants
 from attn8_host.cores.linear import Linear, linear_constants
+from attn8_host.cores.local_global import LocalGlobal, local_global_constants
 from attn8_host.cores.performer import Performer, random_features
+from attn8_host.cores.sparse import Sparse
 from attn8_host.deploy import deploy, push
 from attn8_host.model import Model
 from attn8_host.numerics import floating
-from attn8_host.numerics.scales import quantize
-from tests import test_flash_core, test_performer
+from attn8_host.numerics.scales import output_constants, quantize, score_constants
+from tests import test_flash_core, test_local_global, test_performer, test_sparse
 from tests.conftest import Remote
 from tests.test_exact import KINDS, quantized, structured
 from tests.test_linear import RUN as LINEAR
@@ -80,6 +85,169 @@ def test_example_2(remote):
     out = remote(test_performer.RUN, q=q, k=k, v=v, seq_len=4096, head_dim=16, causal=False,
                  need=False, block=8, features=keywords.pop("features"), constants=keywords)
     assert (out == expected.ravel()).all()
+
+
+# Of 600 tokens and 1,024: windows that two passes can sum; rows that see more, none and all keys
+MASKS = {
+    "window": lambda n: masks.local_window(n, 5),
+    "516 keys": lambda n: masks.Mask(n, [[i % 5, i % 5 + 516] for i in range(n)]),
+    "517 keys": lambda n: masks.Mask(n, [[i % 5, i % 5 + 516 + (i == 3)] for i in range(n)]),
+    "local_global": lambda n: masks.local_global(n, 3, [0, n - 40]),
+    "one row": lambda n: masks.Mask(n, [[0, n] if i == 9 else [] for i in range(n)]),
+}
+
+
+@pytest.mark.parametrize(("name", "seq_len"),
+                         [*((name, 600) for name in MASKS), ("window", 1024), ("517 keys", 1024)])
+def test_sparse_beyond_516_tokens(remote, name, seq_len):
+    (q, k, v), scales = quantized(*structured(1, np.random.default_rng(4), seq_len, 8))
+    constants = exact_constants(8, *scales)
+    mask = MASKS[name](seq_len)
+    reference = Sparse(**constants, mask=mask)
+    expected = reference(q, k, v)
+    longest = int(mask.dense.sum(axis=1).max())
+    if longest <= 516:
+        assert (expected == Exact(**constants)(q, k, v, ~mask.dense)).all()
+    out, core = remote(test_sparse.RUN + "give(type(core).__name__)", q=q, k=k, v=v,
+                       seq_len=seq_len, head_dim=8, mask=mask.to_bits().ravel(), causal=False,
+                       need=False, block=8, constants=constants)
+    assert core == ("Listed" if longest <= 516 else "Flash")
+    assert (out == expected.ravel()).all()
+
+
+def test_sparse_in_one_pass_takes_causal_and_masks_of_a_call(remote):
+    """Keys that are padding, then pairs, then none again; with all intermediates."""
+    rng = np.random.default_rng(4)
+    (q, k, v), scales = quantized(*structured(1, rng, 600, 4))
+    constants = exact_constants(4, *scales)
+    dense = rng.random((600, 600)) < 0.05
+    dense[570:] = True
+    mask = masks.Mask.from_dense(dense)
+    reference = Sparse(**constants, mask=mask, causal=True)
+    keys, pairs = ((rng.random(shape) < 0.5).astype(np.int8) for shape in (600, (600, 600)))
+    found = remote("""
+from attn8 import Sparse
+out = array("b", bytes(len(q)))
+core = Sparse(600, 4, mask=bits, causal=True, need_weights=True, **constants)
+for mask in keys, pairs, None:
+    core(q, k, v, out, mask)
+    give(out)
+    for name, code, values in core.outputs:
+        give(values)
+""", q=q, k=k, v=v, constants=constants, bits=mask.to_bits().ravel(), keys=keys, pairs=pairs)
+    wanted = []
+    for mask in keys, pairs, None:
+        wanted += [reference(q, k, v, mask), *reference.outputs.values()]
+    assert list(reference.outputs) == ["octaves", "sums"]
+    for values, want in zip(found, wanted, strict=True):
+        assert (values == want.ravel()).all()
+
+
+@pytest.mark.parametrize("form", test_sparse.FORMS)
+def test_machine_code_of_sparse_with_many_tokens(machines, on_device, form):
+    """Pairs at both ends of 1,024 tokens."""
+    rng = np.random.default_rng(1)
+    q, k, v = rng.integers(-127, 128, (3, 1024, 5), np.int8)
+    score, output = score_constants(1e-3, 5), output_constants(3.0)
+    mask = masks.Mask(1024, [[i % 7, i % 7 + 2, 1022, 1024] for i in range(1024)])
+    reference = Sparse(*score, *output, mask)
+    expected = reference(q, k, v)
+    attend = test_sparse.FORMS[form](machines, on_device)
+    out = test_sparse.heads(attend, mask, q, k, v, score, *output, reference, 0)
+    assert (out == expected).all()
+
+
+@pytest.mark.parametrize(("window", "count"), [(300, 4), (2, 517), (300, 600)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_local_global_beyond_516_keys(remote, window, count, causal):
+    """Of a window, of global tokens and of both; without a mask and with both kinds."""
+    rng = np.random.default_rng(4)
+    window *= 1 + causal
+    q, k, v = rng.integers(-127, 128, (3, 650, 4), np.int8)
+    constants, gate = test_local_global.constants(rng, 4)
+    indices = sorted(rng.choice(650, count, replace=False).tolist())
+    reference = LocalGlobal(gate, window, indices, **constants, causal=causal)
+    keys, pairs = ((rng.random(shape) < 0.5).astype(np.int8) for shape in (650, (650, 650)))
+    found = remote("""
+from attn8 import LocalGlobal
+out = array("b", bytes(len(q)))
+core = LocalGlobal(650, 4, gate, window, indices, causal=causal, need_weights=True, **constants)
+for mask in None, keys, pairs:
+    core(q, k, v, out, mask)
+    give(out)
+    for name, code, values in core.outputs:
+        if name != "local_weights":
+            give(values)
+""", q=q, k=k, v=v, gate=gate, window=window, indices=indices, causal=causal,
+                   constants=constants, keys=keys, pairs=pairs)
+    wanted = []
+    for mask in None, keys, pairs:
+        out = reference(q, k, v, mask)
+        wanted += [out, reference.outputs["local_sums"], reference.outputs["global_sums"]]
+    for values, want in zip(found, wanted, strict=True):
+        assert (values == want.ravel()).all()
+
+
+@pytest.mark.parametrize("count", [516, 517])
+def test_global_tokens_may_become_more(remote, count):
+    """And fewer again, of a core that is there."""
+    rng = np.random.default_rng(4)
+    q, k, v = rng.integers(-127, 128, (3, 600, 4), np.int8)
+    constants, gate = test_local_global.constants(rng, 4)
+    found = remote("""
+from attn8 import LocalGlobal
+out = array("b", bytes(len(q)))
+core = LocalGlobal(600, 4, gate, 2, [0], **constants)
+for n in (count, 3):
+    core.update_global_indices(range(n))
+    give(core(q, k, v, out))
+""", q=q, k=k, v=v, gate=gate, count=count, constants=constants)
+    for out, n in zip(found, (count, 3), strict=True):
+        expected = LocalGlobal(gate, 2, range(n), **constants)(q, k, v)
+        assert (out == expected.ravel()).all()
+
+
+@pytest.mark.parametrize("call", [
+    'Sparse(600, 4, mask=["full"], **constants)',
+    "LocalGlobal(600, 4, gate, 300, [0], **constants)",
+    "LocalGlobal(600, 4, gate, 1, range(517), **constants)",
+])
+def test_one_pass_allocates_nothing(remote, call):
+    constants, gate = test_local_global.constants(np.random.default_rng(4), 4)
+    assert remote.needs_no_heap("core(x, x, x, out, mask)", """
+from attn8 import LocalGlobal, Sparse
+core = eval(call)
+out = array("b", bytes(len(x)))
+""", x=np.random.default_rng(0).integers(-127, 128, 2400).astype(np.int8), call=call, gate=gate,
+                                mask=np.eye(1, 600, dtype=np.int8)[0], constants=constants)
+
+
+@pytest.mark.parametrize("call", [
+    'Sparse(600, 4, mask=["full"], **constants)',
+    "LocalGlobal(600, 4, gate, 300, [0], **constants)",
+])
+def test_scores_too_steep_for_one_pass_are_refused(remote, call):
+    constants, gate = test_local_global.constants(np.random.default_rng(4), 4)
+    steep = dict(zip(("score_mult", "score_shift", "score_limit"), score_constants(2.0, 4),
+                     strict=True))
+    said = remote.refused("from attn8 import LocalGlobal, Sparse\neval(call)", call=call,
+                          gate=gate, constants=constants | steep)
+    assert said.startswith("score_mult: expected 0 to ")
+
+
+@pytest.mark.parametrize("seq_len", [517, 1024])
+def test_sparse_and_local_global_are_close_to_float(seq_len):
+    for kind in KINDS:
+        (q, k, v), scales = quantized(*structured(kind, np.random.default_rng(5), seq_len, 16))
+        exact = floating.attention(*(x.astype(float) for x in (q, k, v)),
+                                   scales[0] * scales[1] / 4)
+        wanted = np.clip(exact * scales[2] / scales[3], -127, 127)
+        out = Sparse(**exact_constants(16, *scales), mask=["full"])(q, k, v)
+        assert np.abs(out - wanted).max() <= 0.8, kind
+        keywords = local_global_constants(16, *scales, np.zeros((1, 16)), seq_len, range(seq_len))
+        keywords["gate"] = keywords["gate"][0]
+        out = LocalGlobal(**keywords, window=seq_len, global_indices=range(seq_len))(q, k, v)
+        assert np.abs(out - wanted).max() <= 0.8, kind
 
 
 @pytest.mark.parametrize("seq_len", [517, 1300])

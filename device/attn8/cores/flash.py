@@ -35,12 +35,13 @@ class Flash:
         self.seq_len = seq_len
         self.head_dim = head_dim
         self.causal = 1 if causal else 0
+        self.hide = None  # what hides pairs, as one_pass.Hidden
         self.score_mult = score_mult
         self.score_shift = score_shift
         self.out_num = out_num
         self.out_shift = out_shift
         self.buffers = forms.buffers(buffers, scoring, seq_len, head_dim)
-        size = min(block_size, seq_len)
+        self.block_size = size = min(block_size, seq_len)
         self._scores = array("i", bytes(4 * ROWS * size))
         self._weights = array("H", bytes(2 * size))
         self._totals = array("i", bytes(4 * ROWS * head_dim))
@@ -76,8 +77,13 @@ class Flash:
 
     def run(self, q, k, v, out, key_padding_mask=None, at=0):
         n = self.seq_len
+        hide = self.hide
         step = 0
-        if key_padding_mask is None:
+        if hide:
+            key_padding_mask = hide.under(key_padding_mask, at)
+            at = 0
+            step = n
+        elif key_padding_mask is None:
             key_padding_mask, at = out, -1  # any buffer: none of it is read
         elif len(key_padding_mask) != n:
             step = n
@@ -88,19 +94,23 @@ class Flash:
         first = 0
         while first < n:
             rows = min(ROWS, n - first)
+            if hide:
+                hide(first, rows)
             kernels.clear(self.sums, self.octaves, self._totals, first, rows, d)
             for first_key, keys, packed, key_sums in self._tiles:
                 if self.causal and first_key >= first + rows:
                     break
+                if hide and not hide.tiles[first_key // self.block_size]:
+                    continue
                 scoring.scores(packed, 0, q, key_sums, self._scores, row, first, rows, keys, d, 0)
                 kernels.update(values, 0, self._scores, self._weights, self.sums, self.octaves,
                                self._totals, tables.EXP2, first, rows, first_key, keys, n, d,
                                self.causal, self.score_mult, self.score_shift,
                                key_padding_mask, at, step)
             kernels.finish(self._totals, 0, self.sums, out, first, rows, d, self.out_num,
-                           self.out_shift)
+                           self.out_shift, 0)
             first += rows
-            if step:
+            if step and not hide:
                 at += rows * n
         return out
 

@@ -10,11 +10,13 @@ class LocalGlobal:
     # Each token attends to `window` tokens on each side and, in a softmax of its own, to the tokens
     # global_indices: out = gate*local + (1 - gate)*distant, O(seq_len*(window + indices)). gate is
     # uint16 [head_dim] in Q15, the sigmoid of what was learnt. Without indices distant is 0.
+    # Each softmax takes the one pass of flash where it is of more than 516 keys.
     # The constants are those of `exact`, the output's with 5 more bits: see
     # attn8_host.quantize.local_global_constants.
     #
     # A key_padding_mask of its call is as Exact's.
-    # need_weights keeps the local softmax numerators [seq_len, width] and both softmaxes' sums.
+    # need_weights keeps the local softmax numerators [seq_len, width], of which one pass has none,
+    # and both softmaxes' sums.
 
     masks_keys = masks_pairs = True
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
@@ -27,8 +29,8 @@ class LocalGlobal:
         checks.between("seq_len", seq_len, 1, 1 << 15)
         checks.between("window", window, 0, 1 << 15)
         width = min(seq_len, window + 1 if causal else 2 * window + 1)
-        checks.between("keys in a window", width, 1, MAX_KEYS)
-        check(width, head_dim, score_mult, score_shift, score_limit, out_num, out_shift)
+        check(min(width, MAX_KEYS), head_dim, score_mult, score_shift, score_limit, out_num,
+              out_shift)
         checks.values("gate", gate, head_dim, False, "H")
         checks.between("gate", max(gate), 0, 32768)
         checks.between("block_rows", block_rows, 1, 1 << 15)
@@ -36,9 +38,9 @@ class LocalGlobal:
         self.head_dim = head_dim
         self.gate = gate
         self.causal = causal
-        self._score = score_mult, score_shift, score_limit
-        self._out_num = out_num
-        self._out_shift = out_shift
+        self.score = score_mult, score_shift, score_limit
+        self.out_num = out_num
+        self.out_shift = out_shift
         self._window = window
         self.block_rows = seq_len if need_weights else min(block_rows, seq_len)
         self.buffers = forms.buffers(buffers, attention, seq_len, head_dim)
@@ -46,16 +48,20 @@ class LocalGlobal:
         self._local = Part(self, width)
         self._global = Part(self, 0)
         self.update_global_indices(global_indices)
-        self.outputs = [("local_weights", "H", self._local.weights),
-                        ("local_sums", "i", self._local.sums),
-                        ("global_sums", "i", self._global.sums)] if need_weights else []
+        self.outputs = []
+        if need_weights:
+            if self._local.ranged is None:
+                self.outputs.append(("local_weights", "H", self._local.weights))
+            self.outputs += [("local_sums", "i", self._local.sums),
+                             ("global_sums", "i", self._global.sums)]
 
     @staticmethod
     def room(seq_len, head_dim, window, global_indices, causal=False, need_weights=False,
              block_rows=8, **constants):
         rows = seq_len if need_weights else min(block_rows, seq_len)
         distant = len(global_indices)
-        width = min(seq_len, window + 1 if causal else 2 * window + 1) + distant
+        width = min(seq_len, window + 1 if causal else 2 * window + 1)
+        width = sum([n for n in (width, distant) if n <= MAX_KEYS])
         some = sum(attention.room(distant, head_dim)) + rows * (6 * width + 4 * head_dim + 16)
         whole = sum(attention.room(seq_len, head_dim))
         return (some, whole) if need_weights else (0, some + whole)
@@ -78,7 +84,6 @@ class LocalGlobal:
         for index in indices:
             checks.between("global_indices", index, 0, self.seq_len - 1)
         indices = sorted(set(indices))
-        checks.between("global_indices", len(indices), 0, MAX_KEYS)
         self.global_indices = array("H", indices)
         self._distant = [self.buffers.array("b", size, "distant %d" % i) for i, size in
                          enumerate(attention.room(len(indices), self.head_dim))]
@@ -119,16 +124,22 @@ class LocalGlobal:
         d = self.head_dim
         keys, sums, values, row = buffers
         width = part.width
-        mult, shift, limit = self._score
+        step = 0
+        if self._mask is not None and len(self._mask) != self.seq_len:
+            step = self.seq_len
+        if part.ranged:
+            part.ranged.attend(part, buffers, count, q, first, rows, self._mask, self._at, step,
+                               self.global_indices if part is self._global else None)
+            return
+        mult, shift, limit = self.score
         kernels.scores(keys, 0, q, sums, part.ranges, part.scores, row, first, rows, width, d)
         if self._mask is not None:
-            kernels.hide(part.scores, self._mask, self._at,
-                         0 if len(self._mask) == self.seq_len else self.seq_len, part.ranges,
+            kernels.hide(part.scores, self._mask, self._at, step, part.ranges,
                          self.global_indices, part is self._global, first, rows, width)
         kernels.softmax(part.scores, 0, part.ranges, part.weights, part.sums, tables.EXP2, rows,
                         width, mult, shift, limit)
         kernels.weighted_sum(values, 0, part.weights, part.sums, part.ranges, part.out, rows,
-                             count, width, d, self._out_num, self._out_shift)
+                             count, width, d, self.out_num, self.out_shift)
 
 
 class Part:
@@ -145,6 +156,13 @@ class Part:
 
     def resize(self, core, width):
         self.width = width
+        self.ranged = None
+        if width > MAX_KEYS:
+            from .one_pass import Ranges
+
+            self.ranges = array("H", bytes(4 * core.block_rows))
+            self.ranged = Ranges(core, kernels.scores, core.buffers.array, width, self._use)
+            return
         room = core._own if core._keep else core.buffers.array
         self.scores = room("i", 4 * core.block_rows * width, self._use + " scores")
         self.weights = room("H", 2 * core.block_rows * width, self._use)

@@ -9,6 +9,8 @@ MAX_LISTED = 2048  # pairs, 4 bytes each, that are listed once and for all
 class Sparse:
     # Softmax attention over the pairs of query and key that a mask shows: to the bit what the exact
     # core gives under that mask, in time for these pairs alone. A query without keys gives zeros.
+    # Where the mask shows a query more than 516 keys, what Sparse(...) returns is Flash, which
+    # passes over tiles of which nothing is shown.
     # Where little is hidden the exact core itself, under the mask, is faster: it is then what
     # Sparse(...) returns, and otherwise Listed. mask: a Mask, its bits (Mask.to_bits) or its
     # description (masks.build).
@@ -31,18 +33,20 @@ class Sparse:
         from . import exact
 
         constants = (score_mult, score_shift, score_limit, out_num, out_shift)
-        checks.between("seq_len", seq_len, 1, exact.MAX_KEYS)
-        exact.check(seq_len, head_dim, *constants)
+        checks.between("seq_len", seq_len, 1, 1024)  # as masks have it
+        exact.check(min(seq_len, exact.MAX_KEYS), head_dim, *constants)
         every = seq_len * seq_len  # pairs, of which a cut's mask counts but the causal ones
         form = forms.choose("sparse", head_dim, score_mult, score_shift, out_shift)
         most = every
-        if not need_weights:  # a mask that shows all pairs is the other core's
+        if not need_weights and seq_len <= exact.MAX_KEYS:  # if it shows all it is the other core's
             most = min(every - 1, form.most_percent(head_dim) * every // 100)
         shown, pairs = _pairs(seq_len, mask, causal, most)
         if block_rows is None:  # enough pairs a block to make little of the calls of kernels
-            block_rows = min(seq_len, max(9, 2 * every // (shown or 1)))
+            block_rows = min(seq_len, exact.MAX_KEYS, max(9, 2 * every // (shown or 1)))
         checks.between("block_rows", block_rows, 1, exact.MAX_KEYS)
         unload.forget("masks")
+        if pairs.longest > exact.MAX_KEYS:
+            return _one_pass(form, pairs, head_dim, *constants, need_weights, buffers)
         if shown <= most:
             unload.forget("cores")
             return Listed(form, pairs, head_dim, *constants, need_weights, block_rows,
@@ -144,8 +148,11 @@ class Shown:
         self.bits, self.spans = mask.bits, mask.spans
         self.offsets, self.stride = mask.offsets, mask.stride
         self.before = array("i", bytes(4 * n + 4))
+        self.longest = 0  # row
         for i in range(n):
-            self.before[i + 1] = self.before[i] + mask.count(i)
+            count = mask.count(i)
+            self.longest = max(self.longest, count)
+            self.before[i + 1] = self.before[i] + count
 
 
 class Pairs:
@@ -164,7 +171,7 @@ class Pairs:
         at = shown.before
         starts = range(0, n, rows)
         self.largest_block = max([at[min(first + rows, n)] - at[first] for first in starts])
-        once = keep or at[n] <= MAX_LISTED
+        once = keep or rows > 1 and at[n] <= MAX_LISTED
         size = at[n] if once else self.largest_block
         memory.require("sparse", 4 * size)
         self.pairs = array("H", bytes(4 * size))
@@ -227,6 +234,18 @@ def _pairs(seq_len, mask, causal, most):
 
         mask = mask.intersection(causal_mask(seq_len))
     return mask.num_positions, Shown(mask if mask.num_positions <= most else mask.complement())
+
+
+def _one_pass(form, shown, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,
+              need_weights, buffers):
+    from ..forms.viper import attention
+    from . import flash, one_pass
+
+    mult, shift = one_pass.constants(score_mult, score_shift, head_dim)
+    core = flash.Flash(shown.seq_len, head_dim, mult, shift, out_num, out_shift, False,
+                       need_weights, buffers=forms.suited(buffers, attention))
+    core.hide = one_pass.Hidden(Pairs(shown, form, 1), shown.seq_len, flash.ROWS, core.block_size)
+    return core
 
 
 def constants(*scales, **options):

@@ -115,14 +115,17 @@ def clear(sums: ptr32, octaves: ptr32, totals: ptr32, first: int, rows: int, hea
 
 @micropython.viper
 def finish(totals: ptr32, acc: int, sums: ptr32, out: ptr8, first: int, rows: int, head_dim: int,
-           num: int, shift: int):
+           num: int, shift: int, wide: int):
     # out[first + r, i] = totals[r, i] / sums[first + r] * num/2**shift, one division a row; zeros
-    # where the sum is 0
+    # where the sum is 0. int8, or int16 where wide is 1 and not 0
     sign = 1
     sign <<= 31
     s = shift - 16
     sums = ptr32(int(sums) + (first << 2))
-    out = ptr8(int(out) + first * head_dim)
+    out = ptr8(int(out) + (first * head_dim << wide))
+    most = 127
+    if wide:
+        most = 32767
     while rows:
         total = sums[0]
         p = 0
@@ -136,11 +139,14 @@ def finish(totals: ptr32, acc: int, sums: ptr32, out: ptr8, first: int, rows: in
             acc = ((totals[0] ^ sign) - sign) >> p
             acc = (acc >> 15) * m + (((acc & 32767) * m) >> 15)
             acc = (acc + (1 << s)) >> (s + 1)
-            if acc > 127:
-                acc = 127
-            elif acc < -127:
-                acc = -127
+            if acc > most:
+                acc = most
+            elif acc < 0 - most:
+                acc = 0 - most
             out[0] = acc
+            if wide:
+                out[1] = acc >> 8
+                out = ptr8(int(out) + 1)
             totals = ptr32(int(totals) + 4)
             out = ptr8(int(out) + 1)
             n -= 1

@@ -42,9 +42,7 @@ class Flash:
     def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
         """Raises ValueError where the constants do not go with these sizes."""
         between("head_dim", head_dim, 1, MAX_INPUTS)
-        # Every score, which is at most 2**14 * head_dim, must stay in int32 as a logarithm
-        largest = ((1 << 31) - 1 - (1 << self.score_shift - 1)) // (head_dim << 14)
-        between("score_mult", self.score_mult, 0, largest)
+        between("score_mult", self.score_mult, 0, largest_mult(self.score_shift, head_dim))
 
     def __call__(
         self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
@@ -55,31 +53,67 @@ class Flash:
         Args:
             key_padding_mask: as Exact has it.
         """
-        seq_len = len(q)
-        hidden = np.zeros((seq_len, seq_len), bool)
+        seen = np.ones((len(q), len(q)), bool)
+        if self.causal:
+            seen = np.tril(seen)
         if key_padding_mask is not None:
-            hidden |= key_padding_mask != 0
-        at = np.arange(seq_len)
+            seen &= key_padding_mask == 0
         scores = int32(q.astype(np.int64) @ k.astype(np.int64).T)
-        t = int32(scores * self.score_mult + (1 << (self.score_shift - 1))) >> self.score_shift
-        octaves = np.full(seq_len, LOWEST, np.int64)
-        sums = np.zeros(seq_len, np.int64)
-        totals = np.zeros(v.shape, np.int64)
-        for j in range(seq_len):
-            seen = ~hidden[:, j] & (at >= j if self.causal else True)  # the rows that see this key
-            risen = np.maximum(octaves[seen], (t[seen, j] + 255) >> 8)
-            steps = np.minimum(risen - octaves[seen], 31)
-            full = (sums[seen] >> steps) > FULL
-            risen, steps = risen + full, steps + full
-            octaves[seen] = risen
-            below = (risen << 8) - t[seen, j]
-            weights = exp2(np.minimum(below, 30 * 256 + (below & 255)))
-            sums[seen] = int32((sums[seen] >> steps) + weights)
-            totals[seen] = int32(
-                (totals[seen] >> steps[:, None]) + weights[:, None] * v[j].astype(np.int64)
-            )
+        octaves, sums, totals = one_pass(scores, seen, v, self.score_mult, self.score_shift)
         self.outputs = {"octaves": octaves.astype(np.int32), "sums": sums.astype(np.int32)}
         return normalize(totals, sums, self.out_num, self.out_shift)
+
+
+def one_pass(
+    scores: np.ndarray, seen: np.ndarray, v: np.ndarray, score_mult: int, score_shift: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each row's last octave, its sum of weights, int64 [S], and of weighted values, [S, D].
+
+    Args:
+        scores: int64 [S, K].
+        seen: bool [S, K], which keys count.
+        v: int8 [K, D].
+        score_mult, score_shift: from a score to 1/256 octaves, as Flash has them.
+    """
+    t = int32(scores * score_mult + (1 << (score_shift - 1))) >> score_shift
+    octaves = np.full(len(scores), LOWEST, np.int64)
+    sums = np.zeros(len(scores), np.int64)
+    totals = np.zeros((len(scores), v.shape[1]), np.int64)
+    for j in range(len(v)):
+        rows = seen[:, j]
+        risen = np.maximum(octaves[rows], (t[rows, j] + 255) >> 8)
+        steps = np.minimum(risen - octaves[rows], 31)
+        full = (sums[rows] >> steps) > FULL
+        risen, steps = risen + full, steps + full
+        octaves[rows] = risen
+        below = (risen << 8) - t[rows, j]
+        weights = exp2(np.minimum(below, 30 * 256 + (below & 255)))
+        sums[rows] = int32((sums[rows] >> steps) + weights)
+        totals[rows] = int32(
+            (totals[rows] >> steps[:, None]) + weights[:, None] * v[j].astype(np.int64)
+        )
+    return octaves, sums, totals
+
+
+def one_pass_constants(score_mult: int, score_shift: int, head_dim: int) -> tuple[int, int]:
+    """score_mult and score_shift of two passes, with as many bits less as one pass has.
+
+    Raises:
+        ValueError: a score would be 2**15 octaves or more.
+    """
+    mult, shift = score_mult, score_shift
+    while shift > 24 or (shift > 8 and mult > largest_mult(shift, head_dim)):
+        shift -= 1
+        bits = score_shift - shift
+        mult = (score_mult + (1 << bits >> 1)) >> bits
+    between("score_shift", shift, 8, 24)
+    between("score_mult", mult, 0, largest_mult(shift, head_dim))
+    return mult, shift
+
+
+def largest_mult(shift: int, head_dim: int) -> int:
+    """That every score, which is at most 2**14 * head_dim, stays in int32 as a logarithm."""
+    return ((1 << 31) - 1 - (1 << (shift - 1))) // (head_dim << 14)
 
 
 def flash_constants(

@@ -11,6 +11,7 @@ from ..schema import COUNT, INTEGERS, SIZE, Tensor, between
 from . import exact
 from .base import SOFTMAX, Core, Variant
 from .exact import MAX_KEYS, check_softmax, exact_constants
+from .flash import one_pass, one_pass_constants
 
 
 @dataclass
@@ -20,8 +21,11 @@ class LocalGlobal:
     local is softmax attention to `window` tokens on each side, distant to the tokens
     global_indices alone, with a softmax of its own. gate: uint16 [D] in Q15.
 
+    Each of the two takes the one pass of Flash where it is of more than 516 keys: windows of that
+    width, or so many global tokens.
+
     After a call `outputs` holds local_weights uint16 [S, width] (softmax numerators in Q15, from a
-    row's first key on), and local_sums and global_sums int32 [S].
+    row's first key on; none of one pass), and local_sums and global_sums int32 [S].
     """
 
     max_seq_len: ClassVar[int] = 1 << 15
@@ -42,12 +46,16 @@ class LocalGlobal:
 
     def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
         """Raises ValueError where the constants do not go with these sizes or with each other."""
-        width = min(seq_len, self.window + 1 if self.causal else 2 * self.window + 1)
-        between("keys in a window", width, 1, MAX_KEYS)
-        check_softmax(self, width, head_dim)
+        width, count = self.width(seq_len), len(set(self.global_indices))
+        check_softmax(self, min(width, MAX_KEYS), head_dim)
+        if max(width, count) > MAX_KEYS:
+            one_pass_constants(self.score_mult, self.score_shift, head_dim)
         for index in self.global_indices:
             between("global_indices", index, 0, seq_len - 1)
-        between("global_indices", len(set(self.global_indices)), 0, MAX_KEYS)
+
+    def width(self, seq_len: int) -> int:
+        """Keys of the widest window."""
+        return min(seq_len, self.window + 1 if self.causal else 2 * self.window + 1)
 
     def __call__(
         self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
@@ -67,16 +75,18 @@ class LocalGlobal:
         if key_padding_mask is not None:
             near, far = near & (key_padding_mask == 0), far & (key_padding_mask == 0)
         scores = int32(q.astype(np.int64) @ k.astype(np.int64).T)
-        weights, sums, local = self._softmax(scores, near, v)
-        _, global_sums, distant = self._softmax(scores, far, v)
+        width, count = self.width(seq_len), len(set(self.global_indices))
+        weights, sums, local = self._softmax(scores, near, v, width > MAX_KEYS)
+        _, global_sums, distant = self._softmax(scores, far, v, count > MAX_KEYS)
 
-        width = min(seq_len, self.window + 1 if self.causal else 2 * self.window + 1)
-        start = np.maximum(np.arange(seq_len) - self.window, 0)
-        columns = start[:, None] + np.arange(width)
-        inside = columns < seq_len
-        packed = np.take_along_axis(weights, np.where(inside, columns, 0), axis=1) * inside
-        self.outputs = {
-            "local_weights": packed.astype(np.uint16),
+        self.outputs = {}
+        if width <= MAX_KEYS:
+            start = np.maximum(np.arange(seq_len) - self.window, 0)
+            columns = start[:, None] + np.arange(width)
+            inside = columns < seq_len
+            packed = np.take_along_axis(weights, np.where(inside, columns, 0), axis=1) * inside
+            self.outputs["local_weights"] = packed.astype(np.uint16)
+        self.outputs |= {
             "local_sums": sums.astype(np.int32),
             "global_sums": global_sums.astype(np.int32),
         }
@@ -86,9 +96,16 @@ class LocalGlobal:
         return result
 
     def _softmax(
-        self, scores: np.ndarray, seen: np.ndarray, v: np.ndarray
+        self, scores: np.ndarray, seen: np.ndarray, v: np.ndarray, in_one_pass: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Numerators, their sums and the output, int16 with 5 more bits than the result."""
+        """Numerators, their sums and the output, int16 with 5 more bits than the result.
+
+        One pass has no numerators that all refer to one octave, and gives none.
+        """
+        if in_one_pass:
+            score = one_pass_constants(self.score_mult, self.score_shift, v.shape[1])
+            _, sums, total = one_pass(scores, seen, v, *score)
+            return np.zeros(0), sums, self._normalize(sums, total)
         largest = np.where(seen, scores, INT32.min).max(axis=1, keepdims=True)
         difference = np.where(seen, largest - scores, 0)
         kept = seen & (difference <= self.score_limit)
@@ -96,12 +113,15 @@ class LocalGlobal:
         t = int32(t + ((1 << self.score_shift) >> 1)) >> self.score_shift
         weights = np.where(kept, exp2(t), 0)
         sums = int32(weights.sum(axis=1))
+        return weights, sums, self._normalize(sums, int32(weights @ v.astype(np.int64)))
+
+    def _normalize(self, sums: np.ndarray, total: np.ndarray) -> np.ndarray:
         p = np.maximum(bit_length(sums) - 16, 0)
         divisor = np.maximum((sums + ((np.int64(1) << p) >> 1)) >> p, 1)
         mult = np.where(sums > 0, int32(self.out_num + (divisor >> 1)) // divisor, 0)
-        total = int32(weights @ v.astype(np.int64)) >> p[:, None]
-        out = rounded(total, mult[:, None], self.out_shift)
-        return weights, sums, np.clip(out, -32767, 32767)
+        out = rounded(total >> p[:, None], mult[:, None], self.out_shift)
+        clamped: np.ndarray = np.clip(out, -32767, 32767)
+        return clamped
 
 
 def local_global_constants(

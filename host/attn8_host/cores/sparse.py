@@ -8,25 +8,30 @@ import numpy as np
 
 from .. import masks
 from ..masks import Mask, build, causal
+from ..masks.mask import MAX_SEQ_LEN
 from ..schema import LIST, Tensor, between, within
 from . import exact
 from .base import SOFTMAX, Core, Variant
 from .exact import MAX_KEYS, Exact, exact_constants
+from .flash import Flash, one_pass_constants
 
 
 @dataclass
 class Sparse:
     """out = softmax(q @ k.T * scale) @ v over the pairs of the mask; a query without keys gives 0.
 
-    After a call, `scores` int32 [pairs], `pairs` uint16 [pairs, 2] (key, and softmax numerator in
-    Q15) row after row, and `sums` int32 [S] (of each row's numerators) hold what it computed; of
-    pairs that a key_padding_mask hides as well nothing, but zeros behind the others.
+    To the bit what Exact gives under the mask; and where a row of the mask shows more than 516 keys
+    what Flash gives, all rows, and as `outputs` what it has.
+
+    After a call, of the former, `scores` int32 [pairs], `pairs` uint16 [pairs, 2] (key, and softmax
+    numerator in Q15) row after row, and `sums` int32 [S] (of each row's numerators) hold what it
+    computed; of pairs that a key_padding_mask hides as well nothing, but zeros behind the others.
 
     Args:
         mask: a Mask, its bits (see Mask.to_bits) or its description (see masks.build).
     """
 
-    max_seq_len: ClassVar[int] = MAX_KEYS
+    max_seq_len: ClassVar[int] = MAX_SEQ_LEN
 
     score_mult: int
     score_shift: int
@@ -35,10 +40,6 @@ class Sparse:
     out_shift: int
     mask: Mask | np.ndarray | Sequence[Any]
     causal: bool = False
-
-    @property
-    def outputs(self) -> dict[str, np.ndarray]:
-        return {"scores": self.scores, "pairs": self.pairs, "sums": self.sums}
 
     def __call__(
         self, q: np.ndarray, k: np.ndarray, v: np.ndarray,
@@ -54,8 +55,15 @@ class Sparse:
         """
         seen = self.seen(len(q))
         pairs = int(seen.sum())
+        one_pass = self.takes_one_pass(seen)
         if key_padding_mask is not None:
             seen = seen & (key_padding_mask == 0)
+        if one_pass:
+            score = one_pass_constants(self.score_mult, self.score_shift, q.shape[1])
+            flash = Flash(*score, self.out_num, self.out_shift)
+            out = flash(q, k, v, ~seen)
+            self.outputs: dict[str, np.ndarray] = dict(flash.outputs)
+            return out
         exact = Exact(
             self.score_mult, self.score_shift, self.score_limit, self.out_num, self.out_shift
         )
@@ -66,13 +74,21 @@ class Sparse:
         found = np.stack([keys, exact.weights[seen]], axis=1).astype(np.uint16)
         self.pairs = np.pad(found, ((0, rest), (0, 0)))
         self.sums = exact.sums
+        self.outputs = {
+            "scores": self.scores, "pairs": self.pairs, "sums": self.sums}
         return out
+
+    @staticmethod
+    def takes_one_pass(seen: np.ndarray) -> bool:
+        """Whether a row of a mask, bool [S, S], shows more keys than two passes can sum."""
+        return bool(seen.sum(axis=1).max() > MAX_KEYS)
 
     def check(self, seq_len: int, keys: int, head_dim: int, value_dim: int) -> None:
         """Raises ValueError where constants or the mask do not go with these sizes."""
-        between("seq_len", seq_len, 1, MAX_KEYS)
-        exact.check_softmax(self, seq_len, head_dim)
-        self.seen(seq_len)
+        between("seq_len", seq_len, 1, MAX_SEQ_LEN)
+        exact.check_softmax(self, min(seq_len, MAX_KEYS), head_dim)
+        if self.takes_one_pass(self.seen(seq_len)):
+            one_pass_constants(self.score_mult, self.score_shift, head_dim)
 
     def seen(self, seq_len: int) -> np.ndarray:
         """bool [S, S]: which keys each query attends to."""
