@@ -23,7 +23,6 @@ class Importer:
     Attributes:
         modules: those of the device and the stand-ins that are there, by name.
         imported: names of all that were imported, and may be gone.
-        builtins: what every module of the device finds without importing it.
     """
 
     def __init__(self, stand_ins: Mapping[str, ModuleType] | None = None):
@@ -33,7 +32,7 @@ class Importer:
         own = {"modules": self.modules, "stdin": line, "stdout": line}
         self._stand_ins = {"sys": module("sys", **vars(sys) | own)}
         self._stand_ins |= stand_ins or {}
-        self.builtins = {
+        self._builtins = {
             **vars(builtins), **dict.fromkeys(POINTERS, int), "__import__": self._import
         }
 
@@ -57,7 +56,7 @@ class Importer:
         return self.modules[name]
 
     def _run(self, name: str, path: Path) -> None:
-        made = module(name, __file__=str(path), __builtins__=self.builtins)
+        made = module(name, __file__=str(path), __builtins__=self._builtins)
         is_package = path.name == "__init__.py"
         made.__package__ = name if is_package else name.rpartition(".")[0]
         if is_package:
