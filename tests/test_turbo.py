@@ -92,8 +92,8 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide, most_b
     room = Device(machine.arch, "turbo").load(f"attn8.forms.{TURBO[machine.arch]}.matmul").room
     row = machine.buffer(np.zeros(*room(inputs, rows), np.uint8))
     call = Call(machine, offset)
-    if "_pack" in machine.functions:
-        packed, constants, _, _ = call("_pack", packed, constants, inputs, outputs)
+    if "pack" in machine.functions:
+        packed, constants, _, _ = call("pack", packed, constants, inputs, outputs)
     if "_interleave" in machine.functions:
         packed, *_ = call("_interleave", w, row, inputs, outputs)
     *_, out, _, _, _, _, _ = call(
@@ -129,8 +129,8 @@ def test_matmul_to_int16(machine, seed, rows, inputs, outputs, offset, fill, far
     else:  # x in the second half of its results
         out = call.place(np.concatenate([np.zeros(rows * outputs, np.int8), x.ravel()]).view("h"))
         place = out.address + rows * outputs
-    if "_pack" in machine.functions:
-        w, bias, _, _ = call("_pack", w, bias, inputs, outputs)
+    if "pack" in machine.functions:
+        w, bias, _, _ = call("pack", w, bias, inputs, outputs)
     if "_interleave" in machine.functions:
         w, *_ = call("_interleave", w, row, inputs, outputs)
     call("matmul", w, 0, place, bias, mult, shift, out, row, rows, inputs, outputs, 2)

@@ -22,7 +22,7 @@ PACKAGE = DEVICE.parent / "package.json"
 NAMES = DEVICE / "attn8/names.py"
 LINES = DEVICE / "attn8/lines.py"
 # Functions, and where they are
-FUNCTIONS = {"backend": "forms", "batch": "batches", "generate": "text", "help": "manual",
+FUNCTIONS = {"backend": "choice", "batch": "batches", "generate": "text", "help": "manual",
              "load": "model", "serve": "link.server"}
 PACKAGES = ("masks", "quantize", "train")  # those with public names of their own
 LOADED = {"checks", "cores", "find", "forms", "memory", "signals", "tables"}  # as attn8 itself is
@@ -61,7 +61,8 @@ def _names() -> dict[str, str]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem.replace("_", ""):
                 found[node.name] = f"cores.{path.stem}"
-    found |= {"Model": "model", "QDense": "qdense", "Stream": "stream"}
+    found |= {"Convert": "qconvert", "ConvertToInt8": "qconvert", "Model": "run",
+              "QDense": "qdense", "Stream": "stream"}
     for name in sorted({*PACKAGES, *_imported()} - LOADED):
         found[name] = name
     return found

@@ -5,6 +5,7 @@ import os
 from . import checks, memory
 
 MOST = (1 << 30) - 1
+ROOM = 20000  # bytes that layers and their code take, about, besides what the file and arena do
 
 
 def configuration(path, form):
@@ -35,8 +36,8 @@ def configuration(path, form):
     return config
 
 
-def streams(path, weights, step):
-    # Whether weights stay in the file
+def streams(path, weights, step, arena):
+    # Whether weights stay in the file. arena: its size, as the config has it
     if weights not in (None, "resident", "stream"):
         raise ValueError("weights: expected resident or stream, got %s" % weights)
     if weights is None:
@@ -48,7 +49,10 @@ def streams(path, weights, step):
         except OSError:  # a partition
             return True
         gc.collect()
-        return step and 2 * os.stat(path)[6] > gc.mem_free()
+        size, free = os.stat(path)[6], gc.mem_free()
+        if step:
+            return 2 * size > free
+        return size + (arena if type(arena) is int else 0) + ROOM > free
     return weights == "stream"
 
 

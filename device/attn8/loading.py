@@ -1,32 +1,42 @@
-# Makes a model of its file, layer by layer.
+# Makes the layers of a model's file, which then wait for their weights (see tensors.Tensors).
 import gc
-from array import array
 
-from . import memory, signals
-from .find import module as find
+from . import memory
 
 STREAMED = 1024  # bytes of weights that may stay in a file
 
 
 def load(path, need_weights, count, advance, step, share, weights, unload):
-    # See model.load; unload: forgets what made the layers before, once none like them come
+    # See model.load -> the model, and the tensors of its file. unload: forgets what made the layers
+    # before, once none like them come
     def make():
         config, tensors = _opened(path, weights, step)
         try:
-            return _load(config, tensors, need_weights, count, advance, step, share, unload)
-        finally:
+            model = _load(config, tensors, need_weights, count, advance, step, share, unload)
+            return model, tensors
+        except Exception:
             tensors.close()
+            raise
 
     return loaded(path, make)
 
 
+# What is imported in these two is forgotten before there is much else
+
+
+def _load(*arguments):
+    from .build import build
+
+    return build(*arguments)
+
+
 def _opened(path, weights, step):
-    # What is imported here is forgotten before there is much else
     from .configuration import configuration, streams
     from .tensors import Tensors
 
     config = configuration(path, "attn8")
-    return config, Tensors(path, STREAMED if streams(path, weights, step) else 0)
+    stream = streams(path, weights, step, config.get("arena"))
+    return config, Tensors(path, STREAMED if stream else 0)
 
 
 def loaded(path, make):
@@ -47,107 +57,3 @@ def loaded(path, make):
         raise ValueError(text if text.startswith(path) else "%s: %s" % (path, text))
     finally:
         gc.threshold(threshold)
-
-
-def _input(config, tensors, step):
-    from .configuration import source
-
-    return source(config, tensors, step)
-
-
-def _load(config, tensors, need_weights, count, advance, step, share, unload):
-    from .entry import Entry
-    from .model import Model
-
-    form, size, length, heed, scale, channels, inner = _input(config, tensors, step)
-    unload.forget("configuration", "grammar", "safetensors")
-    code = "h" if form == "tokens" else "b"
-    values = array(code, bytes(size * signals.ITEMSIZES[code]))
-    arena = None
-    share = share and count is None and not step
-    if share and "arena" in config:
-        from .arena import Arena, check
-
-        arena = Arena(config["arena"])
-    rooms = {} if share else None
-    pool = None
-    if step and not need_weights:
-        from .pool import Pool
-
-        pool = Pool(config["layers"])
-    tokenizer = None
-    if "tokenizer.pieces" in tensors:
-        from .tokenizer import of
-
-        tokenizer = of(tensors, config)
-    steps = []
-    ends = []
-    spans = []
-    names = []
-    outputs = []
-    places = {"input": 0}  # by name: of its values among all results
-    given = {"input": (form, size)}  # and what it gives
-    tokens = {"input": length}  # how many, where the layers keep them apart
-    last = "input"
-    left = memory.take(config, "layers")[:count]
-    left.reverse()
-    types = [fields.get("type") for fields in left if isinstance(fields, dict)]
-    for name in types:
-        find("layers", name)  # all at first: then it is known what makes none of those to come
-    while left:
-        if advance:
-            advance()
-        entry = Entry(left.pop(), tensors, outputs, step, arena or pool, rooms)
-        if entry.name in places:
-            raise ValueError("%s: two layers have this name" % entry.name)
-        sources = entry.names("inputs", [last])
-        for name in sources:
-            if name not in places:
-                raise ValueError("%s.inputs: there is no layer %s before it" % (entry.name, name))
-        module = find("layers", entry.type)
-        if not hasattr(module, "build"):
-            raise ValueError("%s: unknown layer type %s" % (entry.name, entry.type))
-        if len(sources) != getattr(module, "INPUTS", 1):
-            raise ValueError("%s.inputs: expected %d, got %d"
-                             % (entry.name, getattr(module, "INPUTS", 1), len(sources)))
-        tokenwise = hasattr(module, "TOKENWISE")
-        if step and not tokenwise:
-            raise ValueError("%s: there are no steps with a %s, which takes more than a token"
-                             % (entry.name, entry.type))
-        heeds = getattr(module, "HEEDS", 0)
-        entry.tokens = tokens[sources[heeds]]
-        for name in sources:
-            if not heeds and tokens[name] != entry.tokens:
-                entry.tokens = None
-        takes = [given[name] for name in sources]
-        layer, gives = module.build(entry, takes[0] if len(takes) == 1 else takes, need_weights)
-        entry.done()
-        if pool:
-            pool.end(sources)
-        last = entry.name
-        types = types[: len(left)]
-        if entry.type not in types:
-            del module
-            unload.but(types)
-        given[last] = gives
-        tokens[last] = entry.tokens
-        if not tokenwise:
-            keeps = entry.tokens is not None and hasattr(layer, "heed")
-            tokens[last] = layer.heed(entry.tokens) if keeps else None
-        places[last] = places[sources[0]]
-        if layer:
-            steps.append((layer, tuple([places[name] for name in sources])))
-            places[last] = len(steps)
-            ends.append(len(outputs))
-            names.append(last)
-            spans.append(arena.end() if arena else None)
-    if arena:
-        check(steps, spans, names)
-    if count is None:
-        for key in tensors:
-            raise ValueError("unused tensor %s; take it out of the file" % key)
-    model = Model(config["name"], values, scale, steps, outputs, ends, arena and arena.block, code,
-                  length if heed and not step else None, step, channels, inner)
-    if tokenizer:
-        model.tokenizer, model.text = tokenizer
-    return model

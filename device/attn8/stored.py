@@ -1,7 +1,9 @@
 # Tensors that stay in the file, of which parts are read as they are needed.
 from array import array
 
-from . import memory
+from . import forms, memory
+from .kernels.cache import copy
+from .kernels.objects import part
 
 TILE = 5632  # bytes of a read, unless one row is longer: half of a matrix of 172 x 64
 
@@ -51,3 +53,25 @@ class Stored:
         self.read(memoryview(out), 0)
         return out
 
+
+class Weight(Stored):
+    # That of a Linear (layers.dense): read and packed whenever it is needed, into memory that all
+    # of them share
+
+    def __init__(self, linear, *place):
+        super().__init__(*place)
+        self._linear = linear
+        self._bias = linear.bias  # as the file has it: packing adds to it
+        linear.mult, linear.shift = linear.mult or linear.bias, linear.shift or linear.bias
+        linear.weight, linear.bias = self.views[:2]
+        forms.weights.claim(((self._n + 3) & ~3) + 4 * linear.outputs)
+        linear.stored = self
+
+    def fetch(self):
+        p = self._linear
+        room, n = forms.weights.bytes, 4 * p.outputs
+        p.weight = part(self.views[0], room, 0, self._n)
+        p.bias = part(self.views[1], room, (self._n + 3) & ~3, n)
+        self.read(p.weight, 0)
+        copy(self._bias, 0, p.bias, 0, n)
+        p.form.pack(p.weight, p.bias, p.inputs, p.outputs)

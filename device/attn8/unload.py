@@ -4,12 +4,14 @@ import sys
 
 from . import memory
 
-LOADERS = ("arena", "configuration", "entry", "find", "grammar", "loading", "pool",
+LOADERS = ("arena", "build", "configuration", "entry", "find", "grammar", "loading", "pool",
            "safetensors", "tensors", "unload")
 # Modules of layers and cores have functions that make layers, which are forgotten, kernels, whose
 # type is another one, and classes; of a class these make its objects.
-MAKERS = "layers", "cores", "dense16", "lookup"
+MAKERS = "layers", "cores", "dense16", "lookup", "choice", "run"
 MAKING = "__init__", "__new__", "room", "take", "from_scales", "from_floats"
+# What most layers share is imported once
+COMMON = ["attn8.layers", "attn8.choice", "attn8.layers.dense", "attn8.dense16", "attn8.lookup"]
 FUNCTION = type(lambda: None)
 
 
@@ -38,11 +40,11 @@ class Unload:
     def but(self, types):
         # Layers of these types are still to come: what makes others is forgotten
         needed = ["attn8.layers.%s" % name for name in types]
-        kept = needed + ["attn8.layers"]
+        kept = needed + COMMON
         spare = [path for path in self._own(MAKERS) if path not in kept]
         for path in needed:
             if path not in sys.modules:
-                return  # it may import what else would be forgotten
+                continue  # it imports what it needs, which is whole again
             for value in sys.modules[path].__dict__.values():
                 for other in list(spare):
                     if _is_of(value, other, sys.modules[other]):

@@ -14,15 +14,17 @@ class Linear:
     # (`output`) the requantization mult int16 [outputs] and shift int8 [outputs]; without them
     # int32 sums come out.
     # weight and bias are taken: they are packed as the kernels want them, perhaps in place, and
-    # belong to this object from then on. form: of the kernels, if not the one of matmul that is
-    # taken for these sizes.
+    # belong to this object from then on; a weight of None comes later, as does this packing (see
+    # tensors.Tensors.settle). form: of the kernels, if not the one of matmul that is taken for
+    # these sizes.
 
     def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8",
                  form=None):
         checks.kind("name", name, str)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
-        checks.int8(name + ".weight", weight, inputs * outputs, True)
+        if weight is not None:
+            checks.int8(name + ".weight", weight, inputs * outputs, True)
         checks.values(name + ".bias", bias, outputs, True, "i")
         limit = (1 << 30) - 1 - (inputs << 14)  # |bias + sum of products| < 2**30
         checks.between(name + ".bias", min(bias), -limit, limit)
@@ -45,9 +47,11 @@ class Linear:
         self.inputs = inputs
         self.outputs = outputs
         self.form = form or forms.choose("matmul", inputs)
-        self.weight, self.bias, self.mult, self.shift = self.form.operands(
-            weight, bias, mult, shift, inputs, outputs
-        )
+        if weight is not None:
+            weight, bias, mult, shift = self.form.operands(weight, bias, mult, shift, inputs,
+                                                           outputs)
+        self.weight, self.bias, self.mult, self.shift = weight, bias, mult, shift
+        self.stored = None  # or what reads the weight whenever it is needed (see stored.Weight)
 
     @classmethod
     def take(cls, tensors, name, inputs, outputs, output="int8", form=None):
@@ -58,11 +62,13 @@ class Linear:
                 raise ValueError("missing tensor " + key)
             return tensors.pop(key, None)
 
-        weight = get("weight")
-        if cls is Linear and hasattr(weight, "load"):  # it is packed in memory
-            weight = weight.load()
-        return cls(name, inputs, outputs, weight, get("bias"), get("mult", True),
+        waits = cls is Linear and hasattr(tensors, "settle")  # those of a file
+        weight = None if waits else get("weight")
+        made = cls(name, inputs, outputs, weight, get("bias"), get("mult", True),
                    get("shift", True), output, *(() if form is None else (form,)))
+        if waits:
+            tensors.leave(name + ".weight", made)
+        return made
 
 
 class Dense:
@@ -107,6 +113,8 @@ class Dense:
 
     def run(self, x):
         # Unchecked, for a layer's own buffers
+        if self.linear.stored:
+            self.linear.stored.fetch()
         if self._tile:
             return self._tiles(x)
         self._product(x, self.out, self.rows)

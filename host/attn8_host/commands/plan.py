@@ -139,6 +139,8 @@ def table(planned: "Plan") -> Table:
         ("RAM for machine code, not of the heap", planned.exec_ram),
         ("flash, package and model", planned.flash),
     ]
+    if planned.streamed_peak:
+        rows.insert(4, ("the same with the weights in the file", planned.streamed_peak))
     for what, size in rows:
         table.add_row(what, f"{size:,} bytes")
     if planned.instructions:

@@ -4,11 +4,12 @@ The device's own Python makes the objects, in CPython (see isa.device); here the
 layout is that of py/obj*.h, py/map.c and py/gc.c: the heap gives whole blocks of four words.
 """
 
+import json
 import re
 import sys
 import types
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -45,6 +46,19 @@ FIRMWARE = frozenset(re.findall(r"\S+", """
 """))
 
 
+@cache
+def interned() -> frozenset[str]:
+    """Names of the device's source: strings that are kept once, with the package's code."""
+    sources = (path.read_text(encoding="utf-8") for path in (DEVICE / "attn8").rglob("*.py"))
+    return frozenset(name for text in sources for name in re.findall(r"\w+", text))
+
+
+@cache
+def static_names() -> dict[int, str]:
+    """Of the device's names, those that an .mpy file says by number."""
+    return compiler.static_names(" ".join(sorted(interned())))
+
+
 @dataclass
 class Heap:
     """What some objects take together; each is counted once, however often it is reached.
@@ -53,11 +67,14 @@ class Heap:
         word: bytes of the board's word, 4 on a chip, 8 on the unix port.
         total: bytes of all, objects and their contents.
         buffers: bytes of each array's or bytearray's elements, by the attributes that lead there.
+        names: those that the board kept when its strings were made: what reads as one takes
+            nothing more.
     """
 
     word: int = 4
     total: int = 0
     buffers: dict[str, int] = field(default_factory=dict)
+    names: Collection[str] = field(default_factory=interned)
     _seen: dict[int, object] = field(default_factory=dict)
     _constants: set[str] = field(default_factory=set)  # of code that is counted already
 
@@ -89,7 +106,7 @@ class Heap:
             self.buffers[name] = self.buffers.get(name, 0) + size
             self.total += self.words(4) + self.blocks(size)
         elif isinstance(value, (str, bytes)):
-            if value not in interned() and value not in self._constants:
+            if value not in self.names and value not in self._constants:
                 self.total += self.words(4) + self.blocks(len(value) + 1)
         elif isinstance(value, float):
             self.total += self.words(2)
@@ -101,7 +118,11 @@ class Heap:
             self._all((name, item) for item in value)
         elif isinstance(value, dict):
             self.total += self.words(4) + self.map(len(value))
+            self._all((name, key) for key in value)
             self._items(value, name)
+            if hasattr(value, "__dict__"):  # an object of a class of these
+                self.total += self.words(4) + self.map(len(vars(value)))
+                self._items(vars(value), name)
         elif isinstance(value, types.FunctionType):
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
             if cells and in_device(value.__code__):
@@ -118,7 +139,6 @@ class Heap:
 
     def _items(self, items: dict[Any, object], name: str) -> None:
         for key, item in items.items():
-            self.add(key)
             self.add(item, f"{name}.{key}" if name else str(key))
 
     def _all(self, named: Iterable[tuple[str, object]]) -> None:
@@ -135,12 +155,14 @@ class Peak:
     Attributes:
         total: bytes, the most that was held at a time, with the package's own code.
         package: the package, once there is something to watch.
-        array: a stand-in for the device's module of that name (see isa.device).
+        names: those that were kept when JSON was read last: its strings are made then.
+        array, json: stand-ins for the device's modules of these names (see isa.device).
     """
 
     def __init__(self, word: int):
         self.total = 0
         self.package: Package | None = None
+        self.names: Collection[str] = interned()
         self._word = word
         self._code: dict[tuple[str, ...], int] = {}  # bytes of the package by what is imported
         self._forgets = False
@@ -153,7 +175,14 @@ class Peak:
                     peak._look(made, initial)
                 return made
 
+        def loads(text: str | bytes) -> object:
+            if peak.package:
+                peak.names = (peak.package.names() | FIRMWARE
+                              | frozenset(static_names().values()))
+            return json.loads(text, object_pairs_hook=_with_own_keys)
+
         self.array = module("array", array=Array)
+        self.json = module("json", **vars(json) | {"loads": loads})
 
     def watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, after whose calls there is a look at what is held."""
@@ -181,7 +210,7 @@ class Peak:
         if package is None:
             return
         self._forgets = False
-        heap = Heap(self._word)
+        heap = Heap(self._word, names=self.names)
         heap.add(made)
         if isinstance(initial, bytes):
             heap.add(initial)
@@ -199,6 +228,11 @@ class Peak:
         if there not in self._code:
             self._code[there] = package.total(Heap(self._word), *roots)
         self.total = max(self.total, heap.total + self._code[there])
+
+
+def _with_own_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON as MicroPython makes it: CPython's share their keys."""
+    return {key.encode().decode(): value for key, value in pairs}
 
 
 def in_device(code: types.CodeType) -> bool:
@@ -286,12 +320,17 @@ class Package:
         add_body(file.root, "")
         heap._constants.update(value for value in file.objects if isinstance(value, str))
 
+    def names(self) -> frozenset[str]:
+        """Those that the modules that were imported have brought, static ones left out."""
+        imported = self.importer.imported & self.files.keys()
+        return frozenset(name for each in imported for name in self.files[each].qstrs
+                         if isinstance(name, str))
+
     def _names(self, heap: Heap) -> int:
         # Each name's text, and its place in a pool; a new pool is twice as large as the one before.
         # A module has two names of its own: attn8.x, and its file's path
         imported = self.importer.imported & self.files.keys()
-        names = {name for each in imported for name in self.files[each].qstrs
-                 if isinstance(name, str)} - FIRMWARE
+        names = self.names() - FIRMWARE
         names |= {f"/lib/{each.replace('.', '/')}.mpy" for each in imported} | imported
         places = pool = NAMES
         while places < len(names) + OTHERS[heap.word]:
@@ -343,16 +382,3 @@ class Held:
                 left += value
             elif hasattr(value, "__dict__"):
                 left += [type(value), *vars(value).values()]
-
-
-@cache
-def static_names() -> dict[int, str]:
-    """Of the device's names, those that an .mpy file says by number."""
-    return compiler.static_names(" ".join(sorted(interned())))
-
-
-@cache
-def interned() -> frozenset[str]:
-    """Names of the device's source: strings that are kept once, with the package's code."""
-    sources = (path.read_text(encoding="utf-8") for path in (DEVICE / "attn8").rglob("*.py"))
-    return frozenset(name for text in sources for name in re.findall(r"\w+", text))

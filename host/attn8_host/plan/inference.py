@@ -21,6 +21,7 @@ from ..deploy import compile_device
 from ..errors import Attn8Error
 from ..isa import mpy
 from ..isa.device import Device
+from ..isa.importer import module
 from ..layers.base import INT16
 from ..layers.convert import requantizing
 from ..numerics.scales import linear
@@ -30,6 +31,7 @@ from .heap import Heap, Package, Peak
 CLOCKS = (80, 160, 240)  # MHz
 # Bytes free in the Python heap after start-up, and for native code, as measured on v1.26 firmware
 CHIPS = {"ESP32": (112_000, 110_000), "ESP32-C3": (112_000, 110_000)}
+STREAMED = 1024  # bytes of weights that may stay in a file (device/attn8/loading.py)
 SCALE = 0.03  # of all values of a layer that only its sizes describe
 Config = dict[str, Any]  # of a model file
 Tensors = dict[str, np.ndarray]
@@ -59,6 +61,9 @@ class Plan:
     milliseconds: dict[str, float]  # predicted at each clock
     fits: dict[str, bool]  # by chip
     text: bool = False  # whether it takes a token at a time, with its weights in the file
+    # What peak_heap is where weights stay in the file, as they do on a board where they would not
+    # fit; None of a model whose weights are few, of a text or a training file
+    streamed_peak: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -206,10 +211,28 @@ def plan(
     Raises:
         Attn8Error: the device refuses the model.
     """
+    streamed = None
+    if word == 4 and config["format"] == "attn8" and "text" not in config and any(
+            name.endswith(".weight") and tensor.dtype == np.int8 and tensor.size >= STREAMED
+            for name, tensor in tensors.items()):
+        streamed = _plan(config, tensors, arch, backend, word, lambda: (0, 0), settle, None, True)
+    return _plan(config, tensors, arch, backend, word, predicted, settle, streamed)
+
+
+def _plan(
+    config: Config, tensors: Tensors, arch: str, backend: str, word: int,
+    predicted: Callable[[], tuple[int, int]] | None, settle: Callable[[Any], object] | None,
+    streamed: Plan | None, stream: bool = False,
+) -> Plan:
+    # streamed: what it takes where weights stay in the file, if they may; stream: they do
     files = compile_device(isa.MACHINES[arch].code) | forms.files_of(arch, backend)
     data = modelfile.pack(config, tensors)
     peak = Peak(word)
-    device = Device(arch, backend, {"array": peak.array})
+    stand_ins = {"array": peak.array, "json": peak.json}
+    if stream:  # as where little is free
+        stand_ins["gc"] = module("gc", collect=lambda: None, mem_free=lambda: 0,
+                                 threshold=lambda *amount: -1)
+    device = Device(arch, backend, stand_ins)
     peak.package = package = Package(_modules(files), device.importer)
     objects = vars(device.load("attn8.kernels.objects"))
     objects["view"] = peak.watch(objects["view"])
@@ -219,8 +242,9 @@ def plan(
     model = server._model
     if settle:
         settle(model)
-    heap = Heap(word)
+    heap = Heap(word, names=peak.names)
     heap.add(device.load("attn8.forms").scratch.bytes, "scratch")
+    heap.add(device.load("attn8.forms").weights.bytes, "weights")
     if getattr(model, "arena", None):
         heap.add(model.arena, "arena")
     entries = [e for e in config["layers"] if layers.get(e["type"]).computes]
@@ -237,7 +261,8 @@ def plan(
     load_peak = max(peak.total, ram + own + code)
     # No chip has them
     doubles = "double" in (config.get("numbers"), *(e.get("format") for e in config["layers"]))
-    fits = {chip: load_peak < free and exec_ram < room and not doubles
+    least = min(load_peak, streamed.peak_heap if streamed else load_peak)
+    fits = {chip: least < free and exec_ram < room and not doubles
             for chip, (free, room) in CHIPS.items()}
     training = config["format"] == "attn8-train"
     instructions = cycles = None
@@ -264,6 +289,7 @@ def plan(
         milliseconds={f"{mhz} MHz": round(cycles / mhz / 1000, 2) for mhz in CLOCKS if cycles},
         fits=fits,
         text="text" in config,
+        streamed_peak=streamed.peak_heap if streamed else None,
     )
 
 

@@ -21,6 +21,10 @@ def operands(weight, bias, mult, shift, inputs, outputs):
     return weight, bias, mult or bias, shift or bias
 
 
+def pack(w: ptr8, bias: ptr32, inputs: int, outputs: int):
+    pass
+
+
 @micropython.viper
 def matmul(w: ptr8, acc: int, x: ptr8, bias: ptr32, mult: ptr16, shift: ptr8, out: ptr8,
            row: ptr8, rows: int, inputs: int, outputs: int, wide: int):

@@ -23,12 +23,12 @@ def int16_rows(rows, inputs, outputs):
 
 
 def operands(weight, bias, mult, shift, inputs, outputs):
-    _pack(weight, bias, inputs, outputs)
+    pack(weight, bias, inputs, outputs)
     return weight, bias, mult or bias, shift or bias
 
 
 @micropython.viper
-def _pack(w: ptr8, bias: ptr32, inputs: int, outputs: int):
+def pack(w: ptr8, bias: ptr32, inputs: int, outputs: int):
     pass
 
 

@@ -1,0 +1,105 @@
+# Which form of a family of kernels is taken (see forms), and what it works in. What runs needs none
+# of this; forms has all of its names.
+import os
+import sys
+from array import array
+
+from . import checks, forms, memory
+
+proven = forms.proven
+
+
+def backend():
+    # "simd", "turbo" or "viper": the form of a matrix product that no bound stands against
+    for form in _machine_code():
+        if _module(form, "matmul"):
+            return _import(form).BACKEND
+    return "viper"
+
+
+def choose(family, *sizes):
+    # -> the module of a family that is taken for these shapes and constants
+    for form in _machine_code():
+        module = _module(form, family)
+        if module and module.fits(*sizes):
+            return module
+    return _import("viper." + family)
+
+
+def buffers(given, form, *sizes, kind=forms.Buffers, most=0):
+    # -> `given`, those of another core of the same kind, form and shape, or new ones, which lie
+    # within it where it is a memoryview
+    if given is None or type(given) is memoryview:
+        return kind(form, *sizes, within=given, most=most)
+    if type(given) is not kind or given.form is not form or given.sizes != sizes:
+        checks.refuse("buffers")
+    return given
+
+
+def suited(given, form):
+    # -> `given`, or None where they are of another form
+    return None if type(given) is forms.Buffers and given.form is not form else given
+
+
+def interleaved(bias, mult, shift):
+    # -> int32 [outputs, 4], as machine code reads them: bias, mult, shift - 16 (0 where there are
+    # none) and a place for what the packing of weights finds
+    constants = array("i", bytes(16 * len(bias)))
+    for j in range(len(bias)):
+        constants[4 * j] = bias[j]
+        if mult:
+            constants[4 * j + 1] = mult[j]
+            constants[4 * j + 2] = shift[j] - 16
+    return constants
+
+
+def _machine_code():
+    if "" not in proven:
+        ranked = []
+        for form in _files(""):
+            if form != "viper" and "__init__.mpy" in _files(form):
+                package = _tried(form, None)
+                if package:
+                    ranked.append((package.RANK, form))
+        ranked.sort(reverse=True)
+        proven[""] = [form for _, form in ranked]
+    return proven[""]
+
+
+def _module(form, family):
+    name = form + "." + family
+    if name not in proven:
+        proven[name] = _tried(name, family) if family + ".mpy" in _files(form) else None
+    return proven[name]
+
+
+def _tried(name, family):
+    # The module of a family, or the package of a form, where there is nothing wrong with it
+    try:
+        module = _import(name)
+        if family:
+            known = __import__("attn8.known." + family, None, None, [family])
+            wrong = None if known.right(module) else "gives wrong answers"
+            for used in list(sys.modules):
+                if used.startswith("attn8.known"):  # its memory is not needed any more
+                    memory.forget(used)
+        else:
+            wrong = module.fault()
+    except ValueError as error:  # MicroPython's word on a file for another chip or version
+        wrong = "cannot be loaded (%s)" % error
+    if not wrong:
+        return module
+    print("attn8: forms/%s %s; a slower form is used. Run attn8 deploy."
+          % (name.replace(".", "/"), wrong))
+
+
+def _files(folder):
+    # Looked up, not tried: each name that an import looks for takes memory for good
+    try:
+        return os.listdir("%s/%s" % (forms.__path__, folder))
+    except OSError:  # a file; or all of it is frozen into a firmware
+        return ()
+
+
+def _import(name):
+    return __import__("attn8.forms." + name, None, None, [name])
