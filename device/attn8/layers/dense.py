@@ -18,6 +18,8 @@ class Linear:
     # tensors.Tensors.settle). form: of the kernels, if not the one of matmul that is taken for
     # these sizes.
 
+    stored = None  # what reads a weight that stays in the file (see stored.Weight)
+
     def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8",
                  form=None):
         checks.kind("name", name, str)
@@ -51,7 +53,6 @@ class Linear:
             weight, bias, mult, shift = self.form.operands(weight, bias, mult, shift, inputs,
                                                            outputs)
         self.weight, self.bias, self.mult, self.shift = weight, bias, mult, shift
-        self.stored = None  # or what reads the weight whenever it is needed (see stored.Weight)
 
     @classmethod
     def take(cls, tensors, name, inputs, outputs, output="int8", form=None):

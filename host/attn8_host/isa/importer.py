@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import IO, Any
 
 from ..paths import DEVICE
 
@@ -23,18 +24,25 @@ class Importer:
     Attributes:
         modules: those of the device and the stand-ins that are there, by name.
         imported: names of all that were imported, and may be gone.
+        opened: files that they opened, for whoever is done with them to close.
     """
 
     def __init__(self, stand_ins: Mapping[str, ModuleType] | None = None):
         self.modules: dict[str, ModuleType] = {}
         self.imported: set[str] = set()
+        self.opened: list[IO[Any]] = []
         line = SimpleNamespace(buffer=SimpleNamespace(readinto=None, write=len))  # leads nowhere
         own = {"modules": self.modules, "stdin": line, "stdout": line}
         self._stand_ins = {"sys": module("sys", **vars(sys) | own)}
         self._stand_ins |= stand_ins or {}
         self._builtins = {
-            **vars(builtins), **dict.fromkeys(POINTERS, int), "__import__": self._import
+            **vars(builtins), **dict.fromkeys(POINTERS, int), "__import__": self._import,
+            "open": self._open,
         }
+
+    def _open(self, *arguments: Any) -> IO[Any]:
+        self.opened.append(open(*arguments))
+        return self.opened[-1]
 
     def load(self, name: str) -> ModuleType:
         """The module of this name, run if it was not yet.
