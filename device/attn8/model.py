@@ -12,16 +12,19 @@ def load(path, need_weights=False, count=None, advance=None, step=False, share=N
     # file, and are read as they are needed; None: resident where there is room, for steps where
     # they leave half of the free memory. What trains a model has a loader of its own,
     # attn8.train.load.
+    model, tensors = _made(path, need_weights, count, advance, step,
+                           not need_weights if share is None else share, weights)
+    tensors.settle(advance)  # weights take the place of what makes layers
+    return model
+
+
+def _made(*arguments):
     from .unload import Unload
 
     unload = Unload()
     try:
         from .loading import load as make
 
-        model, tensors = make(path, need_weights, count, advance, step,
-                              not need_weights if share is None else share, weights, unload)
+        return make(*arguments, unload)
     finally:
         unload.all()
-    del make, unload  # weights take the place of what makes layers
-    tensors.settle(advance)
-    return model

@@ -41,7 +41,7 @@ class Importer:
         }
 
     def _open(self, *arguments: Any) -> IO[Any]:
-        self.opened.append(open(*arguments))
+        self.opened.append(open(*arguments))  # noqa: SIM115
         return self.opened[-1]
 
     def load(self, name: str) -> ModuleType:
