@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -24,13 +25,13 @@ class Importer:
     Attributes:
         modules: those of the device and the stand-ins that are there, by name.
         imported: names of all that were imported, and may be gone.
-        opened: files that they opened, for whoever is done with them to close.
     """
 
     def __init__(self, stand_ins: Mapping[str, ModuleType] | None = None):
         self.modules: dict[str, ModuleType] = {}
         self.imported: set[str] = set()
-        self.opened: list[IO[Any]] = []
+        self._opened: list[IO[Any]] = []
+        weakref.finalize(self, _close, self._opened)
         line = SimpleNamespace(buffer=SimpleNamespace(readinto=None, write=len))  # leads nowhere
         own = {"modules": self.modules, "stdin": line, "stdout": line}
         self._stand_ins = {"sys": module("sys", **vars(sys) | own)}
@@ -41,8 +42,9 @@ class Importer:
         }
 
     def _open(self, *arguments: Any) -> IO[Any]:
-        self.opened.append(open(*arguments))  # noqa: SIM115
-        return self.opened[-1]
+        # They may stay open as long as what was imported is there
+        self._opened.append(open(*arguments))  # noqa: SIM115
+        return self._opened[-1]
 
     def load(self, name: str) -> ModuleType:
         """The module of this name, run if it was not yet.
@@ -99,6 +101,11 @@ class Importer:
             if not hasattr(found, part) and (below in self._stand_ins or _is_there(below)):
                 self.load(below)
         return found
+
+
+def _close(files: list[IO[Any]]) -> None:
+    for file in files:
+        file.close()
 
 
 def module(name: str, /, **contents: object) -> ModuleType:

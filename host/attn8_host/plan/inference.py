@@ -269,8 +269,6 @@ def _plan(
     if any(fits.values()) or "text" in config:
         instructions, cycles = (
             predicted() if predicted else predict(config, tensors, arch, backend))
-    for file in device.importer.opened:
-        file.close()
     return Plan(
         name=config["name"],
         arch=arch,
@@ -366,8 +364,6 @@ def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> tuple[
         x = array("b", rng.integers(-127, 128, len(x)).astype(np.int8).tobytes())
     device.tally.known = {}
     device.tally.count(model, x)
-    for file in device.importer.opened:
-        file.close()
     return device.tally.instructions, device.tally.cycles
 
 
