@@ -24,8 +24,11 @@ class Unload:
         self._before.discard("attn8.unload")
 
     def _own(self, parts):
-        return [path for path in sys.modules if path[:6] == "attn8." and path not in self._before
-                and path.split(".")[1] in parts]
+        # What lies in a package comes before it, which would hold it
+        found = [path for path in sys.modules if path[:6] == "attn8." and path not in self._before
+                 and path.split(".")[1] in parts]
+        found.sort(reverse=True)
+        return found
 
     def all(self):
         for path in self._own(MAKERS):

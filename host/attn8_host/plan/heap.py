@@ -23,12 +23,12 @@ MAP_SIZES = (0, 1, 2, 4, 6, 8, 10, 12, 17, 23, 29, 37, 47, 59, 73, 97, 127, 167,
              521, 691, 919, 1223, 1627, 2161)  # fmt: skip
 FRAME = 8  # words of a running function, besides its variables and its stack
 LIST_ROOM = 4  # items that a list has room for at least
-FORGOTTEN = 20  # words of them that stay where the module is forgotten, and some function is held
+FORGOTTEN = 8  # words of them that stay where the module is forgotten, and some function is held
 IMPORT = 28  # words that each import leaves, as measured: the module, its entries in other maps
 NAMES = 20  # that the first pool of names has room for (py/qstr.c)
 # Names that a board has from what else it runs, about, by the bytes of its word; the unix port's
 # also lacks some of a chip's
-OTHERS = {4: 2, 8: 41}
+OTHERS = {4: 2, 8: 68}
 # Names of the package that the firmware of a chip has, as of ESP32-C3 with MicroPython 1.27
 FIRMWARE = frozenset(re.findall(r"\S+", """
     . .mpy <dictcomp> <genexpr> <lambda> <listcomp> INT16 POLLIN Server UnicodeError __dict__
