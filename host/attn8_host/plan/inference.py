@@ -9,7 +9,6 @@ from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -312,9 +311,6 @@ def served(
         required[what] = max(size, required.get(what, 0))
 
     vars(device.load("attn8.memory"))["require"] = require
-    # A model that streams has its file open as long as it lives, longer than the folder
-    vars(device.load("attn8.safetensors"))["open"] = (
-        lambda path, _: BytesIO(Path(path).read_bytes()))
     server = device.load("attn8.link.server").Server()
     server._frames.sequence = 0  # of the request
     with TemporaryDirectory() as folder:
@@ -323,8 +319,6 @@ def served(
         kind = 2 if config["format"] == "attn8-train" else int(need_weights)
         try:
             if "text" in config:  # it takes a token at a time, and its weights stay in the file
-                # From bytes, as nothing closes what a model goes on reading
-                vars(device.load("attn8.safetensors"))["open"] = lambda *_: BytesIO(data)
                 load = device.load("attn8.model").load
                 server._model = load(str(path), step=True, weights="stream")
                 device.load("attn8.text")
