@@ -25,6 +25,6 @@ def _made(*arguments):
     try:
         from .loading import load as make
 
-        return make(*arguments, unload)
+        return make(*arguments + (unload,))
     finally:
         unload.all()
