@@ -187,7 +187,7 @@ def test_the_command(tmp_path, capsys):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"batch": 0}, "the model.batch: expected a whole number from 1, got 0"),
+        ({"batch": 0}, "the model.batch: expected a whole number from 1 to 32768, got 0"),
         ({"loss": None}, "the model.loss: expected a word, got null"),
         ({"layers": [1]}, "the config lacks layers"),
         ({"layers": [{"type": "attention", "name": "attn", "seq_len": 4, "embed_dim": 8,
