@@ -1,7 +1,10 @@
-"""The published pipeline in every number format, Conv1D, reshape, SelfAttention1D and a classifier:
-from a float model through quantize and run; and what only such models have, dense and convert."""
+"""The published pipeline in every number format, Conv1D, reshape, SelfAttention1D and a classifier,
+and with relu and mean_pool in it: from a float model through quantize and run; and what only such
+models have, dense, relu, mean_pool and convert."""
 
 import json
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,8 @@ from attn8_host.deploy import push
 from attn8_host.errors import ModelError
 from attn8_host.layers.convert import Convert, factor
 from attn8_host.layers.dense import QDense
+from attn8_host.layers.mean_pool import QMeanPool
+from attn8_host.layers.relu import ReLU
 from attn8_host.link.protocol import CALIBRATE, QUANTIZE, TRAIN
 from attn8_host.model import load
 from attn8_host.numerics.formats import FIXED, NAMES, Format
@@ -36,6 +41,13 @@ LAYERS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+POOLED: list[dict[str, Any]] = [
+    LAYERS[0], {"type": "relu", "name": "relu"}, *LAYERS[1:3],
+    {"type": "mean_pool", "name": "pool", "seq_len": 62, "embed_dim": 4},
+    {"type": "dense", "name": "logits", "in_features": 4, "out_features": 3},
+]  # fmt: skip
+
+
 def write(path, layers=LAYERS, **scaled):
     """A float model of these layers; `scaled` multiplies tensors by the layer's name."""
     rng = np.random.default_rng(5)
@@ -44,6 +56,7 @@ def write(path, layers=LAYERS, **scaled):
         "attn.weights": rng.normal(0, 0.3, (3, 4, 4)), "attn.biases": rng.normal(0, 0.1, (3, 4)),
         "classifier.weight": rng.normal(0, 0.1, (3, 248)),
         "classifier.bias": rng.normal(0, 0.1, 3),
+        "logits.weight": rng.normal(0, 1, (3, 4)), "logits.bias": rng.normal(0, 0.1, 3),
     }
     names = {entry["name"] for entry in layers}
     tensors = {key: value * scaled.get(key.split(".")[0], 1) for key, value in tensors.items()
@@ -69,20 +82,28 @@ def published(x, tensors):
     """The text's steps in float64, for one input."""
     seen = np.lib.stride_tricks.sliding_window_view(x, 5)[::2]
     filters = (seen @ tensors["conv.weight"].T + tensors["conv.bias"]).T  # filter-major
+    if "logits.weight" in tensors:
+        filters = np.maximum(filters, 0)
     attn_input = filters.T  # time-step-major
     q, k, v = (attn_input @ w + b
                for w, b in zip(tensors["attn.weights"], tensors["attn.biases"], strict=True))
     out = np.maximum(q, 0) @ (np.maximum(k, 0).T @ v)
+    if "logits.weight" in tensors:
+        return out.mean(axis=0) @ tensors["logits.weight"].T + tensors["logits.bias"]
     return out.ravel() @ tensors["classifier.weight"].T + tensors["classifier.bias"]
 
 
 @pytest.mark.parametrize("name, error", [
     ("Q8.8", 0.1), ("Q16.16", 0.02), ("Q24.8", 0.1), ("float", 0.02), ("double", 0.02),
 ])  # fmt: skip
-def test_from_floats_to_the_board(board, tmp_path, name, error):
+@pytest.mark.parametrize("layers, values", [
+    (LAYERS, 128 + 248 + 3 * 248 + 16 + 248 + 3),
+    (POOLED, 128 + 2 * 248 + 3 * 248 + 16 + 248 + 4 + 3),
+], ids=["published", "relu and mean_pool"])  # fmt: skip
+def test_from_floats_to_the_board(board, tmp_path, layers, values, name, error):
     """Every value of every layer is NumPy's, and the answers are those of the text in float64, but
     for int8 inputs and the format's steps (over the largest result)."""
-    tensors, x = write(tmp_path / "float.safetensors"), sensor(tmp_path / "x.npy")
+    tensors, x = write(tmp_path / "float.safetensors", layers), sensor(tmp_path / "x.npy")
     path = tmp_path / "model.safetensors"
     assert main(["quantize", str(tmp_path / "float.safetensors"), "--calibration",
                  str(tmp_path / "x.npy"), "--format", name, "--output", str(path)]) == 0
@@ -90,9 +111,10 @@ def test_from_floats_to_the_board(board, tmp_path, name, error):
     board.enter_repl()
     outcome, result = run(board, model, path, model.feed(x), Console(quiet=True))
     assert outcome.bit_exact and outcome.mismatches == 0
-    assert outcome.compared == len(x) * (128 + 248 + 3 * 248 + 16 + 248 + 3)
+    assert outcome.compared == len(x) * values
     wanted = np.stack([published(each, tensors) for each in x])
-    got = np.stack([Format(name).decode(found["classifier"].ravel()) for found in result.outputs])
+    got = np.stack([Format(name).decode(found[layers[-1]["name"]].ravel())
+                    for found in result.outputs])
     assert (got.argmax(axis=1) == wanted.argmax(axis=1)).all()
     assert np.abs(got - wanted).max() < error * np.abs(wanted).max()
 
@@ -131,6 +153,102 @@ give(layer(x))
 """, inputs=inputs, outputs=outputs, rows=rows, weights=weights, biases=biases, x=x,
         format=(form.name, form.rounding, form.overflow))
     assert out.tobytes() == QDense(weights, biases, form)(x).tobytes()
+
+
+def extreme(rng, form, *shape):
+    """Stored values of the whole range, and its ends; of floats with -0.0 and infinities."""
+    if form.name in FIXED:
+        most = np.iinfo(form.dtype)
+        x = rng.integers(most.min, most.max, shape, endpoint=True)
+        x = np.where(rng.random(shape) < 0.3, rng.choice([most.min, most.max, -1, 0, 1], shape), x)
+    else:
+        x = rng.normal(size=shape) * 10.0 ** rng.integers(-30, 30, shape)
+        x = np.where(rng.random(shape) < 0.1, rng.choice([-0.0, 0.0, np.inf], shape), x)
+    return x.astype(form.dtype)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(NAMES), seq_len=st.integers(1, 40),
+       embed_dim=st.integers(1, 6), cut=st.integers(0, 39))
+def test_relu_and_mean_pool_equal_the_reference(remote, seed, name, seq_len, embed_dim, cut):
+    """Of any values, of the first tokens alone too; x stays where it is."""
+    form = Format(name)
+    x = extreme(np.random.default_rng(seed), form, seq_len, embed_dim)
+    length = max(1, seq_len - cut)
+    relu, over, pool, first, after = remote("""
+from attn8 import QMeanPool, QReLU
+layer = QReLU(len(x), name)
+give(layer(x))
+for i in range(len(x)):
+    layer.out[i] = x[i]
+give(layer(layer.out))
+give(QMeanPool(seq_len, embed_dim, name)(x))
+layer = QMeanPool(seq_len, embed_dim, name, True)
+layer.heed(length)
+give(layer(x))
+give(x)
+""", name=name, seq_len=seq_len, embed_dim=embed_dim, length=length, x=x.ravel())
+    assert relu.tobytes() == over.tobytes() == ReLU()(x).tobytes()
+    assert after.tobytes() == x.tobytes()
+    assert pool.tobytes() == QMeanPool(form)(x).tobytes()
+    assert first.tobytes() == QMeanPool(form)(x, length).tobytes()
+    if name in FIXED:
+        exact = [floor(Fraction(int(column.sum(dtype=object)), seq_len) + Fraction(1, 2))
+                 for column in x.T]
+        assert pool.tolist() == exact
+    else:
+        assert (relu == np.maximum(x, 0).ravel()).all()
+
+
+@machine_settings
+@given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from([*FIXED]), rows=st.integers(1, 130),
+       columns=st.integers(1, 5), offset=alignment)
+def test_means_in_machine_code(machines, seed, name, rows, columns, offset):
+    form = Format(name)
+    x = extreme(np.random.default_rng(seed), form, rows, columns)
+    check_mean(machines, form, x, offset)
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("value", ["min", "max"])
+def test_the_longest_means_in_machine_code(machines, name, value):
+    """32768 tokens of the format's last number."""
+    form = Format(name)
+    x = np.full((1 << 15, 1), getattr(np.iinfo(form.dtype), value), form.dtype)
+    assert (check_mean(machines, form, x, 0) == x[0]).all()
+
+
+def check_mean(machines, form, x, offset):
+    out = Call(machines("qmean"), offset)(
+        "mean", x, 0, np.zeros(x.shape[1], form.dtype), *x.shape, x.itemsize)[2]
+    found = out.read(form.dtype)
+    assert (found == form.mean(x)).all()
+    return found
+
+
+def test_lengths_in_a_format(board, tmp_path):
+    """Each token through a dense, and the mean of those that count."""
+    rng = np.random.default_rng(3)
+    layers = [{"type": "dense", "name": "fc", "rows": 6, "in_features": 3, "out_features": 4},
+              {"type": "relu", "name": "relu"},
+              {"type": "mean_pool", "name": "pool", "seq_len": 6, "embed_dim": 4,
+               "lengths": True}]
+    x, lengths = rng.normal(size=(12, 6, 3)), np.arange(12) % 6 + 1
+    tensors = {"fc.weight": rng.normal(size=(4, 3)), "fc.bias": rng.normal(size=4)}
+    modelfile.write(tmp_path / "float", {"format": "attn8", "version": 1, "name": "mean", "input": {
+        "shape": [6, 3], "lengths": True}, "layers": layers}, tensors)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "lengths.npy", lengths)
+    quantize_file(tmp_path / "float", tmp_path / "x.npy", tmp_path / "model", form="Q16.16",
+                  lengths=tmp_path / "lengths.npy", calibrate="absmax")
+    model = load(tmp_path / "model")
+    board.enter_repl()
+    outcome, result = run(board, model, tmp_path / "model", model.feed(x), Console(quiet=True),
+                          lengths=lengths.tolist())
+    assert outcome.bit_exact
+    hidden = np.maximum(x @ tensors["fc.weight"].T + tensors["fc.bias"], 0)
+    for found, tokens, n in zip(result.outputs, hidden, lengths, strict=True):
+        assert np.abs(found["pool"].ravel() / 65536 - tokens[:n].mean(axis=0)).max() < 0.1
 
 
 @machine_settings
@@ -185,6 +303,10 @@ give(Convert(256, name, shift, mult)(x))
      "conv.padding: unknown where the format is Q16.16; take it out"),
     ([{**LAYERS[3], "in_features": 128, "output": "int32"}], "float", {},
      "classifier.output: unknown where the format is float; take it out"),
+    ([LAYERS[0], {**POOLED[4], "format": "Q16.16", "output": "int16"}], None, {},
+     "pool.output: unknown where the format is Q16.16; take it out"),
+    ([{**LAYERS[0], "format": "Q16.16"}, POOLED[4]], None, {},
+     "pool: takes int8, conv gives Q16.16; give both the same format"),
     ([{"type": "relu", "name": "relu"}], "float", {},
      "--format float: no layer computes in it; leave it out"),
 ])  # fmt: skip
@@ -270,6 +392,14 @@ def test_no_chip_fits_doubles(tmp_path):
     ("QDense(2, 3).set_weight(0, 2, 1)", "column: expected 0 to 1, got 2"),
     ("QDense(2, 3).set_bias(3, 1)", "index: expected 0 to 2, got 3"),
     ("layer = QDense(2, 2)\nlayer(layer.out)", "x: expected memory apart from out"),
+    ("QReLU(2)(array('h', [0] * 2))", "relu: expected array('i'), got array of 'h'"),
+    ("layer = QReLU(2, 'Q8.8')\nlayer(memoryview(layer.out)[1:])",
+     "relu: expected 2 values, got 1"),
+    ("QReLU(2, 'Q1.1')", "format: expected one of Q16.16, Q24.8, Q8.8, double, float, got Q1.1"),
+    ("QMeanPool(0, 1)", "mean_pool.seq_len: expected 1 to 32768, got 0"),
+    ("QMeanPool(2, 3)(array('i', [0]))", "mean_pool: expected 6 values, got 1"),
+    ("layer = QMeanPool(1, 2)\nlayer(layer.out)", "mean_pool: expected memory apart from out"),
+    ("QMeanPool(3, 2, lengths=True).heed(4)", "length: expected 1 to 3, got 4"),
     ("Convert(4, 'Q8.8', 14, 32767)", "convert.shift: int8 leaves Q8.8, got 14"),
     ("Convert(4, 'Q16.16', 47, 16384)", "convert.shift: int8 leaves Q16.16, got 47"),
     ("Convert(4, 'float', 14, 1)", "convert.mult: expected 16384 to 32767, got 1"),
@@ -277,4 +407,4 @@ def test_no_chip_fits_doubles(tmp_path):
     ("Convert(4, 'float', 0)", "convert.format: expected fixed point, or a mult, got float"),
 ])  # fmt: skip
 def test_bad_input_is_refused_in_one_line(remote, code, message):
-    assert remote.refused(code, "from attn8 import Convert, QDense") == message
+    assert remote.refused(code, "from attn8 import Convert, QDense, QMeanPool, QReLU") == message

@@ -62,7 +62,7 @@ def _names() -> dict[str, str]:
             if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem.replace("_", ""):
                 found[node.name] = f"cores.{path.stem}"
     found |= {"Convert": "qconvert", "ConvertToInt8": "qconvert", "Model": "run",
-              "QDense": "qdense", "Stream": "stream"}
+              "QDense": "qdense", "QMeanPool": "qmean_pool", "QReLU": "qrelu", "Stream": "stream"}
     for name in sorted({*PACKAGES, *_imported()} - LOADED):
         found[name] = name
     return found

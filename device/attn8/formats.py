@@ -5,7 +5,7 @@ from array import array
 from . import checks
 
 # typecode, bytes, fractional bits
-_formats = {"Q8.8": ("h", 2, 8), "Q16.16": ("i", 4, 16), "Q24.8": ("i", 4, 8), "float": ("f", 4, 0),
+FORMATS = {"Q8.8": ("h", 2, 8), "Q16.16": ("i", 4, 16), "Q24.8": ("i", 4, 8), "float": ("f", 4, 0),
             "double": ("d", 8, 0)}
 _everything = type("", (), {"__getitem__": lambda self, part: part})()[:]  # the slice [:], once
 
@@ -17,14 +17,14 @@ class Format:
     # board, "double" is for those whose own floats are doubles.
 
     def __init__(self, name, rounding="nearest", overflow="wrap"):
-        for what, value, known in (("format", name, _formats),
+        for what, value, known in (("format", name, FORMATS),
                                    ("rounding", rounding, ("nearest", "truncate")),
                                    ("overflow", overflow, ("wrap", "saturate"))):
             if type(value) is not str or value not in known:
                 raise ValueError("%s: expected one of %s, got %s"
                                  % (what, ", ".join(sorted(known)), value))
         self.name = name
-        self.code, self.itemsize, self.frac = _formats[name]
+        self.code, self.itemsize, self.frac = FORMATS[name]
         self._half = (1 << self.frac) >> 1 if rounding == "nearest" else 0
         self._saturate = 1 if overflow == "saturate" else 0
         self.acc = 0

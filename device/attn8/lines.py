@@ -103,6 +103,10 @@ LINES = (
     "QDense(inputs, outputs, rows=1, format='Q16.16', rounding='nearest', overflow='wrap')\n    "
     "Fully connected layer in fixed point or floats (see formats): x [rows, inputs] -> [rows, "
     "outputs] = x @ weights.T + biases",
+    "QMeanPool(seq_len, embed_dim, format='Q16.16', lengths=False)\n    Mean over the tokens in "
+    "fixed point or floats (see formats): [seq_len, embed_dim] -> [embed_dim]",
+    "QReLU(size, format='Q16.16')\n    max(x, 0) over `size` values in fixed point or floats "
+    "(see formats)",
     "quantize\n    Integer constants from scales, for experiments at the REPL",
     "refuse\n    The lines in which `checks` refuses: most programs see none, and need no memory"
     " for them",

@@ -32,3 +32,15 @@ def scale(x, out, n, factor, _):
         if value >= 128:
             value -= 256
         out[i] = value * factor
+
+
+@micropython.native
+def mean(x, acc, out, rows, columns, _):
+    # out[i] = sum_r x[r, i] / rows, one row added after the other
+    for i in range(columns):
+        acc[0] = 0.0
+        at = i
+        for _ in range(rows):
+            acc[0] += x[at]
+            at += columns
+        out[i] = acc[0] / rows

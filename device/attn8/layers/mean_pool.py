@@ -61,6 +61,11 @@ class MeanPool:
 
 def build(entry, given, need_weights):
     s, e = entry.rows("seq_len"), entry.size("embed_dim")
+    form = entry.word("format", "int8")
+    if form != "int8":
+        from ..qmean_pool import of_entry
+
+        return of_entry(entry, given, form, s, e)
     form, output = signals.follow(entry, given, s * e), signals.output(entry)
     if entry.lengths(s):
         mult, shift = entry.tensor("mult", "h", [s]), entry.tensor("shift", "b", [s])

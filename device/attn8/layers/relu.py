@@ -22,6 +22,10 @@ class ReLU:
 
 
 def build(entry, given, need_weights):
+    if given[0] not in signals.CODES:
+        from ..qrelu import of_entry
+
+        return of_entry(entry, given)
     form = signals.follow(entry, given, given[1])
     layer = ReLU(given[1], form, entry.make)
     entry.gives(signals.CODES[form], layer.out)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
+from ..numerics.formats import NAMES, Format
 from ..numerics.integers import int32, requant
 from ..numerics.scales import finest, requant_constants
 from ..schema import FLAG, MOST, MULT, MULTS, SHIFT, SHIFTS, SIZE, Tensor, one_of
@@ -61,6 +62,16 @@ def length_constants(ratio: float, seq_len: int) -> dict[str, np.ndarray]:
             "shift": np.array([s for _, s in found], np.int8)}
 
 
+@dataclass
+class QMeanPool:
+    """The same in fixed point or floats, over the first `length` tokens where that is given."""
+
+    format: Format
+
+    def __call__(self, x: np.ndarray, length: int | None = None) -> np.ndarray:
+        return self.format.mean(x[:length])
+
+
 class TrainableMeanPool:
     """[seq_len, embed_dim] -> [embed_dim]."""
 
@@ -88,21 +99,30 @@ class Type(LayerType):
 
     fields = {"seq_len": SIZE, "embed_dim": SIZE}
     constants = {"mult": MULT, "shift": SHIFT}  # of the full length alone
-    optional = {"output": one_of(INT8, INT16), "lengths": FLAG, **constants}
+    optional = {"output": one_of(INT8, INT16), "format": one_of(INT8, *NAMES), "lengths": FLAG,
+                **constants}
     input_formats = output_formats = (INT8, INT16)
     token_field = "seq_len"
     most_lsb = 1.0
     by_bits = True
 
+    def check(self, entry: Fields) -> None:
+        super().check(entry)
+        if form := self.format_of(entry):
+            for key in ("output", *self.constants):
+                if key in entry:
+                    raise ModelError(f"{entry['name']}.{key}: unknown where the format is {form}; "
+                                     "take it out")
+
     def require_integers(self, entry: Fields) -> None:
-        for key in self.constants:
+        for key in () if self.format_of(entry) else self.constants:
             if (key in entry) == entry.get("lengths", False):
                 raise ModelError(f"{entry['name']}: " + (
                     f"unknown field {key} where it says lengths; take it out of the config"
                     if key in entry else f"the config lacks {key}"))
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
-        if not entry.get("lengths"):
+        if not entry.get("lengths") or self.format_of(entry):
             return {}
         n = entry["seq_len"]
         return {"mult": Tensor(np.int16, (n,)), "shift": Tensor(np.int8, (n,))}
@@ -124,9 +144,16 @@ class Type(LayerType):
         return entry["seq_len"], entry["embed_dim"]
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
-        return Signal(entry.get("output", INT8), entry["embed_dim"])
+        form = self.format_of(entry) or entry.get("output", INT8)
+        return Signal(form, entry["embed_dim"])
+
+    def takes(self, entry: Fields, given: Signal) -> str:
+        return self.format_of(entry) or super().takes(entry, given)
 
     def build(self, entry: Fields, tensors: Tensors, need_weights: bool) -> Layer:
+        if form := self.format_of(entry):
+            exact = QMeanPool(Format(form))
+            return lambda x, length=None: {"": exact(x, length)}
         if entry.get("lengths"):
             masked = MeanOfLength(**tensors, format=entry.get("output", INT8))
             return lambda x, length: {"": masked(x, length)}
@@ -140,6 +167,9 @@ class Type(LayerType):
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
         name, before, tokens = entry["name"], quantizer.scale, entry["seq_len"]
+        if self.format_of(entry):
+            quantizer.formatted(entry, {})
+            return
         if entry.get("lengths"):
             made = length_constants(before / quantizer.result(name), tokens)
             quantizer.made.update({f"{name}.{part}": values for part, values in made.items()})
@@ -184,7 +214,7 @@ class Type(LayerType):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: float
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        if entry.get("lengths") or entry.get("output", INT8) != INT8:
+        if entry.get("lengths") or self.format_of(entry) or entry.get("output", INT8) != INT8:
             raise ModelError(f"{entry['name']}: the mean of all tokens in int8 trains, no other")
         return {key: entry[key] for key in ("type", "name", "seq_len", "embed_dim")}, {}
 

@@ -4,16 +4,16 @@ from typing import Any
 
 import numpy as np
 
+from ..numerics.formats import NAMES
 from .base import INT8, INT16, Fields, Layer, LayerType, Tensors
 from .quantizer import Quantizer
 
 
 class ReLU:
-    """max(x, 0) over int8 or int16."""
+    """max(x, 0) over int8, int16 or a number format; -0.0 stays."""
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        result: np.ndarray = np.maximum(x, 0)
-        return result
+        return np.where(x < 0, x.dtype.type(0), x)
 
 
 class TrainableReLU:
@@ -34,7 +34,7 @@ class TrainableReLU:
 class Type(LayerType):
     """max(x, 0) of each value."""
 
-    input_formats = output_formats = (INT8, INT16)
+    input_formats = output_formats = (INT8, INT16, *NAMES)
     tokenwise = True
     in_place = True
     keeps_scale = tied = True

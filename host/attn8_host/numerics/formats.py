@@ -82,6 +82,19 @@ class Format:
             out = np.where(out < 0, 0, out)
         return out.astype(self.dtype)
 
+    def mean(self, x: np.ndarray) -> np.ndarray:
+        """Of stored values [rows, columns] over the rows; integers exactly, rounded half up."""
+        result: np.ndarray
+        if self.name in FLOATS:
+            out = np.zeros_like(x[0])
+            for row in x:
+                out = out + row
+            result = out / self.dtype(len(x))
+            return result
+        sums = x.astype(np.int64).sum(axis=0)
+        result = ((sums + len(x) // 2) // len(x)).astype(self.dtype)
+        return result
+
     def _product(self, product: np.ndarray) -> np.ndarray:
         """A product of raw integers, rounded; a float as it is."""
         if self.name in FLOATS:

@@ -162,5 +162,7 @@ def _clamped(config: dict[str, Any]) -> set[str]:
     for entry, names in zip(config["layers"], modelfile.inputs(config), strict=True):
         for name in names:
             users.setdefault(name, []).append(entry["type"])
+    formatted = {entry["name"] for entry in config["layers"]
+                 if layers.get(entry["type"]).format_of(entry)}
     return {name for name, types in users.items()
-            if len(types) == 1 and layers.get(types[0]).keeps_scale}
+            if len(types) == 1 and layers.get(types[0]).keeps_scale and name not in formatted}

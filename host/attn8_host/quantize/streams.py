@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import layers
 from ..errors import ModelError
-from ..layers.base import INT8, INT16, REMEDIES, TOKENS, UINT16
+from ..layers.base import INT8, INT16, REMEDIES, TOKENS, UINT16, LayerType
 from ..modelfile import inputs
 from ..numerics.formats import NAMES
 
@@ -58,7 +58,7 @@ def arrange(config: Fields, activation_bits: int = 8) -> Layout:
         name, kind = entry["name"], layers.get(entry["type"])
         if form := kind.format_of(entry):
             formats[name] = form
-        elif not kind.computes:
+        elif not kind.computes or _follows(kind, formats[sources[name][0]]):
             formats[name] = formats[sources[name][0]]
         elif "output" in entry and entry["output"] not in (INT8, INT16):
             formats[name] = entry["output"]
@@ -129,6 +129,11 @@ def arrange(config: Fields, activation_bits: int = 8) -> Layout:
                 layout.streams[convert] = group[name]
             last = convert
     return layout
+
+
+def _follows(kind: LayerType, form: str) -> bool:
+    """Whether a layer that takes a number format computes in it without saying so."""
+    return kind.tied and form in NAMES and form in kind.input_formats
 
 
 def _wants(entry: Fields, bits: int) -> str:
