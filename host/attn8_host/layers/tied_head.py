@@ -67,7 +67,7 @@ class Type(LayerType):
         tokens, vocabulary, features = 5, 40, 12
         weight = rng.integers(-127, 128, (vocabulary, features)).astype(np.int8)
         for output, most in ((INT8, 127), (INT16, 32767)):
-            ratios = rng.uniform(0.5, 1, vocabulary) * most / (features * 127 * 16000)
+            ratios = rng.uniform(2, 4, vocabulary) * most / (features * 127 * 16000)
 
             def floats(
                 outputs: Mapping[str, np.ndarray], ratios: np.ndarray = ratios, most: int = most
