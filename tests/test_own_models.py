@@ -7,7 +7,7 @@ import pytest
 
 from attn8_host import deploy
 from attn8_host.cli import main
-from attn8_host.errors import Attn8Error
+from attn8_host.errors import Attn8Error, BoardError
 from attn8_host.paths import MODELS
 from attn8_host.proof import generate, mask, run, soak, verify
 from attn8_host.train import session, tune
@@ -39,3 +39,10 @@ def test_what_a_command_puts_onto_a_board_for_itself_lies_apart(
 def test_a_file_that_a_user_names_goes_where_users_models_are(tmp_path):
     assert deploy.place(tmp_path / "digits.safetensors") == "/models/digits.safetensors"
     assert deploy.place(MODELS / "digits.safetensors") == "/models/attn8/digits.safetensors"
+
+
+def test_a_name_that_no_request_carries_is_refused_before_anything_is_sent(tmp_path):
+    assert len(deploy.place(tmp_path / ("x" * 66))) == 74
+    for name, most in (("x" * 67, 1), ("ü" * 40, 14)):
+        with pytest.raises(BoardError, match=f"^{name}: expected a name that is {most} bytes"):
+            deploy.place(tmp_path / name)

@@ -33,6 +33,7 @@ from .boards.loader import Progress, send
 from .errors import Attn8Error, BoardError, RemoteError
 from .isa.compiler import compile_source
 from .isa.errors import CompileError
+from .link.frames import MAX_REQUEST
 from .paths import BOOT, DEVICE
 
 LIB = "/lib/attn8"
@@ -566,8 +567,16 @@ def undeploy(board: Board) -> None:
 
 
 def place(model: Path) -> str:
-    """Where a model file comes to lie on a board: this package's own apart from the user's."""
-    return f"{OWN_MODELS if model.parent == paths.MODELS else MODELS}/{model.name}"
+    """Where a model file comes to lie on a board: this package's own apart from the user's.
+
+    Raises:
+        BoardError: its name is longer than a request to load it carries.
+    """
+    found = f"{OWN_MODELS if model.parent == paths.MODELS else MODELS}/{model.name}"
+    spare = MAX_REQUEST - 1 - len(found.encode(errors="surrogateescape"))
+    if spare < 0:
+        raise BoardError(f"{model.name}: expected a name that is {-spare} bytes shorter")
+    return found
 
 
 @_keeping

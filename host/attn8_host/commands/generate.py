@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..terminal import printable
 from .parser import Command, Parser
-from .shared import add_board, add_json, add_png, equal, facts, opened, positive, seed, write_json
+from .shared import add_board, add_json, add_png, below, equal, facts, opened, seed, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ def options(parser: Parser) -> None:
                         help="int8 model file with a tokenizer (default: that of the demo)")
     parser.add_argument("--prompt", default="Once upon a time", metavar="TEXT",
                         help="what to go on with (default: %(default)s)")
-    parser.add_argument("--tokens", type=positive, metavar="N",
+    parser.add_argument("--tokens", type=below(1 << 15), metavar="N",
                         help="at most (default: as many as there is room for)")
     parser.add_argument("--temperature", type=_within("a temperature", 100), default=0.0,
                         metavar="T", help="0 (default): the likeliest token each time")

@@ -35,6 +35,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"type": "adam", "beta1": ratio(0.9), "beta2": ratio(0.999), "eps": ratio(0.001)},
 }
 RATES = {"sgd": 0.02, "adam": 0.005}  # learning rates, by default
+MOST_RATES = {"sgd": 1, "adam": 0.031}  # within which fixed point has the constants
 Samples = tuple[np.ndarray, np.ndarray]  # int8 inputs [samples, ...] and labels [samples]
 
 
@@ -186,8 +187,10 @@ def tune(
     held, kept = np.split(chosen, [len(x) // VALIDATION])
     total = total_steps(len(kept), epochs, batch)
     steps = total // epochs
-    target = f"{OWN_MODELS}/{output.name}"
-    training_path = f"{OWN_MODELS}/{output.stem}-training.safetensors"
+    if (rate or 0) > MOST_RATES[optimizer]:
+        raise Attn8Error(f"lr: expected at most {MOST_RATES[optimizer]:g} with {optimizer}, "
+                         f"got {rate:g}")
+    target, training_path = (f"{OWN_MODELS}/{name}.safetensors" for name in ("tuned", "tune"))
     config, tensors, names = training(base, which, target)
     config |= {"batch": batch, "schedule": schedule(total),
                "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(rate or RATES[optimizer])}}
