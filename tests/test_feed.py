@@ -105,9 +105,7 @@ def sensors(rng, rows=6, units=(1.0, 500.0, 1e-3), offsets=(0.0, 20.0, 101.325))
 BOARD = """
 import attn8
 model = attn8.load("/models/sensors.safetensors")
-give(model.feed(x))
-give(model.feed(list(x)))
-give(model.feed(memoryview(x)))
+for values in (x, list(x), memoryview(x)): give(array("b", model.feed(values)))
 give(array(model.outputs[-1][1], model(model.feed(x))))
 """
 

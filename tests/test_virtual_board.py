@@ -152,3 +152,21 @@ def test_a_start_that_fails_is_one_line(tmp_path, monkeypatch):
     nowhere = os.fsdecode(bytes(tmp_path) + b"/\xff")  # no name that MicroPython has
     with pytest.raises(BoardError, match="the virtual board did not start"):
         VirtualBoard(root=Path(nowhere))
+
+
+def test_what_stood_before_a_lost_answer_is_brought_again(board, monkeypatch):
+    board.enter_repl()
+    once = board._try_repl
+    said = []
+
+    def late(soft_reset):  # a Ctrl-D that comes too late starts the board afresh
+        said.append(soft_reset)
+        return once(soft_reset or len(said) == 1) and len(said) > 1
+
+    with board.keeping():
+        board.require("def one():\n    return 1\n")
+        monkeypatch.setattr(board, "_try_repl", late)
+        board.enter_repl(soft_reset=False)
+        assert said == [False, False]
+        board.require("def one():\n    return 1\n")
+        assert board.execute("print(one())").strip() == "1"

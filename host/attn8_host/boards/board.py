@@ -163,6 +163,8 @@ class Board:
                 with contextlib.suppress(TransportError, ValueError, struct.error):
                     if self._try_repl(soft_reset):
                         break
+                # What came too late may have been taken for Ctrl-D, which starts the board afresh
+                self.preludes.clear()
             else:
                 if not self._try_repl(soft_reset):
                     raise TransportError("what it says is no answer")
@@ -382,9 +384,14 @@ def _raise(error: bytes) -> None:
         kind = said.partition(":")[0]
         if number := re.fullmatch(r"OSError: (?:\[Errno )?(\d{1,4})(?:\] \w+)?", said):
             said += f" ({os.strerror(int(number[1]))})"
-        if said.startswith("MemoryError: memory allocation"):
-            said = f"out of memory; reset it and start no other program on it ({said})"
-        raise RemoteError(f"the board says: {said}", kind)
+        raise RemoteError(f"the board says: {explained(said)}", kind)
+
+
+def explained(said: str) -> str:
+    """What a board said that it raised, with what to do where its memory is full."""
+    if said.startswith("MemoryError: memory allocation"):
+        return f"out of memory; reset it and start no other program on it ({said})"
+    return said
 
 
 def first_answer(

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import RemoteError
 from ..link.protocol import RUN, SCRATCH
 from ..paths import DEVICE
-from .board import Board
+from .board import Board, explained
 
 LOADER = Path(__file__).with_name("loader.upy")
 BLOCK = 12288  # bytes before they are compressed: a board holds two of these, and the window
@@ -64,7 +64,7 @@ def send(board: Board, files: Mapping[str, bytes], progress: Progress | None = N
             said = str(error)
             if found := re.fullmatch(r"OSError: (.+): (\d{1,4})", said):
                 said = f"{found[1]}: {os.strerror(int(found[2]))}"
-            raise RemoteError(f"the board says: {said}", error.kind) from None
+            raise RemoteError(f"the board says: {explained(said)}", error.kind) from None
 
 
 @cache
