@@ -146,7 +146,8 @@ PLAN = ["plan", "--seq-len", "8", "--heads", "2"]
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    ([*PLAN, "--embed-dim", "100000"], "attn.embed_dim: expected 1 to 32768, got 100000"),
+    ([*PLAN, "--embed-dim", "100000"], "attn.embed_dim: expected 1 to 4096, got 100000"),
+    ([*PLAN, "--embed-dim", "8192"], "attn.embed_dim: expected 1 to 4096, got 8192"),
     ([*PLAN[:1], "--seq-len", "32768", "--heads", "2", "--embed-dim", "256"],
      "expected at most 4194304 values of input, got 8388608"),
     ([*PLAN, "--embed-dim", "8", "--core", "performer", "--option", "num_features=1000000000"],

@@ -24,7 +24,7 @@ from ..isa.importer import module
 from ..layers.base import INT16
 from ..layers.convert import requantizing
 from ..numerics.scales import linear
-from ..schema import check
+from ..schema import MAX_INPUTS, check
 from .heap import Heap, Package, Peak
 
 CLOCKS = (80, 160, 240)  # MHz
@@ -89,8 +89,8 @@ def one_layer(
         Attn8Error: there is no such core or option.
     """
     kind = cores.get(core)
-    if not 1 <= embed_dim <= 1 << 15:
-        raise Attn8Error(f"attn.embed_dim: expected 1 to {1 << 15}, got {embed_dim}")
+    if not 1 <= embed_dim <= MAX_INPUTS:
+        raise Attn8Error(f"attn.embed_dim: expected 1 to {MAX_INPUTS}, got {embed_dim}")
     if embed_dim % num_heads:
         raise Attn8Error(f"--embed-dim: expected a multiple of {num_heads} heads, got {embed_dim}")
     if seq_len * embed_dim > MOST:
