@@ -18,7 +18,7 @@ from attn8_host.cli import main, parser
 from attn8_host.commands.boards import start
 from attn8_host.commands.parser import Parser
 from attn8_host.paths import MODELS
-from attn8_host.proof.bench import density, encoder
+from attn8_host.proof.bench import density, encoder, growth
 
 SECONDS = 30  # of work, in which every command ends
 VALUES = [
@@ -81,12 +81,14 @@ def ends(words, capfd):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Two commands count for a minute, where small shapes take a second; one serves until it is
+    """Some commands count for minutes, where small shapes take a second; one serves until it is
     interrupted."""
     monkeypatch.setattr(density, "SEQ_LEN", 16)
     monkeypatch.setattr(density, "LEVELS", (0.1, 1.0))
     for name, size in (("SEQ_LEN", 4), ("EMBED_DIM", 8), ("NUM_HEADS", 2), ("HIDDEN", 8)):
         monkeypatch.setattr(encoder, name, size)
+    for name, size in (("LENGTHS", (4, 8)), ("EMBED_DIM", 8), ("NUM_HEADS", 2)):
+        monkeypatch.setattr(growth, name, size)
     stand_in = SimpleNamespace(Popen=Interrupted, PIPE=subprocess.PIPE)
     monkeypatch.setattr(start, "subprocess", stand_in)
 
@@ -105,6 +107,7 @@ def test_generated_arguments(request, capfd, monkeypatch, tmp_path, small):
 
 @pytest.mark.parametrize(("words", "status"), [
     (["bench", "density", "--isa", "rv32imc"], 0), (["bench", "encoder", "--isa", "rv32imc"], 0),
+    (["bench", "growth", "--isa", "rv32imc", "--core", "micro"], 0),
     (["boards", "start", "virtual"], 0), (["boards", "start", "virtual", "--root", "new/ü"], 0),
     (["boards", "start", "virtual", "--root", "\udcff"], 2),
 ])  # fmt: skip

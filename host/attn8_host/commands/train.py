@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..train.tune import Tuned
 
 
+HEAP = "4M"  # of the virtual board, where no chip without PSRAM has enough
 NAMED = ("iris", "digits")
 OWN = ("--layers", "--lr", "--optimizer", "--patience", "--output")  # of a model of one's own
 
@@ -108,7 +109,8 @@ def own(arguments: argparse.Namespace, console: Console) -> int:
     if absent := tune.missing(samples[1], base.output_size):
         console.print(f"warning: no sample is of class {', '.join(map(str, absent))}: what trains "
                       "forgets it", highlight=False)
-    with opened(arguments, console) as board, progress(console) as advance:
+    heap = None if any(found.fits.values()) else HEAP
+    with opened(arguments, console, heap) as board, progress(console) as advance:
         outcome = tune.tune(
             board, path, base, samples, arguments.output, arguments.layers, arguments.epochs or 10,
             arguments.batch, arguments.seed, arguments.optimizer, arguments.lr, arguments.patience,
