@@ -87,7 +87,8 @@ def small(monkeypatch):
     monkeypatch.setattr(density, "LEVELS", (0.1, 1.0))
     for name, size in (("SEQ_LEN", 4), ("EMBED_DIM", 8), ("NUM_HEADS", 2), ("HIDDEN", 8)):
         monkeypatch.setattr(encoder, name, size)
-    for name, size in (("LENGTHS", (4, 8)), ("EMBED_DIM", 8), ("NUM_HEADS", 2)):
+    for name, size in (("LENGTHS", (4,)), ("BACKENDS", ("viper",)), ("EMBED_DIM", 8),
+                       ("NUM_HEADS", 2)):
         monkeypatch.setattr(growth, name, size)
     stand_in = SimpleNamespace(Popen=Interrupted, PIPE=subprocess.PIPE)
     monkeypatch.setattr(start, "subprocess", stand_in)
