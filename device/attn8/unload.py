@@ -36,6 +36,14 @@ class Unload:
         self.forget(*LOADERS)
         gc.collect()
 
+    def made(self):
+        # Layers that train are made: what trains them next needs the memory of what made them
+        for path in self._own(("train",)):
+            if path.startswith("attn8.train.layers."):
+                _strip(path)
+        self.forget(*LOADERS)
+        gc.collect()
+
     def forget(self, *parts):
         for path in self._own(parts):
             memory.forget(path)

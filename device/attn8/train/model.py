@@ -1,16 +1,19 @@
 # A model that trains: layers, a loss and an optimizer that a config describes.
 from .. import checks
-from ..entry import Entry
-from ..find import module as find
 from . import arithmetic
 
 
 class Model:
     # config: "numbers" (the format), "layers", "loss", "optimizer", and where wanted "clip_norm"
     # and "schedule". tensors: the parameters by name, of the format's words; they become the
-    # model's own. A step allocates nothing (but for floats, see floating.py).
+    # model's own. A step allocates nothing (but for floats, see floating.py). built(layers) is
+    # called, where it is given, once there are layers and before the memory of what trains them.
 
-    def __init__(self, config, tensors):
+    def __init__(self, config, tensors, built=None):
+        # What makes layers is forgotten once there are
+        from ..entry import Entry
+        from ..find import module as find
+
         self.f = f = arithmetic.get(config["numbers"])
         self.layers = []
         width = checks.between("input", config["input"]["size"], 1, 1 << 15)
@@ -30,6 +33,9 @@ class Model:
                     raise ValueError("missing tensor " + p.name)
                 p.value = f.accept(tensors.pop(p.name), p.size, p.name)
                 self.params.append(p)
+        if built:
+            del Entry, find, entry, module
+            built(self.layers)
         self.loss = _loss(f, config["loss"], width)
         self.output_size = width
         self.labelled = config["loss"] == "cross_entropy"

@@ -4,12 +4,13 @@ import json
 import math
 from array import array
 
-from .. import forms, quantize, safetensors
-from .update import update
+from .. import forms
 
 
 def check(layers, path):
     # What trains is what the int8 model at `path` infers: its layers say so in `infers`
+    from .. import safetensors
+
     said = {fields["name"]: fields
             for fields in json.loads(safetensors.metadata(path)["config"])["layers"]}
     for layer in layers:
@@ -42,6 +43,8 @@ class Requantizer:
 
     def write(self):
         # A power cut leaves the old file or the new one
+        from .update import update
+
         update(self.path, self._change)
 
     def _change(self, metadata):
@@ -77,6 +80,8 @@ class Requantizer:
     def linear(self, layer, before, after):
         # Writes a matrix and its biases: int8 weights with a scale per output, or one for all where
         # the results stay int32, after None. -> the scale of those
+        from ..quantize import requant_constants
+
         n = layer.inputs
         frac = self._frac
         weight, bias = layer.weight.value, layer.bias and layer.bias.value
@@ -98,5 +103,5 @@ class Requantizer:
             if bias:
                 int32[j] = math.floor(bias[j] / (1 << frac) / ratio + 0.5)
             if after is not None:
-                mults[j], shifts[j] = quantize.requant_constants(ratio / after)
+                mults[j], shifts[j] = requant_constants(ratio / after)
         return before * largest / (127 << frac)

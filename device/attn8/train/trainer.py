@@ -1,30 +1,45 @@
 import uctypes
 
-from .. import signals
-from ..configuration import known
-from ..safetensors import read
+from .. import memory, signals
 from .model import Model
 
-EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
+EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE, ACCUMULATE = range(6)
 
 
 class Trainer:
-    # What the link serves of a model that trains (see link/server.py). A run takes a batch from
-    # `input`, words of the format: a command, the number of samples, and each sample's inputs and
-    # target. SAVE writes the parameters to the file that the model came from; CALIBRATE, with
+    # What the link serves of a model that trains (see link/server.py). A run takes samples from
+    # `input`, words of the format: a command, their number, and each one's inputs and target. There
+    # is room for a batch, or for so many as config["held"] says: ACCUMULATE adds to the gradients of
+    # those before, TRAIN as well, and then makes a step. SAVE writes the parameters to the file that the model came from; CALIBRATE, with
     # which training ends, evaluates and measures; QUANTIZE then writes them as int8 into the model
     # file that config["int8"] names.
 
-    def __init__(self, path, config):
-        known(config, ("batch", "clip_norm", "input", "int8", "layers", "loss", "name", "numbers",
-                       "optimizer", "schedule"))
+    # path, config: of the training file; unload: forgets what only loads it.
+
+    def __init__(self, path, config, unload):
+        from ..configuration import known
+        from ..safetensors import read
+
+        known(config, ("batch", "clip_norm", "held", "input", "int8", "layers", "loss", "name",
+                       "numbers", "optimizer", "schedule"))
         self.path = path
         self.name = config["name"]
-        self.batch = batch = config["batch"]
+        self.batch = batch = config.get("held", config["batch"])
         tensors = read(path)
-        self.model = model = Model(config, tensors)
-        for key in tensors:
-            raise ValueError("unused tensor %s; take it out of the file" % key)
+        del known, read
+        self._int8 = config.get("int8")
+
+        def built(layers):
+            for key in tensors:
+                raise ValueError("unused tensor %s; take it out of the file" % key)
+            if self._int8:
+                from .requantize import check
+
+                check(layers, self._int8)
+                memory.forget("attn8.train.requantize")
+            unload.made()
+
+        self.model = model = Model(config, tensors, built)
         f = model.f
         code = f.typecode
         stride = model.input_size + model.target_size
@@ -42,11 +57,6 @@ class Trainer:
         self.state = f.zeros(2)  # steps and overflows
         self.outputs = [("losses", code, self.losses), ("predictions", code, self.predictions),
                         ("state", code, self.state)]
-        self._int8 = config.get("int8")
-        if self._int8:
-            from .requantize import check
-
-            check(model.layers, self._int8)
         self.requantizer = None  # until training has ended
         for p in model.params:
             self.outputs.append((p.name, code, p.value))
@@ -77,7 +87,7 @@ class Trainer:
             for j in range(size):
                 self.predictions[i * size + j] = y[j]
             self.losses[i] = model.measure(y, self._target)
-            if command == TRAIN:
+            if command == TRAIN or command == ACCUMULATE:
                 model.backward()
             elif requantizer:
                 requantizer.measure()

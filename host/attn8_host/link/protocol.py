@@ -21,4 +21,4 @@ ERRORS = ("Exception", "MemoryError", "ValueError", "TypeError", "OSError")
 TEXT, INPUT, OUTPUTS, SCRATCH = range(4)
 
 # The commands of a model that trains, in the first word of its input
-EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE = range(5)
+EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE, ACCUMULATE = range(6)

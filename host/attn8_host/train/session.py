@@ -1,8 +1,8 @@
 """`attn8 train`: trains a model on a board, batch by batch over the link, and proves every step.
 
 A training file is a safetensors file like a model's (see modelfile.py) with format "attn8-train":
-its config names the numbers (NUMBERS), the layers, the loss, the optimizer and the batch; its
-tensors are the parameters in words of that format. The board saves to the same file.
+its config names the numbers (NUMBERS), the layers, the loss, the optimizer and the batch, and how
+many of its samples a board holds at a time (`held`, by default all); its tensors are the parameters in words of that format. The board saves to the same file.
 """
 
 import statistics
@@ -21,7 +21,7 @@ from ..deploy import OWN_MODELS, deploy, push
 from ..errors import Attn8Error
 from ..link import Client
 from ..link.client import run_digest
-from ..link.protocol import CALIBRATE, EVALUATE, OUTPUTS, QUANTIZE, SAVE, TRAIN
+from ..link.protocol import ACCUMULATE, CALIBRATE, EVALUATE, OUTPUTS, QUANTIZE, SAVE, TRAIN
 from ..model import Model as Base
 from ..model import load
 from ..numerics.formats import FLOATS
@@ -166,6 +166,7 @@ class Training:
     ):
         self.client = client
         self.batch = config["batch"]
+        self.held = config.get("held", self.batch)
         self.exact = Model(config, tensors, "float64", base)
         fixed = config["numbers"] not in FLOATS
         self.reference = Model(config, tensors, base=base) if fixed else None
@@ -179,29 +180,46 @@ class Training:
         self._expected = {o.name: np.zeros(o.size, o.dtype) for o in client.outputs}
 
     def run(self, command: int, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Has the board evaluate or train a batch; returns its losses [n] and outputs [n, m]."""
+        """Has the board evaluate or train a batch; returns its losses [n] and outputs [n, m].
+
+        As many samples go there at a time as the board holds.
+        """
+        if command == TRAIN:
+            self.microseconds.append(0)
+        losses, outputs = [], []
+        for i in range(0, len(x), self.held):
+            part = slice(i, i + self.held)
+            last = part.stop >= len(x)
+            found = self._run(command if last or command != TRAIN else ACCUMULATE, x[part],
+                              labels[part])
+            losses.append(found[0])
+            outputs.append(found[1])
+        return np.concatenate(losses), np.concatenate(outputs)
+
+    def _run(self, command: int, x: np.ndarray, labels: np.ndarray
+             ) -> tuple[np.ndarray, np.ndarray]:
         n = len(x)
         samples = [np.append(self._words(v), label) for v, label in zip(x, labels, strict=True)]
         words = np.concatenate([[command, n], *samples]).astype(self.dtype)
         microseconds = self.client.run(words.tobytes())
-        if command == TRAIN:
-            self.microseconds.append(microseconds)
+        if command in (TRAIN, ACCUMULATE):
+            self.microseconds[-1] += microseconds
         if self.reference:
             self._compare(self.reference, command, x, labels)
         sizes = [o.size for o in self.client.outputs[:3]]
         data = self.client.read(OUTPUTS, self.dtype.itemsize * sum(sizes))
         losses, outputs, state = np.split(np.frombuffer(data, self.dtype), np.cumsum(sizes)[:2])
         self.overflows = int(state[1])
-        return self.f.floats(losses[:n]), outputs.reshape(self.batch, -1)[:n]
+        return self.f.floats(losses[:n]), outputs.reshape(self.held, -1)[:n]
 
     def _compare(self, model: Model, command: int, x: np.ndarray, labels: np.ndarray) -> None:
         """Does what the board did in the reference; every tensor is in the digest."""
         expected = self._expected
-        outputs = expected["predictions"].reshape(self.batch, -1)
+        outputs = expected["predictions"].reshape(self.held, -1)
         for i, (value, label) in enumerate(zip(x, labels, strict=True)):
             outputs[i] = model(self._words(value))
             expected["losses"][i] = model.loss(outputs[i].astype(np.int64), int(label))
-            if command == TRAIN:
+            if command in (TRAIN, ACCUMULATE):
                 model.backward()
         if command == TRAIN:
             model.step()
@@ -344,7 +362,8 @@ SHIFTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def digits_config(base: Base, path: str, steps: int, batch: int) -> dict[str, Any]:
     """Trains the attention and the head of the digits model, behind its first int8 layers.
 
-    SGD, as Adam's two moments would take 5 KB more of the 100 KB that an ESP32 has.
+    SGD, as Adam's two moments would take 5 KB more of the 100 KB that an ESP32 has; a sample is
+    held at a time.
     """
     size = {"seq_len": 8, "embed_dim": 16}
     scale = next(entry["scale"] for entry in base.config["layers"] if entry["name"] == "relu")
@@ -366,6 +385,7 @@ def digits_config(base: Base, path: str, steps: int, batch: int) -> dict[str, An
         "clip_norm": 1.0,
         "schedule": schedule(steps),
         "batch": batch,
+        "held": 1,
         "int8": path,
     }
 

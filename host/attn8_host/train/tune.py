@@ -154,7 +154,7 @@ def training(
 def planned(base: Model, path: Path, which: str, batch: int, optimizer: str) -> Plan:
     """What training takes on a chip; the arguments are those of `tune`."""
     config, tensors, _ = training(base, which, str(path))
-    config |= {"batch": batch, "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(0.01)}}
+    config |= {"batch": batch, "held": 1, "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(0.01)}}
     return train_plan(config, from_bytes(pack(config, tensors)), arches=()).memory
 
 
@@ -192,7 +192,7 @@ def tune(
                          f"got {rate:g}")
     target, training_path = (f"{OWN_MODELS}/{name}.safetensors" for name in ("tuned", "tune"))
     config, tensors, names = training(base, which, target)
-    config |= {"batch": batch, "schedule": schedule(total),
+    config |= {"batch": batch, "held": 1, "schedule": schedule(total),
                "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(rate or RATES[optimizer])}}
     front = config["layers"][0]["type"] == "front"
     fed = x.reshape(len(x), -1)

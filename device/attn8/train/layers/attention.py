@@ -1,4 +1,4 @@
-from ... import checks, quantize
+from ... import checks
 from .dense import Dense
 
 
@@ -107,6 +107,8 @@ class MultiHeadAttention:
                 (self.name, self.out.out)]
 
     def requantize(self, r, fields, scale):
+        from ...quantize import output_constants, score_constants
+
         scales = {part: r.scale("%s.%s" % (self.name, part)) for part in ("q", "k", "v", "heads")}
         # As in attn8_host.quantize: at most 8 times as fine as v
         scales["heads"] = max(scales["heads"], scales["v"] / 8)
@@ -116,9 +118,9 @@ class MultiHeadAttention:
         r.linear(self.out, scales["heads"], after)
         constants = fields["constants"]
         (constants["score_mult"], constants["score_shift"], constants["score_limit"]) = (
-            quantize.score_constants(scales["q"] * scales["k"] / self.head_dim**0.5, self.head_dim)
+            score_constants(scales["q"] * scales["k"] / self.head_dim**0.5, self.head_dim)
         )
-        constants["out_num"], constants["out_shift"] = quantize.output_constants(
+        constants["out_num"], constants["out_shift"] = output_constants(
             scales["v"] / scales["heads"]
         )
         fields["scales"] = scales

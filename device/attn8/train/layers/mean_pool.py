@@ -1,6 +1,3 @@
-from ...quantize import requant_constants
-
-
 class MeanPool:
     # The mean over the tokens: [seq_len, embed_dim] -> [embed_dim]
 
@@ -38,6 +35,8 @@ class MeanPool:
         return [(self.name, self.out)]
 
     def requantize(self, r, fields, scale):
+        from ...quantize import requant_constants
+
         after = r.scale(self.name)
         fields["mult"], fields["shift"] = requant_constants(scale / after / self.seq_len)
         return after
