@@ -9,10 +9,10 @@ EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE, ACCUMULATE = range(6)
 class Trainer:
     # What the link serves of a model that trains (see link/server.py). A run takes samples from
     # `input`, words of the format: a command, their number, and each one's inputs and target. There
-    # is room for a batch, or for so many as config["held"] says: ACCUMULATE adds to the gradients of
-    # those before, TRAIN as well, and then makes a step. SAVE writes the parameters to the file that the model came from; CALIBRATE, with
-    # which training ends, evaluates and measures; QUANTIZE then writes them as int8 into the model
-    # file that config["int8"] names.
+    # is room for a batch, or for as many as config["held"] says: ACCUMULATE adds to the gradients
+    # of those before, TRAIN as well, and then makes a step. SAVE writes the parameters to the file
+    # that the model came from; CALIBRATE, with which training ends, evaluates and measures;
+    # QUANTIZE then writes them as int8 into the model file that config["int8"] names.
 
     # path, config: of the training file; unload: forgets what only loads it.
 

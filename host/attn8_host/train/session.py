@@ -2,7 +2,8 @@
 
 A training file is a safetensors file like a model's (see modelfile.py) with format "attn8-train":
 its config names the numbers (NUMBERS), the layers, the loss, the optimizer and the batch, and how
-many of its samples a board holds at a time (`held`, by default all); its tensors are the parameters in words of that format. The board saves to the same file.
+many of its samples a board holds at a time (`held`, by default all); its tensors are the parameters
+in words of that format. The board saves to the same file.
 """
 
 import statistics
