@@ -341,12 +341,12 @@ def test_floats_need_the_input_scale_of_the_model(tmp_path, capsys):
 BROKEN_MODULE = """
 import os
 import attn8
-from attn8 import find
-attn8.NAMES["Broken"] = "layers.broken"
+from attn8.find import module
+attn8.names.NAMES["Broken"] = "layers.broken"
 path = "/lib/attn8/layers/broken.py"
 with open(path, "w") as file:
     file.write("import nosuch")
-for look in (lambda: attn8.Broken(), lambda: find.module("layers", "broken")):
+for look in (lambda: attn8.Broken(), lambda: module("layers", "broken")):
     try:
         look()
     except ImportError as error:
@@ -357,7 +357,7 @@ try:
 except AttributeError as error:
     give(str(error))
 for name in ("absent", "", "./", "__init__", "a b", 5):
-    give(str(find.module("layers", name)))
+    give(str(module("layers", name)))
 """
 
 

@@ -7,6 +7,11 @@ import pytest
 from attn8_host import masks
 from attn8_host.paths import DEVICE
 
+FIRST_LOOK = """
+import attn8
+give([name for name in dir(attn8) if name[0] != "_"])
+give([name for name in dir(attn8.masks) if name[0] != "_"])
+"""
 LOOK = """
 import gc
 import sys
@@ -25,7 +30,7 @@ give(len(sys.modules) - count)
 @pytest.fixture
 def names():
     """The public names of attn8: those of names.py."""
-    (call,) = (node.value for node in ast.parse((DEVICE / "attn8/names.py").read_text()).body)
+    call = ast.parse((DEVICE / "attn8/names.py").read_text()).body[0].value
     return {keyword.arg for keyword in call.keywords}
 
 
@@ -35,6 +40,13 @@ def test_dir_lists_the_public_names_and_imports_nothing(remote, names):
     assert names - set(listed) == set()
     assert {*masks.BUILDERS, "Mask", "build"} - set(listed_masks) == set()
     assert imported == imported_masks == 0
+
+
+@pytest.mark.board("virtual")
+def test_the_first_dir_lists_them(board, remote, names):
+    board.enter_repl(soft_reset=True)  # the interpreter knows none of the words
+    listed, listed_masks = remote(FIRST_LOOK)
+    assert names - set(listed) == {*masks.BUILDERS, "Mask"} - set(listed_masks) == set()
 
 
 @pytest.mark.board("virtual")

@@ -28,6 +28,9 @@ def test_the_package_is_live_from_this_computer():
         until(b">>> ")
         os.write(terminal, b"import attn8, os; print(os.getcwd(), attn8.__file__)\r")
         until(b"/remote attn8/__init__.py\r\n")
+        os.write(terminal, b"attn8.MultiH\t")
+        until(b"attn8.MultiHeadAttention")
+        os.write(terminal, b"\x03")
         os.write(terminal, b"print(list(attn8.ReLU(2)(b'\\xff\\x05')))\r")
         until(b"[0, 5]\r\n")
         os.write(terminal, b"\x1d")  # Ctrl-]

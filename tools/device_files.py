@@ -73,10 +73,23 @@ def names() -> str:
     found = _names()
     # Keywords, as the interpreter knows these as words: dir and TAB find no others
     lines = [f'    {name}="{found[name]}",\n' for name in sorted(found, key=str.lower)]
+    words = [f"    {name}=0,\n" for name in sorted(_builders())]
     return (
         "# Where the public names of the package are. Written by tools/device_files.py.\n"
         "NAMES = dict(\n" + "".join(lines) + ")\n"
+        "# Those of masks, for the interpreter to know the words before they are looked up\n"
+        "dict(\n" + "".join(words) + ")\n"
     )
+
+
+def _builders() -> dict[str, str]:
+    """In which modules of masks its public names are."""
+    tree = ast.parse((DEVICE / "attn8/masks/__init__.py").read_text(encoding="utf-8"))
+    builders = next(node.value for node in tree.body if isinstance(node, ast.Assign)
+                    and ast.unparse(node.targets[0]) == "_builders")
+    assert isinstance(builders, ast.Call)
+    found = {str(word.arg): ast.literal_eval(word.value) for word in builders.keywords}
+    return found | {"Mask": "mask"}
 
 
 INTERNAL = {"self", "cls", "buffers", "make", "shared", "hide"}  # what only the package gives
@@ -150,12 +163,7 @@ def lines() -> str:
                if isinstance(node, ast.ClassDef)}
     found = _names()
     said = [_explained(name, file(found[name]), classes) for name in sorted(found, key=str.lower)]
-    tree = ast.parse((top / "masks/__init__.py").read_text(encoding="utf-8"))
-    builders = next(node.value for node in tree.body if isinstance(node, ast.Assign)
-                    and ast.unparse(node.targets[0]) == "_builders")
-    assert isinstance(builders, ast.Call)
-    places = {str(word.arg): ast.literal_eval(word.value) for word in builders.keywords}
-    places["Mask"] = "mask"
+    places = _builders()
     said += [_explained(f"masks.{name}", file(f"masks.{places[name]}"), classes)
              for name in sorted(places)]
     literals = []

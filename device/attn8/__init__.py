@@ -5,30 +5,14 @@
 __version__ = "0.1.0"
 
 
-class Names:
-    # What MicroPython's help(attn8) prints: the names, which are then forgotten again
-
-    def __repr__(self):
-        from . import memory
-        from .names import NAMES
-
-        memory.forget("attn8.names")
-        return ", ".join(sorted(NAMES)) + "; attn8.help() says what each is"
-
-
-NAMES: object = Names()
-
-
 def __getattr__(name):
-    # A board that only runs models never needs the names
-    global NAMES
-    from .names import NAMES as names
+    from .names import NAMES
+
+    if name not in NAMES:
+        raise AttributeError(name)
     from .public import look
 
-    NAMES = names  # where help(attn8) lists them
-    if name not in names:
-        raise AttributeError(name)
-    return look("attn8." + names[name], name)
+    return look("attn8." + NAMES[name], name)
 
 
 def said(line):
@@ -43,3 +27,11 @@ def said(line):
 # What other modules of the package call is no stand-in
 for _name in "checks", "memory", "signals", "tables", "forms":
     __import__("attn8." + _name)
+
+# dir and TAB find the words that the interpreter knows when they begin, so the public names are
+# there from the start, but in a host's session: its word `serve` in __main__ says that none looks
+if not hasattr(__import__("__main__"), "serve"):
+    __import__("attn8.names")
+    from .public import Names
+
+    NAMES: object = Names()

@@ -51,3 +51,19 @@ NAMES = dict(
     train="train",
     Transpose="layers.transpose",
 )
+# Those of masks, for the interpreter to know the words before they are looked up
+dict(
+    Mask=0,
+    adaptive=0,
+    block_diagonal=0,
+    causal=0,
+    from_cut=0,
+    from_hnsw_edges=0,
+    from_hnsw_layers=0,
+    full=0,
+    global_indices=0,
+    local_global=0,
+    local_window=0,
+    random=0,
+    strided=0,
+)

@@ -20,6 +20,15 @@ class Public:
         return getattr(_value(self._path, self._name), name)
 
 
+class Names:
+    # What MicroPython's help(attn8) prints of the public names
+
+    def __repr__(self):
+        from .names import NAMES
+
+        return ", ".join(sorted(NAMES)) + "; attn8.help() says what each is"
+
+
 def look(path, name):
     # What the module at `path` has under a name, or itself under its own; what stands for it until
     # the module is imported

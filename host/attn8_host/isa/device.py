@@ -131,6 +131,7 @@ class Device:
             "gc": module(
                 "gc", collect=lambda: None, mem_free=lambda: FREE, threshold=lambda *amount: -1
             ),
+            "__main__": module("__main__", serve=None),  # that of a host's session
             "select": module("select", POLLIN=1, poll=lambda: line),
             "os": module("os", **vars(os) | {"listdir": listdir}),
         }
