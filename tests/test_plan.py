@@ -116,13 +116,14 @@ def test_a_whole_model(large_board):
     assert planned.macs == 64 * 128 + projections + heads + 16 * 10
 
 
-# seq_len, embed_dim, hidden, layers, and bytes of peak heap on a chip
-ENCODERS = [(64, 32, 64, 1, 85_000), (64, 32, 64, 2, 97_000), (128, 32, 64, 2, 116_000),
-            (64, 64, 128, 1, 123_000)]
+# seq_len, embed_dim, hidden, layers, and bytes of peak heap on a chip, with weights in memory and
+# in the file
+ENCODERS = [(64, 32, 64, 1, 77_000, 73_500), (64, 32, 64, 2, 95_000, 83_000),
+            (128, 32, 64, 2, 114_000, 102_000), (64, 64, 128, 1, 123_000, 101_000)]
 
 
-@pytest.mark.parametrize(("n", "d", "hidden", "depth", "most"), ENCODERS)
-def test_transformer_encoders(large_board, n, d, hidden, depth, most):
+@pytest.mark.parametrize(("n", "d", "hidden", "depth", "most", "streamed"), ENCODERS)
+def test_transformer_encoders(large_board, n, d, hidden, depth, most, streamed):
     torch = pytest.importorskip("torch")
     nn = torch.nn
 
@@ -147,7 +148,7 @@ def test_transformer_encoders(large_board, n, d, hidden, depth, most):
     for arch in ("xtensawin", "rv32imc"):
         on_chip = plan(config, tensors, arch, predicted=lambda: (0, 0))
         assert on_chip.peak_heap <= most
-        assert on_chip.streamed_peak <= most
+        assert on_chip.streamed_peak <= streamed
         assert sum(on_chip.sharing.values()) > config["arena"]
 
 

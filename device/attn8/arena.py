@@ -1,19 +1,20 @@
 # Where a model's layers put what they compute: one block, at places that the host planned (see
 # docs/architecture.md, "Memory"). Values that are never needed at the same time share it.
 from . import checks, memory, signals
-from .kernels.objects import view
+from .kernels.objects import later, view
 
 ALIGNMENT = 16  # bytes: what a chip's heap gives, and vector instructions want
 
 
 class Arena:
-    # `size` bytes. Each layer's places are given out by `begin` and `take`, and are compared when
-    # all are known: a wrong file is refused, and never computes wrong numbers.
+    # `size` bytes, which get their memory when what makes layers is gone (see placing.py). Each
+    # layer's places are given out by `begin` and `take`, and are compared when all are known: a
+    # wrong file is refused, and never computes wrong numbers.
 
     def __init__(self, size):
         self.size = checks.between("arena", size, 1, (1 << 23) - 1)
         memory.require("arena", size)
-        self.block = bytearray(size)
+        self.block = later(size)
         self._bytes = memoryview(self.block)
         self._places = []  # of each step, (start, end, may it lie where an input lies) each
         self._offsets = None

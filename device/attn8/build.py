@@ -1,7 +1,7 @@
 # Makes a model of its config, layer by layer.
 from . import memory, signals
 from .find import module as find
-from .kernels.objects import view
+from .kernels.objects import later, view
 
 
 def _input(config, tensors, step):
@@ -101,8 +101,8 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
             raise ValueError("unused tensor %s; take it out of the file" % key)
     from .run import Model
 
-    # An array is made of its bytes, beside them
-    values = view(memoryview(bytearray(size * signals.ITEMSIZES[code])), ord(code), 0, size)
+    # Its memory comes with the arena's (see placing.py)
+    values = view(memoryview(later(size * signals.ITEMSIZES[code])), ord(code), 0, size)
     model = Model(config["name"], values, scale, steps, outputs, ends, arena and arena.block, code,
                   length if heed and not step else None, step, channels, inner)
     if tokenizer:

@@ -14,7 +14,7 @@ def load(path, need_weights=False, count=None, advance=None, step=False, share=N
     # attn8.train.load.
     model, tensors = _made(path, need_weights, count, advance, step,
                            not need_weights if share is None else share, weights)
-    tensors.settle(advance)  # weights take the place of what makes layers
+    tensors.settle(model, advance)  # buffers and weights take the place of what makes layers
     return model
 
 

@@ -39,9 +39,15 @@ class Tensors(dict):
         # A Linear takes its weight when there is no more to make (see settle)
         self.left.append((linear, name) + memory.take(self, name)[2:])
 
-    def settle(self, advance):
-        # Reads and packs what was left; advance() is called before each, where there is one
+    def settle(self, model, advance):
+        # Gives the model its memory, and reads and packs what was left; advance() is called before
+        # each, where there is one
         try:
+            from .placing import place
+
+            place(model)
+            memory.forget("attn8.placing")
+            del place
             for p, name, *found in self.left:
                 if advance:
                     advance()

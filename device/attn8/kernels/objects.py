@@ -90,6 +90,52 @@ def part(view, x, start: int, n: int):
 
 
 @micropython.viper
+def later(n: int):
+    # -> a bytearray of n bytes that have no memory yet, nor have the memoryviews that are made of
+    # it (see place). Until then nothing may read or write them.
+    x = bytearray()
+    address = int(id(x))
+    word = 1 << 16
+    word <<= 16  # 0 on a chip
+    if word:
+        at = 2
+    else:
+        at = 1
+        if address < 0:
+            word = 1
+            address ^= word << 31
+    ptr32(address)[2 * at] = n
+    return x
+
+
+@micropython.viper
+def place(x, block):
+    # Gives x, which `later` made or a memoryview of that, the memory of another bytearray; what has
+    # some keeps it
+    target = int(id(x))
+    source = int(id(block))
+    word = 1 << 16
+    word <<= 16  # 0 on a chip
+    if word:
+        at = 2
+    else:
+        at = 1
+        word = 1
+        if target < 0:
+            target ^= word << 31
+        if source < 0:
+            source ^= word << 31
+    to = ptr32(target)
+    found = ptr32(source)
+    if to[3 * at] == 0:
+        if at == 2:
+            if to[7]:
+                return
+            to[7] = found[7]
+        to[3 * at] = found[3 * at]
+
+
+@micropython.viper
 def same(a: ptr8, b: ptr8) -> int:
     # Whether both begin at one address
     return int(int(a) == int(b))

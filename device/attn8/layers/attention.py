@@ -63,6 +63,7 @@ class MultiHeadAttention:
             options["key_len"] = key_len
         self.key_len = key_len
         self._kind = kind
+        self.memory = None  # what a call takes keys and values from by default, if not from x
         self._mask = None
         self._head = 0
         self.format = form = cores.form(core)
@@ -206,7 +207,7 @@ class MultiHeadAttention:
         unit = self._unit
         checks.values(self.name, x, self._rows * self.embed_dim, False, self._code)
         if memory is None:
-            memory = x
+            memory = x if self.memory is None else self.memory
         size = self.key_len * self.memory_dim
         checks.values(self._memory_name, memory, size, False, self._code)
         size *= unit
@@ -358,8 +359,8 @@ def build(entry, given, need_weights):
                          "lengths nor steps" % entry.name)
     layer, output = make(entry, core, s, e, e, key_len, need_weights, lengths)
     gives = output, tokens * e
-    if sequence is not None or mask is not None:
-        return lambda x: layer(x, sequence, mask), gives
+    layer.memory = sequence
+    layer.set_mask(mask)
     return layer, gives
 
 

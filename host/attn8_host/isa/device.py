@@ -121,7 +121,7 @@ class Device:
                 "attn8.kernels.objects", typecode=self._counted(1, 0, typecode),
                 overlap=self._counted(2, 2, overlap),
                 same=self._counted(2, 0, same), view=self._counted(1, 3, view),
-                part=self._counted(2, 2, part),
+                part=self._counted(2, 2, part), later=Later, place=place,
             ),
             "uctypes": module(
                 "uctypes",
@@ -204,6 +204,23 @@ def overlap(a: Any, size: int, b: Any, other_size: int) -> int:
 def same(a: Any, b: Any) -> int:
     """As attn8.kernels.objects has it."""
     return int(_address(a) == _address(b))
+
+
+class Later(bytearray):
+    """As attn8.kernels.objects.later has it, but that memory is there from the beginning.
+
+    Attributes:
+        placed: whether the device has given it some.
+    """
+
+    placed = False
+
+
+def place(x: Later | memoryview, block: bytearray) -> None:
+    """As attn8.kernels.objects has it."""
+    found = x.obj if isinstance(x, memoryview) else x
+    if isinstance(found, Later):
+        found.placed = True
 
 
 def view(x: memoryview, code: int, start: int, n: int) -> memoryview:

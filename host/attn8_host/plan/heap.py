@@ -102,7 +102,8 @@ class Heap:
             self.total += self.words(4)
             self.add(value.obj, name)
         elif isinstance(value, (array, bytearray)):
-            size = len(memoryview(value).cast("B")) if len(value) else 0
+            there = len(value) and getattr(value, "placed", True)  # see isa.device.Later
+            size = len(memoryview(value).cast("B")) if there else 0
             self.buffers[name] = self.buffers.get(name, 0) + size
             self.total += self.words(4) + self.blocks(size)
         elif isinstance(value, (str, bytes)):
