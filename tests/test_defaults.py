@@ -78,3 +78,17 @@ def test_integers_draw_nothing():
     config["layers"][0]["options"] = {"seed": 3}
     with pytest.raises(ModelError, match=r"attn.options.seed: integers have what it draws"):
         Model(config, tensors)
+
+
+@pytest.mark.parametrize(("core", "message"), [
+    ("decode", "attn.options.cache_len: missing; expected a whole number from 1 to 516"),
+    ("sliding", "attn.options.window: missing; expected a whole number from 1 to 516"),
+    ("sparse", "attn.options.mask: missing; expected a list"),
+    ("local_global", "attn.options.window: missing; expected a whole number from 0 to 32768"),
+])
+def test_an_option_that_a_core_needs_is_named(core, message):
+    config, tensors = made(core)
+    config["layers"][0]["causal"] = True
+    with pytest.raises(ModelError) as refused:
+        quantize_model(config, tensors, INPUTS)
+    assert str(refused.value).endswith(message)

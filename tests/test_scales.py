@@ -51,6 +51,24 @@ def test_local_global(remote, qkv, gate):
         assert set(made["gate"].tolist()) == {16384}
 
 
+@pytest.mark.board("virtual")
+def test_exact16(remote):
+    q, k, v = np.random.default_rng(9).integers(-8000, 8001, (3, S, D), np.int16)
+    scales = [scale / 128 for scale in SCALES]
+    exact16 = cores.get("exact16")
+    reference = exact16.reference(**exact16.make_constants(D, *scales), causal=True)
+    found = remote(f"from attn8 import Exact16\nout = array('h', bytes({2 * S * D}))\n"
+                   f"core = Exact16.from_scales({S}, {D}, *scales, causal=True)\n"
+                   "give(core(q, k, v, out))", q=q.ravel(), k=k.ravel(), v=v.ravel(), scales=scales)
+    assert (found == reference(q, k, v).ravel()).all()
+
+
+@pytest.mark.parametrize("core", sorted(set(cores.all_cores()) - {"micro"}))  # which has no scales
+def test_each_core_is_made_from_scales(remote, core):
+    name = core.title().replace("_", "")
+    assert remote(f"import attn8\ngive(str(hasattr(attn8.{name}, 'from_scales')))") == "True"
+
+
 FACTS = """
 from attn8 import quantize
 made = quantize.performer_constants(8, 0.03, 0.025, 0.04, 0.02, **options)
@@ -87,6 +105,7 @@ def test_the_features_are_normal(remote):
 
 
 @pytest.mark.parametrize("code, message", [
+    ("Exact16.from_scales(4, 2, 1, 1, 1, 1)", "ratio of scales: expected 2**-31 to 0.5"),
     ("LocalGlobal.from_scales(4, 2, 1, 1, 1, 1, gate=[1], window=1, global_indices=[])",
      "gate: expected 2 values, got 1"),
     ("Performer.from_scales(4, 2, 1, 1, 1, 1, num_features=257)",
@@ -96,5 +115,5 @@ def test_the_features_are_normal(remote):
     ("Linear.from_scales(4, 2, 1, 1, 1, 1, phi='exp')", "phi: expected relu, relu+1 or elu+1"),
 ])
 def test_bad_input_is_refused(remote, code, message):
-    said = remote.refused(code, "from attn8 import Linear, LocalGlobal, Performer")
+    said = remote.refused(code, "from attn8 import Exact16, Linear, LocalGlobal, Performer")
     assert said.startswith(message)

@@ -35,7 +35,8 @@ LINES = (
     "value_dim=None)\nExact.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out,"
     " **options)\n    Two-pass softmax attention over one head",
     "Exact16(seq_len, head_dim, score_mult, score_shift, out_num, out_shift, causal=False, "
-    "need_weights=False, block_rows=9, key_len=None)\n    Two-pass softmax attention over one "
+    "need_weights=False, block_rows=9, key_len=None)\nExact16.from_scales(seq_len, head_dim, "
+    "scale_q, scale_k, scale_v, scale_out, **options)\n    Two-pass softmax attention over one "
     "head, as Exact, in int16: q and k within `most`, so that scores stay below 2**29",
     "Flash(seq_len, head_dim, score_mult, score_shift, out_num, out_shift, causal=False, "
     "need_weights=False, block_size=16)\nFlash.from_scales(seq_len, head_dim, scale_q, scale_k, "

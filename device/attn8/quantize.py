@@ -89,6 +89,14 @@ def exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out, heads=1, **o
     return options
 
 
+def exact16_constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options):
+    check(head_dim, scale_q, scale_k, scale_v, scale_out)
+    options["score_mult"], options["score_shift"] = requant_constants(
+        scale_q * scale_k / head_dim**0.5 * LOG2_E * 2**14)
+    options["out_num"], options["out_shift"] = output_constants(scale_v / scale_out)
+    return options
+
+
 def flash_constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options):
     check(head_dim, scale_q, scale_k, scale_v, scale_out)
     octaves = scale_q * scale_k / head_dim**0.5 * LOG2_E

@@ -63,6 +63,14 @@ class Exact16:
             bit >>= 1
         return n
 
+    @classmethod
+    def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
+        # As Exact.from_scales, a value an int16
+        from ..quantize import exact16_constants
+
+        return cls(seq_len, head_dim,
+                   **exact16_constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options))
+
     def __call__(self, q, k, v, out, key_padding_mask=None):
         # int16 q, out [seq_len, head_dim], k, v [key_len, head_dim]; key_padding_mask as Exact's
         m = self.key_len

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -147,8 +148,12 @@ class Core:
         """The float tensors of a file, and defaults for those that it has not.
 
         Raises:
-            ModelError: the options say how to draw what the file has.
+            ModelError: an option is missing, or they say how to draw what the file has.
         """
+        for key, parameter in signature(self.reference).parameters.items():
+            if key in self.options and parameter.default is parameter.empty and (
+                    key not in options and key not in tensors):
+                raise ModelError(f"options.{key}: missing; expected {self.options[key].words}")
         found = dict(self.defaults(num_heads, head_dim, options))
         for key in self.drawn:
             if key in options and not found.keys() - tensors.keys():
