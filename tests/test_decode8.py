@@ -19,41 +19,71 @@ machine_settings = settings(
 counts, seeds, heads = st.integers(1, 40), st.integers(0, 2**32 - 1), st.integers(1, 3)
 
 
+TABLE = np.append(EXP2, 32768).astype(np.uint16)
+OUT = {"num": (1 << 29) + 12345, "out_shift": 30}
+
+
+def attended(q, keys, key_steps, values, value_steps, mult, shift, num, out_shift):
+    """Of heads of q [heads, head_dim] to keys and values [slots, kv_heads, head_dim] of int8, with
+    steps [slots, kv_heads]."""
+    heads = len(q)
+    g = np.arange(heads) // (heads // keys.shape[1])
+    k, v = (rows[:, g].astype(np.int64) * steps[:, g, None]
+            for rows, steps in ((keys, key_steps), (values, value_steps)))
+    scores = np.einsum("hi,jhi->hj", q.astype(np.int64), k)
+    assert np.abs(scores).max() < 1 << 29
+    t = rounded(scores.max(axis=1, keepdims=True) - scores, mult, shift)
+    weights = normalized(np.where(t >= OCTAVES << FRACTION, 0, exp2(t)))
+    sums = weights.sum(axis=1)
+    reciprocals = (num + (sums >> 1)) // sums
+    return saturated(rounded(np.einsum("hj,jhi->hi", weights, v), reciprocals[:, None], out_shift),
+                     "int16")
+
+
 @pytest.mark.parametrize("form", ["", "turbo."])
 @machine_settings
-@given(seed=seeds, count=counts, kv_heads=heads, share=heads, eights=st.integers(1, 2))
-@example(seed=0, count=1, kv_heads=4, share=2, eights=1)
-@example(seed=0, count=516, kv_heads=1, share=1, eights=1)
-def test_scores_and_weighted_sums_of_int8(machines, form, seed, count, kv_heads, share, eights):
+@given(seed=seeds, count=counts, kv_heads=heads, share=st.integers(1, 4), eights=st.integers(1, 2),
+       near=st.booleans(), mult=st.integers(1 << 14, (1 << 15) - 1), shift=st.integers(16, 45))
+@example(seed=0, count=1, kv_heads=4, share=2, eights=1, near=False, mult=1 << 14, shift=16)
+@example(seed=0, count=516, kv_heads=1, share=1, eights=1, near=True, mult=1 << 14, shift=33)
+@example(seed=1, count=516, kv_heads=1, share=2, eights=1, near=True, mult=32767, shift=16)
+@example(seed=2, count=33, kv_heads=2, share=3, eights=1, near=True, mult=20000, shift=20)
+@example(seed=3, count=33, kv_heads=2, share=3, eights=3, near=False, mult=20000, shift=26)
+def test_attention_to_a_cache(machines, form, seed, count, kv_heads, share, eights, near, mult,
+                              shift):
     rng, d, n = np.random.default_rng(seed), 8 * eights, kv_heads * share
     largest = most(d, "int8")["q"]
     q = rng.choice(np.array([-largest, largest, 77]), (n, d)).astype(np.int16)
     keys, values = rng.integers(-127, 128, (2, count + 2, kv_heads, d)).astype(np.int8)
-    keys[0] = np.where(q[0] > 0, 127, -127)  # the largest scores
-    steps = rng.integers(1, largest // 127 + 1, (count + 2, kv_heads)).astype(np.uint8)
-    wide = rng.integers(1, 256, (count + 2, kv_heads)).astype(np.uint8)
-    numerators = rng.integers(0, 32769, (n, count))
-    weights = normalized(np.maximum(numerators, 1))
-    sums = weights.sum(axis=1).astype(np.int32)
-    g = np.arange(n) // share
-    dots = np.einsum("hi,jhi->hj", q.astype(np.int64), keys[:count, g].astype(np.int64))
-    want = dots * steps[:count, g].T
-    kept = values[:count, g].astype(np.int64) * wide[:count, g, None]
-    num, shift = (1 << 29) + 12345, int(rng.integers(30, 38))
-    mult = (num + (sums >> 1)) // sums
-    results = saturated(rounded(np.einsum("hj,jhi->hi", weights, kept), mult[:, None], shift),
-                        "int16")
-
+    steps, wide = (rng.integers(1, 1 + limit, (count + 2, kv_heads)).astype(np.uint8)
+                   for limit in (1 if near else largest // 127, 255))
+    if near:
+        q >>= 7
+    else:  # the largest scores, and the smallest
+        keys[0] = np.where(q[0] > 0, 127, -127)
+        keys[count // 2] = np.where(q[-1] > 0, -127, 127)
+        steps[0] = largest // 127
+    want = attended(q, keys[:count], steps[:count], values[:count], wide[:count], mult, shift,
+                    **OUT)
     machine = machines(f"{form}decode8")
     call = Call(machine)
-    *_, out, _, _, _, _ = call("scores", q, 0, keys, steps, np.zeros(n * count, np.int32), count,
-                               n, kv_heads, d)
-    assert (out.read(np.int32) == want.ravel()).all()
-    machine.reset()
-    *_, out, _, _, _, _, _, _ = Call(machine)(
-        "weighted", values, 0, wide, weights.astype(np.int32), sums, np.zeros(n * d, np.int16),
-        count, n, kv_heads, d, num, shift)
-    assert (out.read(np.int16) == results.ravel()).all()
+    room = np.zeros(count * (2 if form else 1), np.int32)
+    found, *_ = call("attend", q, 0, keys, steps, values, wide, room, TABLE, count, n, kv_heads, d,
+                     mult, shift, *OUT.values())
+    assert (found.read(np.int16) == want.ravel()).all()
+
+
+def test_known_answers_of_a_cache_are_those_of_the_reference(on_device):
+    numbers, found = on_device("attn8.known").numbers, 0
+    for heads, kv_heads, d, shift in (4, 2, 8, 20), (3, 1, 8, 34), (4, 2, 16, 20):
+        keys, values = (np.array(numbers("b", 9 * kv_heads * d, step), np.int8)
+                        .reshape(9, kv_heads, d)[:7] for step in (37, 91))
+        steps = (1 + 53 * np.arange(9 * kv_heads) % 60).reshape(9, kv_heads)[:7]
+        q = 60 * np.array(numbers("b", heads * d, 53), np.int16).reshape(heads, d)
+        out = attended(q, keys, steps, values, steps, 20000, shift, 1 << 29, 30).astype(np.int16)
+        assert len(np.unique(out)) > 9
+        found = crc32(out.tobytes(), found)
+    assert found == on_device("attn8.known.decode8").ANSWER, hex(found)
 
 
 @pytest.mark.parametrize("form", ["", "turbo."])

@@ -29,6 +29,7 @@ from attn8_host.layers.layer_norm import LayerNorm
 from attn8_host.masks import Mask
 from attn8_host.numerics.integers import requant
 from attn8_host.train import arithmetic as formats
+from tests.test_decode8 import attended
 from tools import forms_table
 
 FORMS = forms.machine_forms()
@@ -113,12 +114,17 @@ def norm(device, n):
 
 
 def cached(device, head_dim):
-    """-> the form that is taken; scores of one query and three keys, and what they are to be."""
+    """-> the form that is taken; what a query finds in three slots, and what that is to be."""
     form = device.attn8.forms.choose("decode8", head_dim)
-    q, k = np.full(head_dim, 500, np.int16), np.full((3, head_dim), [[127], [-127], [1]], np.int8)
-    steps, found = bytearray((1, 20, 255)), array("i", bytes(12))
-    form.scores(array("h", q.tobytes()), 0, bytearray(k.tobytes()), steps, found, 3, 1, 1, head_dim)
-    return form, np.array(found), k.astype(int) @ q.astype(int) * list(steps)
+    q = np.full(head_dim, 500, np.int16)
+    k, v = np.full((2, 3, head_dim), [[127], [-127], [1]], np.int8)
+    steps = np.array([[1], [20], [255]], np.uint8)
+    found = array("h", q.tobytes())
+    keys, values, key_steps, value_steps = (bytearray(x.tobytes()) for x in (k, v, steps, steps))
+    form.attend(found, 0, keys, key_steps, values, value_steps, bytearray(*form.room(3)),
+                device.load("attn8.tables").EXP2, 3, 1, 1, head_dim, 20000, 36, 1 << 29, 30)
+    return form, np.array(found), attended(q[None], k[:, None], steps, v[:, None], steps, 20000, 36,
+                                           1 << 29, 30).ravel()
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def shifted(shift):
 
 
 BOUNDS = [
-    Bound("xtensa", "decode8", "head_dim", 4, 6, cached),
+    Bound("xtensa", "decode8", "head_dim", 8, 12, cached),
     Bound("rv32", "decode8", "head_dim", 8, 12, cached),
     Bound("xtensa", "norm", "n", 1023, 1024, norm),
     Bound("xtensa", "sparse", "head_dim", 257, 258, wide_head),

@@ -86,6 +86,11 @@ z = 32768
 if i < 255:
     z = t[i + 1]
 x = (((y - (((y - z) * (x & 63)) >> 6)) >> (x >> 14)) + 1) >> 1
+""", """
+i = (x >> 6) & 255
+y = t[i]
+z = t[i + 1]
+x = (((y - (((y - z) * (x & 63)) >> 6)) >> (x >> 14)) + 1) >> 1
 """]),
     # Its numerators, brought to about 32256 in all
     "weights": ("p += 15", ["""
@@ -133,6 +138,7 @@ OTHERS = {
     ("int32", "requantize"): "no int8 comes out",
     ("exact16", "requantize"): "octaves of a softmax: no int8 comes out",
     ("softmax16", "requantize"): "the same",
+    ("decode8", "requantize"): "the same",
     ("fixed", "reciprocal"): "the normalization of a logarithm",
     ("refine", "look-up"): "a look-up with as many bits more as a row allows",
 }

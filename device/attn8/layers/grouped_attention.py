@@ -84,8 +84,13 @@ class GroupedAttention:
             self._centre = self._none
             if centre is not None:
                 self._centre = checks.values(name + ".centre", centre, size, False, "h")
-        forms.scratch.claim(4 * num_heads * seq_len)  # scores, then weights, of each head
-        self._sums = array("i", range(num_heads))
+        self._kernels = kernels = forms.choose("decode8" if self._narrow else "decode16", d)
+        if self._narrow:
+            forms.scratch.claim(*kernels.room(seq_len))
+        else:
+            forms.scratch.claim(4 * num_heads * seq_len)  # scores, then weights, of each head
+            self._sums = array("i", range(num_heads))
+            self._softmax = forms.choose("softmax16").softmax
         self._turns = turns
         largest = most(d, cache)
         # q becomes the heads' results
@@ -100,9 +105,7 @@ class GroupedAttention:
         self._unit = signals.ITEMSIZES[code]
         one = self.out if rows == 1 else memoryview(self.out)[:embed_dim]
         self._merge = Dense16(linears[3], 1, one)
-        self._kernels = forms.choose("decode8" if self._narrow else "decode16", d)
         self._rotary = forms.choose("rotary")
-        self._softmax = forms.choose("softmax16").softmax
         self.length = 0  # tokens in the cache
 
     def __call__(self, x):
@@ -146,19 +149,16 @@ class GroupedAttention:
         if self._narrow:
             rotary.put(k, 0, self._centre, self.keys, self.key_steps, slot, kv, d, self._most)
             rotary.put(v, 0, self._none, self.values, self.value_steps, slot, kv, d, 32385)
-            kernels.scores(q, 0, self.keys, self.key_steps, scores, n, heads, kv, d)
+            kernels.attend(q, 0, self.keys, self.key_steps, self.values, self.value_steps, scores,
+                           tables.EXP2, n, heads, kv, d, mult, shift, num, out_shift)
         else:
             size = 2 * kv * d
             copy(k, 0, self.keys, slot * size, size)
             copy(v, 0, self.values, slot * size, size)
             kernels.scores(q, 0, self.keys, scores, n, heads, kv, d)
-        self._softmax(scores, 0, self._sums, tables.EXP2, heads, n, mult, shift)
-        if self._narrow:
-            kernels.weighted(self.values, 0, self.value_steps, scores, self._sums, q, n,
-                              heads, kv, d, num, out_shift)
-        else:
+            self._softmax(scores, 0, self._sums, tables.EXP2, heads, n, mult, shift)
             kernels.weighted(self.values, 0, scores, self._sums, q, n, heads, kv, d, num,
-                               out_shift)
+                             out_shift)
         size = e * self._unit
         self._merge.run(q, part(self._result, self.out, row * size, size))
         self.length = n

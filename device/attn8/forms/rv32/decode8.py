@@ -7,13 +7,13 @@ def fits(head_dim):
     return head_dim % 8 == 0
 
 
-@micropython.viper
-def scores(q: ptr16, acc: int, keys: ptr8, steps: ptr8, out: ptr32, count: int, heads: int,
-           kv_heads: int, head_dim: int):
-    pass
+def room(count):
+    # Those of two heads
+    return (8 * count,)
 
 
 @micropython.viper
-def weighted(values: ptr8, acc: int, steps: ptr8, weights: ptr32, sums: ptr32, out: ptr16,
-             count: int, heads: int, kv_heads: int, head_dim: int, num: int, shift: int):
+def attend(q: ptr16, acc: int, keys: ptr8, key_steps: ptr8, values: ptr8, value_steps: ptr8,
+           row: ptr32, table: ptr16, count: int, heads: int, kv_heads: int, head_dim: int,
+           mult: int, shift: int, num: int, out_shift: int):
     pass

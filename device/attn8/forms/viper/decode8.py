@@ -1,77 +1,109 @@
-# Causal attention of one token of int16 to those in a cache of int8, keys or values [slots, heads,
-# head_dim] with a step each slot and head: scores, and a sum by the weights of softmax16.
+# Causal attention of one token of int16 to those in a cache of int8, keys and values [slots, heads,
+# head_dim] with a step each slot and head.
 import micropython
 
 
-@micropython.viper
-def scores(q: ptr16, acc: int, keys: ptr8, steps: ptr8, out: ptr32, count: int, heads: int,
-            kv_heads: int, head_dim: int):
-    # out[h, j] = steps[j, g]*sum_i q[h, i]*keys[j, g, i] of the first `count` slots; `heads` /
-    # kv_heads heads of q follow each other on one head g of keys. q is overwritten.
-    share = heads // kv_heads
-    size = kv_heads * head_dim
-    g = 0
-    while g < kv_heads:
-        r = 0
-        while r < share:
-            k = ptr8(int(keys) + g * head_dim)
-            s = ptr8(int(steps) + g)
-            j = 0
-            while j < count:
-                acc = 0
-                i = 0
-                while i < head_dim:
-                    acc = ((q[i] ^ 32768) - 32768) * ((k[i] ^ 128) - 128) + acc
-                    i += 1
-                out[j] = acc * s[0]
-                k = ptr8(int(k) + size)
-                s = ptr8(int(s) + kv_heads)
-                j += 1
-            q = ptr16(int(q) + (head_dim << 1))
-            out = ptr32(int(out) + (count << 2))
-            r += 1
-        g += 1
+def room(count):
+    # Scores, then weights, of a head
+    return (4 * count,)
 
 
 @micropython.viper
-def weighted(values: ptr8, acc: int, steps: ptr8, weights: ptr32, sums: ptr32, out: ptr16,
-              count: int, heads: int, kv_heads: int, head_dim: int, num: int, shift: int):
-    # out[h, i] = sum_j weights[h, j]*steps[j, g]*values[j, g, i] / sums[h] * num/2**shift, of the
-    # first `count` slots; heads as those of scores. weights are overwritten.
+def attend(q: ptr16, acc: int, keys: ptr8, key_steps: ptr8, values: ptr8, value_steps: ptr8,
+           row: ptr32, table: ptr16, count: int, heads: int, kv_heads: int, head_dim: int,
+           mult: int, shift: int, num: int, out_shift: int):
+    # Of the first `count` slots; `heads` / kv_heads heads of q follow each other on one head g of
+    # keys and values. The heads' results take the place of q.
+    #   scores[h, j] = key_steps[j, g]*sum_i q[h, i]*keys[j, g, i]
+    #   weights of about 32256 in all, as softmax16.softmax makes them, with mult and shift
+    #   q[h, i] = sum_j weights[h, j]*value_steps[j, g]*values[j, g, i] / sum_j weights[h, j]
+    #             * num/2**out_shift
+    # table: EXP2, with 32768 behind it. acc: 0. `row` is of `room`.
+    sign = 1
+    sign <<= 31
     share = heads // kv_heads
     size = kv_heads * head_dim
-    s = shift - 16
-    g = 0
-    while g < kv_heads:
-        r = 0
-        while r < share:
-            t = ptr8(int(steps) + g)
-            j = 0
-            while j < count:
-                weights[j] = weights[j] * t[0]
-                t = ptr8(int(t) + kv_heads)
-                j += 1
-            m = sums[0]
-            m = (num + (m >> 1)) // m
+    while heads:
+        # Scores, and the largest of them
+        largest = sign
+        k = ptr8(int(keys))
+        s = ptr8(int(key_steps))
+        j = 0
+        while j < count:
+            acc = 0
             i = 0
             while i < head_dim:
-                v = ptr8(int(values) + g * head_dim + i)
-                acc = 0
-                j = 0
-                while j < count:
-                    acc = weights[j] * ((v[0] ^ 128) - 128) + acc
-                    v = ptr8(int(v) + size)
-                    j += 1
-                acc = (acc >> 15) * m + (((acc & 32767) * m) >> 15)
-                acc = (acc + (1 << s)) >> (s + 1)
-                if acc > 32767:
-                    acc = 32767
-                elif acc < -32767:
-                    acc = -32767
-                out[i] = acc
+                acc = ((q[i] ^ 32768) - 32768) * ((k[i] ^ 128) - 128) + acc
                 i += 1
-            weights = ptr32(int(weights) + (count << 2))
-            sums = ptr32(int(sums) + 4)
-            out = ptr16(int(out) + (head_dim << 1))
-            r += 1
-        g += 1
+            acc *= s[0]
+            row[j] = acc
+            if j == 0 or acc > largest:
+                largest = acc
+            k = ptr8(int(k) + size)
+            s = ptr8(int(s) + kv_heads)
+            j += 1
+        # Numerators, and their sum
+        half = shift - 16
+        total = 0
+        j = 0
+        while j < count:
+            acc = largest - ((row[j] ^ sign) - sign)
+            acc = (acc >> 15) * mult + (((acc & 32767) * mult) >> 15)
+            acc = (acc + (1 << half)) >> (half + 1)
+            if acc >> 18:
+                acc = 0
+            else:
+                i = (acc >> 6) & 255
+                y = table[i]
+                below = table[i + 1]
+                acc = (((y - (((y - below) * (acc & 63)) >> 6)) >> (acc >> 14)) + 1) >> 1
+            row[j] = acc
+            total += acc
+            j += 1
+        # Weights, their sum, and weights times steps
+        p = 0
+        while (total >> p) >= 65536:
+            p += 1
+        m = (total + ((1 << p) >> 1)) >> p
+        m = ((63 << 24) + (m >> 1)) // m
+        total = 0
+        p += 15
+        half = (1 << p) >> 1
+        j = 0
+        while j < count:
+            acc = (row[j] * m + half) >> p
+            row[j] = acc
+            total += acc
+            j += 1
+        s = ptr8(int(value_steps))
+        j = 0
+        while j < count:
+            row[j] = row[j] * s[0]
+            s = ptr8(int(s) + kv_heads)
+            j += 1
+        m = (num + (total >> 1)) // total
+        half = out_shift - 16
+        i = 0
+        while i < head_dim:
+            k = ptr8(int(values) + i)
+            acc = 0
+            j = 0
+            while j < count:
+                acc = row[j] * ((k[0] ^ 128) - 128) + acc
+                k = ptr8(int(k) + size)
+                j += 1
+            acc = (acc >> 15) * m + (((acc & 32767) * m) >> 15)
+            acc = (acc + (1 << half)) >> (half + 1)
+            if acc > 32767:
+                acc = 32767
+            elif acc < -32767:
+                acc = -32767
+            q[i] = acc
+            i += 1
+        q = ptr16(int(q) + (head_dim << 1))
+        heads -= 1
+        if heads % share == 0:
+            keys = ptr8(int(keys) + head_dim)
+            key_steps = ptr8(int(key_steps) + 1)
+            values = ptr8(int(values) + head_dim)
+            value_steps = ptr8(int(value_steps) + 1)

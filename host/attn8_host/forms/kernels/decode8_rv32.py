@@ -2,8 +2,12 @@
 computes.
 
 Eight dimensions at a time: scores keep eight values of a query in registers while keys go by, and
-weighted sums have a register for each.
+weighted sums have a register for each. Two heads share what is loaded of keys and values, where
+registers hold both queries: of eight dimensions. Scores of a group of heads, one or two, lie by
+turns.
 """
+
+from collections.abc import Sequence
 
 from ..mpy import Rv32Function
 from ..rv32 import (
@@ -32,146 +36,293 @@ from ..rv32 import (
     T1,
     T2,
     T3,
+    T4,
+    T5,
+    T6,
     ZERO,
 )
-from .common_rv32 import requantize
+from .common_rv32 import clear, reciprocal, requantize
 
-SPARE = {"scores": ("left", "column"), "weighted": ("left", "column")}
-EIGHT = (S2, S3, S4, S5, S6, S7, S8, S9)
-STEPS, N, X, OUT, COUNT, SIZE, KV, ACC, T, U = A0, A1, A2, A3, A4, A5, A6, A7, T0, T1
-ROW, LEFT, M, SHIFT, LOW, HIGH = S0, S1, S10, S11, RA, T2
+SPARE = {"attend": ("size", "left", "group", "head_row", "stride", "largest", "other", "column",
+                    "total", "other_total")}
+EIGHT = 8  # dimensions
+ONE = (S2, S3, S4, S5, S6, S7, S8, S9)
+TWO = (A4, A5, A6, A7, T3, T4, T5, T6)
 
 
-def scores(a: Rv32Function) -> None:
-    """Of the first eight dimensions at first; those of the next ones are added."""
-    a.arguments(count=COUNT, kv_heads=KV, head_dim=T, q=X, out=OUT)
-    a.mul(SIZE, KV, T)
+def attend(a: Rv32Function) -> None:
+    t, u, v, w = A0, A1, A2, A3
+    a.arguments(kv_heads=t, head_dim=u)
+    a.mul(t, t, u)
+    a.keep(t, "size")  # from one slot to the next
     a.label("keys")
-    share(a)
-    a.label("head")
-    a.li(T, 0)
-    a.keep(T, "column")
-    a.label("column")
-    a.arguments(keys=ROW)
-    a.add(ROW, ROW, T)
-    for i, value in enumerate(EIGHT):
-        a.lh(value, 2 * i, X)
-    a.addi(X, X, 16)
-    a.arguments(head_dim=U)
-    a.addi(T, T, 8)
-    a.keep(T, "column")
-    a.mv(N, COUNT)
-    a.arguments(steps=STEPS)
-    a.mv(LEFT, OUT)
-    a.addi(T3, T, -8)
-    a.label("key")
-    a.li(ACC, 0)
-    a.beq(T3, ZERO, "first")
-    a.lw(ACC, 0, LEFT)
-    a.label("first")
-    for i, value in enumerate(EIGHT):
-        a.lb(M, i, ROW)
-        a.mul(M, M, value)
-        a.add(ACC, ACC, M)
-    a.blt(T, U, "not whole")
-    a.lbu(M, 0, STEPS)
-    a.mul(ACC, ACC, M)
+    a.arguments(heads=t, kv_heads=u)
+    a.divu(t, t, u)
+    a.keep(t, "left")  # heads of queries to one of keys and values
+    a.label("group")
+    a.arguments(left=t, head_dim=u, row=v)
+    a.keep(v, "head_row")
+    a.li(w, 1)
+    a.beq(t, w, "one")
+    a.li(w, EIGHT)
+    a.beq(u, w, "two")
+    a.label("one")
+    group(a, w, 1)
+    one_scores(a)
+    softmax(a)
+    weighted(a, 1)
+    a.j("next")
+    a.label("two")
+    group(a, w, 2)
+    two_scores(a)
+    a.label("both")
+    softmax(a, "two ")
+    a.arguments(group=t, head_row=u, other=v, total=w)
+    a.addi(t, t, -1)
+    a.beq(t, ZERO, "both done")
+    a.keep(t, "group")
+    a.addi(u, u, 4)
+    a.keep(u, "head_row")
+    a.keep(v, "largest")
+    a.keep(w, "other_total")
+    a.j("both")
+    a.label("both done")
+    weighted(a, 2)
+    a.label("next")
+    a.arguments(left=t)
+    a.bne(t, ZERO, "group")
+    a.arguments(keys=t, values=u, head_dim=v)
+    a.add(t, t, v)
+    a.keep(t, "keys")
+    a.add(u, u, v)
+    a.keep(u, "values")
+    a.arguments(key_steps=t, value_steps=u, acc=v, kv_heads=w)
+    for step, name in (t, "key_steps"), (u, "value_steps"), (v, "acc"):
+        a.addi(step, step, 1)
+        a.keep(step, name)
+    a.bne(v, w, "keys")  # acc, 0 at first, counts heads of keys
+
+
+def group(a: Rv32Function, t: int, heads: int) -> None:
+    a.li(t, heads)
+    a.keep(t, "group")
+    a.li(t, 4 * heads)
+    a.keep(t, "stride")
+    a.arguments(left=t)
+    a.addi(t, t, -heads)
+    a.keep(t, "left")
+
+
+def two_scores(a: Rv32Function) -> None:
+    """Scores of two heads of eight dimensions."""
+    k, steps, out, end, size, kv, largest, other = A0, A1, A2, A3, S0, S1, S10, S11
+    value, t, one, two = RA, T0, T1, T2
+    a.arguments(q=t)
+    for i in range(EIGHT):
+        a.lh(ONE[i], 2 * i, t)
+        a.lh(TWO[i], 2 * (EIGHT + i), t)
+    a.arguments(keys=k, key_steps=steps, row=out, size=size, kv_heads=kv, count=end)
+    a.slli(end, end, 3)
+    a.add(end, end, out)
+    a.lui(largest, 0x80000)
+    a.lui(other, 0x80000)
+    a.label("two keys")
+    for i in range(EIGHT):
+        a.lb(value, i, k)
+        if i == 0:
+            a.mul(one, value, ONE[i])
+            a.mul(two, value, TWO[i])
+        else:
+            a.mul(t, value, ONE[i])
+            a.add(one, one, t)
+            a.mul(value, value, TWO[i])
+            a.add(two, two, value)
+    a.lbu(t, 0, steps)
+    a.add(k, k, size)
+    a.add(steps, steps, kv)
+    a.mul(one, one, t)
+    a.mul(two, two, t)
+    a.sw(one, 0, out)
+    a.sw(two, 4, out)
+    a.addi(out, out, 8)
+    new_largest(a, "one of two", largest, one)
+    new_largest(a, "two of two", other, two)
+    a.bne(out, end, "two keys")
+    a.keep(largest, "largest")
+    a.keep(other, "other")
+
+
+def new_largest(a: Rv32Function, name: str, largest: int, x: int) -> None:
+    """largest = max(largest, x), which is seldom x."""
+
+    def larger() -> None:
+        a.label(name + " is larger")
+        a.mv(largest, x)
+        a.j(name + " compared")
+
+    a.blt(largest, x, name + " is larger")
+    a.label(name + " compared")
+    a.seldom(larger)
+
+
+def one_scores(a: Rv32Function) -> None:
+    """Scores of one head, of its first eight dimensions at first; those of the next ones are
+    added."""
+    k, steps, out, end, size, kv, largest, column, more = A0, A1, A2, A3, S0, S1, S10, A4, A5
+    value, t, x = RA, T0, T1
+    a.arguments(size=size, kv_heads=kv)
+    a.li(column, 0)
+    a.label("one column")
+    a.arguments(q=t, keys=k, key_steps=steps, row=out, count=end, head_dim=more)
+    a.add(k, k, column)
+    a.slli(x, column, 1)
+    a.add(t, t, x)
+    for i in range(EIGHT):
+        a.lh(ONE[i], 2 * i, t)
+    a.slli(end, end, 2)
+    a.add(end, end, out)
+    a.lui(largest, 0x80000)
+    a.addi(more, more, -EIGHT)
+    a.sub(more, more, column)  # dimensions beyond these
+    a.label("one key")
+    a.li(x, 0)
+    a.beq(column, ZERO, "first eight")
+    a.lw(x, 0, out)
+    a.label("first eight")
+    for i in range(EIGHT):
+        a.lb(value, i, k)
+        a.mul(value, value, ONE[i])
+        a.add(x, x, value)
+    a.bne(more, ZERO, "not whole")
+    a.lbu(t, 0, steps)
+    a.mul(x, x, t)
     a.label("not whole")
-    a.sw(ACC, 0, LEFT)
-    a.add(ROW, ROW, SIZE)
-    a.add(STEPS, STEPS, KV)
-    a.addi(LEFT, LEFT, 4)
-    a.addi(N, N, -1)
-    a.bne(N, ZERO, "key")
-    a.blt(T, U, "column")
-    a.mv(OUT, LEFT)
-    a.arguments(left=LEFT)
-    a.addi(LEFT, LEFT, -1)
-    a.keep(LEFT, "left")
-    a.bne(LEFT, ZERO, "head")
-    next_head(a, "keys")
+    a.add(k, k, size)
+    a.add(steps, steps, kv)
+    a.sw(x, 0, out)
+    a.addi(out, out, 4)
+    new_largest(a, "one", largest, x)
+    a.bne(out, end, "one key")
+    a.addi(column, column, EIGHT)
+    a.bne(more, ZERO, "one column")
+    a.keep(largest, "largest")
 
 
-def share(a: Rv32Function) -> None:
-    """left = heads of queries to one of keys and values."""
-    a.arguments(heads=T)
-    a.divu(T, T, KV)
-    a.keep(T, "left")
+def softmax(a: Rv32Function, name: str = "") -> None:
+    """Weights times steps in the place of a head's scores; total = the sum of the weights.
+
+    name: a prefix for labels.
+    """
+    n, table, mult, largest, end, total, x, y, t = A0, A1, A2, A3, A4, A5, A6, A7, T0
+    below, far, shift, stride, m, p = T1, T2, S0, S1, S2, S3
+    a.arguments(head_row=n, table=table, mult=mult, shift=shift, largest=largest, stride=stride,
+                count=end)
+    a.mul(end, end, stride)
+    a.add(end, end, n)
+    a.slli(mult, mult, 17)
+    a.addi(shift, shift, -16)
+    a.lui(far, 0x40)  # 2**18
+    a.li(total, 0)
+
+    def beyond() -> None:
+        a.label(name + "far")
+        a.li(y, 0)
+        a.j(name + "near")
+
+    a.label(name + "numerator")
+    a.lw(x, 0, n)
+    a.sub(x, largest, x)
+    a.mulhu(x, x, mult)
+    a.sra(x, x, shift)
+    a.addi(x, x, 1)
+    a.srai(x, x, 1)
+    a.bgeu(x, far, name + "far")
+    a.srli(t, x, 5)
+    a.andi(t, t, 510)
+    a.add(t, t, table)
+    a.lhu(y, 0, t)
+    a.lhu(below, 2, t)
+    a.andi(t, x, 63)
+    a.srli(x, x, 14)
+    a.sub(below, y, below)
+    a.mul(below, below, t)
+    a.srai(below, below, 6)
+    a.sub(y, y, below)
+    a.srl(y, y, x)
+    a.addi(y, y, 1)
+    a.srli(y, y, 1)
+    a.label(name + "near")
+    a.seldom(beyond)
+    a.sw(y, 0, n)
+    a.add(total, total, y)
+    a.add(n, n, stride)
+    a.bne(n, end, name + "numerator")
+    a.lui(m, 0x3F000)  # 63 << 24
+    reciprocal(a, m, p, total, t, name)
+    a.addi(p, p, 15)
+    a.li(y, 1)
+    a.sll(y, y, p)
+    a.srli(y, y, 1)  # half
+    a.li(total, 0)
+    steps, kv = table, mult
+    a.arguments(head_row=n, value_steps=steps, kv_heads=kv)
+    a.label(name + "weight")
+    a.lw(x, 0, n)
+    a.lbu(t, 0, steps)
+    a.mul(x, x, m)
+    a.add(steps, steps, kv)
+    a.add(x, x, y)
+    a.sra(x, x, p)
+    a.add(total, total, x)
+    a.mul(x, x, t)
+    a.sw(x, 0, n)
+    a.add(n, n, stride)
+    a.bne(n, end, name + "weight")
+    a.keep(total, "total")
 
 
-def next_head(a: Rv32Function, label: str) -> None:
-    """Back to the label with the next head of keys or values, and of steps; `acc`, which is 0 at
-    first, counts them. The label is the argument's name."""
-    a.arguments(**{label: T}, head_dim=U)
-    a.add(T, T, U)
-    a.keep(T, label)
-    a.arguments(steps=T, acc=U)
-    a.addi(T, T, 1)
-    a.keep(T, "steps")
-    a.addi(U, U, 1)
-    a.keep(U, "acc")
-    a.bne(U, KV, label)
-
-
-def weighted(a: Rv32Function) -> None:
-    a.arguments(count=COUNT, kv_heads=KV, head_dim=T, out=OUT, shift=SHIFT)
-    a.mul(SIZE, KV, T)
-    a.addi(SHIFT, SHIFT, -16)
-    a.lui(HIGH, 8)
-    a.addi(HIGH, HIGH, -1)
-    a.sub(LOW, ZERO, HIGH)
-    a.label("values")
-    share(a)
-    a.label("head")
-    # weights times steps
-    a.arguments(weights=X, steps=STEPS)
-    a.mv(N, COUNT)
-    a.label("product")
-    a.lw(T, 0, X)
-    a.lbu(U, 0, STEPS)
-    a.mul(T, T, U)
-    a.sw(T, 0, X)
-    a.addi(X, X, 4)
-    a.add(STEPS, STEPS, KV)
-    a.addi(N, N, -1)
-    a.bne(N, ZERO, "product")
-    # the sum's reciprocal
-    a.arguments(sums=T, num=M)
-    a.lw(U, 0, T)
-    a.addi(T, T, 4)
-    a.keep(T, "sums")
-    a.srli(T, U, 1)
-    a.add(M, M, T)
-    a.divu(M, M, U)
-    a.li(T, 0)
-    a.keep(T, "column")
-    a.label("column")
-    a.arguments(values=ROW, weights=X)
-    a.add(ROW, ROW, T)
-    for acc in EIGHT:
-        a.li(acc, 0)
-    a.mv(N, COUNT)
-    a.label("slot")
-    a.lw(ACC, 0, X)
-    for i, acc in enumerate(EIGHT):
-        a.lb(T, i, ROW)
-        a.mul(T, T, ACC)
-        a.add(acc, acc, T)
-    a.addi(X, X, 4)
-    a.add(ROW, ROW, SIZE)
-    a.addi(N, N, -1)
-    a.bne(N, ZERO, "slot")
-    for i, acc in enumerate(EIGHT):
-        requantize(a, f"dimension {i}", acc, M, SHIFT, HIGH, LOW, T)
-        a.sh(acc, 2 * i, OUT)
-    a.addi(OUT, OUT, 16)
-    a.arguments(column=T, head_dim=U)
-    a.addi(T, T, 8)
-    a.keep(T, "column")
-    a.blt(T, U, "column")
-    a.keep(X, "weights")  # which stand behind this head's
-    a.arguments(left=LEFT)
-    a.addi(LEFT, LEFT, -1)
-    a.keep(LEFT, "left")
-    a.bne(LEFT, ZERO, "head")
-    next_head(a, "values")
+def weighted(a: Rv32Function, heads: int) -> None:
+    """Eight dimensions at a time in the place of q, which moves behind the heads."""
+    name = f"{heads} "
+    values, weights, end, size, column, value, t = A0, A1, A2, A3, S0, S1, T0
+    weight = (T1, T2)[:heads]
+    sums: Sequence[Sequence[int]] = (ONE, TWO)[:heads]
+    a.li(column, 0)
+    a.label(name + "column")
+    a.arguments(values=values, row=weights, size=size, count=end)
+    a.add(values, values, column)
+    a.slli(end, end, 1 + heads)
+    a.add(end, end, weights)
+    for registers in sums:
+        clear(a, registers)
+    a.label(name + "slot")
+    for h, register in enumerate(weight):
+        a.lw(register, 4 * h, weights)
+    for i in range(EIGHT):
+        a.lb(value, i, values)
+        for register, acc in zip(weight, [registers[i] for registers in sums], strict=True):
+            a.mul(t, value, register)
+            a.add(acc, acc, t)
+    a.addi(weights, weights, 4 * heads)
+    a.add(values, values, size)
+    a.bne(weights, end, name + "slot")
+    out, m, shift, high, low, total = values, weights, end, size, value, RA
+    a.arguments(q=out, out_shift=shift)
+    a.addi(shift, shift, -16)
+    a.lui(high, 8)
+    a.addi(high, high, -1)
+    a.sub(low, ZERO, high)
+    for h, registers in enumerate(sums):
+        a.arguments(num=m, **{("total", "other_total")[heads - 1 - h]: total})
+        a.srli(t, total, 1)
+        a.add(m, m, t)
+        a.divu(m, m, total)
+        for i, acc in enumerate(registers):
+            requantize(a, f"{name}{h} {i}", acc, m, shift, high, low, t)
+            a.sh(acc, 2 * i, out)
+        a.addi(out, out, 2 * EIGHT)
+    a.keep(out, "q")
+    if heads == 1:
+        a.arguments(head_dim=t)
+        a.addi(column, column, EIGHT)
+        a.blt(column, t, name + "column")

@@ -1,72 +1,92 @@
 """Attention of one token to a cache of int8 on LX6 and LX7: attn8/forms/viper/decode8.py says what
 it computes.
 
-Scores are products of int16 with words of int8, as those of matmul16: 256 times the sum is in ACC.
-Weights times steps have 23 bits, so that values are multiplied one by one, four dimensions at a
-time.
+Scores are products of int16 with words of int8, as those of matmul16, of eight dimensions at a
+time: 256 times such a sum fits the low word of ACC, as |q| <= 8065 from eight dimensions on. Two
+heads of eight dimensions share what is unpacked of a key. Scores stand twice as large, so that one
+product with score_mult, brought to the top, is what requant rounds. Those of a group of heads, one
+or two, lie by turns.
 """
 
 from ..mpy import XtensaFunction
-from ..xtensa import ACCHI, ACCLO, HH, LL
-from .common_xtensa import scale
+from ..xtensa import ACCLO, HH, LL
+from .common_xtensa import reciprocal, scale
 
-SPARE = {"scores": ("left",), "weighted": ("left", "column")}
+SPARE = {"attend": ("size", "left", "group", "head_row", "stride", "largest", "other", "factor",
+                    "far", "column", "total")}
+EIGHT = 8  # dimensions
 
 
-def scores(a: XtensaFunction) -> None:
-    k, steps, out, x, start, words, skip, kv, mask, zero, v, t, m, n = range(2, 16)
-    a.arguments(q=start, heads=n, head_dim=words)
-    order(a, start, n, words, (x, v, t, m))
-    a.arguments(q=start, out=out, kv_heads=kv, head_dim=words)
-    a.addi(start, start, -4)
-    a.addi(skip, kv, -1)
-    a.mull(skip, skip, words)  # from one slot's keys of a head to the next one's
-    a.srli(words, words, 2)
-    a.movi(t, 255)
-    a.slli(mask, t, 24)
-    a.slli(t, t, 8)
-    a.or_(mask, mask, t)
-    a.movi(zero, 0)
+def attend(a: XtensaFunction) -> None:
+    q, t, u, v, w, x = range(2, 8)
+    a.arguments(q=q, heads=t, head_dim=u)
+    order(a, q, t, u, (v, w, x, 8))
+    # the product that scales what is twice as large; beyond 32 bits a shift is left
+    a.arguments(mult=t, shift=u, kv_heads=v, head_dim=w)
+    a.mull(v, v, w)
+    a.keep(v, "size")  # from one slot to the next
+    a.movi(w, 32)
+    a.sub(v, w, u)
+    a.movi(x, 0)
+    a.max(v, v, x)
+    a.sub(w, u, w)
+    a.max(w, w, x)
+    a.keep(w, "far")
+    a.ssl(v)
+    a.sll(t, t)
+    a.keep(t, "factor")
     a.label("keys")
-    share(a, n, t)
+    a.arguments(heads=t, kv_heads=u)
+    a.quou(t, t, u)
+    a.keep(t, "left")  # heads of queries to one of keys and values
+    a.label("group")
+    a.arguments(left=t, head_dim=u, row=v)
+    a.keep(v, "head_row")
+    a.movi(w, 1)
+    a.branch("eq", t, w, "one")
+    a.addi(x, u, -EIGHT)
+    a.beqz(x, "two")
+    a.label("one")
+    a.keep(w, "group")
+    a.movi(w, 4)
+    a.keep(w, "stride")
+    one_scores(a)
+    a.j("head")
+    a.label("two")
+    a.movi(w, 2)
+    a.keep(w, "group")
+    a.movi(w, 8)
+    a.keep(w, "stride")
+    two_scores(a)
     a.label("head")
-    a.arguments(keys=k, steps=steps, count=n)
-    a.ssai(8)
-    a.label("key")
-    a.mov(x, start)
-    a.wsr(zero, ACCLO)
-    a.wsr(zero, ACCHI)
-    a.loopnez(words, "word")
-    a.l32i(v, k)
-    a.addi(k, k, 4)
-    a.ldinc(0, x)
-    a.ldinc(1, x)
-    a.and_(t, v, mask)
-    a.slli(v, v, 8)
-    a.and_(v, v, mask)
-    a.mula_da(LL, 0, t)
-    a.mula_da(HH, 0, t)
-    a.mula_da(LL, 1, v)
-    a.mula_da(HH, 1, v)
-    a.label("word")
-    a.add(k, k, skip)
-    a.l8ui(t, steps)
-    a.add(steps, steps, kv)
-    a.rsr(m, ACCHI)
-    a.rsr(v, ACCLO)
-    a.src(v, m, v)
-    a.mull(v, v, t)
-    a.s32i(v, out)
-    a.addi(out, out, 4)
-    a.addi(n, n, -1)
-    a.bnez(n, "key")
-    a.slli(t, words, 3)
-    a.add(start, start, t)
-    a.arguments(left=n)
-    a.addi(n, n, -1)
-    a.keep(n, "left")
-    a.bnez(n, "head")
-    next_head(a, "keys", t, n)
+    softmax(a)
+    weighted(a)
+    a.arguments(left=t, group=u, head_row=v, other=w)
+    a.addi(t, t, -1)
+    a.keep(t, "left")
+    a.addi(v, v, 4)
+    a.keep(v, "head_row")
+    a.keep(w, "largest")
+    a.addi(u, u, -1)
+    a.keep(u, "group")
+    a.beqz(u, "group done")
+    a.j("head")
+    a.label("group done")
+    a.beqz(t, "heads done")
+    a.j("group")
+    a.label("heads done")
+    a.arguments(keys=t, values=u, head_dim=v)
+    a.add(t, t, v)
+    a.keep(t, "keys")
+    a.add(u, u, v)
+    a.keep(u, "values")
+    a.arguments(key_steps=t, value_steps=u, acc=v, kv_heads=w)
+    for step, name in (t, "key_steps"), (u, "value_steps"), (v, "acc"):
+        a.addi(step, step, 1)
+        a.keep(step, name)
+    a.branch("eq", v, w, "done")  # acc, 0 at first, counts heads of keys
+    a.j("keys")
+    a.label("done")
 
 
 def order(
@@ -84,107 +104,257 @@ def order(
     a.label("ordered")
 
 
-def share(a: XtensaFunction, n: int, t: int) -> None:
-    """left = heads of queries to one of keys and values."""
-    a.arguments(heads=n, kv_heads=t)
-    a.quou(n, n, t)
-    a.keep(n, "left")
+def unpack(a: XtensaFunction, k: int, mask: int, t: tuple[int, int, int, int]) -> None:
+    """Eight values of a key, 256 times as large: odd ones of the first word, its even ones, and of
+    the second word."""
+    a.l32i(t[0], k, 0)
+    a.l32i(t[2], k, 4)
+    for odd, even in (t[:2], t[2:]):
+        a.slli(even, odd, 8)
+        a.and_(odd, odd, mask)
+        a.and_(even, even, mask)
 
 
-def next_head(a: XtensaFunction, label: str, t: int, n: int) -> None:
-    """Back to the label with the next head of keys or values, and of steps; `acc`, which is 0 at
-    first, counts them. The label is the argument's name."""
-    a.arguments(**{label: t}, head_dim=n)
-    a.add(t, t, n)
-    a.keep(t, label)
-    a.arguments(steps=t, acc=n)
-    a.addi(t, t, 1)
-    a.keep(t, "steps")
-    a.addi(n, n, 1)
-    a.keep(n, "acc")
-    a.arguments(kv_heads=t)
-    a.branch("eq", n, t, "done")
-    a.j(label)
-    a.label("done")
+def lowest(a: XtensaFunction, *registers: int) -> None:
+    for register in registers:
+        a.movi(register, 1)
+        a.slli(register, register, 31)
+
+
+def mask_of(a: XtensaFunction, mask: int, t: int) -> None:
+    a.movi(t, 255)
+    a.slli(mask, t, 24)
+    a.slli(t, t, 8)
+    a.or_(mask, mask, t)
+
+
+def products_with(
+    a: XtensaFunction, q: int, words: tuple[int, int, int, int], back: int = 0
+) -> None:
+    """ACC = the sum of products of what is unpacked of a key with eight values of a query, which
+    m0 and the words behind q have; loads m0 for what follows it, `back` bytes before."""
+    for i, word in enumerate(words):
+        m, other = i % 2, (i + 1) % 2
+        if i == 3 and back:
+            a.addi(q, q, -back)
+        if i == 0:
+            a.mul_da(LL, m, word)
+            a.mula_da_ldinc(HH, other, q, m, word)
+        else:
+            a.mula_da_ldinc(LL, other, q, m, word)
+            a.mula_da(HH, m, word)
+
+
+def two_scores(a: XtensaFunction) -> None:
+    """Scores of two heads of eight dimensions."""
+    q, k, steps, out, size, kv, mask, largest, other, t0, v0, t1, v1, sum = range(2, 16)
+    words = t0, v0, t1, v1
+    mask_of(a, mask, sum)
+    lowest(a, largest, other)
+    a.arguments(q=q, keys=k, key_steps=steps, row=out, size=size, kv_heads=kv, count=sum)
+    a.addi(q, q, -4)
+    a.ldinc(0, q)
+    a.loopnez(sum, "two keys")
+    unpack(a, k, mask, words)
+    products_with(a, q, words)
+    a.rsr(sum, ACCLO)
+    products_with(a, q, words, 32)
+    a.l8ui(v0, steps)
+    a.rsr(t0, ACCLO)
+    a.add(k, k, size)
+    a.srai(sum, sum, 7)
+    a.srai(t0, t0, 7)
+    a.mull(sum, sum, v0)
+    a.mull(t0, t0, v0)
+    a.add(steps, steps, kv)
+    a.s32i(sum, out, 0)
+    a.s32i(t0, out, 4)
+    a.max(largest, largest, sum)
+    a.max(other, other, t0)
+    a.addi(out, out, 8)
+    a.label("two keys")
+    a.keep(largest, "largest")
+    a.keep(other, "other")
+
+
+def one_scores(a: XtensaFunction) -> None:
+    """Scores of one head, of its first eight dimensions at first; those of the next ones are
+    added."""
+    more, k, steps, out, size, q, mask, largest, column, t0, v0, t1, v1, sum = range(2, 16)
+    words = t0, v0, t1, v1
+    mask_of(a, mask, sum)
+    a.movi(column, 0)
+    a.arguments(size=size)
+    a.label("one column")
+    lowest(a, largest)
+    a.arguments(q=q, keys=k, key_steps=steps, row=out, head_dim=more, count=sum)
+    a.add(k, k, column)
+    a.addx2(q, column, q)
+    a.addi(q, q, -4)
+    a.ldinc(0, q)
+    a.addi(more, more, -EIGHT)
+    a.sub(more, more, column)  # dimensions beyond these
+    a.loopnez(sum, "one key")
+    unpack(a, k, mask, words)
+    products_with(a, q, words, 16)
+    a.add(k, k, size)
+    a.rsr(sum, ACCLO)
+    a.srai(sum, sum, 7)
+    a.beqz(column, "first eight")
+    a.l32i(t0, out)
+    a.add(sum, sum, t0)
+    a.label("first eight")
+    a.bnez(more, "not whole")
+    a.l8ui(t0, steps)
+    a.mull(sum, sum, t0)
+    a.label("not whole")
+    a.arguments(kv_heads=t0)
+    a.add(steps, steps, t0)
+    a.max(largest, largest, sum)
+    a.s32i(sum, out)
+    a.addi(out, out, 4)
+    a.label("one key")
+    a.addi(column, column, EIGHT)
+    a.beqz(more, "all columns")
+    a.j("one column")
+    a.label("all columns")
+    a.keep(largest, "largest")
+
+
+def softmax(a: XtensaFunction) -> None:
+    """Weights times steps in the place of a head's scores; total = the sum of the weights."""
+    n, table, mult, largest, end, total, x, y, below, m, t, stride, p, zero = range(2, 16)
+    a.arguments(far=t)
+    a.movi(end, 1)
+    a.slli(end, end, 18)  # from here on all numerators are 0
+    a.arguments(head_row=n, table=table, factor=mult, largest=largest, stride=stride, count=p)
+    a.movi(total, 0)
+    a.bnez(t, "shifted")
+    for name in "numerator", "shifted":
+        if name == "shifted":
+            a.j("numerators")
+            a.label(name)
+            a.arguments(far=zero)
+        a.loopnez(p, name + " done")
+        a.l32i(x, n)
+        a.sub(x, largest, x)
+        a.mulsh(x, x, mult)
+        if name == "shifted":
+            a.ssr(zero)
+            a.sra(x, x)
+        a.addi(x, x, 1)
+        a.srai(x, x, 1)
+        a.min(x, x, end)
+        a.extui(m, x, 6, 8)
+        a.addx2(m, m, table)
+        a.l16ui(y, m, 0)
+        a.l16ui(below, m, 2)
+        a.extui(t, x, 0, 6)
+        a.srai(x, x, 14)
+        a.sub(below, y, below)
+        a.ssr(x)
+        a.mull(below, below, t)
+        a.srai(below, below, 6)
+        a.sub(y, y, below)
+        a.srl(y, y)
+        a.addi(y, y, 1)
+        a.srli(y, y, 1)
+        a.s32i(y, n)
+        a.add(n, n, stride)
+        a.add(total, total, y)
+        a.label(name + " done")
+    a.label("numerators")
+    a.movi(zero, 0)
+    a.movi(m, 63)
+    a.slli(m, m, 24)
+    reciprocal(a, p, m, total, t, zero)
+    a.addi(p, p, 15)
+    a.movi(y, 1)
+    a.ssl(p)
+    a.sll(y, y)
+    a.srli(y, y, 1)  # half
+    a.ssr(p)
+    a.movi(total, 0)
+    a.arguments(head_row=n, value_steps=table, kv_heads=below, count=t)
+    a.loopnez(t, "weight")
+    a.l32i(x, n)
+    a.l8ui(p, table)
+    a.mull(x, x, m)
+    a.add(table, table, below)
+    a.add(x, x, y)
+    a.sra(x, x)
+    a.add(total, total, x)
+    a.mull(x, x, p)
+    a.s32i(x, n)
+    a.add(n, n, stride)
+    a.label("weight")
+    a.keep(total, "total")
 
 
 def weighted(a: XtensaFunction) -> None:
-    values, weights, a0, a1, a2, a3, v, p, t, out, size, m, shift, n = range(2, 16)
-    sums = (a0, a1, a2, a3)
-    a.arguments(out=out, kv_heads=size, head_dim=t, shift=shift)
-    a.mull(size, size, t)
-    a.addi(shift, shift, -16)
-    a.label("values")
-    share(a, n, t)
-    a.label("head")
-    # weights times steps
-    a.arguments(weights=weights, steps=v, count=n, kv_heads=a0)
-    a.loopnez(n, "product")
-    a.l32i(t, weights)
-    a.l8ui(p, v)
-    a.add(v, v, a0)
-    a.mull(t, t, p)
-    a.s32i(t, weights)
-    a.addi(weights, weights, 4)
-    a.label("product")
-    # the sum's reciprocal
-    a.arguments(sums=v, num=m)
-    a.l32i(t, v)
-    a.addi(v, v, 4)
-    a.keep(v, "sums")
-    a.srli(p, t, 1)
-    a.add(m, m, p)
-    a.quou(m, m, t)
+    """Eight dimensions at a time in the place of q, which moves to the next head."""
+    values, weights, t, a0, a1, a2, a3, a4, a5, a6, a7, v, p, size = range(2, 16)
+    sums = (a0, a1, a2, a3, a4, a5, a6, a7)
     a.movi(t, 0)
-    a.keep(t, "column")
     a.label("column")
-    a.arguments(values=values, weights=weights, column=t, count=n)
+    a.keep(t, "column")
+    a.arguments(values=values, head_row=weights, size=size, stride=p, count=v)
     a.add(values, values, t)
     for register in sums:
         a.movi(register, 0)
-    a.loopnez(n, "slot")
-    a.l32i(v, values)
-    a.l32i(p, weights)
-    a.add(values, values, size)
-    a.addi(weights, weights, 4)
-    a.sext(t, v, 7)
-    a.mull(t, t, p)
-    a.add(a0, a0, t)
-    a.slli(t, v, 16)
-    a.srai(t, t, 24)
-    a.mull(t, t, p)
-    a.add(a1, a1, t)
-    a.slli(t, v, 8)
-    a.srai(t, t, 24)
-    a.mull(t, t, p)
-    a.add(a2, a2, t)
-    a.srai(t, v, 24)
-    a.mull(t, t, p)
-    a.add(a3, a3, t)
-    a.label("slot")
-    a.movi(p, -1)
-    a.slli(p, p, 15)
-    a.addi(p, p, 1)
-    a.neg(v, p)
+    a.addi(p, p, -4)
+    a.bnez(p, "by turns")
+    for name in "slot", "by turns":
+        if name == "by turns":
+            a.j("sums")
+            a.label(name)
+        a.loopnez(v, name + " done")
+        a.l32i(p, weights)
+        a.l32i(v, values, 0)
+        a.addi(weights, weights, 4 if name == "slot" else 8)
+        products(a, v, p, t, sums[:4])
+        a.l32i(v, values, 4)
+        a.add(values, values, size)
+        products(a, v, p, t, sums[4:])
+        a.label(name + " done")
+    a.label("sums")
+    out, m, low, high, shift = values, weights, v, p, size
+    a.arguments(q=out, num=m, total=t, out_shift=shift)
+    a.srli(low, t, 1)
+    a.add(m, m, low)
+    a.quou(m, m, t)
+    a.addi(shift, shift, -16)
+    a.movi(low, -1)
+    a.slli(low, low, 15)
+    a.addi(low, low, 1)
+    a.neg(high, low)
     for i, register in enumerate(sums):
         scale(a, register, m, t)
         a.ssr(shift)
         a.sra(register, register)
         a.addi(register, register, 1)
         a.srai(register, register, 1)
-        a.max(register, register, p)
-        a.min(register, register, v)
+        a.max(register, register, low)
+        a.min(register, register, high)
         a.s16i(register, out, 2 * i)
-    a.addi(out, out, 8)
-    a.arguments(column=t, head_dim=n)
-    a.addi(t, t, 4)
-    a.keep(t, "column")
-    a.branch("eq", t, n, "columns done")
+    a.addi(out, out, 2 * EIGHT)
+    a.keep(out, "q")
+    a.arguments(column=t, head_dim=v)
+    a.addi(t, t, EIGHT)
+    a.branch("eq", t, v, "columns done")
     a.j("column")
     a.label("columns done")
-    a.keep(weights, "weights")  # which stand behind this head's
-    a.arguments(left=n)
-    a.addi(n, n, -1)
-    a.keep(n, "left")
-    a.bnez(n, "head")
-    next_head(a, "values", t, n)
+
+
+def products(a: XtensaFunction, v: int, p: int, t: int, sums: tuple[int, ...]) -> None:
+    """sums += p times each of the four values of int8 in v."""
+    for i, register in enumerate(sums):
+        if i == 0:
+            a.sext(t, v, 7)
+        elif i == 3:
+            a.srai(t, v, 24)
+        else:
+            a.slli(t, v, 24 - 8 * i)
+            a.srai(t, t, 24)
+        a.mull(t, t, p)
+        a.add(register, register, t)
