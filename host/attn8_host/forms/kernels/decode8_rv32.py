@@ -204,7 +204,7 @@ def one_scores(a: Rv32Function) -> None:
     new_largest(a, "one", largest, x)
     a.bne(out, end, "one key")
     a.addi(column, column, EIGHT)
-    a.bne(more, ZERO, "one column")
+    a.blt(ZERO, more, "one column")
     a.keep(largest, "largest")
 
 

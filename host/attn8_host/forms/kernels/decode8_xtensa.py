@@ -215,7 +215,8 @@ def one_scores(a: XtensaFunction) -> None:
     a.addi(out, out, 4)
     a.label("one key")
     a.addi(column, column, EIGHT)
-    a.beqz(more, "all columns")
+    a.addi(more, more, -1)
+    a.bltz(more, "all columns")
     a.j("one column")
     a.label("all columns")
     a.keep(largest, "largest")
@@ -341,7 +342,7 @@ def weighted(a: XtensaFunction) -> None:
     a.keep(out, "q")
     a.arguments(column=t, head_dim=v)
     a.addi(t, t, EIGHT)
-    a.branch("eq", t, v, "columns done")
+    a.branch("ge", t, v, "columns done")
     a.j("column")
     a.label("columns done")
 
