@@ -56,7 +56,7 @@ INPUTS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
     "attn8": ({"shape": SHAPE},
               {"scale": SCALE, "scales": NUMBERS, "offsets": NUMBERS, "axis": COUNT,
                "format": one_of(INT8, TOKENS), "lengths": FLAG}),
-    "attn8-train": ({"size": SIZE}, {}),
+    "attn8-train": ({"size": SIZE}, {"tokens": SIZE}),
 }
 
 

@@ -22,3 +22,18 @@ def log(total: int, frac: int) -> int:
     x = (octaves >> 15) * 22713 + (((octaves & 32767) * 22713 + 16384) >> 15)
     n = 16 - frac
     return (x + ((1 << n) >> 1)) >> n
+
+
+@micropython.viper
+def hide(scores: ptr32, rows: int, columns: int, length: int, first: int, value: int):
+    # scores[r, j] = value where j >= length or j > first + r
+    while rows:
+        first += 1
+        j = length
+        if first < j:
+            j = first
+        while j < columns:
+            scores[j] = value
+            j += 1
+        scores = ptr32(int(scores) + (columns << 2))
+        rows -= 1

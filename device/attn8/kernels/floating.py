@@ -62,6 +62,13 @@ def relu(x, gate, out, n):
 
 
 @micropython.native
+def hide(scores, rows, columns, length, first):
+    for r in range(rows):
+        for j in range(min(length, first + r + 1), columns):
+            scores[r * columns + j] = -1.0e30
+
+
+@micropython.native
 def softmax(scores, out, offset, rows, columns, factor):
     # -> the logarithm of the last row's sum
     total = 1.0

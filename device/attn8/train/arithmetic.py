@@ -84,8 +84,11 @@ class Fixed:
     def zeros(self, n):
         # From a range: made from bytes it would take its room twice
         x = array("i", range(n))
-        self.words.spread(self._zero, x, n, 1)
+        self.clear(x, n)
         return x
+
+    def clear(self, x, n):
+        self.words.spread(self._zero, x, n, 1)
 
     def number(self, x):
         # A float as a word of this format
@@ -126,6 +129,11 @@ class Fixed:
 
     def relu(self, x, gate, out, n):
         self.words.relu(x, gate, out, n)
+
+    def hide(self, scores, rows, columns, length, first):
+        # Below all others what a softmax is to give 0: the scores of keys from `length` on, and of
+        # those behind a row's own, first + its number
+        kernels.hide(scores, rows, columns, length, first, -self.limit)
 
     def factor(self, num, den):
         # What `scale` takes

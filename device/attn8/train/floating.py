@@ -25,6 +25,9 @@ class Float:
     def zeros(self, n):
         return array(self.typecode, bytes(self._bytes * n))
 
+    def clear(self, x, n):
+        kernels.spread((0.0,), x, n, 1)
+
     def number(self, x):
         return float(x)
 
@@ -62,6 +65,9 @@ class Float:
 
     def relu(self, x, gate, out, n):
         kernels.relu(x, gate, out, n)
+
+    def hide(self, scores, rows, columns, length, first):
+        kernels.hide(scores, rows, columns, length, first)
 
     def factor(self, num, den):
         return num / den

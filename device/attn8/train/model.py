@@ -1,5 +1,5 @@
 # A model that trains: layers, a loss and an optimizer that a config describes.
-from .. import checks
+from .. import checks, memory
 from . import arithmetic
 
 
@@ -10,32 +10,23 @@ class Model:
     # called, where it is given, once there are layers and before the memory of what trains them.
 
     def __init__(self, config, tensors, built=None):
-        # What makes layers is forgotten once there are
-        from ..entry import Entry
-        from ..find import module as find
-
         self.f = f = arithmetic.get(config["numbers"])
-        self.layers = []
-        width = checks.between("input", config["input"]["size"], 1, 1 << 15)
-        self.input_size = width
-        for fields in config["layers"]:
-            entry = Entry(fields, tensors, [])
-            module = find("train.layers", entry.type)
-            if not hasattr(module, "build"):
-                raise ValueError("%s: unknown layer type %s" % (entry.name, entry.type))
-            layer, width = module.build(f, entry, width)
-            entry.done()
-            self.layers.append(layer)
-        self.params = []
-        for layer in self.layers:
-            for p in layer.collect_params():
-                if p.name not in tensors:
-                    raise ValueError("missing tensor " + p.name)
-                p.value = f.accept(tensors.pop(p.name), p.size, p.name)
-                self.params.append(p)
+        from .graph import build
+
+        (self.layers, self.params, self._takes, self._sizes, self._asked, self._sums,
+         self._heeding, self._tokens) = build(f, config, tensors)
+        memory.forget("attn8.train.graph")  # what makes layers is forgotten once there are
+        del build
         if built:
-            del Entry, find, entry, module
             built(self.layers)
+        self.input_size = width = self._sizes[0]
+        if self._tokens is not None:  # a sample's last word is its length
+            self._values = f.zeros(width)
+            self.input_size += 1
+        self._results = [None] * len(self._sizes)
+        self._lengths = [0] * len(self._sizes)
+        self._grads = [None] * len(self._sizes)
+        width = self._sizes[-1]
         self.loss = _loss(f, config["loss"], width)
         self.output_size = width
         self.labelled = config["loss"] == "cross_entropy"
@@ -54,9 +45,32 @@ class Model:
         self.steps = 0
 
     def __call__(self, x):
+        # x: a sample, `input_size` words; the last one is its length, where inputs have lengths
+        if self._tokens is not None:
+            n = self.input_size - 1
+            self.f.spread(x, self._values, 1, n)
+            self._heed(int(x[n]))
+            x = self._values
+        results = self._results
+        results[0] = x
+        at = 0
         for layer in self.layers:
-            x = layer(x)
-        return x
+            takes = self._takes[at]
+            at += 1
+            if len(takes) == 1:
+                results[at] = layer(results[takes[0]])
+            else:
+                results[at] = layer(results[takes[0]], results[takes[1]])
+        return results[at]
+
+    def _heed(self, length):
+        lengths = self._lengths
+        lengths[0] = checks.between("length", length, 1, self._tokens)
+        for layer, place, gives in self._heeding:
+            if lengths[place] is None:  # behind a pooling there is none
+                lengths[gives] = None
+            else:
+                lengths[gives] = layer.heed(lengths[place])
 
     def measure(self, y, target):
         # -> the loss of outputs y; target is an array, of one label where the loss is cross_entropy
@@ -64,11 +78,31 @@ class Model:
 
     def backward(self):
         # Adds the gradients of the loss that was measured last to those of its batch
-        grad = self.loss.grad
-        n = len(self.layers)
-        while n:
-            n -= 1
-            grad = self.layers[n].backward(grad)
+        grads = self._grads
+        at = len(self.layers)
+        grads[at] = self.loss.grad
+        while at:
+            grad = grads[at]
+            grads[at] = None
+            at -= 1
+            if grad is not None:
+                takes = self._takes[at]
+                found = self.layers[at].backward(grad)
+                if len(takes) == 1:
+                    self._gather(takes[0], found)
+                else:
+                    self._gather(takes[0], found[0])
+                    self._gather(takes[1], found[1])
+
+    def _gather(self, place, grad):
+        # What one of those that take a result says of its gradient
+        if self._asked[place]:
+            before = self._grads[place]
+            if before is not None:
+                out = self._sums[place] or grad
+                self.f.add(before, grad, out, self._sizes[place])
+                grad = out
+            self._grads[place] = grad
 
     def accumulate(self, x, target):
         # One sample forwards and backwards; -> its loss

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..numerics.integers import saturated
-from .base import INT16, Example, Fields, Layer, LayerType, Tensors
+from .base import INT16, Example, Fields, Layer, LayerType, Tensors, TrainableLayer
 from .convert import requantizing
 from .quantizer import Quantizer
 
@@ -17,6 +18,20 @@ class Add:
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return saturated(a.astype(np.int64) + b.reshape(a.shape), INT16)
+
+
+class TrainableAdd(TrainableLayer):
+    """a + b, as words of the format."""
+
+    def __init__(self, f: Any):
+        self.f = f
+
+    def __call__(self, *x: np.ndarray) -> np.ndarray:
+        out: np.ndarray = self.f.add(x[0], x[1].reshape(x[0].shape))
+        return out
+
+    def backward(self, grad: np.ndarray) -> list[np.ndarray]:
+        return [grad, grad]
 
 
 class Type(LayerType):
@@ -50,6 +65,14 @@ class Type(LayerType):
                 requantizing("a", 128), requantizing("b", 200, "input"),
                 {"type": "add", "name": "sum", "inputs": ["a", "b"]},
             ], {}, size, floats)  # fmt: skip
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        return {key: entry[key] for key in ("type", "name", "inputs")}, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableAdd:
+        return TrainableAdd(f)
 
 
 TYPE = Type()

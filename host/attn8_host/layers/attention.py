@@ -11,9 +11,20 @@ from .. import cores
 from ..cores.base import Core
 from ..errors import ModelError
 from ..numerics.scales import linear
-from ..schema import FLAG, MAX_INPUTS, MOST, OBJECT, SIZE, WORD, Tensor, check, one_of
+from ..schema import FLAG, MAX_INPUTS, MOST, OBJECT, SIZE, WORD, Kind, Tensor, check, one_of
 from . import dense
-from .base import INT8, INT16, Buffer, Fields, Layer, LayerType, Signal, Tensors, buffer
+from .base import (
+    INT8,
+    INT16,
+    Buffer,
+    Fields,
+    Layer,
+    LayerType,
+    Signal,
+    Tensors,
+    TrainableLayer,
+    buffer,
+)
 from .dense import Dense, TrainableDense
 from .quantizer import Quantizer
 
@@ -180,50 +191,63 @@ def integers(
     return tensors | {f"core.{key}": values for key, values in own.items()}, scales, form
 
 
-class TrainableMultiHeadAttention:
-    """[seq_len, embed_dim] -> [seq_len, embed_dim].
+class TrainableMultiHeadAttention(TrainableLayer):
+    """[seq_len, embed_dim], and a memory [key_len, memory_dim] if there is one, to the former.
 
-    Per head A = softmax(q @ k.T / sqrt(head_dim)) and context = A @ v. Backwards, with dctx the
+    Per head A = softmax(q @ k.T / sqrt(key_dim)) and context = A @ v. Backwards, with dctx the
     gradient of the context: dv = A.T @ dctx, dA = dctx @ v.T,
-    dS = A * (dA - rowsum(dA * A)) / sqrt(head_dim), dq = dS @ k, dk = dS.T @ q.
+    dS = A * (dA - rowsum(dA * A)) / sqrt(key_dim), dq = dS @ k, dk = dS.T @ q.
 
     Args:
         f: the format of the numbers.
-        num_heads: divides embed_dim.
+        num_heads: divides what q, k and v give.
         q, k, v, out: the projections.
         recompute: the backward pass computes A again, a query row at a time. That sums dv and dk
             row by row, which rounds differently; all else is the same.
+        causal: a query sees the keys up to its own.
+
+    No query sees a key behind `length`, where that is told.
     """
 
     def __init__(
         self, f: Any, num_heads: int, q: TrainableDense, k: TrainableDense, v: TrainableDense,
-        out: TrainableDense, recompute: bool = False,
+        out: TrainableDense, recompute: bool = False, causal: bool = False,
     ):
-        embed_dim = len(q.weight.value)
-        if embed_dim % num_heads:
+        keys = len(q.weight.value)
+        if keys % num_heads or len(v.weight.value) % num_heads:
             raise ValueError(
-                f"embed_dim: expected a multiple of num_heads {num_heads}, got {embed_dim}"
+                f"embed_dim: expected a multiple of num_heads {num_heads}, got {keys}"
             )
         self.f = f
         self.num_heads = num_heads
         self.q, self.k, self.v, self.out = q, k, v, out
         self.recompute = recompute
-        self._scale = f.softmax_scale(1, embed_dim // num_heads)
+        self.causal = causal
+        self._scale = f.softmax_scale(1, keys // num_heads)
 
     def _heads(self, x: np.ndarray) -> list[np.ndarray]:
         return np.split(x, self.num_heads, axis=1)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        f = self.f
-        heads = zip(*(self._heads(p(x)) for p in (self.q, self.k, self.v)), strict=True)
+    def _attend(self, q: np.ndarray, k: np.ndarray) -> np.ndarray:
+        scores, n = self.f.product(q, k), len(k)
+        hidden = np.arange(n) >= (n if self.length is None else self.length)
+        if self.causal:
+            hidden = hidden | (np.arange(n) > np.arange(len(q))[:, None])
+        weights: np.ndarray = self.f.softmax(self.f.hide(scores, hidden), self._scale)[0]
+        return weights
+
+    def __call__(self, *x: np.ndarray) -> np.ndarray:
+        self._memory = len(x) > 1
+        heads = zip(*(self._heads(p(t)) for p, t in ((self.q, x[0]), (self.k, x[-1]),
+                                                     (self.v, x[-1]))), strict=True)
         self.weights = []
         context = []
         for q, k, v in heads:
-            self.weights.append(f.softmax(f.product(q, k), self._scale)[0])
-            context.append(f.product(self.weights[-1], v.T))
+            self.weights.append(self._attend(q, k))
+            context.append(self.f.product(self.weights[-1], v.T))
         return self.out(np.concatenate(context, axis=1))
 
-    def backward(self, grad: np.ndarray) -> np.ndarray:
+    def backward(self, grad: np.ndarray) -> Any:
         f = self.f
         parts: list[list[np.ndarray]] = [[], [], []]
         tensors = (self.out.backward(grad), self.q.out, self.k.out, self.v.out)
@@ -231,7 +255,7 @@ class TrainableMultiHeadAttention:
             self.weights, *(self._heads(t) for t in tensors), strict=True
         ):
             if self.recompute:
-                weights = f.softmax(f.product(q, k), self._scale)[0]
+                weights = self._attend(q, k)
             d = f.softmax_backward(weights, f.product(dcontext, v), self._scale)
             dk, dv = np.zeros_like(k), np.zeros_like(v)
             rows = len(q)
@@ -240,12 +264,18 @@ class TrainableMultiHeadAttention:
                 part = slice(i, i + block)
                 dv = f.product(weights[part].T, dcontext[part].T, dv)
                 dk = f.product(d[part].T, q[part].T, dk)
-            for gradient, found in zip(parts, (f.product(d, k.T), dk, dv), strict=True):
-                gradient.append(found)
-        dq, dk, dv = (np.concatenate(part, axis=1) for part in parts)
-        dx = f.add(self.q.backward(dq), self.k.backward(dk))
-        total: np.ndarray = f.add(dx, self.v.backward(dv))
-        return total
+            for gradient, own in zip(parts, (f.product(d, k.T), dk, dv), strict=True):
+                gradient.append(own)
+        found = []
+        for layer, heads in zip((self.q, self.k, self.v), parts, strict=True):
+            layer.asked = self.asked
+            found.append(layer.backward(np.concatenate(heads, axis=1)))
+        dx, of_keys, of_values = found
+        if not self.asked:
+            return [dx, dx] if self._memory else dx
+        if self._memory:
+            return [dx, f.add(of_keys, of_values)]
+        return f.add(f.add(dx, of_keys), of_values)
 
     def collect_params(self) -> list[Any]:
         return [p for part in (self.q, self.k, self.v, self.out) for p in part.collect_params()]
@@ -263,10 +293,35 @@ class Attention(LayerType):
     integers = {"constants": OBJECT}
     input_formats: ClassVar[Sequence[str]] = (INT8, INT16)
     output_formats = (INT8, INT16)
+    training_fields: ClassVar[Mapping[str, Kind]] = {
+        "seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
+    training_optional: ClassVar[Mapping[str, Kind]] = {
+        "recompute": FLAG, "bias": FLAG, "causal": FLAG, "core": WORD, "lengths": FLAG,
+        "key_dim": SIZE, "value_dim": SIZE}
     by_bits = True
 
     def reads_padding(self, entry: Fields) -> bool:
         return not (entry.get("lengths") or entry["causal"])
+
+    def check_training(self, entry: Fields) -> None:
+        super().check_training(entry)
+        head_dims(entry)
+        if entry.get("core", "exact") != "exact":
+            raise ModelError(f"{entry['name']}.core: attention trains with the core exact; "
+                             f"got {entry['core']}")
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        bias = entry.get("bias", True)
+        return {key: values for part, (n, m) in self.sizes(entry).items() for key, values in
+                dense.initial(f"{part}.", n, m, rng, bias).items()}
+
+    def trainable(
+        self, f: Any, entry: Fields, tensors: Tensors, base: Any
+    ) -> TrainableMultiHeadAttention:
+        q, k, v, out = (dense.trainable(f, entry, f"{part}.", tensors) for part in PARTS)
+        return TrainableMultiHeadAttention(f, entry["num_heads"], q, k, v, out,
+                                           entry.get("recompute", False),
+                                           entry.get("causal", False))
 
     def require_integers(self, entry: Fields) -> None:
         super().require_integers(entry)
@@ -543,25 +598,15 @@ class Attention(LayerType):
 
 
 class Type(Attention):
-    """The same with what trains."""
-
-    training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
-    training_optional = {"recompute": FLAG, "bias": FLAG, "causal": FLAG, "core": WORD}
-
-    def check_training(self, entry: Fields) -> None:
-        super().check_training(entry)
-        for key, value in (("causal", False), ("core", "exact")):
-            if entry.get(key, value) != value:
-                raise ModelError(f"{entry['name']}.{key}: attention trains with the core exact, "
-                                 f"not causal; got {entry[key]}")
+    """The same with what it becomes and what it starts from."""
 
     def retrained(
         self, entry: Fields, tensors: Tensors, before: float
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         name = entry["name"]
-        keys = ("type", "name", "seq_len", "embed_dim", "num_heads", "bias", "core", "causal")
+        keys = ("type", "name", *self.training_fields, *self.training_optional)
         found: Fields = {key: entry[key] for key in keys if key in entry}
-        for key in ("options", "lengths", "key_dim", "value_dim", "rotary"):
+        for key in ("options", "rotary"):
             if entry.get(key):
                 raise ModelError(f"{name}.{key}: attention trains without it")
         if entry.get("output", INT8) != INT8 or "memory" in tensors:
@@ -574,23 +619,12 @@ class Type(Attention):
         return found, {key: values for part in PARTS for key, values in
                        dense.in_floats(f"{part}.", tensors, takes[part], after[part]).items()}
 
-    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        e, bias = entry["embed_dim"], entry.get("bias", True)
-        return {key: values for part in PARTS for key, values in
-                dense.initial(f"{part}.", e, e, rng, bias).items()}
-
-    def trainable(
-        self, f: Any, entry: Fields, tensors: Tensors, base: Any
-    ) -> TrainableMultiHeadAttention:
-        q, k, v, out = (dense.trainable(f, entry, f"{part}.", tensors) for part in PARTS)
-        return TrainableMultiHeadAttention(f, entry["num_heads"], q, k, v, out,
-                                           entry.get("recompute", False))
-
     def training_words(self, entry: Fields) -> int:
         """With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E), without
-        biases 8*E^2; out and dx of the four projections 8*S*E; context, its gradients and a row
-        of zeros 5*S*E; attention weights H*S^2 and scores S^2 (S and S with recompute); scratch
-        for the largest product.
+        biases 8*E^2; what the four projections and the heads give 5*S*E; the gradients of two
+        projections' inputs 2*S*E, which those of q, k and v share; attention weights H*S^2 and
+        scores S^2 (S and S with recompute, and 2*S*E for gradients of k and v); scratch for the
+        largest product.
         """
         e, s, h = entry["embed_dim"], entry["seq_len"], entry["num_heads"]
         recompute, d = entry.get("recompute", False), e // h
@@ -600,7 +634,8 @@ class Type(Attention):
         scratch = max(r * i for r, _, i in products) + max(min(c, 8) * i for _, c, i in products)
         weights = s if recompute else h * s * s
         biases = e if entry.get("bias", True) else 0
-        return int(8 * (e * e + biases) + 13 * s * e + weights + rows * s + scratch)
+        return int(8 * (e * e + biases) + (9 if recompute else 7) * s * e + weights + rows * s
+                   + scratch)
 
 
 TYPE = Type()

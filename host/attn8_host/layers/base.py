@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -81,14 +81,28 @@ class Example:
 Layer = Callable[..., dict[str, np.ndarray]]
 
 
-class TrainableLayer(Protocol):
-    """The training form of one layer (see train.model)."""
+class TrainableLayer:
+    """The training form of one layer (see train.model).
 
-    def __call__(self, x: np.ndarray) -> np.ndarray: ...
+    Attributes:
+        asked: whether anyone asks for the gradient of its input; else backward may return anything.
+        length: of the tokens that it heeds, how many count; None: all.
+    """
 
-    def backward(self, grad: np.ndarray) -> np.ndarray: ...
+    asked = True
+    length: int | None = None
 
-    def collect_params(self) -> list[Any]: ...
+    def __call__(self, *x: Any, **_: Any) -> np.ndarray:
+        """Words of each input in, words of the result out."""
+        raise NotImplementedError
+
+    def backward(self, grad: np.ndarray) -> Any:
+        """Adds to the gradients of the parameters; returns that of the input, of several a list."""
+        raise NotImplementedError
+
+    def collect_params(self) -> list[Any]:
+        """The parameters, in the order in which the board has them."""
+        return []
 
 
 # What to do where a layer takes another format than the one before gives
@@ -171,7 +185,9 @@ class LayerType:
     def check_training(self, entry: Fields) -> None:
         """The same of an entry of a training file."""
         fields = self.fields if self.training_fields is None else self.training_fields
-        check(entry["name"], entry, {"name": WORD, "type": WORD, **fields}, self.training_optional)
+        check(entry["name"], entry, {"name": WORD, "type": WORD, **fields},
+              {"inputs": NAMES, **self.training_optional})
+        self._check_inputs(entry["name"], len(entry.get("inputs", ("the layer before",))))
 
     def require_integers(self, entry: Fields) -> None:
         """Raises ModelError where the entry lacks what quantization adds."""

@@ -23,6 +23,7 @@ from .base import (
     LayerType,
     Signal,
     Tensors,
+    TrainableLayer,
     buffer,
 )
 from .dense import Dense
@@ -100,7 +101,7 @@ class QConv1D:
         return out if self.time_major else out.T
 
 
-class TrainableConv1D:
+class TrainableConv1D(TrainableLayer):
     """[length] -> [positions, filters]: out[t] = weight @ x[t*stride : t*stride + K] + bias.
 
     Args:
@@ -136,6 +137,8 @@ class TrainableConv1D:
         self.weight.grad = f.product(grad.T, self._windows.T, self.weight.grad)
         if self.bias:
             self.bias.grad = f.column_sums(grad, self.bias.grad)
+        if not self.asked:
+            return grad
         dx = np.zeros_like(self.x)
         for k, column in enumerate(self.weight.value.T):
             part = slice(k, k + (n - 1) * s + 1, s)

@@ -15,6 +15,9 @@ class Type(Attention):
     """[seq_len, embed_dim] and the memory [key_len, memory_dim] -> [seq_len, embed_dim]."""
 
     fields = {**Attention.fields, "key_len": SIZE, "memory_dim": SIZE}
+    training_fields = {**Attention.training_fields, "key_len": SIZE, "memory_dim": SIZE}
+    training_optional = {key: kind for key, kind in Attention.training_optional.items()
+                         if key != "causal"}
     arity = 2
     heeds = 1
     input_formats = (INT8,)

@@ -23,6 +23,7 @@ from .base import (
     LayerType,
     Signal,
     Tensors,
+    TrainableLayer,
     buffer,
 )
 from .quantizer import Quantizer
@@ -76,7 +77,7 @@ class QDense:
         return self.number.matmul(rows, self.weights.T, self.biases)
 
 
-class TrainableDense:
+class TrainableDense(TrainableLayer):
     """out = x @ weight.T + bias; x [rows, inputs], weight [outputs, inputs], bias [outputs].
 
     backward(grad [rows, outputs]) adds grad.T @ x to weight.grad and the sum of grad's rows to
@@ -107,6 +108,8 @@ class TrainableDense:
         self.weight.grad = self.f.product(grad.T, self.x.T, self.weight.grad)
         if self.bias:
             self.bias.grad = self.f.column_sums(grad, self.bias.grad)
+        if not self.asked:
+            return grad
         dx: np.ndarray = self.f.product(grad, self.weight.value.T)
         return dx
 

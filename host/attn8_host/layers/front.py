@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from ..schema import INTEGER, SIZE, WORD
-from .base import Fields, LayerType, Tensors
+from ..schema import INTEGER, INTEGERS, SIZE, WORD
+from .base import Fields, LayerType, Tensors, TrainableLayer
 
 
-class TrainableFront:
+class TrainableFront(TrainableLayer):
     """Plain integers in, numbers of the format out: int8 values times mult / 2**24.
 
     Args:
@@ -26,21 +26,23 @@ class TrainableFront:
         self.mult = mult
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        y = self.model(x.astype(np.int8))[self.last].astype(np.int64)
+        y = self.model(x.astype(np.int8), self.length)[self.last].astype(np.int64)
         out: np.ndarray = self.f.array(((y * self.mult + 128) >> 8) / 2**16)
         return out
 
-    def backward(self, grad: np.ndarray) -> np.ndarray:
-        return grad  # nothing before it trains
-
-    def collect_params(self) -> list[Any]:
-        return []
-
 
 class Type(LayerType):
-    """The first `count` layers of an int8 model; its path on the board, its last layer's name."""
+    """The first `count` layers of an int8 model; its path on the board, its last layer's name.
+
+    lengths: where its inputs have lengths, how many tokens it gives of an input of 1, 2 ...
+    """
 
     fields = {"model": WORD, "count": SIZE, "last": WORD, "mult": INTEGER}
+    training_optional = {"lengths": INTEGERS}
+
+    def tokens_of(self, entry: Fields, tokens: int) -> int | None:
+        found = entry.get("lengths", [])
+        return found[tokens - 1] if tokens <= len(found) else None
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableFront:
         if base is None:

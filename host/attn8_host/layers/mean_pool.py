@@ -12,7 +12,7 @@ from ..numerics.formats import NAMES, Format
 from ..numerics.integers import int32, requant
 from ..numerics.scales import finest, requant_constants
 from ..schema import FLAG, MOST, MULT, MULTS, SHIFT, SHIFTS, SIZE, Tensor, one_of
-from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors, TrainableLayer
 from .convert import requantizing
 from .quantizer import Quantizer
 
@@ -72,26 +72,24 @@ class QMeanPool:
         return self.format.mean(x[:length])
 
 
-class TrainableMeanPool:
-    """[seq_len, embed_dim] -> [embed_dim]."""
+class TrainableMeanPool(TrainableLayer):
+    """[seq_len, embed_dim] -> [embed_dim], of the first `length` tokens where that is told."""
 
     def __init__(self, f: Any, seq_len: int):
         self.f = f
         self.seq_len = seq_len
-        self._factor = f.factor(1, seq_len)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        x = x.reshape(self.seq_len, -1)
+        x = x.reshape(self.seq_len, -1)[: self.length]
+        self._factor = self.f.factor(1, len(x))
         sums = self.f.column_sums(x, np.zeros_like(x[0]))
         out: np.ndarray = self.f.scale(sums, self._factor)
         return out
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        share = self.f.scale(grad, self._factor)
-        return np.broadcast_to(share, (self.seq_len, share.size)).copy()
-
-    def collect_params(self) -> list[Any]:
-        return []
+        dx = np.zeros((self.seq_len, grad.size), grad.dtype)
+        dx[: self.length] = self.f.scale(grad, self._factor)
+        return dx
 
 
 class Type(LayerType):
@@ -102,6 +100,7 @@ class Type(LayerType):
     optional = {"output": one_of(INT8, INT16), "format": one_of(INT8, *NAMES), "lengths": FLAG,
                 **constants}
     input_formats = output_formats = (INT8, INT16)
+    training_optional = {"lengths": FLAG}
     token_field = "seq_len"
     most_lsb = 1.0
     by_bits = True
@@ -214,9 +213,10 @@ class Type(LayerType):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: float
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        if entry.get("lengths") or self.format_of(entry) or entry.get("output", INT8) != INT8:
-            raise ModelError(f"{entry['name']}: the mean of all tokens in int8 trains, no other")
-        return {key: entry[key] for key in ("type", "name", "seq_len", "embed_dim")}, {}
+        if self.format_of(entry) or entry.get("output", INT8) != INT8:
+            raise ModelError(f"{entry['name']}: the mean of tokens in int8 trains, no other")
+        keys = ("type", "name", "seq_len", "embed_dim", "lengths")
+        return {key: entry[key] for key in keys if key in entry}, {}
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableMeanPool:
         return TrainableMeanPool(f, entry["seq_len"])

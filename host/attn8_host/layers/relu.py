@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..numerics.formats import NAMES
-from .base import INT8, INT16, Fields, Layer, LayerType, Tensors
+from .base import INT8, INT16, Fields, Layer, LayerType, Tensors, TrainableLayer
 from .quantizer import Quantizer
 
 
@@ -16,7 +16,7 @@ class ReLU:
         return np.where(x < 0, x.dtype.type(0), x)
 
 
-class TrainableReLU:
+class TrainableReLU(TrainableLayer):
     """max(x, 0); the gradient passes where x > 0."""
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -26,9 +26,6 @@ class TrainableReLU:
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         return np.where(self.x > 0, grad.reshape(self.x.shape), 0)
-
-    def collect_params(self) -> list[Any]:
-        return []
 
 
 class Type(LayerType):

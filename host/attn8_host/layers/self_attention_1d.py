@@ -10,7 +10,7 @@ from ..errors import ModelError
 from ..numerics.formats import FIXED, NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.parameter import Parameter
 from ..schema import INPUTS, SIZE, Tensor, one_of
-from .base import Buffer, Example, Fields, Layer, LayerType, Signal, Tensors, buffer
+from .base import Buffer, Example, Fields, Layer, LayerType, Signal, Tensors, TrainableLayer, buffer
 from .quantizer import Quantizer
 from .relu import TrainableReLU
 
@@ -63,7 +63,7 @@ class SelfAttention1D:
             setattr(self, name, moved.reshape(values.shape))
 
 
-class TrainableSelfAttention1D:
+class TrainableSelfAttention1D(TrainableLayer):
     """[seq_len, embed_dim] -> [seq_len, projection_dim].
 
     q, k through ReLU, kv = k.T @ v, out = q @ kv.
@@ -104,6 +104,8 @@ class TrainableSelfAttention1D:
             for part, onto in zip(parts, self.weights.grad, strict=True)])
         self.biases.grad = np.stack([
             f.column_sums(part, onto) for part, onto in zip(parts, self.biases.grad, strict=True)])
+        if not self.asked:
+            return grad
         w_q, w_k, w_v = self.weights.value
         dx: np.ndarray = f.product(parts[0], w_q)
         for part, weights in ((parts[1], w_k), (parts[2], w_v)):

@@ -128,6 +128,10 @@ class Fixed:
         """What `scale` takes."""
         return ratio(num, den)
 
+    def hide(self, scores: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        """Scores whose softmax is 0 where they are hidden."""
+        return np.where(hidden, -self.limit, scores)
+
     def softmax_scale(self, num: int, den: int) -> tuple[int, int, int, Ratio]:
         """For softmax(scores * sqrt(num/den)): constants of the forward and backward pass."""
         square = math.floor(Fraction(math.log2(math.e) ** 2) * 2**30)
@@ -258,6 +262,9 @@ class Float64:
 
     def factor(self, num: int, den: int) -> float:
         return num / den
+
+    def hide(self, scores: Any, hidden: np.ndarray) -> Any:
+        return np.where(hidden, -1e30, scores)
 
     def softmax_scale(self, num: int, den: int) -> float:
         return math.sqrt(num / den)

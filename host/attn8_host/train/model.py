@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import layers
+from .. import layers, modelfile
+from ..layers.base import TrainableLayer
 from ..layers.dense import parts
+from ..lengths import Lengths
 from ..model import Model as Base
 from ..numerics.parameter import Parameter
 from . import arithmetic as formats
@@ -26,19 +28,36 @@ class Model:
         tensors: float parameters by name.
         numbers: a format's name in place of the config's.
         base: the int8 model whose first layers come before those that train, where they do.
+        asked: whether a backward pass finds `input_grad`, the gradient of the input.
     """
+
+    input_grad: np.ndarray | None = None
 
     def __init__(
         self, config: dict[str, Any], tensors: dict[str, np.ndarray], numbers: str | None = None,
-        base: Base | None = None,
+        base: Base | None = None, asked: bool = False,
     ):
         self.f = formats.get(numbers or config["numbers"])
         words = {name: self.f.array(values) for name, values in tensors.items()}
-        self.layers = []
-        for entry in config["layers"]:
-            layers.get(entry["type"]).check_training(entry)
+        self.layers: list[TrainableLayer] = []
+        self._takes = []  # of each layer, the places of its inputs among the results
+        self._asked = [asked]  # of each result, whether anyone asks for its gradient
+        tokens = config["input"].get("tokens")
+        self._lengths = Lengths(
+            {**config, "input": {"shape": [tokens], "lengths": tokens is not None}})
+        places = {"input": 0}
+        for entry, sources in zip(config["layers"], modelfile.inputs(config), strict=True):
+            kind = layers.get(entry["type"])
+            kind.check_training(entry)
             own = parts(f"{entry['name']}.", words)
-            self.layers.append(layers.get(entry["type"]).trainable(self.f, entry, own, base))
+            layer = kind.trainable(self.f, entry, own, base)
+            takes = [places[name] for name in sources]
+            layer.asked = any(self._asked[i] for i in takes)
+            self._asked.append(layer.asked or bool(layer.collect_params()))
+            self._takes.append(takes)
+            self.layers.append(layer)
+            places[entry["name"]] = len(self.layers)
+        self._names = list(places)
         self.params: list[Parameter] = [p for x in self.layers for p in x.collect_params()]
         self.loss = LOSSES[config["loss"]](self.f)
         options = dict(config["optimizer"])
@@ -51,17 +70,44 @@ class Model:
             self.schedule = LinearSchedule(**config["schedule"])
         self.steps = 0
 
+    def words(self, x: np.ndarray, length: int | None = None) -> np.ndarray:
+        """A sample of floats in words of the format, with its length where inputs have lengths."""
+        found = self.f.array(x).ravel()
+        return found if length is None else np.append(found, length)
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Words [input size] in, words of the last layer out."""
-        for layer in self.layers:
-            x = layer(x)
-        return x.ravel()
+        """Words [input size] in, words of the last layer out.
+
+        Where inputs have lengths, x is one longer: its last word is its length.
+        """
+        if self._lengths.tokens is not None:
+            told = self._lengths.of(int(x[-1]))
+            for name, layer in zip(self._names[1:], self.layers, strict=True):
+                if told[name] is not None:
+                    layer.length = told[name]
+            x = x[:-1]
+        results = [x]
+        for layer, takes in zip(self.layers, self._takes, strict=True):
+            results.append(layer(*(results[i] for i in takes)))
+        self._shapes = [result.shape for result in results]
+        return results[-1].ravel()
 
     def backward(self) -> None:
         """Adds the gradients of the loss that was measured last to those of its batch."""
-        grad = self.loss.grad
-        for layer in reversed(self.layers):
-            grad = layer.backward(grad)
+        grads: list[np.ndarray | None] = [None] * len(self._asked)
+        grads[-1] = self.loss.grad
+        for at in range(len(self.layers), 0, -1):
+            grad = grads[at]
+            if grad is None:
+                continue
+            found = self.layers[at - 1].backward(grad)
+            takes = self._takes[at - 1]
+            for i, own in zip(takes, [found] if len(takes) == 1 else found, strict=True):
+                before = grads[i]
+                if self._asked[i]:
+                    own = own.reshape(self._shapes[i])
+                    grads[i] = own if before is None else self.f.add(before, own)
+        self.input_grad = grads[0]
 
     def accumulate(self, x: np.ndarray, target: Any) -> Any:
         """One sample forwards and backwards; returns its loss."""

@@ -7,7 +7,8 @@ class Conv1D:
     # out[t, i] = sum_k x[t*stride + k]*weight[i, k] + bias[i], weight [filters, kernel_size],
     # positions = (length - kernel_size)//stride + 1. The windows are strides: nothing is copied.
 
-    def __init__(self, f, name, length, kernel_size, stride, filters, bias=True):
+    def __init__(self, f, name, length, kernel_size, stride, filters, bias=True,
+                 asked=True):
         checks.between(name + ".kernel_size", kernel_size, 1, length)
         checks.between(name + ".stride", stride, 1, length)
         self.f = f
@@ -22,12 +23,13 @@ class Conv1D:
                                   (filters, 1), add=bias)
         self._product_weight = f.product(filters, kernel_size, n, (1, filters), (1, stride),
                                          (kernel_size, 1), add=True)
-        self._product_x = f.product(n, kernel_size, filters, (filters, 1), (1, kernel_size),
-                                    (stride, 1), add=True)
-        self._zero = f.zeros(length)
         self.x = None
         self.out = f.zeros(n * filters)
-        self.dx = f.zeros(length)
+        self.dx = None
+        if asked:
+            self.dx = f.zeros(length)
+            self._product_x = f.product(n, kernel_size, filters, (filters, 1), (1, kernel_size),
+                                        (stride, 1), add=True)
 
     def __call__(self, x):
         f = self.f
@@ -43,8 +45,9 @@ class Conv1D:
         self._product_weight(grad, self.x, self.weight.grad)
         if self.bias:
             f.column_sums(grad, self.bias.grad, self.positions, self.filters)
-        f.spread(self._zero, self.dx, 1, self.length)
-        self._product_x(grad, self.weight.value, self.dx)
+        if self.dx is not None:
+            f.clear(self.dx, self.length)
+            self._product_x(grad, self.weight.value, self.dx)
         return self.dx
 
     def collect_params(self):
@@ -66,5 +69,5 @@ def build(f, entry, given):
     length = entry.size("length")
     entry.accept(("", given), "", length)
     layer = Conv1D(f, entry.name, length, entry.size("kernel_size"), entry.size("stride"),
-                   entry.size("filters"), entry.flag("bias", True))
+                   entry.size("filters"), entry.flag("bias", True), entry.asked)
     return layer, layer.positions * layer.filters

@@ -1,12 +1,15 @@
 from ..parameter import Parameter
 
+TOKENWISE = True
+
 
 class Dense:
     # out = x @ weight.T + bias over `rows` rows; weight [outputs, inputs], bias [outputs].
     # Without `bias` there is none.
-    # backward(grad): weight.grad += grad.T @ x, bias.grad += sum of grad's rows, -> grad @ weight
+    # backward(grad): weight.grad += grad.T @ x, bias.grad += sum of grad's rows, -> grad @ weight,
+    # in `dx`: an array, by default one of its own, or None where nobody asks for it
 
-    def __init__(self, f, name, inputs, outputs, rows=1, bias=True):
+    def __init__(self, f, name, inputs, outputs, rows=1, bias=True, dx=True):
         self.f = f
         self.name = name
         self.inputs = inputs
@@ -18,10 +21,12 @@ class Dense:
                                   add=bias)
         self._product_weight = f.product(outputs, inputs, rows, (1, outputs), (1, inputs),
                                          (inputs, 1), add=True)
-        self._product_x = f.product(rows, inputs, outputs, (outputs, 1), (1, inputs), (inputs, 1))
         self.x = None
         self.out = f.zeros(rows * outputs)
-        self.dx = f.zeros(rows * inputs)
+        self.dx = f.zeros(rows * inputs) if dx is True else dx
+        if dx is not None:
+            self._product_x = f.product(rows, inputs, outputs, (outputs, 1), (1, inputs),
+                                        (inputs, 1))
 
     def __call__(self, x, again=False):
         # again: x is what the layer called before took, of the same shape
@@ -38,7 +43,8 @@ class Dense:
         self._product_weight(grad, self.x, self.weight.grad)
         if self.bias:
             f.column_sums(grad, self.bias.grad, self.rows, self.outputs)
-        self._product_x(grad, self.weight.value, self.dx)
+        if self.dx is not None:
+            self._product_x(grad, self.weight.value, self.dx)
         return self.dx
 
     def collect_params(self):
@@ -59,6 +65,7 @@ class Dense:
 
 
 def build(f, entry, given):
-    n, m, rows = entry.size("in_features"), entry.size("out_features"), entry.size("rows", 1)
+    n, m, rows = entry.size("in_features"), entry.size("out_features"), entry.rows("rows", 1)
     entry.accept(("", given), "", rows * n)
-    return Dense(f, entry.name, n, m, rows, entry.flag("bias", True)), rows * m
+    layer = Dense(f, entry.name, n, m, rows, entry.flag("bias", True), entry.asked or None)
+    return layer, rows * m

@@ -1,31 +1,38 @@
+from ... import checks
 from ...model import load
 
 
 class Front:
     # The first `count` layers of an int8 model, before those that train: plain integers in, words
-    # of Q16.16 out. `mult` is the scale of the int8 values, times 2**24.
+    # of Q16.16 out. `mult` is the scale of the int8 values, times 2**24. lengths: of inputs that
+    # have lengths, how many tokens come out of 1, 2 ...
 
-    def __init__(self, f, name, path, count, mult):
+    def __init__(self, f, name, path, count, mult, lengths=None):
         self.f = f
         self.name = name
         self.mult = mult
         self._model = model = load(path, count=count)
+        self._lengths = lengths
+        self._length = None
         self._input = model.input
         self.x = f.zeros(len(self._input))
         self.out = f.zeros(len(model.outputs[-1][2]))
+
+    def heed(self, length):
+        if not self._lengths:
+            return None
+        self._length = length
+        return self._lengths[length - 1]
 
     def __call__(self, x):
         n = len(self._input)
         self.x = self.f.accept(x, n, self.name)
         for i in range(n):
             self._input[i] = x[i]
-        y = self._model()
+        y = self._model(None, self._length)
         for i in range(len(self.out)):
             self.out[i] = (y[i] * self.mult + 128) >> 8
         return self.out
-
-    def backward(self, grad):
-        return self.x  # nothing before it trains
 
     def collect_params(self):
         return []
@@ -39,7 +46,15 @@ def build(f, entry, given):
     if f.name != "Q16.16":
         raise ValueError("%s: gives words of Q16.16; expected these numbers, got %s"
                          % (entry.name, f.name))
-    layer = Front(f, entry.name, entry.word("model"), entry.size("count"), entry.integer("mult"))
+    lengths = entry.take("lengths", None)
+    if lengths is not None:
+        if type(lengths) is not list or len(lengths) != entry.tokens:
+            raise ValueError("%s.lengths: expected those of 1 to %s tokens, got %s"
+                             % (entry.name, entry.tokens, lengths))
+        for n in lengths:
+            checks.between(entry.name + ".lengths", n, 1, 1 << 15)
+    layer = Front(f, entry.name, entry.word("model"), entry.size("count"), entry.integer("mult"),
+                  lengths)
     entry.word("last")  # the host's name of the same layer
     entry.accept(("", given), "", len(layer.x))
     return layer, len(layer.out)

@@ -1,22 +1,36 @@
-class MeanPool:
-    # The mean over the tokens: [seq_len, embed_dim] -> [embed_dim]
+from ... import checks
 
-    def __init__(self, f, name, seq_len, embed_dim):
+
+class MeanPool:
+    # The mean over the tokens: [seq_len, embed_dim] -> [embed_dim]; with `lengths` over the first
+    # ones alone, as many as `heed` was given last
+
+    def __init__(self, f, name, seq_len, embed_dim, lengths=False):
         self.f = f
         self.name = name
-        self.seq_len = seq_len
+        self.seq_len = self.length = seq_len
         self.embed_dim = embed_dim
+        self.lengths = lengths
+        self.infers = {"lengths": lengths}
+        self._factors = [None] * seq_len  # of each length that was met
         self._factor = f.factor(1, seq_len)
-        self._zero = f.zeros(embed_dim)
         self.out = f.zeros(embed_dim)
         self._share = f.zeros(embed_dim)
         self.dx = f.zeros(seq_len * embed_dim)
 
+    def heed(self, length):
+        # -> None: there are no tokens any more
+        if self.lengths:
+            self.length = checks.between("length", length, 1, self.seq_len)
+            if not self._factors[length - 1]:
+                self._factors[length - 1] = self.f.factor(1, length)
+            self._factor = self._factors[length - 1]
+
     def __call__(self, x):
         f = self.f
         f.accept(x, self.seq_len * self.embed_dim, self.name)
-        f.spread(self._zero, self.out, 1, self.embed_dim)
-        f.column_sums(x, self.out, self.seq_len, self.embed_dim)
+        f.clear(self.out, self.embed_dim)
+        f.column_sums(x, self.out, self.length, self.embed_dim)
         f.scale(self.out, self.out, self.embed_dim, self._factor)
         return self.out
 
@@ -24,7 +38,9 @@ class MeanPool:
         f = self.f
         f.accept(grad, self.embed_dim, self.name)
         f.scale(grad, self._share, self.embed_dim, self._factor)
-        f.spread(self._share, self.dx, self.seq_len, self.embed_dim)
+        if self.length < self.seq_len:
+            f.clear(self.dx, self.seq_len * self.embed_dim)
+        f.spread(self._share, self.dx, self.length, self.embed_dim)
         return self.dx
 
     def collect_params(self):
@@ -43,6 +59,6 @@ class MeanPool:
 
 
 def build(f, entry, given):
-    s, e = entry.size("seq_len"), entry.size("embed_dim")
+    s, e = entry.rows("seq_len"), entry.size("embed_dim")
     entry.accept(("", given), "", s * e)
-    return MeanPool(f, entry.name, s, e), e
+    return MeanPool(f, entry.name, s, e, entry.lengths(s)), e

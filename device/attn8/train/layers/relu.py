@@ -1,3 +1,6 @@
+TOKENWISE = True
+
+
 class ReLU:
     # max(x, 0) over `size` values
 

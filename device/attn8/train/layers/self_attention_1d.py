@@ -10,7 +10,7 @@ class SelfAttention1D:
     # in the place of out and that of kv in its own: so all takes the published 6DP + 6P + ND + 4NP
     # + P**2 words, ND of them for dx, as the layer before keeps x.
 
-    def __init__(self, f, name, seq_len, embed_dim, projection_dim):
+    def __init__(self, f, name, seq_len, embed_dim, projection_dim, asked=True):
         self.f = f
         self.name = name
         self.seq_len = n = seq_len
@@ -34,7 +34,7 @@ class SelfAttention1D:
         self.v = f.zeros(n * p)
         self.kv = f.zeros(p * p)
         self.out = f.zeros(n * p)
-        self.dx = f.zeros(n * d)
+        self.dx = f.zeros(n * d) if asked else None
 
     def _thirds(self, biases):
         p = self.projection_dim
@@ -80,7 +80,8 @@ class SelfAttention1D:
         first = i * self.embed_dim * p
         self._product_weight(self.x, self.out, self.weights.grad, 0, 0, first)
         self.f.column_sums(self.out, self._grads[i], n, p)
-        product_x(self.out, self.weights.value, self.dx, 0, first)
+        if self.dx is not None:
+            product_x(self.out, self.weights.value, self.dx, 0, first)
 
     def collect_params(self):
         return [self.weights, self.biases]
@@ -96,4 +97,4 @@ class SelfAttention1D:
 def build(f, entry, given):
     s, e, p = entry.size("seq_len"), entry.size("embed_dim"), entry.size("projection_dim")
     entry.accept(("", given), "", s * e)
-    return SelfAttention1D(f, entry.name, s, e, p), s * p
+    return SelfAttention1D(f, entry.name, s, e, p, entry.asked), s * p

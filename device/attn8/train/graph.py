@@ -1,0 +1,82 @@
+# Makes the layers of a model that trains, which may each take what any before them give.
+from .. import checks
+from ..configuration import known
+from ..entry import Entry
+from ..find import module as find
+
+
+def build(f, config, tensors):
+    # See model.Model -> layers; their parameters; of each layer, the places of what it takes, a
+    # place counting results, 0 being the input; of each result its size, whether its gradient leads
+    # to parameters, and see _sums; (layer, place of the length that it is told, of that which it
+    # gives); how many tokens an input has at most, where it may have fewer
+    known(config["input"], ("size", "tokens"))
+    width = checks.between("input", config["input"]["size"], 1, 1 << 15)
+    most = config["input"].get("tokens")
+    if most is not None:
+        checks.between("input.tokens", most, 1, width)
+    layers, params, taken, heeding = [], [], [], []
+    sizes = [width]
+    asked = [False]
+    tokens = [most]  # where layers keep them apart
+    lengths = [0]  # of each result, the place of its length
+    places = {"input": 0}
+    last = "input"
+    for fields in config["layers"]:
+        entry = Entry(fields, tensors, [])
+        if entry.name in places:
+            raise ValueError("%s: two layers have this name" % entry.name)
+        sources = entry.names("inputs", [last])
+        for name in sources:
+            if name not in places:
+                raise ValueError("%s.inputs: there is no layer %s before it" % (entry.name, name))
+        module = find("train.layers", entry.type)
+        if not hasattr(module, "build"):
+            raise ValueError("%s: unknown layer type %s" % (entry.name, entry.type))
+        arity = getattr(module, "INPUTS", 1)
+        if len(sources) != arity:
+            raise ValueError("%s.inputs: expected %d, got %d" % (entry.name, arity, len(sources)))
+        takes = tuple([places[name] for name in sources])
+        heeded = takes[getattr(module, "HEEDS", 0)]
+        entry.asked = any([asked[i] for i in takes])
+        entry.tokens = tokens[heeded]
+        layer, width = module.build(f, entry, *[sizes[i] for i in takes])
+        entry.done()
+        own = layer.collect_params()
+        for p in own:
+            if p.name not in tensors:
+                raise ValueError("missing tensor " + p.name)
+            p.value = f.accept(tensors.pop(p.name), p.size, p.name)
+        params += own
+        last = entry.name
+        places[last] = len(sizes)
+        lengths.append(lengths[heeded])
+        if hasattr(layer, "heed") and most is not None:
+            heeding.append((layer, lengths[heeded], places[last]))
+            lengths[-1] = places[last]
+        if not hasattr(module, "TOKENWISE"):
+            keeps = hasattr(layer, "heed") and entry.tokens is not None
+            entry.tokens = layer.heed(entry.tokens) if keeps else None
+        tokens.append(entry.tokens)
+        layers.append(layer)
+        taken.append(takes)
+        sizes.append(width)
+        asked.append(bool(own) or entry.asked)
+    sums = _sums(f, layers, taken, asked, sizes)
+    return layers, params, taken, sizes, asked, sums, heeding, most
+
+
+def _sums(f, layers, taken, asked, sizes):
+    # Of each result that several take, where their gradients are added up: None where it is what
+    # one of them made for itself, an array where that one only passes on what it was given
+    sums = [None] * len(sizes)
+    found = [False] * len(sizes)
+    at = len(layers)
+    while at:
+        at -= 1
+        for place in taken[at]:
+            if asked[place]:
+                if found[place] and hasattr(layers[at], "PASSES") and sums[place] is None:
+                    sums[place] = f.zeros(sizes[place])
+                found[place] = True
+    return sums

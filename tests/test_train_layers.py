@@ -1,0 +1,269 @@
+"""Every layer that trains: its gradients against finite differences, PyTorch and the board.
+
+A case is some layers behind a dense layer, whose own gradients need that of their input, and a mean
+square. In float64 the gradients equal central differences and autograd's; in Q16.16 they are within
+a bound of float64's (see test_train_gradients.py), and the board's are the same words.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from attn8_host import layers as types
+from attn8_host.paths import DEVICE
+from attn8_host.train import session
+from attn8_host.train.arithmetic import ratio
+from attn8_host.train.model import Model
+from tests.test_train_gradients import RELATIVE, absolute
+from tests.test_train_model import MEASURE, upload
+
+TOKENS, WIDTH = 6, 8
+SIZE = TOKENS * WIDTH
+LENGTHS = {"tokens": TOKENS}
+SHAPE = {"seq_len": TOKENS, "embed_dim": WIDTH}
+ATTENTION = {"type": "attention", "name": "attn", "num_heads": 2, **SHAPE}
+POOL = {"type": "mean_pool", "name": "pool", **SHAPE}
+
+
+@dataclass
+class Case:
+    """Layers behind "x" [TOKENS, WIDTH], and the same in PyTorch.
+
+    Attributes:
+        layers: their entries.
+        torch: from torch, the parameters, x and how many tokens count to the last layer's results.
+        input: fields of the config's, besides the size.
+    """
+
+    layers: list
+    torch: object
+    input: dict = field(default_factory=dict)
+
+    @property
+    def config(self):
+        first = {"type": "dense", "name": "x", "rows": TOKENS, "in_features": WIDTH,
+                 "out_features": WIDTH}
+        return {"numbers": "Q16.16", "input": {"size": SIZE, **self.input},
+                "layers": [first, *self.layers], "loss": "mse",
+                "optimizer": {"type": "sgd", "lr": ratio(0.02)}}
+
+
+def linear(p, name, x):
+    out = x @ p[f"{name}.weight"].T
+    return out + p[f"{name}.bias"] if f"{name}.bias" in p else out
+
+
+def attend(causal=False, lengths=False, name="attn", heads=2):
+    """The layer in PyTorch, of x and a memory, by default x."""
+
+    def forward(torch, p, x, length, memory=None):
+        memory = x if memory is None else memory
+        q, k, v = (linear(p, f"{name}.{part}", t).unflatten(1, (heads, -1)).transpose(0, 1)
+                   for part, t in (("q", x), ("k", memory), ("v", memory)))
+        shown = torch.ones(len(x), len(memory), dtype=torch.bool)
+        if causal:
+            shown = shown.tril()
+        if lengths:
+            shown = shown & (torch.arange(len(memory)) < length)
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, shown)
+        return linear(p, f"{name}.out", out.transpose(0, 1).flatten(1))
+
+    return forward
+
+
+def pooled(torch, p, x, length):
+    return x[:length].mean(0)
+
+
+def after(*parts):
+    def forward(torch, p, x, length):
+        for part in parts:
+            x = part(torch, p, x, length)
+        return x
+
+    return forward
+
+
+def residual(*parts):
+    inner = after(*parts)
+    return lambda torch, p, x, length: x + inner(torch, p, x, length)
+
+
+def crossed(torch, p, x, length):
+    return attend(lengths=True)(torch, p, x[1:4].flatten()[:12].reshape(3, 4), length, x)
+
+
+def twice(torch, p, x, length):
+    """a and b use x, and so do both sums; the second one passes on what another still needs."""
+    a, b = torch.relu(x), linear(p, "b", x)
+    first = x + a
+    return (first + b) + first
+
+
+CASES = {
+    "attention": Case([ATTENTION], attend()),
+    "causal": Case([{**ATTENTION, "causal": True}], attend(causal=True)),
+    "causal, recompute": Case([{**ATTENTION, "causal": True, "recompute": True}],
+                              attend(causal=True)),
+    "lengths": Case([{**ATTENTION, "lengths": True}, {**POOL, "lengths": True}],
+                    after(attend(lengths=True), pooled), LENGTHS),
+    "lengths, causal, recompute": Case(
+        [{**ATTENTION, "lengths": True, "causal": True, "recompute": True},
+         {**POOL, "lengths": True}],
+        after(attend(causal=True, lengths=True), pooled), LENGTHS),
+    "wide values": Case([{**ATTENTION, "key_dim": 3, "value_dim": 5, "bias": False}], attend()),
+    "wide values, recompute": Case(
+        [{**ATTENTION, "key_dim": 3, "value_dim": 5, "recompute": True}], attend()),
+    "cross": Case(
+        [{"type": "dense", "name": "narrow", "in_features": SIZE, "out_features": 12},
+         {"type": "cross_attention", "name": "attn", "seq_len": 3, "embed_dim": 4, "num_heads": 2,
+          "key_len": TOKENS, "memory_dim": WIDTH, "lengths": True, "inputs": ["narrow", "x"]}],
+        lambda torch, p, x, length: attend(lengths=True)(
+            torch, p, linear(p, "narrow", x.flatten()).reshape(3, 4), length, x),
+        LENGTHS),
+    "residual": Case(
+        [ATTENTION, {"type": "add", "name": "sum", "inputs": ["x", "attn"]}], residual(attend())),
+    "sums of sums": Case(
+        [{"type": "relu", "name": "a"},
+         {"type": "dense", "name": "b", "rows": TOKENS, "in_features": WIDTH, "inputs": ["x"],
+          "out_features": WIDTH},
+         {"type": "add", "name": "first", "inputs": ["x", "a"]},
+         {"type": "add", "name": "second", "inputs": ["first", "b"]},
+         {"type": "add", "name": "third", "inputs": ["second", "first"]}], twice),
+    "twice the same": Case([{"type": "add", "name": "sum", "inputs": ["x", "x"]}],
+                           lambda torch, p, x, length: x + x),
+}
+LENGTH = 4  # of the inputs that have one
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def drawn(case, seed=0):
+    """The parameters, an input and a target."""
+    rng = np.random.default_rng(seed)
+    tensors = {name: values + rng.normal(size=values.shape) / 10
+               for name, values in session.initial(case.config, rng).items()}
+    model = Model(case.config, tensors, "float64")
+    x = rng.normal(size=SIZE)
+    size = model(model.words(x, LENGTH if case.input else None)).size
+    return tensors, x, rng.normal(size=size)
+
+
+def run(case, tensors, x, target, numbers):
+    """The loss, the outputs and every gradient by name, in words, and the model."""
+    model = Model(case.config, tensors, numbers)
+    loss = model.accumulate(model.words(x, LENGTH if case.input else None), model.f.array(target))
+    return loss, {p.name: p.grad for p in model.params}, model
+
+
+@each_case
+def test_gradients_equal_finite_differences(case):
+    tensors, x, target = drawn(case)
+    _, found, _ = run(case, tensors, x, target, "float64")
+    assert found.keys() == tensors.keys()
+    rng, step = np.random.default_rng(1), 1e-5
+    for name, values in tensors.items():
+        for index in rng.choice(values.size, min(values.size, 4), replace=False):
+            shifted = []
+            for sign in (1, -1):
+                changed = values.copy()
+                changed.flat[index] += sign * step
+                shifted.append(run(case, tensors | {name: changed}, x, target, "float64")[0])
+            slope = (shifted[0] - shifted[1]) / (2 * step)
+            # The third derivative's share of a central difference, and rounding
+            assert abs(found[name].flat[index] - slope) < 1e-7, (name, index)
+
+
+@each_case
+def test_gradients_equal_autograd(case):
+    torch = pytest.importorskip("torch")
+    tensors, x, target = drawn(case)
+    loss, found, _ = run(case, tensors, x, target, "float64")
+    leaves = {name: torch.tensor(values, requires_grad=True) for name, values in tensors.items()}
+    tokens = linear(leaves, "x", torch.tensor(x).reshape(TOKENS, WIDTH))
+    out = case.torch(torch, leaves, tokens, LENGTH)
+    wanted = torch.nn.functional.mse_loss(out.flatten(), torch.tensor(target))
+    wanted.backward()
+    assert abs(loss - wanted.item()) < 1e-12
+    for name, leaf in leaves.items():
+        assert np.abs(found[name] - leaf.grad.numpy()).max() < 1e-12, name
+
+
+@each_case
+@pytest.mark.parametrize("seed", range(3))
+def test_fixed_point_is_within_the_bound(case, seed):
+    tensors, x, target = drawn(case, seed)
+    loss, exact, _ = run(case, tensors, x, target, "float64")
+    fixed_loss, fixed, model = run(case, tensors, x, target, "Q16.16")
+    assert abs(fixed_loss / 2**16 - loss) < RELATIVE * loss + absolute(TOKENS)
+    for name, values in exact.items():
+        bound = RELATIVE * np.abs(values).max() + absolute(TOKENS)
+        assert np.abs(model.f.floats(fixed[name]) - values).max() < bound, name
+
+
+BOARD = """
+from attn8.train.model import Model
+model = Model(config, dict(tensors))
+give([int(model.accumulate(x, target))])
+for p in model.params:
+    give(p.grad)
+model.step()
+for p in model.params:
+    give(p.value)
+give([model.f.overflows])
+"""
+SPREADS = {"Q16.16": 1, "Q24.8": 1, "Q8.8": 1, "Q16.16 that saturates": 5000}
+
+
+@each_case
+@pytest.mark.parametrize("numbers", SPREADS)
+def test_the_board_has_the_same_words(remote, case, numbers):
+    tensors, x, target = drawn(case)
+    x, numbers, spread = x * SPREADS[numbers], numbers.split()[0], SPREADS[numbers]
+    model = Model({**case.config, "numbers": numbers}, tensors)
+    words = model.words(x, LENGTH if case.input else None)
+    loss = model.accumulate(words, model.f.array(target))
+    wanted = [np.array([loss]), *(p.grad for p in model.params)]
+    model.step()
+    wanted += [*(p.value for p in model.params), np.array([model.f.overflows])]
+    remote("tensors = {}")
+    upload(remote, tensors, model.f)
+    found = remote(BOARD, config={**case.config, "numbers": numbers}, x=words.astype(np.int32),
+                   target=model.f.array(target).astype(np.int32))
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        assert (np.array(one) == other.ravel()).all()
+    assert spread == 1 or model.f.overflows
+
+
+STEP = """
+from attn8.train.model import Model
+model = Model(config, dict(tensors))
+model.accumulate(x, target)
+def step():
+    model.accumulate(x, target)
+    model.step()
+"""
+
+
+@each_case
+def test_a_step_allocates_nothing(remote, case):
+    tensors, x, target = drawn(case)
+    model = Model(case.config, tensors)
+    remote("tensors = {}")
+    upload(remote, tensors, model.f)
+    words = model.words(x, LENGTH if case.input else None)
+    without, with_steps = remote(
+        STEP + MEASURE, config=case.config, x=words.astype(np.int32),
+        target=model.f.array(target).astype(np.int32))
+    assert with_steps == without
+
+
+def test_every_layer_is_among_them():
+    found = {path.stem for path in (DEVICE / "attn8/train/layers").glob("[!_]*.py")}
+    elsewhere = {"front", "conv1d", "self_attention_1d"}
+    tested = {entry["type"] for case in CASES.values() for entry in case.config["layers"]}
+    assert found == tested | elsewhere
+    for name, kind in types.types().items():  # and what trains in one half does in the other
+        trains = type(kind).trainable is not types.base.LayerType.trainable
+        assert trains == (name in found), name
