@@ -178,8 +178,7 @@ def test_bad_commands_are_refused_in_one_line(tmp_path, monkeypatch, capsys, wor
 
 
 @pytest.mark.parametrize("change, said", [
-    ({2: {"causal": True}}, "attn.causal: attention trains with the core exact, not causal; got"),
-    ({2: {"core": "linear"}}, "attn.core: attention trains with the core exact, not causal; got"),
+    ({2: {"core": "linear"}}, "attn.core: attention trains with the core exact; got"),
     ({1: {"type": "gelu", "approximate": "none"}}, "relu: no gelu trains yet"),
 ])  # fmt: skip
 def test_layers_that_do_not_train_are_named(tmp_path, change, said):
