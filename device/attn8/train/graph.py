@@ -8,8 +8,8 @@ from ..find import module as find
 def build(f, config, tensors):
     # See model.Model -> layers; their parameters; of each layer, the places of what it takes, a
     # place counting results, 0 being the input; of each result its size, whether its gradient leads
-    # to parameters, and see _sums; (layer, place of the length that it is told, of that which it
-    # gives); how many tokens an input has at most, where it may have fewer
+    # to parameters, and see _sums; of each layer that is told a length, the places of that and of
+    # what it makes of it; how many tokens an input has at most, where it may have fewer
     known(config["input"], ("size", "tokens"))
     width = checks.between("input", config["input"]["size"], 1, 1 << 15)
     most = config["input"].get("tokens")
@@ -52,7 +52,7 @@ def build(f, config, tensors):
         places[last] = len(sizes)
         lengths.append(lengths[heeded])
         if hasattr(layer, "heed") and most is not None:
-            heeding.append((layer, lengths[heeded], places[last]))
+            heeding.append((lengths[heeded], places[last]))
             lengths[-1] = places[last]
         if not hasattr(module, "TOKENWISE"):
             keeps = hasattr(layer, "heed") and entry.tokens is not None

@@ -66,11 +66,11 @@ class Model:
     def _heed(self, length):
         lengths = self._lengths
         lengths[0] = checks.between("length", length, 1, self._tokens)
-        for layer, place, gives in self._heeding:
+        for place, gives in self._heeding:
             if lengths[place] is None:  # behind a pooling there is none
                 lengths[gives] = None
             else:
-                lengths[gives] = layer.heed(lengths[place])
+                lengths[gives] = self.layers[gives - 1].heed(lengths[place])
 
     def measure(self, y, target):
         # -> the loss of outputs y; target is an array, of one label where the loss is cross_entropy
