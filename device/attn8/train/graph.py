@@ -1,8 +1,12 @@
 # Makes the layers of a model that trains, which may each take what any before them give.
 from .. import checks
 from ..configuration import known
-from ..entry import Entry
+from ..entry import Entry as Fields
 from ..find import module as find
+
+
+class Entry(Fields):
+    asked = False  # whether anyone asks for the gradient of what the layer takes
 
 
 def build(f, config, tensors):

@@ -67,9 +67,7 @@ class Model:
         lengths = self._lengths
         lengths[0] = checks.between("length", length, 1, self._tokens)
         for place, gives in self._heeding:
-            if lengths[place] is None:  # behind a pooling there is none
-                lengths[gives] = None
-            else:
+            if lengths[place]:  # behind a pooling there is none
                 lengths[gives] = self.layers[gives - 1].heed(lengths[place])
 
     def measure(self, y, target):
