@@ -2,8 +2,10 @@
 
 import ast
 import re
+from pathlib import PurePath
 
 from attn8_host.paths import PACKAGE
+from attn8_host.watch.server import FILES, PAGE
 
 SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text()
            for path in sorted(PACKAGE.rglob("*.py"))}  # fmt: skip
@@ -31,3 +33,14 @@ def test_only_paths_knows_where_the_checkout_is():
         if path != "paths.py":
             assert "_device" not in re.findall(r'"([^"]*)"', text), path
             assert not re.search(r"\.parent\.parent|\.parents\[", text), path
+
+
+def test_the_wheel_has_all_that_lies_in_the_package():
+    """The page of `attn8 watch` as well: hatch takes whole folders, but for what git ignores."""
+    project = (PACKAGE.parent.parent / "pyproject.toml").read_text()
+    wheel = project.partition("[tool.hatch.build.targets.wheel]")[2].partition("[")[0]
+    assert wheel.split() == ["packages", "="]
+    assert project.count('packages = ["host/attn8_host"]') == 1
+    assert {path.name for path in PAGE.iterdir()} == {name for name, _ in FILES.values()}
+    ignored = (PACKAGE.parent.parent / ".gitignore").read_text().split()
+    assert not any(PurePath(name).match(each) for name, _ in FILES.values() for each in ignored)

@@ -2,12 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from .errors import Attn8Error
+
+BARS = " ▁▂▃▄▅▆▇█"
 
 
 def printable(text: str) -> str:
@@ -17,6 +19,13 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def bars(values: Sequence[float]) -> str:
+    """A row of values as bars, the lowest to the highest that are shown."""
+    low, span = min(values), max(values) - min(values) or 1
+    return "".join(BARS[int((2 * (value - low) * (len(BARS) - 1) + span) // (2 * span))]
+                   for value in values)
 
 
 class Terminal(Console):

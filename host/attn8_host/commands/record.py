@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from ..errors import Attn8Error
+from ..terminal import bars
 from .parser import Command, Parser
 from .shared import add_board, below, opened
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from ..boards import Board
 
-BARS = " ▁▂▃▄▅▆▇█"
 SHOWN = 60  # samples of each channel on the screen
 FRAMES = 8  # of the picture, a second
 
@@ -53,13 +53,6 @@ def options(parser: Parser) -> None:
                         help="seconds before each label (default: %(default)s)")
     parser.add_output("--output", "the .npz to write: inputs, labels and their names",
                       required=True)
-
-
-def bars(values: Sequence[int]) -> str:
-    """A row of a channel's values as bars, the lowest to the highest that are shown."""
-    low, span = min(values), max(values) - min(values) or 1
-    return "".join(BARS[(2 * (value - low) * (len(BARS) - 1) + span) // (2 * span)]
-                   for value in values)
 
 
 def signal(samples: Sequence["np.ndarray"]) -> RenderableType:
