@@ -89,7 +89,7 @@ def _page(port: int) -> "Server":
     try:
         from ..watch.server import Server
     except ImportError as error:
-        if error.name != "websockets":
+        if (error.name or "").partition(".")[0] != "websockets":  # nor one that is too old
             raise
         raise Attn8Error("the page needs websockets: python -m pip install 'attn8[watch]'; or take "
                          "--terminal") from None
