@@ -6,8 +6,8 @@ import pytest
 from attn8_host import inputs
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
-from attn8_host.commands.record import bars
 from attn8_host.record import windows
+from attn8_host.terminal import bars
 
 RATE, WINDOW, HOP = 200, 20, 7
 DRIVER = """

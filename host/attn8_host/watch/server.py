@@ -146,10 +146,9 @@ class Server:
         ) as server:
             while not self._ended:
                 await self._news.wait()
-            waiting = [each.wait_closed() for each in server.connections]
-            if waiting:
-                await asyncio.wait([asyncio.ensure_future(each) for each in waiting],
-                                   timeout=CLOSING)
+            pages = [asyncio.ensure_future(each.wait_closed()) for each in server.connections]
+            if pages:
+                await asyncio.wait(pages, timeout=CLOSING)
 
     async def _feed(self, connection: ServerConnection) -> None:
         """Sends a page what there is, and then what comes; a slow one misses results."""
