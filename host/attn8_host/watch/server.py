@@ -194,9 +194,9 @@ class Server:
         return _response(HTTPStatus.OK, *self._files[name])
 
 
-async def _either(news: asyncio.Event, closed: asyncio.Future[None]) -> None:
+async def _either(news: asyncio.Event, closed: asyncio.Future[Any]) -> None:
     """Waits until there is news, or a connection is closed."""
-    waiting = asyncio.ensure_future(news.wait())
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(news.wait())
     try:
         await asyncio.wait([waiting, closed], return_when=asyncio.FIRST_COMPLETED)
     finally:
