@@ -5,6 +5,7 @@ interpreter was written; the tests need none of them.
 """
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from attn8_host import isa
 from attn8_host.isa import compiler, mpy, runtime
+from attn8_host.isa.device import shared
 from attn8_host.isa.xtensa import XtensaMachine
 from attn8_host.isa.xtensa_decode import Instruction, decode
+from attn8_host.paths import DEVICE
 
 EXTREMES = (
     0,
@@ -635,6 +638,26 @@ def test_endless_loop_is_stopped(machine):
 
 
 # ---- memory
+
+
+@pytest.mark.parametrize("arch", isa.ISAS)
+def test_a_machine_takes_little_of_the_computers_memory(arch):
+    isa.load(KERNELS, arch)  # what compiles it is in memory now
+    tracemalloc.start()
+    try:
+        machine = isa.load(KERNELS, arch)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    machine.buffer(bytes(100))
+
+
+def test_devices_share_machines():
+    path = DEVICE / "attn8/forms/viper/matmul.py"
+    source = path.read_text(encoding="utf-8")
+    assert shared(path, "", "rv32imc", source) is shared(path, "", "rv32imc", source)
+    assert shared(path, "", "rv32imc", source) is not shared(path, "", "rv32imc", f"{source}\n")
+    assert shared(path, "rv32", "rv32imc", source).functions.keys() >= {"matmul"}
 
 
 @pytest.mark.parametrize(("name", "offset"), [("16", 1), ("16", 3), ("32", 1), ("32", 2)])

@@ -11,7 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
@@ -75,6 +75,16 @@ class Tally:
             function(*arguments)
         finally:
             sys.setprofile(None)
+
+
+@cache
+def shared(path: Path, form: str, arch: str, source: str) -> Machine:
+    """The machine of a module whose text is `source`: all devices have one, as each call resets it.
+
+    Args:
+        form: of machine code that stands for the module; "" where the module itself runs.
+    """
+    return machine_of(form, path.stem) if form else isa.load(path, arch)
 
 
 class Device:
@@ -157,9 +167,8 @@ class Device:
 
         def call(*arguments: Any) -> int:
             if where not in self._machines:
-                self._machines[where] = (
-                    machine_of(form, path.stem) if in_machine_code else isa.load(path, self.arch)
-                )
+                self._machines[where] = shared(path, form if in_machine_code else "", self.arch,
+                                               path.read_text(encoding="utf-8"))
             found = self._run(self._machines[where], kernel, arguments)
             # What machine code returns is unsigned, or nothing
             return found & 0xFFFFFFFF if in_machine_code else found

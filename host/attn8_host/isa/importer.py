@@ -4,8 +4,9 @@ import builtins
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import IO, Any
 
 from ..paths import DEVICE
@@ -73,7 +74,7 @@ class Importer:
             vars(made)["__path__"] = str(path.parent)  # one folder, as in MicroPython
         self.modules[name] = made
         try:
-            exec(compile(path.read_text(encoding="utf-8"), path, "exec"), vars(made))
+            exec(_compiled(path, path.read_text(encoding="utf-8")), vars(made))
         except BaseException:
             del self.modules[name]
             raise
@@ -113,6 +114,12 @@ def module(name: str, /, **contents: object) -> ModuleType:
     made = ModuleType(name)
     vars(made).update(contents)
     return made
+
+
+@cache
+def _compiled(path: Path, source: str) -> CodeType:
+    code: CodeType = compile(source, path, "exec")
+    return code
 
 
 def _source(name: str) -> Path:

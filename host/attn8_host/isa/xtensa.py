@@ -7,6 +7,7 @@ are kept beside the memory, not spilled to the stack).
 """
 
 from collections.abc import Mapping, Sequence
+from mmap import mmap
 
 from . import machine, pipeline, runtime, xtensa_simd
 from .errors import DecodeError, HelperError, IsaError, MemoryFault
@@ -48,9 +49,9 @@ class XtensaMachine(machine.Machine):
     configid0 = 0xC2BCFFFE  # the ESP32's; may be set to another chip's
 
     def __init__(self, functions: Mapping[str, bytes], objects: Sequence[object]) -> None:
-        # The operating system gives zeroed memory lazily: the size costs nothing until used.
-        self._memory = bytearray(MEMORY_SIZE)
-        self._access = bytearray(MEMORY_SIZE // 4)
+        # Of mapped memory the operating system gives what is touched; a bytearray touches it all
+        self._memory = mmap(-1, MEMORY_SIZE)
+        self._access = mmap(-1, MEMORY_SIZE // 4)
         view = memoryview(self._memory)
         self._blocks: dict[int, Block] = {}
         self._frames: list[list[int]] = []
