@@ -287,6 +287,27 @@ def test_a_full_file_system_is_one_line_and_leaves_the_old_version(fresh):
     assert fresh.execute("print(os.listdir('/lib'))") == "['attn8']\n"
 
 
+def test_sizes_come_with_the_names_where_a_file_system_has_them(fresh):
+    """On littlefs each path that is asked for reads all folders above it."""
+    fresh.execute(SMALL.format(blocks=64))
+    apply(fresh, plan(fresh, OLD))
+    fresh.execute(package.HELPERS)
+    fresh.execute("import sys\nasked = []\nclass Files:\n    ilistdir = os.ilistdir\n"
+                  "    @staticmethod\n    def stat(path):\n        asked.append(path)\nos = Files")
+    sizes, asked = fresh.evaluate("print(repr((list(walk(LIB)), asked)))", ([(str, int)], [str]))
+    assert {f"{LIB}/{path}": len(data) for path, data in OLD.items()}.items() <= dict(sizes).items()
+    assert asked == []
+
+
+def test_work_on_a_file_system_may_take_as_long_as_the_board_is_given(fresh):
+    fresh.flash_seconds = 0.2
+    with pytest.raises(BoardError, match="does not answer"):
+        package._execute(fresh, "import time\ntime.sleep(1)")
+    fresh.flash_seconds = 5
+    fresh.enter_repl()
+    assert package._execute(fresh, "import time\ntime.sleep(1)\nprint(1)") == "1\n"
+
+
 def test_a_folder_that_is_a_file_is_named(fresh):
     fresh.write_file("/models", b"")
     with pytest.raises(BoardError, match=r"^/models on the board is a file, where /models/a is to"):

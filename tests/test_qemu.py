@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from attn8_host.boards import open_board
+from attn8_host.boards import open_board, qemu
 from attn8_host.boards.qemu import MACHINES
 from attn8_host.cli import main
 from attn8_host.deploy import deploy
@@ -13,7 +13,7 @@ from tests.test_flash import ESP32, firmware
 
 
 @pytest.fixture
-def qemu():
+def emulated():
     try:
         board = open_board("qemu")
     except BoardError as error:
@@ -22,12 +22,13 @@ def qemu():
         yield board
 
 
-def test_it_runs_a_stock_firmware_and_the_package(qemu):
-    assert qemu.info.implementation == "micropython"
-    assert any(f"with {chip.replace('-', '')}" in qemu.info.machine for chip in MACHINES)
-    deploy(qemu)
-    qemu.enter_repl()
-    assert qemu.execute("from attn8 import ReLU\nprint(list(ReLU(2)(b'\\xff\\x05')))") == "[0, 5]\n"
+def test_it_runs_a_stock_firmware_and_the_package(emulated):
+    assert emulated.info.implementation == "micropython"
+    assert any(f"with {chip.replace('-', '')}" in emulated.info.machine for chip in MACHINES)
+    deploy(emulated)
+    emulated.enter_repl()
+    code = "from attn8 import ReLU\nprint(list(ReLU(2)(b'\\xff\\x05')))"
+    assert emulated.execute(code) == "[0, 5]\n"
 
 
 @pytest.fixture
@@ -56,3 +57,24 @@ def test_an_emulator_that_ends_says_why(no_qemu, tmp_path, capsys, monkeypatch):
     firmware(tmp_path / "f.bin", ESP32)
     assert main(["deploy", "--board", "qemu", "--firmware", str(tmp_path / "f.bin")]) == 2
     assert capsys.readouterr().err == "attn8: QEMU ended: without a word\n"
+
+
+def test_an_emulator_ends_where_its_opening_is_interrupted(no_qemu, tmp_path, monkeypatch):
+    program = tmp_path / "sleeps"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("ATTN8_QEMU", str(program))
+    started = []
+
+    def interrupted(*_, alive, **__):
+        started.append(alive())
+        raise KeyboardInterrupt
+
+    stop = qemu.Emulator.stop
+    monkeypatch.setattr(qemu, "first_answer", interrupted)
+    monkeypatch.setattr(qemu.Emulator, "stop",
+                        lambda self: (stop(self), started.append(self.process.poll())))
+    firmware(tmp_path / "f.bin", ESP32)
+    with pytest.raises(KeyboardInterrupt):
+        open_board("qemu", firmware=tmp_path / "f.bin")
+    assert started == [True, -9]

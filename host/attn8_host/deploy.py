@@ -53,7 +53,6 @@ COMPILER = (1, 29)
 BATCH = 16  # files that one of the pieces below writes or removes
 SUMMED = 4  # and takes the sum of, which an emulated flash takes 2 s each for
 PIECES = 10_000  # more never come to an end
-FLASH_SECONDS = 60  # for one of them
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,7 +76,7 @@ def walk(folder):
             yield path + "/", 0
             yield from walk(path)
         else:
-            yield path, os.stat(path)[6]
+            yield path, entry[3] if len(entry) > 3 else os.stat(path)[6]
 def remove(folder):
     # -> whether all of it is gone: a call removes a few files
     global left
@@ -248,10 +247,6 @@ class Plan:
     changed: list[str]  # to be sent
     stale: list[str]  # on the board, and not in the package
     folder: str = LIB  # where on the board the version is that it has
-
-    @property
-    def bytes_to_send(self) -> int:
-        return sum(len(self.files[path]) for path in self.changed)
 
 
 @dataclass
@@ -633,7 +628,7 @@ def install_boot(board: Board, replace: bool = False) -> bool:
 
 def _execute(board: Board, code: str) -> str:
     board.require(HELPERS)
-    return board.execute(f"left = {BATCH}\n{code}", FLASH_SECONDS)
+    return board.execute(f"left = {BATCH}\n{code}", board.flash_seconds)
 
 
 def _evaluate(board: Board, code: str, shape: Any) -> Any:

@@ -31,6 +31,7 @@ ATTEMPTS = 2  # to enter the REPL
 TIMEOUT = 10  # seconds that a read of the REPL waits for a byte
 PROMPT_SECONDS = 11  # for an attempt to enter the REPL, and for what is answered at once
 FILE_SECONDS = 20  # for a piece of a file
+FLASH_SECONDS = 60  # for a piece of work on a chip's file system
 
 # The names of .mpy architectures, in the order of sys.implementation._mpy >> 10
 ARCHES = (
@@ -91,6 +92,7 @@ class Board:
         clkdiv: address of the clock divider of the UART that the link may speed up; by default
             that of the chip, where the chip's UART is on the line.
         close: called when the board is closed.
+        flash_seconds: that a piece of work on its file system may take.
 
     Raises:
         BoardError: the port cannot be opened, or no MicroPython answers there.
@@ -103,8 +105,10 @@ class Board:
         baud: int | None = None,
         clkdiv: int | None = None,
         close: Callable[[], None] = lambda: None,
+        flash_seconds: float = FLASH_SECONDS,
     ):
         self._close = close
+        self.flash_seconds = flash_seconds
         self.preludes: list[str] = []  # code that ran and stands, until the board starts afresh
         self._keeping = 0
         self._baud = baud or BAUD

@@ -22,7 +22,6 @@ from .board import Board, explained
 LOADER = Path(__file__).with_name("loader.upy")
 BLOCK = 12288  # bytes before they are compressed: a board holds two of these, and the window
 WINDOW_BITS = 12
-FLASH_SECONDS = 60  # for one block
 
 INFLATES = """
 try:
@@ -56,7 +55,7 @@ def send(board: Board, files: Mapping[str, bytes], progress: Progress | None = N
             link.reserve(max((len(block) for block, _ in blocks), default=0))
             for block, size in blocks:
                 link.write(SCRATCH, block)
-                link.request(RUN, struct.pack("<IB", len(block), packs), FLASH_SECONDS)
+                link.request(RUN, struct.pack("<IB", len(block), packs), board.flash_seconds)
                 done += size
                 if progress:
                     progress(done, total)

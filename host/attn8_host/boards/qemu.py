@@ -13,6 +13,9 @@ from .board import Board, first_answer
 from .firmware import Firmware
 
 START_SECONDS = 60  # to the first prompt, which comes after the file system is made
+# For a piece of work on its file system: littlefs reads all folders where it looks for free blocks,
+# and each read takes milliseconds here
+FLASH_SECONDS = 600
 FLASH_SIZE = 4 << 20  # bytes
 
 
@@ -26,7 +29,9 @@ class Machine:
 
 
 MACHINES = {
-    "ESP32": Machine("qemu-system-xtensa", "esp32"),
+    # Counted instructions of 32 ns: at each read of the flash one core waits out the other's share
+    # of time, which is fewer of them than at a chip's pace; without, both wait for the computer
+    "ESP32": Machine("qemu-system-xtensa", "esp32", ("-icount", "5")),
     # Counted instructions: otherwise Ctrl-C does not reach a tight loop
     "ESP32-C3": Machine("qemu-system-riscv32", "esp32c3", ("-icount", "3")),
 }
@@ -57,14 +62,17 @@ def open_qemu(firmware: Path | None = None) -> Board:
     emulator = Emulator(_find(machine.program), machine, file)
     try:
         return first_answer(
-            lambda: Board(emulator.url, kind="qemu", close=emulator.stop),
+            lambda: Board(emulator.url, kind="qemu", close=emulator.stop,
+                          flash_seconds=FLASH_SECONDS),
             START_SECONDS,
             alive=lambda: emulator.process.poll() is None,
         )
-    except BoardError as error:
+    except BaseException as error:
         said = emulator.last_words()
         emulator.stop()
-        raise BoardError(said or str(error)) from None
+        if said and isinstance(error, BoardError):
+            raise BoardError(said) from None
+        raise
 
 
 class Emulator:
