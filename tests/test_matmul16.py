@@ -56,6 +56,37 @@ def test_products(machine, seed, rows, inputs, outputs, offset, output, extreme)
     assert (out.read(want.dtype) == want.ravel()).all()
 
 
+@machine_settings
+@given(seed=st.integers(0, 2**32 - 1), inputs=st.integers(1, 80), first=st.integers(1, 12),
+       output=st.sampled_from(sorted(FORMATS)), lowest=st.booleans())
+def test_outputs_in_two_calls(machine, seed, inputs, first, output, lowest):
+    """As where a part of the weights is read at a time."""
+    rng = np.random.default_rng(seed)
+    outputs = first + 9
+    x = rng.integers(-32768, 32768, (1, inputs)).astype(np.int16)
+    w = rng.integers(-128, 128, (outputs, inputs)).astype(np.int8)
+    w[0] = -128 if lowest else w[0]  # something goes down
+    bias = rng.integers(-(1 << 29), 1 << 29, outputs).astype(np.int32)
+    mult = rng.integers(1 << 14, 1 << 15, outputs).astype(np.int16)
+    shift = rng.integers(16, 46, outputs).astype(np.int8)
+    most = FORMATS[output]
+    reference = Dense(w, bias, *((mult, shift) if most else ()))
+    reference.format, reference.most = output.split()[0], most or None
+    want = reference(x)
+
+    machine.reset()
+    call = Call(machine)
+    out, row = (call.place(np.zeros_like(a)) for a in (want, np.zeros(2 * inputs + 10, np.uint8)))
+    placed = [call.place(a) for a in (x, mult, shift)]
+    for at, n in ((0, first), (first, 9)):
+        part, few = w[at : at + n], bias[at : at + n]
+        if "offsets" in machine.functions:
+            part, _, few, _, _ = call("offsets", part, 0, few, inputs, n)
+        call("matmul", part, at, placed[0], few, *placed[1:], out, row, 1, inputs, n,
+             narrowing(reference.weight), most)
+    assert (out.read(want.dtype) == want.ravel()).all()
+
+
 def test_known_answers_are_those_of_the_reference(on_device):
     known, found = on_device("attn8.known.matmul16"), 0
     j = np.arange(9)

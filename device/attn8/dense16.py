@@ -125,28 +125,24 @@ class Dense16:
         # The same with weights from the file, some rows of them at a time, for each row of x
         p = self.linear
         out = self.out if out is None else out
-        most, m, wide, inputs, weight = self._most, p.outputs, p.wide, p.inputs, p.weight
-        size = 4 if wide else 2 if most > 127 else 1
-        a, b, c, d, e = weight.views
-        bias, mult, shift = p.bias, p.mult, p.shift
+        most, m, inputs, weight = self._most, p.outputs, p.inputs, p.weight
+        size = 4 if p.wide else 2 if most > 127 else 1
+        a, b, c, _, _ = weight.views
+        bias = p.bias
         one, to = x, out
         for row in range(self.rows):
+            if self.rows > 1:
+                one = part(self._x, x, 2 * row * inputs, 2 * inputs)
+                to = part(b, out, row * m * size, m * size)
             first = 0
             while first < m:
                 n = min(p.tile, m - first)
                 buffer = forms.scratch.bytes
                 tile = part(a, buffer, p.at, n * inputs)
                 weight.read(tile, first * inputs)
-                if n < m:
-                    if not wide:
-                        mult, shift = part(b, p.mult, 2 * first, 2 * n), part(c, p.shift, first, n)
-                    if len(p.bias) >= m:
-                        bias = part(d, p.bias, 4 * first, 4 * n)
-                if n < m or self.rows > 1:
-                    to = part(e, out, (row * m + first) * size, n * size)
-                if self.rows > 1:
-                    one = part(self._x, x, 2 * row * inputs, 2 * inputs)
-                self._matmul(tile, 0, one, bias, mult, shift, to, buffer, 1, inputs, n, p.down,
-                             most)
+                if n < m and len(p.bias) >= m:
+                    bias = part(c, p.bias, 4 * first, 4 * n)
+                self._matmul(tile, first, one, bias, p.mult, p.shift, to, buffer, 1, inputs, n,
+                             p.down, most)
                 first += n
         return out

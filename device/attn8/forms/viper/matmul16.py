@@ -42,11 +42,20 @@ def matmul(w: ptr8, acc: int, x: ptr16, bias: ptr32, mult: ptr16, shift: ptr8, o
     # or, where most is above 127, int16; the int32 sum itself where most is 0. x' = x / 2**down,
     # rounded. w, bias, mult and shift are of `operands`; `row` is of `room`. Sums of the offset
     # operands wrap at 2**32; what is left without the offsets fits.
+    # acc: so many outputs come before those of w and bias; mult, shift and out are of all of them.
+    # There is one row then, for which `row` is as the call for the outputs before has left it.
     sign = 1
     sign <<= 31
     word = (sign << 1) - 1
     half = (1 << down) >> 1
     start = int(w)
+    mult = ptr16(int(mult) + (acc << 1))
+    shift = ptr8(int(shift) + acc)
+    if most > 127:
+        acc <<= 1
+    elif most == 0:
+        acc <<= 2
+    out = ptr8(int(out) + acc)
     while rows:
         total = 0
         k = 0

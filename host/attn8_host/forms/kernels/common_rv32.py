@@ -22,6 +22,7 @@ def dot(
     sizes: tuple[int, int],
     unrolled: int,
     t: tuple[int, int, int],
+    unroll: int = UNROLL,
 ) -> None:
     """SUMS += X times each of the first `tile` ROWS, up to END; the pointers end behind the rows.
 
@@ -33,6 +34,7 @@ def dot(
         sizes: the bytes of such values.
         unrolled: a register, where X stops in the unrolled loop.
         t: three registers.
+        unroll: values in that loop.
     """
     b, v, u = t
 
@@ -53,9 +55,9 @@ def dot(
 
     a.beq(X, unrolled, name + ", rest")
     a.label(name + ", block")
-    for k in range(UNROLL):
+    for k in range(unroll):
         products(k)
-    advance(UNROLL)
+    advance(unroll)
     a.bne(X, unrolled, name + ", block")
     a.label(name + ", rest")
     a.beq(X, END, name + ", done")

@@ -4,23 +4,37 @@ from functools import partial
 
 from ..mpy import Rv32Function
 from ..rv32 import T2, T3, T4, T5, ZERO
-from .common_rv32 import END, ROWS, SUMS, UNROLL, X, requantize
+from .common_rv32 import END, ROWS, SUMS, X, settle
 from .outputs_rv32 import BIAS, HIGH, LEFT, LOW, OUT, UNROLLED, X_START, T, outputs
+
+UNROLL = 16
+SPARE = {"matmul": ("next_mult", "next_shift")}  # of the next output
 
 
 def matmul(a: Rv32Function) -> None:
-    a.arguments(out=OUT, most=HIGH)
+    a.arguments(out=OUT, most=HIGH, acc=T2)
     a.sub(LOW, ZERO, HIGH)
+    a.add(OUT, OUT, T2)  # a byte for each output before, or two, or four
+    a.li(T3, 127)
+    a.blt(T3, HIGH, "to int16")
+    a.bne(HIGH, ZERO, "row")
+    a.add(OUT, OUT, T2)
+    a.add(OUT, OUT, T2)
+    a.label("to int16")
+    a.add(OUT, OUT, T2)
     a.label("row")
     round_row(a)
-    a.arguments(w=ROWS[0], outputs=LEFT, bias=BIAS, inputs=END, mult=T2, shift=T3)
-    a.keep(T2, "acc")  # mult and shift of the next output, where nothing else is read any more
-    a.keep(T3, "out")
+    a.arguments(w=ROWS[0], outputs=LEFT, bias=BIAS, inputs=END, mult=T2, shift=T3, acc=T4)
+    a.add(T3, T3, T4)
+    a.slli(T4, T4, 1)
+    a.add(T2, T2, T4)
+    a.keep(T2, "next_mult")
+    a.keep(T3, "next_shift")
     a.andi(UNROLLED, END, -UNROLL)
     for end in UNROLLED, END:
         a.slli(end, end, 1)
         a.add(end, end, X_START)
-    outputs(a, a.lh, 2, partial(results, a))
+    outputs(a, a.lh, 2, partial(results, a), UNROLL)
     a.arguments(x=X_START, inputs=T2, rows=T3)
     a.slli(T2, T2, 1)
     a.add(X_START, X_START, T2)
@@ -33,10 +47,11 @@ def matmul(a: Rv32Function) -> None:
 def round_row(a: Rv32Function) -> None:
     """X_START = x' of a row: x itself where nothing goes down."""
     to, half, down = T2, T3, T4
-    a.arguments(x=X, inputs=END, down=down)
+    a.arguments(x=X, inputs=END, down=down, acc=T5)
     a.mv(X_START, X)
     a.beq(down, ZERO, "as it is")
     a.arguments(row=X_START)
+    a.bne(T5, ZERO, "as it is")  # rounded before
     a.mv(to, X_START)
     a.li(half, 1)
     a.sll(half, half, down)
@@ -63,17 +78,18 @@ def results(a: Rv32Function, name: str, tile: int) -> None:
     a.j(name + " next")
     a.label(name + " requantized")
     mults, shifts = X, ROWS[1]
-    a.arguments(acc=mults, out=shifts)
+    a.arguments(next_mult=mults, next_shift=shifts)
     for j, acc in enumerate(SUMS[:tile]):
-        mult, shift, t = T
+        mult, shift, _ = T
         a.lhu(mult, 2 * j, mults)
         a.lbu(shift, j, shifts)
+        a.slli(mult, mult, 17)
         a.addi(shift, shift, -16)
-        requantize(a, f"{name} {j}", acc, mult, shift, HIGH, LOW, t)
+        settle(a, f"{name} {j}", acc, mult, shift, HIGH, LOW)
     a.addi(mults, mults, 2 * tile)
     a.addi(shifts, shifts, tile)
-    a.keep(mults, "acc")
-    a.keep(shifts, "out")
+    a.keep(mults, "next_mult")
+    a.keep(shifts, "next_shift")
     a.li(T2, 127)
     a.bge(T2, HIGH, name + " int8")
     for j, acc in enumerate(SUMS[:tile]):

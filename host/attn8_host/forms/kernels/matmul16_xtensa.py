@@ -7,37 +7,57 @@ times the weights of odd place as halves of 16 bits, (w << 8) & 0xFF00FF00 those
 
 from ..mpy import XtensaFunction
 from ..xtensa import ACCHI, ACCLO, HH, LL
-from .common_xtensa import half_of, scale
+from .common_xtensa import half_of
 
 # Register map
-W, X, X_START, OUT, BIAS, MULT, SHIFT, LEFT, COUNT, MASK, MOST, V, T, M = range(2, 16)
+W, X, X_START, OUT, BIAS, MULT, SHIFT, LEFT, COUNT, MASK, FORMAT, V, T, M = range(2, 16)
 
 BLOCK = 8  # words in the unrolled loop
+SPARE = {"matmul": ("rest", "next")}  # words beyond blocks; where the next row of weights begins
 
 
 def matmul(a: XtensaFunction) -> None:
-    a.arguments(out=OUT, most=MOST)
+    a.arguments(out=OUT, most=FORMAT, acc=M)
     a.movi(T, 255)
     a.slli(MASK, T, 24)
     a.slli(T, T, 8)
     a.or_(MASK, MASK, T)
+    a.movi(T, 127)
+    a.branch("lt", T, FORMAT, "to int16")
+    a.neg(FORMAT, FORMAT)  # of int32 it stays 0
+    a.add(OUT, OUT, M)
+    a.bnez(FORMAT, "row")
+    a.add(OUT, OUT, M)
+    a.addx2(OUT, M, OUT)
+    a.j("row")
+    a.label("to int16")
+    a.addx2(OUT, M, OUT)
     a.label("row")
+    a.arguments(acc=T)
+    a.bnez(T, "ordered before")
     order(a)
-    a.arguments(w=W, bias=BIAS, mult=MULT, shift=SHIFT, outputs=LEFT, inputs=T)
-    a.or_(V, W, T)
+    a.label("ordered before")
+    a.arguments(w=W, bias=BIAS, mult=MULT, shift=SHIFT, outputs=LEFT, inputs=COUNT, acc=M,
+                row=X_START)
+    a.addi(X, X_START, -4)
+    a.ldinc(0, X)  # which adds 4 before it loads
+    a.addx2(MULT, M, MULT)
+    a.add(SHIFT, SHIFT, M)
+    a.or_(V, W, COUNT)
+    a.extui(T, COUNT, 2, 3)
+    a.keep(T, "rest")
+    a.srli(COUNT, COUNT, 5)
     a.extui(V, V, 0, 2)
     a.bnez(V, "any alignment")
     a.label("output")
     start(a)
     aligned_dot(a)
-    finish(a, "aligned")
-    a.bnez(LEFT, "output")
+    finish(a, "aligned", "output")
     a.j("next row")
     a.label("any alignment")
     start(a)
     any_dot(a)
-    finish(a, "any")
-    a.bnez(LEFT, "any alignment")
+    finish(a, "any", "any alignment")
     a.label("next row")
     a.arguments(rows=T, x=X, inputs=V)
     a.slli(V, V, 1)
@@ -55,9 +75,7 @@ def order(a: XtensaFunction) -> None:
     every product leaves it in m0 for the next one.
     """
     to, half = W, M
-    a.arguments(x=X, row=X_START, down=T)
-    half_of(a, half, T)
-    a.ssr(T)
+    a.arguments(x=X, row=X_START)
     a.mov(to, X_START)
 
     def value(place: int) -> None:
@@ -66,6 +84,24 @@ def order(a: XtensaFunction) -> None:
         a.sra(V, V)
         a.s16i(V, to, (4, 0, 6, 2)[place])
 
+    a.arguments(inputs=M, down=T)
+    a.extui(V, M, 0, 2)
+    a.or_(V, V, T)
+    a.bnez(V, "rounded")
+    a.srli(M, M, 2)
+    a.loopnez(M, "as it is")  # nothing goes down, and fours are whole
+    for pair in (0, 1), (2, 3):
+        for place, register in zip(pair, (V, T), strict=True):
+            a.l16ui(register, X, 2 * place)
+        for place, register in zip(pair, (V, T), strict=True):
+            a.s16i(register, to, (4, 0, 6, 2)[place])
+    a.addi(X, X, 8)
+    a.addi(to, to, 8)
+    a.label("as it is")
+    a.j("filled")
+    a.label("rounded")
+    half_of(a, half, T)
+    a.ssr(T)
     a.arguments(inputs=T)
     a.srli(V, T, 2)
     a.loopnez(V, "ordered")
@@ -88,25 +124,18 @@ def order(a: XtensaFunction) -> None:
     a.label("filled")
     a.l32i(V, X_START)
     a.s32i(V, to)
-    a.addi(X, X_START, -4)
-    a.ldinc(0, X)  # which adds 4 before it loads
 
 
 def start(a: XtensaFunction) -> None:
-    """ACC = 256 * the bias; X at the row's start."""
-    a.l32i(T, BIAS)
-    a.addi(BIAS, BIAS, 4)
+    """ACC = 0; X at the row's start."""
     a.mov(X, X_START)
-    a.slli(V, T, 8)
-    a.wsr(V, ACCLO)
-    a.srai(T, T, 24)
+    a.movi(T, 0)
+    a.wsr(T, ACCLO)
     a.wsr(T, ACCHI)
 
 
 def aligned_dot(a: XtensaFunction) -> None:
     """ACC += 256 * a row of weights times x; moves W to the next row."""
-    a.arguments(inputs=T)
-    a.srli(COUNT, T, 5)
     a.loopnez(COUNT, "block")
     a.l32i(V, W, 0)
     for i in range(BLOCK):
@@ -114,9 +143,8 @@ def aligned_dot(a: XtensaFunction) -> None:
         multiply(a, now, T, then if i + 1 < BLOCK else None, 4 * i + 4)
     a.addi(W, W, 4 * BLOCK)
     a.label("block")
-    a.arguments(inputs=T)
-    a.extui(COUNT, T, 2, 3)
-    a.loopnez(COUNT, "word")
+    a.arguments(rest=T)
+    a.loopnez(T, "word")
     a.l32i(V, W)
     a.addi(W, W, 4)
     multiply(a, V, T)
@@ -128,7 +156,7 @@ def any_dot(a: XtensaFunction) -> None:
     before = COUNT
     a.arguments(inputs=T)
     a.add(M, W, T)
-    a.keep(M, "acc")  # where the next row begins
+    a.keep(M, "next")
     a.addi(T, T, 3)
     a.srli(T, T, 2)
     a.ssa8l(W)
@@ -142,7 +170,7 @@ def any_dot(a: XtensaFunction) -> None:
     a.mov(before, V)
     multiply(a, M, T)
     a.label("any word")
-    a.arguments(acc=W)
+    a.arguments(next=W)
 
 
 def multiply(
@@ -161,37 +189,52 @@ def multiply(
     a.mula_da(HH, 1, v)
 
 
-def finish(a: XtensaFunction, name: str) -> None:
-    """The sum in ACC to OUT, in the format that MOST says; counts LEFT down."""
+def finish(a: XtensaFunction, name: str, again: str) -> None:
+    """The sum in ACC and the bias to OUT, in the format that FORMAT says; then to the label
+    `again`, as long as there are outputs LEFT.
+
+    acc * (mult << 17) has acc * mult >> 15 in its high word; as mult << 17 is taken as 2**32 less
+    than it is, so is that as acc.
+    """
     a.rsr(T, ACCHI)
     a.rsr(V, ACCLO)
     a.ssai(8)
     a.src(V, T, V)
-    a.addi(LEFT, LEFT, -1)
-    a.bnez(MOST, name + ", requantized")
-    a.s32i(V, OUT)
-    a.addi(OUT, OUT, 4)
-    a.j(name + ", done")
-    a.label(name + ", requantized")
+    a.l32i(T, BIAS)
+    a.addi(BIAS, BIAS, 4)
     a.l16ui(M, MULT)
-    a.addi(MULT, MULT, 2)
-    scale(a, V, M, T)
+    a.add(V, V, T)
+    a.addi(LEFT, LEFT, -1)
+    a.beqz(FORMAT, name + ", int32")
+    a.slli(M, M, 17)
     a.l8ui(T, SHIFT)
-    a.addi(SHIFT, SHIFT, 1)
+    a.mulsh(M, V, M)
+    a.addi(MULT, MULT, 2)
     a.addi(T, T, -16)
+    a.add(V, V, M)
     a.ssr(T)
     a.sra(V, V)
+    a.addi(SHIFT, SHIFT, 1)
     a.addi(V, V, 1)
     a.srai(V, V, 1)
-    a.min(V, V, MOST)
-    a.neg(T, MOST)
+    a.bltz(FORMAT, name + ", int8")
+    a.min(V, V, FORMAT)
+    a.neg(T, FORMAT)
     a.max(V, V, T)
-    a.movi(T, 127)
-    a.branch("lt", T, MOST, name + ", int16")
-    a.s8i(V, OUT)
-    a.addi(OUT, OUT, 1)
-    a.j(name + ", done")
-    a.label(name + ", int16")
     a.s16i(V, OUT)
     a.addi(OUT, OUT, 2)
+    a.bnez(LEFT, again)
+    a.j(name + ", done")
+    a.label(name + ", int8")
+    a.max(V, V, FORMAT)
+    a.neg(T, FORMAT)
+    a.min(V, V, T)
+    a.s8i(V, OUT)
+    a.addi(OUT, OUT, 1)
+    a.bnez(LEFT, again)
+    a.j(name + ", done")
+    a.label(name + ", int32")
+    a.s32i(V, OUT)
+    a.addi(OUT, OUT, 4)
+    a.bnez(LEFT, again)
     a.label(name + ", done")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..mpy import Rv32Function
 from ..rv32 import RA, S0, S1, S10, S11, T2, T3, T4, T5, T6, ZERO
-from .common_rv32 import ROWS, SUMS, TILE, X, dot
+from .common_rv32 import ROWS, SUMS, TILE, UNROLL, X, dot
 
 # Register map, beside that of `dot`
 X_START = S0
@@ -23,6 +23,7 @@ def outputs(
     load_x: Callable[[int, int, int], None],
     size: int,
     results: Callable[[str, int], None],
+    unroll: int = UNROLL,
 ) -> None:
     """All outputs of a row; ROWS[0] is the next one's weights, and LEFT is how many there are.
 
@@ -30,6 +31,7 @@ def outputs(
         load_x: the instruction that loads a value of x, of so many bytes.
         results: gets a prefix for labels and how many outputs SUMS are; writes them to OUT, and
             moves that. X, T and the rows beyond the first are free then.
+        unroll: values of x in the unrolled loop.
     """
     for tile in (TILE, 1):
         name = f"{tile} outputs"
@@ -42,7 +44,7 @@ def outputs(
             a.add(ROWS[j], ROWS[j - 1], T2)
         for j, acc in enumerate(SUMS[:tile]):
             a.lw(acc, 4 * j, BIAS)
-        dot(a, name, tile, load_x, a.lb, (size, 1), UNROLLED, T)
+        dot(a, name, tile, load_x, a.lb, (size, 1), UNROLLED, T, unroll)
         a.mv(ROWS[0], ROWS[tile - 1])
         results(name, tile)
         a.addi(BIAS, BIAS, 4 * tile)
