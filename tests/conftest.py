@@ -54,6 +54,9 @@ def pytest_addoption(parser):
         "--words", type=int, default=40, help="generated commands (default: %(default)s)"
     )
     parser.addoption(
+        "--watch-minutes", type=int, default=0, help="of 30 results a second (default: none)"
+    )
+    parser.addoption(
         "--masks", type=int, default=2000, help="random masks to compare (default: %(default)s)"
     )
 

@@ -490,6 +490,8 @@ addEventListener("keydown", (event) => {
   does();
 });
 addEventListener("resize", draw);
+const resized = new ResizeObserver(draw);
+for (const canvas of document.querySelectorAll("canvas")) resized.observe(canvas);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 paint();
 connect();
