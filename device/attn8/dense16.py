@@ -128,21 +128,27 @@ class Dense16:
         most, m, inputs, weight = self._most, p.outputs, p.inputs, p.weight
         size = 4 if p.wide else 2 if most > 127 else 1
         a, b, c, _, _ = weight.views
+        file, start = weight.file, weight.start
         bias = p.bias
         one, to = x, out
-        for row in range(self.rows):
-            if self.rows > 1:
-                one = part(self._x, x, 2 * row * inputs, 2 * inputs)
-                to = part(b, out, row * m * size, m * size)
-            first = 0
-            while first < m:
-                n = min(p.tile, m - first)
-                buffer = forms.scratch.bytes
-                tile = part(a, buffer, p.at, n * inputs)
-                weight.read(tile, first * inputs)
-                if n < m and len(p.bias) >= m:
-                    bias = part(c, p.bias, 4 * first, 4 * n)
-                self._matmul(tile, first, one, bias, p.mult, p.shift, to, buffer, 1, inputs, n,
-                             p.down, most)
-                first += n
+        try:
+            for row in range(self.rows):
+                if self.rows > 1:
+                    one = part(self._x, x, 2 * row * inputs, 2 * inputs)
+                    to = part(b, out, row * m * size, m * size)
+                first = 0
+                while first < m:
+                    n = min(p.tile, m - first)
+                    buffer = forms.scratch.bytes
+                    tile = part(a, buffer, p.at, n * inputs)
+                    file.seek(start + first * inputs)
+                    if file.readinto(tile) != n * inputs:
+                        weight.lost()
+                    if n < m and len(p.bias) >= m:
+                        bias = part(c, p.bias, 4 * first, 4 * n)
+                    self._matmul(tile, first, one, bias, p.mult, p.shift, to, buffer, 1, inputs, n,
+                                 p.down, most)
+                    first += n
+        except OSError:
+            weight.lost()
         return out

@@ -33,9 +33,8 @@ class Model:
         self._steps = steps
         if step:
             # Where all inputs are results of layers, `build` has seen what they are
-            self._steps = [(getattr(layer, "step", None)
-                            or (layer if 0 in places else getattr(layer, "run", layer)), places)
-                           for layer, places in steps]
+            self._steps = [(layer.run if hasattr(layer, "run") and 0 not in places
+                            else getattr(layer, "step", layer), places) for layer, places in steps]
         self._channels = channels
         self._inner = inner
         self._feed = self._batch = None  # imported where they are asked for

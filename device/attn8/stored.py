@@ -18,14 +18,14 @@ def open(path):
 
 
 class Stored:
-    # n int8 from `start` on in an open file. views: memoryviews that whoever reads parts may use.
+    # n int8 from `start` on in an open `file`. views: memoryviews that whoever reads parts may use.
     # memory: they themselves, where the file lies in memory, as those of a ROMFS do; else None
 
     def __init__(self, path, file, views, start, n):
         self._path = path
-        self._file = file
+        self.file = file
         self.views = views
-        self._start = start
+        self.start = start
         self._n = n
         self.memory = None
         try:
@@ -39,11 +39,14 @@ class Stored:
     def read(self, out, first):
         # Fills out, a memoryview, with what begins at `first`; allocates nothing
         try:
-            self._file.seek(self._start + first)
-            if self._file.readinto(out) == len(out):
+            self.file.seek(self.start + first)
+            if self.file.readinto(out) == len(out):
                 return
         except OSError:
             pass
+        self.lost()
+
+    def lost(self):
         raise ValueError("%s: its weights cannot be read any more; load it again" % self._path)
 
     def load(self):

@@ -98,8 +98,9 @@ class GroupedAttention:
                        for linear, n in zip(linears, (largest, largest,
                                                       127 * 255 if self._narrow else 32767))]
         self._most = largest
-        self._row = memoryview(b"")
-        self._result = memoryview(b"")
+        if rows > 1:
+            self._row = memoryview(b"")
+            self._result = memoryview(b"")
         code = signals.CODES[linears[3].output]
         self.out = make(code, rows * embed_dim)
         self._unit = signals.ITEMSIZES[code]
@@ -114,7 +115,7 @@ class GroupedAttention:
         checks.apart(self.name, x, n, "out", self.out, self.rows * self.embed_dim * self._unit)
         self.length = 0
         for row in range(self.rows):
-            self._token(x, row)
+            self.run(x, row)
         return self.out
 
     def step(self, x):
@@ -122,21 +123,26 @@ class GroupedAttention:
         if self.rows != 1:
             checks.between("rows", self.rows, 1, 1)
         checks.values(self.name, x, self.embed_dim, False, "h")
-        if self.length == self.seq_len:
-            raise ValueError("%s: its cache has room for %d tokens and holds %d; reset"
-                             % (self.name, self.seq_len, self.length))
-        self._token(x, 0)
-        return self.out
+        return self.run(x)
 
     def reset(self):
         # The next token is the first one of a new sequence
         self.length = 0
 
-    def _token(self, x, row):
-        e, slot = self.embed_dim, self.length
+    def run(self, x, row=0):
+        # The next token, a row of x; unchecked, but for the room that there is
+        slot = self.length
+        if slot == self.seq_len:
+            raise ValueError("%s: its cache has room for %d tokens and holds %d; reset"
+                             % (self.name, slot, slot))
         heads, kv, d = self.num_heads, self.num_kv_heads, self.head_dim
         kernels = self._kernels
-        x = part(self._row, x, 2 * row * e, 2 * e)
+        out = self.out
+        if self.rows > 1:
+            e = self.embed_dim
+            x = part(self._row, x, 2 * row * e, 2 * e)
+            e *= self._unit
+            out = part(self._result, out, row * e, e)
         q, k, v = self._parts
         q, k, v = q.run(x), k.run(x), v.run(x)
         rotary = self._rotary
@@ -159,9 +165,9 @@ class GroupedAttention:
             self._softmax(scores, 0, self._sums, tables.EXP2, heads, n, mult, shift)
             kernels.weighted(self.values, 0, scores, self._sums, q, n, heads, kv, d, num,
                              out_shift)
-        size = e * self._unit
-        self._merge.run(q, part(self._result, self.out, row * size, size))
+        self._merge.run(q, out)
         self.length = n
+        return self.out
 
 
 def most(head_dim, cache):

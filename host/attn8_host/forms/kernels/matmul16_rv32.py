@@ -7,7 +7,7 @@ from ..rv32 import T2, T3, T4, T5, ZERO
 from .common_rv32 import END, ROWS, SUMS, X, settle
 from .outputs_rv32 import BIAS, HIGH, LEFT, LOW, OUT, UNROLLED, X_START, T, outputs
 
-UNROLL = 16
+UNROLL = 32
 SPARE = {"matmul": ("next_mult", "next_shift")}  # of the next output
 
 
