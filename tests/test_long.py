@@ -87,7 +87,7 @@ def test_example_2(remote):
     assert (out == expected.ravel()).all()
 
 
-# Of 600 tokens and 1,024: windows that two passes can sum; rows that see more, none and all keys
+# Of 600 tokens: windows that two passes can sum; rows that see more, none and all keys
 MASKS = {
     "window": lambda n: masks.local_window(n, 5),
     "516 keys": lambda n: masks.Mask(n, [[i % 5, i % 5 + 516] for i in range(n)]),
@@ -98,19 +98,28 @@ MASKS = {
 
 
 @pytest.mark.parametrize(("name", "seq_len"),
-                         [*((name, 600) for name in MASKS), ("window", 1024), ("517 keys", 1024)])
+                         [*((name, 600) for name in MASKS), ("517 keys", 1024)])
 def test_sparse_beyond_516_tokens(remote, name, seq_len):
+    mask = MASKS[name](seq_len)
+    check_sparse(remote, mask, mask.to_bits().ravel(), seq_len)
+
+
+def test_sparse_of_2048_tokens(remote):
+    """The mask has more spans than uint16 counts, though they are smaller than its bits."""
+    check_sparse(remote, masks.strided(2048, 0, 33), ["strided", 0, 33], 2048)
+
+
+def check_sparse(remote, mask, given, seq_len):
     (q, k, v), scales = quantized(*structured(1, np.random.default_rng(4), seq_len, 8))
     constants = exact_constants(8, *scales)
-    mask = MASKS[name](seq_len)
     reference = Sparse(**constants, mask=mask)
     expected = reference(q, k, v)
     longest = int(mask.dense.sum(axis=1).max())
     if longest <= 516:
         assert (expected == Exact(**constants)(q, k, v, ~mask.dense)).all()
     out, core = remote(test_sparse.RUN + "give(type(core).__name__)", q=q, k=k, v=v,
-                       seq_len=seq_len, head_dim=8, mask=mask.to_bits().ravel(), causal=False,
-                       need=False, block=8, constants=constants)
+                       seq_len=seq_len, head_dim=8, mask=given, causal=False, need=False, block=8,
+                       constants=constants)
     assert core == ("Listed" if longest <= 516 else "Flash")
     assert (out == expected.ravel()).all()
 

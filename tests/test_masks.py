@@ -86,8 +86,8 @@ def test_bits_travel_to_the_board_and_back(remote, seed, seq_len, runs):
 
 
 BAD = [
-    ("Mask(0, [])", "seq_len: expected 1 to 1024, got 0"),
-    ("Mask(1025, [])", "seq_len: expected 1 to 1024, got 1025"),
+    ("Mask(0, [])", "seq_len: expected 1 to 4096, got 0"),
+    ("Mask(4097, [])", "seq_len: expected 1 to 4096, got 4097"),
     ("Mask(2, [(0, 1)])", "mask: expected 2 rows, got"),
     ("Mask(2, [(0, 1)] * 3)", "mask: expected 2 rows, got"),
     ("Mask(2, [(0, 1), (1, 0)])", "mask: row 1: expected rising boundaries up to 2, got [1, 0]"),

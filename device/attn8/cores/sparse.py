@@ -33,7 +33,7 @@ class Sparse:
         from . import exact
 
         constants = (score_mult, score_shift, score_limit, out_num, out_shift)
-        checks.between("seq_len", seq_len, 1, 1024)  # as masks have it
+        checks.between("seq_len", seq_len, 1, 1 << 12)  # as masks have it
         exact.check(min(seq_len, exact.MAX_KEYS), head_dim, *constants)
         every = seq_len * seq_len  # pairs, of which a cut's mask counts but the causal ones
         form = forms.choose("sparse", head_dim, score_mult, score_shift, out_shift)

@@ -2,7 +2,8 @@ from array import array
 
 from .. import checks
 
-MAX_SEQ_LEN = 1024  # spans are counted in uint16, and take no more bytes than the bits would
+MAX_SEQ_LEN = 4096  # bits of so many take 2 MB
+MOST = 4 * 0xFFFF  # bytes of spans, as offsets count them in uint16
 MASKED = -(1 << 30)  # the score of a masked key, as in the exact core
 
 
@@ -27,7 +28,8 @@ class Mask:
             if i == seq_len:
                 raise ValueError("mask: expected %d rows, got more" % seq_len)
             self._count(i, row)
-            if self.bits is None and 2 * (len(self.spans) + len(row)) > (i + 1) * self.stride:
+            size = len(self.spans) + len(row)
+            if self.bits is None and 2 * size > min((i + 1) * self.stride, MOST):
                 self._pack(i)
             if self.bits is None:
                 self.spans.extend(array("H", row))

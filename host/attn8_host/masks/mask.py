@@ -7,14 +7,14 @@ import numpy as np
 from ..numerics.integers import MASKED
 from ..schema import between
 
-MAX_SEQ_LEN = 1024  # as on the device, which counts spans in uint16
+MAX_SEQ_LEN = 4096  # as on the device
 
 
 class Mask:
     """Which keys each query may attend to.
 
     Args:
-        seq_len: number of queries and of keys, 1 to 1024.
+        seq_len: number of queries and of keys, 1 to 4096.
         rows: for each query the rising boundaries start, end, start, end ... of the keys it sees.
 
     Raises:
