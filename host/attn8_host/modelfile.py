@@ -22,6 +22,7 @@ from .layers.base import INT8, TOKENS
 from .schema import (
     COUNT,
     FLAG,
+    INTEGER,
     LIST,
     NUMBERS,
     OBJECT,
@@ -56,7 +57,7 @@ INPUTS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
     "attn8": ({"shape": SHAPE},
               {"scale": SCALE, "scales": NUMBERS, "offsets": NUMBERS, "axis": COUNT,
                "format": one_of(INT8, TOKENS), "lengths": FLAG}),
-    "attn8-train": ({"size": SIZE}, {"tokens": SIZE}),
+    "attn8-train": ({"size": SIZE}, {"mult": INTEGER, "tokens": SIZE}),
 }
 
 

@@ -19,3 +19,18 @@ def _made(path, unload):
     from .trainer import Trainer
 
     return Trainer(path, configuration(path, "attn8-train"), unload)
+
+
+def fit(path, samples, epochs=10, batch=None, validation=5, patience=3, seed=1, report=None):
+    # Trains on the board alone, what `attn8 train MODEL --prepare` has put there, and makes int8
+    # weights of what was learned. A power cut at any time leaves the old ones or the new ones.
+    # path: of the training file. samples: len(samples) and samples[i] -> (int8 values, label); see
+    # samples.Samples. batch: samples of a step, None: as the file says. validation: one sample of
+    # so many does not train; an epoch counts only where these get better, and `patience` without
+    # end it. 0: all train, through all epochs. seed: of their order. report(epoch, loss, accuracy,
+    # validation loss, validation accuracy) is called after each. -> the epoch whose weights are
+    # kept, 0 where the old ones are no worse than any, and what was reported of each. ValueError
+    # where values saturate: the old ones stay.
+    from .fitting import fit
+
+    return fit(path, samples, epochs, batch, validation, patience, seed, report)

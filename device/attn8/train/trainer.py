@@ -24,18 +24,20 @@ class Trainer:
                        "numbers", "optimizer", "schedule"))
         self.path = path
         self.name = config["name"]
-        self.batch = batch = config.get("held", config["batch"])
+        self.batch = config["batch"]
+        self._held = held = config.get("held", self.batch)
         tensors = read(path)
         del known, read
-        self._int8 = config.get("int8")
+        self.int8 = config.get("int8")
+        self.mult = config["input"].get("mult")  # of int8 samples, see fitting.py
 
         def built(layers):
             for key in tensors:
                 raise ValueError("unused tensor %s; take it out of the file" % key)
-            if self._int8:
+            if self.int8:
                 from .requantize import check
 
-                check(layers, self._int8)
+                check(layers, self.int8)
                 memory.forget("attn8.train.requantize")
             unload.made()
 
@@ -43,7 +45,7 @@ class Trainer:
         f = model.f
         code = f.typecode
         stride = model.input_size + model.target_size
-        self._words = f.zeros(2 + batch * stride)
+        self._words = f.zeros(2 + held * stride)
         size = signals.ITEMSIZES[code] * len(self._words)
         self.input = uctypes.bytearray_at(uctypes.addressof(self._words), size)
         view = memoryview(self._words)
@@ -52,8 +54,8 @@ class Trainer:
                          for i in range(2 + stride, len(view) + 1, stride)]
         self._x = f.zeros(model.input_size)
         self._target = f.zeros(model.target_size)
-        self.losses = f.zeros(batch)
-        self.predictions = f.zeros(batch * model.output_size)
+        self.losses = f.zeros(held)
+        self.predictions = f.zeros(held * model.output_size)
         self.state = f.zeros(2)  # steps and overflows
         self.outputs = [("losses", code, self.losses), ("predictions", code, self.predictions),
                         ("state", code, self.state)]
@@ -68,19 +70,14 @@ class Trainer:
         f = model.f
         command = self._words[0]
         if command == SAVE:
-            from .update import update
-
-            update(self.path, model.values)
+            self.save(self.path)
             return
         if command == QUANTIZE:
-            if not self.requantizer:
-                raise ValueError("nothing was measured")
-            model.layers = []  # the requantizer keeps those that it needs
-            self.requantizer.write()
+            self.quantize()
             return
-        requantizer = self._calibrate() if command == CALIBRATE else None
+        requantizer = self.calibrate() if command == CALIBRATE else None
         size = model.output_size
-        for i in range(min(int(self._words[1]), self.batch)):
+        for i in range(min(int(self._words[1]), self._held)):
             f.spread(self._samples[i], self._x, 1, model.input_size)
             f.spread(self._targets[i], self._target, 1, model.target_size)
             y = model(self._x)
@@ -96,10 +93,24 @@ class Trainer:
         self.state[0] = model.steps
         self.state[1] = f.overflows
 
-    def _calibrate(self):
+    def save(self, path):
+        # The parameters, in a file that is there whole or as it was
+        from .update import update
+
+        update(self.path, self.model.values, path)
+
+    def calibrate(self):
+        # -> what measures the model after each run, with which training ends
         if not self.requantizer:
             self.model.finish()
             from .requantize import Requantizer
 
-            self.requantizer = Requantizer(self.model, self._int8)
+            self.requantizer = Requantizer(self.model, self.int8)
         return self.requantizer
+
+    def quantize(self):
+        # Writes the parameters as int8 into the model's file
+        if not self.requantizer:
+            raise ValueError("nothing was measured")
+        self.model.layers = []  # the requantizer keeps those that it needs
+        self.requantizer.write()

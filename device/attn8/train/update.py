@@ -7,11 +7,11 @@ from array import array
 from ..safetensors import open_file
 
 
-def update(path, change):
+def update(path, change, target=None):
     # change(metadata) -> the tensors that get new values, {name: array}; it may change the metadata
     # too. Other tensors are copied piece by piece: the file need not fit into memory. Under another
-    # name until it is whole, then renamed, which file systems do at once: a power cut leaves the
-    # old file or the new one.
+    # name until it is whole, then renamed to `target`, by default its own name, which file systems
+    # do at once: a power cut leaves the old file or the new one.
     gc.collect()
     file, data, _, header = open_file(path)
     tensors = change(header["__metadata__"])
@@ -22,7 +22,7 @@ def update(path, change):
         for name in names:
             start, end = header[name]["data_offsets"]
             parts.append(tensors.get(name) or _pieces(file, data + start, end - start))
-        _write(path, header, parts)
+        _write(target or path, header, parts)
 
 
 def _pieces(file, start, size):

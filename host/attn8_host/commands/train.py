@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 HEAP = "4M"  # of the virtual board, where no chip without PSRAM has enough
 NAMED = ("iris", "digits")
-OWN = ("--layers", "--lr", "--optimizer", "--patience", "--output")  # of a model of one's own
+# Of a model of one's own
+OWN = ("--layers", "--lr", "--optimizer", "--patience", "--output", "--prepare")
 
 
 def options(parser: Parser) -> None:
@@ -46,6 +47,9 @@ def options(parser: Parser) -> None:
                         help="epochs without a lower validation loss that end it (default: "
                         "%(default)s)")
     parser.add_output("--output", "the new int8 model file to write")
+    parser.add_argument("--prepare", action="store_true",
+                        help="train nothing here: put the model and what trains it onto the board, "
+                        "for attn8.train.fit")
     parser.add_argument("--shift", choices=["invert", "rotate"], default="invert",
                         help="digits: what happens to a tenth of them (default: %(default)s)")
     parser.add_argument("--numbers", choices=["Q16.16", "Q24.8", "Q8.8", "float", "double"],
@@ -62,6 +66,8 @@ def options(parser: Parser) -> None:
     parser.ignores(["--shift"], lambda a: a.what != "digits", "only digits takes it")
     parser.ignores(["--numbers"], lambda a: a.what != "iris", "only iris takes it")
     parser.ignores(["--png"], lambda a: a.what == "digits", "digits draws nothing")
+    parser.ignores(["--epochs", "--patience", "--seed", "--json", "--png"], lambda a: a.prepare,
+                   "attn8.train.fit takes them on the board")
     parser.ignores(OWN, lambda a: a.what in NAMED, "only a model file takes it")
 
 
@@ -93,6 +99,8 @@ def own(arguments: argparse.Namespace, console: Console) -> int:
     path = Path(arguments.what)
     if not path.exists():
         raise Attn8Error(f"{path}: expected a model file, iris or digits")
+    if arguments.prepare:
+        return prepare(arguments, path, console)
     if arguments.data is None:
         raise Attn8Error("with what? Give DATA.npz, with the arrays inputs and labels")
     if arguments.output is None:
@@ -127,6 +135,41 @@ def own(arguments: argparse.Namespace, console: Console) -> int:
                   highlight=False)
     write_json(arguments.json, outcome.as_dict())
     return 0 if outcome.bit_exact else 1
+
+
+def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
+    from ..deploy import deploy, push
+    from ..model import load
+    from ..train import tune
+    from ..train.session import pack
+
+    for given, what in ((arguments.data, "DATA.npz"), (arguments.output, "--output")):
+        if given is not None:
+            raise Attn8Error(f"{given}: leave {what} out; with --prepare the board trains on what "
+                             "it collects")
+    base = load(path, False)
+    target = f"/models/{path.stem}.safetensors"
+    training = f"/models/{path.stem}_train.safetensors"
+    try:
+        config, tensors, names = tune.prepare(base, arguments.layers, target, arguments.batch,
+                                              arguments.optimizer, arguments.lr)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    with opened(arguments, console) as board, progress(console) as advance:
+        deploy(board, progress=lambda done, size: advance("package to the board (bytes)", done,
+                                                          size))
+        push(board, target, path.read_bytes())
+        push(board, training, pack(config, tensors))
+    console.print(
+        f"{', '.join(names)} will train. On the board, collect and fit:\n"
+        "  from attn8 import load, train\n"
+        "  from attn8.train.samples import Samples\n"
+        f'  samples = Samples("/models/{path.stem}.samples", {base.input_size})\n'
+        f'  model = load("{target}")\n'
+        "  samples.append(model.feed(values), label)   # as often as there is one\n"
+        "  del model\n"
+        f'  train.fit("{training}", samples)', highlight=False)
+    return 0
 
 
 def digits(arguments: argparse.Namespace, console: Console) -> int:

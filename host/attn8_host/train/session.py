@@ -151,6 +151,17 @@ def pack(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
     return modelfile.pack(config, words)
 
 
+def to_words(
+    config: dict[str, Any], f: Any, base: Base | None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes words of a sample: of floats, of int8 that stand for their scale, or of integers
+    that a model in int8 takes as they are."""
+    mult = config["input"].get("mult")
+    if mult:
+        return lambda x: (x.astype(np.int64) * mult + 128) >> 8
+    return f.array if base is None else lambda x: x.astype(np.int64)
+
+
 class Training:
     """A model on the board, followed by the reference and by the same model in float64.
 
@@ -172,7 +183,7 @@ class Training:
         fixed = config["numbers"] not in FLOATS
         self.reference = Model(config, tensors, base=base) if fixed else None
         self.f = (self.reference or self.exact).f
-        self._words = self.f.array if base is None else lambda x: x.astype(np.int64)
+        self._words = to_words(config, self.f, base)
         self.dtype = client.outputs[0].dtype
         self.bit_exact = None if self.reference is None else True
         self.microseconds: list[int] = []

@@ -143,18 +143,37 @@ def training(
                                  "what trains takes int8; give fewer --layers")
             made.append({"type": "front", "name": "front", "model": target, "count": first,
                          "last": last, "mult": round(scale * 2**24)})
+    front = made[0]["type"] == "front"
     names = sorted({name.split(".")[0] for name in tensors})
     return {
         "format": "attn8-train", "version": 1, "name": base.name, "numbers": "Q16.16",
-        "input": {"size": size}, "layers": made, "loss": "cross_entropy", "clip_norm": 1.0,
+        "input": {"size": size} if front else {"size": size, "mult": round(about["scale"] * 2**24)},
+        "layers": made, "loss": "cross_entropy", "clip_norm": 1.0,
         "int8": target,
     }, tensors, names  # fmt: skip
 
 
+def prepare(
+    base: Model, which: str, target: str, batch: int, optimizer: str, rate: float | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray], list[str]]:
+    """`training` with what its steps need but for a schedule; the arguments are those of `tune`.
+
+    Raises:
+        ModelError: the layers do not train.
+        Attn8Error: there are no constants for the learning rate.
+    """
+    if (rate or 0) > MOST_RATES[optimizer]:
+        raise Attn8Error(f"lr: expected at most {MOST_RATES[optimizer]:g} with {optimizer}, "
+                         f"got {rate:g}")
+    config, tensors, names = training(base, which, target)
+    config |= {"batch": batch, "held": 1,
+               "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(rate or RATES[optimizer])}}
+    return config, tensors, names
+
+
 def planned(base: Model, path: Path, which: str, batch: int, optimizer: str) -> Plan:
     """What training takes on a chip; the arguments are those of `tune`."""
-    config, tensors, _ = training(base, which, str(path))
-    config |= {"batch": batch, "held": 1, "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(0.01)}}
+    config, tensors, _ = prepare(base, which, str(path), batch, optimizer)
     return train_plan(config, from_bytes(pack(config, tensors)), arches=()).memory
 
 
@@ -187,17 +206,11 @@ def tune(
     held, kept = np.split(chosen, [len(x) // VALIDATION])
     total = total_steps(len(kept), epochs, batch)
     steps = total // epochs
-    if (rate or 0) > MOST_RATES[optimizer]:
-        raise Attn8Error(f"lr: expected at most {MOST_RATES[optimizer]:g} with {optimizer}, "
-                         f"got {rate:g}")
     target, training_path = (f"{OWN_MODELS}/{name}.safetensors" for name in ("tuned", "tune"))
-    config, tensors, names = training(base, which, target)
-    config |= {"batch": batch, "held": 1, "schedule": schedule(total),
-               "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(rate or RATES[optimizer])}}
+    config, tensors, names = prepare(base, which, target, batch, optimizer, rate)
+    config["schedule"] = schedule(total)
     front = config["layers"][0]["type"] == "front"
     fed = x.reshape(len(x), -1)
-    if not front:
-        fed = fed * base.config["input"]["scale"]
     deploy(board, progress=lambda done, size: advance("package to the board (bytes)", done, size))
     push(board, target, path.read_bytes())
 

@@ -1,0 +1,144 @@
+# Training without a host. attn8_host.train.fitting computes the same.
+import os
+from array import array
+
+from .. import checks
+from . import load
+
+CALIBRATION = 100  # samples, at most, that new ranges of activations are taken of
+
+
+def fit(path, samples, epochs, batch, validation, patience, seed, report):
+    # See attn8.train.fit
+    trainer = load(path)
+    model = trainer.model
+    if not trainer.int8 or not model.labelled:
+        raise ValueError("%s: expected what attn8 train --prepare makes, with an int8 model and "
+                         "labels" % path)
+    n = checks.between("samples", len(samples), 1, 65535)
+    checks.between("epochs", epochs, 1, 32767)
+    batch = checks.between("batch", batch or trainer.batch, 1, n)
+    checks.between("validation", validation, 0, n)
+    held = n // validation if validation else 0
+    if validation and held < 2:
+        raise ValueError("samples: expected %d at least, one of %d to validate with, got %d"
+                         % (2 * validation, validation, n))
+    _check(samples, model)
+    order = array("H", range(n))
+    state = _shuffle(order, 0, checks.between("seed", seed, 1, 0xFFFFFFFF))
+    steps = epochs * ((n - held + batch - 1) // batch)
+    from .schedule import LinearSchedule
+
+    model.schedule = LinearSchedule(min(5, steps - 1), steps)
+    run = _runner(trainer, samples)
+    best_path = path + ".best"
+    history = []
+    best = 0
+    least = _evaluate(run, order, held)[0] if held else 0
+    for epoch in range(1, epochs + 1):
+        total = hits = 0
+        state = _shuffle(order, held, state)
+        for at in range(held, n):
+            loss, right = run(order[at])
+            total += loss
+            hits += right
+            model.backward()
+            if (at - held) % batch == batch - 1 or at == n - 1:
+                model.step()
+        seen, right = _evaluate(run, order, held)
+        if model.f.overflows:
+            raise ValueError("values saturated in epoch %d: give a lower learning rate; the model "
+                             "is as it was" % epoch)
+        one = model.f.number(1.0)
+        history.append((total / (n - held) / one, hits / (n - held),
+                        seen / held / one if held else None, right / held if held else None))
+        if report:
+            report(epoch, *history[-1])
+        if not held:
+            best = epoch
+        elif seen < least:
+            least = seen
+            best = epoch
+            trainer.save(best_path)
+        elif epoch - best >= patience:
+            break
+    if best:
+        if not held:
+            trainer.save(best_path)
+        requantizer = trainer.calibrate()
+        if best < len(history):
+            _restore(model, best_path)
+        for at in range(held, min(n, held + CALIBRATION)):
+            run(order[at])
+            requantizer.measure()
+        trainer.quantize()
+        os.rename(best_path, path)
+    return best, history
+
+
+def _check(samples, model):
+    # What the samples say, before anything is trained
+    classes = bytearray(model.output_size)
+    for i in range(len(samples)):
+        x, label = samples[i]
+        checks.values("sample %d" % i, x, model.input_size, False, "b")
+        classes[checks.between("sample %d: label" % i, label, 0, len(classes) - 1)] = 1
+    missing = [i for i in range(len(classes)) if not classes[i]]
+    if missing:
+        print("fit: no sample is of class %s: what trains forgets it"
+              % ", ".join([str(i) for i in missing]))
+
+
+def _runner(trainer, samples):
+    # -> what runs a sample forwards, and gives its loss and whether it was right
+    model = trainer.model
+    mult = trainer.mult
+    x = model.f.zeros(model.input_size)
+    target = model.f.zeros(1)
+
+    def run(i):
+        values, target[0] = samples[i]
+        for k in range(len(x)):
+            x[k] = (values[k] * mult + 128) >> 8 if mult else values[k]
+        y = model(x)
+        largest = 0
+        for k in range(model.output_size):
+            if y[k] > y[largest]:
+                largest = k
+        right = int(largest == target[0])
+        return model.measure(y, target), right
+
+    return run
+
+
+def _evaluate(run, order, held):
+    # -> the sum of the losses of those that do not train, and how many are right
+    total = hits = 0
+    for at in range(held):
+        loss, right = run(order[at])
+        total += loss
+        hits += right
+    return total, hits
+
+
+def _shuffle(order, first, state):
+    # Those from `first` on, by R. Durstenfeld's Algorithm 235 over xorshift32 -> its next state
+    for i in range(len(order) - 1, first, -1):
+        state ^= state << 13 & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFFFFFF
+        j = first + state % (i - first + 1)
+        order[i], order[j] = order[j], order[i]
+    return state
+
+
+def _restore(model, path):
+    from ..tensors import Tensors
+
+    tensors = Tensors(path)
+    try:
+        for p in model.params:
+            found = tensors.pop(p.name)
+            model.f.spread(found, p.value, 1, p.size)
+    finally:
+        tensors.close()

@@ -1,0 +1,68 @@
+import os
+from array import array
+from binascii import crc32
+
+from .. import checks
+
+TAIL = 6  # bytes of a record behind its values: the label, and the CRC-32 of both
+
+
+class Samples:
+    # Labelled int8 inputs of a model in a file, which a board collects: len, append and [i]. A
+    # power cut leaves all that were there; one that was under way is taken for none. The file
+    # begins with the number of values of each, in four bytes.
+
+    def __init__(self, path, size):
+        self.path = path
+        self.size = checks.between("size", size, 1, 1 << 22)
+        self._x = array("b", bytes(size))
+        self._tail = bytearray(TAIL)
+        try:
+            with open(path, "rb") as file:
+                found = int.from_bytes(file.read(4), "little")
+        except OSError:
+            with open(path, "wb") as file:
+                file.write(size.to_bytes(4, "little"))
+            found = size
+        if found != size:
+            raise ValueError("%s: it holds samples of %d values, got %d" % (path, found, size))
+        self._count = (os.stat(path)[6] - 4) // (size + TAIL)
+        if self._count and not self._read(self._count - 1):
+            self._count -= 1
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, i):
+        # -> (array('b') that the next one overwrites, label)
+        if not 0 <= i < self._count:
+            raise IndexError("sample %d of %d" % (i, self._count))
+        if not self._read(i):
+            raise ValueError("%s: sample %d is damaged" % (self.path, i))
+        return self._x, int.from_bytes(self._tail[:2], "little")
+
+    def append(self, x, label):
+        # x: int8, such as what model.feed returns. A label that the model has no class for is
+        # refused by what trains.
+        checks.values("x", x, self.size, False, "b")
+        tail = checks.between("label", label, 0, 65535).to_bytes(2, "little")
+        tail += crc32(tail, crc32(x)).to_bytes(4, "little")
+        with open(self.path, "r+b") as file:
+            file.seek(4 + self._count * (self.size + TAIL))
+            file.write(x)
+            file.write(tail)
+        self._count += 1
+
+    def clear(self):
+        os.remove(self.path)
+        self.__init__(self.path, self.size)
+
+    def _read(self, i):
+        # Whether a record is whole
+        with open(self.path, "rb") as file:
+            file.seek(4 + i * (self.size + TAIL))
+            file.readinto(self._x)
+            if file.readinto(self._tail) != TAIL:
+                return False
+        tail = self._tail
+        return crc32(tail[:2], crc32(self._x)) == int.from_bytes(tail[2:], "little")

@@ -1,0 +1,108 @@
+"""Training without a host: what device/attn8/train/fitting.py computes, bit for bit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import Attn8Error
+from ..model import Model as Base
+from .model import Model
+from .schedule import LinearSchedule
+from .session import schedule, to_words
+
+Reported = tuple[float, float, float | None, float | None]
+
+
+@dataclass
+class Fitted:
+    """What a fit found.
+
+    Attributes:
+        best: the epoch whose words are kept, from 1; 0 where the old ones are no worse than any.
+        history: of each epoch loss and accuracy, and those of the samples that do not train.
+        words: the parameters by name, int64.
+    """
+
+    best: int
+    history: list[Reported]
+    words: dict[str, np.ndarray]
+
+
+def fit(
+    config: dict[str, Any], tensors: dict[str, np.ndarray], samples: tuple[np.ndarray, np.ndarray],
+    base: Base | None = None, epochs: int = 10, batch: int | None = None, validation: int = 5,
+    patience: int = 3, seed: int = 1,
+) -> Fitted:
+    """Fits the model of a training file to samples; the arguments are those of attn8.train.fit.
+
+    Args:
+        config, tensors: of the file, the parameters in floats.
+        samples: int8 inputs [n, ...] and labels [n].
+        base: the int8 model, where its first layers come before those that train.
+
+    Raises:
+        Attn8Error: values saturate, or there are too few samples.
+    """
+    model = Model(config, tensors, base=base)
+    x, labels = samples[0].reshape(len(samples[0]), -1), samples[1]
+    words = to_words(config, model.f, base)
+    n, batch = len(x), batch or int(config["batch"])
+    held = n // validation if validation else 0
+    if validation and held < 2:
+        raise Attn8Error(f"samples: expected {2 * validation} at least, one of {validation} to "
+                         f"validate with, got {n}")
+    order = np.arange(n)
+    state = shuffle(order, 0, seed)
+    steps = epochs * -(-(n - held) // batch)
+    model.schedule = LinearSchedule(**schedule(steps))
+
+    def run(i: int) -> tuple[int, bool]:
+        y = model(words(x[i]))
+        return int(model.loss(y, int(labels[i]))), bool(y.argmax() == labels[i])
+
+    def evaluate() -> tuple[int, int]:
+        seen = [run(i) for i in order[:held]]
+        return sum(loss for loss, _ in seen), sum(right for _, right in seen)
+
+    def kept() -> dict[str, np.ndarray]:
+        return {p.name: p.value.copy() for p in model.params}
+
+    history: list[Reported] = []
+    best, best_words, least = 0, kept(), evaluate()[0]
+    for epoch in range(1, epochs + 1):
+        total = hits = 0
+        state = shuffle(order, held, state)
+        for at in range(held, n):
+            loss, right = run(order[at])
+            total, hits = total + loss, hits + right
+            model.backward()
+            if (at - held) % batch == batch - 1 or at == n - 1:
+                model.step()
+        seen, right = evaluate()
+        if model.f.overflows:
+            raise Attn8Error(f"values saturated in epoch {epoch}: give a lower learning rate; the "
+                             "model is as it was")
+        one = int(model.f.array(np.array(1.0)))
+        history.append((total / (n - held) / one, hits / (n - held),
+                        seen / held / one if held else None, right / held if held else None))
+        if not held or seen < least:
+            best, best_words, least = epoch, kept(), seen
+        elif epoch - best >= patience:
+            break
+    return Fitted(best, history, best_words)
+
+
+def shuffle(order: np.ndarray, first: int, state: int) -> int:
+    """Shuffles those from `first` on, by R. Durstenfeld's Algorithm 235 over xorshift32.
+
+    Returns:
+        The state behind it.
+    """
+    for i in range(len(order) - 1, first, -1):
+        state ^= state << 13 & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFFFFFF
+        j = first + state % (i - first + 1)
+        order[[i, j]] = order[[j, i]]
+    return state

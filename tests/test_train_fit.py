@@ -1,0 +1,347 @@
+"""attn8.train.fit: a board that learns without a host, and whose power may be cut at any time."""
+
+
+import ast
+import json
+
+import numpy as np
+import pytest
+
+from attn8_host.boards.virtual import open_virtual
+from attn8_host.cli import main
+from attn8_host.deploy import deploy, push
+from attn8_host.errors import Attn8Error
+from attn8_host.model import load
+from attn8_host.proof.compare import verify
+from attn8_host.train import tune
+from attn8_host.train.fitting import fit
+from attn8_host.train.session import pack
+from tests.conftest import Remote
+from tests.test_deploy_faults import MOUNT
+from tests.test_train_tune import samples, write
+
+INT8, TRAINING, SAMPLES = "/models/fit.safetensors", "/models/fit_train", "/models/samples"
+
+COLLECT = """
+from attn8.train.samples import Samples
+kept = Samples({path!r}, {size})
+for i in range(len(labels)):
+    kept.append(x[i * {size} : (i + 1) * {size}], labels[i])
+give(len(kept))
+"""
+FIT = """
+from attn8 import train
+from attn8.train.samples import Samples
+found = train.fit({path!r}, Samples({samples!r}, {size}), {options})
+give(found)
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    path = tmp_path_factory.mktemp("fit") / "model.safetensors"
+    write(path)
+    return load(path, False), path
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A board with room for a file system in its memory."""
+    with open_virtual(heap_size="1M") as board:
+        deploy(board)
+        yield Remote(board)
+
+
+def prepared(base, which="last:2", rate=0.02):
+    config, tensors, _ = tune.prepare(base, which, INT8, 4, "sgd", rate)
+    return config, tensors
+
+
+def put(remote, base, path, config, tensors, x, labels, labelled=None):
+    board = remote.board
+    push(board, INT8, path.read_bytes())
+    push(board, TRAINING, pack(config, tensors))
+    remote("import os\ntry:\n    os.remove(path)\nexcept OSError:\n    pass", path=SAMPLES)
+    fed = base.feed(x).reshape(len(x), -1)
+    given = remote(COLLECT.format(path=SAMPLES, size=fed.shape[1]), x=fed.ravel(),
+                   labels=(labels if labelled is None else labelled).astype(np.int32))
+    assert given == len(x)
+    return fed
+
+
+def words_of(board, path):
+    data = board.read_file(path)
+    (size,) = np.frombuffer(data[:8], "<u8")
+    header = json.loads(data[8 : 8 + int(size)])
+    return {name: np.frombuffer(data[8 + int(size) :][slice(*entry["data_offsets"])], np.int32)
+            for name, entry in header.items() if name != "__metadata__"}
+
+
+@pytest.mark.parametrize("which, options", [
+    ("head", {"epochs": 4}), ("last:2", {"epochs": 6, "batch": 7, "seed": 9}),
+    ("all", {"epochs": 3}), ("last:2", {"epochs": 2, "validation": 0}),
+    ("last:2", {"epochs": 12, "patience": 1}),
+], ids=["head", "last:2", "all", "no validation", "patience"])  # fmt: skip
+def test_a_board_fits_as_numpy_does(remote, base, tmp_path, which, options):
+    """The same words, losses and accuracies; and an int8 model that is right more often."""
+    model, path = base
+    x, labels = samples()
+    if options.get("patience"):
+        labels = np.random.default_rng(1).permutation(labels)
+    config, tensors = prepared(model, which)
+    fed = put(remote, model, path, config, tensors, x, labels)
+    wanted = fit(config, tensors, (fed, labels), None if which == "all" else model, **options)
+    said = ", ".join(f"{key}={value}" for key, value in options.items())
+    best, history = remote(FIT.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1],
+                                      options=said))
+    assert (best, history) == (wanted.best, wanted.history)
+    assert best or options.get("patience")
+    if options.get("patience"):
+        assert len(history) == best + 1 < 12
+    for name, values in words_of(remote.board, TRAINING).items():
+        assert (values == wanted.words[name].ravel()).all(), name
+    made = tmp_path / "made.safetensors"
+    made.write_bytes(remote.board.read_file(INT8))
+    after = load(made, False)
+    right = [np.mean([each(v)["head"].argmax() == label for v, label in zip(fed, labels,
+                                                                          strict=True)])
+             for each in (model, after)]
+    assert right[1] > right[0] or options.get("patience")
+    with remote.board.serve() as client:
+        client.load(INT8, False)
+        assert verify(client, after, fed[:6], lambda: None).bit_exact
+    remote.board.enter_repl()
+
+
+def test_what_is_no_better_is_not_kept(remote, base):
+    """A learned model learns nothing of labels at random: its files stay, byte for byte."""
+    model, path = base
+    x, labels = samples()
+    labels = np.random.default_rng(3).permutation(labels)
+    config, tensors = prepared(model, "head", 0.5)
+    tensors = {name: values * 0 for name, values in tensors.items()}  # every class as likely
+    fed = put(remote, model, path, config, tensors, x, labels)
+    before = remote.board.read_file(INT8), remote.board.read_file(TRAINING)
+    best, history = remote(FIT.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1],
+                                      options="patience=2"))
+    assert best == 0 and len(history) == 2
+    assert (remote.board.read_file(INT8), remote.board.read_file(TRAINING)) == before
+
+
+def test_samples_outlive_a_cut_while_one_is_written(remote):
+    """All but the last, whatever part of that came to the file; it is then written over."""
+    assert remote("""
+import os
+from array import array
+from attn8.train.samples import Samples
+path = "/cut"
+kept = Samples(path, 5)
+for i in range(3):
+    kept.append(array("b", [i, -i, 7, 8, 9]), 300 + i)
+with open(path, "rb") as file:
+    whole = file.read()
+found = []
+for size in range(4 + 2 * 11, len(whole) + 1):
+    with open(path, "wb") as file:
+        file.write(whole[:size])
+    kept = Samples(path, 5)
+    found.append(len(kept))
+    kept.append(array("b", [9, 9, 9, 9, 9]), 9)
+    labels = [label for x, label in kept]
+    if labels != [300, 301, 302][:found[-1]] + [9]:
+        raise ValueError(labels)
+with open(path, "wb") as file:
+    file.write(whole[:-1] + bytes([whole[-1] ^ 1]))
+found.append(len(Samples(path, 5)))
+kept = Samples(path, 5)
+kept.clear()
+found.append(len(Samples(path, 5)))
+os.remove(path)
+give(found)
+""") == [2] * 11 + [3, 2, 0]
+
+
+CUT = MOUNT.partition("vfs.umount")[0] + """
+writes = 0
+left = None  # of them, until the power is cut
+class Cut(Blocks):
+    def writeblocks(self, *arguments):
+        global writes
+        writes += 1
+        if left is not None and writes > left:
+            raise OSError(5)
+        Blocks.writeblocks(self, *arguments)
+import json
+device = Cut()
+vfs.{kind}.mkfs(device)
+from attn8 import train
+from attn8.train.samples import Samples
+
+def copy(source, target):
+    with open(source, "rb") as a, open(target, "wb") as b:
+        b.write(a.read())
+
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+def said(data):
+    # The same for headers that name things in another order
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    return json.loads(header.pop("__metadata__")["config"]), header, data[end:]
+
+NAMES = "fit.safetensors", "fit_train"
+def prepared():
+    vfs.mount(vfs.{kind}(device), "/ram")
+    for name in NAMES:
+        copy("/models/" + name, "/ram/" + name)
+    copy("/models/samples", "/ram/samples")
+    return [content("/ram/" + name) for name in NAMES]
+
+def run():
+    return train.fit("/ram/fit_train", Samples("/ram/samples", {size}), epochs=1, seed=9)
+
+old = prepared()
+start = bytes(device.data)
+writes = 0
+run()
+new = [content("/ram/" + name) for name in NAMES]
+again = [said(data) for data in new]
+vfs.umount("/ram")
+total = writes
+seen = []
+for cut in range(total):
+    device.data[:] = start
+    vfs.mount(vfs.{kind}(device), "/ram")
+    writes = 0
+    left = cut
+    try:
+        run()
+    except OSError:
+        pass
+    try:
+        vfs.umount("/ram")
+    except OSError:
+        pass
+    left = None
+    vfs.mount(vfs.{kind}(device), "/ram")
+    seen.append(tuple(content("/ram/" + name) == new[i] for i, name in enumerate(NAMES)))
+    for i, name in enumerate(NAMES):
+        found = content("/ram/" + name)
+        if found != old[i] and found != new[i]:
+            raise ValueError("after %d of %d writes %s is neither" % (cut, total, name))
+    if cut % 20 == 0 or cut == total - 1:
+        run()
+        if [said(content("/ram/" + name)) for name in NAMES] != again:
+            raise ValueError("after %d of %d writes it does not learn again" % (cut, total))
+    vfs.umount("/ram")
+print(repr((old != new, total, sorted(set(seen)))))
+"""
+
+
+def test_a_cut_at_any_write_leaves_the_old_or_the_new_weights(large, base):
+    """Of a block of a file system in memory; each of the two files is whole, the int8 model's first
+    the new one, and what was cut off learns the same again."""
+    model, path = base
+    x, labels = samples(10)
+    config, tensors = prepared(model)
+    config["int8"] = config["layers"][0]["model"] = "/ram/fit.safetensors"
+    fed = put(large, model, path, config, tensors, x, labels)
+    code = CUT.format(kind="VfsLfs2", blocks=80, size=fed.shape[1])
+    # Files that the cut left open are closed by the collector, in which no block can be written
+    printed = large.board.execute(code).splitlines()
+    learned, writes, seen = ast.literal_eval(printed[-1])
+    assert learned and writes > 20
+    assert seen == [(False, False), (True, False)]  # the last write makes both new
+
+
+@pytest.mark.parametrize("options, change, said", [
+    ("epochs=0", None, "epochs: expected 1 to 32767, got 0"),
+    ("batch=61", None, "batch: expected 1 to 60, got 61"),
+    ("validation=40", None, "samples: expected 80 at least, one of 40 to validate with, got 60"),
+    ("validation=99", None, "validation: expected 0 to 60, got 99"),
+    ("seed=0", None, "seed: expected 1 to 4294967295, got 0"),
+    ("", 3, "sample 0: label: expected 0 to 2, got 3"),
+])  # fmt: skip
+def test_bad_fits_are_refused_in_one_line(remote, base, options, change, said):
+    model, path = base
+    x, labels = samples()
+    config, tensors = prepared(model)
+    labelled = None if change is None else labels + change
+    fed = put(remote, model, path, config, tensors, x, labels, labelled)
+    assert remote.refused(FIT.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1],
+                                     options=options)) == said
+
+
+@pytest.mark.parametrize("code, said", [
+    ("Samples('/bad', 0)", "size: expected 1 to 4194304, got 0"),
+    ("Samples('/bad', 4).append(array('b', [1, 2]), 0)", "x: expected 4 int8 values, got 2"),
+    ("Samples('/bad', 4).append(array('i', [1, 2, 3, 4]), 0)", "x: expected array('b'), got array of 'i'"),
+    ("Samples('/bad', 4).append(array('b', [1, 2, 3, 4]), -1)",
+     "label: expected 0 to 65535, got -1"),
+    ("Samples('/bad', 5)", "/bad: it holds samples of 4 values, got 5"),
+])  # fmt: skip
+def test_bad_samples_are_refused_in_one_line(remote, code, said):
+    setup = "from attn8.train.samples import Samples\nSamples('/bad', 4)"
+    assert remote.refused(code, setup).startswith(said)
+
+
+def test_what_saturates_ends_and_leaves_the_files(remote, base):
+    model, path = base
+    x, labels = samples()
+    config, tensors = prepared(model)
+    config.pop("clip_norm")
+    tensors = {name: values * 3000 for name, values in tensors.items()}
+    fed = put(remote, model, path, config, tensors, x, labels)
+    before = remote.board.read_file(INT8), remote.board.read_file(TRAINING)
+    said = "values saturated in epoch 1: give a lower learning rate; the model is as it was"
+    assert remote.refused(FIT.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1],
+                                     options="")) == said
+    with pytest.raises(Attn8Error, match=said):
+        fit(config, tensors, (fed, labels), model)
+    assert (remote.board.read_file(INT8), remote.board.read_file(TRAINING)) == before
+
+
+def test_classes_without_a_sample_are_named(remote, base):
+    model, path = base
+    x, labels = samples()
+    config, tensors = prepared(model, "head")
+    some = labels != 1
+    fed = put(remote, model, path, config, tensors, x[some], labels[some])
+    printed = remote.board.execute(
+        "from attn8 import train\nfrom attn8.train.samples import Samples\n"
+        f"train.fit({TRAINING!r}, Samples({SAMPLES!r}, {fed.shape[1]}), epochs=1)")
+    assert printed.strip() == "fit: no sample is of class 1: what trains forgets it"
+
+
+def test_prepare_puts_what_a_board_fits(board, tmp_path, capsys):
+    """What the command prints is run as it stands."""
+    path, (x, labels) = tmp_path / "own.safetensors", samples(20)
+    write(path)
+    assert main(["train", str(path), "--prepare", "--layers", "last:2", "--batch", "4",
+                 "--board", board.port]) == 0
+    said = capsys.readouterr().out
+    assert "attn, head will train" in said
+    code = [line.strip() for line in said.splitlines() if line.startswith("  ")]
+    start = next(i for i, line in enumerate(code) if line.startswith("samples.append"))
+    given = list(zip(x.reshape(20, -1).tolist(), labels.tolist(), strict=True))
+    code[start] = f"for values, label in {given}:\n    {code[start]}"
+    code[-1] = f"print(repr({code[-1]}))"
+    board.enter_repl()
+    best, history = ast.literal_eval(board.execute("\n".join(code)))
+    assert best and history[-1][0] < history[0][0]
+    board.execute("import os\nos.remove('/models/own.samples')")
+
+
+@pytest.mark.parametrize("words, said", [
+    (["data.npz"], "data.npz: leave DATA.npz out; with --prepare the board trains on what it"),
+    (["--output", "new"], "new: leave --output out; with --prepare the board trains on what it"),
+    (["--layers", "last:9"], "own: --layers last:9: expected 1 to 3, the layers that have param"),
+    (["--lr", "0.5", "--optimizer", "adam"], "lr: expected at most 0.031 with adam, got 0.5"),
+])  # fmt: skip
+def test_bad_preparations_are_refused_in_one_line(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "own")
+    assert main(["train", "own", *words, "--prepare", "--board", "/dev/nosuch"]) == 2
+    assert capsys.readouterr().err.startswith(f"attn8: {said}")
