@@ -277,7 +277,8 @@ def test_bad_fits_are_refused_in_one_line(remote, base, options, change, said):
 @pytest.mark.parametrize("code, said", [
     ("Samples('/bad', 0)", "size: expected 1 to 4194304, got 0"),
     ("Samples('/bad', 4).append(array('b', [1, 2]), 0)", "x: expected 4 int8 values, got 2"),
-    ("Samples('/bad', 4).append(array('i', [1, 2, 3, 4]), 0)", "x: expected array('b'), got array of 'i'"),
+    ("Samples('/bad', 4).append(array('i', [1, 2, 3, 4]), 0)",
+     "x: expected array('b'), got array of 'i'"),
     ("Samples('/bad', 4).append(array('b', [1, 2, 3, 4]), -1)",
      "label: expected 0 to 65535, got -1"),
     ("Samples('/bad', 5)", "/bad: it holds samples of 4 values, got 5"),
