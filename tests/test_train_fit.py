@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from attn8_host.boards.virtual import open_virtual
+from attn8_host.boards import Board
+from attn8_host.boards.virtual import VirtualBoard, open_virtual
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
 from attn8_host.errors import Attn8Error
@@ -42,6 +43,13 @@ def base(tmp_path_factory):
     path = tmp_path_factory.mktemp("fit") / "model.safetensors"
     write(path)
     return load(path, False), path
+
+
+@pytest.fixture
+def port():
+    virtual = VirtualBoard()
+    yield virtual.port
+    virtual.stop()
 
 
 @pytest.fixture(scope="module")
@@ -316,12 +324,12 @@ def test_classes_without_a_sample_are_named(remote, base):
     assert printed.strip() == "fit: no sample is of class 1: what trains forgets it"
 
 
-def test_prepare_puts_what_a_board_fits(board, tmp_path, capsys):
+def test_prepare_puts_what_a_board_fits(port, tmp_path, capsys):
     """What the command prints is run as it stands."""
     path, (x, labels) = tmp_path / "own.safetensors", samples(20)
     write(path)
     assert main(["train", str(path), "--prepare", "--layers", "last:2", "--batch", "4",
-                 "--board", board.port]) == 0
+                 "--board", port]) == 0
     said = capsys.readouterr().out
     assert "attn, head will train" in said
     code = [line.strip() for line in said.splitlines() if line.startswith("  ")]
@@ -329,10 +337,10 @@ def test_prepare_puts_what_a_board_fits(board, tmp_path, capsys):
     given = list(zip(x.reshape(20, -1).tolist(), labels.tolist(), strict=True))
     code[start] = f"for values, label in {given}:\n    {code[start]}"
     code[-1] = f"print(repr({code[-1]}))"
-    board.enter_repl()
-    best, history = ast.literal_eval(board.execute("\n".join(code)))
+    with Board(port) as board:
+        board.enter_repl()
+        best, history = ast.literal_eval(board.execute("\n".join(code)))
     assert best and history[-1][0] < history[0][0]
-    board.execute("import os\nos.remove('/models/own.samples')")
 
 
 @pytest.mark.parametrize("words, said", [
