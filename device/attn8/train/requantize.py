@@ -24,10 +24,12 @@ def check(layers, path):
 
 class Requantizer:
     # Replaces, in the int8 model file at `path`, the layers that a training model has trained.
-    # Every `measure` after a forward pass widens the ranges of the activations.
+    # Every `measure` after a forward pass widens the ranges of the activations. scale: of the input
+    # as it was trained with, None where it is what the file says.
 
-    def __init__(self, model, path):
+    def __init__(self, model, path, scale=None):
         self.path = path
+        self._scale = scale
         self._numbers = model.f.name
         self._frac = model.f.frac
         self._layers = {layer.name: layer for layer in model.layers}
@@ -50,7 +52,7 @@ class Requantizer:
     def _change(self, metadata):
         self._tensors = {}
         config = json.loads(metadata["config"])
-        scale = config["input"]["scale"]
+        scale = self._scale or config["input"]["scale"]
         for fields in config["layers"]:
             layer = self._layers.get(fields["name"])
             if layer is None:  # an int8 layer that did not train

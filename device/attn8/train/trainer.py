@@ -105,7 +105,8 @@ class Trainer:
             self.model.finish()
             from .requantize import Requantizer
 
-            self.requantizer = Requantizer(self.model, self.int8)
+            self.requantizer = Requantizer(self.model, self.int8,
+                                           self.mult and self.mult / (1 << 24))
         return self.requantizer
 
     def quantize(self):

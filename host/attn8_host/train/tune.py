@@ -36,6 +36,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 RATES = {"sgd": 0.02, "adam": 0.005}  # learning rates, by default
 MOST_RATES = {"sgd": 1, "adam": 0.031}  # within which fixed point has the constants
+NORMAL = 2.0**-7  # what a step of an int8 input stands for where all layers train
 Samples = tuple[np.ndarray, np.ndarray]  # int8 inputs [samples, ...] and labels [samples]
 
 
@@ -124,7 +125,7 @@ def training(
     first = 0 if which == "all" else weighty[-count]
     made: list[dict[str, Any]] = []
     tensors: dict[str, np.ndarray] = {}
-    scale, before = about["scale"], "input"
+    scale, before = about["scale"] if first else NORMAL, "input"
     size, last = base.input_size, None
     for i, (entry, kind) in enumerate(zip(entries, kinds, strict=True)):
         if i >= first:
@@ -147,7 +148,7 @@ def training(
     names = sorted({name.split(".")[0] for name in tensors})
     return {
         "format": "attn8-train", "version": 1, "name": base.name, "numbers": "Q16.16",
-        "input": {"size": size} if front else {"size": size, "mult": round(about["scale"] * 2**24)},
+        "input": {"size": size} if front else {"size": size, "mult": round(NORMAL * 2**24)},
         "layers": made, "loss": "cross_entropy", "clip_norm": 1.0,
         "int8": target,
     }, tensors, names  # fmt: skip
