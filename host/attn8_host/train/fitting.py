@@ -74,8 +74,8 @@ def fit(
         total = hits = 0
         state = shuffle(order, held, state)
         for at in range(held, n):
-            loss, right = run(order[at])
-            total, hits = total + loss, hits + right
+            loss, hit = run(order[at])
+            total, hits = total + loss, hits + hit
             model.backward()
             if (at - held) % batch == batch - 1 or at == n - 1:
                 model.step()
