@@ -149,7 +149,7 @@ for i in range(3):
 with open(path, "rb") as file:
     whole = file.read()
 found = []
-for size in range(4 + 2 * 11, len(whole) + 1):
+for size in [0, 3, 4] + list(range(4 + 2 * 11, len(whole) + 1)):
     with open(path, "wb") as file:
         file.write(whole[:size])
     kept = Samples(path, 5)
@@ -166,7 +166,7 @@ kept.clear()
 found.append(len(Samples(path, 5)))
 os.remove(path)
 give(found)
-""") == [2] * 11 + [3, 2, 0]
+""") == [0] * 3 + [2] * 11 + [3, 2, 0]
 
 
 CUT = MOUNT.partition("vfs.umount")[0] + """

@@ -17,15 +17,17 @@ class Samples:
         self.size = checks.between("size", size, 1, 1 << 22)
         self._x = array("b", bytes(size))
         self._tail = bytearray(TAIL)
+        head = b""
         try:
             with open(path, "rb") as file:
-                found = int.from_bytes(file.read(4), "little")
+                head = file.read(4)
         except OSError:
-            with open(path, "wb") as file:
-                file.write(size.to_bytes(4, "little"))
-            found = size
-        if found != size:
-            raise ValueError("%s: it holds samples of %d values, got %d" % (path, found, size))
+            pass
+        if len(head) < 4:
+            self.clear()
+        elif int.from_bytes(head, "little") != size:
+            raise ValueError("%s: it holds samples of %d values, got %d"
+                             % (path, int.from_bytes(head, "little"), size))
         self._count = (os.stat(path)[6] - 4) // (size + TAIL)
         if self._count and not self._read(self._count - 1):
             self._count -= 1
@@ -54,8 +56,9 @@ class Samples:
         self._count += 1
 
     def clear(self):
-        os.remove(self.path)
-        self.__init__(self.path, self.size)
+        with open(self.path, "wb") as file:
+            file.write(self.size.to_bytes(4, "little"))
+        self._count = 0
 
     def _read(self, i):
         # Whether a record is whole
