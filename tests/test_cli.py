@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ def test_an_argument_that_is_none_is_refused_with_what_was_expected(capsys, argu
 
 
 MODEL, INPUTS = str(MODELS / "digits.safetensors"), "none.npy"
+FLOATS, DATA = str(MODELS / "digits_float.safetensors"), str(MODELS / "digits_data.safetensors")
 LAYER = "a model file says what its layers are"
 # Options that what was asked for would ignore
 IGNORED = [
@@ -71,7 +73,7 @@ IGNORED = [
     ([*PLAN, "--train", "--core", "flash"], "--core: a layer that trains has one form"),
     ([*PLAN, "--train", "--causal"], "--causal: a layer that trains has one form"),
     ([*PLAN, "--train", "--option", "window=2"], "--option: a layer that trains has one form"),
-    ([*PLAN, "--train", "--isa", "rv32imc"], "--isa: --train counts for both"),
+    ([*PLAN, "--train", "--isa", "rv32imc"], "--isa: --train counts for all"),
     ([*PLAN, "--numbers", "Q8.8"], "--numbers: only --train takes it"),
     ([*PLAN, "--option", "window=2", "--option", "window=3"], "--option: a name is given more"),
     (["plan", "--train", "iris", "--heads", "2"], "--heads: a model that is named has its layers"),
@@ -114,6 +116,46 @@ def test_an_unknown_mechanism_is_refused_before_a_board_is_asked(capsys, monkeyp
     monkeypatch.setattr(Board, "__init__", None)
     line = refused(capsys, "verify", "--board", "virtual", "--core", "exact", "best")
     assert line.startswith("attn8: no such mechanism: best; expected ")
+
+
+READERS = [
+    ("plan", "--model", "FIFO"), ("run", "FIFO", INPUTS), ("run", MODEL, "FIFO"),
+    ("deploy", "--model", "FIFO"), ("generate", "FIFO"), ("watch", "FIFO"),
+    ("watch", MODEL, "--recording", "FIFO"), ("import", "FIFO", "--output", "x"),
+    ("quantize", "FIFO", "--output", "x", "--calibration", INPUTS),
+    ("quantize", FLOATS, "--output", "x", "--calibration", "FIFO"),
+    ("import", "some.bin", "--tokenizer", "FIFO", "--output", "x"),
+    ("import", "some", "--output", "x"), ("import", "some.onnx", "--output", "x"),
+    ("train", MODEL, "FIFO", "--output", "x"), ("train", "FIFO", DATA, "--output", "x"),
+    ("demo", "--board", "qemu", "--firmware", "FIFO"),
+    ("record", "--sensor", "FIFO", "--output", "x", "--channels", "6", "--rate", "50", "--labels",
+     "rest", "--window", "5", "--board", "virtual"),
+]
+
+
+@pytest.mark.parametrize("words", READERS, ids=" ".join)
+def test_a_pipe_is_refused_where_a_file_is_read(capsys, monkeypatch, tmp_path, words):
+    """It would wait for ever for who writes there."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("FIFO")
+    os.mkdir("some")
+    for name in ("some.onnx", "some/config.json", "some.bin"):
+        os.mkfifo(name)
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits"))
+    signal.alarm(20)
+    try:
+        assert "a pipe; write what it gives to a file" in refused(capsys, *words)
+    finally:
+        signal.alarm(0)
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/null"])
+@pytest.mark.parametrize("words", [
+    ("train", MODEL, DATA), ("quantize", FLOATS), ("import", FLOATS),
+], ids=" ".join)
+def test_where_no_file_can_be_nothing_is_computed_first(capsys, monkeypatch, place, words):
+    monkeypatch.setattr(Board, "__init__", None)
+    assert f"cannot write {place}: " in refused(capsys, *words, "--output", place)
 
 
 DEMONSTRATION = """
@@ -178,8 +220,20 @@ def test_where_no_file_can_be_written_nothing_is_begun(capsys, tmp_path, command
 
 
 def test_a_file_without_permission_is_refused(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write anywhere
-    assert "no permission" in refused(capsys, *PLAN, "--json", str(tmp_path / "plan.json"))
+    path = tmp_path / "plan.json"
+    path.touch()
+    monkeypatch.setattr("os.access", lambda asked, mode: asked != path)  # root may write anywhere
+    assert "no permission" in refused(capsys, *PLAN, "--json", str(path))
+
+
+def test_a_folder_that_takes_no_file_is_refused(capsys, monkeypatch, tmp_path):
+    def none(*_, dir):
+        raise PermissionError(13, "Permission denied", dir)
+
+    monkeypatch.setattr("tempfile.TemporaryFile", none)  # root may write anywhere
+    path = tmp_path / "plan.json"
+    line = refused(capsys, *PLAN, "--json", str(path))
+    assert line == f"attn8: cannot write {path}: Permission denied"
 
 
 def test_a_full_disk_is_one_line(capsys, monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 `pytest tests/test_deploy_faults.py --kills 100 --sizes 1000` makes the full run.
 """
 
+import os
 import random
 import signal
 import subprocess
@@ -30,6 +31,18 @@ print(repr(sum(model())))
 """
 
 
+def kill(process):
+    """Kills a process and those that it started: a compiler that starts just then has the port."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    while True:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.001)
+
+
 def test_a_deploy_that_is_killed_at_any_moment_leaves_a_board_that_runs(tmp_path, request):
     kills, rng = request.config.getoption("--kills"), random.Random(1)
     virtual = VirtualBoard(root=tmp_path, baud=2_000_000)  # a rate at which bytes are under way
@@ -42,12 +55,12 @@ def test_a_deploy_that_is_killed_at_any_moment_leaves_a_board_that_runs(tmp_path
         while killed < kills:
             command = [*deploy, "--source"] if source else deploy
             start = time.monotonic()
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
             try:
                 process.wait(rng.uniform(0.3, longest))
                 longest = time.monotonic() - start
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+                kill(process)
                 killed += 1
             status = process.wait()
             assert status in (0, -signal.SIGKILL)

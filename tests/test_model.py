@@ -242,6 +242,14 @@ def test_a_missing_file_is_named(remote, tmp_path):
     assert said == "/nowhere.safetensors: no such file"
 
 
+@pytest.mark.parametrize(("path", "message"), [
+    ("/models", "/models: a folder; expected a file in it"),
+    (5, "path: expected str, got int"),
+])
+def test_what_is_no_path_of_a_file_is_refused(remote, path, message):
+    assert remote.refused(f"load({path!r})", "from attn8 import load") == message
+
+
 def test_tensors_are_written_as_they_read_not_as_they_lie(tmp_path):
     matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
     config = {"format": "attn8", "version": 1, "name": "d", "input": {"shape": [2]}, "layers": [

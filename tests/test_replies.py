@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from attn8_host.errors import LinkError, RemoteError
+from attn8_host.errors import LinkError, RemoteError, explained
 from attn8_host.link import Client, replies
 from attn8_host.link.frames import MAX_REPLY, Decoder, Frame
 from attn8_host.link.protocol import ERROR, HEAP, HELLO, LOAD, OK, READ, RUN, WORKING
@@ -193,3 +193,13 @@ def test_a_board_that_prints_without_end_is_given_up(monkeypatch):
     with pytest.raises(LinkError, match=r"does boot\.py or main\.py print\?"):
         client.load("/model", deadline=60)
     assert time.monotonic() - start < SLOW
+
+
+@pytest.mark.parametrize(("said", "full"), [
+    ("MemoryError: memory allocation failed, allocating 512 bytes", True), ("MemoryError:", True),
+    ("MemoryError", True), ("MemoryError: attn needs 512 bytes of memory and 40 are free", False),
+    ("MemoryErrors", False), ("ValueError: MemoryError", False),
+])
+def test_full_memory_is_explained_and_what_explains_itself_is_not(said, full):
+    wanted = f"out of memory; reset it and start no other program on it ({said})"
+    assert explained(said) == (wanted if full else said)

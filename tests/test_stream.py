@@ -267,6 +267,8 @@ give(found)
      "feed: expected array('f'), array('h'), array('i') or a list of numbers, got int"),
     ("stream([1] * 6 + [1, 2, float('nan'), 4, 5, 6])",
      "stream: sample 1, channel 2: expected a finite number, got nan"),
+    ("attn8.Stream(5, 1, print)", "model: expected one that attn8.load gave, got int"),
+    ("attn8.Stream(m, 1, 5)", "on_result: expected a function of the stream, got int"),
     ("attn8.Stream(m, 0, print)", "hop: expected 1 to 1048576, got 0"),
     ("attn8.Stream(m, 1, print, majority=0)", "majority: expected 1 to 255, got 0"),
     ("attn8.Stream(m, 1, print, threshold=0.5)", "threshold: expected int, got float"),

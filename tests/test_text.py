@@ -324,6 +324,7 @@ def test_a_board_writes_what_numpy_does_with_weights_in_memory_and_in_the_file(
         ("list(generate(model, 'a', 0))", "tokens: expected 1 to 32768, got 0"),
         ("list(generate(model, 'a', 1, 101))", "temperature: expected 0 to 100, got 101"),
         ("list(generate(model, 'a', 1, 1, -1))", "top_p: expected 0 to 1, got -1"),
+        ("list(generate(5))", "model: expected one that attn8.load gave, got int"),
         ("list(generate(load('/models/digits.safetensors')))",
          "the model has no tokenizer: import it with --tokenizer"),
     ],

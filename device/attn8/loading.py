@@ -1,7 +1,7 @@
 # Makes the layers of a model's file, which then wait for their weights (see tensors.Tensors).
 import gc
 
-from . import memory
+from . import checks, memory
 
 STREAMED = 1024  # bytes of weights that may stay in a file
 
@@ -41,6 +41,7 @@ def _opened(path, weights, step):
 
 def loaded(path, make):
     # -> what make() makes of the file, whose path begins each error
+    checks.kind("path", path, str)
     threshold = gc.threshold()
     gc.threshold(4096)  # what stays for good then lies close together, not among what does not
     try:

@@ -54,6 +54,10 @@ def number(what, value, low, high, kind=int):
     raise ValueError("%s: expected %s to %s, got %s" % (what, low, high, value))
 
 
+def model(x):
+    raise TypeError("model: expected one that attn8.load gave, got %s" % type(x).__name__)
+
+
 def kind(what, x, kinds):
     expected = kinds[0] if isinstance(kinds, tuple) else kinds
     raise TypeError("%s: expected %s, got %s" % (what, expected.__name__, type(x).__name__))

@@ -14,7 +14,10 @@ def open_file(path):
 
     beyond = False
     try:
-        size = os.stat(path)[6]
+        found = os.stat(path)
+        if found[0] & 0x4000:
+            raise ValueError("%s: a folder; expected a file in it" % path)
+        size = found[6]
         file = open(path, "rb")
     except OSError:
         from .stored import open as opened

@@ -26,6 +26,8 @@ class Stream:
 
     def __init__(self, model, hop, on_result, channels=None, majority=1, threshold=None,
                  hysteresis=0):
+        if not hasattr(model, "_channels"):
+            checks.refuse("model", model)
         scales = model._channels
         if scales is None:
             raise ValueError("feed: the model's file has no input.channels; make it again with "
@@ -39,6 +41,9 @@ class Stream:
         if model._inner != 1 or n % width or width != self._count and self._count != 1:
             raise ValueError("stream: expected channels along the input's last axis, %d of them, "
                              "got %d" % (self._count, width))
+        if not callable(on_result):
+            raise TypeError("on_result: expected a function of the stream, got %s"
+                            % type(on_result).__name__)
         self.hop = checks.between("hop", hop, 1, 1 << 20)
         self.window = n // width
         checks.between("majority", majority, 1, 255)

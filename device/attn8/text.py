@@ -9,6 +9,8 @@ def generate(model, prompt="", tokens=None, temperature=0, top_p=1, seed=1):
     # Yields the prompt and what the model goes on with, piece by piece as it makes them: so many
     # tokens at most, until a text ends or there is no more room. temperature 0: the likeliest
     # token each time.
+    if not hasattr(model, "tokenizer"):
+        checks.refuse("model", model)
     if model.tokenizer is None:
         raise ValueError("the model has no tokenizer: import it with --tokenizer")
     tokenizer = model.tokenizer

@@ -1,5 +1,7 @@
 """The errors that a user can meet: each is one line that says what is wrong and what to do."""
 
+import re
+
 
 class Attn8Error(Exception):
     """Base of all expected failures; the command line prints it and exits with status 2."""
@@ -30,3 +32,13 @@ class ModelError(Attn8Error):
 
 class FirmwareError(Attn8Error):
     """A firmware file is not one that the chip can run."""
+
+
+def explained(said: str) -> str:
+    """The last line of a traceback, as a board said it, with what to do where its memory is full.
+
+    What else raises a MemoryError says itself what does not fit.
+    """
+    if re.match(r"MemoryError:? *(memory allocation|$)", said):
+        return f"out of memory; reset it and start no other program on it ({said})"
+    return said

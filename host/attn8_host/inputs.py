@@ -11,6 +11,7 @@ import numpy as np
 from .errors import ModelError
 from .layers.base import TOKENS
 from .model import Model
+from .paths import require_file
 
 
 def read(path: Path, config: dict[str, Any]) -> np.ndarray:
@@ -93,6 +94,7 @@ def integers(samples: np.ndarray, model: Model) -> np.ndarray:
 
 
 def _load(path: Path, name: str) -> np.ndarray:
+    require_file(path)
     try:
         found = np.load(path, allow_pickle=False)
         if not isinstance(found, np.ndarray):

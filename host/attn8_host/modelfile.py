@@ -19,6 +19,7 @@ from . import layers
 from .errors import ModelError
 from .grammar import parse
 from .layers.base import INT8, TOKENS
+from .paths import require_file
 from .schema import (
     COUNT,
     FLAG,
@@ -72,6 +73,7 @@ def read(path: Path, form: str = "attn8") -> tuple[dict[str, Any], dict[str, np.
         ModelError: it is not a safetensors file with such a config of version 1, or the config
             lacks something, or says something that is unknown.
     """
+    require_file(path)
     try:
         _check_header(path)
         with safe_open(path, "numpy") as file:

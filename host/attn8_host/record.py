@@ -9,6 +9,7 @@ import numpy as np
 
 from .boards import Board
 from .errors import Attn8Error, BoardError
+from .paths import require_file
 
 SILENCE = 10  # seconds that a sensor may take for a sample
 
@@ -47,6 +48,7 @@ def prepare(board: Board, driver: Path) -> None:
         Attn8Error: the file is no Python with a class Sensor.
         RemoteError: the board cannot run it.
     """
+    require_file(driver, Attn8Error)
     try:
         source = driver.read_text(encoding="utf-8")
         made = {node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}

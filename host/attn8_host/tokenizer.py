@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelError
+from .paths import require_file
 from .schema import Tensor
 
 RULES = (1, 2, 1, 1)  # of a file that has none: begin, end, begins, space
@@ -79,6 +80,7 @@ class Tokenizer:
         Raises:
             ModelError: it is none, or is cut off.
         """
+        require_file(path)
         try:
             data = path.read_bytes()
         except OSError as error:

@@ -18,7 +18,7 @@ from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
-from ..errors import Attn8Error, BoardError, LinkError, RemoteError
+from ..errors import Attn8Error, BoardError, LinkError, RemoteError, explained
 from ..link import RESCUE, Client
 from . import uart
 from .answers import BYTES, literal
@@ -390,13 +390,6 @@ def _raise(error: bytes) -> None:
         if number := re.fullmatch(r"OSError: (?:\[Errno )?(\d{1,4})(?:\] \w+)?", said):
             said += f" ({os.strerror(int(number[1]))})"
         raise RemoteError(f"the board says: {explained(said)}", kind)
-
-
-def explained(said: str) -> str:
-    """What a board said that it raised, with what to do where its memory is full."""
-    if said.startswith("MemoryError: memory allocation"):
-        return f"out of memory; reset it and start no other program on it ({said})"
-    return said
 
 
 def first_answer(

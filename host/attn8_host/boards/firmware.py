@@ -13,6 +13,7 @@ from pathlib import Path
 from esptool.targets import ROM_LIST
 
 from ..errors import FirmwareError
+from ..paths import require_file
 
 LARGEST = 32 << 20  # bytes of the largest flash
 IMAGE_MAGIC = 0xE9
@@ -47,6 +48,7 @@ class Firmware:
         Raises:
             FirmwareError: it cannot be read or is no whole firmware of an ESP32.
         """
+        require_file(path, FirmwareError)
         try:
             with path.open("rb") as file:
                 image = file.read(LARGEST + 1)

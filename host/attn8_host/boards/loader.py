@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from ..errors import RemoteError
+from ..errors import RemoteError, explained
 from ..link.protocol import RUN, SCRATCH
 from ..paths import DEVICE
-from .board import Board, explained
+from .board import Board
 
 LOADER = Path(__file__).with_name("loader.upy")
 BLOCK = 12288  # bytes before they are compressed: a board holds two of these, and the window

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ class Parser(argparse.ArgumentParser):
         self.given: list[str] = []
         self._names: set[str] = set()
         self._outputs: dict[str, str] = {}  # options that name files to write: their attributes
+        self._devices: set[str] = set()  # those of them that may be no files
         self._rules: list[_Rule] = []
         super().__init__(*arguments, **options)
         for name, action in ((None, _Store), ("store", _Store), ("store_true", _StoreTrue),
@@ -94,10 +96,12 @@ class Parser(argparse.ArgumentParser):
         self._names.update(action.option_strings)
         return action
 
-    def add_output(self, name: str, help: str, **options: Any) -> None:
-        """Adds an option that names a file to write."""
+    def add_output(self, name: str, help: str, device: bool = False, **options: Any) -> None:
+        """Adds an option that names a file to write; `device`: it may be one, /dev/stdout say."""
         action = self.add_argument(name, type=Path, metavar="FILE", help=help, **options)
         self._outputs[name] = action.dest
+        if device:
+            self._devices.add(name)
 
     def ignores(
         self, options: Sequence[str], where: Callable[[argparse.Namespace], bool], why: str
@@ -130,7 +134,7 @@ class Parser(argparse.ArgumentParser):
             other = files.setdefault(path.resolve(), option)
             if other != option:
                 raise Attn8Error(f"{other} and {option} are one file, {path}; give two")
-            _writable(path)
+            _writable(path, option in self._devices)
 
     def _ignored(self, option: str, arguments: argparse.Namespace) -> str | None:
         """Why an option would be ignored, if it would."""
@@ -140,12 +144,20 @@ class Parser(argparse.ArgumentParser):
         return None
 
 
-def _writable(path: Path) -> None:
+def _writable(path: Path, device: bool) -> None:
     """Raises Attn8Error where a file cannot be written, before the work is done for nothing."""
     folder = path.absolute().parent
     if not folder.is_dir():
         raise Attn8Error(f"cannot write {path}: no such folder {folder}")
     if path.is_dir():
         raise Attn8Error(f"cannot write {path}: it is a folder; give a file in it")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise Attn8Error(f"cannot write {path}: no permission")
+    if path.exists():
+        if not device and not path.is_file():
+            raise Attn8Error(f"cannot write {path}: it is no file, and would be replaced by one")
+        if not os.access(path, os.W_OK):
+            raise Attn8Error(f"cannot write {path}: no permission")
+        return
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise Attn8Error(f"cannot write {path}: {error.strerror}") from None

@@ -58,7 +58,7 @@ def options(parser: Parser) -> None:
     parser.ignores(["--numbers"], lambda a: a.train is None, "only --train takes it")
     parser.ignores(["--numbers"], lambda a: a.train == "digits" or a.model is not None,
                    "only iris or a layer takes it")
-    parser.ignores(["--isa"], lambda a: a.train is not None, "--train counts for both")
+    parser.ignores(["--isa"], lambda a: a.train is not None, "--train counts for all")
 
 
 def _option(text: str) -> tuple[str, object]:

@@ -41,15 +41,16 @@ def add_board(parser: Parser) -> None:
 
 def add_json(parser: Parser, what: str = "results") -> None:
     """--json: see `write_json`."""
-    parser.add_output("--json", f"write the {what} here as well")
+    parser.add_output("--json", f"write the {what} here as well", device=True)
 
 
 def add_png(parser: Parser, what: str, default: str | None = None) -> None:
     """--png, of a picture."""
     if default:
-        parser.add_output("--png", f"{what} (default: %(default)s)", default=Path(default))
+        parser.add_output("--png", f"{what} (default: %(default)s)", device=True,
+                          default=Path(default))
     else:
-        parser.add_output("--png", what)
+        parser.add_output("--png", what, device=True)
 
 
 def add_isa(parser: Parser, help: str, default: str | None = None) -> None:

@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from .. import schema
 from ..errors import ModelError
+from ..paths import require_file
 from ..schema import SCALE, SIZE, Kind
 from . import decoder, pieces
 from .decoder import Sizes
@@ -163,6 +164,7 @@ class Tensors:
             self._names(folder / file, {key for key, each in parts.items() if each == file})
 
     def _names(self, path: Path, wanted: set[str] | None) -> None:
+        require_file(path)
         try:
             with safe_open(path, "numpy") as file:
                 found = set(file.keys())

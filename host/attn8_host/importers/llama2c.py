@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
+from ..paths import require_file
 from ..tokenizer import Tokenizer
 from . import decoder
 
@@ -39,6 +40,7 @@ def read(
         ModelError: it is not a checkpoint that this knows, or is cut off; or the tokenizer is none,
             or has another number of pieces.
     """
+    require_file(path)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -13,6 +13,7 @@ from onnx import external_data_helper, inliner, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from ..errors import ModelError
+from ..paths import require_file
 from . import build
 from .check import strip
 from .convert import convert, one_of_several
@@ -100,6 +101,7 @@ def _shown(kind: Any, tokens: int) -> tuple[Shown, Shown]:
 
 def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """The file's graph, and its tensors by their names; those in other files are only mapped."""
+    require_file(path)
     try:
         model = onnx.load(path, load_external_data=False)
     except FileNotFoundError:

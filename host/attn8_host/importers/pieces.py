@@ -9,6 +9,7 @@ from typing import Any
 
 from ..bpe import ByteTokenizer
 from ..errors import ModelError
+from ..paths import require_file
 from ..tokenizer import BYTES, Tokenizer
 
 SPACE = "\u2581"  # what stands for a space in pieces of Llama
@@ -73,6 +74,7 @@ def load(path: Path) -> Any:
     Raises:
         ModelError: it cannot be read, or is none.
     """
+    require_file(path)
     try:
         found = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -85,6 +87,7 @@ def load(path: Path) -> Any:
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:
+    require_file(path)
     try:
         lines = path.read_text("utf-8").split("\n")
     except (OSError, ValueError) as error:

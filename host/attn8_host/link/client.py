@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import LinkError, RemoteError
+from ..errors import LinkError, RemoteError, explained
 from . import replies
 from .frames import GAP, MAX_REQUEST, WINDOW, Decoder, Frame
 from .protocol import (
@@ -143,9 +143,7 @@ class Client:
             self._notice_restart()
         heard = bytes(self._decoder.skipped).decode("utf-8", "replace").replace("\x04", "\n")
         lines = [line for line in heard.split("\n") if line.strip(" \r>")] or ["nothing"]
-        said = lines[-1].strip()
-        if said.startswith("MemoryError"):
-            said += "; out of memory: reset it and start no other program on it"
+        said = explained(lines[-1].strip())
         raise LinkError(f"the board's server did not start; the board said: {said}")
 
     def speed_up(self, register: int, rates: Sequence[int]) -> int | None:

@@ -1,7 +1,7 @@
 """`attn8 plan --train`: what training a model takes on a board, before there is one.
 
 As for inference (see plan.py): the device's own Python trains here for one step, and its objects
-are walked; its kernels run as the machine code of both chips.
+are walked; its kernels run as the machine code of all chips.
 """
 
 from array import array
@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import load as from_bytes
 
 from .. import layers, modelfile
+from ..isa import ISAS
 from ..link.protocol import EVALUATE, TRAIN
 from ..model import load
 from ..numerics.formats import FLOATS
@@ -106,7 +107,7 @@ def _local(config: Config, folder: Path) -> Config:
 
 def train_plan(
     config: Config, tensors: Tensors, backend: str = "turbo", word: int = 4,
-    arches: Iterable[str] = ("xtensawin", "rv32imc"),
+    arches: Iterable[str] = ISAS,
 ) -> TrainPlan:
     """Plans the training of a model.
 

@@ -22,6 +22,7 @@ from ..errors import Attn8Error, ModelError, RemoteError
 from ..layers.base import TOKENS
 from ..link.protocol import CALIBRATE, EVALUATE, QUANTIZE, TRAIN
 from ..model import Model, load
+from ..paths import require_file
 from ..plan.inference import Plan
 from ..plan.training import train_plan
 from ..proof.compare import verify
@@ -68,6 +69,7 @@ def read(path: Path, model: Model) -> Samples:
     Raises:
         ModelError: it cannot be read or does not fit the model.
     """
+    require_file(path)
     try:
         with np.load(path, allow_pickle=False) as found:
             arrays = {name: found[name] for name in ("inputs", "labels")}
