@@ -108,16 +108,18 @@ def test_softmax(machines, form, seed, count, rows, mult, shift, spread):
 
 @pytest.mark.parametrize("form", ["", "turbo."])
 @machine_settings
-@given(seed=seeds, rows=heads, pairs=st.integers(1, 9), position=st.integers(0, 515),
-       largest=st.integers(128, 32767))
-def test_rotary_positions(machines, form, seed, rows, pairs, position, largest):
+@given(seed=seeds, rows=heads, kv_rows=heads, pairs=st.integers(1, 9),
+       position=st.integers(0, 515), largest=st.integers(128, 32767))
+def test_rotary_positions(machines, form, seed, rows, kv_rows, pairs, position, largest):
     rng = np.random.default_rng(seed)
-    x = rng.choice(np.array([-32768, -5000, 0, 77, 32767]), (rows, 2 * pairs)).astype(np.int16)
+    q, k = (rng.choice(np.array([-32768, -5000, 0, 77, 32767]), (n, 2 * pairs)).astype(np.int16)
+            for n in (rows, kv_rows))
     turns = rng.integers(-(1 << 31), 1 << 31, pairs).astype(np.int32)
-    want = rotary(x[:, None], turns, position, largest)
-    out, *_ = Call(machines(f"{form}rotary"))(
-        "rotate", x, 0, turns, SINE.astype(np.int16), position, rows, 2 * pairs, largest)
-    assert (out.read(np.int16) == want.ravel()).all()
+    out = Call(machines(f"{form}rotary"))(
+        "rotate", q, 0, k, turns, SINE.astype(np.int16), position, rows, kv_rows, 2 * pairs,
+        largest)
+    for x, found in (q, out[0]), (k, out[2]):
+        assert (found.read(np.int16) == rotary(x[:, None], turns, position, largest).ravel()).all()
 
 
 @pytest.mark.parametrize("form", ["", "turbo."])

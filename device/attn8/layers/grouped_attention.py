@@ -147,8 +147,7 @@ class GroupedAttention:
         q, k, v = q.run(x), k.run(x), v.run(x)
         rotary = self._rotary
         if self._turns is not None:
-            rotary.rotate(q, 0, self._turns, SINES, slot, heads, d, self._most)
-            rotary.rotate(k, 0, self._turns, SINES, slot, kv, d, self._most)
+            rotary.rotate(q, 0, k, self._turns, SINES, slot, heads, kv, d, self._most)
         n = slot + 1
         scores = forms.scratch.bytes
         mult, shift, num, out_shift = self._constants

@@ -49,10 +49,9 @@ class LayerNorm:
     def run(self, x):
         # Unchecked
         rows, n = self.rows, self.features
-        self.form.statistics(x, 0, self._statistics, rows, n, self._centred, self._left,
-                             self._eps_high, self._eps_low)
         self.form.norm(x, 0, self._statistics, self.weight, self.bias, self.out, rows, n,
-                       self.shift, self.most)
+                       self._centred, self._left, self._eps_high, self._eps_low, self.shift,
+                       self.most)
         return self.out
 
 

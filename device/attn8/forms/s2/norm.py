@@ -7,12 +7,6 @@ def fits(n):
 
 
 @micropython.viper
-def statistics(x: ptr16, acc: int, found: ptr32, rows: int, n: int, centred: int, left: int,
-               eps_high: int, eps_low: int):
-    pass
-
-
-@micropython.viper
 def norm(x: ptr16, acc: int, found: ptr32, weight: ptr32, bias: ptr32, out: ptr8, rows: int, n: int,
-         shift: int, most: int):
+         centred: int, left: int, eps_high: int, eps_low: int, shift: int, most: int):
     pass

@@ -51,7 +51,7 @@ def matmul(w: ptr8, acc: int, x: ptr16, bias: ptr32, mult: ptr16, shift: ptr8, o
     start = int(w)
     mult = ptr16(int(mult) + (acc << 1))
     shift = ptr8(int(shift) + acc)
-    if most > 127:
+    if most >> 7:
         acc <<= 1
     elif most == 0:
         acc <<= 2

@@ -3,11 +3,14 @@ import micropython
 
 
 @micropython.viper
-def statistics(x: ptr16, acc: int, found: ptr32, rows: int, n: int, centred: int, left: int,
-               eps_high: int, eps_low: int):
-    # Of the rows of x [rows, n] -> found [rows, 3]: mean, factor and correction of normalized
-    # values z = (x - mean) * factor - correction. left is 13 less the whole bits of z; eps is
-    # (eps_high << 28) + eps_low.
+def norm(x: ptr16, acc: int, found: ptr32, weight: ptr32, bias: ptr32, out: ptr8, rows: int, n: int,
+         centred: int, left: int, eps_high: int, eps_low: int, shift: int, most: int):
+    # Of each row of x [rows, n]: mean, factor and correction of normalized values
+    # z = (x - mean) * factor - correction, which are left in found [rows, 3]; and then
+    # out = ((z * weight >> 32) + bias) >> shift, int8 or, where most is 32767, int16.
+    # left is 13 less the whole bits of z; eps is (eps_high << 28) + eps_low.
+    sign = 1
+    sign <<= 31
     copies = 0
     while n << copies <= 2048:
         copies += 1
@@ -83,21 +86,6 @@ def statistics(x: ptr16, acc: int, found: ptr32, rows: int, n: int, centred: int
         found[0] = mean
         found[1] = factor
         found[2] = correction
-        found = ptr32(int(found) + 12)
-        x = ptr16(int(x) + (n << 1))
-        rows -= 1
-
-
-@micropython.viper
-def norm(x: ptr16, acc: int, found: ptr32, weight: ptr32, bias: ptr32, out: ptr8, rows: int, n: int,
-         shift: int, most: int):
-    # out = ((z * weight >> 32) + bias) >> shift, int8 or, where most is 32767, int16
-    sign = 1
-    sign <<= 31
-    while rows:
-        mean = (found[0] ^ sign) - sign
-        factor = found[1]
-        correction = found[2]
         i = 0
         while i < n:
             # The upper word of a product, from halves; only what was dropped below them is unsigned

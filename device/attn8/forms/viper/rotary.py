@@ -3,10 +3,11 @@ import micropython
 
 
 @micropython.viper
-def rotate(x: ptr16, acc: int, turns: ptr32, sines: ptr16, position: int, heads: int,
-           head_dim: int, most: int):
-    # Turns each pair of adjacent values of x [heads, head_dim] by position * turns[pair] * 2**-32
-    # turns, within +-most. sines: 16384 * the sine of 0 to 128 512ths of a turn.
+def rotate(q: ptr16, acc: int, k: ptr16, turns: ptr32, sines: ptr16, position: int, heads: int,
+           kv_heads: int, head_dim: int, most: int):
+    # Turns each pair of adjacent values of q [heads, head_dim] and k [kv_heads, head_dim] by
+    # position * turns[pair] * 2**-32 turns, within +-most. sines: 16384 * the sine of 0 to 128
+    # 512ths of a turn.
     quarter = 1
     quarter <<= 30
     pair = 0
@@ -14,8 +15,8 @@ def rotate(x: ptr16, acc: int, turns: ptr32, sines: ptr16, position: int, heads:
         phase = turns[pair >> 1] * position
         sine = 0
         cosine = 0
-        k = 0
-        while k < 2:
+        ends = 0
+        while ends < 2:
             i = (phase >> 23) & 511
             n = i & 255
             if n > 128:
@@ -31,12 +32,13 @@ def rotate(x: ptr16, acc: int, turns: ptr32, sines: ptr16, position: int, heads:
             if i & 256:
                 n = 0 - n
             cosine = cosine + (((n - cosine) * ((phase >> 11) & 4095) + 2048) >> 12)
-            if k == 0:
+            if ends == 0:
                 sine = cosine
             phase += quarter
-            k += 1
-        p = ptr16(int(x) + (pair << 1))
+            ends += 1
+        p = ptr16(int(q) + (pair << 1))
         n = heads
+        left = kv_heads
         while n:
             a = (p[0] ^ 32768) - 32768
             b = (p[1] ^ 32768) - 32768
@@ -54,6 +56,10 @@ def rotate(x: ptr16, acc: int, turns: ptr32, sines: ptr16, position: int, heads:
             p[1] = acc
             p = ptr16(int(p) + (head_dim << 1))
             n -= 1
+            if n == 0:
+                p = ptr16(int(k) + (pair << 1))
+                n = left
+                left = 0
         pair += 2
 
 

@@ -7,8 +7,8 @@ def fits():
 
 
 @micropython.viper
-def rotate(x: ptr16, acc: int, turns: ptr32, sines: ptr16, position: int, heads: int,
-           head_dim: int, most: int):
+def rotate(q: ptr16, acc: int, k: ptr16, turns: ptr32, sines: ptr16, position: int, heads: int,
+           kv_heads: int, head_dim: int, most: int):
     pass
 
 

@@ -7,7 +7,7 @@ registers hold both queries: of eight dimensions. Scores of a group of heads, on
 turns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..mpy import Rv32Function
 from ..rv32 import (
@@ -43,7 +43,7 @@ from ..rv32 import (
 )
 from .common_rv32 import clear, reciprocal, requantize
 
-SPARE = {"attend": ("size", "left", "group", "head_row", "stride", "largest", "other", "column",
+SPARE = {"attend": ("size", "left", "group", "head_row", "largest", "other", "column",
                     "total", "other_total")}
 EIGHT = 8  # dimensions
 ONE = (S2, S3, S4, S5, S6, S7, S8, S9)
@@ -69,14 +69,14 @@ def attend(a: Rv32Function) -> None:
     a.label("one")
     group(a, w, 1)
     one_scores(a)
-    softmax(a)
+    softmax(a, 1)
     weighted(a, 1)
     a.j("next")
     a.label("two")
     group(a, w, 2)
     two_scores(a)
     a.label("both")
-    softmax(a, "two ")
+    softmax(a, 2)
     a.arguments(group=t, head_row=u, other=v, total=w)
     a.addi(t, t, -1)
     a.beq(t, ZERO, "both done")
@@ -106,8 +106,6 @@ def attend(a: Rv32Function) -> None:
 def group(a: Rv32Function, t: int, heads: int) -> None:
     a.li(t, heads)
     a.keep(t, "group")
-    a.li(t, 4 * heads)
-    a.keep(t, "stride")
     a.arguments(left=t)
     a.addi(t, t, -heads)
     a.keep(t, "left")
@@ -208,55 +206,51 @@ def one_scores(a: Rv32Function) -> None:
     a.keep(largest, "largest")
 
 
-def softmax(a: Rv32Function, name: str = "") -> None:
-    """Weights times steps in the place of a head's scores; total = the sum of the weights.
-
-    name: a prefix for labels.
-    """
+def softmax(a: Rv32Function, heads: int) -> None:
+    """Weights times steps in the place of a head's scores, which lie by turns with those of so many
+    heads; total = the sum of the weights."""
+    name, stride = f"softmax {heads} ", 4 * heads
     n, table, mult, largest, end, total, x, y, t = A0, A1, A2, A3, A4, A5, A6, A7, T0
-    below, far, shift, stride, m, p = T1, T2, S0, S1, S2, S3
-    a.arguments(head_row=n, table=table, mult=mult, shift=shift, largest=largest, stride=stride,
-                count=end)
-    a.mul(end, end, stride)
-    a.add(end, end, n)
+    below, far, shift, m, p = T1, T2, S0, S2, S3
+    a.arguments(head_row=n, table=table, mult=mult, shift=shift, largest=largest, count=end)
     a.slli(mult, mult, 17)
     a.addi(shift, shift, -16)
     a.lui(far, 0x40)  # 2**18
     a.li(total, 0)
 
-    def beyond() -> None:
-        a.label(name + "far")
-        a.li(y, 0)
-        a.j(name + "near")
+    def numerator(at: int, label: str) -> None:
+        def beyond() -> None:
+            a.label(label + "far")
+            a.li(y, 0)
+            a.j(label + "near")
 
-    a.label(name + "numerator")
-    a.lw(x, 0, n)
-    a.sub(x, largest, x)
-    a.mulhu(x, x, mult)
-    a.sra(x, x, shift)
-    a.addi(x, x, 1)
-    a.srai(x, x, 1)
-    a.bgeu(x, far, name + "far")
-    a.srli(t, x, 5)
-    a.andi(t, t, 510)
-    a.add(t, t, table)
-    a.lhu(y, 0, t)
-    a.lhu(below, 2, t)
-    a.andi(t, x, 63)
-    a.srli(x, x, 14)
-    a.sub(below, y, below)
-    a.mul(below, below, t)
-    a.srai(below, below, 6)
-    a.sub(y, y, below)
-    a.srl(y, y, x)
-    a.addi(y, y, 1)
-    a.srli(y, y, 1)
-    a.label(name + "near")
-    a.seldom(beyond)
-    a.sw(y, 0, n)
-    a.add(total, total, y)
-    a.add(n, n, stride)
-    a.bne(n, end, name + "numerator")
+        a.lw(x, at, n)
+        a.sub(x, largest, x)
+        a.mulhu(x, x, mult)
+        a.sra(x, x, shift)
+        a.addi(x, x, 1)
+        a.srai(x, x, 1)
+        a.bgeu(x, far, label + "far")
+        a.srli(t, x, 5)
+        a.andi(t, t, 510)
+        a.add(t, t, table)
+        a.lhu(y, 0, t)
+        a.lhu(below, 2, t)
+        a.andi(t, x, 63)
+        a.srli(x, x, 14)
+        a.sub(below, y, below)
+        a.mul(below, below, t)
+        a.srai(below, below, 6)
+        a.sub(y, y, below)
+        a.srl(y, y, x)
+        a.addi(y, y, 1)
+        a.srli(y, y, 1)
+        a.label(label + "near")
+        a.seldom(beyond)
+        a.sw(y, at, n)
+        a.add(total, total, y)
+
+    by_two(a, name + "numerator ", n, end, stride, numerator, t)
     a.lui(m, 0x3F000)  # 63 << 24
     reciprocal(a, m, p, total, t, name)
     a.addi(p, p, 15)
@@ -265,20 +259,49 @@ def softmax(a: Rv32Function, name: str = "") -> None:
     a.srli(y, y, 1)  # half
     a.li(total, 0)
     steps, kv = table, mult
-    a.arguments(head_row=n, value_steps=steps, kv_heads=kv)
-    a.label(name + "weight")
-    a.lw(x, 0, n)
-    a.lbu(t, 0, steps)
-    a.mul(x, x, m)
-    a.add(steps, steps, kv)
-    a.add(x, x, y)
-    a.sra(x, x, p)
-    a.add(total, total, x)
-    a.mul(x, x, t)
-    a.sw(x, 0, n)
-    a.add(n, n, stride)
-    a.bne(n, end, name + "weight")
+    a.arguments(head_row=n, value_steps=steps, kv_heads=kv, count=end)
+
+    def weight(at: int, _: str) -> None:
+        a.lw(x, at, n)
+        a.lbu(t, 0, steps)
+        a.mul(x, x, m)
+        a.add(steps, steps, kv)
+        a.add(x, x, y)
+        a.sra(x, x, p)
+        a.add(total, total, x)
+        a.mul(x, x, t)
+        a.sw(x, at, n)
+
+    by_two(a, name + "weight ", n, end, stride, weight, t)
     a.keep(total, "total")
+
+
+def by_two(
+    a: Rv32Function, name: str, n: int, end: int, stride: int, body: Callable[[int, str], None],
+    t: int,
+) -> None:
+    """`body` for each of `end` words from n on, so many bytes apart: one where they are odd, and
+    then two at a time. n and end become where they end.
+
+    Args:
+        name: a prefix for labels.
+        body: gets the place of its word, counted from n, and a prefix for labels.
+        t: a register.
+    """
+    a.andi(t, end, 1)
+    a.slli(end, end, stride.bit_length() - 1)
+    a.add(end, end, n)
+    a.beq(t, ZERO, name + "even")
+    body(0, name + "odd ")
+    a.addi(n, n, stride)
+    a.label(name + "even")
+    a.beq(n, end, name + "done")
+    a.label(name + "two")
+    body(0, name + "first ")
+    body(stride, name + "second ")
+    a.addi(n, n, 2 * stride)
+    a.bne(n, end, name + "two")
+    a.label(name + "done")
 
 
 def weighted(a: Rv32Function, heads: int) -> None:
@@ -291,21 +314,20 @@ def weighted(a: Rv32Function, heads: int) -> None:
     a.label(name + "column")
     a.arguments(values=values, row=weights, size=size, count=end)
     a.add(values, values, column)
-    a.slli(end, end, 1 + heads)
-    a.add(end, end, weights)
     for registers in sums:
         clear(a, registers)
-    a.label(name + "slot")
-    for h, register in enumerate(weight):
-        a.lw(register, 4 * h, weights)
-    for i in range(EIGHT):
-        a.lb(value, i, values)
-        for register, acc in zip(weight, [registers[i] for registers in sums], strict=True):
-            a.mul(t, value, register)
-            a.add(acc, acc, t)
-    a.addi(weights, weights, 4 * heads)
-    a.add(values, values, size)
-    a.bne(weights, end, name + "slot")
+
+    def slot(at: int, _: str) -> None:
+        for h, register in enumerate(weight):
+            a.lw(register, at + 4 * h, weights)
+        for i in range(EIGHT):
+            a.lb(value, i, values)
+            for register, acc in zip(weight, [registers[i] for registers in sums], strict=True):
+                a.mul(t, value, register)
+                a.add(acc, acc, t)
+        a.add(values, values, size)
+
+    by_two(a, name + "slot ", weights, end, 4 * heads, slot, t)
     out, m, shift, high, low, total = values, weights, end, size, value, RA
     a.arguments(q=out, out_shift=shift)
     a.addi(shift, shift, -16)

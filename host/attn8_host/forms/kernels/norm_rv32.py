@@ -33,6 +33,11 @@ from ..rv32 import (
 from .common_rv32 import clamp, elements
 
 
+def norm(a: Rv32Function) -> None:
+    statistics(a)
+    normalized(a)
+
+
 def statistics(a: Rv32Function) -> None:
     """Sums of squares are in two words."""
     x, found, rows, n, total, high, low, t = A0, A1, A2, A3, A4, A5, A6, A7
@@ -182,7 +187,7 @@ def statistics(a: Rv32Function) -> None:
     a.label("done")
 
 
-def norm(a: Rv32Function) -> None:
+def normalized(a: Rv32Function) -> None:
     """Two rows at a time share weight and bias: ten instructions a value, and pointers. mean *
     factor is taken off with the correction.
     """
@@ -246,9 +251,9 @@ def norm(a: Rv32Function) -> None:
         a.mv(x[0], x[1])
         a.mv(out[0], out[1])
         a.bne(left, ZERO, name + "next rows")
-        a.j("done")
+        a.j("normalized")
         a.label(name + "one row")
         row_of(1)
         if size == 1:
-            a.j("done")
-    a.label("done")
+            a.j("normalized")
+    a.label("normalized")

@@ -1,13 +1,14 @@
 """Normalization on an LX7 without MAC16: attn8/forms/viper/norm.py says what it computes."""
 
 from ..mpy import XtensaFunction
-from .norm_xtensa import HIGH, LOW, REST, ROOT, SPARE, TOTAL, UP, N, T, U, X, norm, statistics_with
+from .norm_xtensa import HIGH, LOW, REST, ROOT, SPARE, TOTAL, UP, N, T, U, X, normalized, statistics
 
-__all__ = ["SPARE", "norm", "statistics"]
+__all__ = ["SPARE", "norm"]
 
 
-def statistics(a: XtensaFunction) -> None:
-    statistics_with(a, lambda a: None, sums)
+def norm(a: XtensaFunction) -> None:
+    statistics(a, lambda a: None, sums)
+    normalized(a)
 
 
 def sums(a: XtensaFunction) -> None:

@@ -6,14 +6,15 @@ from ..mpy import XtensaFunction
 from ..xtensa import ACCHI, ACCLO, HH, HL, LL
 from .common_xtensa import half_of
 
-# Of `statistics`: numbers of a row's groups of four less 1, of its other values, and constants
-SPARE = {"statistics": ("groups", "rest", "count", "scale", "mean", "most_up")}
-# Its register map
+# Of statistics: numbers of a row's groups of four less 1, of its other values, and constants
+SPARE = {"norm": ("groups", "rest", "count", "scale", "mean", "most_up")}
+# Their register map
 X, FOUND, N, ZERO, N_COPIES, TOTAL, HIGH, LOW, T, U, REST, UP, ROOT, ROWS = range(2, 16)
 
 
-def statistics(a: XtensaFunction) -> None:
-    statistics_with(a, begin_sums, sums)
+def norm(a: XtensaFunction) -> None:
+    statistics(a, begin_sums, sums)
+    normalized(a)
 
 
 def begin_sums(a: XtensaFunction) -> None:
@@ -96,7 +97,7 @@ def sums(a: XtensaFunction) -> None:
     a.seldom(value_by_value)
 
 
-def statistics_with(
+def statistics(
     a: XtensaFunction,
     begin: Callable[[XtensaFunction], None],
     sums_of_row: Callable[[XtensaFunction], None],
@@ -245,7 +246,7 @@ def statistics_with(
     a.bnez(rows, "row")
 
 
-def norm(a: XtensaFunction) -> None:
+def normalized(a: XtensaFunction) -> None:
     """Two rows at a time share weight and bias: ten instructions a value, and pointers. mean *
     factor is taken off with the correction.
     """

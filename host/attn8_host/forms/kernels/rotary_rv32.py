@@ -31,7 +31,7 @@ from .common_rv32 import clamp
 def rotate(a: Rv32Function) -> None:
     x, turns, sines, position, heads, left, high, low = A0, A1, A2, A3, A4, A5, A6, A7
     sin, cos, phase, i, v, t, u, stride, half = S0, S1, S2, S3, S4, T0, T1, S5, S6
-    a.arguments(x=x, turns=turns, sines=sines, position=position, heads=heads, head_dim=left,
+    a.arguments(q=x, turns=turns, sines=sines, position=position, heads=heads, head_dim=left,
                 most=high)
     a.sub(low, ZERO, high)
     a.slli(stride, left, 1)
@@ -46,26 +46,32 @@ def rotate(a: Rv32Function) -> None:
     a.add(phase, phase, t)
     sine(a, "cosine", cos, phase, sines, (i, v, t, u))
     pair, n = phase, S7
-    a.mv(pair, x)
-    a.addi(x, x, 4)
-    a.mv(n, heads)
-    a.label("head")
-    a.lh(i, 0, pair)
-    a.lh(v, 2, pair)
-    a.mul(t, i, cos)
-    a.mul(u, v, sin)
-    a.mul(i, i, sin)
-    a.mul(v, v, cos)
-    a.sub(t, t, u)
-    a.add(u, i, v)
-    for place, value in enumerate((t, u)):
-        a.add(value, value, half)
-        a.srai(value, value, 14)
-        clamp(a, f"value {place}", value, high, low)
-        a.sh(value, 2 * place, pair)
-    a.add(pair, pair, stride)
-    a.addi(n, n, -1)
-    a.bne(n, ZERO, "head")
+    for name in "q", "k":
+        if name == "q":
+            a.mv(pair, x)
+            a.addi(x, x, 4)
+            a.mv(n, heads)
+        else:
+            a.arguments(k=pair, kv_heads=n)
+            a.addi(t, pair, 4)
+            a.keep(t, "k")
+        a.label("head of " + name)
+        a.lh(i, 0, pair)
+        a.lh(v, 2, pair)
+        a.mul(t, i, cos)
+        a.mul(u, v, sin)
+        a.mul(i, i, sin)
+        a.mul(v, v, cos)
+        a.sub(t, t, u)
+        a.add(u, i, v)
+        for place, value in enumerate((t, u)):
+            a.add(value, value, half)
+            a.srai(value, value, 14)
+            clamp(a, f"{name} {place}", value, high, low)
+            a.sh(value, 2 * place, pair)
+        a.add(pair, pair, stride)
+        a.addi(n, n, -1)
+        a.bne(n, ZERO, "head of " + name)
     a.addi(left, left, -1)
     a.bne(left, ZERO, "pair")
 
