@@ -12,6 +12,7 @@ from attn8_host.cli import main
 from attn8_host.errors import Attn8Error, ModelError
 from attn8_host.model import load
 from attn8_host.paths import MODELS
+from attn8_host.proof.demos.speakers import DEMO
 from attn8_host.quantize.model import quantize_model
 from attn8_host.train import tune
 
@@ -117,7 +118,7 @@ def test_it_ends_where_validation_gets_no_better(board, tmp_path, monkeypatch):
     x, labels = samples()
     labels = np.random.default_rng(1).permutation(labels)
     outcome = tune.tune(
-        board, tmp_path / "model.safetensors", base, (base.feed(x), labels),
+        board, tmp_path / "model.safetensors", base, (base.feed(x).reshape(len(x), -1), labels),
         tmp_path / "out.safetensors", "last:2", epochs=20, batch=4, rate=0.2, patience=2)
     assert outcome.bit_exact and outcome.epochs == outcome.best_epoch + 2 < 20
 
@@ -135,8 +136,9 @@ def test_what_saturates_ends_and_leaves_the_model(board, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tune, "training", steep)
     with pytest.raises(Attn8Error, match=r"values saturated in epoch 1: give a lower --lr than 0"):
-        tune.tune(board, tmp_path / "model.safetensors", base, (base.feed(x), labels),
-                  tmp_path / "out.safetensors", epochs=3, rate=0.5)
+        tune.tune(board, tmp_path / "model.safetensors", base,
+                  (base.feed(x).reshape(len(x), -1), labels), tmp_path / "out.safetensors",
+                  epochs=3, rate=0.5)
     assert not (tmp_path / "out.safetensors").exists()
 
 
@@ -144,14 +146,19 @@ X, LABELS = samples()
 
 
 @pytest.mark.parametrize("arrays, said", [
-    ({"inputs": X, "labels": LABELS + 1}, ": labels.npy: expected 0 to 2, as many classes as the "
-     "model gives values, got 3 at 2"),
-    ({"inputs": X * np.nan, "labels": LABELS}, ": inputs.npy: it holds NaN, infinite values"),
-    ({"inputs": X[:, 1:], "labels": LABELS}, ": inputs.npy: expected numbers [samples, 4, 3], got"),
-    ({"inputs": X, "labels": LABELS[1:]}, ": labels.npy: expected whole numbers [60], one an"),
-    ({"inputs": X, "labels": LABELS / 2}, ": labels.npy: expected whole numbers [60]"),
-    ({"inputs": X}, ": expected a .npz with the arrays inputs and labels"),
+    ({"inputs": X, "labels": LABELS + 1}, ": expected 0 to 2, as many classes as the model gives "
+     "values, got 3 at 2"),
+    ({"inputs": X, "labels": LABELS - 1}, ": expected 0 to 2, as many classes as the model gives "
+     "values, got -1 at 0"),
+    ({"inputs": X * np.nan, "labels": LABELS}, ": it holds NaN, infinite values"),
+    ({"inputs": X[:, 1:], "labels": LABELS}, ": expected numbers [samples, 4, 3], got"),
+    ({"inputs": X, "labels": LABELS[1:]}, ": expected whole numbers [60], one an"),
+    ({"inputs": X, "labels": LABELS / 2}, ": expected whole numbers [60]"),
+    ({"inputs": X}, ": expected an array labels in it"),
+    ({"labels": LABELS}, ": expected an array inputs in it"),
+    ({"inputs": X, "labels": LABELS, "lengths": LABELS}, ": the model takes no lengths; its"),
     ({"inputs": X[:9], "labels": LABELS[:9]}, ": expected 10 samples at least, one of 5 to"),
+    ({"inputs": X[:0], "labels": LABELS[:0]}, ": expected numbers [samples, 4, 3], got"),
 ])  # fmt: skip
 def test_bad_samples_are_refused_in_one_line(tmp_path, capsys, arrays, said):
     write(tmp_path / "model")
@@ -165,7 +172,7 @@ def test_bad_samples_are_refused_in_one_line(tmp_path, capsys, arrays, said):
     (["nosuch", "data.npz", "--output", "out"], "nosuch: expected a model file, iris or digits"),
     (["model"], "with what? Give DATA.npz, with the arrays inputs and labels"),
     (["model", "data.npz"], "where to? Give the new model's file with --output FILE"),
-    (["model", "model", "--output", "out"], "model: expected a .npz with the arrays inputs and"),
+    (["model", "model", "--output", "out"], "model: not a .npy file of numbers"),
     (["model", "none.npz", "--output", "out"], "none.npz: no such file"),
     (["model", "data.npz", "--output", "out", "--layers", "last:4"],
      "model: --layers last:4: expected 1 to 3, the layers that have parameters"),
@@ -189,12 +196,29 @@ def test_layers_that_do_not_train_are_named(tmp_path, change, said):
         tune.training(load(tmp_path / "model"), "all", "/models/a")
 
 
-def test_a_whole_transformer_trains_its_head():
-    """Its front is a graph, and heeds lengths: said, as these do not train yet."""
-    with pytest.raises(ModelError, match="it takes token ids or lengths, or has no input scale"):
-        tune.training(load(MODELS / "speakers.safetensors"), "head", "/models/a")
-    config, _, names = tune.training(load(MODELS / "digits.safetensors"), "head", "/models/a")
-    assert names == ["head"] and config["layers"][0]["last"] == "pool"
+def test_what_cuts_a_graph_apart_is_named():
+    said = ("encoder.layers.1.add_2: it takes encoder.layers.1.add as well, which does not train; "
+            "give --layers last:5")
+    with pytest.raises(ModelError, match=said):
+        tune.training(load(MODELS / "speakers.safetensors"), "last:3", "/models/a")
+
+
+def test_a_whole_transformer_trains_its_head(tmp_path):
+    """Behind a front that is a graph and heeds lengths."""
+    model = load(MODELS / "speakers.safetensors", False)
+    config, _, names = tune.training(model, "head", "/models/a")
+    assert names == ["head"] and config["layers"][0]["last"] == "mean_pool"
+    found = DEMO.read()
+    some = np.arange(0, len(found.inputs), 9)
+    np.savez(tmp_path / "data.npz", inputs=found.inputs[some], labels=found.labels[some],
+             lengths=np.array(found.lengths)[some])
+    results = tmp_path / "train.json"
+    assert main(["train", str(MODELS / "speakers.safetensors"), str(tmp_path / "data.npz"),
+                 "--layers", "head", "--epochs", "2", "--output", str(tmp_path / "made"), "--board",
+                 "virtual", "--json", str(results), "--png", str(tmp_path / "x.png")]) == 0
+    outcome = json.loads(results.read_text())
+    assert outcome["bit_exact"] is True and outcome["layers"] == ["head"]
+    assert outcome["history"][1]["loss"] < outcome["history"][0]["loss"]
 
 
 def test_classes_without_a_sample_are_named():

@@ -18,7 +18,7 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
     unload.forget("configuration", "grammar", "safetensors")
     code = "h" if form == "tokens" else "b"
     arena = None
-    share = share and count is None and not step
+    share = share and not step
     if share and "arena" in config:
         from .arena import Arena, check
 

@@ -99,6 +99,11 @@ class Lengths:
         return {entry["name"]: lengths.get(sources[layers.get(entry["type"]).heeds])
                 if entry.get("lengths") else None for entry, sources in self._layers}
 
+    def behind(self, name: str, length: int) -> int | None:
+        """How many tokens of a layer's result count, of an input of this length; None where it
+        does not keep them apart."""
+        return self._following(length).get(name)
+
     def _following(self, length: int) -> dict[str, int]:
         """How many tokens of each result count, of those that keep them apart."""
         lengths = {"input": length}

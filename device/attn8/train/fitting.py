@@ -92,14 +92,14 @@ def _check(samples, model):
 def _runner(trainer, samples):
     # -> what runs a sample forwards, and gives its loss and whether it was right
     model = trainer.model
-    mult = trainer.mult
+    mult, size = trainer.mult, trainer.size
     x = model.f.zeros(model.input_size)
     target = model.f.zeros(1)
 
     def run(i):
         values, target[0] = samples[i]
         for k in range(len(x)):
-            x[k] = (values[k] * mult + 128) >> 8 if mult else values[k]
+            x[k] = (values[k] * mult + 128) >> 8 if mult and k < size else values[k]
         y = model(x)
         largest = 0
         for k in range(model.output_size):

@@ -43,9 +43,13 @@ class Samples:
             raise ValueError("%s: sample %d is damaged" % (self.path, i))
         return self._x, int.from_bytes(self._tail[:2], "little")
 
-    def append(self, x, label):
-        # x: int8, such as what model.feed returns. A label that the model has no class for is
-        # refused by what trains.
+    def append(self, x, label, length=None):
+        # x: int8, such as what model.feed returns. length: of a model whose inputs have lengths;
+        # it takes a place of `size`. A label that the model has no class for is refused by what
+        # trains.
+        if length is not None:
+            self._x[:] = array("b", x) + array("b", [checks.between("length", length, 1, 127)])
+            x = self._x
         checks.values("x", x, self.size, False, "b")
         tail = checks.between("label", label, 0, 65535).to_bytes(2, "little")
         tail += crc32(tail, crc32(x)).to_bytes(4, "little")

@@ -29,7 +29,9 @@ class Trainer:
         tensors = read(path)
         del known, read
         self.int8 = config.get("int8")
-        self.mult = config["input"].get("mult")  # of int8 samples, see fitting.py
+        # Of int8 samples, see fitting.py; what comes behind so many values is a length
+        self.mult = config["input"].get("mult")
+        self.size = config["input"]["size"]
 
         def built(layers):
             for key in tensors:
@@ -52,8 +54,6 @@ class Trainer:
         self._samples = [view[i : i + model.input_size] for i in range(2, len(view), stride)]
         self._targets = [view[i - model.target_size : i]
                          for i in range(2 + stride, len(view) + 1, stride)]
-        self._x = f.zeros(model.input_size)
-        self._target = f.zeros(model.target_size)
         self.losses = f.zeros(held)
         self.predictions = f.zeros(held * model.output_size)
         self.state = f.zeros(2)  # steps and overflows
@@ -78,12 +78,10 @@ class Trainer:
         requantizer = self.calibrate() if command == CALIBRATE else None
         size = model.output_size
         for i in range(min(int(self._words[1]), self._held)):
-            f.spread(self._samples[i], self._x, 1, model.input_size)
-            f.spread(self._targets[i], self._target, 1, model.target_size)
-            y = model(self._x)
+            y = model(self._samples[i])
             for j in range(size):
                 self.predictions[i * size + j] = y[j]
-            self.losses[i] = model.measure(y, self._target)
+            self.losses[i] = model.measure(y, self._targets[i])
             if command == TRAIN or command == ACCUMULATE:
                 model.backward()
             elif requantizer:

@@ -35,8 +35,8 @@ def options(parser: Parser) -> None:
         "digits: the demo's model, fine-tuned and quantized on the board",
     )
     parser.add_argument("data", nargs="?", type=Path, metavar="DATA.npz",
-                        help="of a model file: the arrays inputs [samples, ...] and labels "
-                        "[samples]; a fifth of them validates")
+                        help="of a model file: the arrays inputs [samples, ...], labels [samples] "
+                        "and, where the model takes them, lengths; a fifth of them validates")
     parser.add_argument("--layers", type=_layers, default="head", metavar="head|last:N|all",
                         help="which train: the last one with parameters (default), the last N, all")
     parser.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd",
@@ -155,6 +155,8 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
                                               arguments.optimizer, arguments.lr)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+    told = "tokens" in config["input"]
+    size = config["input"]["size"] + told
     with opened(arguments, console) as board, progress(console) as advance:
         deploy(board, progress=lambda done, size: advance("package to the board (bytes)", done,
                                                           size))
@@ -164,9 +166,10 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
         f"{', '.join(names)} will train. On the board, collect and fit:\n"
         "  from attn8 import load, train\n"
         "  from attn8.train.samples import Samples\n"
-        f'  samples = Samples("/models/{path.stem}.samples", {base.input_size})\n'
+        f'  samples = Samples("/models/{path.stem}.samples", {size})\n'
         f'  model = load("{target}")\n'
-        "  samples.append(model.feed(values), label)   # as often as there is one\n"
+        f"  samples.append(model.feed(values), label{', length' * told})   # as often as there is "
+        "one\n"
         "  del model\n"
         f'  train.fit("{training}", samples)', highlight=False)
     return 0

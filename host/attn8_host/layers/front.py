@@ -34,7 +34,8 @@ class TrainableFront(TrainableLayer):
 class Type(LayerType):
     """The first `count` layers of an int8 model; its path on the board, its last layer's name.
 
-    lengths: where its inputs have lengths, how many tokens it gives of an input of 1, 2 ...
+    lengths: where its inputs have lengths, how many tokens it gives of an input of 1, 2 ...; 0
+    where these are not kept apart.
     """
 
     fields = {"model": WORD, "count": SIZE, "last": WORD, "mult": INTEGER}
@@ -42,7 +43,7 @@ class Type(LayerType):
 
     def tokens_of(self, entry: Fields, tokens: int) -> int | None:
         found = entry.get("lengths", [])
-        return found[tokens - 1] if tokens <= len(found) else None
+        return found[tokens - 1] or None if tokens <= len(found) else None
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableFront:
         if base is None:

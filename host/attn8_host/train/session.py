@@ -157,8 +157,9 @@ def to_words(
     """What makes words of a sample: of floats, of int8 that stand for their scale, or of integers
     that a model in int8 takes as they are."""
     mult = config["input"].get("mult")
-    if mult:
-        return lambda x: (x.astype(np.int64) * mult + 128) >> 8
+    size = config["input"]["size"]
+    if mult:  # not of a length behind them
+        return lambda x: np.append((x[:size].astype(np.int64) * mult + 128) >> 8, x[size:])
     return f.array if base is None else lambda x: x.astype(np.int64)
 
 

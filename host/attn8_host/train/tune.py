@@ -6,10 +6,9 @@ the model's file there, which comes back.
 """
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from ..errors import Attn8Error, ModelError, RemoteError
 from ..layers.base import TOKENS
 from ..link.protocol import CALIBRATE, EVALUATE, QUANTIZE, TRAIN
 from ..model import Model, load
-from ..paths import require_file
 from ..plan.inference import Plan
 from ..plan.training import train_plan
 from ..proof.compare import verify
@@ -38,7 +36,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 RATES = {"sgd": 0.02, "adam": 0.005}  # learning rates, by default
 MOST_RATES = {"sgd": 1, "adam": 0.031}  # within which fixed point has the constants
 NORMAL = 2.0**-7  # what a step of an int8 input stands for where all layers train
-Samples = tuple[np.ndarray, np.ndarray]  # int8 inputs [samples, ...] and labels [samples]
+Samples = tuple[np.ndarray, np.ndarray]  # inputs as `rows` gives them, and labels [samples]
 
 
 @dataclass(kw_only=True)
@@ -64,31 +62,31 @@ class Tuned(Trained):
 
 
 def read(path: Path, model: Model) -> Samples:
-    """Samples of a .npz with the arrays `inputs` and `labels`.
+    """Samples of a .npz with the arrays `inputs` and `labels`, and `lengths` where there are some.
 
     Raises:
         ModelError: it cannot be read or does not fit the model.
     """
-    require_file(path)
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in ("inputs", "labels")}
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except (KeyError, OSError, ValueError, TypeError, AttributeError):
-        raise ModelError(f"{path}: expected a .npz with the arrays inputs and labels") from None
-    with TemporaryDirectory() as folder:  # held to what inputs of `attn8 run` are
-        for name, values in arrays.items():
-            np.save(Path(folder) / f"{name}.npy", values)
-        try:
-            x = inputs.read(Path(folder) / "inputs.npy", model.config)
-            labels = inputs.read_labels(Path(folder) / "labels.npy", len(x), model.output_size)
-        except ModelError as error:
-            raise ModelError(str(error).replace(f"{folder}/", f"{path}: ")) from None
+    x = inputs.read(path, model.config)
+    labels = inputs.read_labels(path, len(x), model.output_size)
+    with np.load(path) as found:
+        given = path if isinstance(found, np.lib.npyio.NpzFile) and "lengths" in found else None
+    lengths = inputs.read_lengths(given, model.config, len(x))
     if len(x) < 2 * VALIDATION:
         raise ModelError(f"{path}: expected {2 * VALIDATION} samples at least, one of {VALIDATION} "
                          f"to validate with, got {len(x)}")
-    return inputs.integers(x, model), labels
+    return rows(inputs.integers(x, model), lengths, model), labels
+
+
+def rows(x: np.ndarray, lengths: Sequence[int | None], model: Model) -> np.ndarray:
+    """int8 inputs [n, ...] as a board takes them one by one: [n, values], behind which comes the
+    length where the model takes lengths."""
+    flat = x.reshape(len(x), -1)
+    most = model.lengths.tokens
+    if most is None:
+        return flat
+    counts = [most if n is None else n for n in lengths]
+    return np.column_stack([flat.astype(np.int16), np.array(counts, np.int16)])
 
 
 def missing(labels: np.ndarray, classes: int) -> list[int]:
@@ -112,14 +110,13 @@ def training(
     """
     config = base.config
     about = config["input"]
-    if about.get("format") == TOKENS or about.get("lengths") or "scale" not in about:
-        raise ModelError("it takes token ids or lengths, or has no input scale: such do not train "
-                         "yet")
+    if about.get("format") == TOKENS or "scale" not in about:
+        raise ModelError("it takes token ids, or has no input scale: such do not train yet")
     entries, sources = config["layers"], modelfile.inputs(config)
     kinds = [layers.get(entry["type"]) for entry in entries]
     own = [modelfile.parts(entry, kind.tensors(entry), base.tensors)
            for entry, kind in zip(entries, kinds, strict=True)]
-    weighty = [i for i, found in enumerate(own) if found]
+    weighty = weights(base)
     count = {"head": 1, "all": len(weighty)}.get(which) or int(which.partition(":")[2])
     if not 1 <= count <= len(weighty):
         raise ModelError(f"--layers {which}: expected 1 to {len(weighty)}, the layers that have "
@@ -127,33 +124,88 @@ def training(
     first = 0 if which == "all" else weighty[-count]
     made: list[dict[str, Any]] = []
     tensors: dict[str, np.ndarray] = {}
-    scale, before = about["scale"] if first else NORMAL, "input"
-    size, last = base.input_size, None
+    given = {"input": "input"}  # by layer: whose result stands for its own
+    scales = {"input": about["scale"] if first else NORMAL}
+    _require_cut(base, first, count)
+    source: dict[str, Any] = {"size": base.input_size}
+    if first:
+        last, front = _front(base, first, target)
+        made.append(front)
+        given = {last: "front"}
+    else:
+        source["mult"] = round(NORMAL * 2**24)
+    if base.lengths.tokens is not None:
+        source["tokens"] = base.lengths.tokens
     for i, (entry, kind) in enumerate(zip(entries, kinds, strict=True)):
-        if i >= first:
-            if sources[i] != [before]:
-                raise ModelError(f"{entry['name']}: it takes {' and '.join(sources[i])}, and only "
-                                 "layers one behind another train")
-            fields, found = kind.retrained(entry, own[i], scale)
-            made += [fields] if fields else []
-            tensors |= {f"{entry['name']}.{part}": values for part, values in found.items()}
-        elif kind.computes:
-            last = entry["name"]
-        scale, before = entry.get("scale", scale), entry["name"]
-        if i == first - 1 and last:
-            if entry.get("output", "int8") != "int8" or kind.format_of(entry):
-                raise ModelError(f"{last}: it gives {entry.get('output') or entry['format']}, and "
-                                 "what trains takes int8; give fewer --layers")
-            made.append({"type": "front", "name": "front", "model": target, "count": first,
-                         "last": last, "mult": round(scale * 2**24)})
-    front = made[0]["type"] == "front"
+        name, takes = entry["name"], sources[i]
+        scales[name] = entry.get("scale", scales[takes[0]])
+        if i < first:
+            if not kind.computes and takes[0] in given:
+                given[name] = given[takes[0]]
+            continue
+        fields, found = kind.retrained(entry, own[i], scales[takes[0]])
+        given[name] = name if fields else given[takes[0]]
+        if fields:
+            fields.pop("inputs", None)
+            wanted = [given[each] for each in takes]
+            if wanted != [made[-1]["name"] if made else "input"]:
+                fields["inputs"] = wanted
+            made.append(fields)
+        tensors |= {f"{name}.{part}": values for part, values in found.items()}
     names = sorted({name.split(".")[0] for name in tensors})
     return {
         "format": "attn8-train", "version": 1, "name": base.name, "numbers": "Q16.16",
-        "input": {"size": size} if front else {"size": size, "mult": round(NORMAL * 2**24)},
-        "layers": made, "loss": "cross_entropy", "clip_norm": 1.0,
+        "input": source, "layers": made, "loss": "cross_entropy", "clip_norm": 1.0,
         "int8": target,
     }, tensors, names  # fmt: skip
+
+
+def weights(base: Model) -> list[int]:
+    """The places of the layers that have parameters."""
+    return [i for i, entry in enumerate(base.config["layers"])
+            if layers.get(entry["type"]).float_tensors(entry)]
+
+
+def _front(base: Model, first: int, target: str) -> tuple[str, dict[str, Any]]:
+    """The last of the layers before `first`, and the entry that stands for all of them."""
+    entries = base.config["layers"]
+    computing = [entry for entry in entries[:first] if layers.get(entry["type"]).computes]
+    if not computing:
+        return "input", {}
+    entry = computing[-1]
+    last, form = entry["name"], layers.get(entry["type"]).format_of(entry)
+    if form or entry.get("output") == "int32" or entry.get("format") == "uint16":
+        raise ModelError(f"{last}: it gives {form or entry.get('output')}, and what trains takes "
+                         "int8; give fewer --layers")
+    scale = next(each["scale"] for each in reversed(entries[:first]) if "scale" in each)
+    front = {"type": "front", "name": "front", "model": target, "count": first, "last": last,
+             "mult": round(scale * 2**24)}
+    tokens = base.lengths.tokens
+    if tokens is not None:
+        front["lengths"] = [base.lengths.behind(last, n) or 0 for n in range(1, tokens + 1)]
+    return last, front
+
+
+def _require_cut(base: Model, first: int, count: int) -> None:
+    """Raises ModelError where the layers from `first` on, with the last `count` parameters, take
+    more than one result of those before."""
+    entries, sources = base.config["layers"], modelfile.inputs(base.config)
+
+    def past(first: int) -> list[tuple[str, str]]:
+        """What takes a result from before the last one that lies before `first`, and which."""
+        at = first - 1
+        while at > 0 and not layers.get(entries[at]["type"]).computes:
+            at -= 1
+        before = {"input", *(entry["name"] for entry in entries[:at])} if first else set()
+        return [(entry["name"], each) for entry, takes in zip(entries[first:], sources[first:],
+                                                              strict=True)
+                for each in takes if each in before]
+
+    for name, each in past(first):
+        found = weights(base)
+        more = [n for n in range(count + 1, len(found) + 1) if not past(found[-n])]
+        raise ModelError(f"{name}: it takes {each} as well, which does not train; give --layers "
+                         + (f"last:{more[0]}" if more else "all"))
 
 
 def prepare(
@@ -213,7 +265,8 @@ def tune(
     config, tensors, names = prepare(base, which, target, batch, optimizer, rate)
     config["schedule"] = schedule(total)
     front = config["layers"][0]["type"] == "front"
-    fed = x.reshape(len(x), -1)
+    lengths = x[:, -1].tolist() if base.lengths.tokens else [None] * len(x)
+    values = x[:, : base.input_size].astype(np.int8)
     deploy(board, progress=lambda done, size: advance("package to the board (bytes)", done, size))
     push(board, target, path.read_bytes())
 
@@ -222,8 +275,9 @@ def tune(
         with board.serve() as client:
             client.load(target, False)
             count = iter(range(1, len(held) + 1))
-            found = verify(client, model, x[held].reshape(len(held), -1),
-                           lambda: advance(what, next(count), len(held)))
+            found = verify(client, model, values[held],
+                           lambda: advance(what, next(count), len(held)),
+                           [lengths[i] for i in held])
         right = [each[model.output].argmax() for each in found.outputs] == labels[held]
         return float(np.mean(right)), found.bit_exact
 
@@ -252,11 +306,11 @@ def tune(
             saturated = session.overflows
             losses, hits = [], 0
             for some in rng.permutation(kept)[: steps * batch].reshape(-1, batch):
-                found, outputs = session.run(TRAIN, fed[some], labels[some])
+                found, outputs = session.run(TRAIN, x[some], labels[some])
                 losses += found.tolist()
                 hits += int((outputs.argmax(axis=1) == labels[some]).sum())
                 advance("training (steps)", len(session.microseconds), total)
-            seen = [session.run(EVALUATE, fed[some], labels[some]) for some in parts(held)]
+            seen = [session.run(EVALUATE, x[some], labels[some]) for some in parts(held)]
             right = np.concatenate([outputs.argmax(axis=1) for _, outputs in seen]) == labels[held]
             history.append(TunedEpoch(
                 loss=float(np.mean(losses)), accuracy=hits / (steps * batch),
@@ -277,7 +331,7 @@ def tune(
         client.load(training_path, training=True)
         measured = Training(client, config, best_words, base if front else None)
         for some in parts(kept[:CALIBRATION]):
-            measured.run(CALIBRATE, fed[some], labels[some])
+            measured.run(CALIBRATE, x[some], labels[some])
         client.run(np.array([QUANTIZE, 0], measured.dtype).tobytes())
     board.execute(f"import os\nos.remove({training_path!r})")
     made = output.with_name(f"{output.name}.new")

@@ -4,8 +4,8 @@ from ...model import load
 
 class Front:
     # The first `count` layers of an int8 model, before those that train: plain integers in, words
-    # of Q16.16 out. `mult` is the scale of the int8 values, times 2**24. lengths: of inputs that
-    # have lengths, how many tokens come out of 1, 2 ...
+    # of Q16.16 out. `mult` is the scale of the values, times 2**24. lengths: of inputs that have
+    # lengths, how many tokens come out of 1, 2 ...; 0 where they are not kept apart.
 
     def __init__(self, f, name, path, count, mult, lengths=None):
         self.f = f
@@ -15,18 +15,17 @@ class Front:
         self._lengths = lengths
         self._length = None
         self._input = model.input
-        self.x = f.zeros(len(self._input))
         self.out = f.zeros(len(model.outputs[-1][2]))
 
     def heed(self, length):
         if not self._lengths:
             return None
         self._length = length
-        return self._lengths[length - 1]
+        return self._lengths[length - 1] or None
 
     def __call__(self, x):
         n = len(self._input)
-        self.x = self.f.accept(x, n, self.name)
+        self.f.accept(x, n, self.name)
         for i in range(n):
             self._input[i] = x[i]
         y = self._model(None, self._length)
@@ -52,9 +51,9 @@ def build(f, entry, given):
             raise ValueError("%s.lengths: expected those of 1 to %s tokens, got %s"
                              % (entry.name, entry.tokens, lengths))
         for n in lengths:
-            checks.between(entry.name + ".lengths", n, 1, 1 << 15)
+            checks.between(entry.name + ".lengths", n, 0, 1 << 15)
     layer = Front(f, entry.name, entry.word("model"), entry.size("count"), entry.integer("mult"),
                   lengths)
     entry.word("last")  # the host's name of the same layer
-    entry.accept(("", given), "", len(layer.x))
+    entry.accept(("", given), "", len(layer._input))
     return layer, len(layer.out)
