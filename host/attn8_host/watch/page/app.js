@@ -143,7 +143,11 @@ function write(c, text, x, y, { align = "left", color = ink.faint, most = Infini
   c.fillStyle = color;
   c.textAlign = align;
   let said = String(text);
-  while (said.length > 1 && c.measureText(said).width > most) said = said.replace(/.…?$/u, "…");
+  const letters = [...said];
+  for (let kept = letters.length - 1; kept > 0 && c.measureText(said).width > most; kept--) {
+    const end = Math.floor(kept / 3); // names often differ there
+    said = [...letters.slice(0, kept - end), "…", ...letters.slice(letters.length - end)].join("");
+  }
   c.fillText(said, x, y);
 }
 
@@ -261,6 +265,7 @@ function axis(c, list, first, end, x, y, least, most) {
     write(c, said, x(k), y, { align: "center" });
     free = x(k) + half + 8;
   }
+  if (free === -Infinity) write(c, `${to.toFixed(1)} s`, x(end), y, { align: "right" });
 }
 
 function probabilities(list, i) {
