@@ -218,7 +218,7 @@ def test_a_lost_board_is_looked_for_again(monkeypatch):
                                                  "live", "ended"]
     assert len(view.abouts) == 2 and len(view.results) == 4
     seconds = [seconds for seconds, _ in view.results]
-    assert seconds == sorted(seconds)
+    assert seconds == sorted(seconds) and seconds[0] == 0
 
 
 def test_a_board_that_is_not_there_ends_it():

@@ -43,15 +43,16 @@ def follow(
             views have said so.
     """
     count = 0
-    start = heard = time.monotonic()
+    start = heard = 0.0
 
     def said(state: str, text: str) -> None:
         for view in views:
             view.status(state, text)
 
     def take(result: Result) -> None:
-        nonlocal count, heard
+        nonlocal count, heard, start
         heard = time.monotonic()
+        start = start if count else heard
         count += 1
         for view in views:
             view.result(heard - start, result)

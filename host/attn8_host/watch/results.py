@@ -81,7 +81,7 @@ class View(Protocol):
         """What goes on: state is "starting", "live", "lost" or "ended"."""
 
     def result(self, seconds: float, result: Result) -> None:
-        """A result, and how long after the start it came."""
+        """A result, and how long after the first one it came."""
 
 
 class Shown:
