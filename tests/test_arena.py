@@ -12,7 +12,8 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from attn8_host import arena, cores, layers, modelfile
-from attn8_host.deploy import push
+from attn8_host.boards.virtual import open_virtual
+from attn8_host.deploy import deploy, push
 from attn8_host.errors import ModelError, RemoteError
 from attn8_host.layers.base import Signal
 from attn8_host.model import Model
@@ -20,6 +21,7 @@ from attn8_host.numerics.scales import quantize
 from attn8_host.plan.inference import loaded, one_layer, plan
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.model import quantize_model
+from tests.conftest import Remote
 from tests.test_encoder import SEQ_LEN, Encoder
 
 PATH = "/models/arena.safetensors"
@@ -223,14 +225,33 @@ def test_the_arena_is_a_fraction_of_all_outputs(encoder):
     assert own.ram - shared.ram > outputs - 1.2 * config["arena"]
 
 
+@pytest.mark.parametrize(("n", "d"), [(16, 32), (64, 64)])  # whose results hold a core's state
 @pytest.mark.parametrize("core", cores.all_cores())
-def test_attention_with_every_core_computes_the_same_in_an_arena(board, core):
-    config, tensors = one_layer(core, 16, 32, 4)
+def test_attention_with_every_core_computes_the_same_in_an_arena(board, core, n, d):
+    config, tensors = one_layer(core, n, d, 4)
     config = arena.assign(config)
     push(board, PATH, modelfile.pack(config, tensors))
-    x = np.random.default_rng(0).integers(-127, 128, (2, 16 * 32)).astype(np.int8)
+    x = np.random.default_rng(0).integers(-127, 128, (2, n * d)).astype(np.int8)
     board.enter_repl()
     with board.serve() as client:
         client.load(PATH, need_weights=False)
         found = verify(client, Model(config, tensors, need_weights=False), x)
     assert found.bit_exact, found.mismatched
+
+
+FAR = """
+from attn8.kernels.objects import part, view
+block = bytearray((1 << 24) - 1)
+block[far] = 7
+block[far + 2] = 9
+values = view(memoryview(block), ord("b"), far, 3)
+give(list(values))
+give(list(part(memoryview(b""), values, 1, 2)))
+"""
+
+
+def test_a_place_may_lie_up_to_16_million_bytes_behind_the_first():
+    with open_virtual(heap_size="40M") as board:
+        deploy(board)
+        for far in (5, (1 << 23) - 1, 1 << 23, (1 << 24) - 16):
+            assert Remote(board)(FAR, far=far) == [[7, 0, 9], [0, 9]]

@@ -52,7 +52,8 @@ class Performer(Linear):
         self._packed = bytearray(num_features * head_dim)
         self._packed_sums = array("i", bytes(4 * num_features))
         attention.pack_keys(features, self._packed, self._packed_sums, num_features, head_dim)
-        self.reset()
+        if steps:  # else the state may have no memory yet, and each run begins with this
+            self.reset()
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, num_features=32,
