@@ -12,7 +12,7 @@ class Arena:
     # wrong file is refused, and never computes wrong numbers.
 
     def __init__(self, size):
-        self.size = checks.between("arena", size, 1, (1 << 23) - 1)
+        self.size = checks.between("arena", size, 1, (1 << 24) - 1)
         memory.require("arena", size)
         self.block = later(size)
         self._bytes = memoryview(self.block)

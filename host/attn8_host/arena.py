@@ -15,7 +15,7 @@ from .layers.base import Buffer, Signal
 from .modelfile import inputs
 
 ALIGNMENT = 16  # bytes: what a chip's heap gives, and vector instructions want
-MOST = (1 << 23) - 1  # bytes of an arena
+MOST = (1 << 24) - 1  # bytes of an arena
 Fields = dict[str, Any]
 
 

@@ -40,7 +40,7 @@ from .schema import (
 
 # What the config says besides its layers, for each format; and what it may say
 CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
-    "attn8": ({"name": WORD, "input": OBJECT}, {"arena": within(1, (1 << 23) - 1), "text": OBJECT}),
+    "attn8": ({"name": WORD, "input": OBJECT}, {"arena": within(1, (1 << 24) - 1), "text": OBJECT}),
     "attn8-train": (
         {"name": WORD, "input": OBJECT, "numbers": WORD, "loss": WORD, "optimizer": OBJECT,
          "batch": SIZE},

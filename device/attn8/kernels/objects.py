@@ -74,7 +74,7 @@ def part(view, x, start: int, n: int):
     to = ptr32(target)
     found = ptr32(source)
     if type(x) is memoryview:
-        first = found[at] >> 8
+        first = (found[at] >> 8) & 0xFFFFFF
         code = found[at] & 127
         if code == 104 or code == 72:  # h, H
             first <<= 1
