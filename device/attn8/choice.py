@@ -26,7 +26,39 @@ def choose(family, *sizes):
     return _import("viper." + family)
 
 
-def buffers(given, form, *sizes, kind=forms.Buffers, most=0):
+class Buffers:
+    # What the functions of a form work in; `parts` are in the order of its room. Who takes the same
+    # form in the same shape, and needs nothing kept, can share them. within: a memoryview of bytes
+    # that are free while the functions run, where parts lie as far as there is room. most: so many
+    # bytes of an `array` come before them, as the larger.
+
+    def __init__(self, form, *sizes, within=None, most=0):
+        self.form = form
+        self.sizes = sizes
+        self._within = within
+        self._arrays = {}
+        if most:
+            self.array("i", most)
+        self.parts = [self._room(size) or bytearray(size) for size in form.room(*sizes)]
+
+    def _room(self, size):
+        free = self._within
+        if free is not None and 0 < size <= len(free):
+            self._within = free[(size + 15) & ~15 :]
+            return free[:size]
+        return None
+
+    def array(self, code, size, name=""):
+        # Room of so many bytes for one of this typecode, the same for all who share and say the
+        # same name
+        key = code + name
+        found = self._arrays.get(key)
+        if found is None or len(found) != size:
+            found = self._arrays[key] = self._room(size) or bytearray(size)
+        return found
+
+
+def buffers(given, form, *sizes, kind=Buffers, most=0):
     # -> `given`, those of another core of the same kind, form and shape, or new ones, which lie
     # within it where it is a memoryview
     if given is None or type(given) is memoryview:
@@ -38,7 +70,7 @@ def buffers(given, form, *sizes, kind=forms.Buffers, most=0):
 
 def suited(given, form):
     # -> `given`, or None where they are of another form
-    return None if type(given) is forms.Buffers and given.form is not form else given
+    return None if type(given) is Buffers and given.form is not form else given
 
 
 def interleaved(bias, mult, shift):
@@ -67,10 +99,11 @@ def _machine_code():
 
 
 def _module(form, family):
-    name = form + "." + family
-    if name not in proven:
-        proven[name] = _tried(name, family) if family + ".mpy" in _files(form) else None
-    return proven[name]
+    found = proven.setdefault(form, {})
+    if family not in found:
+        there = family + ".mpy" in _files(form)
+        found[family] = _tried(form + "." + family, family) if there else None
+    return found[family]
 
 
 def _tried(name, family):

@@ -4,7 +4,7 @@ from array import array
 from . import checks
 from .kernels.objects import same
 
-ITEMSIZES = {"b": 1, "B": 1, "h": 2, "H": 2, "i": 4, "f": 4, "d": 8}
+ITEMSIZES = {"b": 1, "B": 1, "h": 2, "H": 2, "i": 4, "I": 4, "f": 4, "d": 8}
 CODES = {"int8": "b", "int16": "h"}
 BYTES = {"int8": 1, "int16": 2}
 MOST = {"int8": 127, "int16": 32767}  # |x|

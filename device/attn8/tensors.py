@@ -37,7 +37,7 @@ class Tensors(dict):
 
     def leave(self, name, linear):
         # A Linear takes its weight when there is no more to make (see settle)
-        self.left.append((linear, name) + memory.take(self, name)[2:])
+        self.left.append((linear,) + memory.take(self, name)[2:])
 
     def settle(self, model, advance):
         # Gives the model its memory, and reads and packs what was left; advance() is called before
@@ -48,9 +48,11 @@ class Tensors(dict):
             place(model)
             memory.forget("attn8.placing")
             del place
-            for p, name, *found in self.left:
+            while self.left:
                 if advance:
                     advance()
+                p, *found = self.left.pop()
+                name = p.name + ".weight"
                 n = p.inputs * p.outputs
                 if len(found) > 1 and 0 < self._stream <= n and hasattr(p.form, "pack"):
                     from .stored import Weight

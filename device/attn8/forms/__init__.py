@@ -13,46 +13,14 @@
 # once it has given the known answers of the family (see attn8.known).
 from .. import memory
 
-# Modules in machine code by name, None where there is none or its answers were wrong; under "" the
-# forms that this chip runs, in the order in which they are taken
+# Of each form the modules in machine code by family, None where there is none or its answers were
+# wrong; under "" the forms that this chip runs, in the order in which they are taken
 proven = {}
 
 
 def __getattr__(name):
     # What chooses is imported when it is asked for, and forgotten once a model is loaded
     return getattr(__import__("attn8.choice", None, None, ["choice"]), name)
-
-
-class Buffers:
-    # What the functions of a form work in; `parts` are in the order of its room. Who takes the same
-    # form in the same shape, and needs nothing kept, can share them. within: a memoryview of bytes
-    # that are free while the functions run, where parts lie as far as there is room. most: so many
-    # bytes of an `array` come before them, as the larger.
-
-    def __init__(self, form, *sizes, within=None, most=0):
-        self.form = form
-        self.sizes = sizes
-        self._within = within
-        self._arrays = {}
-        if most:
-            self.array("i", most)
-        self.parts = [self._room(size) or bytearray(size) for size in form.room(*sizes)]
-
-    def _room(self, size):
-        free = self._within
-        if free is not None and 0 < size <= len(free):
-            self._within = free[(size + 15) & ~15 :]
-            return free[:size]
-        return None
-
-    def array(self, code, size, name=""):
-        # Room of so many bytes for one of this typecode, the same for all who share and say the
-        # same name
-        key = code + name
-        found = self._arrays.get(key)
-        if found is None or len(found) != size:
-            found = self._arrays[key] = self._room(size) or bytearray(size)
-        return found
 
 
 class Scratch:

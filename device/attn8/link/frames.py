@@ -7,12 +7,15 @@ from binascii import crc32
 MAGIC = b"\xa5\x8a"
 MAX_REQUEST = 75  # payload bytes: three such frames fit a chip's 259-byte receive buffer
 MAX_REPLY = 1024
+FRAME = 6 + MAX_REPLY + 4 + 1  # bytes of the longest reply
 
 
 class Frames:
     gap_ms = 50  # silence after which the rest of a frame is given up
 
-    def __init__(self):
+    def __init__(self, scratch=None):
+        # scratch: what has memory that a reply may be put together in (see forms.Scratch), if it is
+        # not to have its own
         stream = sys.stdin.buffer
         poll = select.poll()
         poll.register(stream, select.POLLIN)
@@ -21,7 +24,8 @@ class Frames:
         self._write = sys.stdout.buffer.write
         self._byte = bytearray(1)
         self._in = memoryview(bytearray(4 + MAX_REQUEST + 4))
-        self._out = memoryview(bytearray(6 + MAX_REPLY + 4 + 1))
+        self._scratch = scratch
+        self._out = None if scratch else memoryview(bytearray(FRAME))
 
     def _read(self, view, timeout):
         # Byte by byte: readinto of more would block for ever where a byte was lost
@@ -66,6 +70,9 @@ class Frames:
         # One frame with the payload that `parts`, byte buffers, hold in turn. It is one write: on
         # USB one transfer, which must not end on a full packet, or the host may wait for another.
         out = self._out
+        if out is None:
+            self._scratch.claim(FRAME)
+            out = memoryview(self._scratch.bytes)
         end = 6
         for part in parts:
             start = end

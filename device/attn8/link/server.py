@@ -1,7 +1,6 @@
 # Serves a model over the link: carries requests out in the order of their numbers, each once.
 # attn8_host.link.client is the other end, attn8_host.link.frames the description.
 import gc
-import json
 import struct
 import time
 from array import array
@@ -10,6 +9,8 @@ from binascii import crc32
 import micropython
 import uctypes
 
+from .. import forms, memory
+from ..kernels.objects import typecode
 from ..signals import ITEMSIZES
 from . import frames
 
@@ -29,19 +30,14 @@ _READ_STEP = frames.MAX_REPLY - 4
 
 class Server:
     def __init__(self):
-        self._frames = frames.Frames()
+        self._frames = frames.Frames(forms.scratch)
         self._model = None
         self._at = 0  # the layer that NEXT runs
-        self._regions = [[], [], [], []]  # each the concatenation of its parts
+        self._regions = [[], [], [], []]  # each the concatenation of its parts, arrays of any type
         self._end = NOWHERE
         self._reply = bytearray(8)
         self._rate = None  # of the line, where the host asked for another
         self.runs = self.digest = 0
-        self._handlers = {
-            HELLO: self._hello, LOAD: self._load, RESERVE: self._reserve, WRITE: self._write,
-            MORE: self._more, RUN: self._run, READ: self._read, HEAP: self._heap,
-            RATE: self._set_rate, NEXT: self._next, EXIT: self._exit,
-        }
 
     def run(self, idle):
         # Until EXIT, or `idle` ms without a valid frame: a host that died leaves a working REPL
@@ -87,10 +83,12 @@ class Server:
     def _answer(self, kind, payload):
         # -> (type, payload parts) of the reply
         try:
-            handler = self._handlers.get(kind)
-            if handler is None:
+            if kind == EXIT:
+                self._serving = False
+                return OK | kind, ()
+            if not 0 < kind < len(self._handlers):
                 raise ValueError("unknown request %d" % kind)
-            return OK | kind, handler(payload)
+            return OK | kind, self._handlers[kind](self, payload)
         except Exception as error:
             kind = type(error)
             text = str(error) or kind.__name__
@@ -100,10 +98,6 @@ class Server:
         return ERROR, (bytes((code,)), text.encode()[: frames.MAX_REPLY - 1])
 
     def _hello(self, payload):
-        return ()
-
-    def _exit(self, payload):
-        self._serving = False
         return ()
 
     def _heap(self, payload):
@@ -124,40 +118,32 @@ class Server:
 
     def _load(self, payload):
         # payload: what to load (0: a model, 1: one that keeps all weights, 2: what trains one) and
-        # its path. The reply: the length of a JSON text in region TEXT
-        if payload[0] == 2:
-            from ..train import load as load_training
-        else:
-            from ..model import load
-
+        # its path. The reply: the length of a JSON text in region TEXT, which holds until the first
+        # layer runs
         self._model = None
         self._regions[:SCRATCH] = [[], [], []]
         self.runs = self.digest = 0
         gc.collect()
         path = bytes(payload[1:]).decode()
         if payload[0] == 2:
-            model = load_training(path)
+            from ..train import load
+
+            model = load(path)
         else:
+            from ..model import load
+
             model = load(path, payload[0] == 1, None, self._working, False, True)
-        outputs = []
-        parts = []
-        for name, code, values in model.outputs:
-            parts.append(_as_bytes(values, len(values) * ITEMSIZES[code]))
-            outputs.append([name, code, len(values)])
-        self._crcs = array("I", bytes(4 * len(parts)))
-        parts.append(_as_bytes(self._crcs, 4 * len(parts)))
-        code = getattr(model, "code", "b")
-        description = {"name": model.name, "input": len(model.input), "code": code,
-                       "outputs": outputs}
-        if getattr(model, "arena", None):
-            description["ends"] = model.ends
-        text = json.dumps(description)
-        self._regions[TEXT] = [text.encode()]
-        self._regions[INPUT] = [_as_bytes(model.input, len(model.input) * ITEMSIZES[code])]
-        self._regions[OUTPUTS] = parts
+            memory.forget("attn8.model")
+        from .describe import text
+
+        text = text(model, getattr(model, "arena", None))
+        memory.forget("attn8.link.describe")
+        self._regions[:SCRATCH] = [text], [model.input], [each[2] for each in model.outputs]
+        self._crcs = array("i", bytes(4 * len(model.outputs)))
+        self._regions[OUTPUTS].append(self._crcs)
         self._model = model
         self._at = 0
-        struct.pack_into("<I", self._reply, 0, len(self._regions[TEXT][0]))
+        struct.pack_into("<I", self._reply, 0, len(text))
         return (memoryview(self._reply)[:4],)
 
     def _working(self):
@@ -195,10 +181,11 @@ class Server:
         model = self._model
         if model is None:
             raise ValueError("no model is loaded")
-        *parts, crcs = self._regions[OUTPUTS]
+        self._regions[TEXT] = []
+        parts, crcs = self._regions[OUTPUTS], self._crcs
         ends = getattr(model, "ends", None)
         at = self._at
-        first, end = 0, len(parts)
+        first, end = 0, len(crcs)
         start = time.ticks_us()
         if not ends:
             if length is None:
@@ -213,8 +200,8 @@ class Server:
         if ends:
             first, end = ends[at - 1] if at else 0, ends[at]
         for i in range(first, end):
-            self._crcs[i] = crc32(parts[i])
-        self._at = at + 1 if end < len(parts) else 0
+            crcs[i] = crc32(parts[i])
+        self._at = at + 1 if end < len(crcs) else 0
         if not self._at:
             self.digest = crc32(crcs, self.digest)
             self.runs += 1
@@ -265,10 +252,12 @@ class Server:
         pieces = []
         left = length
         for part in self._regions[region]:
-            size = len(part)
+            size = len(part) * ITEMSIZES[chr(typecode(part) & 127)]
             if offset >= size:
                 offset -= size
             elif left:
+                # In bytes, whatever the type: a memoryview would count in elements
+                part = uctypes.bytearray_at(uctypes.addressof(part), size)
                 piece = memoryview(part)[offset : offset + left]
                 pieces.append(piece)
                 left -= len(piece)
@@ -278,14 +267,13 @@ class Server:
         return pieces
 
 
+    _handlers = (None, _hello, _load, _reserve, _write, _more, _run, _read, _heap, _set_rate,
+                 _next)  # in the order of their requests
+
+
 def _length(payload):
     # Of the input, where the request says it
     return struct.unpack("<I", payload)[0] if len(payload) else None
-
-
-def _as_bytes(values, size):
-    # A view in bytes, whatever the type: a memoryview would count in elements
-    return uctypes.bytearray_at(uctypes.addressof(values), size)
 
 
 def serve(idle=20000):

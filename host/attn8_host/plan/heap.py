@@ -227,7 +227,7 @@ class Peak:
             heap.add(value)
         there = tuple(package.importer.modules)
         if there not in self._code:
-            self._code[there] = package.total(Heap(self._word), *roots)
+            self._code[there] = package.total(heap, *roots)
         self.total = max(self.total, heap.total + self._code[there])
 
 
@@ -378,7 +378,7 @@ class Held:
                 left.append(value.__func__)
                 left.append(getattr(value, "__self__", None))
             elif isinstance(value, dict):
-                left += value.values()
+                left += [type(value), *value.values()]
             elif isinstance(value, (list, tuple)):
                 left += value
             elif hasattr(value, "__dict__"):
