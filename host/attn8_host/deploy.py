@@ -126,6 +126,7 @@ if kind({folder!r} + "/" + {sums!r}) == "file":
     with open({folder!r} + "/" + {sums!r}, "rb") as file:
         sums = file.read()
 print(repr((sizes, sums)))
+del sizes, sums
 """
 
 # Finishes an interrupted switch; prints whether nothing is left of the other version

@@ -26,6 +26,8 @@ ERRORS = Exception, MemoryError, ValueError, TypeError, OSError  # by their code
 NOWHERE = 255 << 24
 
 _READ_STEP = frames.MAX_REPLY - 4
+_methods = ("_hello", "_load", "_reserve", "_write", "_more", "_run", "_read", "_heap", "_set_rate",
+            "_next")  # that answer the requests, in their order
 
 
 class Server:
@@ -86,9 +88,9 @@ class Server:
             if kind == EXIT:
                 self._serving = False
                 return OK | kind, ()
-            if not 0 < kind < len(self._handlers):
+            if not 0 < kind <= len(_methods):
                 raise ValueError("unknown request %d" % kind)
-            return OK | kind, self._handlers[kind](self, payload)
+            return OK | kind, getattr(self, _methods[kind - 1])(payload)
         except Exception as error:
             kind = type(error)
             text = str(error) or kind.__name__
@@ -265,10 +267,6 @@ class Server:
         if left:
             raise ValueError("%d of %d bytes lie past the region's end" % (left, length))
         return pieces
-
-
-    _handlers = (None, _hello, _load, _reserve, _write, _more, _run, _read, _heap, _set_rate,
-                 _next)  # in the order of their requests
 
 
 def _length(payload):
