@@ -70,8 +70,6 @@ def run(
         lengths: how many tokens of each input count; None: all.
     """
     with Progress(*COLUMNS, console=console) as bar:
-        baseline = board.used_heap()  # before anything of attn8 is imported
-
         def progress(description: str) -> Callable[[int, int], None]:
             task = bar.add_task(description, visible=False)  # until there is something to send
             return lambda done, total: bar.update(
@@ -84,6 +82,8 @@ def run(
             deploy(board, progress=progress("device/ to /lib/attn8 (bytes)"),
                    needed=needed(model.config, data))
             push(board, target, data, progress(f"the model to {MODELS} (bytes)"))
+        board.enter_repl()  # a board afresh: names that deployment used stay until then
+        baseline = board.used_heap()  # before anything of attn8 is imported
         with board.serve() as client:
             try:
                 client.load(target, need_weights)
