@@ -1,5 +1,4 @@
-# Says what there is to read of a model (see client.load). The server forgets this module once that is
-# done.
+# Says what there is to read of a model (see client.load). The server forgets this module then.
 import json
 
 

@@ -128,9 +128,9 @@ class Server:
         gc.collect()
         path = bytes(payload[1:]).decode()
         if payload[0] == 2:
-            from ..train import load
+            from ..train import load as load_training
 
-            model = load(path)
+            model = load_training(path)
         else:
             from ..model import load
 
@@ -138,14 +138,14 @@ class Server:
             memory.forget("attn8.model")
         from .describe import text
 
-        text = text(model, getattr(model, "arena", None))
+        said = text(model, getattr(model, "arena", None))
         memory.forget("attn8.link.describe")
-        self._regions[:SCRATCH] = [text], [model.input], [each[2] for each in model.outputs]
+        self._regions[:SCRATCH] = [said], [model.input], [each[2] for each in model.outputs]
         self._crcs = array("i", bytes(4 * len(model.outputs)))
         self._regions[OUTPUTS].append(self._crcs)
         self._model = model
         self._at = 0
-        struct.pack_into("<I", self._reply, 0, len(text))
+        struct.pack_into("<I", self._reply, 0, len(said))
         return (memoryview(self._reply)[:4],)
 
     def _working(self):
