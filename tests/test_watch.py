@@ -290,6 +290,14 @@ def test_without_the_server_library_there_is_a_line(capsys, monkeypatch):
                     "take --terminal")
 
 
+def test_weights_that_come_without_their_sums_are_shares_of_their_own():
+    """As the core micro has them."""
+    shown = Shown(load(DIGITS))
+    shown.layers = {"attn": (1, 2, 2)}
+    (found,) = shown.maps({"attn.weights.0": np.array([64, 192, 0, 0])})
+    assert found.tolist() == [[round(WHOLE / 4), round(WHOLE * 3 / 4)], [0, 0]]
+
+
 def test_a_row_of_probabilities_for_each_token_is_refused():
     model = load(DIGITS)
     model.config["layers"][-1] |= {"type": "softmax", "rows": 2}

@@ -308,8 +308,8 @@ def test_nothing_grows(request, browser):
     if not minutes:
         pytest.skip("takes minutes: --watch-minutes 10")
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "attn8_host", "watch", "--demo", "--board", "virtual",
-         "--speed", "30"], stdout=subprocess.PIPE, text=True)
+        [sys.executable, "-u", "-m", "attn8_host", "watch", "--demo", "digits", "--board",
+         "virtual", "--speed", "30"], stdout=subprocess.PIPE, text=True)
     try:
         address = re.search(r"http://\S+", process.stdout.readline())[0]
         page = browser.new_page(**SIZES["laptop"])
