@@ -12,6 +12,7 @@ from attn8_host import isa
 from attn8_host.numerics.integers import EXP2
 from attn8_host.paths import DEVICE
 from attn8_host.train import arithmetic as formats
+from attn8_host.train.pointwise import norm_shape
 from tests.test_kernels import shapes, sizes
 
 machine_settings = settings(
@@ -201,6 +202,95 @@ def test_log(machines, name, total):
 
 
 @machine_settings
+@given(seed=seeds, name=names, shape=shapes(5, 5), bits=magnitudes, add=st.booleans())
+@example(seed=0, name="Q16.16", shape=(5, 5), bits=30, add=True)
+def test_multiply(machines, seed, name, shape, bits, add):
+    rng = np.random.default_rng(seed)
+    f = formats.get(name)
+    x, y = words(rng, f, bits, *shape), words(rng, f, bits, shape[1])
+    onto = words(rng, f, 30, *shape)
+    call = Call(machines("fixed_pointwise"))
+    placed = call("multiply", x, 0, y, onto, *shape, int(add), f.frac, f.limit, call.count)
+    wanted = f.multiply(x, y, onto if add else None)
+    assert (placed[3].read(np.int32).reshape(shape) == wanted).all()
+    assert call.overflows == f.overflows
+
+
+@machine_settings
+@given(seed=seeds, name=names, bits=magnitudes, most=st.integers(1, 8))
+def test_functions_of_one_value(machines, seed, name, bits, most):
+    f = formats.get(name)
+    x = words(np.random.default_rng(seed), f, bits, 40)
+    call, table, out = Call(machines("fixed_pointwise")), EXP2.astype(np.uint16), np.zeros(40, int)
+    found = call("within", x, 0, out, 40, most << f.frac)[2]
+    assert (found.read(np.int32) == f.within(x, most)).all()
+    for kernel, flag, function in (("sigmoid", 0, f.sigmoid), ("sigmoid", 1, f.tanh),
+                                   ("normal", 0, f.normal), ("normal", 1, f.density)):
+        found = call(kernel, x, 0, out, table, 40, flag, f.frac)[2]
+        assert (found.read(np.int32) == function(x)).all(), function
+
+
+@pytest.mark.parametrize("name, bound", [("sigmoid", 2**-15), ("tanh", 2**-14),
+                                         ("normal", 2**-14), ("density", 2**-14)])
+def test_functions_are_near_the_exact_ones(name, bound):
+    fixed, exact = formats.get("Q16.16"), formats.get("float64")
+    x = np.arange(-20, 20, 1 / 512)
+    found = fixed.floats(getattr(fixed, name)(fixed.array(x)))
+    assert np.abs(found - getattr(exact, name)(x)).max() <= bound
+
+
+@machine_settings
+@given(seed=seeds, name=names, shape=shapes(3, 20), bits=magnitudes,
+       eps=st.sampled_from([(0, 0), (21475, 31), (32768, 20)]))
+@example(seed=0, name="Q16.16", shape=(2, 1), bits=30, eps=(0, 0))
+@example(seed=0, name="Q16.16", shape=(1, 4096), bits=30, eps=(21475, 31))
+@example(seed=0, name="Q16.16", shape=(3, 24), bits=16, eps=(21475, 31))
+def test_norm(machines, seed, name, shape, bits, eps):
+    rng = np.random.default_rng(seed)
+    f = formats.get(name)
+    rows, n = shape
+    x, d = words(rng, f, bits, *shape), words(rng, f, bits, *shape)
+    x[0] *= rng.integers(2)  # a row of zeros
+    call = Call(machines("fixed_norm"))
+    found = call("centre", x, 0, np.zeros(x.size, int), rows, n, f.limit, call.count)[2]
+    assert (found.read(np.int32).reshape(shape) == f.centre(x)).all()
+    z, (factor, q) = f.normalize(x, eps)
+    placed = call("normalize", x, 0, np.zeros(x.size, int), rows, n,
+                  np.array(norm_shape(n, eps, f.frac)), np.zeros(rows, int))
+    assert (placed[2].read(np.int32).reshape(shape) == z).all()
+    factors = placed[6].read(np.int32)
+    assert (factors & 65535 == factor.ravel()).all() and (factors >> 16 == q.ravel() + 64).all()
+    found = call("project", d, 0, z, rows, n, f.frac, f.limit, call.count)[0]
+    assert (found.read(np.int32).reshape(shape) == f.project(d, z)).all()
+    found = call("stretch", d, 0, factors.astype(int), rows, n, f.limit, call.count)[0]
+    assert (found.read(np.int32).reshape(shape) == f.stretch(d, (factor, q))).all()
+    assert call.overflows == f.overflows
+
+
+@pytest.mark.parametrize("features", [2, 32, 4096])
+def test_norms_are_near_the_exact_ones(features):
+    fixed, exact = formats.get("Q16.16"), formats.get("float64")
+    rng = np.random.default_rng(features)
+    x = rng.normal(size=(20, features)) * 2.0 ** rng.integers(-9, 10, (20, 1))
+    found, _ = fixed.normalize(fixed.array(x), (21475, 31))
+    wanted, _ = exact.normalize(fixed.floats(fixed.array(x)), (21475, 31))
+    assert (np.abs(fixed.floats(found) - wanted).max(axis=1)
+            <= 2**-13 * np.abs(wanted).max(axis=1) + 2**-16).all()
+
+
+@machine_settings
+@given(seed=seeds, shape=shapes(6, 9), first=st.integers(0, 9), length=st.integers(1, 9))
+def test_hide(machines, seed, shape, first, length):
+    f = formats.get("Q16.16")
+    scores, (rows, columns) = words(np.random.default_rng(seed), f, 20, *shape), shape
+    call = Call(machines("fixed"))
+    found = call("hide", scores, rows, columns, length, first, -f.limit)[0]
+    keys = np.arange(columns)
+    hidden = (keys >= length) | (keys > first + np.arange(rows)[:, None])
+    assert (found.read(np.int32).reshape(shape) == f.hide(scores, hidden)).all()
+
+
+@machine_settings
 @given(seed=seeds, name=names, n=sizes, bits=magnitudes, momentum=st.booleans())
 def test_sgd(machines, seed, name, n, bits, momentum):
     rng = np.random.default_rng(seed)
@@ -255,8 +345,9 @@ def test_squares_and_root(machines, x, seed, bits):
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
 @pytest.mark.parametrize(
-    "name", ["kernels/fixed", "kernels/fixed_optimizers", "forms/viper/fixed_product",
-             "forms/viper/fixed_softmax", "forms/viper/fixed_words"]
+    "name", ["kernels/fixed", "kernels/fixed_norm", "kernels/fixed_optimizers",
+             "kernels/fixed_pointwise", "forms/viper/fixed_product", "forms/viper/fixed_softmax",
+             "forms/viper/fixed_words"]
 )
 def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):
     machine = isa.load(DEVICE / "attn8" / f"{name}.py", arch)

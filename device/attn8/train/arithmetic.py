@@ -72,6 +72,7 @@ class Fixed:
         self.words = forms.choose("fixed_words")
         self._softmax = forms.choose("fixed_softmax")
         self._zero = array("i", [0])
+        self._pointwise = None
         self.left = array("i")
         self.right = array("i")
         self.left_exponents = bytearray(0)
@@ -111,6 +112,15 @@ class Fixed:
 
     def product(self, rows, cols, inner, a, b, out, add=False):
         return Product(self, rows, cols, inner, a, b, out, add)
+
+    def pointwise(self, n):
+        # What layers need that compute value by value, with rooms for n
+        if not self._pointwise:
+            from .pointwise import Pointwise
+
+            self._pointwise = Pointwise(self)
+        self._pointwise.need(n)
+        return self._pointwise
 
     def spread(self, x, out, rows, columns):
         self.words.spread(x, out, rows, columns)

@@ -48,6 +48,10 @@ class Float:
 
         return product
 
+    def pointwise(self, n):
+        raise ValueError("numbers: norms, activations and products train in fixed point; expected "
+                         "Q16.16, Q24.8 or Q8.8, got %s" % self.name)
+
     def spread(self, x, out, rows, columns):
         kernels.spread(x, out, rows, columns)
 

@@ -1,6 +1,6 @@
 """What every layer type says of itself: see LayerType. Each is a module of this package."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -103,6 +103,12 @@ class TrainableLayer:
     def collect_params(self) -> list[Any]:
         """The parameters, in the order in which the board has them."""
         return []
+
+
+def require_parts(name: str, tensors: Tensors, wanted: Collection[str]) -> None:
+    """Raises ModelError unless the parameters that train are those that a layer has."""
+    for part in sorted(set(wanted) ^ tensors.keys()):
+        raise ModelError(f"{'missing' if part in wanted else 'unused'} tensor {name}.{part}")
 
 
 # What to do where a layer takes another format than the one before gives

@@ -25,6 +25,7 @@ from .base import (
     Tensors,
     TrainableLayer,
     buffer,
+    require_parts,
 )
 from .quantizer import Quantizer
 
@@ -204,9 +205,7 @@ def trainable(f: Any, entry: Fields, prefix: str, tensors: Tensors) -> Trainable
     """
     name = f"{entry['name']}.{prefix}".removesuffix(".")
     found = parts(prefix, tensors)
-    wanted = {"weight", "bias"} if entry.get("bias", True) else {"weight"}
-    for part in sorted(wanted ^ found.keys()):
-        raise ModelError(f"{'missing' if part in wanted else 'unused'} tensor {name}.{part}")
+    require_parts(name, found, {"weight", "bias"} if entry.get("bias", True) else {"weight"})
     return TrainableDense(f, name, **found)
 
 

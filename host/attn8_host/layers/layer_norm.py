@@ -1,7 +1,9 @@
 """Layer normalization of an int16 stream (see docs/numerics.md)."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from ..errors import ModelError
 from ..numerics.integers import bit_length, int32, saturated
 from ..numerics.scales import scaled
 from ..schema import SIZE, Kind, Tensor, one_of, within
+from ..train.pointwise import Norm
 from .base import (
     INPUT_SCALE,
     INT8,
@@ -21,11 +24,15 @@ from .base import (
     Signal,
     Tensors,
     buffer,
+    require_parts,
 )
 from .convert import requantizing
 from .quantizer import Quantizer
 
 MOST = 4095  # values of a row: what is fine enough for the largest of them
+PAIR = Kind("[mult, shift], mult / 2**shift, of 0 to 32768 and of 0 to 60",
+            lambda value: type(value) in (list, tuple) and [type(n) for n in value] == [int, int]
+            and 0 <= value[0] <= 1 << 15 and 0 <= value[1] <= 60)
 EPS = Kind("a number from 0", lambda value: type(value) in (int, float) and 0 <= value < np.inf)
 
 
@@ -134,12 +141,19 @@ def norm_constants(
     return {"shift": shift, "eps_mult": mult, "eps_shift": -right}, tensors
 
 
+def eps_pair(eps: float) -> list[int]:
+    """[mult, shift] with mult / 2**shift ~ eps, of 15 bits."""
+    mantissa, exponent = math.frexp(eps)
+    return [round(mantissa * 2**14), 14 - exponent] if eps else [0, 0]
+
+
 class Type(LayerType):
     """[rows, features] -> [rows, features]; as many rows as there are."""
 
     tokenwise = True
     most_lsb = 0.6
     fields = {"features": SIZE, "eps": EPS}
+    training_fields = {"features": SIZE, "eps": PAIR}
     optional = {"output": one_of(INT8, INT16)}
     integers = {"shift": within(0, 30), "eps_mult": within(0, (1 << 15) - 1),
                 "eps_shift": within(0, 38)}
@@ -214,6 +228,27 @@ class Type(LayerType):
         return Example(output, {"rows": rows, "features": n},
                        [requantizing("wide", INPUT_SCALE / before), entry],
                        {f"norm.{part}": values for part, values in made.items()}, rows * n, floats)
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        parts = self.float_tensors(entry)
+        return {part: np.full(entry["features"], float(part == "weight")) for part in parts}
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        """The reverse of norm_constants."""
+        weight, bias = (tensors[part].astype(np.float64) for part in ("weight", "bias"))
+        places = 1 + whole_bits(len(weight), self.centred)
+        step = entry["scale"] / 2.0 ** entry["shift"]
+        found = {"weight": weight * step / 2.0**places}
+        if self.centred:
+            found["bias"] = bias * step - entry["scale"] / 2
+        return {"type": entry["type"], "name": entry["name"], "features": entry["features"],
+                "eps": eps_pair(entry["eps"])}, found
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> Norm:
+        require_parts(entry["name"], tensors, self.float_tensors(entry))
+        return Norm(f, entry["name"], tuple(entry["eps"]), **tensors)
 
 
 TYPE = Type()

@@ -82,6 +82,11 @@ class LookupType(LayerType):
         x = np.arange(256, dtype=np.uint8).view(np.int8) * scale_in
         return quantize(self.function(entry, x), scale_out)
 
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        return {key: entry[key] for key in ("type", "name", *self.fields)}, {}
+
     def points(self, entry: Fields, scale_in: float, scale_out: float) -> np.ndarray:
         """The results of -32768, -32640 ... 32768."""
         x = np.arange(-32768, 32769, 128) * scale_in

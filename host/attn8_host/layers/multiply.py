@@ -2,13 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..numerics.integers import requant
 from ..numerics.scales import finest, requant_constants
 from ..schema import MULT, SHIFT, one_of
-from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, LayerType, Tensors
+from .base import (
+    INPUT_SCALE,
+    INT8,
+    INT16,
+    Example,
+    Fields,
+    Layer,
+    LayerType,
+    Tensors,
+    TrainableLayer,
+)
 from .quantizer import Quantizer
 
 
@@ -23,6 +34,22 @@ class Multiply:
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         products = a.astype(np.int64) * b.reshape(a.shape)
         return requant(products, self.mult, self.shift, self.format)
+
+
+class TrainableMultiply(TrainableLayer):
+    """a * b, as words of the format."""
+
+    def __init__(self, f: Any):
+        self.f = f
+
+    def __call__(self, *x: np.ndarray) -> np.ndarray:
+        self.a, self.b = x[0], x[1].reshape(x[0].shape)
+        out: np.ndarray = self.f.multiply(self.a, self.b)
+        return out
+
+    def backward(self, grad: np.ndarray) -> list[np.ndarray]:
+        grad = grad.reshape(self.a.shape)
+        return [self.f.multiply(grad, self.b), self.f.multiply(grad, self.a)]
 
 
 class Type(LayerType):
@@ -68,6 +95,14 @@ class Type(LayerType):
                 {"type": "multiply", "name": "product", "inputs": ["a", "b"], "mult": mult,
                  "shift": shift, "output": output},
             ], {"a.table": table}, 33, floats)  # fmt: skip
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        return {key: entry[key] for key in ("type", "name", "inputs")}, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableMultiply:
+        return TrainableMultiply(f)
 
 
 TYPE = Type()

@@ -1,10 +1,29 @@
 """SiLU."""
 
+from typing import Any
+
 import numpy as np
 
-from .base import Fields
+from ..train.pointwise import Activation
+from .base import Fields, Tensors
 from .lookup import LookupType
 from .sigmoid import sigmoid
+
+
+class TrainableSiLU(Activation):
+    """x * g, g = sigmoid(x), of the slope g + x*g - x*g*g."""
+
+    def function(self, x: np.ndarray) -> np.ndarray:
+        result: np.ndarray = self.f.multiply(x, self.f.sigmoid(x))
+        return result
+
+    def slope(self) -> np.ndarray:
+        f = self.f
+        gate = f.sigmoid(self.x)
+        product = f.multiply(self.x, gate)
+        rest = f.subtract(product, f.multiply(product, gate))
+        result: np.ndarray = f.add(rest, gate)
+        return result
 
 
 class Type(LookupType):
@@ -13,6 +32,9 @@ class Type(LookupType):
     def function(self, entry: Fields, x: np.ndarray) -> np.ndarray:
         result: np.ndarray = x * sigmoid(x)
         return result
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> Activation:
+        return TrainableSiLU(f)
 
 
 TYPE = Type()

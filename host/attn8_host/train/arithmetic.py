@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..numerics.integers import EXP2, bit_length
+from .pointwise import FixedPointwise, FloatPointwise
 
 ONE = 1 << 15  # a learning-rate factor of 1
 
@@ -51,7 +52,7 @@ def multiply(x: np.ndarray, mult: int | np.ndarray, shift: int) -> np.ndarray:
     return (x.astype(np.int64) * mult + (1 << (shift - 1))) >> shift
 
 
-class Fixed:
+class Fixed(FixedPointwise):
     """Fixed point; every operation takes and returns int64 arrays of words.
 
     Args:
@@ -231,7 +232,7 @@ def _number(pair: Ratio) -> float:
     return result
 
 
-class Float64:
+class Float64(FloatPointwise):
     """The same operations in double precision; words are the numbers themselves."""
 
     overflows = 0

@@ -1,0 +1,69 @@
+from ..pointwise import Activation
+
+TOKENWISE = True
+
+
+class GELU(Activation):
+    # x * P(X < x), X being normal
+
+    def function(self, x, out, n):
+        self.p.normal(x, out, n)
+        self.p.multiply(x, out, out, 1, n)
+
+    def slope(self, x, out, n):
+        # P(X < x) + x * density
+        below = self.p.rooms[0]
+        self.p.density(x, out, n)
+        self.p.multiply(x, out, out, 1, n)
+        self.p.normal(x, below, n)
+        self.f.add(out, below, out, n)
+
+
+class TanhGELU(Activation):
+    # x * g, g = sigmoid(2u), 2u = x * (1.595769 + 0.0713548 * x**2), x within +-8 in u
+
+    def __init__(self, f, name, size):
+        super().__init__(f, name, size)
+        self._linear = f.factor(856722024, 1 << 30)  # half of it
+        self._cubic = f.factor(76616651, 1 << 30)
+        self._slope = f.factor(229849952, 1 << 30)  # three times that
+
+    def _gate(self, x, out, n, square):
+        # 2u in `out`, x**2 in `square`
+        f, p = self.f, self.p
+        p.within(x, out, n, 8)
+        p.multiply(out, out, square, 1, n)
+        f.scale(square, square, n, self._cubic)
+        p.multiply(square, out, square, 1, n)
+        f.scale(out, out, n, self._linear)
+        f.add(out, out, out, n)
+        f.add(out, square, out, n)
+        p.sigmoid(out, out, n)
+
+    def function(self, x, out, n):
+        self._gate(x, out, n, self.p.rooms[0])
+        self.p.multiply(x, out, out, 1, n)
+
+    def slope(self, x, out, n):
+        # g + c*g*(1 - g) * (1.595769 + 0.214064 * c**2), c being x within +-8
+        f, p = self.f, self.p
+        gate, product = p.rooms
+        self._gate(x, gate, n, product)
+        p.within(x, out, n, 8)
+        p.multiply(out, out, product, 1, n)
+        f.scale(product, product, n, self._slope)
+        p.multiply(product, out, product, 1, n)
+        f.scale(out, out, n, self._linear)
+        f.add(out, out, out, n)
+        f.add(out, product, out, n)
+        p.multiply(out, gate, out, 1, n)
+        p.multiply(out, gate, product, 1, n)
+        f.subtract(out, product, out, n)
+        f.add(out, gate, out, n)
+
+
+def build(f, entry, given):
+    kind = entry.word("approximate")
+    if kind not in ("none", "tanh"):
+        raise ValueError("%s.approximate: expected none or tanh, got %s" % (entry.name, kind))
+    return (TanhGELU if kind == "tanh" else GELU)(f, entry.name, given), given

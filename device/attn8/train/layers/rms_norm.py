@@ -1,0 +1,7 @@
+from ..pointwise import norm
+
+TOKENWISE = True
+
+
+def build(f, entry, given):
+    return norm(f, entry, given, False)

@@ -1,0 +1,17 @@
+from ..pointwise import Activation
+
+TOKENWISE = True
+
+
+class Sigmoid(Activation):
+    def function(self, x, out, n):
+        self.p.sigmoid(x, out, n)
+
+    def slope(self, x, out, n):
+        # y - y*y
+        self.p.multiply(self.out, self.out, out, 1, n)
+        self.f.subtract(self.out, out, out, n)
+
+
+def build(f, entry, given):
+    return Sigmoid(f, entry.name, given), given

@@ -1,0 +1,19 @@
+from ..pointwise import Activation
+
+TOKENWISE = True
+
+
+class Tanh(Activation):
+    def function(self, x, out, n):
+        self.p.tanh(x, out, n)
+
+    def slope(self, x, out, n):
+        # 1 - y*y
+        ones = self.p.rooms[0]
+        self.p.multiply(self.out, self.out, out, 1, n)
+        self.f.spread(self.p.one, ones, n, 1)
+        self.f.subtract(ones, out, out, n)
+
+
+def build(f, entry, given):
+    return Tanh(f, entry.name, given), given

@@ -1,0 +1,169 @@
+from array import array
+
+from .. import checks, tables
+from ..kernels import fixed_pointwise as kernels
+
+
+class Pointwise:
+    # What layers that compute value by value need of fixed point besides what all do, one for each
+    # format. rooms: two arrays for `need` values or more, that any call of a layer may use and none
+    # finds as it left them.
+
+    def __init__(self, f):
+        self.f = f
+        self.rooms = [array("i"), array("i")]
+        self.one = array("i", [f.number(1.0)])
+
+    def need(self, n):
+        for i in range(2):
+            if n > len(self.rooms[i]):
+                self.rooms[i] = self.f.zeros(n)
+
+    def multiply(self, x, y, out, rows, columns, add=0):
+        # out[r, j] = x[r, j] * y[j], or added to out
+        f = self.f
+        kernels.multiply(x, 0, y, out, rows, columns, add, f.frac, f.limit, f.count)
+
+    def within(self, x, out, n, most):
+        kernels.within(x, 0, out, n, most << self.f.frac)
+
+    def sigmoid(self, x, out, n):
+        kernels.sigmoid(x, 0, out, tables.EXP2, n, 0, self.f.frac)
+
+    def tanh(self, x, out, n):
+        kernels.sigmoid(x, 0, out, tables.EXP2, n, 1, self.f.frac)
+
+    def normal(self, x, out, n):
+        kernels.normal(x, 0, out, tables.EXP2, n, 0, self.f.frac)
+
+    def density(self, x, out, n):
+        kernels.normal(x, 0, out, tables.EXP2, n, 1, self.f.frac)
+
+
+class Activation:
+    # A function of each of `size` values: `function(x, out, n)`, and its slope where the layer was
+    # called last, `slope(x, out, n)`; `out` of the slope is the gradient's place, self.out has the
+    # results
+
+    def __init__(self, f, name, size):
+        self.f = f
+        self.name = name
+        self.size = size
+        self.p = f.pointwise(size)
+        self.x = None
+        self.out = f.zeros(size)
+        self.dx = f.zeros(size)
+
+    def function(self, x, out, n):
+        raise NotImplementedError
+
+    def slope(self, x, out, n):
+        raise NotImplementedError
+
+    def __call__(self, x):
+        self.x = self.f.accept(x, self.size, self.name)
+        self.function(x, self.out, self.size)
+        return self.out
+
+    def backward(self, grad):
+        self.f.accept(grad, self.size, self.name)
+        self.slope(self.x, self.dx, self.size)
+        self.p.multiply(grad, self.dx, self.dx, 1, self.size)
+        return self.dx
+
+    def collect_params(self):
+        return []
+
+
+    def measured(self):
+        return [(self.name, self.out)]
+
+
+class Norm:
+    # Rows of `features` values over their root mean square, with eps, and times weight; `centred`:
+    # without their mean, and plus bias. eps is mult / 2**shift.
+
+    def __init__(self, f, name, rows, features, eps, centred):
+        from ..kernels import fixed_norm
+        from .parameter import Parameter
+
+        self.f = f
+        self.name = name
+        self.rows = rows
+        self.features = n = checks.between(name + ".features", features, 1, 4096)
+        self._kernels = fixed_norm
+        self.p = f.pointwise(rows * n)
+        self.weight = Parameter(f, name + ".weight", n)
+        self.bias = Parameter(f, name + ".bias", n) if centred else None
+        mult, shift = eps
+        whole = (mult << (2 * f.frac + 12)) * n >> shift
+        if whole >> 45:
+            raise ValueError("%s.eps: expected less" % name)
+        places = 14
+        while n << (2 * places) >= 1 << 30:
+            places -= 1
+        root = 1 << 14
+        while (root + 1) * (root + 1) <= n << (2 * places):
+            root += 1
+        self._shape = array("i", (f.frac, whole >> 16, whole & 65535, root, places))
+        self._factors = array("i", bytes(4 * rows))
+        self.x = None
+        self.out = f.zeros(rows * n)
+        self.dx = f.zeros(rows * n)
+
+    def _normalize(self):
+        # x normalized, in a room
+        f, rows, n = self.f, self.rows, self.features
+        z, x = self.p.rooms[0], self.x
+        if self.bias:
+            self._kernels.centre(x, 0, z, rows, n, f.limit, f.count)
+            x = z
+        self._kernels.normalize(x, 0, z, rows, n, self._shape, self._factors)
+        return z
+
+    def __call__(self, x):
+        rows, n = self.rows, self.features
+        self.x = self.f.accept(x, rows * n, self.name)
+        if self.bias:
+            self.f.spread(self.bias.value, self.out, rows, n)
+        self.p.multiply(self._normalize(), self.weight.value, self.out, rows, n,
+                        1 if self.bias else 0)
+        return self.out
+
+    def backward(self, grad):
+        f, rows, n = self.f, self.rows, self.features
+        dx = self.dx
+        f.accept(grad, rows * n, self.name)
+        z = self._normalize()
+        self.p.multiply(grad, z, dx, 1, rows * n)
+        f.column_sums(dx, self.weight.grad, rows, n)
+        if self.bias:
+            f.column_sums(grad, self.bias.grad, rows, n)
+        self.p.multiply(grad, self.weight.value, dx, rows, n)
+        if self.bias:
+            self._kernels.centre(dx, 0, dx, rows, n, f.limit, f.count)
+        self._kernels.project(dx, 0, z, rows, n, f.frac, f.limit, f.count)
+        self._kernels.stretch(dx, 0, self._factors, rows, n, f.limit, f.count)
+        return dx
+
+    def collect_params(self):
+        return [self.weight, self.bias] if self.bias else [self.weight]
+
+
+    def measured(self):
+        return [(self.name, self.out)]
+
+
+def norm(f, entry, given, centred):
+    # -> what `build` of a norm gives
+    n = entry.size("features")
+    eps = entry.take("eps")
+    if type(eps) is not list or [type(part) for part in eps] != [int, int]:
+        raise ValueError("%s.eps: expected [mult, shift], mult / 2**shift, got %s"
+                         % (entry.name, eps))
+    checks.between(entry.name + ".eps", eps[0], 0, 1 << 15)
+    checks.between(entry.name + ".eps", eps[1], 0, 60)
+    if given % n:
+        raise ValueError("%s.features: expected a divisor of the %d values before, got %d"
+                         % (entry.name, given, n))
+    return Norm(f, entry.name, given // n, n, eps, centred), given
