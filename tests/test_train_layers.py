@@ -11,10 +11,17 @@ import numpy as np
 import pytest
 
 from attn8_host import layers as types
+from attn8_host import modelfile
+from attn8_host.boards.virtual import open_virtual
+from attn8_host.deploy import deploy, push
+from attn8_host.model import Model as Integers
+from attn8_host.numerics.scales import quantize
 from attn8_host.paths import DEVICE
+from attn8_host.quantize.model import quantize_model
 from attn8_host.train import session
 from attn8_host.train.arithmetic import ratio
 from attn8_host.train.model import Model
+from tests.conftest import Remote
 from tests.test_train_gradients import RELATIVE, absolute
 from tests.test_train_model import MEASURE, upload
 
@@ -318,6 +325,88 @@ def test_a_step_allocates_nothing(remote, case):
         STEP + MEASURE, config=case.config, x=words.astype(np.int32),
         target=model.f.array(target).astype(np.int32))
     assert with_steps == without
+
+
+REQUANTIZE = """
+from attn8.train.model import Model
+from attn8.train.requantize import Requantizer
+model = Model(config, tensors)
+model.finish()
+requantizer = Requantizer(model, path)
+for i in range(0, len(x), model.input_size):
+    model(x[i : i + model.input_size])
+    requantizer.measure()
+del model, tensors, x, config
+requantizer.write()
+"""
+# Of a pre-LN encoder, with gates, functions and norms of all kinds
+WHOLE = [
+    {**in_rows("x", WIDTH, WIDTH)}, {**NORM, "name": "norm1", "eps": 1e-5},
+    {**ATTENTION, "core": "exact", "causal": False, "lengths": True},
+    {"type": "add", "name": "add1", "inputs": ["x", "attn"]},
+    {**NORM, "type": "rms_norm", "name": "norm2", "eps": 1e-5},
+    in_rows("linear1", WIDTH, 12), {"type": "gelu", "name": "gelu", "approximate": "none"},
+    in_rows("gate", WIDTH, 12, inputs=["norm2"]), {"type": "silu", "name": "silu"},
+    {"type": "multiply", "name": "gated", "inputs": ["gelu", "silu"]},
+    in_rows("linear2", 12, WIDTH), {"type": "add", "name": "add2", "inputs": ["add1", "linear2"]},
+    {"type": "sigmoid", "name": "sigmoid"}, {"type": "tanh", "name": "tanh"},
+    {"type": "gelu", "name": "last", "approximate": "tanh"}, {**POOL, "lengths": True},
+    {"type": "dense", "name": "head", "in_features": WIDTH, "out_features": 3, "output": "int32"},
+]
+
+
+@pytest.fixture
+def roomy():
+    """A board whose objects of 64 bits have the room that those of a chip take less of."""
+    with open_virtual(heap_size="512K") as board:
+        deploy(board)
+        board.enter_repl()
+        yield Remote(board)
+
+
+def test_the_board_makes_the_int8_model_that_it_came_from(roomy, tmp_path):
+    """From int8 to words and back, with ranges of the same inputs."""
+    rng = np.random.default_rng(6)
+    config = {"format": "attn8", "version": 1, "name": "whole", "layers": WHOLE,
+              "input": {"shape": [TOKENS, WIDTH], "lengths": True}}
+    floats = {f"{entry['name']}.{part}": rng.normal(0, tensor.shape[-1] ** -0.5, tensor.shape)
+              for entry in WHOLE
+              for part, tensor in types.get(entry["type"]).float_tensors(entry).items()}
+    x = rng.normal(size=(12, TOKENS, WIDTH))
+    before, integers = quantize_model(config, floats, x, [TOKENS] * len(x))
+    entries, words, scales, last = [], {}, {"input": before["input"]["scale"]}, {}
+    for entry, sources in zip(before["layers"], modelfile.inputs(before), strict=True):
+        kind, name = types.get(entry["type"]), entry["name"]
+        own = modelfile.parts(entry, kind.tensors(entry), integers)
+        fields, found = kind.retrained(entry, own, scales[sources[0]])
+        scales[name] = entry.get("scale", scales[sources[0]])
+        last[name] = name if fields else last[sources[0]]
+        if fields:
+            fields["inputs"] = [last.get(source, "input") for source in sources]
+            entries.append(fields)
+        words |= {f"{name}.{part}": values for part, values in found.items()}
+    training = {"numbers": "Q16.16", "input": {"size": SIZE, **LENGTHS}, "layers": entries,
+                "loss": "mse", "optimizer": {"type": "sgd", "lr": ratio(0.02)}}
+    model, path = Model(training, words), "/models/whole.safetensors"
+    push(roomy.board, path, modelfile.pack(before, integers))
+    roomy("tensors = {}")
+    upload(roomy, words, model.f)
+    given = np.concatenate([model.words(each, TOKENS) for each in x])
+    roomy(REQUANTIZE, config=training, path=path, x=given.astype(np.int32))
+    made = tmp_path / "made.safetensors"
+    made.write_bytes(roomy.board.read_file(path))
+    after, found = modelfile.read(made)
+    Integers(after, found)
+    for entry, other in zip(before["layers"], after["layers"], strict=True):
+        assert other["scale"] == pytest.approx(entry["scale"], rel=0.05), entry["name"]
+    for name, values in integers.items():
+        if name.endswith("weight") and values.dtype == np.int8:
+            assert np.abs(values.astype(int) - found[name]).max() <= 1, name
+            assert (values == found[name]).mean() > 0.98, name
+    outputs = [Integers(*pair)(quantize(x[0], before["input"]["scale"]), 4)["head"]
+               * pair[0]["layers"][-1]["scale"]
+               for pair in ((before, integers), (after, found))]
+    assert np.abs(outputs[1] - outputs[0]).max() < 0.05 * np.abs(outputs[0]).max()
 
 
 def test_every_layer_is_among_them():

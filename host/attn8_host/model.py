@@ -40,7 +40,7 @@ class Model:
         self.layers: list[tuple[str, list[str], Sequence[int], Layer | None]] = []
         self.input_signal = Signal(config["input"].get("format", INT8), self.input_size)
         self.lengths = Lengths(config)
-        given = {"input": self.input_signal}
+        self.signals = given = {"input": self.input_signal}
         wanted = {}
         for entry, sources in zip(config["layers"], inputs(config), strict=True):
             name, kind = entry["name"], layers.get(entry["type"])

@@ -1,3 +1,4 @@
+import math
 from array import array
 
 from .. import checks, tables
@@ -78,6 +79,19 @@ class Activation:
     def measured(self):
         return [(self.name, self.out)]
 
+    def real(self, x):
+        # The function, in the board's floats
+        raise NotImplementedError
+
+    def requantize(self, r, fields, scale):
+        after = r.scale(self.name)
+        table = array("b", bytes(256))
+        for i in range(256):
+            y = self.real((i - ((i & 128) << 1)) * scale) / after
+            table[i] = int(max(-127, min(127, (y + 0.5) // 1)))
+        r.put(self.name, "table", table)
+        return after
+
 
 class Norm:
     # Rows of `features` values over their root mean square, with eps, and times weight; `centred`:
@@ -152,6 +166,27 @@ class Norm:
 
     def measured(self):
         return [(self.name, self.out)]
+
+    def requantize(self, r, fields, scale):
+        # See attn8_host.layers.layer_norm.norm_constants
+        after = r.result(fields)
+        weight = r.floats(self.weight)
+        bias = r.floats(self.bias) if self.bias else [0.0] * self.features
+        places = 1
+        while self.features - (1 if self.bias else 0) >> (2 * places - 2):
+            places += 1
+        shift = 30
+        while (max([abs(w) for w in weight]) / after * 2.0 ** (shift + places) > 2147483000
+               or (max([abs(b) for b in bias]) / after + 0.5) * 2.0**shift > 1073741000):
+            shift -= 1
+        if shift < 0:
+            raise ValueError("%s: weight and bias are too large for int8" % self.name)
+        fields["shift"] = shift
+        r.put(self.name, "weight", array("i", [
+            math.floor(w / after * 2.0 ** (shift + places) + 0.5) for w in weight]))
+        r.put(self.name, "bias", array("i", [
+            math.floor((b / after + 0.5) * 2.0**shift + 0.5) for b in bias]))
+        return after
 
 
 def norm(f, entry, given, centred):

@@ -52,15 +52,54 @@ class Requantizer:
     def _change(self, metadata):
         self._tensors = {}
         config = json.loads(metadata["config"])
-        scale = self._scale or config["input"]["scale"]
+        old = {"input": config["input"]["scale"]}
+        new = {"input": self._scale or old["input"]}
+        last = "input"
         for fields in config["layers"]:
-            layer = self._layers.get(fields["name"])
-            if layer is None:  # an int8 layer that did not train
-                scale = fields.get("scale", scale)
-            else:
-                scale = fields["scale"] = layer.requantize(self, fields, scale)
+            sources = fields.get("inputs", (last,))
+            last = fields["name"]
+            layer = self._layers.get(last)
+            before = old[sources[0]]
+            old[last] = fields.get("scale", before)
+            self.takes = [new[name] for name in sources]
+            if layer:
+                fields["scale"] = layer.requantize(self, fields, self.takes[0])
+            elif self.takes[0] != before:  # it trained, and what it becomes takes another scale
+                self._follow(fields)
+            new[last] = fields.get("scale", self.takes[0])
         metadata["config"] = json.dumps(config)
         return self._tensors
+
+    def _follow(self, fields):
+        # A layer that does nothing but to convert has no part in a training
+        if fields["type"] == "convert":
+            from ..quantize import requant_constants
+
+            ratio = self.takes[0] / 512 / fields["scale"]
+            fields["mult"], fields["shift"] = requant_constants(ratio)
+        elif "scale" in fields:
+            fields["scale"] = self.takes[0]
+
+    def result(self, fields):
+        # The scale of what a layer gives
+        if fields.get("output") == "int16":
+            return self.stream(fields)
+        return self.scale(fields["name"])
+
+    def stream(self, fields):
+        # That of int16, which all that a stream ties together keep
+        scale = fields["scale"]
+        if self._peaks[fields["name"]] > scale * 32767 * (1 << self._frac):
+            raise ValueError("%s: what it gives has outgrown the int16 of its model; train with a "
+                             "lower rate, or quantize anew" % fields["name"])
+        return scale
+
+    def put(self, name, part, values):
+        # A tensor of the file
+        self._tensors["%s.%s" % (name, part)] = values
+
+    def floats(self, parameter):
+        return [word / (1 << self._frac) for word in parameter.value]
 
     def scale(self, name):
         # Of the int8 values of a tensor that was measured

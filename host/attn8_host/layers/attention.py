@@ -609,10 +609,9 @@ class Type(Attention):
         for key in ("options", "rotary"):
             if entry.get(key):
                 raise ModelError(f"{name}.{key}: attention trains without it")
-        if entry.get("output", INT8) != INT8 or "memory" in tensors:
-            raise ModelError(f"{name}: self-attention in int8 trains, and no other")
-        if "key_padding_mask" in tensors:
-            raise ModelError(f"{name}.key_padding_mask: attention trains without one")
+        for part in ("memory", "key_padding_mask"):
+            if part in tensors:
+                raise ModelError(f"{name}.{part}: attention trains without one of the file")
         self.check_training(found)
         after = {**entry["scales"], "out": entry["scale"]}
         takes = {**dict.fromkeys(PARTS, before), "out": after["heads"]}

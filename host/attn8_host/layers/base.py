@@ -151,6 +151,7 @@ class LayerType:
         by_bits: whether its config may say "activation_bits", 16 for int16 (see quantize.streams).
         most_lsb: the largest error of its examples from floats, in steps of their format, that a
             proof lets pass; None: any.
+        retrains: formats of its input from which its int8 form trains, besides the first one.
         even: whether its results have the format of its input, but a scale of their own.
     """
 
@@ -175,6 +176,7 @@ class LayerType:
     by_bits: ClassVar[bool] = False
     even: ClassVar[bool] = False
     most_lsb: ClassVar[float | None] = None
+    retrains: ClassVar[Sequence[str]] = ()
     name = ""  # the module's, set when it is found
 
     def check(self, entry: Fields) -> None:
@@ -382,6 +384,12 @@ class LayerType:
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Float parameters to start a training from, by part."""
         return {}
+
+    def require_retrainable(self, entry: Fields, given: Signal) -> None:
+        """Raises ModelError where `retrained` does not know what its first input gives."""
+        if given.format not in (self.input_formats[0], *self.retrains):
+            raise ModelError(f"{entry['name']}: it takes {given.format}, and what takes "
+                             f"{self.input_formats[0]} trains")
 
     def retrained(
         self, entry: Fields, tensors: Tensors, before: float

@@ -95,6 +95,7 @@ class Type(LayerType):
 
     tokenwise = True
     most_lsb = 1.0
+    retrains = (INT16,)
     fields = {"format": one_of(INT8, INT16, *NAMES), "shift": INTEGER}
     optional = {"mult": MULT}
 
@@ -150,6 +151,14 @@ class Type(LayerType):
         before = quantizer.scale / 2**WIDER
         scale = quantizer.result(entry["name"], finest(before))
         entry["mult"], entry["shift"] = requant_constants(before / scale)
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        """Between int8 and int16 it does nothing to what trains."""
+        if entry["format"] in NAMES or "mult" not in entry:
+            return super().retrained(entry, tensors, before)
+        return None, {}
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """int8 to int16 and back."""

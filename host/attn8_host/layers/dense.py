@@ -368,9 +368,8 @@ class Type(LayerType):
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         keys = ("type", "name", "in_features", "out_features", "rows", "bias")
         found: Fields = {key: entry[key] for key in keys if key in entry}
-        if self.format_of(entry) or entry.get("output") == INT16:
-            raise ModelError(f"{entry['name']}: it computes in {entry.get('format', INT16)}, and "
-                             "int8 trains")
+        if form := self.format_of(entry):
+            raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
         if not self._wide(entry):
             return found, in_floats("", tensors, before, entry["scale"])
         step = entry["scale"] / before  # of the weights

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import ModelError
 from ..numerics.integers import saturated
 from ..numerics.scales import quantize
 from ..schema import Tensor, one_of
@@ -85,6 +86,8 @@ class LookupType(LayerType):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: float
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        if entry.get("output", INT8) != INT8:
+            raise ModelError(f"{entry['name']}: it computes in int16, and int8 trains")
         return {key: entry[key] for key in ("type", "name", *self.fields)}, {}
 
     def points(self, entry: Fields, scale_in: float, scale_out: float) -> np.ndarray:

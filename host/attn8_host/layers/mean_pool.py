@@ -99,6 +99,7 @@ class Type(LayerType):
     constants = {"mult": MULT, "shift": SHIFT}  # of the full length alone
     optional = {"output": one_of(INT8, INT16), "format": one_of(INT8, *NAMES), "lengths": FLAG,
                 **constants}
+    retrains = (INT16,)
     input_formats = output_formats = (INT8, INT16)
     training_optional = {"lengths": FLAG}
     token_field = "seq_len"
@@ -213,8 +214,8 @@ class Type(LayerType):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: float
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        if self.format_of(entry) or entry.get("output", INT8) != INT8:
-            raise ModelError(f"{entry['name']}: the mean of tokens in int8 trains, no other")
+        if form := self.format_of(entry):
+            raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
         keys = ("type", "name", "seq_len", "embed_dim", "lengths")
         return {key: entry[key] for key in keys if key in entry}, {}
 

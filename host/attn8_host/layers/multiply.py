@@ -61,6 +61,7 @@ class Type(LayerType):
     arity = 2
     optional = {"output": one_of(INT8, INT16)}
     integers = {"mult": MULT, "shift": SHIFT}
+    retrains = (INT16,)
     input_formats = output_formats = (INT8, INT16)
     by_bits = True
 

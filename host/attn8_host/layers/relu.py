@@ -31,6 +31,7 @@ class TrainableReLU(TrainableLayer):
 class Type(LayerType):
     """max(x, 0) of each value."""
 
+    retrains = (INT16,)
     input_formats = output_formats = (INT8, INT16, *NAMES)
     tokenwise = True
     in_place = True

@@ -16,6 +16,7 @@ class Type(LayerType):
 
     fields = {"seq_len": SIZE, "embed_dim": SIZE, "index": INTEGER}
     optional = {"lengths": FLAG}
+    retrains = (INT16,)
     input_formats = output_formats = (INT8, INT16)
     keeps_scale = tied = moves = True
     token_field = "seq_len"

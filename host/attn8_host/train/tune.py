@@ -143,6 +143,8 @@ def training(
             if not kind.computes and takes[0] in given:
                 given[name] = given[takes[0]]
             continue
+        if kind.computes:
+            kind.require_retrainable(entry, base.signals[takes[0]])
         fields, found = kind.retrained(entry, own[i], scales[takes[0]])
         given[name] = name if fields else given[takes[0]]
         if fields:

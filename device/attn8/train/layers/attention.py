@@ -158,9 +158,10 @@ class MultiHeadAttention:
         scales = {part: r.scale("%s.%s" % (self.name, part)) for part in ("q", "k", "v", "heads")}
         # As in attn8_host.quantize: at most 8 times as fine as v
         scales["heads"] = max(scales["heads"], scales["v"] / 8)
-        for part in ("q", "k", "v"):
-            r.linear(getattr(self, part), scale, scales[part])
-        after = r.scale(self.name)
+        r.linear(self.q, scale, scales["q"])
+        r.linear(self.k, r.takes[-1], scales["k"])
+        r.linear(self.v, r.takes[-1], scales["v"])
+        after = r.result(fields)
         r.linear(self.out, scales["heads"], after)
         constants = fields["constants"]
         (constants["score_mult"], constants["score_shift"], constants["score_limit"]) = (

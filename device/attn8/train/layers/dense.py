@@ -59,7 +59,7 @@ class Dense:
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         if fields.get("output") == "int32":
             return r.linear(self, scale, None)
-        after = r.scale(self.name)
+        after = r.result(fields)
         r.linear(self, scale, after)
         return after
 

@@ -1,3 +1,5 @@
+import math
+
 from ..pointwise import Activation
 
 TOKENWISE = True
@@ -17,6 +19,9 @@ class GELU(Activation):
         self.p.multiply(x, out, out, 1, n)
         self.p.normal(x, below, n)
         self.f.add(out, below, out, n)
+
+    def real(self, x):
+        return x * (1 + math.erf(x / math.sqrt(2))) / 2
 
 
 class TanhGELU(Activation):
@@ -60,6 +65,9 @@ class TanhGELU(Activation):
         p.multiply(out, gate, product, 1, n)
         f.subtract(out, product, out, n)
         f.add(out, gate, out, n)
+
+    def real(self, x):
+        return x * (1 + math.tanh(0.7978846 * (x + 0.044715 * x * x * x))) / 2
 
 
 def build(f, entry, given):

@@ -1,3 +1,5 @@
+from array import array
+
 from ... import checks
 
 
@@ -53,8 +55,18 @@ class MeanPool:
     def requantize(self, r, fields, scale):
         from ...quantize import requant_constants
 
-        after = r.scale(self.name)
-        fields["mult"], fields["shift"] = requant_constants(scale / after / self.seq_len)
+        after = r.result(fields)
+        if not self.lengths:
+            fields["mult"], fields["shift"] = requant_constants(scale / after / self.seq_len)
+            return after
+        mults, shifts = array("h", bytes(2 * self.seq_len)), array("b", bytes(self.seq_len))
+        room = 15  # bits by which a sum of n int16 can be shifted up
+        for n in range(1, self.seq_len + 1):
+            while n >> (15 - room):
+                room -= 1
+            mults[n - 1], shifts[n - 1] = requant_constants(scale / after / n / (1 << room))
+        r.put(self.name, "mult", mults)
+        r.put(self.name, "shift", shifts)
         return after
 
 

@@ -33,6 +33,14 @@ class Multiply:
     def measured(self):
         return [(self.name, self.out)]
 
+    def requantize(self, r, fields, scale):
+        from ...quantize import requant_constants
+
+        after = r.result(fields)
+        ratio = scale * r.takes[1] / after
+        fields["mult"], fields["shift"] = requant_constants(ratio)
+        return after
+
 
 def build(f, entry, given, other):
     entry.accept(("", other), "", given)

@@ -1,3 +1,5 @@
+import math
+
 from ..pointwise import Activation
 
 TOKENWISE = True
@@ -11,6 +13,9 @@ class Sigmoid(Activation):
         # y - y*y
         self.p.multiply(self.out, self.out, out, 1, n)
         self.f.subtract(self.out, out, out, n)
+
+    def real(self, x):
+        return 1 / (1 + math.exp(-max(-40, min(40, x))))
 
 
 def build(f, entry, given):

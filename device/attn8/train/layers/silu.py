@@ -1,3 +1,5 @@
+import math
+
 from ..pointwise import Activation
 
 TOKENWISE = True
@@ -18,6 +20,9 @@ class SiLU(Activation):
         self.p.multiply(out, gate, product, 1, n)
         self.f.subtract(out, product, out, n)
         self.f.add(out, gate, out, n)
+
+    def real(self, x):
+        return x / (1 + math.exp(-max(-40, min(40, x))))
 
 
 def build(f, entry, given):
