@@ -76,7 +76,8 @@ def test_layers_are_trained_and_come_back(tmp_path, capsys, port, entries, which
                  "--output", str(made), "--png", str(png), "--json", str(results), "--board",
                  port]) == 0
     said = capsys.readouterr().out
-    assert "by attn8 plan:" in said and "which fits ESP32" in said
+    assert f"--layers {which}, by attn8 plan:" in said and "which fits ESP32" in said
+    assert "training (steps): loss " in said and " right" in said
     found = json.loads(results.read_text())
     assert found["bit_exact"] is True and found["layers"] == trained
     assert (found["samples"], found["validation"], found["steps"]) == (60, 12, 48)
@@ -93,6 +94,26 @@ def test_layers_are_trained_and_come_back(tmp_path, capsys, port, entries, which
     fed = tuned.feed(x).reshape(len(x), -1)
     right = [tuned(each)["head"].argmax() == label for each, label in zip(fed, labels, strict=True)]
     assert np.mean(right) > 0.6
+
+
+def test_floats_become_int8_and_as_many_layers_train_as_fit(tmp_path, capsys, port):
+    """Without --layers: all three of the small model."""
+    floats = write(tmp_path / "int8")
+    config = {"format": "attn8", "version": 1, "name": "gestures",
+              "input": {"shape": [TOKENS, FEATURES]}, "layers": LAYERS}
+    modelfile.write(tmp_path / "floats", config,
+                    {name: values.astype(np.float32) for name, values in floats.items()})
+    x, labels = samples()
+    np.savez(tmp_path / "data.npz", inputs=x, labels=labels)
+    results = tmp_path / "train.json"
+    assert main(["train", str(tmp_path / "floats"), str(tmp_path / "data.npz"), "--epochs", "2",
+                 "--output", str(tmp_path / "made"), "--png", str(tmp_path / "x.png"), "--json",
+                 str(results), "--board", port]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "floats is of floats: in int8 " in said and "--layers all, by attn8 plan" in said
+    outcome = json.loads(results.read_text())
+    assert outcome["bit_exact"] is True and outcome["layers"] == ["attn", "embed", "head"]
+    assert load(tmp_path / "made").config["layers"][0]["name"] == "embed"
 
 
 def test_int8_stands_for_the_floats_that_it_was_made_of(tmp_path):

@@ -5,6 +5,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -31,14 +32,15 @@ def options(parser: Parser) -> None:
     add_board(parser)
     parser.add_argument(
         "what", metavar="MODEL",
-        help="an int8 model file, whose last layers train; or iris: a transformer from scratch, or "
-        "digits: the demo's model, fine-tuned and quantized on the board",
+        help="a model file, in int8 or floats, whose last layers train; or iris: a transformer "
+        "from scratch, or digits: the demo's model, fine-tuned and quantized on the board",
     )
     parser.add_argument("data", nargs="?", type=Path, metavar="DATA.npz",
                         help="of a model file: the arrays inputs [samples, ...], labels [samples] "
                         "and, where the model takes them, lengths; a fifth of them validates")
-    parser.add_argument("--layers", type=_layers, default="head", metavar="head|last:N|all",
-                        help="which train: the last one with parameters (default), the last N, all")
+    parser.add_argument("--layers", type=_layers, metavar="head|last:N|all",
+                        help="which train: the last one with parameters, the last N, all (default: "
+                        "as many as fit a chip)")
     parser.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd",
                         help="with momentum, or of twice the memory (default: %(default)s)")
     parser.add_argument("--lr", type=_rate, metavar="RATE",
@@ -93,9 +95,6 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def own(arguments: argparse.Namespace, console: Console) -> int:
-    from ..model import load
-    from ..train import tune
-
     path = Path(arguments.what)
     if not path.exists():
         raise Attn8Error(f"{path}: expected a model file, iris or digits")
@@ -105,22 +104,51 @@ def own(arguments: argparse.Namespace, console: Console) -> int:
         raise Attn8Error("with what? Give DATA.npz, with the arrays inputs and labels")
     if arguments.output is None:
         raise Attn8Error("where to? Give the new model's file with --output FILE")
-    base = load(path, False)
+    with _int8(path, arguments.data, console) as int8:
+        return _own(arguments, path, int8, console)
+
+
+@contextlib.contextmanager
+def _int8(path: Path, data: Path, console: Console) -> Iterator[Path]:
+    """The model's int8 file: its own, or what `attn8 quantize` makes of floats and the samples."""
+    from .. import modelfile
+    from ..quantize.file import quantize_file
+
+    config, tensors = modelfile.read(path)
+    floats = all(values.dtype.kind == "f" for values in tensors.values())
+    if not floats or any("scale" in entry or "format" in entry for entry in config["layers"]):
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / path.name
+        lengths = data if config["input"].get("lengths") else None
+        found = quantize_file(path, data, made, console, lengths)
+        console.print(f"{path} is of floats: in int8 {found.top1_agreement:.2%} of the samples "
+                      "have the same largest output", highlight=False)
+        yield made
+
+
+def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console) -> int:
+    from ..model import load
+    from ..train import tune
+
+    base = load(int8, False)
     samples = tune.read(arguments.data, base)
+    which = arguments.layers or tune.most(base, int8, arguments.batch, arguments.optimizer)
     try:
-        found = tune.planned(base, path, arguments.layers, arguments.batch, arguments.optimizer)
+        found = tune.planned(base, int8, which, arguments.batch, arguments.optimizer)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     fits = ", ".join(chip for chip, yes in found.fits.items() if yes) or "no chip without PSRAM"
-    console.print(f"by attn8 plan: {found.peak_heap:,} bytes of heap, which fits {fits}",
-                  highlight=False)
+    console.print(f"--layers {which}, by attn8 plan: {found.peak_heap:,} bytes of heap, which fits "
+                  f"{fits}", highlight=False)
     if absent := tune.missing(samples[1], base.output_size):
         console.print(f"warning: no sample is of class {', '.join(map(str, absent))}: what trains "
                       "forgets it", highlight=False)
     heap = None if any(found.fits.values()) else HEAP
     with opened(arguments, console, heap) as board, progress(console) as advance:
         outcome = tune.tune(
-            board, path, base, samples, arguments.output, arguments.layers, arguments.epochs or 10,
+            board, int8, base, samples, arguments.output, which, arguments.epochs or 10,
             arguments.batch, arguments.seed, arguments.optimizer, arguments.lr, arguments.patience,
             advance,
         )
@@ -151,7 +179,8 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
     target = f"/models/{path.stem}.safetensors"
     training = f"/models/{path.stem}_train.safetensors"
     try:
-        config, tensors, names = tune.prepare(base, arguments.layers, target, arguments.batch,
+        which = arguments.layers or tune.most(base, path, arguments.batch, arguments.optimizer)
+        config, tensors, names = tune.prepare(base, which, target, arguments.batch,
                                               arguments.optimizer, arguments.lr)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
@@ -219,9 +248,10 @@ def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         tasks: dict[str, TaskID] = {}
 
         def advance(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+            key = what.partition(":")[0]  # behind it stands how that goes
+            if key not in tasks:
+                tasks[key] = bars.add_task(what, total=total)
+            bars.update(tasks[key], description=what, completed=done, total=total)
 
         yield advance
 

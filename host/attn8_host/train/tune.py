@@ -234,6 +234,20 @@ def planned(base: Model, path: Path, which: str, batch: int, optimizer: str) -> 
     return train_plan(config, from_bytes(pack(config, tensors)), arches=()).memory
 
 
+def most(base: Model, path: Path, batch: int, optimizer: str) -> str:
+    """The most of the last layers that train and fit a chip by `planned`; else "head"."""
+    found = "head"
+    for n in range(1, len(weights(base)) + 1):
+        which = "all" if n == len(weights(base)) else f"last:{n}"
+        try:
+            if not any(planned(base, path, which, batch, optimizer).fits.values()):
+                break
+        except ModelError:  # one of them does not train, or the graph cannot be cut there
+            continue
+        found = "head" if n == 1 else which
+    return found
+
+
 def tune(
     board: Board, path: Path, base: Model, samples: Samples, output: Path, which: str = "head",
     epochs: int = 10, batch: int = 10, seed: int = 1, optimizer: str = "sgd",
@@ -252,7 +266,8 @@ def tune(
         optimizer: of OPTIMIZERS.
         rate: the learning rate at its highest, by default that of RATES.
         patience: epochs without a lower validation loss after which it stops.
-        advance: called with what comes next, what is done and all there is to do.
+        advance: called with what comes next, and behind a colon how that goes, what is done and all
+            there is to do.
 
     Raises:
         Attn8Error: the board fails, values saturate, or an argument makes no sense.
@@ -311,7 +326,8 @@ def tune(
                 found, outputs = session.run(TRAIN, x[some], labels[some])
                 losses += found.tolist()
                 hits += int((outputs.argmax(axis=1) == labels[some]).sum())
-                advance("training (steps)", len(session.microseconds), total)
+                advance(f"training (steps): loss {np.mean(losses[-batch:]):.3f}, "
+                        f"{hits / len(losses):.0%} right", len(session.microseconds), total)
             seen = [session.run(EVALUATE, x[some], labels[some]) for some in parts(held)]
             right = np.concatenate([outputs.argmax(axis=1) for _, outputs in seen]) == labels[held]
             history.append(TunedEpoch(
