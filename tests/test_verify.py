@@ -55,12 +55,11 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
         if kind == "encoder":
             assert case["mean_error"] <= case["most_mean_error"] == 0.01
             continue
+        assert case["most_lsb"] is not None or kind == "micro" or kind not in cores.all_cores()
         if case["most_lsb"] is not None:
-            assert case["max_lsb_vs_float"] <= case["most_lsb"] <= 1
+            assert case["max_lsb_vs_float"] <= case["most_lsb"] <= 1.2
         if kind not in ("micro", "self_attention_1d"):
-            # uint8 tables, and extreme inputs
-            most = 3 if case["variant"] == "elu+1" else 1
-            assert case["max_lsb_vs_float"] <= most, case
+            assert case["max_lsb_vs_float"] <= (case["most_lsb"] or 1), case
             assert case["cosine_vs_float"] >= 0.9997
         assert case["device_us"] > 0 and case["ram_bytes"] > 0
     assert {cost["mechanism"] for cost in outcome["cost"]} == cores.all_cores().keys()

@@ -99,6 +99,8 @@ class Core:
         format: of q, k, v and the output, "int8" or "int16".
         most: from head_dim to the largest magnitudes of q, k and v.
         int16: the core that computes the same in int16, where there is one.
+        most_lsb: the largest error of its cases from its float form, in steps of int8, that a board
+            may show (see proof.verify), inputs of extremes among them; None: any.
         work: from seq_len, keys, head_dim, causal, options and a head's tensors to the
             multiply-accumulates of one head.
     """
@@ -128,6 +130,7 @@ class Core:
     format: str = "int8"
     most: Callable[[int], Mapping[str, int]] = _int8_most
     int16: str | None = None
+    most_lsb: float | None = None
     work: Callable[..., int] = softmax_work
 
     @property

@@ -64,6 +64,7 @@ CORE = Core(
     floating=floating,
     constants=SOFTMAX,
     options={"cache_len": within(1, MAX_KEYS)},
+    most_lsb=0.75,
     variants={
         "causal": Variant(causal=True),
         "padded": Variant(causal=True, padded=True),

@@ -171,6 +171,7 @@ CORE = Core(
     steps=True,
     value_widths=True,
     crosses=True,
+    most_lsb=0.8,
     variants={
         "full": Variant(),
         "causal": Variant(causal=True),

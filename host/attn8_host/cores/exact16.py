@@ -133,6 +133,7 @@ CORE = Core(
     constants={"score_mult": MULT, "score_shift": SHIFT, **OUTPUT},
     options={"block_rows": within(1, MAX_KEYS)},
     output_scale=output_scale,
+    most_lsb=0.2,
     variants={
         "full": Variant(),
         "causal": Variant(causal=True),

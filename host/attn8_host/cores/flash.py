@@ -139,6 +139,7 @@ CORE = Core(
     options={"block_size": within(1, MAX_KEYS)},
     masks_keys=True,
     masks_pairs=True,
+    most_lsb=0.9,
     variants={
         "full": Variant(),
         "causal": Variant(causal=True),

@@ -240,6 +240,7 @@ CORE = Core(
     masks_keys=True,
     constants={**OUTPUT, "out_shift": INTEGER, "table_q": INTEGERS, "table_k": INTEGERS},
     options={"phi": one_of("relu", "relu+1", "elu+1"), "normalize": FLAG, "block_rows": SIZE},
+    most_lsb=1.2,
     variants={
         "relu+1": Variant(options={"phi": "relu+1"}),
         "relu": Variant(options={"phi": "relu"}),

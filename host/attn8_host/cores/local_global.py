@@ -211,6 +211,7 @@ CORE = Core(
     tensors=lambda heads, dim: {"gate": Tensor(np.uint16, (heads, dim))},
     ranges={"core.gate": (0, 1 << 15)},
     float_tensors=lambda heads, dim: {"gate": Tensor(float, (heads, dim))},
+    most_lsb=0.75,
     variants={
         "full": Variant(options={"window": 4, "global_indices": [0]}),
         "causal": Variant(causal=True, options={"window": 2, "global_indices": [0, 3]}),

@@ -239,6 +239,7 @@ CORE = Core(
     defaults=drawn_features,
     tensors=lambda heads, dim: {"features": Tensor(np.int8, (heads, None, dim))},
     float_tensors=lambda heads, dim: {"features": Tensor(float, (heads, None, dim))},
+    most_lsb=1.2,
     variants={
         "full": Variant(),
         "causal": Variant(causal=True),

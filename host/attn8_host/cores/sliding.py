@@ -68,6 +68,7 @@ CORE = Core(
     floating=floating,
     constants=SOFTMAX,
     options={"window": within(1, exact.MAX_KEYS)},
+    most_lsb=0.65,
     variants={
         "window 16": Variant(causal=True, options={"window": 16}),
         "window 3": Variant(causal=True, options={"window": 3}),

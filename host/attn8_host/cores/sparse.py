@@ -182,6 +182,7 @@ CORE = Core(
     masks_pairs=True,
     tensors=_tensors,
     float_tensors=_tensors,
+    most_lsb=0.7,
     variants={
         **{name: Variant(options={"mask": mask}) for name, mask in MASKS.items()},
         "random causal": Variant(causal=True, options={"mask": MASKS["random"]}),

@@ -129,6 +129,7 @@ def attention_case(
         floats=floats,
         need_weights=seq_len <= MAX_WEIGHTS,
         lengths=lengths(seq_len) if variant.lengths else None,
+        most_lsb=kind.most_lsb,
     )
 
 
