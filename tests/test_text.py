@@ -14,6 +14,7 @@ from attn8_host.errors import BoardError, ModelError
 from attn8_host.importers import llama2c
 from attn8_host.model import Model, load
 from attn8_host.paths import MODELS
+from attn8_host.plan.inference import predict
 from attn8_host.proof import generate
 from attn8_host.proof.attention import attended
 from attn8_host.sampling import Sampler
@@ -489,6 +490,13 @@ def test_the_stories_are_the_published_ones(stories):
     tokens = [token for token, _ in steps(stories, ids, 60)]
     assert stories.tokenizer.text([BEGIN, *tokens]).startswith(PUBLISHED[:150])
     assert PUBLISHED.startswith(stories.tokenizer.text([BEGIN, *tokens]))
+
+
+@pytest.mark.parametrize("arch, most", [("xtensawin", 1_292_000), ("rv32imc", 1_500_000)])
+def test_a_token_takes_so_many_instructions(arch, most):
+    """All of it at position 100, with weights in the file: docs/text.md says what they are."""
+    instructions, _ = predict(*modelfile.read(MODELS / "stories.safetensors"), arch, "turbo")
+    assert most - 10_000 < instructions <= most
 
 
 def test_what_the_last_token_attends_to_is_near_to_floats(small):
