@@ -40,9 +40,9 @@ class Model:
         self._feed = self._batch = None  # imported where they are asked for
         self._values = [self.input] + [None] * len(steps)
         # The layers that are told a length, and its places before and behind each
-        self._lengths = [tokens] + [None] * len(steps)
-        self._heeding = []
         if tokens:
+            self._lengths = [tokens] + [None] * len(steps)
+            self._heeding = []
             of = [0]  # of each value, the place of its length
             for layer, places in steps:
                 of.append(of[places[getattr(layer, "HEEDS", 0)]])

@@ -135,6 +135,7 @@ class Server:
             from ..model import load
 
             model = load(path, payload[0] == 1, None, self._working, False, True)
+            del load
             memory.forget("attn8.model")
         from .describe import text
 
