@@ -7,7 +7,7 @@ from array import array
 from . import checks, forms, memory
 
 proven = forms.proven
-_beside = {}
+rooms = {}
 
 
 def backend():
@@ -58,7 +58,7 @@ class Buffers:
             found = self._room(size)
             if found is None and self._within is not None:
                 # What has no room in an arena serves all layers of a load, as the arena does
-                found = _beside.setdefault((key, size), bytearray(size))
+                found = rooms.setdefault((key, size), bytearray(size))
             found = self._arrays[key] = found or bytearray(size)
         return found
 
