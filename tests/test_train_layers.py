@@ -200,6 +200,34 @@ CASES |= {
                                          "inputs": ["add1", "linear2"]},
          {**POOL, "lengths": True}], encoder, LENGTHS),
 }
+def with_token(torch, p, x, length):
+    """What attention makes of a class token in front of the tokens that count."""
+    x = torch.cat([p["token.weight"][None], x + p["position.weight"]])
+    return attend(lengths=True)(torch, p, x, length + 1)[0]
+
+
+CASES |= {
+    "select": Case([{"type": "select", "name": "y", "index": -2, **SHAPE}],
+                   lambda torch, p, x, length: x[-2]),
+    "the last token": Case([{"type": "select", "name": "y", "index": -1, "lengths": True, **SHAPE}],
+                           lambda torch, p, x, length: x[length - 1], LENGTHS),
+    "slice": Case([{"type": "slice", "name": "y", "start": 1, "rows": 2, "step": 3, **SHAPE}],
+                  lambda torch, p, x, length: x[1::3]),
+    "position, class_token": Case(
+        [{"type": "position", "name": "position", **SHAPE},
+         {"type": "class_token", "name": "token", **SHAPE},
+         {**ATTENTION, "seq_len": TOKENS + 1, "lengths": True},
+         {"type": "select", "name": "y", "index": 0, **SHAPE, "seq_len": TOKENS + 1}],
+        with_token, LENGTHS),
+    "concat, features": Case(
+        [in_rows("b", WIDTH, 3), {"type": "concat", "name": "y", "rows": TOKENS,
+                                  "inputs": ["x", "b"]}],
+        lambda torch, p, x, length: torch.cat([x, linear(p, "b", x)], 1)),
+    "concat, tokens": Case(
+        [{"type": "select", "name": "b", "index": 1, **SHAPE},
+         {"type": "concat", "name": "y", "rows": 1, "inputs": ["b", "x"]}],
+        lambda torch, p, x, length: torch.cat([x[1:2], x])),
+}
 LENGTH = 4  # of the inputs that have one
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -341,7 +369,8 @@ requantizer.write()
 """
 # Of a pre-LN encoder, with gates, functions and norms of all kinds
 WHOLE = [
-    {**in_rows("x", WIDTH, WIDTH)}, {**NORM, "name": "norm1", "eps": 1e-5},
+    in_rows("start", WIDTH, WIDTH), {"type": "position", "name": "x", **SHAPE},
+    {**NORM, "name": "norm1", "eps": 1e-5},
     {**ATTENTION, "core": "exact", "causal": False, "lengths": True},
     {"type": "add", "name": "add1", "inputs": ["x", "attn"]},
     {**NORM, "type": "rms_norm", "name": "norm2", "eps": 1e-5},

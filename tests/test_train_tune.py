@@ -209,8 +209,7 @@ def test_bad_commands_are_refused_in_one_line(tmp_path, monkeypatch, capsys, wor
 
 @pytest.mark.parametrize("change, said", [
     ({2: {"core": "linear"}}, "attn.core: attention trains with the core exact; got"),
-    ({1: {"type": "slice", "seq_len": TOKENS, "embed_dim": 8, "start": 0, "rows": TOKENS}},
-     "relu: no slice trains yet"),
+    ({1: {"type": "transpose", "rows": TOKENS, "columns": 8}}, "relu: no transpose trains yet"),
 ])  # fmt: skip
 def test_layers_that_do_not_train_are_named(tmp_path, change, said):
     write(tmp_path / "model", [{**entry, **change.get(i, {})} for i, entry in enumerate(LAYERS)])

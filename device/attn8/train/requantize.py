@@ -94,6 +94,13 @@ class Requantizer:
                              "lower rate, or quantize anew" % fields["name"])
         return scale
 
+    def stream_tensor(self, fields, parameter):
+        # Writes a parameter that is among a stream's values -> their scale
+        scale = self.stream(fields)
+        self.put(fields["name"], "weight", array("h", [
+            max(-32767, min(32767, math.floor(x / scale + 0.5))) for x in self.floats(parameter)]))
+        return scale
+
     def put(self, name, part, values):
         # A tensor of the file
         self._tensors["%s.%s" % (name, part)] = values

@@ -1,14 +1,45 @@
 """A learned token in front of the others."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
+from ..numerics.parameter import Parameter
 from ..schema import SIZE, Tensor
-from .base import INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import (
+    INT16,
+    Example,
+    Fields,
+    Layer,
+    LayerType,
+    Signal,
+    Tensors,
+    TrainableLayer,
+    require_parts,
+)
 from .convert import requantizing
 from .position import stream_tensor
 from .quantizer import Quantizer
+
+
+class TrainableClassToken(TrainableLayer):
+    """weight in front of the tokens."""
+
+    def __init__(self, f: Any, name: str, weight: np.ndarray):
+        self.f = f
+        self.weight = Parameter(f"{name}.weight", weight)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return np.vstack([self.weight.value, x.reshape(-1, len(self.weight.value))])
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        grad = grad.reshape(-1, len(self.weight.value))
+        self.weight.grad = self.f.add(self.weight.grad, grad[0])
+        return grad[1:]
+
+    def collect_params(self) -> list[Any]:
+        return [self.weight]
 
 
 class Type(LayerType):
@@ -59,6 +90,19 @@ class Type(LayerType):
         entry = {"type": "class_token", "name": "token", "seq_len": 5, "embed_dim": 6}
         yield Example("int16", {"seq_len": 5, "embed_dim": 6}, [requantizing("wide", 128), entry],
                       {"token.weight": weight}, 30, floats)
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"weight": rng.normal(0, 0.02, (entry["embed_dim"],))}
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        return ({key: entry[key] for key in ("type", "name", *self.fields)},
+                {"weight": tensors["weight"] * entry["scale"]})
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableClassToken:
+        require_parts(entry["name"], tensors, {"weight"})
+        return TrainableClassToken(f, entry["name"], **tensors)
 
 
 TYPE = Type()

@@ -1,14 +1,30 @@
 """Several tensors as one, tokens behind tokens or features behind features."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
 from ..schema import SIZE
-from .base import INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT16, Example, Fields, Layer, LayerType, Signal, Tensors, TrainableLayer
 from .convert import requantizing
 from .quantizer import Quantizer
+
+
+class TrainableConcat(TrainableLayer):
+    """[rows, n] and [rows, m] to [rows, n + m]."""
+
+    def __init__(self, rows: int):
+        self.rows = rows
+
+    def __call__(self, *x: np.ndarray) -> np.ndarray:
+        parts = [each.reshape(self.rows, -1) for each in x]
+        self.width = parts[0].shape[1]
+        return np.hstack(parts)
+
+    def backward(self, grad: np.ndarray) -> list[np.ndarray]:
+        return np.split(grad.reshape(self.rows, -1), [self.width], axis=1)
 
 
 class Type(LayerType):
@@ -32,6 +48,12 @@ class Type(LayerType):
         if len(entry["inputs"]) != self.arity:
             raise ModelError(f"{entry['name']}.inputs: integers have {self.arity}, got "
                              f"{len(entry['inputs'])}; attn8 quantize makes several layers of more")
+
+    def check_training(self, entry: Fields) -> None:
+        super().check_training(entry)
+        if len(entry.get("inputs", ())) != self.arity:
+            raise ModelError(f"{entry['name']}.inputs: expected {self.arity} in a training, got "
+                             f"{len(entry.get('inputs', ()))}")
 
     def pieces(self, entry: Fields) -> list[Fields]:
         name, (before, *others) = entry["name"], entry["inputs"]
@@ -77,6 +99,14 @@ class Type(LayerType):
             pool = {"type": "transpose", "name": "b", "rows": rows, "columns": width}
             yield Example(variant, {"rows": rows, "features": 2 * width},
                           [requantizing("a", 128), pool, entry], {}, n, floats)
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        return {key: entry[key] for key in ("type", "name", "inputs", *self.fields)}, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableConcat:
+        return TrainableConcat(entry["rows"])
 
 
 TYPE = Type()

@@ -1,13 +1,25 @@
 """Embeddings of positions."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from ..numerics.integers import saturated
+from ..numerics.parameter import Parameter
 from ..schema import SIZE, Tensor
 from .add import Add
-from .base import INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import (
+    INT16,
+    Example,
+    Fields,
+    Layer,
+    LayerType,
+    Signal,
+    Tensors,
+    TrainableLayer,
+    require_parts,
+)
 from .convert import requantizing
 from .quantizer import Quantizer
 
@@ -15,6 +27,25 @@ from .quantizer import Quantizer
 def stream_tensor(values: np.ndarray, scale: float) -> np.ndarray:
     """Numbers as int16 of a stream."""
     return saturated(np.floor(np.asarray(values, np.float64) / scale + 0.5).astype(np.int64), INT16)
+
+
+class TrainablePosition(TrainableLayer):
+    """x + weight."""
+
+    def __init__(self, f: Any, name: str, weight: np.ndarray):
+        self.f = f
+        self.weight = Parameter(f"{name}.weight", weight)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        out: np.ndarray = self.f.add(x.reshape(self.weight.value.shape), self.weight.value)
+        return out
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        self.weight.grad = self.f.add(self.weight.grad, grad.reshape(self.weight.grad.shape))
+        return grad
+
+    def collect_params(self) -> list[Any]:
+        return [self.weight]
 
 
 class Type(LayerType):
@@ -80,6 +111,19 @@ class Type(LayerType):
         entry = {"type": "position", "name": "position", "seq_len": 5, "embed_dim": 6}
         yield Example("int16", {"seq_len": 5, "embed_dim": 6}, [requantizing("wide", 200), entry],
                       {"position.weight": weight}, 30, floats)
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"weight": rng.normal(0, 0.02, self._shape(entry))}
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        return ({key: entry[key] for key in ("type", "name", *self.fields)},
+                {"weight": tensors["weight"] * entry["scale"]})
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainablePosition:
+        require_parts(entry["name"], tensors, {"weight"})
+        return TrainablePosition(f, entry["name"], **tensors)
 
 
 TYPE = Type()

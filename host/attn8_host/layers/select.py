@@ -1,21 +1,42 @@
 """One of the tokens."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
 from ..schema import FLAG, INTEGER, SIZE
-from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors, TrainableLayer
 from .convert import requantizing
 from .quantizer import Quantizer
+
+
+class TrainableSelect(TrainableLayer):
+    """The token `index` of [seq_len, embed_dim], or the last one that counts."""
+
+    def __init__(self, seq_len: int, index: int):
+        self.seq_len = seq_len
+        self.index = index
+
+    def _at(self) -> int:
+        return self.index if self.length is None else self.length - 1
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        found: np.ndarray = x.reshape(self.seq_len, -1)[self._at()]
+        return found
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        dx = np.zeros((self.seq_len, grad.size), grad.dtype)
+        dx[self._at()] = grad.ravel()
+        return dx
 
 
 class Type(LayerType):
     """[seq_len, embed_dim] -> [embed_dim]: the token `index`, from the end where negative."""
 
     fields = {"seq_len": SIZE, "embed_dim": SIZE, "index": INTEGER}
-    optional = {"lengths": FLAG}
+    optional = training_optional = {"lengths": FLAG}
     retrains = (INT16,)
     input_formats = output_formats = (INT8, INT16)
     keeps_scale = tied = moves = True
@@ -71,6 +92,15 @@ class Type(LayerType):
         entry = {**entry, "index": -1, "lengths": True}
         yield Example("lengths", {"seq_len": 5, "embed_dim": 7}, [before, entry], {}, 35, last,
                       tokens=5)
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        keys = ("type", "name", *self.fields, "lengths")
+        return {key: entry[key] for key in keys if key in entry}, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableSelect:
+        return TrainableSelect(entry["seq_len"], entry["index"])
 
 
 TYPE = Type()

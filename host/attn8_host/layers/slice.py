@@ -1,12 +1,13 @@
 """Some of the tokens."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
 from ..schema import COUNT, SIZE
-from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors, TrainableLayer
 from .convert import requantizing
 from .quantizer import Quantizer
 
@@ -17,11 +18,29 @@ def taken(entry: Fields) -> slice:
     return slice(start, start + (entry["rows"] - 1) * step + 1, step)
 
 
+class TrainableSlice(TrainableLayer):
+    """So many tokens of [seq_len, embed_dim]."""
+
+    def __init__(self, seq_len: int, which: slice):
+        self.seq_len = seq_len
+        self.which = which
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        found: np.ndarray = x.reshape(self.seq_len, -1)[self.which]
+        return found
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        dx = np.zeros((self.seq_len, grad.shape[-1]), grad.dtype)
+        dx[self.which] = grad
+        return dx
+
+
 class Type(LayerType):
     """[seq_len, embed_dim] -> [rows, embed_dim]."""
 
     fields = {"seq_len": SIZE, "embed_dim": SIZE, "start": COUNT, "rows": SIZE}
-    optional = {"step": SIZE}
+    optional = training_optional = {"step": SIZE}
+    retrains = (INT16,)
     input_formats = output_formats = (INT8, INT16)
     keeps_scale = tied = True
 
@@ -63,6 +82,15 @@ class Type(LayerType):
 
             yield Example(output, {"seq_len": 5, "embed_dim": width, "rows": rows, "step": step},
                           [before, entry], {}, 5 * width, floats)
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        keys = ("type", "name", *self.fields, "step")
+        return {key: entry[key] for key in keys if key in entry}, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableSlice:
+        return TrainableSlice(entry["seq_len"], taken(entry))
 
 
 TYPE = Type()

@@ -95,7 +95,7 @@ class Model:
     def backward(self) -> None:
         """Adds the gradients of the loss that was measured last to those of its batch."""
         grads: list[np.ndarray | None] = [None] * len(self._asked)
-        grads[-1] = self.loss.grad
+        grads[-1] = self.loss.grad.reshape(self._shapes[-1])
         for at in range(len(self.layers), 0, -1):
             grad = grads[at]
             if grad is None:
