@@ -228,6 +228,26 @@ CASES |= {
          {"type": "concat", "name": "y", "rows": 1, "inputs": ["b", "x"]}],
         lambda torch, p, x, length: torch.cat([x[1:2], x])),
 }
+CONV = {"type": "conv1d", "name": "conv", "length": TOKENS, "channels": WIDTH, "kernel_size": 3,
+        "stride": 1, "filters": 4}
+
+
+def convolved(stride=1, padding=0):
+    def forward(torch, p, x, length):
+        weight = p["conv.weight"].transpose(1, 2)
+        return torch.nn.functional.conv1d(x.T, weight, p.get("conv.bias"), stride, padding).T
+
+    return forward
+
+
+CASES |= {
+    "conv1d": Case([CONV], convolved()),
+    "conv1d, padding": Case([{**CONV, "padding": 1, "bias": False}], convolved(padding=1)),
+    "conv1d, stride, lengths": Case(
+        [{**CONV, "padding": 2, "stride": 2},
+         {"type": "mean_pool", "name": "pool", "seq_len": 4, "embed_dim": 4, "lengths": True}],
+        lambda torch, p, x, length: convolved(2, 2)(torch, p, x, length)[:3].mean(0), LENGTHS),
+}
 LENGTH = 4  # of the inputs that have one
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -440,7 +460,7 @@ def test_the_board_makes_the_int8_model_that_it_came_from(roomy, tmp_path):
 
 def test_every_layer_is_among_them():
     found = {path.stem for path in (DEVICE / "attn8/train/layers").glob("[!_]*.py")}
-    elsewhere = {"front", "conv1d", "self_attention_1d"}
+    elsewhere = {"front", "self_attention_1d"}
     tested = {entry["type"] for case in CASES.values() for entry in case.config["layers"]}
     assert found == tested | elsewhere
     for name, kind in types.types().items():  # and what trains in one half does in the other

@@ -140,6 +140,8 @@ OTHERS = {
     ("softmax16", "requantize"): "the same",
     ("decode8", "requantize"): "the same",
     ("fixed", "reciprocal"): "the normalization of a logarithm",
+    ("fixed_norm", "product"): "words in two parts, summed or multiplied whole",
+    ("fixed_pointwise", "product"): "the same",
     ("refine", "look-up"): "a look-up with as many bits more as a row allows",
 }
 

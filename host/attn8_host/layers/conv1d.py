@@ -102,48 +102,56 @@ class QConv1D:
 
 
 class TrainableConv1D(TrainableLayer):
-    """[length] -> [positions, filters]: out[t] = weight @ x[t*stride : t*stride + K] + bias.
+    """[length, channels] -> [positions, filters].
+
+    out[t] = weight @ x[t * stride : t * stride + K] + bias, with zeros before and behind x.
 
     Args:
         f: the format of the numbers.
         name: of the parameters.
-        weight: words [filters, K].
+        seen: the windows, of one group and without dilation.
+        weight: words [filters, K] of one channel, else [filters, K, channels].
         bias: words [filters]; None: there is none.
-        stride: of the windows.
     """
 
     def __init__(
-        self, f: Any, name: str, weight: np.ndarray, bias: np.ndarray | None = None, *, stride: int
+        self, f: Any, name: str, seen: Geometry, weight: np.ndarray, bias: np.ndarray | None = None
     ):
         self.f = f
-        self.stride = stride
+        self.seen = seen
         self.weight = Parameter(f"{name}.weight", weight)
         self.bias = None if bias is None else Parameter(f"{name}.bias", bias)
 
+    def _weight(self) -> np.ndarray:
+        return self.weight.value.reshape(len(self.weight.value), -1)
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        self.x = x.ravel()
-        kernel_size = self.weight.value.shape[1]
-        self._windows = windows(self.x, kernel_size, self.stride)
+        around = self.seen.padding * self.seen.channels
+        self.x = np.pad(x.ravel(), around)
+        weight = self._weight()
+        self._windows = windows(self.x, weight.shape[1], self.seen.stride * self.seen.channels)
         bias = None
         if self.bias:
             bias = np.broadcast_to(self.bias.value, (len(self._windows), len(self.bias.value)))
-        out: np.ndarray = self.f.product(self._windows, self.weight.value, bias)
+        out: np.ndarray = self.f.product(self._windows, weight, bias)
         return out
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        f, s = self.f, self.stride
-        n = len(self._windows)
+        f, s = self.f, self.seen.stride * self.seen.channels
+        n, weight = len(self._windows), self._weight()
         grad = grad.reshape(n, -1)
-        self.weight.grad = f.product(grad.T, self._windows.T, self.weight.grad)
+        total = self.weight.grad.reshape(weight.shape)
+        self.weight.grad = f.product(grad.T, self._windows.T, total).reshape(self.weight.grad.shape)
         if self.bias:
             self.bias.grad = f.column_sums(grad, self.bias.grad)
         if not self.asked:
             return grad
         dx = np.zeros_like(self.x)
-        for k, column in enumerate(self.weight.value.T):
+        for k, column in enumerate(weight.T):
             part = slice(k, k + (n - 1) * s + 1, s)
             dx[part] = f.product(grad, column[None], dx[part, None])[:, 0]
-        return dx
+        around = self.seen.padding * self.seen.channels
+        return dx[around : len(dx) - around]
 
     def collect_params(self) -> list[Parameter]:
         return [self.weight, self.bias] if self.bias else [self.weight]
@@ -158,7 +166,7 @@ class Type(LayerType):
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {**geometry, "format": one_of(INT8, *NAMES), "output": one_of(INT8, INT16),
                 "bias": FLAG, **arithmetic}
-    training_optional = {"bias": FLAG}
+    training_optional = {"bias": FLAG, **geometry}
     input_formats = output_formats = (INT8, INT16)
     token_field = "length"
     by_bits = True
@@ -335,11 +343,31 @@ class Type(LayerType):
                 * seen.kernel_size * seen.channels // seen.groups)
 
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return dense.initial("", entry["kernel_size"], entry["filters"], rng,
-                             entry.get("bias", True))
+        found = dense.initial("", self._seen(entry), entry["filters"], rng, entry.get("bias", True))
+        return found | {"weight": found["weight"].reshape(self._weight(entry))}
+
+    def check_training(self, entry: Fields) -> None:
+        super().check_training(entry)
+        for key in ("dilation", "groups"):
+            if entry.get(key, 1) != 1:
+                raise ModelError(f"{entry['name']}.{key}: expected 1 in a training, got "
+                                 f"{entry[key]}")
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        if form := self.format_of(entry):
+            raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
+        keys = ("type", "name", *self.training_fields, *self.training_optional)
+        weight = tensors["weight"].reshape(len(tensors["weight"]), -1)
+        found = dense.in_floats("", {**tensors, "weight": weight}, before, entry["scale"])
+        found["weight"] = found["weight"].reshape(tensors["weight"].shape)
+        made = {key: entry[key] for key in keys if key in entry}
+        self.check_training(made)
+        return made, found
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableConv1D:
-        return TrainableConv1D(f, entry["name"], **tensors, stride=entry["stride"])
+        return TrainableConv1D(f, entry["name"], geometry(entry), **tensors)
 
 
 def geometry(entry: Fields) -> Geometry:
