@@ -389,7 +389,8 @@ requantizer.write()
 """
 # Of a pre-LN encoder, with gates, functions and norms of all kinds
 WHOLE = [
-    in_rows("start", WIDTH, WIDTH), {"type": "position", "name": "x", **SHAPE},
+    {**CONV, "padding": 1, "filters": WIDTH}, in_rows("start", WIDTH, WIDTH),
+    {"type": "position", "name": "x", **SHAPE},
     {**NORM, "name": "norm1", "eps": 1e-5},
     {**ATTENTION, "core": "exact", "causal": False, "lengths": True},
     {"type": "add", "name": "add1", "inputs": ["x", "attn"]},
