@@ -269,7 +269,8 @@ def test_a_terminal_without_unicode_shows_what_it_can():
 def test_a_float_model_is_refused_before_anything_is_sent(capsys, command):
     path = MODELS / "digits_float.safetensors"
     line = refused(capsys, *command, "--model", str(path))
-    assert line == f"attn8: {path}: embed.weight: expected int8 [128, 64], got float32 [128, 64]"
+    assert line == (f"attn8: {path}: embed.weight: expected int8 [128, 64], got float32 [128, 64]; "
+                    "attn8 quantize makes an int8 model of floats")
 
 
 def test_features_that_are_none_are_refused(capsys):

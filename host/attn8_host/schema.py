@@ -76,8 +76,10 @@ class Tensor:
         floats = self.dtype is float
         if not shape or (found.dtype.kind != "f" if floats else found.dtype != self.dtype):
             what = "floats" if floats else np.dtype(self.dtype).name
+            remedy = ("; attn8 quantize makes an int8 model of floats"
+                      if found.dtype.kind == "f" and not floats else "")
             raise ModelError(f"{name}: expected {what} {_words(self.shape)}, got {found.dtype} "
-                             f"{list(found.shape)}")
+                             f"{list(found.shape)}{remedy}")
 
 
 def require(name: str, found: np.ndarray, low: int, high: int) -> None:
