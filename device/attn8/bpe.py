@@ -1,5 +1,5 @@
 from . import checks
-from .tokenizer import RULES, Tokenizer
+from .tokenizer import Tokenizer
 
 SPACE = 2  # of classes; letters are 0, numbers 1, all others 3
 SUFFIXES = ("s", "t", "re", "ve", "m", "ll", "d")
@@ -11,16 +11,14 @@ class ByteTokenizer(Tokenizer):
 
     least = 256
 
-    def __init__(self, pieces, ends, ranks, lefts=None, rules=RULES, classes=None):
-        super().__init__(pieces, ends, ranks, lefts, rules)
+    def _check(self, classes):
         checks.between("tokenizer.rules: space", self._space, 0, 0)
         checks.values("tokenizer.classes", classes, None, False, "i")
         if not len(classes) or classes[0] >> 2:
             raise ValueError("tokenizer.classes: expected characters from 0 in ascending order")
-        self._classes = classes
 
-    def encode(self, text):
-        # -> the tokens of a text, as the rules say behind begin
+    def _encode(self, text):
+        # As the rules say behind begin
         ids = [self.begin] if self._begins or not text else []
         at = 0
         while at < len(text):
@@ -60,12 +58,13 @@ class ByteTokenizer(Tokenizer):
 
     def _kind(self, character):
         # The class of a character: that of the last start not behind it
+        classes = self._tables[4]
         key = ord(character) << 2 | 3
-        low, high = 0, len(self._classes)
+        low, high = 0, len(classes)
         while high - low > 1:
             middle = (low + high) >> 1
-            if self._classes[middle] <= key:
+            if classes[middle] <= key:
                 low = middle
             else:
                 high = middle
-        return self._classes[low] & 3
+        return classes[low] & 3

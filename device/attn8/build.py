@@ -99,6 +99,8 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
     if count is None:
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)
+    if pool:
+        outputs, ends = outputs[-1:], []  # others have been in the same memory
     from .run import Model
 
     # Its memory comes with the arena's (see placing.py)

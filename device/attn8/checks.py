@@ -3,6 +3,7 @@
 from .kernels.objects import overlap, typecode
 
 MAX_INPUTS = 4096  # of one dot product: 255*255*4096 and its offsets stay below 2**30
+MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
 
 
 def values(what, x, length=None, writable=False, code="b"):

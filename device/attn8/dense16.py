@@ -5,22 +5,27 @@ from .kernels.magnitudes import magnitudes
 from .kernels.objects import part
 from .layers.dense import Linear
 
+AHEAD = 3072  # bytes of ratios that are read with weights, half of a tile
 MOST = 1 << 29  # of |bias| and of |sum of products|: requant takes what is below 2**30
 
 
 class Linear16(Linear):
     # What a Linear is, of int16 x. Values go down by as many bits (`down`) as the sums of the
     # weights' magnitudes ask for. bias None: zeros; weight: an array, or Stored in the file.
+    # mult and shift that lie right before it there are read with it, and not kept.
 
-    tile = 0  # rows of weights that are read at a time, where they stay in the file
+    tiles = None  # how weights are read that stay in the file: see stored.Tiles
+    mult = shift = None  # where they come with the weights
 
     def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8"):
         signals.known(name + ".output", output)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
         stored = hasattr(weight, "load")
-        if stored and weight.memory:
-            weight, stored = weight.memory, False
+        if stored:
+            where = weight.memory()
+            if where is not None:
+                weight, stored = where, False
         if not stored:
             checks.int8(name + ".weight", weight, inputs * outputs)
         if bias is not None:
@@ -34,23 +39,25 @@ class Linear16(Linear):
             checks.int8(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
+        ahead = _ahead(weight, mult, shift) if stored and not outputs & 1 else 0
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
         self.wide = mult is None
         self.output = output
-        self.ratios = (mult, shift) if output == "int16" else None
+        self.ratios = output == "int16"  # as a Linear's tell
         self.most = 0 if self.wide else signals.MOST[output]
         self.form = forms.choose("matmul16", inputs)
-        tile = 0
+        rows = 0
         if stored:
-            from .stored import TILE
+            from .tiles import tiles
 
-            self.tile = tile = max(1, min(outputs, TILE // inputs))
+            self.tiles = how = tiles(weight, inputs, outputs, self.form.room(inputs)[0], ahead)
+            rows = how.rows
         if bias is None or not any(bias):
-            bias = self.form.zeros(outputs, tile)
-        if tile:
-            most = self._tile(weight, bias, mult, shift, inputs, outputs)
+            bias = self.form.zeros(outputs, rows)
+        if rows:
+            most = self._settle(how, weight, bias, mult, shift)
         else:
             most = magnitudes(weight, 0, inputs, outputs)
             weight, bias, mult, shift = self.form.operands(weight, bias, mult, shift, inputs,
@@ -59,25 +66,32 @@ class Linear16(Linear):
         while most * (32768 >> self.down) > MOST:
             self.down += 1
         self.weight, self.bias = weight, bias
-        self.mult, self.shift = mult or bias, shift or bias
+        if not ahead:
+            self.mult, self.shift = mult or bias, shift or bias
 
-    def _tile(self, weight, bias, mult, shift, inputs, outputs):
-        # What stays in the file is read some rows at a time, behind what kernels work in: -> the
-        # largest sum of magnitudes
-        rows = self.tile
-        self.at = (self.form.room(inputs)[0] + 3) & ~3
-        forms.scratch.claim(self.at + rows * inputs)
-        rest, view = memoryview(b""), memoryview(b"")
+    def _settle(self, tiles, weight, bias, mult, shift):
+        # Of what stays in the file: -> the largest sum of magnitudes
+        m, k = self.outputs, self.inputs
+        rest = memoryview(b"")
         most = first = 0
-        while first < outputs:
-            n = min(rows, outputs - first)
-            view = part(view, forms.scratch.bytes, self.at, n * inputs)
-            weight.read(view, first * inputs)
-            most = max(most, magnitudes(view, 0, inputs, n))
-            few = bias if len(bias) < outputs else part(rest, bias, 4 * first, 4 * n)
-            self.form.operands(view, few, mult, shift, inputs, n)
+        for n, place, whole, rows in tiles.parts():
+            weight.read(whole, place)
+            most = max(most, magnitudes(rows, 0, k, n))
+            few = bias if len(bias) < m else part(rest, bias, 4 * first, 4 * n)
+            self.form.operands(rows, few, mult, shift, k, n)
             first += n
+        tiles.drop()
         return most
+
+
+def _ahead(weight, mult, shift):
+    # -> how many bytes right before a Stored weight are mult and shift of its outputs, or 0
+    size = 0 if mult is None else 3 * len(mult)
+    if not 0 < size <= min(weight.start, AHEAD):
+        return 0
+    found = bytearray(size)
+    weight.read(memoryview(found), -size)
+    return size if found == bytes(mult) + bytes(shift) else 0
 
 
 class Dense16:
@@ -100,11 +114,8 @@ class Dense16:
             out = make(code, n)
         self.out = checks.values(name + ".out", out, n, True, code)
         forms.scratch.claim(*linear.form.room(linear.inputs))
-        self._matmul = linear.form.matmul
-        if linear.tile:
+        if linear.tiles:
             self.run = self._stream  # type: ignore[method-assign]
-            if rows > 1:
-                self._x = memoryview(b"")
 
     def __call__(self, x):
         p = self.linear
@@ -117,8 +128,8 @@ class Dense16:
         # Unchecked, for a layer's own buffers
         p = self.linear
         out = self.out if out is None else out
-        self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes,
-                     self.rows, p.inputs, p.outputs, p.down, self._most)
+        p.form.matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes,
+                      self.rows, p.inputs, p.outputs, p.down, self._most)
         return out
 
     def _stream(self, x, out=None):
@@ -126,29 +137,30 @@ class Dense16:
         p = self.linear
         out = self.out if out is None else out
         most, m, inputs, weight = self._most, p.outputs, p.inputs, p.weight
-        size = 4 if p.wide else 2 if most > 127 else 1
-        a, b, c, _, _ = weight.views
-        file, start = weight.file, weight.start
-        bias = p.bias
+        a, b, c = weight.source.views
+        file, start = weight.source.file, weight.start
+        tiles, room, matmul = p.tiles, forms.scratch.bytes, p.form.matmul
+        parts = tiles.made if tiles.bytes is room else tiles.parts()
+        bias, mult, shift = p.bias, p.mult, p.shift
+        if mult is None:
+            mult, shift = tiles.mult, tiles.shift
         one, to = x, out
         try:
             for row in range(self.rows):
                 if self.rows > 1:
-                    one = part(self._x, x, 2 * row * inputs, 2 * inputs)
-                    to = part(b, out, row * m * size, m * size)
+                    size = m * (4 if p.wide else 2 if most > 127 else 1)
+                    one = part(a, x, 2 * row * inputs, 2 * inputs)
+                    to = part(b, out, row * size, size)
                 first = 0
-                while first < m:
-                    n = min(p.tile, m - first)
-                    buffer = forms.scratch.bytes
-                    tile = part(a, buffer, p.at, n * inputs)
-                    file.seek(start + first * inputs)
-                    if file.readinto(tile) != n * inputs:
-                        weight.lost()
+                for n, place, whole, rows in parts:
+                    file.seek(start + place)
+                    if file.readinto(whole) != len(whole):
+                        weight.source.lost()
                     if n < m and len(p.bias) >= m:
                         bias = part(c, p.bias, 4 * first, 4 * n)
-                    self._matmul(tile, first, one, bias, p.mult, p.shift, to, buffer, 1, inputs, n,
-                                 p.down, most)
+                    matmul(rows, first, one, bias, mult, shift, to, room, 1, inputs, n, p.down,
+                           most)
                     first += n
         except OSError:
-            weight.lost()
+            weight.source.lost()
         return out

@@ -134,6 +134,11 @@ class Entry:
         found = self.tensors.pop((owner or self.name) + "." + part)
         return found.load() if hasattr(found, "load") else found
 
+    def stored(self, part, code, shape):
+        # As `tensor`, of one that may stay in the file
+        self.expect(part, code, shape)
+        return self.tensors.stored(self.name + "." + part)
+
     def leave(self, part, code, shape, values):
         # Puts a tensor where the file's are, for what takes it next
         self.tensors[self.name + "." + part] = code, shape, values

@@ -47,9 +47,9 @@ LINES = (
     " most, until a text ends or there is no more room",
     "GroupedAttention(seq_len, embed_dim, num_heads, num_kv_heads, linears, score_mult, "
     "score_shift, out_num, out_shift, turns=None, cache='int8', rows=1, name='attention', "
-    "centre=None)\n    Causal attention with a cache, int16 [rows, embed_dim] -> [rows, "
-    "embed_dim] int8 or int16: of num_heads heads of queries, num_heads / num_kv_heads share "
-    "each head of keys and values",
+    "centre=None, later=None)\n    Causal attention with a cache, int16 [rows, embed_dim] -> "
+    "[rows, embed_dim] int8 or int16: of num_heads heads of queries, num_heads / num_kv_heads "
+    "share each head of keys and values",
     "help(what=None)\n    Prints how something public is made and what it is: its name, the "
     "class or function or an object of it; all of them without",
     "LayerNorm(rows, weight, bias, shift, eps_mult, eps_shift, output='int8', "

@@ -10,7 +10,13 @@ def load(path, need_weights, count, advance, step, share, weights, unload):
     # See model.load -> the model, and the tensors of its file. unload: forgets what made the layers
     # before, once none like them come
     def make():
+        held = _room() if step else None  # of text, whose config is large
         config, tensors = _opened(path, weights, step)
+        if step:
+            for name in "build", "choice", "entry", "find":
+                __import__("attn8." + name)
+            del held
+            gc.collect()
         try:
             model = _load(config, tensors, need_weights, count, advance, step, share, unload)
             return model, tensors
@@ -22,6 +28,12 @@ def load(path, need_weights, count, advance, step, share, weights, unload):
 
 
 # What is imported in these two is forgotten before there is much else
+
+
+def _room():
+    from .pool import room
+
+    return room()
 
 
 def _load(*arguments):

@@ -1,5 +1,6 @@
 # Layers whose results are looked up in a table.
 from . import checks, forms, signals
+from .kernels.objects import part
 
 
 class Lookup:
@@ -19,12 +20,18 @@ class Lookup:
 
 
 class Interpolate:
-    # int16 x of `size` values on the lines between those of table, int16 [513]: -32768, -32640 ...
+    # int16 x of `size` values on the lines between those of table, int16 [513]: -32768, -32640 ...,
+    # an array or Stored in the file
 
     def __init__(self, size, table, name="lookup", make=signals.make):
         self.name = name
         self.size = checks.between(name + ".size", size, 1, 1 << 20)
-        self.table = checks.values(name + ".table", table, 513, False, "h")
+        if hasattr(table, "load"):
+            forms.scratch.claim(1026)
+            self.run = self._stream  # type: ignore[method-assign]
+        else:
+            checks.values(name + ".table", table, 513, False, "h")
+        self.table = table
         self.out = make("h", size, True)
         self._interpolate = forms.choose("wide").interpolate
 
@@ -37,12 +44,20 @@ class Interpolate:
         self._interpolate(x, 0, self.table, self.out, self.size)
         return self.out
 
+    def _stream(self, x):
+        source = self.table.source
+        table = part(source.views[0], forms.scratch.bytes, 0, 1026)
+        source.read(table, self.table.start)
+        self._interpolate(x, 0, table, self.out, self.size)
+        return self.out
+
 
 def build_lookup(entry, given):
     form = signals.output(entry)
     entry.accept(given, form, given[1])
     kind, n = (Interpolate, 513) if form == "int16" else (Lookup, 256)
-    table = entry.tensor("table", signals.CODES[form], [n])
+    take = entry.stored if form == "int16" else entry.tensor
+    table = take("table", signals.CODES[form], [n])
     layer = kind(given[1], table, entry.name, entry.make)
     entry.gives(signals.CODES[form], layer.out)
     return layer, given

@@ -1,5 +1,7 @@
 # What layers for one token compute into: a buffer that nothing needs any more serves the next layer
 # that takes one of its kind.
+import gc
+
 from . import signals
 
 
@@ -46,3 +48,13 @@ class Pool:
             last[sources[0]] = max(last[sources[0]], last.get(self._name, self._at))
         for name in [name for name in self._kept if last.get(name) == self._at]:
             self._free.append(self._kept.pop(name))
+
+
+def room():
+    # -> memory that is to be let go when what is needed for a while only has been made: what stays
+    # then takes its place, in one piece, and leaves none behind that large blocks do not fit
+    gc.collect()
+    try:
+        return bytearray(min(gc.mem_free() >> 2, 40 << 10))
+    except MemoryError:  # it is in pieces already
+        return None

@@ -51,13 +51,18 @@ def listed(path, tensors, stream):
     try:
         if not stream:
             memory.require(path, size)
+        shapes = []  # many tensors have the same
         for name in list(header):
             entry = memory.take(header, name)
             if name == "__metadata__":
                 continue
             start, end = entry["data_offsets"]
             code, itemsize = _types[entry["dtype"]]
-            tensors[name] = code, entry["shape"], data + start, (end - start) // itemsize
+            shape = entry["shape"]
+            if shape not in shapes:
+                shapes.append(shape)
+            shape = shapes[shapes.index(shape)]
+            tensors[name] = code, shape, data + start, (end - start) // itemsize
     except Exception:
         file.close()
         raise

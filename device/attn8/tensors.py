@@ -20,20 +20,43 @@ class Tensors(dict):
         super().__init__()
         self._path = path
         self._stream = stream
-        self._views = [memoryview(b"") for _ in range(5 if stream else 0)]
         self._file = listed(path, self, stream)
+        self.source = None
+        if stream:
+            from .stored import Source
+
+            self.source = Source(path, self._file)
         self.left = []
+        self._shared = []
 
     def pop(self, name, default=None):
         if name not in self:
             return default
-        found = memory.take(self, name)
-        if len(found) > 3 and found[0] == "b" and 0 < self._stream <= found[3]:
-            if name.endswith(".weight"):
-                from .stored import Stored
+        found = self[name]
+        if len(found) > 3 and name.endswith(".weight") and found[0] == "b":
+            if self._stream <= found[3]:
+                return self.stored(name)
+        return self._read(name, *memory.take(self, name))
 
-                return Stored(self._path, self._file, self._views, *found[2:])
+    def stored(self, name, default=None):
+        # As `pop`, of a tensor of any type and size that may stay in the file
+        if name not in self:
+            return default
+        found = memory.take(self, name)
+        if len(found) > 3 and self._stream:
+            from .stored import Stored
+
+            return Stored(self.source, found[0], *found[2:])
         return self._read(name, *found)
+
+    def same(self, name):
+        # As `pop`: one that holds what another one did is that one
+        values = self.pop(name)
+        for found in self._shared:
+            if found == values:
+                return found
+        self._shared.append(values)
+        return values
 
     def leave(self, name, linear):
         # A Linear takes its weight when there is no more to make (see settle)
@@ -52,20 +75,29 @@ class Tensors(dict):
                 if advance:
                     advance()
                 p, *found = self.left.pop()
+                if not found:
+                    p()
+                    continue
                 name = p.name + ".weight"
                 n = p.inputs * p.outputs
                 if len(found) > 1 and 0 < self._stream <= n and hasattr(p.form, "pack"):
                     from .stored import Weight
 
-                    Weight(p, self._path, self._file, self._views, *found)
+                    Weight(p, self.source, "b", *found)
                     continue
                 memory.require(name, n)
                 weight = checks.int8(name, self._read(name, "b", None, *found), n, True)
                 p.weight, p.bias, p.mult, p.shift = p.form.operands(
                     weight, p.bias, p.mult, p.shift, p.inputs, p.outputs
                 )
+            for tiles in self.source.rooms.values() if self.source else ():
+                tiles.parts()
         finally:
             self.close()
+
+    def later(self, make):
+        # A function to be called when there is no more to make
+        self.left.append((make,))
 
     def _read(self, name, code, shape, start, count=None):
         if count is None:  # what a layer left (see Entry.leave)

@@ -10,17 +10,22 @@ class Tokenizer:
     # Text as token ids, as llama2.c does it: pieces with scores, of which pairs are joined, the
     # best first; what has no piece is bytes. pieces: bytes, one piece behind another; ends: int32
     # [tokens], where each stops; ranks: int16 [tokens], the order of their scores, -1: not
-    # joined; lefts: int16 [tokens], which one each is joined from, if not any. rules: begin and
+    # joined; lefts: int16 [tokens], which one each is joined from, if not any. All may be Stored in
+    # a model's file (see stored.py), from where they come to encode. rules: begin and
     # end, the tokens between which a text lies (end -1: none); whether each text begins with begin,
     # or an empty one alone; and whether a space stands in front: 0, 1, or 2 where none does
     # already.
 
     least = BYTES + 256
 
-    def __init__(self, pieces, ends, ranks, lefts=None, rules=RULES):
+    def __init__(self, pieces, ends, ranks, lefts=None, rules=RULES, classes=None):
+        # classes: see bpe.ByteTokenizer
+        self._tables = [pieces, ends, ranks, lefts, classes]
+        self._stored = tuple(self._tables) if hasattr(pieces, "load") else ()
+        pieces, ends, ranks, lefts, classes = self._open()
         checks.values("tokenizer.pieces", pieces, None, False, "B")
         checks.values("tokenizer.ends", ends, None, False, "i")
-        n = checks.between("tokenizer: pieces", len(ends), self.least, 1 << 15)
+        self._n = n = checks.between("tokenizer: pieces", len(ends), self.least, 1 << 15)
         checks.values("tokenizer.ranks", ranks, n, False, "h")
         if lefts is not None:
             checks.values("tokenizer.lefts", lefts, n, False, "h")
@@ -31,21 +36,64 @@ class Tokenizer:
         for end in ends:
             last = checks.between("tokenizer.ends", end, last, len(pieces))
         checks.between("tokenizer.ends: the last", last, len(pieces), len(pieces))
-        self._pieces, self._ends, self._ranks, self._lefts = pieces, ends, ranks, lefts
+        self._check(classes)
+        self._close()
+
+    def _check(self, classes):
+        pass
 
     def __len__(self):
-        return len(self._ends)
+        return self._n
+
+    def _open(self):
+        # -> the tables; where they stay in the file they come into the scratch, which nothing else
+        # needs before a prompt is encoded
+        if self._stored:
+            from . import forms
+
+            forms.scratch.claim(sum([table.size() + 4 for table in self._stored if table]))
+            self._tables, at = [], 0
+            for table in self._stored:
+                self._tables.append(table and table.load(forms.scratch.bytes, at))
+                at += (table.size() + 3) & ~3 if table else 0
+        return self._tables
+
+    def _close(self):
+        if self._stored:
+            self._tables = []
 
     def piece(self, token):
-        start = self._ends[token - 1] if token else 0
-        return bytes(memoryview(self._pieces)[start : self._ends[token]])
+        if not self._tables:
+            return self._read(token)
+        pieces, ends = self._tables[:2]
+        start = ends[token - 1] if token else 0
+        return bytes(memoryview(pieces)[start : ends[token]])
+
+    def _read(self, token):
+        pieces, ends = self._stored[:2]
+        room = memoryview(bytearray(8))
+        first = 0 if token else 4
+        ends.read(room[first:], 4 * token - 4 + first)
+        start = int.from_bytes(room[:4], "little")
+        found = bytearray(int.from_bytes(room[4:], "little") - start)
+        pieces.read(memoryview(found), start)
+        return bytes(found)
 
     def _find(self, data):
-        token = tokens.find(self._pieces, self._ends, len(self._ends), data, len(data))
-        return None if token == len(self._ends) else token
+        pieces, ends = self._tables[:2]
+        token = tokens.find(pieces, ends, self._n, data, len(data))
+        return None if token == self._n else token
 
     def encode(self, text):
-        # -> the tokens of a text, as the rules say behind begin, and with a space in front
+        # -> the tokens of a text
+        self._open()
+        try:
+            return self._encode(text)
+        finally:
+            self._close()
+
+    def _encode(self, text):
+        # As the rules say behind begin, and with a space in front
         ids = [self.begin] if self._begins or not text else []
         space = self._find(b" ") if self._space and text else None
         if space is not None and not (self._space == 2 and text[0] == " "):
@@ -61,12 +109,13 @@ class Tokenizer:
 
     def _join(self, ids):
         joined = [self._joined(ids, i) for i in range(len(ids) - 1)]
+        ranks = self._tables[2]
         while True:
             best, at = -1, 0
             for i in range(len(joined)):
                 token = joined[i]
-                if token is not None and self._ranks[token] > best:
-                    best, at = self._ranks[token], i
+                if token is not None and ranks[token] > best:
+                    best, at = ranks[token], i
             if best < 0:
                 return ids
             ids[at] = joined[at]
@@ -78,7 +127,8 @@ class Tokenizer:
 
     def _joined(self, ids, i):
         token = self._find(self.piece(ids[i]) + self.piece(ids[i + 1]))
-        if token is None or self._lefts is None or self._lefts[token] == ids[i]:
+        lefts = self._tables[3]
+        if token is None or lefts is None or lefts[token] == ids[i]:
             return token
 
     def decode(self, before, token):
@@ -99,12 +149,13 @@ class Tokenizer:
 def of(tensors, config):
     # What a model file says of text, which is taken out of the dict: -> its Tokenizer, and mult and
     # shift of a Sampler
+    keep = getattr(tensors, "stored", tensors.pop)
     found = []
     for part in ("pieces", "ends", "ranks"):
         if "tokenizer." + part not in tensors:
             raise ValueError("missing tensor tokenizer." + part)
-        found.append(tensors.pop("tokenizer." + part))
-    found.append(tensors.pop("tokenizer.lefts", None))
+        found.append(keep("tokenizer." + part))
+    found.append(keep("tokenizer.lefts", None))
     rules = tensors.pop("tokenizer.rules", RULES)
     if rules is not RULES:
         checks.values("tokenizer.rules", rules, 4, False, "h")
@@ -114,7 +165,7 @@ def of(tensors, config):
         from .bpe import ByteTokenizer
 
         kind = ByteTokenizer
-        found.append(tensors.pop("tokenizer.classes"))
+        found.append(keep("tokenizer.classes"))
     made = kind(*found)
     first = config["layers"][0]
     size = first.get("vocab_size") if isinstance(first, dict) else None

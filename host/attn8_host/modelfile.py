@@ -51,6 +51,7 @@ LARGE = 1 << 26  # bytes of a file that is mapped, not read
 # Of safetensors, in the order in which it writes tensors, from the last one on
 KINDS = {"BOOL": "?", "U8": "u1", "I8": "i1", "I16": "i2", "U16": "u2", "F16": "f2", "I32": "i4",
          "U32": "u4", "F32": "f4", "F64": "f8", "I64": "i8", "U64": "u8"}
+RATIOS = "mult", "shift"  # of a product, which a board reads with its int8 weight
 MOST_INPUT = 1 << 22  # values of an input
 MAX_HEADER = 32768  # bytes of JSON: what a board reads at a time
 COMMON = {"format": WORD, "version": SIZE, "layers": LIST}
@@ -223,14 +224,31 @@ def refuse_unused(
             raise ModelError(f"unused tensor {key}; take it out of the file")
 
 
+def _order(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> list[str]:
+    """The tensors' names as they lie in a file: by type, as safetensors.numpy.save has it, but mult
+    and shift of a product right before its int8 weight, so that a board reads them with it.
+    """
+    order = [np.dtype(kind) for kind in KINDS.values()]
+    owners = {entry["name"]: entry["embedding"] for entry in config["layers"]
+              if "embedding" in entry}
+
+    def place(name: str) -> tuple[Any, ...]:
+        layer, _, part = name.rpartition(".")
+        weight = f"{owners.get(layer, layer)}.weight"
+        if part in RATIOS and weight in tensors and tensors[weight].dtype == np.int8:
+            return -order.index(np.dtype(np.int8)), weight, layer in owners, layer, part
+        return -order.index(tensors[name].dtype), name, True, "~"
+
+    return sorted(tensors, key=place)
+
+
 def _pieces(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
-    """The content of a model file, a tensor at a time; as safetensors.numpy.save has it."""
+    """The content of a model file, a tensor at a time."""
     names = {np.dtype(kind): name for name, kind in KINDS.items()}
-    order = list(names)
     about: dict[str, Any] = {
         "__metadata__": {"config": json.dumps(config, ensure_ascii=False)}}
     end = 0
-    for name in sorted(tensors, key=lambda name: (-order.index(tensors[name].dtype), name)):
+    for name in _order(config, tensors):
         start, end = end, end + tensors[name].nbytes
         about[name] = {"dtype": names[tensors[name].dtype], "shape": list(tensors[name].shape),
                        "data_offsets": [start, end]}

@@ -2,7 +2,7 @@ from array import array
 
 from .. import checks, forms, tables
 
-MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
+MAX_KEYS = checks.MAX_KEYS
 
 
 class Exact:

@@ -19,23 +19,26 @@ class Embedding:
         self.vocab_size = checks.between(name + ".vocab_size", vocab_size, 1, 1 << 15)
         checks.between("%s.embed_dim" % name, embed_dim, 1, 1 << 15)
         code = signals.CODES[signals.known(name + ".output", output)]
-        self._stored = hasattr(weight, "load")  # it stays in the file
-        if self._stored and weight.memory:
-            weight, self._stored = weight.memory, False
+        self._stored = hasattr(weight, "load")  # it stays in the file, as do its ratios
+        where = weight.memory() if self._stored else None
+        if where is not None:
+            weight, self._stored = where, False
         if not self._stored:
             checks.values(name + ".weight", weight, vocab_size * embed_dim, False,
                           code if mult is None else "b")
         self.weight = weight
         if mult is not None:
-            checks.values(name + ".mult", mult, vocab_size, False, "h")
-            checks.int8(name + ".shift", shift, vocab_size)
+            mults, shifts = (mult.load(), shift.load()) if self._stored else (mult, shift)
+            checks.values(name + ".mult", mults, vocab_size, False, "h")
+            checks.int8(name + ".shift", shifts, vocab_size)
             for j in range(vocab_size):
-                checks.multiplier(name, mult[j], shift[j])
+                checks.multiplier(name, mults[j], shifts[j])
         self._mult, self._shift = mult, shift
         if self._stored:
-            self._one = memoryview(bytearray(embed_dim))
+            room = memoryview(bytearray(embed_dim + 4))
+            self._ratio, self._one = [room[:2], room[2:3]], room[4:]
             self._first = array("h", [0])
-            self._views = [memoryview(b"") for _ in range(3)]
+            self._view = memoryview(b"")
         self._embed_dim, self._most = embed_dim, signals.MOST[output]
         self._row = embed_dim * signals.BYTES[output]
         if make is signals.make:
@@ -62,13 +65,15 @@ class Embedding:
     def _read(self, x):
         # Row by row from the file
         e = self._embed_dim
-        mult, shift, out = self._views
+        mult, shift = self._ratio
+        source = self.weight.source
         for i in range(self.seq_len):
             token = x[i]
-            self.weight.read(self._one, token * e)
-            embedding.tied(self._first, 0, self._one, part(mult, self._mult, 2 * token, 2),
-                           part(shift, self._shift, token, 1),
-                           part(out, self.out, i * self._row, self._row), 1, e, self._most)
+            source.read(self._one, self.weight.start + token * e)
+            source.read(mult, self._mult.start + 2 * token)
+            source.read(shift, self._shift.start + token)
+            out = part(self._view, self.out, i * self._row, self._row)
+            embedding.tied(self._first, 0, self._one, mult, shift, out, 1, e, self._most)
 
 
 def build(entry, given, need_weights):
@@ -80,7 +85,8 @@ def build(entry, given, need_weights):
         entry.expect("weight", "b", [rows, e])
         weight = entry.tensors.pop(entry.name + ".weight")
         entry.leave("weight", "b", [rows, e], weight)
-        mult, shift = entry.tensor("mult", "h", [rows]), entry.tensor("shift", "b", [rows])
+        take = entry.stored if hasattr(weight, "load") and weight.memory() is None else entry.tensor
+        mult, shift = take("mult", "h", [rows]), take("shift", "b", [rows])
     else:
         weight = entry.tensor("weight", signals.CODES[output], [rows, e])
     layer = Embedding(n, rows, e, weight, output, entry.name, entry.make, mult, shift)

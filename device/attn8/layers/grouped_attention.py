@@ -2,7 +2,6 @@ from array import array
 from binascii import unhexlify
 
 from .. import checks, forms, memory, signals, tables
-from ..cores.exact import MAX_KEYS
 from ..dense16 import Dense16, Linear16
 from ..kernels.cache import copy
 from ..kernels.objects import part
@@ -30,12 +29,13 @@ class GroupedAttention:
     # score_shift, out_num, out_shift. turns: int32 [head_dim / 2], by how many 2**-32 turns a
     # position turns each pair of adjacent values of q and k. cache: int8 takes 2 * head_dim + 2
     # bytes a head and token, int16 4 * head_dim. centre: int16 [num_kv_heads * head_dim], which
-    # goes off the keys of a cache of int8; None: zeros.
+    # goes off the keys of a cache of int8; None: zeros. later: called with what makes the cache,
+    # which is made at once if there is none.
 
     def __init__(self, seq_len, embed_dim, num_heads, num_kv_heads, linears, score_mult,
                  score_shift, out_num, out_shift, turns=None, cache="int8", rows=1,
-                 name="attention", make=signals.make, centre=None):
-        checks.between(name + ".seq_len", seq_len, 1, MAX_KEYS)
+                 name="attention", make=signals.make, centre=None, later=None):
+        checks.between(name + ".seq_len", seq_len, 1, checks.MAX_KEYS)
         checks.between("%s.embed_dim" % name, embed_dim, 1, checks.MAX_INPUTS)
         checks.between("%s.num_heads" % name, num_heads, 1, embed_dim)
         checks.between(name + ".num_kv_heads", num_kv_heads, 1, num_heads)
@@ -72,14 +72,11 @@ class GroupedAttention:
         self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, d
         self._constants = score_mult, score_shift, out_num, out_shift
         self._narrow = cache == "int8"
-        unit = signals.BYTES[cache]
-        memory.require(name, 2 * seq_len * (size * unit + num_kv_heads * self._narrow))
-        code = signals.CODES[cache]
-        self.keys = array(code, bytes(seq_len * size * unit))
-        self.values = array(code, bytes(seq_len * size * unit))
-        if self._narrow:  # what one step of int8 stands for
-            self.key_steps = bytearray(seq_len * num_kv_heads)
-            self.value_steps = bytearray(seq_len * num_kv_heads)
+        if later is None:
+            self.claim()
+        else:
+            later(self.claim)
+        if self._narrow:
             self._none = linears[1].form.zeros(size, 0)
             self._centre = self._none
             if centre is not None:
@@ -108,6 +105,15 @@ class GroupedAttention:
         self._merge = Dense16(linears[3], 1, one)
         self._rotary = forms.choose("rotary")
         self.length = 0  # tokens in the cache
+
+    def claim(self):
+        # Makes room for keys and values
+        size = self.num_kv_heads * self.head_dim * (1 if self._narrow else 2)
+        n, steps = self.seq_len, self.num_kv_heads * self._narrow
+        memory.require(self.name, 2 * n * (size + steps))
+        self.keys, self.values = bytearray(n * size), bytearray(n * size)
+        if self._narrow:  # what one step of int8 stands for
+            self.key_steps, self.value_steps = bytearray(n * steps), bytearray(n * steps)
 
     def __call__(self, x):
         n = 2 * self.rows * self.embed_dim
@@ -202,13 +208,14 @@ def build(entry, given, need_weights):
 
         if not number(entry.name, "rotary_base", base):
             raise ValueError("%s.rotary_base: expected a number above 0, got 0" % entry.name)
-        turns = entry.tensor("turns", "i", [e // h // 2])
+        entry.expect("turns", "i", [e // h // 2])
+        turns = entry.tensors.same(entry.name + ".turns")  # in all layers of a model, mostly
     centre = entry.tensor("centre", "h", [size]) if cache == "int8" else None
     c = entry.keywords("constants")
     if len(c) > 4:
         raise ValueError("%s.constants: expected four, got %d" % (entry.name, len(c)))
     layer = GroupedAttention(s, e, h, kv, tuple(linears), c["score_mult"], c["score_shift"],
                              c["out_num"], c["out_shift"], turns, cache, rows, entry.name,
-                             entry.make, centre)
+                             entry.make, centre, getattr(entry.tensors, "later", None))
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, rows * e)

@@ -67,7 +67,9 @@ def build_norm(entry, given, kind):
     rows = max(given[1] // n, 1)
     entry.accept(given, "int16", rows * n)
     output = signals.output(entry)
-    weight, bias = entry.tensor("weight", "i", [n]), entry.tensor("bias", "i", [n])
+    weight = entry.tensor("weight", "i", [n])
+    entry.expect("bias", "i", [n])
+    bias = entry.tensors.same(entry.name + ".bias")  # of RMSNorms mostly all the same
     layer = kind(rows, weight, bias, entry.integer("shift"), entry.integer("eps_mult"),
                  entry.integer("eps_shift"), output, entry.name, entry.make)
     entry.gives(signals.CODES[output], layer.out)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..proof.generate import Request, Written
 
-HEAP = "224wK"  # of the virtual board: what the demo's model and its cache take, and the package
+HEAP = "160wK"  # of the virtual board: what the demo's model and its cache take, and the package
 
 
 def options(parser: Parser) -> None:

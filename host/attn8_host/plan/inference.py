@@ -228,7 +228,7 @@ def _plan(
     data = modelfile.pack(config, tensors)
     peak = Peak(word)
     stand_ins = {"array": peak.array, "json": peak.json}
-    if stream:  # as where little is free
+    if stream or "text" in config:  # as where little is free: then nothing is held back
         stand_ins["gc"] = module("gc", collect=lambda: None, mem_free=lambda: 0,
                                  threshold=lambda *amount: -1)
     device = Device(arch, backend, stand_ins)

@@ -1,0 +1,84 @@
+"""What the stories take of a board's memory: by plan, as a board reports it, and with no more."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from attn8_host import modelfile
+from attn8_host.boards.virtual import open_virtual
+from attn8_host.deploy import deploy, push
+from attn8_host.model import load
+from attn8_host.paths import MODELS
+from attn8_host.plan.inference import plan
+from attn8_host.proof.generate import Request, generate
+from attn8_host.text import encoded
+
+STORIES = MODELS / "stories.safetensors"
+CONTEXT = 192
+BUDGET = 160_000  # bytes of heap for all: package, server and model
+PATH = "/models/stories.safetensors"
+
+# With a server, as plan counts
+MEASURE = f"""
+import gc
+gc.collect()
+start = gc.mem_alloc()
+from attn8.link.server import Server
+server = Server()
+from attn8 import load
+server._model = load({PATH!r}, step=True, weights="stream")
+import attn8.text
+def room(n=100):
+    if n:
+        return room(n - 1)
+    gc.collect()
+    return gc.mem_alloc() - start
+print(room())
+"""
+
+
+def shorter(context):
+    """(config, tensors) of the stories with room for fewer tokens, as attn8 import --context."""
+    config, tensors = modelfile.read(STORIES)
+    config["input"]["shape"] = [context]
+    del config["arena"]
+    for entry in config["layers"]:
+        entry.pop("at", None)
+        for key in ("seq_len", "rows"):
+            if entry.get(key) == CONTEXT:
+                entry[key] = context
+    return config, tensors
+
+
+@pytest.mark.parametrize("arch", ["xtensawin", "rv32imc"])
+def test_192_tokens_take_less_than_160_kb(arch):
+    planned = plan(*modelfile.read(STORIES), arch, predicted=lambda: (0, 0))
+    caches = sum(size for name, size in planned.buffers.items()
+                 if name.endswith((".keys", ".values", ".key_steps", ".value_steps")))
+    assert caches == 5 * CONTEXT * 4 * (2 * 8 + 2)
+    assert planned.peak_heap <= BUDGET
+
+
+def test_plan_says_what_a_board_reports():
+    planned = plan(*modelfile.read(STORIES), backend="viper", word=8, predicted=lambda: (0, 0))
+    with open_virtual(heap_size="2M") as board:
+        deploy(board)
+        push(board, PATH, STORIES.read_bytes())
+        board.enter_repl()
+        found = board.evaluate(MEASURE, int)
+    assert planned.ram + planned.server + planned.package == pytest.approx(found, rel=0.05)
+
+
+@pytest.mark.board("virtual")  # in its default heap, that of an ESP32 without PSRAM
+def test_an_esp32s_heap_has_room_for_64_tokens(board, tmp_path):
+    config, tensors = shorter(64)
+    for arch in ("xtensawin", "rv32imc"):
+        assert plan(config, tensors, arch, predicted=lambda: (0, 0)).fits["ESP32"]
+    path = tmp_path / "stories64.safetensors"
+    modelfile.write(path, config, tensors)
+    model = load(path, False)
+    ids, console = encoded(model, "Once upon a time"), Console(file=io.StringIO())
+    for request in Request("", None), Request("", 20, 0.9, 0.8, 3):
+        written = generate(board, model, path, ids, request, console, lambda text: None)
+        assert written.bit_exact and len(written.tokens) == (request.tokens or 65 - len(ids))
