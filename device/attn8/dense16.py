@@ -14,7 +14,7 @@ class Linear16(Linear):
     # weights' magnitudes ask for. bias None: zeros; weight: an array, or Stored in the file.
     # mult and shift that lie right before it there are read with it, and not kept.
 
-    tiles = None  # how weights are read that stay in the file: see stored.Tiles
+    tiles = None  # how weights are read that stay in the file: see tiles.Tiles
     mult = shift = None  # where they come with the weights
 
     def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8"):

@@ -21,11 +21,7 @@ class Tensors(dict):
         self._path = path
         self._stream = stream
         self._file = listed(path, self, stream)
-        self.source = None
-        if stream:
-            from .stored import Source
-
-            self.source = Source(path, self._file)
+        self.source = None  # of what stays in the file, once there is any
         self.left = []
         self._shared = []
 
@@ -44,10 +40,17 @@ class Tensors(dict):
             return default
         found = memory.take(self, name)
         if len(found) > 3 and self._stream:
-            from .stored import Stored
+            from .tiles import Stored
 
-            return Stored(self.source, found[0], *found[2:])
+            return Stored(self.open(), found[0], *found[2:])
         return self._read(name, *found)
+
+    def open(self):
+        if self.source is None:
+            from .stored import Source
+
+            self.source = Source(self._path, self._file)
+        return self.source
 
     def same(self, name):
         # As `pop`: one that holds what another one did is that one
@@ -83,7 +86,7 @@ class Tensors(dict):
                 if len(found) > 1 and 0 < self._stream <= n and hasattr(p.form, "pack"):
                     from .stored import Weight
 
-                    Weight(p, self.source, "b", *found)
+                    Weight(p, self.open(), *found)
                     continue
                 memory.require(name, n)
                 weight = checks.int8(name, self._read(name, "b", None, *found), n, True)

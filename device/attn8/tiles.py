@@ -1,8 +1,46 @@
-# How weights of int16 products come from the file (see dense16.py).
-from . import forms
+# Tensors that stay in the file, and how rows of weights of int16 products come from there (see
+# dense16.py).
+from . import forms, memory
 from .kernels.objects import view
+from .signals import ITEMSIZES
 
 TILE = 6144  # bytes of a read, unless one row is longer: half of 172 x 64 weights, with ratios
+
+
+class Stored:
+    # n values of a typecode from byte `start` on
+
+    def __init__(self, source, code, start, n):
+        self.source = source
+        self.start = start
+        self._code = code
+        self._n = n
+
+    def __len__(self):
+        return self._n
+
+    def size(self):
+        # -> its bytes
+        return self._n * ITEMSIZES[self._code]
+
+    def memory(self):
+        # -> int8 where they lie, if the file lies in memory; else None
+        found = self.source.memory
+        return None if found is None else found[self.start : self.start + self._n]
+
+    def read(self, out, first):
+        # Fills out, a memoryview of bytes, with what begins `first` bytes behind
+        self.source.read(out, self.start + first)
+
+    def load(self, room=None, at=0):
+        # -> all of them, as a view of `room` from byte `at` on, by default of new memory
+        size = self.size()
+        if room is None:
+            memory.require("weights", size)
+            room = bytearray(size)
+        values = memoryview(room)[at : at + size]
+        self.read(values, 0)
+        return view(values, ord(self._code), at // ITEMSIZES[self._code], self._n)
 
 
 def tiles(weight, inputs, outputs, room, ahead):

@@ -11,7 +11,7 @@ class Tokenizer:
     # best first; what has no piece is bytes. pieces: bytes, one piece behind another; ends: int32
     # [tokens], where each stops; ranks: int16 [tokens], the order of their scores, -1: not
     # joined; lefts: int16 [tokens], which one each is joined from, if not any. All may be Stored in
-    # a model's file (see stored.py), from where they come to encode. rules: begin and
+    # a model's file (see tiles.py), from where they come to encode. rules: begin and
     # end, the tokens between which a text lies (end -1: none); whether each text begins with begin,
     # or an empty one alone; and whether a space stands in front: 0, 1, or 2 where none does
     # already.
