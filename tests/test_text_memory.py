@@ -7,6 +7,7 @@ from rich.console import Console
 
 from attn8_host import modelfile
 from attn8_host.boards.virtual import open_virtual
+from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
 from attn8_host.model import load
 from attn8_host.paths import MODELS
@@ -68,6 +69,10 @@ def test_plan_says_what_a_board_reports():
         board.enter_repl()
         found = board.evaluate(MEASURE, int)
     assert planned.ram + planned.server + planned.package == pytest.approx(found, rel=0.05)
+
+
+def test_the_demo_writes_in_160_kb():
+    assert main(["generate", "--tokens", "3", "--board", "virtual"]) == 0
 
 
 @pytest.mark.board("virtual")  # in its default heap, that of an ESP32 without PSRAM
