@@ -259,8 +259,8 @@ def test_a_core_that_needs_more_says_so():
     with pytest.raises(ModelError) as caught:
         attn8_host.from_torch(Causal(), X, core="sliding")
     assert str(caught.value).endswith(
-        ": lacks the options 'window'; import with the core exact, and give the layers of the "
-        "float file this core with its options and tensors")
+        "attention.options.window: missing; expected a whole number from 1 to 516; import with the "
+        "core exact, and give the layers of the float file this core with its options and tensors")
     with pytest.raises(ModelError, match="core decode is causal, which this attention is not; "):
         attn8_host.from_torch(*CASES["encoder pre gelu"], core="decode")
 

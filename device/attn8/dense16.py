@@ -21,7 +21,7 @@ class Linear16(Linear):
         signals.known(name + ".output", output)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
-        stored = hasattr(weight, "load")
+        stored = hasattr(weight, "source")
         if stored:
             where = weight.memory()
             if where is not None:

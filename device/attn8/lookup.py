@@ -26,7 +26,7 @@ class Interpolate:
     def __init__(self, size, table, name="lookup", make=signals.make):
         self.name = name
         self.size = checks.between(name + ".size", size, 1, 1 << 20)
-        if hasattr(table, "load"):
+        if hasattr(table, "source"):
             forms.scratch.claim(1026)
             self.run = self._stream  # type: ignore[method-assign]
         else:

@@ -21,7 +21,7 @@ class Tokenizer:
     def __init__(self, pieces, ends, ranks, lefts=None, rules=RULES, classes=None):
         # classes: see bpe.ByteTokenizer
         self._tables = [pieces, ends, ranks, lefts, classes]
-        self._stored = tuple(self._tables) if hasattr(pieces, "load") else ()
+        self._stored = tuple(self._tables) if hasattr(pieces, "source") else ()
         pieces, ends, ranks, lefts, classes = self._open()
         checks.values("tokenizer.pieces", pieces, None, False, "B")
         checks.values("tokenizer.ends", ends, None, False, "i")

@@ -229,8 +229,8 @@ def _order(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> list[str]:
     and shift of a product right before its int8 weight, so that a board reads them with it.
     """
     order = [np.dtype(kind) for kind in KINDS.values()]
-    owners = {entry["name"]: entry["embedding"] for entry in config["layers"]
-              if "embedding" in entry}
+    owners = {entry["name"]: entry["embedding"] for entry in config.get("layers", ())
+              if isinstance(entry, dict) and "embedding" in entry}
 
     def place(name: str) -> tuple[Any, ...]:
         layer, _, part = name.rpartition(".")

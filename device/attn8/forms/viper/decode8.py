@@ -25,19 +25,19 @@ def attend(q: ptr16, acc: int, keys: ptr8, key_steps: ptr8, values: ptr8, value_
     size = kv_heads * head_dim
     while heads:
         # Scores, and the largest of them
-        largest = sign
+        largest = 0 - sign
         k = ptr8(int(keys))
         s = ptr8(int(key_steps))
         j = 0
         while j < count:
             acc = 0
-            i = 0
-            while i < head_dim:
+            i = head_dim
+            while i:
+                i -= 1
                 acc = ((q[i] ^ 32768) - 32768) * ((k[i] ^ 128) - 128) + acc
-                i += 1
             acc *= s[0]
             row[j] = acc
-            if j == 0 or acc > largest:
+            if acc > largest:
                 largest = acc
             k = ptr8(int(k) + size)
             s = ptr8(int(s) + kv_heads)
@@ -75,12 +75,11 @@ def attend(q: ptr16, acc: int, keys: ptr8, key_steps: ptr8, values: ptr8, value_
             row[j] = acc
             total += acc
             j += 1
-        s = ptr8(int(value_steps))
-        j = 0
-        while j < count:
+        s = ptr8(int(value_steps) + kv_heads * count)
+        while j:
+            j -= 1
+            s = ptr8(int(s) - kv_heads)
             row[j] = row[j] * s[0]
-            s = ptr8(int(s) + kv_heads)
-            j += 1
         m = (num + (total >> 1)) // total
         half = out_shift - 16
         i = 0

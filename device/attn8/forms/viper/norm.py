@@ -15,14 +15,17 @@ def norm(x: ptr16, acc: int, found: ptr32, weight: ptr32, bias: ptr32, out: ptr8
     while n << copies <= 2048:
         copies += 1
     count = n << copies
-    while rows:
+    of = ptr16(int(x))
+    results = ptr32(int(found))
+    remaining = rows
+    while remaining:
         acc = 0
         high = 0
         low = 0
         i = n
         while i:
             i -= 1
-            d = (x[i] ^ 32768) - 32768
+            d = (of[i] ^ 32768) - 32768
             acc += d
             d *= d
             high += d >> 14
@@ -83,9 +86,16 @@ def norm(x: ptr16, acc: int, found: ptr32, weight: ptr32, bias: ptr32, out: ptr8
             correction <<= up
             if acc:
                 correction += acc >> (17 - up)
-        found[0] = mean
-        found[1] = factor
-        found[2] = correction
+        results[0] = mean
+        results[1] = factor
+        results[2] = correction
+        results = ptr32(int(results) + 12)
+        of = ptr16(int(of) + (n << 1))
+        remaining -= 1
+    while rows:
+        mean = (found[0] ^ sign) - sign
+        factor = found[1]
+        correction = (found[2] ^ sign) - sign
         i = 0
         while i < n:
             # The upper word of a product, from halves; only what was dropped below them is unsigned
