@@ -250,7 +250,8 @@ class LayerType:
     def require_floats(self) -> None:
         """Raises ModelError where the type has no float form."""
         if type(self).floating is LayerType.floating:
-            raise ModelError(f"there is no float layer of type {self.name}")
+            raise ModelError(f"there is no float layer of type {self.name}; models with it are "
+                             "in integers already")
 
     def float_tensors(self, entry: Fields) -> dict[str, Tensor]:
         """Of the float form."""
