@@ -117,16 +117,17 @@ print(repr(tuple([kind(path) for path in {paths!r}])))
 """
 KIND = re.compile("folder|file|")  # "" where nothing is
 
-# (path in a version of the package, size) of each file, and the sums that were kept
+# (path in a version of the package, size) of each file, and the sums that were kept, in blocks: said
+# as they are read, as a board may have no room for all of them
 INSPECT = """
-start = len({folder!r}) + 1
-sizes = [(path[start:], size) for path, size in walk({folder!r})]
-sums = b""
+print("([", end="")
+for path, size in walk({folder!r}):
+    print(repr((path[len({folder!r}) + 1:], size)), end=", ")
+print("], [", end="")
 if kind({folder!r} + "/" + {sums!r}) == "file":
-    with open({folder!r} + "/" + {sums!r}, "rb") as file:
-        sums = file.read()
-print(repr((sizes, sums)))
-del sizes, sums
+    for block in blocks({folder!r} + "/" + {sums!r}):
+        print(repr(block), end=", ")
+print("])")
 """
 
 # Finishes an interrupted switch; prints whether nothing is left of the other version
@@ -431,9 +432,10 @@ def _versions(board: Board, shadows: tuple[str, ...] = ()) -> list[Version]:
     for folder in (STAND_IN, LIB):
         if kinds[folder]:
             sizes, sums = _evaluate(
-                board, INSPECT.format(folder=folder, sums=SUMS), ([(str, BYTES)], bytes)
+                board, INSPECT.format(folder=folder, sums=SUMS), ([(str, BYTES)], [bytes])
             )
-            kept = {path.decode(): digest.decode() for digest, path in SUM.findall(sums)}
+            kept = {path.decode(): digest.decode()
+                    for digest, path in SUM.findall(b"".join(sums))}
             found.append(Version(folder, dict(sizes), kept))
     return found
 
