@@ -81,8 +81,11 @@ def test_ram_is_what_the_model_takes(board):
                 case.config, case.tensors, backend="viper", predicted=lambda: (0, 0), **chip
             )
             run.send(board, case)
+            # What kernels of viper work in is less than the server's frames, which lie there too;
+            # the board is measured without a server
+            ram = planned.ram - planned.buffers["scratch"]
             for _ in range(2):
-                assert run.measure(board, case)[1] == pytest.approx(planned.ram, rel=0.05)
+                assert run.measure(board, case)[1] == pytest.approx(ram, rel=0.05)
     finally:
         deploy(board)
 

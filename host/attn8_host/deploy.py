@@ -117,8 +117,8 @@ print(repr(tuple([kind(path) for path in {paths!r}])))
 """
 KIND = re.compile("folder|file|")  # "" where nothing is
 
-# (path in a version of the package, size) of each file, and the sums that were kept, in blocks: said
-# as they are read, as a board may have no room for all of them
+# (path in a version of the package, size) of each file, and the sums that were kept, in blocks:
+# said as they are read, as a board may have no room for all of them
 INSPECT = """
 print("([", end="")
 for path, size in walk({folder!r}):
