@@ -84,23 +84,24 @@ def test_a_deploy_that_is_killed_at_any_moment_leaves_a_board_that_runs(tmp_path
 OLD = {"__init__.py": b"v = 1\n", "gone.py": b"z = 1\n" * 300, "part/x.py": b"v = 1\n" * 300}
 NEW = {"__init__.py": b"v = 2\n", "part/x.py": b"v = 2\n" * 600, "sub/new.py": b"w = 2\n" * 900}
 
-# A file system in memory, in place of the board's
+# A file system in a file, in place of the board's, from each start of the board on
 MOUNT = """
 import os, vfs
+image = open("image", "r+b")
 class Blocks:
-    def __init__(self):
-        self.data = bytearray(512 * {blocks})
     def readblocks(self, n, buffer, offset=0):
-        start = n * 512 + offset
-        buffer[:] = self.data[start : start + len(buffer)]
+        image.seek(n * 512 + offset)
+        image.readinto(buffer)
     def writeblocks(self, n, buffer, offset=0):
-        start = n * 512 + offset
-        self.data[start : start + len(buffer)] = buffer
+        image.seek(n * 512 + offset)
+        image.write(buffer)
+        image.flush()
     def ioctl(self, op, argument):
-        return {{4: len(self.data) // 512, 5: 512, 6: 0}}.get(op)
-vfs.umount("/")
+        return {{4: {blocks}, 5: 512, 6: 0}}.get(op)
 device = Blocks()
-vfs.{kind}.mkfs(device)
+if not any(image.read(512)):
+    vfs.{kind}.mkfs(device)
+vfs.umount("/")
 vfs.mount(vfs.{kind}(device), "/")
 os.chdir("/")
 """
@@ -137,8 +138,9 @@ def test_a_file_system_that_is_full_anywhere_keeps_a_whole_version(
     outcomes = []
     with Board(virtual.port, close=virtual.stop) as board:
         for blocks in range(least, most, max(1, (most - least) // sizes)):
+            (tmp_path / "image").write_bytes(bytes(512 * blocks))
+            (tmp_path / "boot.py").write_text(MOUNT.format(kind=kind, blocks=blocks))
             board.enter_repl()
-            board.execute(MOUNT.format(kind=kind, blocks=blocks))
             try:
                 apply(board, plan(board, OLD))
             except RemoteError as error:
