@@ -130,7 +130,7 @@ def cost_table(outcome: "Outcome") -> Table:
 
 
 def draw(path: Path, outcome: "Outcome") -> None:
-    """Draws time and heap over seq_len, with what O(N) and O(N^2) look like."""
+    """Draws time and heap over seq_len, with what O(N) and O(N²) look like."""
     plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
     lengths = sorted({cost.seq_len for cost in outcome.cost})
@@ -146,12 +146,14 @@ def draw(path: Path, outcome: "Outcome") -> None:
         for power, style in ((1, ":"), (2, "--")):  # from the lower left: the slope is what counts
             grown = [min(values) / 1.5 * (n / lengths[0]) ** power for n in lengths]
             axis.plot(lengths, grown, style, color="black",
-                      label="O(N)" if power == 1 else "O(N^2)")
+                      label="O(N)" if power == 1 else "O(N²)")
         axis.set_ylim(min(values) / 2, 1.5 * max(values))
         axis.set(xscale="log", yscale="log", xlabel="seq_len", ylabel=label,
                  xticks=lengths, xticklabels=[f"{n:.0f}" for n in lengths])
+        axis.yaxis.set_major_formatter("{x:,.0f}")
         axis.minorticks_off()
-    axes[0].legend(fontsize="small")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize="small")
     figure.suptitle("One inference, one head of 16, on " + outcome.board["machine"])
     save(figure, path)
 
