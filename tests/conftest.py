@@ -15,6 +15,7 @@ from attn8_host.deploy import deploy, push
 from attn8_host.isa.device import machine_of
 from attn8_host.isa.importer import Importer, module
 from attn8_host.paths import DEVICE, MODELS
+from attn8_host.pytest_plugin import RUN
 
 settings.register_profile("any machine", deadline=None)  # however slow it is
 settings.load_profile("any machine")
@@ -68,6 +69,14 @@ def board(board):
     for folder in ("/models", "/models/attn8"):  # as of a user, and as the demo puts it
         push(board, f"{folder}/digits.safetensors", (MODELS / "digits.safetensors").read_bytes())
     return board
+
+
+@pytest.fixture(scope="module", autouse=True)
+def afresh(request):
+    """Each module starts with the whole of the board's memory, whatever the one before left."""
+    run = request.config.stash[RUN]
+    if run.board is not None and run.died is None:
+        run.board.enter_repl()
 
 
 @pytest.fixture
