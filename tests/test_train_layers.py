@@ -41,19 +41,30 @@ class Case:
         layers: their entries.
         torch: from torch, the parameters, x and how many tokens count to the last layer's results.
         input: fields of the config's, besides the size.
+        ids: of so many, the inputs are token ids [TOKENS], and the first layer is none of its own.
     """
 
     layers: list
     torch: object
     input: dict = field(default_factory=dict)
+    ids: int = 0
 
     @property
     def config(self):
+        if self.ids:
+            return {**self._config(self.layers),
+                    "input": {"size": TOKENS, "format": "tokens", **self.input}}
         first = {"type": "dense", "name": "x", "rows": TOKENS, "in_features": WIDTH,
                  "out_features": WIDTH}
-        return {"numbers": "Q16.16", "input": {"size": SIZE, **self.input},
-                "layers": [first, *self.layers], "loss": "mse",
-                "optimizer": {"type": "sgd", "lr": ratio(0.02)}}
+        return self._config([first, *self.layers])
+
+    def _config(self, layers):
+        return {"numbers": "Q16.16", "input": {"size": SIZE, **self.input}, "layers": layers,
+                "loss": "mse", "optimizer": {"type": "sgd", "lr": ratio(0.02)}}
+
+    def draw(self, rng):
+        """An input; each id comes twice."""
+        return np.arange(TOKENS) // 2 + 1 if self.ids else rng.normal(size=SIZE)
 
 
 def linear(p, name, x):
@@ -248,6 +259,18 @@ CASES |= {
          {"type": "mean_pool", "name": "pool", "seq_len": 4, "embed_dim": 4, "lengths": True}],
         lambda torch, p, x, length: convolved(2, 2)(torch, p, x, length)[:3].mean(0), LENGTHS),
 }
+EMBEDDING = {"type": "embedding", "name": "words", "seq_len": TOKENS, "vocab_size": 9,
+             "embed_dim": WIDTH}
+
+
+def embedded(torch, p, x, length):
+    return torch.nn.functional.embedding(x, p["words.weight"])
+
+
+CASES |= {
+    "embedding": Case([EMBEDDING, {**POOL, "lengths": True}], after(embedded, pooled), LENGTHS,
+                      ids=9),
+}
 LENGTH = 4  # of the inputs that have one
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -258,7 +281,7 @@ def drawn(case, seed=0):
     tensors = {name: values + rng.normal(size=values.shape) / 10
                for name, values in session.initial(case.config, rng).items()}
     model = Model(case.config, tensors, "float64")
-    x = rng.normal(size=SIZE)
+    x = case.draw(rng)
     size = model(model.words(x, LENGTH if case.input else None)).size
     return tensors, x, rng.normal(size=size)
 
@@ -294,7 +317,9 @@ def test_gradients_equal_autograd(case):
     tensors, x, target = drawn(case)
     loss, found, _ = run(case, tensors, x, target, "float64")
     leaves = {name: torch.tensor(values, requires_grad=True) for name, values in tensors.items()}
-    tokens = linear(leaves, "x", torch.tensor(x).reshape(TOKENS, WIDTH))
+    tokens = torch.tensor(x)
+    if not case.ids:
+        tokens = linear(leaves, "x", tokens.reshape(TOKENS, WIDTH))
     out = case.torch(torch, leaves, tokens, LENGTH)
     wanted = torch.nn.functional.mse_loss(out.flatten(), torch.tensor(target))
     wanted.backward()
@@ -335,7 +360,9 @@ SPREADS = {"Q16.16": 1, "Q24.8": 1, "Q8.8": 1, "Q16.16 that saturates": 5000}
 def test_the_board_has_the_same_words(remote, case, numbers):
     tensors, x, target = drawn(case)
     spread, numbers = SPREADS[numbers], numbers.split()[0]
-    x, target = x * spread, target * spread
+    x, target = x if case.ids else x * spread, target * spread
+    if case.ids:
+        tensors = {name: values * spread for name, values in tensors.items()}
     model = Model({**case.config, "numbers": numbers}, tensors)
     words = model.words(x, LENGTH if case.input else None)
     loss = model.accumulate(words, model.f.array(target))

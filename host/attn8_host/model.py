@@ -9,7 +9,7 @@ import numpy as np
 from . import arena, layers, tokenizer
 from .errors import ModelError
 from .feed import CHANNELS, feed, feeding
-from .layers.base import INT8, Layer, Signal
+from .layers.base import INT8, TOKENS, Layer, Signal
 from .lengths import Lengths
 from .modelfile import inputs, parts, read, refuse_unused, require_short_header
 from .numerics.scales import quantize
@@ -39,6 +39,7 @@ class Model:
         # Name, names of its inputs, shape of the first input, and the layer
         self.layers: list[tuple[str, list[str], Sequence[int], Layer | None]] = []
         self.input_signal = Signal(config["input"].get("format", INT8), self.input_size)
+        self.input_dtype = np.dtype(np.int16 if self.input_signal.format == TOKENS else np.int8)
         self.lengths = Lengths(config)
         self.signals = given = {"input": self.input_signal}
         wanted = {}

@@ -59,7 +59,7 @@ INPUTS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
     "attn8": ({"shape": SHAPE},
               {"scale": SCALE, "scales": NUMBERS, "offsets": NUMBERS, "axis": COUNT,
                "format": one_of(INT8, TOKENS), "lengths": FLAG}),
-    "attn8-train": ({"size": SIZE}, {"mult": INTEGER, "tokens": SIZE}),
+    "attn8-train": ({"size": SIZE}, {"mult": INTEGER, "tokens": SIZE, "format": one_of(TOKENS)}),
 }
 
 

@@ -23,7 +23,7 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
     if validation and held < 2:
         raise ValueError("samples: expected %d at least, one of %d to validate with, got %d"
                          % (2 * validation, validation, n))
-    _check(samples, model)
+    _check(samples, trainer)
     order = array("H", range(n))
     state = _shuffle(order, 0, checks.between("seed", seed, 1, 0xFFFFFFFF))
     steps = epochs * ((n - held + batch - 1) // batch)
@@ -76,12 +76,13 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
     return best, history
 
 
-def _check(samples, model):
+def _check(samples, trainer):
     # What the samples say, before anything is trained
+    model = trainer.model
     classes = bytearray(model.output_size)
     for i in range(len(samples)):
         x, label = samples[i]
-        checks.values("sample %d" % i, x, model.input_size, False, "b")
+        checks.values("sample %d" % i, x, model.input_size, False, trainer.code)
         classes[checks.between("sample %d: label" % i, label, 0, len(classes) - 1)] = 1
     missing = [i for i in range(len(classes)) if not classes[i]]
     if missing:

@@ -14,7 +14,7 @@ def build(f, config, tensors):
     # place counting results, 0 being the input; of each result its size, whether its gradient leads
     # to parameters, and see _sums; of each layer that is told a length, the places of that and of
     # what it makes of it; how many tokens an input has at most, where it may have fewer
-    known(config["input"], ("mult", "size", "tokens"))
+    known(config["input"], ("format", "mult", "size", "tokens"))
     width = checks.between("input", config["input"]["size"], 1, 1 << 15)
     most = config["input"].get("tokens")
     if most is not None:

@@ -4,7 +4,7 @@ import json
 import math
 from array import array
 
-from .. import forms
+from .. import forms, signals
 
 
 def check(layers, path):
@@ -52,7 +52,7 @@ class Requantizer:
     def _change(self, metadata):
         self._tensors = {}
         config = json.loads(metadata["config"])
-        old = {"input": config["input"]["scale"]}
+        old = {"input": config["input"].get("scale", 1)}  # 1 of token ids
         new = {"input": self._scale or old["input"]}
         last = "input"
         for fields in config["layers"]:
@@ -97,9 +97,17 @@ class Requantizer:
     def stream_tensor(self, fields, parameter):
         # Writes a parameter that is among a stream's values -> their scale
         scale = self.stream(fields)
-        self.put(fields["name"], "weight", array("h", [
-            max(-32767, min(32767, math.floor(x / scale + 0.5))) for x in self.floats(parameter)]))
+        self.table(fields["name"], "h", parameter, scale)
         return scale
+
+    def table(self, name, code, parameter, scale):
+        # Writes a weight as int8 or int16 in steps of `scale`
+        most = 32767 if code == "h" else 127
+        step = scale * (1 << self._frac)
+        values = array(code, bytes(parameter.size * signals.ITEMSIZES[code]))
+        for i in range(parameter.size):
+            values[i] = max(-most, min(most, math.floor(parameter.value[i] / step + 0.5)))
+        self.put(name, "weight", values)
 
     def put(self, name, part, values):
         # A tensor of the file

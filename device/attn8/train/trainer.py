@@ -29,9 +29,11 @@ class Trainer:
         tensors = read(path)
         del known, read
         self.int8 = config.get("int8")
-        # Of int8 samples, see fitting.py; what comes behind so many values is a length
+        # Of int8 samples, see fitting.py; what comes behind so many values is a length. code: the
+        # typecode of samples
         self.mult = config["input"].get("mult")
         self.size = config["input"]["size"]
+        self.code = "h" if config["input"].get("format") == "tokens" else "b"
 
         def built(layers):
             for key in tensors:

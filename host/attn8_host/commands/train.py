@@ -167,6 +167,7 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
 
 def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
     from ..deploy import deploy, push
+    from ..layers.base import TOKENS
     from ..model import load
     from ..train import tune
     from ..train.session import pack
@@ -186,6 +187,8 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
         raise ModelError(f"{path}: {error}") from None
     told = "tokens" in config["input"]
     size = config["input"]["size"] + told
+    ids = config["input"].get("format") == TOKENS
+    kind, values = (', "h"', "ids") if ids else ("", "model.feed(values)")
     with opened(arguments, console) as board, progress(console) as advance:
         deploy(board, progress=lambda done, size: advance("package to the board (bytes)", done,
                                                           size))
@@ -195,9 +198,9 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
         f"{', '.join(names)} will train. On the board, collect and fit:\n"
         "  from attn8 import load, train\n"
         "  from attn8.train.samples import Samples\n"
-        f'  samples = Samples("/models/{path.stem}.samples", {size})\n'
+        f'  samples = Samples("/models/{path.stem}.samples", {size}{kind})\n'
         f'  model = load("{target}")\n'
-        f"  samples.append(model.feed(values), label{', length' * told})   # as often as there is "
+        f"  samples.append({values}, label{', length' * told})   # as often as there is "
         "one\n"
         "  del model\n"
         f'  train.fit("{training}", samples)', highlight=False)

@@ -2,14 +2,28 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
 from ..numerics.integers import rounded, saturated
+from ..numerics.parameter import Parameter
 from ..numerics.scales import quantize, requant_constants
 from ..schema import FLAG, MULTS, SHIFTS, SIZE, Tensor, one_of
-from .base import INT8, INT16, TOKENS, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import (
+    INT8,
+    INT16,
+    TOKENS,
+    Example,
+    Fields,
+    Layer,
+    LayerType,
+    Signal,
+    Tensors,
+    TrainableLayer,
+    require_parts,
+)
 from .position import stream_tensor
 from .quantizer import Quantizer
 
@@ -63,6 +77,29 @@ def multipliers(ratios: np.ndarray) -> dict[str, np.ndarray]:
     """mult int16 and shift int8 of ratios of scales."""
     constants = np.array([requant_constants(float(ratio)) for ratio in ratios])
     return {"mult": constants[:, 0].astype(np.int16), "shift": constants[:, 1].astype(np.int8)}
+
+
+class TrainableEmbedding(TrainableLayer):
+    """weight[x], weight words [vocab_size, embed_dim]; x are no words, but token ids."""
+
+    def __init__(self, f: Any, name: str, weight: np.ndarray):
+        self.f = f
+        self.weight = Parameter(f"{name}.weight", weight)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.x = x.astype(np.int64)
+        return Embedding(self.weight.value)(x)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        """Each token's row is added to that of its id, token by token."""
+        total = self.weight.grad.copy()
+        for token, row in zip(self.x, grad, strict=True):
+            total[token] = self.f.add(total[token], row)
+        self.weight.grad = total
+        return grad[:, 0]
+
+    def collect_params(self) -> list[Any]:
+        return [self.weight]
 
 
 class Type(LayerType):
@@ -154,6 +191,24 @@ class Type(LayerType):
                      "embed_dim": 7, "output": output}
             yield Example(output, {"seq_len": 5, "vocab_size": 300, "embed_dim": 7}, [entry],
                           {"rows.weight": weight}, 5, floats, vocab_size=300)
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Normal, as torch.nn.Embedding's."""
+        return {"weight": rng.normal(size=(entry["vocab_size"], entry["embed_dim"]))}
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        scale = np.full((entry["vocab_size"], 1), entry["scale"])
+        if entry.get("tied"):
+            mult, shift = (tensors[part][:, None].astype(np.float64) for part in ("mult", "shift"))
+            scale = scale * mult * 2.0 ** (9 - shift)
+        return {key: entry[key] for key in ("type", "name", *self.fields)}, {
+            "weight": tensors["weight"] * scale}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableEmbedding:
+        require_parts(entry["name"], tensors, {"weight"})
+        return TrainableEmbedding(f, entry["name"], **tensors)
 
 
 TYPE = Type()

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..schema import INTEGER, INTEGERS, SIZE, WORD
-from .base import Fields, LayerType, Tensors, TrainableLayer
+from .base import INT8, TOKENS, Fields, LayerType, Tensors, TrainableLayer
 
 
 class TrainableFront(TrainableLayer):
@@ -26,7 +26,8 @@ class TrainableFront(TrainableLayer):
         self.mult = mult
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        y = self.model(x.astype(np.int8), self.length)[self.last].astype(np.int64)
+        given = x.astype(self.model.input_dtype)
+        y = self.model(given, self.length)[self.last].astype(np.int64)
         out: np.ndarray = self.f.array(((y * self.mult + 128) >> 8) / 2**16)
         return out
 
@@ -40,6 +41,7 @@ class Type(LayerType):
 
     fields = {"model": WORD, "count": SIZE, "last": WORD, "mult": INTEGER}
     training_optional = {"lengths": INTEGERS}
+    input_formats = (INT8, TOKENS)
 
     def tokens_of(self, entry: Fields, tokens: int) -> int | None:
         found = entry.get("lengths", [])

@@ -147,9 +147,12 @@ def train_plan(
 
 
 def run(trainer: Any, command: int, samples: int) -> None:
-    """Has the device's trainer evaluate or train with some samples of small numbers, label 0."""
+    """Has the device's trainer evaluate or train with some samples of small numbers, or of
+    token 0, label 0."""
     model = trainer.model
     one = [(i * 40503 & 65535) - 32768 >> 8 for i in range(model.input_size)]
+    if trainer.code == "h":  # ids of a vocabulary
+        one = [0] * len(one)
     if model._tokens is not None:  # the last word is a length
         one[-1] = model._tokens
     words = [command, samples] + samples * (one + [0] * model.target_size)

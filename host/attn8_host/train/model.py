@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from .. import layers, modelfile
-from ..layers.base import TrainableLayer
+from ..errors import ModelError
+from ..layers.base import TOKENS, TrainableLayer
 from ..layers.dense import parts
 from ..lengths import Lengths
 from ..model import Model as Base
@@ -45,6 +46,7 @@ class Model:
         tokens = config["input"].get("tokens")
         self._lengths = Lengths(
             {**config, "input": {"shape": [tokens], "lengths": tokens is not None}})
+        self._ids = config["input"].get("format") == TOKENS
         places = {"input": 0}
         for entry, sources in zip(config["layers"], modelfile.inputs(config), strict=True):
             kind = layers.get(entry["type"])
@@ -52,6 +54,10 @@ class Model:
             own = parts(f"{entry['name']}.", words)
             layer = kind.trainable(self.f, entry, own, base)
             takes = [places[name] for name in sources]
+            ids, forms = self._ids and 0 in takes, kind.input_formats
+            if (TOKENS not in forms) if ids else (forms[0] == TOKENS):
+                raise ModelError(f"{entry['name']}: an embedding takes token ids, of an input with "
+                                 '"format": "tokens", and no other layer does')
             layer.asked = any(self._asked[i] for i in takes)
             self._asked.append(layer.asked or bool(layer.collect_params()))
             self._takes.append(takes)
@@ -71,8 +77,9 @@ class Model:
         self.steps = 0
 
     def words(self, x: np.ndarray, length: int | None = None) -> np.ndarray:
-        """A sample of floats in words of the format, with its length where inputs have lengths."""
-        found = self.f.array(x).ravel()
+        """A sample of floats in words of the format, or token ids as they are; with its length
+        where inputs have lengths."""
+        found = np.ravel(x) if self._ids else self.f.array(x).ravel()
         return found if length is None else np.append(found, length)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:

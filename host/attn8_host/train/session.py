@@ -20,6 +20,7 @@ from .. import layers, modelfile
 from ..boards import Board
 from ..deploy import OWN_MODELS, deploy, push
 from ..errors import Attn8Error
+from ..layers.base import TOKENS
 from ..link import Client
 from ..link.client import run_digest
 from ..link.protocol import ACCUMULATE, CALIBRATE, EVALUATE, OUTPUTS, QUANTIZE, SAVE, TRAIN
@@ -155,12 +156,13 @@ def to_words(
     config: dict[str, Any], f: Any, base: Base | None
 ) -> Callable[[np.ndarray], np.ndarray]:
     """What makes words of a sample: of floats, of int8 that stand for their scale, or of integers
-    that a model in int8 takes as they are."""
+    that a model in int8 takes as they are, or token ids."""
     mult = config["input"].get("mult")
     size = config["input"]["size"]
     if mult:  # not of a length behind them
         return lambda x: np.append((x[:size].astype(np.int64) * mult + 128) >> 8, x[size:])
-    return f.array if base is None else lambda x: x.astype(np.int64)
+    whole = base is not None or config["input"].get("format") == TOKENS
+    return (lambda x: x.astype(np.int64)) if whole else f.array
 
 
 class Training:

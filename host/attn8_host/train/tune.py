@@ -75,12 +75,17 @@ def read(path: Path, model: Model) -> Samples:
     if len(x) < 2 * VALIDATION:
         raise ModelError(f"{path}: expected {2 * VALIDATION} samples at least, one of {VALIDATION} "
                          f"to validate with, got {len(x)}")
-    return rows(inputs.integers(x, model), lengths, model), labels
+    integers = inputs.integers(x, model)
+    for entry in model.config["layers"]:
+        if "vocab_size" in entry and integers.max() >= entry["vocab_size"]:
+            raise ModelError(f"{path}: {entry['name']}: expected token ids from 0 to "
+                             f"{entry['vocab_size'] - 1}, got {integers.max()}")
+    return rows(integers, lengths, model), labels
 
 
 def rows(x: np.ndarray, lengths: Sequence[int | None], model: Model) -> np.ndarray:
-    """int8 inputs [n, ...] as a board takes them one by one: [n, values], behind which comes the
-    length where the model takes lengths."""
+    """int8 inputs or token ids [n, ...] as a board takes them one by one: [n, values], behind which
+    comes the length where the model takes lengths."""
     flat = x.reshape(len(x), -1)
     most = model.lengths.tokens
     if most is None:
@@ -110,8 +115,9 @@ def training(
     """
     config = base.config
     about = config["input"]
-    if about.get("format") == TOKENS or "scale" not in about:
-        raise ModelError("it takes token ids, or has no input scale: such do not train yet")
+    ids = about.get("format") == TOKENS
+    if not ids and "scale" not in about:
+        raise ModelError("it has no input scale: quantize it with samples")
     entries, sources = config["layers"], modelfile.inputs(config)
     kinds = [layers.get(entry["type"]) for entry in entries]
     own = [modelfile.parts(entry, kind.tensors(entry), base.tensors)
@@ -125,15 +131,17 @@ def training(
     made: list[dict[str, Any]] = []
     tensors: dict[str, np.ndarray] = {}
     given = {"input": "input"}  # by layer: whose result stands for its own
-    scales = {"input": about["scale"] if first else NORMAL}
+    scales = {"input": 1.0 if ids else about["scale"] if first else NORMAL}
     _require_cut(base, first, count)
     source: dict[str, Any] = {"size": base.input_size}
     if first:
         last, front = _front(base, first, target)
         made.append(front)
         given = {last: "front"}
-    else:
+    elif not ids:
         source["mult"] = round(NORMAL * 2**24)
+    if ids:
+        source["format"] = TOKENS
     if base.lengths.tokens is not None:
         source["tokens"] = base.lengths.tokens
     for i, (entry, kind) in enumerate(zip(entries, kinds, strict=True)):
@@ -283,7 +291,7 @@ def tune(
     config["schedule"] = schedule(total)
     front = config["layers"][0]["type"] == "front"
     lengths = x[:, -1].tolist() if base.lengths.tokens else [None] * len(x)
-    values = x[:, : base.input_size].astype(np.int8)
+    values = x[:, : base.input_size].astype(base.input_dtype)
     deploy(board, progress=lambda done, size: advance("package to the board (bytes)", done, size))
     push(board, target, path.read_bytes())
 

@@ -1,0 +1,156 @@
+"""`attn8 train` of models with layers of all types, from a float file to an int8 one."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from attn8_host import layers, modelfile
+from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.cli import main
+from attn8_host.deploy import push
+from attn8_host.model import load
+from attn8_host.quantize.model import quantize_model
+from attn8_host.train import tune
+from attn8_host.train.fitting import fit
+from attn8_host.train.session import pack
+from tests.test_train_tune import CLASSES, TOKENS
+
+VOCABULARY, WIDTH, SAMPLES = 9, 8, 40
+EMBEDDING = {"type": "embedding", "name": "words", "seq_len": TOKENS, "vocab_size": VOCABULARY,
+             "embed_dim": WIDTH}
+POOL = {"type": "mean_pool", "name": "pool", "seq_len": TOKENS, "embed_dim": WIDTH}
+HEAD = {"type": "dense", "name": "head", "in_features": WIDTH, "out_features": CLASSES,
+        "output": "int32"}
+
+
+@dataclass
+class Case:
+    """A model of token ids, and which of its layers train with `--layers all`.
+
+    lengths: whether the input has them.
+    """
+
+    layers: list
+    trained: list
+    lengths: bool = False
+
+    def floats(self):
+        """The config and the tensors of a float model of random weights."""
+        rng = np.random.default_rng(2)
+        config = {"format": "attn8", "version": 1, "name": "words", "layers": self.layers,
+                  "input": {"shape": [TOKENS], "format": "tokens", "lengths": self.lengths}}
+        return config, {
+            f"{entry['name']}.{part}": rng.normal(
+                0, tensor.shape[-1] ** -0.5, tensor.shape).astype(np.float32)
+            for entry in self.layers
+            for part, tensor in layers.get(entry["type"]).float_tensors(entry).items()
+            if tensor.owner is None}
+
+    def samples(self):
+        """Each class has three words of its own."""
+        rng = np.random.default_rng(8)
+        labels = np.arange(SAMPLES) % CLASSES
+        ids = labels[:, None] + CLASSES * rng.integers(0, 3, (SAMPLES, TOKENS))
+        found = {"inputs": ids, "labels": labels}
+        if self.lengths:
+            found["lengths"] = rng.integers(2, TOKENS + 1, SAMPLES).tolist()
+        return found
+
+
+CASES = {
+    "embedding": Case([EMBEDDING, POOL, HEAD], ["head", "words"]),
+    "a stream, with lengths": Case(
+        [EMBEDDING, {"type": "position", "name": "position", "seq_len": TOKENS, "embed_dim": WIDTH},
+         {**POOL, "lengths": True}, HEAD], ["head", "position", "words"], lengths=True),
+}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@pytest.fixture(scope="module")
+def port():
+    virtual = VirtualBoard()
+    yield virtual.port
+    virtual.stop()
+
+
+@each_case
+def test_a_float_file_trains_and_comes_back_in_int8(tmp_path, capsys, port, case):
+    modelfile.write(tmp_path / "floats", *case.floats())
+    np.savez(tmp_path / "data.npz", **case.samples())
+    results = tmp_path / "train.json"
+    assert main(["train", str(tmp_path / "floats"), str(tmp_path / "data.npz"), "--epochs", "2",
+                 "--layers", "all", "--batch", "4", "--lr", "0.1", "--output",
+                 str(tmp_path / "made"), "--png", str(tmp_path / "x.png"), "--json", str(results),
+                 "--board", port]) == 0
+    outcome = json.loads(results.read_text())
+    assert outcome["bit_exact"] is True and outcome["layers"] == case.trained
+    assert outcome["history"][1]["loss"] < outcome["history"][0]["loss"]
+    assert outcome["accuracy_after"] >= outcome["accuracy_before"]
+    tuned = load(tmp_path / "made")
+    samples = case.samples()
+    config, tensors = quantize_model(*case.floats(), samples["inputs"], samples.get("lengths"))
+    assert [entry["type"] for entry in tuned.config["layers"]] == [
+        entry["type"] for entry in config["layers"]]
+    changed = {name for name in tensors if (tensors[name] != tuned.tensors[name]).any()}
+    assert {f"{name}.weight" for name in case.trained} <= changed
+
+
+@each_case
+def test_int8_stands_for_the_floats_that_it_was_made_of(tmp_path, case):
+    """Within half a step of the largest weight."""
+    config, tensors = case.floats()
+    samples = case.samples()
+    modelfile.write(tmp_path / "int8", *quantize_model(config, tensors, samples["inputs"],
+                                                       samples.get("lengths")))
+    _, found, _ = tune.training(load(tmp_path / "int8"), "all", "/models/a")
+    assert found.keys() == tensors.keys()
+    for name, values in tensors.items():
+        error = np.abs(found[name] - values).max()
+        assert error <= 0.502 * np.abs(values).max() / 127 + 1e-4 or name.endswith("bias"), name
+        assert error < 0.02 * max(1, np.abs(values).max()), name
+
+
+def test_ids_of_no_row_are_refused(tmp_path, capsys):
+    case = CASES["embedding"]
+    modelfile.write(tmp_path / "floats", *case.floats())
+    samples = case.samples()
+    samples["inputs"][3, 1] = VOCABULARY
+    np.savez(tmp_path / "data.npz", **samples)
+    int8 = tmp_path / "int8"
+    modelfile.write(int8, *quantize_model(*case.floats(), case.samples()["inputs"]))
+    assert main(["train", str(int8), str(tmp_path / "data.npz"), "--output",
+                 str(tmp_path / "made"), "--board", "/dev/nosuch"]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"attn8: {tmp_path / 'data.npz'}: words: expected token ids from 0 to 8, got 9")
+
+
+FIT = """
+from attn8 import train
+from attn8.train.samples import Samples
+kept = Samples("/models/ids", 4, "h")
+kept.clear()
+for i in range(len(labels)):
+    kept.append(x[4 * i : 4 * i + 4], labels[i])
+give(train.fit(path, kept, epochs=2))
+"""
+
+
+def test_a_board_alone_learns_of_ids_as_numpy_does(remote, tmp_path):
+    case = CASES["embedding"]
+    samples = case.samples()
+    path, target, training = tmp_path / "int8", "/models/ids_int8", "/models/ids_train"
+    modelfile.write(path, *quantize_model(*case.floats(), samples["inputs"]))
+    base = load(path)
+    config, tensors, _ = tune.prepare(base, "all", target, 4, "sgd", 0.1)
+    push(remote.board, target, path.read_bytes())
+    push(remote.board, training, pack(config, tensors))
+    ids, labels = samples["inputs"].astype(np.int16), samples["labels"]
+    wanted = fit(config, tensors, (ids, labels), epochs=2)
+    best, history = remote(FIT, path=training, x=ids.ravel(), labels=labels.astype(np.int32))
+    assert (best, history) == (wanted.best, wanted.history) and best
+    made = tmp_path / "made"
+    made.write_bytes(remote.board.read_file(target))
+    learned = load(made).tensors["words.weight"]
+    assert (learned != base.tensors["words.weight"]).any()
