@@ -271,6 +271,15 @@ CASES |= {
     "embedding": Case([EMBEDDING, {**POOL, "lengths": True}], after(embedded, pooled), LENGTHS,
                       ids=9),
 }
+@pytest.fixture(scope="module")
+def remote():
+    """A board with room for the modules and the names of all cases."""
+    with open_virtual(heap_size="1M") as board:
+        deploy(board)
+        board.enter_repl()
+        yield Remote(board)
+
+
 LENGTH = 4  # of the inputs that have one
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -432,16 +441,7 @@ WHOLE = [
 ]
 
 
-@pytest.fixture
-def roomy():
-    """A board whose objects of 64 bits have the room that those of a chip take less of."""
-    with open_virtual(heap_size="512K") as board:
-        deploy(board)
-        board.enter_repl()
-        yield Remote(board)
-
-
-def test_the_board_makes_the_int8_model_that_it_came_from(roomy, tmp_path):
+def test_the_board_makes_the_int8_model_that_it_came_from(remote, tmp_path):
     """From int8 to words and back, with ranges of the same inputs."""
     rng = np.random.default_rng(6)
     config = {"format": "attn8", "version": 1, "name": "whole", "layers": WHOLE,
@@ -465,13 +465,13 @@ def test_the_board_makes_the_int8_model_that_it_came_from(roomy, tmp_path):
     training = {"numbers": "Q16.16", "input": {"size": SIZE, **LENGTHS}, "layers": entries,
                 "loss": "mse", "optimizer": {"type": "sgd", "lr": ratio(0.02)}}
     model, path = Model(training, words), "/models/whole.safetensors"
-    push(roomy.board, path, modelfile.pack(before, integers))
-    roomy("tensors = {}")
-    upload(roomy, words, model.f)
+    push(remote.board, path, modelfile.pack(before, integers))
+    remote("tensors = {}")
+    upload(remote, words, model.f)
     given = np.concatenate([model.words(each, TOKENS) for each in x])
-    roomy(REQUANTIZE, config=training, path=path, x=given.astype(np.int32))
+    remote(REQUANTIZE, config=training, path=path, x=given.astype(np.int32))
     made = tmp_path / "made.safetensors"
-    made.write_bytes(roomy.board.read_file(path))
+    made.write_bytes(remote.board.read_file(path))
     after, found = modelfile.read(made)
     Integers(after, found)
     for entry, other in zip(before["layers"], after["layers"], strict=True):
