@@ -243,10 +243,11 @@ CONV = {"type": "conv1d", "name": "conv", "length": TOKENS, "channels": WIDTH, "
         "stride": 1, "filters": 4}
 
 
-def convolved(stride=1, padding=0):
+def convolved(stride=1, padding=0, dilation=1, groups=1):
     def forward(torch, p, x, length):
         weight = p["conv.weight"].transpose(1, 2)
-        return torch.nn.functional.conv1d(x.T, weight, p.get("conv.bias"), stride, padding).T
+        return torch.nn.functional.conv1d(
+            x.T, weight, p.get("conv.bias"), stride, padding, dilation, groups).T
 
     return forward
 
@@ -258,6 +259,15 @@ CASES |= {
         [{**CONV, "padding": 2, "stride": 2},
          {"type": "mean_pool", "name": "pool", "seq_len": 4, "embed_dim": 4, "lengths": True}],
         lambda torch, p, x, length: convolved(2, 2)(torch, p, x, length)[:3].mean(0), LENGTHS),
+    "conv1d, dilation": Case([{**CONV, "padding": 2, "dilation": 2, "stride": 2}],
+                             convolved(2, 2, 2)),
+    "conv1d, depthwise": Case(
+        [{**CONV, "padding": 2, "dilation": 2, "groups": WIDTH, "filters": 2 * WIDTH}],
+        convolved(1, 2, 2, WIDTH)),
+    "conv1d, one channel": Case(
+        [{**CONV, "length": SIZE, "channels": 1, "dilation": 5, "stride": 3, "bias": False}],
+        lambda torch, p, x, length: torch.nn.functional.conv1d(
+            x.reshape(1, -1), p["conv.weight"][:, None], None, 3, 0, 5).T),
 }
 EMBEDDING = {"type": "embedding", "name": "words", "seq_len": TOKENS, "vocab_size": 9,
              "embed_dim": WIDTH}

@@ -102,15 +102,17 @@ class QConv1D:
 
 
 class TrainableConv1D(TrainableLayer):
-    """[length, channels] -> [positions, filters].
+    """[length, channels] -> [positions, filters], with zeros before and behind x.
 
-    out[t] = weight @ x[t * stride : t * stride + K] + bias, with zeros before and behind x.
+    The board takes products of windows by strides: one where a window lies in one piece, with
+    dilation one for each tap, which adds to those before, with groups one for each channel. What is
+    rounded once is the sum of such a product.
 
     Args:
         f: the format of the numbers.
         name: of the parameters.
-        seen: the windows, of one group and without dilation.
-        weight: words [filters, K] of one channel, else [filters, K, channels].
+        seen: the windows.
+        weight: words [filters, K] of one channel, else [filters, K, channels / groups].
         bias: words [filters]; None: there is none.
     """
 
@@ -122,34 +124,52 @@ class TrainableConv1D(TrainableLayer):
         self.weight = Parameter(f"{name}.weight", weight)
         self.bias = None if bias is None else Parameter(f"{name}.bias", bias)
 
-    def _weight(self) -> np.ndarray:
-        return self.weight.value.reshape(len(self.weight.value), -1)
+    def _pieces(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Of each product its filters, its columns of the weight, and their places in a window."""
+        seen, whole = self.seen, slice(None)
+        filters, size = len(self.weight.value), seen.kernel_size
+        taps = seen.dilation * seen.channels * np.arange(size)
+        if seen.groups > 1 or (seen.channels == 1 and seen.dilation > 1):
+            each = filters // seen.groups
+            for c in range(seen.groups):
+                yield slice(c * each, (c + 1) * each), whole, c + taps
+        elif seen.dilation > 1 and size > 1:
+            for k, start in enumerate(taps):
+                yield (whole, slice(k * seen.channels, (k + 1) * seen.channels),
+                       start + np.arange(seen.channels))
+        else:
+            yield whole, whole, np.arange(size * seen.channels)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        around = self.seen.padding * self.seen.channels
-        self.x = np.pad(x.ravel(), around)
-        weight = self._weight()
-        self._windows = windows(self.x, weight.shape[1], self.seen.stride * self.seen.channels)
-        bias = None
+        seen = self.seen
+        self.x = np.pad(x.ravel(), seen.padding * seen.channels)
+        weight = self.weight.value.reshape(len(self.weight.value), -1)
+        n = seen.positions(x.size // seen.channels)
+        self._first = np.arange(n)[:, None] * (seen.stride * seen.channels)
+        out = np.zeros((n, len(weight)), self.x.dtype)
         if self.bias:
-            bias = np.broadcast_to(self.bias.value, (len(self._windows), len(self.bias.value)))
-        out: np.ndarray = self.f.product(self._windows, weight, bias)
+            out[:] = self.bias.value
+        for filters, columns, places in self._pieces():
+            windows = self.x[self._first + places]
+            out[:, filters] = self.f.product(windows, weight[filters, columns], out[:, filters])
         return out
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        f, s = self.f, self.seen.stride * self.seen.channels
-        n, weight = len(self._windows), self._weight()
-        grad = grad.reshape(n, -1)
-        total = self.weight.grad.reshape(weight.shape)
-        self.weight.grad = f.product(grad.T, self._windows.T, total).reshape(self.weight.grad.shape)
+        f = self.f
+        weight = self.weight.value.reshape(len(self.weight.value), -1)
+        grad = grad.reshape(len(self._first), -1)
+        total = self.weight.grad.reshape(weight.shape).copy()
+        dx = np.zeros_like(self.x)
+        for filters, columns, places in self._pieces():
+            windows, own = self.x[self._first + places], grad[:, filters]
+            total[filters, columns] = f.product(own.T, windows.T, total[filters, columns])
+            if self.asked:
+                for place, column in zip(places, weight[filters, columns].T, strict=True):
+                    at = self._first + place
+                    dx[at] = f.product(own, column[None], dx[at])
+        self.weight.grad = total.reshape(self.weight.grad.shape)
         if self.bias:
             self.bias.grad = f.column_sums(grad, self.bias.grad)
-        if not self.asked:
-            return grad
-        dx = np.zeros_like(self.x)
-        for k, column in enumerate(weight.T):
-            part = slice(k, k + (n - 1) * s + 1, s)
-            dx[part] = f.product(grad, column[None], dx[part, None])[:, 0]
         around = self.seen.padding * self.seen.channels
         return dx[around : len(dx) - around]
 
@@ -173,10 +193,18 @@ class Type(LayerType):
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
-        name, form, seen = entry["name"], entry.get("format", INT8), geometry(entry)
+        name, form = entry["name"], entry.get("format", INT8)
         for key in self.arithmetic if form == INT8 else (*self.geometry, "output", "bias"):
             if key in entry:
                 raise ModelError(f"{name}.{key}: unknown where the format is {form}; take it out")
+        self._check_geometry(entry)
+        if form != INT8 and entry["filters"] > MAX_INPUTS:
+            raise ModelError(f"{name}.filters: expected 1 to {MAX_INPUTS} of {form}, got "
+                             f"{entry['filters']}")
+
+    def _check_geometry(self, entry: Fields) -> None:
+        """Raises ModelError unless there is at least one window, and what it holds fits."""
+        name, seen = entry["name"], geometry(entry)
         if seen.positions(entry["length"]) < 1:
             most = (entry["length"] + 2 * seen.padding - 1) // seen.dilation + 1
             raise ModelError(f"{name}.kernel_size: expected at most {most} with this length, "
@@ -190,9 +218,6 @@ class Type(LayerType):
         if self._seen(entry) > MAX_INPUTS:
             raise ModelError(f"{name}.kernel_size: expected at most {MAX_INPUTS} values for a "
                              f"filter, got {self._seen(entry)}")
-        if form != INT8 and entry["filters"] > MAX_INPUTS:
-            raise ModelError(f"{name}.filters: expected 1 to {MAX_INPUTS} of {form}, got "
-                             f"{entry['filters']}")
         if entry["filters"] % seen.groups:
             raise ModelError(f"{name}.filters: expected a multiple of {seen.groups} groups, "
                              f"got {entry['filters']}")
@@ -348,10 +373,7 @@ class Type(LayerType):
 
     def check_training(self, entry: Fields) -> None:
         super().check_training(entry)
-        for key in ("dilation", "groups"):
-            if entry.get(key, 1) != 1:
-                raise ModelError(f"{entry['name']}.{key}: expected 1 in a training, got "
-                                 f"{entry[key]}")
+        self._check_geometry(entry)
 
     def retrained(
         self, entry: Fields, tensors: Tensors, before: float
@@ -362,9 +384,7 @@ class Type(LayerType):
         weight = tensors["weight"].reshape(len(tensors["weight"]), -1)
         found = dense.in_floats("", {**tensors, "weight": weight}, before, entry["scale"])
         found["weight"] = found["weight"].reshape(tensors["weight"].shape)
-        made = {key: entry[key] for key in keys if key in entry}
-        self.check_training(made)
-        return made, found
+        return {key: entry[key] for key in keys if key in entry}, found
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableConv1D:
         return TrainableConv1D(f, entry["name"], geometry(entry), **tensors)

@@ -5,32 +5,51 @@ from ..parameter import Parameter
 
 class Conv1D:
     # Convolution [length, channels] -> [positions, filters], as attention takes it, of weight
-    # [filters, kernel_size, channels]; positions = (length + 2*padding - kernel_size)//stride + 1.
-    # The windows are strides: nothing is copied, but x between zeros where there is padding.
+    # [filters, kernel_size, channels / groups], groups being 1 or channels;
+    # positions = (length + 2*padding - dilation*(kernel_size - 1) - 1)//stride + 1.
+    # Nothing is copied, but x between zeros where there is padding: a product takes its windows by
+    # strides. One is enough where a window lies in one piece; with dilation there is one for each
+    # tap, which adds to those before, with groups one for each channel.
 
     def __init__(self, f, name, length, kernel_size, stride, filters, bias=True, asked=True,
-                 channels=1, padding=0):
+                 channels=1, padding=0, dilation=1, groups=1):
         checks.between(name + ".padding", padding, 0, 1 << 15)
         whole = length + 2 * padding
-        checks.between(name + ".kernel_size", kernel_size, 1, whole)
+        checks.between(name + ".dilation", dilation, 1, whole)
+        checks.between(name + ".kernel_size", kernel_size, 1, (whole - 1) // dilation + 1)
         checks.between(name + ".stride", stride, 1, whole)
+        if groups not in (1, channels) or filters % groups:
+            raise ValueError("%s.groups: expected 1, or %d, as many as channels, and a multiple of "
+                             "them as filters, got %d" % (name, channels, groups))
         self.f = f
         self.name = name
         self.length = length
-        self.kernel_size = kernel_size
+        self.reach = dilation * (kernel_size - 1) + 1
         self.stride = stride
         self.padding = padding
         self.infers = {"kernel_size": kernel_size, "stride": stride, "channels": channels,
-                       "padding": padding, "dilation": 1, "groups": 1}
+                       "padding": padding, "dilation": dilation, "groups": groups}
         self.size = length * channels
-        self.inputs = seen = kernel_size * channels
+        self.inputs = seen = kernel_size * channels // groups
         self.outputs = self.filters = filters
-        self.positions = n = (whole - kernel_size) // stride + 1
+        self.positions = n = (whole - self.reach) // stride + 1
         self.weight = Parameter(f, name + ".weight", filters * seen)
         self.bias = Parameter(f, name + ".bias", filters) if bias else None
+        # Products, each of so many filters and values of a window, which are `apart` in x; from one
+        # to the next, how far it is in x, in the weight and in the results
+        cols, inner, apart = filters, seen, 1
+        self._count, self._steps = 1, (0, 0, 0)
+        if groups > 1 or channels == 1 and dilation > 1:
+            cols, inner, apart = filters // groups, kernel_size, dilation * channels
+            self._count, self._steps = groups, (1, cols * seen, cols)
+        elif dilation > 1 and kernel_size > 1:
+            inner = channels
+            self._count, self._steps = kernel_size, (dilation * channels, channels, 0)
+        self._adds = adds = self._count > 1 and groups == 1
         step = stride * channels
-        self._product = f.product(n, filters, seen, (step, 1), (seen, 1), (filters, 1), add=bias)
-        self._product_weight = f.product(filters, seen, n, (1, filters), (1, step), (seen, 1),
+        self._product = f.product(n, cols, inner, (step, apart), (seen, 1), (filters, 1),
+                                  add=bias or adds)
+        self._product_weight = f.product(cols, inner, n, (1, filters), (apart, step), (seen, 1),
                                          add=True)
         itemsize = signals.ITEMSIZES[f.typecode]
         self._before = padding * channels * itemsize
@@ -42,12 +61,12 @@ class Conv1D:
         if asked:
             self.dx = f.zeros(self.size)
             self._dpadded = f.zeros(whole * channels) if padding else self.dx
-            self._product_x = f.product(n, seen, filters, (filters, 1), (1, seen), (step, 1),
+            self._product_x = f.product(n, inner, cols, (filters, 1), (1, seen), (step, apart),
                                         add=True)
 
     def heed(self, length):
         # Of a shorter input: so many positions, one at least
-        return max(1, (length + 2 * self.padding - self.kernel_size) // self.stride + 1)
+        return max(1, (length + 2 * self.padding - self.reach) // self.stride + 1)
 
     def __call__(self, x):
         f = self.f
@@ -57,18 +76,27 @@ class Conv1D:
             self.x = self._padded
         if self.bias:
             f.spread(self.bias.value, self.out, self.positions, self.filters)
-        self._product(self.x, self.weight.value, self.out)
+        elif self._adds:
+            f.clear(self.out, len(self.out))
+        a, b, c = self._steps
+        for i in range(self._count):
+            self._product(self.x, self.weight.value, self.out, i * a, i * b, i * c)
         return self.out
 
     def backward(self, grad):
         f = self.f
         f.accept(grad, self.positions * self.filters, self.name)
-        self._product_weight(grad, self.x, self.weight.grad)
+        a, b, c = self._steps
+        for i in range(self._count):
+            self._product_weight(grad, self.x, self.weight.grad, i * c, i * a, i * b,
+                                 self._adds and i > 0)
         if self.bias:
             f.column_sums(grad, self.bias.grad, self.positions, self.filters)
         if self.dx is not None:
             f.clear(self._dpadded, len(self._dpadded))
-            self._product_x(grad, self.weight.value, self._dpadded)
+            for i in range(self._count):
+                self._product_x(grad, self.weight.value, self._dpadded, i * c, i * b, i * a,
+                                self._adds and i > 0)
             if self.padding:
                 cache.copy(self._dpadded, self._before, self.dx, 0, self._bytes)
         return self.dx
@@ -90,12 +118,8 @@ class Conv1D:
 
 def build(f, entry, given):
     length, channels = entry.rows("length"), entry.size("channels", 1)
-    for key in ("dilation", "groups"):
-        n = entry.integer(key, 1)
-        if n != 1:
-            raise ValueError("%s.%s: expected 1 in a training, got %d" % (entry.name, key, n))
     entry.accept(("", given), "", length * channels)
     layer = Conv1D(f, entry.name, length, entry.size("kernel_size"), entry.size("stride"),
                    entry.size("filters"), entry.flag("bias", True), entry.asked, channels,
-                   entry.integer("padding", 0))
+                   entry.integer("padding", 0), entry.size("dilation", 1), entry.size("groups", 1))
     return layer, layer.positions * layer.filters
