@@ -268,6 +268,12 @@ CASES |= {
         [{**CONV, "length": SIZE, "channels": 1, "dilation": 5, "stride": 3, "bias": False}],
         lambda torch, p, x, length: torch.nn.functional.conv1d(
             x.reshape(1, -1), p["conv.weight"][:, None], None, 3, 0, 5).T),
+    "softmax": Case([{"type": "softmax", "name": "y", "rows": TOKENS, "columns": WIDTH}],
+                    lambda torch, p, x, length: x.softmax(1)),
+    "transpose": Case(
+        [{"type": "transpose", "name": "turned", "rows": TOKENS, "columns": WIDTH},
+         {"type": "dense", "name": "y", "rows": WIDTH, "in_features": TOKENS, "out_features": 3}],
+        lambda torch, p, x, length: linear(p, "y", x.T)),
 }
 EMBEDDING = {"type": "embedding", "name": "words", "seq_len": TOKENS, "vocab_size": 9,
              "embed_dim": WIDTH}

@@ -23,6 +23,8 @@ EMBEDDING = {"type": "embedding", "name": "words", "seq_len": TOKENS, "vocab_siz
 POOL = {"type": "mean_pool", "name": "pool", "seq_len": TOKENS, "embed_dim": WIDTH}
 HEAD = {"type": "dense", "name": "head", "in_features": WIDTH, "out_features": CLASSES,
         "output": "int32"}
+CONV = {"type": "conv1d", "length": TOKENS, "channels": WIDTH, "kernel_size": 3, "stride": 1,
+        "filters": WIDTH}
 
 
 @dataclass
@@ -64,6 +66,13 @@ CASES = {
     "a stream, with lengths": Case(
         [EMBEDDING, {"type": "position", "name": "position", "seq_len": TOKENS, "embed_dim": WIDTH},
          {**POOL, "lengths": True}, HEAD], ["head", "position", "words"], lengths=True),
+    "convolutions, softmax": Case(
+        [EMBEDDING, {**CONV, "name": "depthwise", "padding": 2, "dilation": 2, "groups": WIDTH},
+         {"type": "relu", "name": "relu"}, {**CONV, "name": "dilated", "padding": 4, "dilation": 3},
+         {"type": "transpose", "name": "turned", "rows": TOKENS + 2, "columns": WIDTH},
+         {**HEAD, "in_features": WIDTH * (TOKENS + 2)},
+         {"type": "softmax", "name": "y", "rows": 1, "columns": CLASSES}],
+        ["depthwise", "dilated", "head", "words"]),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

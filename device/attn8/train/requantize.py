@@ -5,6 +5,7 @@ import math
 from array import array
 
 from .. import forms, signals
+from ..find import module as find
 
 
 def check(layers, path):
@@ -71,8 +72,12 @@ class Requantizer:
         return self._tensors
 
     def _follow(self, fields):
-        # A layer that does nothing but to convert has no part in a training
-        if fields["type"] == "convert":
+        # A layer that does nothing but to convert has no part in a training, nor has a softmax that
+        # the loss has
+        kind = find("train.layers", fields["type"])
+        if hasattr(kind, "follow"):
+            kind.follow(fields, self.takes[0])
+        elif fields["type"] == "convert":
             from ..quantize import requant_constants
 
             ratio = self.takes[0] / 512 / fields["scale"]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from .base import (
     LayerType,
     Signal,
     Tensors,
+    TrainableLayer,
 )
 from .convert import requantizing
 from .quantizer import Quantizer
@@ -79,6 +81,25 @@ def softmax_constants(scale: float) -> dict[str, int]:
             "limit": ((OCTAVES * FINE << shift) - (1 << shift >> 1) - 1) // mult}
 
 
+class TrainableSoftmax(TrainableLayer):
+    """The probabilities of each row."""
+
+    def __init__(self, f: Any, columns: int):
+        self.f = f
+        self.columns = columns
+        self._scale = f.softmax_scale(1, 1)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.out, _ = self.f.softmax(x.reshape(-1, self.columns), self._scale)
+        out: np.ndarray = self.out
+        return out
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        grad = grad.reshape(self.out.shape)
+        dx: np.ndarray = self.f.softmax_backward(self.out, grad, self._scale)
+        return dx
+
+
 class Type(LayerType):
     """[rows, columns] -> probabilities of the same shape."""
 
@@ -89,6 +110,7 @@ class Type(LayerType):
                 "limit": within(0, (1 << 30) - 1)}
     input_formats = (INT16, INT8, INT32)
     output_formats = (UINT16,)
+    retrains = (INT8, INT32)
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
@@ -147,6 +169,15 @@ class Type(LayerType):
                          **softmax_constants(scale)}
                 yield Example(takes, {"rows": rows, "columns": columns}, [before, entry],
                               sums if takes == INT32 else {}, 14, floating)
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        """It is the last layer: cross entropy takes what comes before, and has its own softmax."""
+        return None, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableSoftmax:
+        return TrainableSoftmax(f, entry["columns"])
 
 
 TYPE = Type()

@@ -1,13 +1,27 @@
 """Rows to columns."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from ..schema import SIZE
-from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors, TrainableLayer
 from .convert import requantizing
 from .quantizer import Quantizer
+
+
+class TrainableTranspose(TrainableLayer):
+    """[rows, columns] -> [columns, rows]."""
+
+    def __init__(self, rows: int):
+        self.rows = rows
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(x.reshape(self.rows, -1).T)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(grad.reshape(-1, self.rows).T)
 
 
 class Type(LayerType):
@@ -16,6 +30,7 @@ class Type(LayerType):
     fields = {"rows": SIZE, "columns": SIZE}
     input_formats = output_formats = (INT8, INT16)
     keeps_scale = tied = moves = True
+    retrains = (INT16,)
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, int]:
         return entry["rows"], entry["columns"]
@@ -40,6 +55,14 @@ class Type(LayerType):
                 return outputs["turned"].ravel(), want.ravel()
 
             yield Example(output, {"rows": 5, "columns": 7}, [before, entry], {}, 35, floats)
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        return {key: entry[key] for key in ("type", "name", *self.fields)}, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableTranspose:
+        return TrainableTranspose(entry["rows"])
 
 
 TYPE = Type()

@@ -15,3 +15,5 @@
 #   layer.requantize(r, fields, scale) -> the scale of its int8 results: writes what it trained into
 #                      the fields of the int8 layer and into r (see requantize.py); `scale` is that
 #                      of its inputs
+# Where a type may have no part in the training of a model that has it, as the loss stands for it, a
+# function follow(fields, scale) of its module writes its int8 form.
