@@ -68,6 +68,7 @@ def board(board):
     deploy(board)
     for folder in ("/models", "/models/attn8"):  # as of a user, and as the demo puts it
         push(board, f"{folder}/digits.safetensors", (MODELS / "digits.safetensors").read_bytes())
+    board.enter_repl()
     return board
 
 
@@ -90,13 +91,8 @@ def attn8_folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def remote(board):
-    """Runs code on the board over named arrays; returns what it passed to `give`.
-
-    Each module starts with the whole of the board's memory, and gives it back.
-    """
-    board.enter_repl()
-    yield Remote(board)
-    board.enter_repl()
+    """Runs code on the board over named arrays; returns what it passed to `give`."""
+    return Remote(board)
 
 
 class Remote:

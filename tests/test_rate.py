@@ -1,7 +1,5 @@
 """A faster line, negotiated: both ends change, or both stay; a lost board comes back by itself."""
 
-import time
-
 import pytest
 
 from attn8_host.boards import uart
@@ -9,7 +7,6 @@ from attn8_host.boards.board import Board
 from attn8_host.boards.supervisor import CLKDIV
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.errors import LinkError
-from attn8_host.link import client
 
 BAUD = 115200
 DATA = bytes(range(256)) * 16
@@ -48,21 +45,14 @@ class Cable:
         return self._spoilt(self.stream.read(size), self.broken[1])
 
 
-def seconds_to_read(link):
-    start = time.monotonic()
-    assert link.read(client.SCRATCH, len(DATA)) == DATA
-    return time.monotonic() - start
-
-
 def test_the_link_goes_to_the_fastest_rate_and_the_repl_comes_back_at_its_own(port):
     with opened(port) as board:
         for _ in range(2):
             with board.serve() as link:
                 assert link.stream.baudrate == 921600
-                link.reserve(len(DATA))
-                link.write(client.SCRATCH, DATA)
-                # At 115200 baud 4096 bytes take 0.36 s, and a slow computer only adds to that
-                assert min(seconds_to_read(link) for _ in range(5)) < 0.3
+                link.timeout = link.deadline  # a slow computer is no fault of the line
+                # What one end sends at another rate than the other's arrives as garbage
+                assert link.echo(DATA) == DATA
                 assert link.statistics.faults == 0
             assert board.transport.serial.baudrate == BAUD
             assert board.execute("print('back')") == "back\n"

@@ -26,7 +26,7 @@ def virtual(tmp_path):
 
 def mpremote(board, *arguments):
     command = [sys.executable, "-m", "mpremote", "connect", board.port, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.replace("\r\n", "\n")
 
@@ -74,10 +74,28 @@ def test_every_byte_reaches_a_program_that_switched_the_interrupt_off(virtual):
             "data = sys.stdin.buffer.read(256)\nmicropython.kbd_intr(3)\n"
             "sys.stdout.buffer.write(repr(data == bytes(range(256))))\n"
         )
-        board.transport.read_until(1, b"ready\n", timeout=5)
+        board.transport.read_until(1, b"ready\n", timeout=60)
         board.transport.serial.write(every)
-        out, error = board.transport.follow(timeout=5)
+        out, error = board.transport.follow(timeout=60)
         assert (out, error) == (b"True", b"")
+
+
+def test_ctrl_c_that_finds_a_program_just_ended_restarts_nothing(virtual):
+    with Board(virtual.port) as board:
+        board.execute("kept = 1")
+        for length in range(200):
+            board.transport.exec_raw_no_follow(f"for _ in range({10 * length}): pass")
+            board.enter_repl(soft_reset=False)
+        assert board.execute("print(kept)") == "1\n"
+
+
+def test_a_session_leaves_nothing_in_the_heap(virtual):
+    with Board(virtual.port) as board:
+        board.enter_repl(soft_reset=False)
+        before = board.used_heap()
+        for _ in range(20):
+            board.enter_repl(soft_reset=False)
+        assert board.used_heap() == before
 
 
 def test_the_heap_is_as_small_as_a_chip(virtual):
@@ -93,7 +111,7 @@ def test_a_busy_port_is_said_to_be_busy(virtual):
 def test_a_crash_leaves_a_board_that_can_be_used(virtual):
     with Board(virtual.port) as board:
         board.transport.exec_raw_no_follow("import uctypes\nuctypes.bytes_at(8, 8)\n")
-        board.transport.read_until(1, b">>> ", timeout=5)
+        board.transport.read_until(1, b">>> ", timeout=60)
         board.enter_repl()
         assert board.execute("print(3)") == "3\n"
 
@@ -131,7 +149,6 @@ def test_boards_lists_a_virtual_board_that_runs(capsys, monkeypatch):
         it.communicate()
     (board,) = (board for board in json.loads(capsys.readouterr().out) if board["port"] == port)
     assert board["implementation"] == "micropython"
-
 
 
 @pytest.mark.parametrize("folder", ["ü", "日本 x", "a'b"])

@@ -187,8 +187,8 @@ class Board:
         transport.enter_raw_repl(soft_reset, timeout_overall=10)
         transport.serial.timeout = 2
         transport.use_raw_paste = True
-        question = secrets.token_hex(4)
-        answer, _ = transport.exec_raw(f"print({question!r})", timeout=2)
+        question = str(secrets.randbits(29))  # a text would stay on the board, as all its names do
+        answer, _ = transport.exec_raw(f"print({question})", timeout=2)
         return bytes(answer).strip() == question.encode()
 
     def execute(self, code: str, timeout: float = 60) -> str:

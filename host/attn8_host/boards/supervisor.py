@@ -354,11 +354,9 @@ class Supervisor:
             if now - self.held_since < INTERRUPT_SECONDS and _readable(self.board):
                 return
             self.held_since = None
-            del self.to_board[: place + 1]  # what came before waits for a program that ends now
-            if now - self.interrupted > INTERRUPT_SECONDS:
-                self.interrupted = now
-                self.process.send_signal(signal.SIGINT)
-            return
+            if now - self.interrupted <= INTERRUPT_SECONDS or self._interrupt():
+                del self.to_board[: place + 1]  # what came before waits for a program that ends now
+                return
         waiting = struct.unpack("i", fcntl.ioctl(self.board_side, termios.FIONREAD, b"\0" * 4))[0]
         room = self.receive_buffer - waiting
         if room > 0:
@@ -371,6 +369,27 @@ class Supervisor:
             self.overrun_since = None
         if self.baud:
             self.to_board.clear()  # what came at the line's rate and did not fit is lost
+
+    def _interrupt(self) -> bool:
+        """Interrupts the program; False if it has just ended and the prompt is about to come.
+
+        A chip does not mind Ctrl-C then, and the unix port would die of the signal. Which of the
+        two it is, /proc says of a process that is stopped meanwhile.
+        """
+        process = self.process.pid
+        status = Path(f"/proc/{process}/status")
+        if status.exists():  # not on macOS
+            os.kill(process, signal.SIGSTOP)
+            os.waitid(os.P_PID, process, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            caught = re.search(r"^SigCgt:\s*(\w+)$", status.read_text(), re.M)
+            taken = caught is not None and int(caught[1], 16) >> (signal.SIGINT - 1) & 1
+        else:
+            taken = 1
+        if taken:
+            self.interrupted = time.monotonic()
+            os.kill(process, signal.SIGINT)
+        os.kill(process, signal.SIGCONT)
+        return bool(taken)
 
     def _from_board(self, data: bytes) -> None:
         """Takes markers out of the board's output, in order, and passes the rest on."""
