@@ -4,7 +4,8 @@ Of each block there are a few wordings; wherever a piece of it is found, the who
 """
 
 import ast
-from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,11 @@ BLOCKS = {
     ]),
     # A sum as int8 or int16, 16 bits more dropped at least
     "requantize": ("a = (a >> 15) * m + (((a & 32767) * m) >> 15)", [
+        # or int32, for who narrows it later
+        """
+a = (a >> 15) * m + (((a & 32767) * m) >> 15)
+out[j] = (a + (1 << s)) >> (s + 1)
+""",
         """
 a = (a >> 15) * m + (((a & 32767) * m) >> 15)
 a = (a + (1 << s)) >> (s + 1)
@@ -125,6 +131,129 @@ if total:
     else:
         left = 0 - n
 """]),
+    # A word of training's fixed point, of whose saturations count[0] is the number
+    "saturation": ("a < 0 - limit", ["""
+if mean > limit:
+    mean = limit
+elif mean < 0 - limit:
+    mean = 0 - limit
+""", """
+if a > limit:
+    a = limit
+    count[0] = count[0] + 1
+elif a < 0 - limit:
+    a = 0 - limit
+    count[0] = count[0] + 1
+"""]),
+    # A product of two such words, whose parts of 15 bits are in p, t and low
+    "wide product": ("((t & 32767) << 15) + (low & 32767)", ["""
+t += low >> 15
+p += t >> 15
+if p > most:
+    acc = limit
+    count[0] = count[0] + 1
+elif p < -1 - most:
+    acc = 0 - limit
+    count[0] = count[0] + 1
+else:
+    low = ((t & 32767) << 15) + (low & 32767)
+    acc = (p << left) + ((low + half) >> frac)
+"""]),
+    # What rounds a product with mult / 2**shift
+    "half": ("if s == 0:\n    l = 16384", ["""
+s -= 15
+h = (1 << s) >> 1
+l = 0
+if s == 0:
+    l = 16384
+"""]),
+    "peak": ("a ^= a >> 31", ["""
+a = (x ^ sign) - sign
+a ^= a >> 31
+if a > p:
+    p = a
+"""]),
+    # The exponent of mantissas of 15 bits
+    "exponent": ("(p >> e) > 16382", ["""
+e = 0
+while (p >> e) > 16382:
+    e += 1
+"""]),
+    # Of sums in two parts, neither of them negative
+    "mean": ("((h << b) + l + (n >> 1)) // n", ["""
+h += l >> b
+l &= m
+a = h // n
+h -= a * n
+a = ((a - o) << b) + ((h << b) + l + (n >> 1)) // n
+"""]),
+    "square root": ("b >>= 2", ["""
+b = 1
+b <<= 30
+while b:
+    if x >= r + b:
+        x -= r + b
+        r = (r >> 1) + b
+    else:
+        r >>= 1
+    b >>= 2
+"""]),
+    # The line between two entries of the table, as training has it
+    "finer line": ("(y - z) * (x & 127)", ["""
+i = (x >> 7) & 255
+y = t[i]
+z = 32768
+if i < 255:
+    z = t[i + 1]
+x = (((y << 7) - (y - z) * (x & 127)) >> (7 + (x >> 15))) + 1
+x >>= 1
+""", """
+i = (x >> 7) & 255
+y = t[i]
+z = 32768
+if i < 255:
+    z = t[i + 1]
+x = ((((y << 7) - (y - z) * (x & 127)) >> (7 + (x >> 15))) + 1) >> 1
+"""]),
+    # Where an object's words begin, of one of MicroPython's or of two: a small integer of 31 bits
+    # may have taken on a sign
+    "address": ("word <<= 16", ["""
+word = 1 << 16
+word <<= 16
+if word:
+    at = 8
+else:
+    at = 4
+    if a < 0:
+        word = 1
+        a ^= word << 31
+""", """
+word = 1 << 16
+word <<= 16
+if word:
+    at = 2
+else:
+    at = 1
+    if a < 0:
+        word = 1
+        a ^= word << 31
+""", """
+target = int(id(x))
+source = int(id(y))
+word = 1 << 16
+word <<= 16
+if word:
+    at = 2
+else:
+    at = 1
+    word = 1
+    if target < 0:
+        target ^= word << 31
+    if source < 0:
+        source ^= word << 31
+to = ptr32(target)
+found = ptr32(source)
+"""]),
     # and k, where it may be beyond the bits of a word
     "octaves": ("k > 30", ["""
 k = x >> 8
@@ -135,15 +264,19 @@ if k > 30:
 # Where a piece is of something else
 OTHERS = {
     ("fixed_optimizers", "requantize"): "Adam's moments: no int8 comes out",
-    ("int32", "requantize"): "no int8 comes out",
     ("exact16", "requantize"): "octaves of a softmax: no int8 comes out",
     ("softmax16", "requantize"): "the same",
     ("decode8", "requantize"): "the same",
     ("fixed", "reciprocal"): "the normalization of a logarithm",
     ("fixed_norm", "product"): "words in two parts, summed or multiplied whole",
     ("fixed_pointwise", "product"): "the same",
+    ("qformat", "saturation"): "products of 64 bits",
+    ("wide", "finer line"): "a line of a table of int16",
     ("refine", "look-up"): "a look-up with as many bits more as a row allows",
 }
+
+
+OPERATIONS = ast.BinOp, ast.Compare, ast.Subscript
 
 
 class Match:
@@ -167,23 +300,35 @@ class Match:
         return wording == code
 
 
+@cache
 def parsed(text: str) -> ast.expr | list[ast.stmt]:
     body = ast.parse(text).body
     return body[0].value if isinstance(body[0], ast.Expr) else body
 
 
-def suites(tree: ast.AST) -> Iterator[list[ast.stmt]]:
+@cache
+def tree_of(path: Path) -> ast.AST:
+    return ast.parse(path.read_text())
+
+
+@cache
+def operations(tree: ast.AST) -> list[ast.expr]:
+    """All expressions that a wording may be."""
+    return [node for node in ast.walk(tree) if isinstance(node, OPERATIONS)]
+
+
+@cache
+def suites(tree: ast.AST) -> list[list[ast.stmt]]:
     """All lists of statements."""
-    for node in ast.walk(tree):
-        for field in ("body", "orelse"):
-            if isinstance(suite := getattr(node, field, None), list) and suite:
-                yield suite
+    return [suite for node in ast.walk(tree) for field in ("body", "orelse")
+            if isinstance(suite := getattr(node, field, None), list) and suite]
 
 
 def windows(tree: ast.AST, wording: ast.expr | list[ast.stmt]) -> list[Any]:
     """What a wording may be compared with."""
     if isinstance(wording, ast.expr):
-        return [node for node in ast.walk(tree) if isinstance(node, ast.expr)]
+        assert isinstance(wording, OPERATIONS)
+        return operations(tree)
     n = len(wording)
     return [suite[i : i + n] for suite in suites(tree) for i in range(len(suite) - n + 1)]
 
@@ -213,7 +358,7 @@ def differing(tree: ast.AST, block: str) -> set[int]:
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_a_block_is_worded_the_same_everywhere(path, block):
-    found = differing(ast.parse(path.read_text()), block)
+    found = differing(tree_of(path), block)
     assert bool(found) == ((path.stem, block) in OTHERS), found
 
 
@@ -222,7 +367,11 @@ def test_a_block_is_worded_the_same_everywhere(path, block):
     ("clamp", ("a < -127", "a <= -127")), ("reciprocal", ("m >> 1", "m")),
     ("look-up", ("+ 1", "+ 0")), ("octaves", ("x >> 8", "x >> 7")),
     ("line", ("x >> 14", "x >> 15")), ("weights", ("half) >> p", "half) >> m")),
-    ("division", ("n -= p", "n += p")),
+    ("division", ("n -= p", "n += p")), ("saturation", ("a = limit", "a = 0")),
+    ("wide product", ("-1 - most", "0 - most")), ("half", ("(1 << s) >> 1", "1 << s")),
+    ("peak", ("a > p", "a >= p")), ("exponent", ("e = 0", "e = 1")), ("mean", ("a - o", "a + o")),
+    ("square root", ("r >> 1", "r")), ("finer line", ("+ 1) >> 1", ") >> 1")),
+    ("address", ("<< 31", "<< 30")),
 ])  # fmt: skip
 def test_another_wording_is_noticed(block, changed):
     _, wordings = BLOCKS[block]
