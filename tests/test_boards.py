@@ -61,13 +61,15 @@ def test_a_connected_board_is_found(usb, monkeypatch):
     assert resolve("auto") == "virtual"
 
 
-def test_no_chip_is_said_to_be_missing_where_one_is(usb, capsys):
+@pytest.mark.parametrize(("spec", "said"), [
+    ("virtual", "Using the virtual board: linux"),
+    ("auto", "Using the virtual board (no chip is connected): linux"),
+    (None, "Using the virtual board (no chip is connected): linux"),
+])
+def test_no_chip_is_said_to_be_missing_where_none_was_asked_for(usb, capsys, spec, said):
     info = BoardInfo("virtual", "/dev/pts/3", "micropython", "1.29.0", "linux", "x64", "6.3")
-    board_line(Console(width=200), info)
-    assert "Using the virtual board: linux" in capsys.readouterr().out
-    usb.clear()
-    board_line(Console(width=200), info)
-    assert "Using the virtual board (no chip is connected): linux" in capsys.readouterr().out
+    board_line(Console(width=200), info, spec)
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -170,8 +172,9 @@ def test_commands_need_nothing_that_windows_lacks():
 
 def test_a_file_is_no_board(capsys, tmp_path):
     (tmp_path / "file").touch()
-    assert main(["demo", f"--board={tmp_path / 'file'}"]) == 2
-    assert capsys.readouterr().err == f"attn8: {tmp_path / 'file'} is no serial port\n"
+    for path in (tmp_path / "file", tmp_path, "/dev/null", "/dev/zero"):
+        assert main(["demo", f"--board={path}"]) == 2
+        assert capsys.readouterr().err == f"attn8: {path} is no serial port\n"
 
 
 def test_boards_lists_what_answers(capsys):

@@ -5,6 +5,7 @@ import ast
 import pytest
 
 from attn8_host import masks
+from attn8_host.errors import RemoteError
 from attn8_host.paths import DEVICE
 
 FIRST_LOOK = """
@@ -129,6 +130,11 @@ def test_help_leaves_nothing_behind(board, remote):
 def test_help_of_what_is_unknown(remote):
     assert remote.refused("attn8.help('Attention')", "import attn8") == (
         "help: attn8 has no Attention; attn8.help() lists what it has")
+
+
+def test_a_star_says_to_name_what_is_used(board):
+    with pytest.raises(RemoteError, match=r"\* takes too much memory: name what"):
+        board.execute("from attn8 import *")
 
 
 def test_an_unknown_name_is_an_attribute_error(remote):

@@ -39,7 +39,7 @@ def test_tables_and_lines_hold_text(capsys, monkeypatch, text):
 def test_the_name_of_a_board_is_text(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     info = BoardInfo("serial", EVIL, EVIL, "1.26", EVIL, None, "6.3")
-    board_line(Terminal(), info)
+    board_line(Terminal(), info, None)
     assert capsys.readouterr().out.strip().isprintable()
 
 

@@ -8,6 +8,8 @@ __version__ = "0.1.0"
 def __getattr__(name):
     from .names import NAMES
 
+    if name == "__all__":
+        raise AttributeError("* takes too much memory: name what you use")
     if name not in NAMES:
         raise AttributeError(name)
     from .public import look
@@ -27,6 +29,7 @@ def said(line):
 # What other modules of the package call is no stand-in
 for _name in "checks", "memory", "signals", "tables", "forms":
     __import__("attn8." + _name)
+del _name
 
 # dir and TAB find the words that the interpreter knows when they begin, so the public names are
 # there from the start, but in a host's session: its word `serve` in __main__ says that none looks

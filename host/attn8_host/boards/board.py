@@ -428,8 +428,24 @@ def why_closed(port: str) -> str:
         ports = ", ".join(p.device for p in list_ports.comports()) or "none"
         return f"no such board or port: {port}; ports here: {ports}; or use --board virtual"
     if not WINDOWS.fullmatch(port):
-        if not stat.S_ISCHR(os.stat(port).st_mode):
+        if not is_terminal(port):
             return f"{port} is no serial port"
         if not os.access(port, os.R_OK | os.W_OK):
             return f"no permission to open {port}; add yourself to its group (often dialout)"
     return f"{port} is busy: another program has it open; close that and try again"
+
+
+def is_terminal(port: str) -> bool:
+    """Whether a path that exists is a serial port or a pseudo-terminal."""
+    if not stat.S_ISCHR(os.stat(port).st_mode):
+        return False
+    if any(info.device == os.path.realpath(port) for info in list_ports.comports()):
+        return True  # to open one may reset its board
+    try:
+        opened = os.open(port, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return True  # who may not open it cannot tell
+    try:
+        return os.isatty(opened)
+    finally:
+        os.close(opened)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -99,16 +100,20 @@ def opened(
     from ..boards import open_board
 
     with open_board(arguments.board, arguments.baud, arguments.firmware, heap) as board:
-        board_line(console, board.info)
+        board_line(console, board.info, arguments.board)
         yield board
 
 
-def board_line(console: Console, info: "BoardInfo") -> None:
-    """Says which board is used."""
-    from ..boards import find_boards
+def board_line(console: Console, info: "BoardInfo", spec: str | None) -> None:
+    """Says which board is used.
 
+    Args:
+        console: where.
+        info: of the board.
+        spec: what --board said.
+    """
     kind = "the virtual board" if info.kind == "virtual" else "the board"
-    if info.kind == "virtual" and not find_boards():
+    if info.kind == "virtual" and (spec or os.environ.get("ATTN8_BOARD") or "auto") == "auto":
         kind += " (no chip is connected)"
     console.print(f"Using {kind}: {info}", highlight=False)
 

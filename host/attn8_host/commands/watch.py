@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     def opened() -> Board:
         board = open_board(arguments.board, arguments.baud, arguments.firmware, HEAP)
-        board_line(console, board.info)
+        board_line(console, board.info, arguments.board)
         return board
 
     with ExitStack() as stack:
