@@ -83,13 +83,13 @@ def test_ram_is_what_the_board_reports(large_board, make):
     assert planned.memory.ram == pytest.approx(reported, rel=0.05)
 
 
-@pytest.mark.parametrize(("field", "value"), [("causal", True), ("core", "linear")])
+@pytest.mark.parametrize(("field", "value"), [("causal", True), ("core", "micro")])
 def test_other_attention_does_not_train(remote, field, value):
     """Neither from a training file nor into a model that infers otherwise."""
     config, tensors = layer(False)
     config["layers"][0][field] = value
     if field == "core":
-        message = f"attn.core: attention trains with the core exact; got {value}"
+        message = f"attn.core: {value} does not train"
         with pytest.raises(Attn8Error, match=message):
             train_plan(config, tensors)
         with pytest.raises(ModelError, match=message):
@@ -197,8 +197,8 @@ def test_the_command(tmp_path, capsys):
         ({"loss": None}, "the model.loss: expected a word, got null"),
         ({"layers": [1]}, "the config lacks layers"),
         ({"layers": [{"type": "attention", "name": "attn", "seq_len": 4, "embed_dim": 8,
-                      "num_heads": 2, "core": "flash"}]},
-         "attn.core: attention trains with the core exact; got flash"),
+                      "num_heads": 2, "core": "micro"}]},
+         "attn.core: micro does not train; see docs/numerics.md"),
     ],
 )
 def test_a_training_file_is_checked(tmp_path, capsys, change, message):

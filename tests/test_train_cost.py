@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from attn8_host import isa
+from attn8_host.cores.exact import TrainableExact
 from attn8_host.layers.attention import TrainableMultiHeadAttention as MultiHeadAttention
 from attn8_host.layers.dense import TrainableDense as Dense
 from attn8_host.train import arithmetic as formats
@@ -32,7 +33,8 @@ def test_attention_on_the_chips(arch, recompute):
         for values in (weight, bias):
             next(params).value = array("i", values.ravel().tolist())
         linears.append(Dense(f, part, weight, bias))
-    reference = MultiHeadAttention(f, num_heads, *linears, recompute)
+    reference = MultiHeadAttention(f, *linears, TrainableExact(
+        f, "attn", num_heads, embed_dim // num_heads, recompute=recompute))
     x, grad = (f.array(rng.normal(size=(seq_len, embed_dim))) for _ in range(2))
     out = layer(array("i", x.ravel().tolist()))
     assert (np.array(out) == reference(x).ravel()).all()
@@ -48,7 +50,8 @@ def test_attention_on_the_chips(arch, recompute):
 
 def arrays(layer):
     """The word arrays that a layer, its projections and their parameters hold."""
-    held = {id(v): v for v in vars(layer).values() if isinstance(v, array)}
+    held = {id(v): v for each in (layer, layer.core) for v in vars(each).values()
+            if isinstance(v, array)}
     for part in (layer.q, layer.k, layer.v, layer.out):
         held |= {id(v): v for v in (part.out, part.dx)}
         held |= {id(v): v for p in part.collect_params() for v in (p.value, p.grad)}

@@ -130,6 +130,9 @@ CASES = {
         [{**ATTENTION, "lengths": True, "causal": True, "recompute": True},
          {**POOL, "lengths": True}],
         after(attend(causal=True, lengths=True), pooled), LENGTHS),
+    "flash": Case([{**ATTENTION, "core": "flash", "options": {"block_size": 4}, "causal": True,
+                    "lengths": True}, {**POOL, "lengths": True}],
+                  after(attend(causal=True, lengths=True), pooled), LENGTHS),
     "wide values": Case([{**ATTENTION, "key_dim": 3, "value_dim": 5, "bias": False}], attend()),
     "wide values, recompute": Case(
         [{**ATTENTION, "key_dim": 3, "value_dim": 5, "recompute": True}], attend()),

@@ -10,7 +10,7 @@ from attn8_host.paths import DEVICE, MODELS
 PACKAGE = DEVICE / "attn8"
 PATH = "/models/unload.safetensors"
 MAKERS = [*PACKAGE.glob("layers/*.py"), *PACKAGE.glob("cores/*.py"),
-          *PACKAGE.glob("train/layers/*.py"),
+          *PACKAGE.glob("train/layers/*.py"), *PACKAGE.glob("train/cores/[!_]*.py"),
           PACKAGE / "dense16.py", PACKAGE / "lookup.py"]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class Unload:
     def made(self):
         # Layers that train are made: what trains them next needs the memory of what made them
         for path in self._own(("train",)):
-            if path.startswith("attn8.train.layers."):
+            if path.startswith(("attn8.train.layers.", "attn8.train.cores.")):
                 _strip(path)
         self.forget(*LOADERS)
         gc.collect()

@@ -13,6 +13,52 @@ from ..schema import SHIFT, Kind, Tensor, within
 
 Parameters = dict[str, np.ndarray]
 
+
+class TrainableCore:
+    """The training form of a core, of all heads: words of q, k and v, [tokens, heads * width], to
+    the context, [queries, heads * width of v].
+
+    Args:
+        f: the format of the numbers.
+        name: of its parameters.
+        num_heads: among which q, k and v are divided.
+        key_dim: values of a head's key.
+        causal: whether a query sees only the keys up to its own place.
+        recompute: whether the backward pass computes again what it can.
+
+    What else a core takes are the keywords of its config, and its parameters in words.
+
+    Attributes:
+        length: no query sees a key from this one on; None: all are there.
+    """
+
+    length: int | None = None
+
+    def __init__(
+        self, f: Any, name: str, num_heads: int, key_dim: int, causal: bool, recompute: bool
+    ):
+        self.f = f
+        self.name = name
+        self.num_heads = num_heads
+        self.key_dim = key_dim
+        self.causal = causal
+        self.recompute = recompute
+
+    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def backward(self, dcontext: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The gradients of q, k and v; adds to those of the parameters."""
+        raise NotImplementedError
+
+    def collect_params(self) -> list[Any]:
+        """The parameters, in the order in which the board has them."""
+        return []
+
+    def heads(self, x: np.ndarray) -> list[np.ndarray]:
+        """[tokens, heads * width] head by head."""
+        return np.split(x, self.num_heads, axis=1)
+
 # The constants of the ratio to the output's scale, and of all cores of a softmax in two passes
 OUTPUT = {"out_num": within(1 << 29, (1 << 30) - 1), "out_shift": SHIFT}
 SOFTMAX = {
@@ -51,6 +97,12 @@ def _no_parameters(
     rng: np.random.Generator, num_heads: int, head_dim: int, options: dict[str, Any]
 ) -> Parameters:
     return {}
+
+
+def _from_integers(
+    options: Mapping[str, Any], scales: Mapping[str, float], tensors: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Any], Parameters]:
+    return {}, {}
 
 
 def softmax_work(
@@ -101,6 +153,10 @@ class Core:
         int16: the core that computes the same in int16, where there is one.
         most_lsb: the largest error of its cases from its float form, in steps of int8, that a board
             may show (see proof.verify), inputs of extremes among them; None: any.
+        trainable: its training form; None: it has none.
+        training_constants: what an entry of a training file may say of it besides the options.
+        retrained: from the options, the scales of q, k, v and heads and the integer tensors, each
+            of all heads, to these constants and the parameters, in floats, that stand for them.
         work: from seq_len, keys, head_dim, causal, options and a head's tensors to the
             multiply-accumulates of one head.
     """
@@ -131,6 +187,9 @@ class Core:
     most: Callable[[int], Mapping[str, int]] = _int8_most
     int16: str | None = None
     most_lsb: float | None = None
+    trainable: Callable[..., TrainableCore] | None = None
+    training_constants: Mapping[str, Kind] = field(default_factory=dict)
+    retrained: Callable[..., tuple[dict[str, Any], Parameters]] = _from_integers
     work: Callable[..., int] = softmax_work
 
     @property

@@ -10,7 +10,7 @@ from ..numerics import floating as floats
 from ..numerics.integers import MASKED, bit_length, exp2, int32, requant
 from ..numerics.scales import output_constants, score_constants
 from ..schema import FLAG, MAX_INPUTS, between, within
-from .base import SOFTMAX, Core, Variant
+from .base import SOFTMAX, Core, TrainableCore, Variant
 
 MAX_KEYS = 516  # 516 * 32768 * 127 is the largest sum of weighted values below 2**31
 
@@ -159,8 +159,63 @@ def floating(
     return floats.attention(q, k, v, q.shape[-1] ** -0.5, causal, hidden)
 
 
+class TrainableExact(TrainableCore):
+    """Per head A = softmax(q @ k.T / sqrt(key_dim)) and context = A @ v. Backwards, with dctx the
+    gradient of the context: dv = A.T @ dctx, dA = dctx @ v.T,
+    dS = A * (dA - rowsum(dA * A)) / sqrt(key_dim), dq = dS @ k, dk = dS.T @ q.
+
+    With `recompute` the backward pass computes A again, a query row at a time. That sums dv and dk
+    row by row, which rounds differently; all else is the same.
+    """
+
+    def __init__(
+        self, f: Any, name: str, num_heads: int, key_dim: int, causal: bool = False,
+        recompute: bool = False, **options: Any,
+    ):
+        super().__init__(f, name, num_heads, key_dim, causal, recompute)
+        self._scale = f.softmax_scale(1, key_dim)
+
+    def hidden(self, head: int, queries: int, keys: int) -> np.ndarray:
+        """bool, [keys] or [queries, keys]: which keys queries do not see."""
+        at = np.arange(keys)
+        hidden: np.ndarray = at >= (keys if self.length is None else self.length)
+        if self.causal:
+            hidden = hidden | (at > np.arange(queries)[:, None])
+        return hidden
+
+    def _attend(self, head: int, q: np.ndarray, k: np.ndarray) -> np.ndarray:
+        scores = self.f.hide(self.f.product(q, k), self.hidden(head, len(q), len(k)))
+        weights: np.ndarray = self.f.softmax(scores, self._scale)[0]
+        return weights
+
+    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        self._operands = list(zip(*(self.heads(x) for x in (q, k, v)), strict=True))
+        self._weights = [self._attend(h, q, k) for h, (q, k, _) in enumerate(self._operands)]
+        return np.concatenate([self.f.product(weights, v.T) for weights, (_, _, v) in zip(
+            self._weights, self._operands, strict=True)], axis=1)
+
+    def backward(self, dcontext: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        f = self.f
+        found = []
+        for h, (own, (q, k, v)) in enumerate(
+            zip(self.heads(dcontext), self._operands, strict=True)
+        ):
+            weights = self._attend(h, q, k) if self.recompute else self._weights[h]
+            d = f.softmax_backward(weights, f.product(own, v), self._scale)
+            dk, dv = np.zeros_like(k), np.zeros_like(v)
+            block = 1 if self.recompute else len(q)
+            for i in range(0, len(q), block):
+                part = slice(i, i + block)
+                dv = f.product(weights[part].T, own[part].T, dv)
+                dk = f.product(d[part].T, q[part].T, dk)
+            found.append((f.product(d, k.T), dk, dv))
+        dq, dk, dv = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        return dq, dk, dv
+
+
 CORE = Core(
     reference=Exact,
+    trainable=TrainableExact,
     int16="exact16",
     make_constants=exact_constants,
     floating=floating,

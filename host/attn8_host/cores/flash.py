@@ -14,7 +14,7 @@ from ..numerics.integers import exp2, int32
 from ..numerics.scales import logarithm_constants, output_constants
 from ..schema import INTEGER, MAX_INPUTS, between, within
 from .base import OUTPUT, Core, Variant
-from .exact import MAX_KEYS, floating, normalize
+from .exact import MAX_KEYS, TrainableExact, floating, normalize
 
 LOWEST = -(1 << 22)  # below every octave that a score can have
 FULL = (MAX_KEYS - 1) << 15  # a sum that can take one weight more
@@ -133,6 +133,7 @@ def flash_constants(
 
 CORE = Core(
     reference=Flash,
+    trainable=TrainableExact,  # the one pass is the softmax of all scores
     make_constants=flash_constants,
     floating=floating,
     constants={"score_mult": INTEGER, "score_shift": within(8, 24), **OUTPUT},

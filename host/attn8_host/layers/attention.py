@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import cores
-from ..cores.base import Core
+from ..cores.base import Core, TrainableCore
+from ..cores.exact import TrainableExact
 from ..errors import ModelError
 from ..numerics.scales import linear
 from ..schema import FLAG, MAX_INPUTS, MOST, OBJECT, SIZE, WORD, Kind, Tensor, check, one_of
@@ -194,91 +195,41 @@ def integers(
 class TrainableMultiHeadAttention(TrainableLayer):
     """[seq_len, embed_dim], and a memory [key_len, memory_dim] if there is one, to the former.
 
-    Per head A = softmax(q @ k.T / sqrt(key_dim)) and context = A @ v. Backwards, with dctx the
-    gradient of the context: dv = A.T @ dctx, dA = dctx @ v.T,
-    dS = A * (dA - rowsum(dA * A)) / sqrt(key_dim), dq = dS @ k, dk = dS.T @ q.
-
     Args:
         f: the format of the numbers.
-        num_heads: divides what q, k and v give.
         q, k, v, out: the projections.
-        recompute: the backward pass computes A again, a query row at a time. That sums dv and dk
-            row by row, which rounds differently; all else is the same.
-        causal: a query sees the keys up to its own.
-
-    No query sees a key behind `length`, where that is told.
+        core: makes the context of q, k and v. It sees no key behind `length`, where that is told.
     """
 
     def __init__(
-        self, f: Any, num_heads: int, q: TrainableDense, k: TrainableDense, v: TrainableDense,
-        out: TrainableDense, recompute: bool = False, causal: bool = False,
+        self, f: Any, q: TrainableDense, k: TrainableDense, v: TrainableDense,
+        out: TrainableDense, core: TrainableCore,
     ):
-        keys = len(q.weight.value)
-        if keys % num_heads or len(v.weight.value) % num_heads:
-            raise ValueError(
-                f"embed_dim: expected a multiple of num_heads {num_heads}, got {keys}"
-            )
         self.f = f
-        self.num_heads = num_heads
         self.q, self.k, self.v, self.out = q, k, v, out
-        self.recompute = recompute
-        self.causal = causal
-        self._scale = f.softmax_scale(1, keys // num_heads)
-
-    def _heads(self, x: np.ndarray) -> list[np.ndarray]:
-        return np.split(x, self.num_heads, axis=1)
-
-    def _attend(self, q: np.ndarray, k: np.ndarray) -> np.ndarray:
-        scores, n = self.f.product(q, k), len(k)
-        hidden = np.arange(n) >= (n if self.length is None else self.length)
-        if self.causal:
-            hidden = hidden | (np.arange(n) > np.arange(len(q))[:, None])
-        weights: np.ndarray = self.f.softmax(self.f.hide(scores, hidden), self._scale)[0]
-        return weights
+        self.core = core
 
     def __call__(self, *x: np.ndarray) -> np.ndarray:
         self._memory = len(x) > 1
-        heads = zip(*(self._heads(p(t)) for p, t in ((self.q, x[0]), (self.k, x[-1]),
-                                                     (self.v, x[-1]))), strict=True)
-        self.weights = []
-        context = []
-        for q, k, v in heads:
-            self.weights.append(self._attend(q, k))
-            context.append(self.f.product(self.weights[-1], v.T))
-        return self.out(np.concatenate(context, axis=1))
+        self.core.length = self.length
+        return self.out(self.core(self.q(x[0]), self.k(x[-1]), self.v(x[-1])))
 
     def backward(self, grad: np.ndarray) -> Any:
-        f = self.f
-        parts: list[list[np.ndarray]] = [[], [], []]
-        tensors = (self.out.backward(grad), self.q.out, self.k.out, self.v.out)
-        for weights, dcontext, q, k, v in zip(
-            self.weights, *(self._heads(t) for t in tensors), strict=True
-        ):
-            if self.recompute:
-                weights = self._attend(q, k)
-            d = f.softmax_backward(weights, f.product(dcontext, v), self._scale)
-            dk, dv = np.zeros_like(k), np.zeros_like(v)
-            rows = len(q)
-            block = 1 if self.recompute else rows
-            for i in range(0, rows, block):
-                part = slice(i, i + block)
-                dv = f.product(weights[part].T, dcontext[part].T, dv)
-                dk = f.product(d[part].T, q[part].T, dk)
-            for gradient, own in zip(parts, (f.product(d, k.T), dk, dv), strict=True):
-                gradient.append(own)
         found = []
-        for layer, heads in zip((self.q, self.k, self.v), parts, strict=True):
+        grads = self.core.backward(self.out.backward(grad))
+        for layer, own in zip((self.q, self.k, self.v), grads, strict=True):
             layer.asked = self.asked
-            found.append(layer.backward(np.concatenate(heads, axis=1)))
+            found.append(layer.backward(own))
         dx, of_keys, of_values = found
         if not self.asked:
             return [dx, dx] if self._memory else dx
         if self._memory:
-            return [dx, f.add(of_keys, of_values)]
-        return f.add(f.add(dx, of_keys), of_values)
+            return [dx, self.f.add(of_keys, of_values)]
+        return self.f.add(self.f.add(dx, of_keys), of_values)
 
     def collect_params(self) -> list[Any]:
-        return [p for part in (self.q, self.k, self.v, self.out) for p in part.collect_params()]
+        return [p for part in (self.q, self.k, self.v, self.out, self.core)
+                for p in part.collect_params()]
 
 
 class Attention(LayerType):
@@ -297,7 +248,7 @@ class Attention(LayerType):
         "seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
     training_optional: ClassVar[Mapping[str, Kind]] = {
         "recompute": FLAG, "bias": FLAG, "causal": FLAG, "core": WORD, "lengths": FLAG,
-        "key_dim": SIZE, "value_dim": SIZE}
+        "key_dim": SIZE, "value_dim": SIZE, "options": OBJECT, "constants": OBJECT}
     by_bits = True
 
     def reads_padding(self, entry: Fields) -> bool:
@@ -305,23 +256,38 @@ class Attention(LayerType):
 
     def check_training(self, entry: Fields) -> None:
         super().check_training(entry)
-        head_dims(entry)
-        if entry.get("core", "exact") != "exact":
-            raise ModelError(f"{entry['name']}.core: attention trains with the core exact; "
-                             f"got {entry['core']}")
+        name, core = entry["name"], self._training_core(entry)
+        if core.trainable is None:
+            raise ModelError(f"{name}.core: {entry['core']} does not train; see docs/numerics.md")
+        key_dim, value_dim = head_dims(entry)
+        if key_dim != value_dim and not core.value_widths:
+            raise ModelError(f"{name}.value_dim: core {entry['core']} takes heads of one width; "
+                             "exact takes two")
+        check(f"{name}.options", entry.get("options", {}), {}, core.options)
+        check(f"{name}.constants", entry.get("constants", {}), {}, core.training_constants)
 
     def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
         bias = entry.get("bias", True)
-        return {key: values for part, (n, m) in self.sizes(entry).items() for key, values in
-                dense.initial(f"{part}.", n, m, rng, bias).items()}
+        found = {key: values for part, (n, m) in self.sizes(entry).items() for key, values in
+                 dense.initial(f"{part}.", n, m, rng, bias).items()}
+        own = self._training_core(entry).defaults(
+            entry["num_heads"], head_dims(entry)[0], entry.get("options", {}))
+        return found | {f"core.{key}": values for key, values in own.items()}
 
     def trainable(
         self, f: Any, entry: Fields, tensors: Tensors, base: Any
     ) -> TrainableMultiHeadAttention:
         q, k, v, out = (dense.trainable(f, entry, f"{part}.", tensors) for part in PARTS)
-        return TrainableMultiHeadAttention(f, entry["num_heads"], q, k, v, out,
-                                           entry.get("recompute", False),
-                                           entry.get("causal", False))
+        kind = self._training_core(entry).trainable
+        assert kind
+        core = kind(f, entry["name"], entry["num_heads"], head_dims(entry)[0],
+                    entry.get("causal", False), entry.get("recompute", False),
+                    **entry.get("options", {}), **entry.get("constants", {}),
+                    **dense.parts("core.", tensors))
+        return TrainableMultiHeadAttention(f, q, k, v, out, core)
+
+    def _training_core(self, entry: Fields) -> Core:
+        return self._core({"core": "exact", **entry})
 
     def require_integers(self, entry: Fields) -> None:
         super().require_integers(entry)
@@ -605,26 +571,33 @@ class Type(Attention):
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         name = entry["name"]
         keys = ("type", "name", *self.training_fields, *self.training_optional)
-        found: Fields = {key: entry[key] for key in keys if key in entry}
-        for key in ("options", "rotary"):
-            if entry.get(key):
-                raise ModelError(f"{name}.{key}: attention trains without it")
+        found: Fields = {key: entry[key] for key in keys if key in entry and key != "constants"}
+        if entry.get("rotary"):
+            raise ModelError(f"{name}.rotary: attention trains without it")
         for part in ("memory", "key_padding_mask"):
             if part in tensors:
                 raise ModelError(f"{name}.{part}: attention trains without one of the file")
+        core = self._core(entry)
+        constants, parameters = core.retrained(
+            entry.get("options", {}), entry["scales"], dense.parts("core.", tensors))
+        if constants:
+            found["constants"] = constants
         self.check_training(found)
         after = {**entry["scales"], "out": entry["scale"]}
         takes = {**dict.fromkeys(PARTS, before), "out": after["heads"]}
-        return found, {key: values for part in PARTS for key, values in
-                       dense.in_floats(f"{part}.", tensors, takes[part], after[part]).items()}
+        floats = {key: values for part in PARTS for key, values in
+                  dense.in_floats(f"{part}.", tensors, takes[part], after[part]).items()}
+        return found, floats | {f"core.{key}": values for key, values in parameters.items()}
 
-    def training_words(self, entry: Fields) -> int:
-        """With E = embed_dim, S = seq_len: parameters and gradients 2*(4*E^2 + 4*E), without
-        biases 8*E^2; what the four projections and the heads give 5*S*E; the gradients of two
-        projections' inputs 2*S*E, which those of q, k and v share; attention weights H*S^2 and
-        scores S^2 (S and S with recompute, and 2*S*E for gradients of k and v); scratch for the
-        largest product.
+    def training_words(self, entry: Fields) -> int | None:
+        """Of exact and flash, with E = embed_dim, S = seq_len: parameters and gradients
+        2*(4*E^2 + 4*E), without biases 8*E^2; what the four projections and the heads give 5*S*E;
+        the gradients of two projections' inputs 2*S*E, which those of q, k and v share; attention
+        weights H*S^2 and scores S^2 (S and S with recompute, and 2*S*E for gradients of k and v);
+        scratch for the largest product.
         """
+        if self._training_core(entry).trainable is not TrainableExact:
+            return None
         e, s, h = entry["embed_dim"], entry["seq_len"], entry["num_heads"]
         recompute, d = entry.get("recompute", False), e // h
         rows = 1 if recompute else s

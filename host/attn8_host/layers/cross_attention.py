@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ..cores.base import Core
 from ..errors import ModelError
 from ..numerics.scales import quantize
 from ..schema import SIZE, Tensor
@@ -28,15 +29,22 @@ class Type(Attention):
     def check(self, entry: Fields) -> None:
         super().check(entry)
         name, core = entry["name"], self._core(entry)
-        if not core.crosses:
-            raise ModelError(f"{name}.core: {entry['core']} takes keys and values of its own "
-                             "sequence only; take exact")
+        self._require_crossing(entry, core)
         if entry["causal"]:
             raise ModelError(f"{name}.causal: expected false, as there is no order between two "
                              "sequences")
         if entry["key_len"] > core.max_seq_len:
             raise ModelError(f"{name}.key_len: expected 1 to {core.max_seq_len}, got "
                              f"{entry['key_len']}")
+
+    def _require_crossing(self, entry: Fields, core: Core) -> None:
+        if not core.crosses:
+            raise ModelError(f"{entry['name']}.core: {entry['core']} takes keys and values of its "
+                             "own sequence only; take exact")
+
+    def check_training(self, entry: Fields) -> None:
+        super().check_training(entry)
+        self._require_crossing(entry, self._training_core(entry))
 
     def wants(self, entry: Fields, bits: int) -> str:
         if super().wants(entry, bits) == INT16:
