@@ -281,13 +281,14 @@ def test_a_cut_at_any_write_leaves_the_old_or_the_new_weights(large, base):
     ("validation=40", None, "samples: expected 80 at least, one of 40 to validate with, got 60"),
     ("validation=99", None, "validation: expected 0 to 60, got 99"),
     ("seed=0", None, "seed: expected 1 to 4294967295, got 0"),
-    ("", 3, "sample 0: label: expected 0 to 2, got 3"),
+    ("", 3, "sample 3: label: expected 0 to 2, got 3"),
+    ("", 0, "samples: all that train are of class 0; keep some of others, too"),
 ])  # fmt: skip
 def test_bad_fits_are_refused_in_one_line(remote, base, options, change, said):
     model, path = base
     x, labels = samples()
     config, tensors = prepared(model)
-    labelled = None if change is None else labels + change
+    labelled = None if change is None else change * np.ones_like(labels)
     fed = put(remote, model, path, config, tensors, x, labels, labelled)
     assert remote.refused(FIT.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1],
                                      options=options)) == said
@@ -332,7 +333,15 @@ def test_classes_without_a_sample_are_named(remote, base):
     printed = remote.board.execute(
         "from attn8 import train\nfrom attn8.train.samples import Samples\n"
         f"train.fit({TRAINING!r}, Samples({SAMPLES!r}, {fed.shape[1]}), epochs=1)")
-    assert printed.strip() == "fit: no sample is of class 1: what trains forgets it"
+    assert printed.strip() == "fit: no sample that trains is of class 1: what trains forgets it"
+
+
+def test_one_class_alone_is_refused_in_numpy_too(base):
+    model, _ = base
+    x, labels = samples()
+    fed = model.feed(x).reshape(len(x), -1)
+    with pytest.raises(Attn8Error, match=r"^samples: all that train are of class 2; keep"):
+        fit(*prepared(model), (fed, labels * 0 + 2), model)
 
 
 def test_prepare_puts_what_a_board_fits(port, tmp_path, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attn8_host import layers, modelfile
-from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.boards.virtual import VirtualBoard, open_virtual
 from attn8_host.cli import main
 from attn8_host.errors import Attn8Error, ModelError
 from attn8_host.model import load
@@ -163,6 +163,37 @@ def test_what_saturates_ends_and_leaves_the_model(board, tmp_path, monkeypatch):
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_what_is_no_better_is_not_written(tmp_path, capsys, port):
+    """Steps that are far too long: the validation loss is least before the first."""
+    path, out, results, png = (tmp_path / name for name in ("model", "out", "json", "png"))
+    write(path)
+    x, labels = samples()
+    np.savez(tmp_path / "data.npz", inputs=x, labels=np.random.default_rng(1).permutation(labels))
+    assert main(["train", str(path), str(tmp_path / "data.npz"), "--output", str(out), "--lr", "1",
+                 "--layers", "head", "--patience", "2", "--json", str(results), "--png", str(png),
+                 "--board", port]) == 1
+    found = json.loads(results.read_text())
+    assert found["bit_exact"] is True and found["best_epoch"] == 0 and found["epochs"] == 2
+    assert found["validation_loss_before"] <= min(e["validation_loss"] for e in found["history"])
+    assert found["accuracy_after"] == found["accuracy_before"]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no epoch was better than the model as it is, whose validation loss is" in said
+    assert {each.name for each in tmp_path.iterdir()} == {"model", "data.npz", "json", "png"}
+
+
+def test_what_fits_no_board_says_so(tmp_path):
+    """A board whose heap has room for the int8 model, and none for what trains."""
+    write(tmp_path / "model")
+    base = load(tmp_path / "model", False)
+    x, labels = samples()
+    with open_virtual(heap_size="110K") as board, pytest.raises(Attn8Error, match=(
+        r"^out of memory: .*: give fewer --layers; the model is as it was$"
+    )):
+        tune.tune(board, tmp_path / "model", base,
+                  (base.feed(x).reshape(len(x), -1), labels), tmp_path / "out", "all", epochs=1)
+    assert {each.name for each in tmp_path.iterdir()} == {"model"}
+
+
 X, LABELS = samples()
 
 
@@ -178,6 +209,7 @@ X, LABELS = samples()
     ({"inputs": X}, ": expected an array labels in it"),
     ({"labels": LABELS}, ": expected an array inputs in it"),
     ({"inputs": X, "labels": LABELS, "lengths": LABELS}, ": the model takes no lengths; its"),
+    ({"inputs": X, "labels": LABELS * 0 + 2}, ": every sample is of class 2, so"),
     ({"inputs": X[:9], "labels": LABELS[:9]}, ": expected 10 samples at least, one of 5 to"),
     ({"inputs": X[:0], "labels": LABELS[:0]}, ": expected numbers [samples, 4, 3], got"),
 ])  # fmt: skip
@@ -197,6 +229,15 @@ def test_bad_samples_are_refused_in_one_line(tmp_path, capsys, arrays, said):
     (["model", "none.npz", "--output", "out"], "none.npz: no such file"),
     (["model", "data.npz", "--output", "out", "--layers", "last:4"],
      "model: --layers last:4: expected 1 to 3, the layers that have parameters"),
+    (["model", "data.npz", "--output", "out", "--batch", "49"],
+     "batch: expected 1 to 48 samples, got 49"),
+    (["model", "data.npz", "--output", "out", "--epochs", "9999"],
+     "epochs: expected 1 to 8191, got 9999"),
+    (["model", "data.npz", "--output", "out", "--lr", "1", "--optimizer", "adam"],
+     "lr: expected at most 0.031 with adam, got 1"),
+    (["model", "data.npz", "--output", "out", "--layers", "head", "--layers", "all"],
+     "--layers: it is given more than once, and one counts"),
+    (["model", "data.npz", "--output", "/proc/self/comm"], "cannot write /proc/self/comm: "),
     (["iris", "data.npz"], "data.npz: iris has data of its own; leave it out"),
 ])  # fmt: skip
 def test_bad_commands_are_refused_in_one_line(tmp_path, monkeypatch, capsys, words, said):

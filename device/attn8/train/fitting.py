@@ -23,9 +23,9 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
     if validation and held < 2:
         raise ValueError("samples: expected %d at least, one of %d to validate with, got %d"
                          % (2 * validation, validation, n))
-    _check(samples, trainer)
     order = array("H", range(n))
     state = _shuffle(order, 0, checks.between("seed", seed, 1, 0xFFFFFFFF))
+    _check(samples, trainer, order, held)
     steps = epochs * ((n - held + batch - 1) // batch)
     from .schedule import LinearSchedule
 
@@ -76,18 +76,24 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
     return best, history
 
 
-def _check(samples, trainer):
-    # What the samples say, before anything is trained
+def _check(samples, trainer, order, held):
+    # What the samples say, before anything is trained. held: how many of `order` do not train
     model = trainer.model
     classes = bytearray(model.output_size)
-    for i in range(len(samples)):
+    for at in range(len(order)):
+        i = order[at]
         x, label = samples[i]
         checks.values("sample %d" % i, x, model.input_size, False, trainer.code)
-        classes[checks.between("sample %d: label" % i, label, 0, len(classes) - 1)] = 1
-    missing = [i for i in range(len(classes)) if not classes[i]]
+        checks.between("sample %d: label" % i, label, 0, len(classes) - 1)
+        if at >= held:
+            classes[label] = 1
+    if sum(classes) == 1:
+        raise ValueError("samples: all that train are of class %d; keep some of others, too"
+                         % list(classes).index(1))
+    missing = [str(i) for i in range(len(classes)) if not classes[i]]
     if missing:
-        print("fit: no sample is of class %s: what trains forgets it"
-              % ", ".join([str(i) for i in missing]))
+        print("fit: no sample that trains is of class %s: what trains forgets it"
+              % ", ".join(missing))
 
 
 def _runner(trainer, samples):

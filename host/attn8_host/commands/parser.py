@@ -113,8 +113,8 @@ class Parser(argparse.ArgumentParser):
         """Refuses what cannot be carried out as it was said.
 
         Raises:
-            Attn8Error: an option would be ignored, two name one file, or one names a file that
-                cannot be written.
+            Attn8Error: an option would be ignored or is given twice, two name one file, or one
+                names a file that cannot be written.
         """
         above = self.above
         while above:
@@ -124,6 +124,9 @@ class Parser(argparse.ArgumentParser):
                 raise Attn8Error(f"{option}: `{self.prog}` does not take it; leave it out")
             above = above.above
         for option in self.given:
+            repeats = isinstance(self._option_string_actions[option], (_Append, _Extend))
+            if self.given.count(option) > 1 and not repeats:
+                raise Attn8Error(f"{option}: it is given more than once, and one counts")
             if why := self._ignored(option, arguments):
                 raise Attn8Error(f"{option}: {why}; leave it out")
         files: dict[Path, str] = {}
@@ -156,7 +159,8 @@ def _writable(path: Path, device: bool) -> None:
             raise Attn8Error(f"cannot write {path}: it is no file, and would be replaced by one")
         if not os.access(path, os.W_OK):
             raise Attn8Error(f"cannot write {path}: no permission")
-        return
+        if device:
+            return
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..train.tune import Tuned
 
 
+EPOCHS = 10  # of a model of one's own, by default
 HEAP = "4M"  # of the virtual board, where no chip without PSRAM has enough
 NAMED = ("iris", "digits")
 # Of a model of one's own
@@ -58,7 +59,7 @@ def options(parser: Parser) -> None:
                         default="Q16.16",
                         help="iris: fixed point, or the board's floats (default: %(default)s)")
     parser.add_argument("--epochs", type=positive, metavar="N",
-                        help="default: 20 for iris, 3 for digits, 10 for a model file")
+                        help=f"default: 20 for iris, 3 for digits, {EPOCHS} for a model file")
     parser.add_argument("--batch", type=positive, default=10, metavar="N",
                         help="samples of a step (default: %(default)s)")
     parser.add_argument("--seed", type=positive, default=1, metavar="N",
@@ -129,11 +130,19 @@ def _int8(path: Path, data: Path, console: Console) -> Iterator[Path]:
 
 
 def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console) -> int:
+    import numpy as np
+
+    from ..feed import clamped
+    from ..inputs import read
     from ..model import load
-    from ..train import tune
+    from ..train import session, tune
 
     base = load(int8, False)
     samples = tune.read(arguments.data, base)
+    _, kept = tune.split(np.random.default_rng(arguments.seed), len(samples[1]))
+    epochs = arguments.epochs or EPOCHS
+    session.total_steps(len(kept), epochs, arguments.batch)
+    tune.require_rate(arguments.optimizer, arguments.lr)
     which = arguments.layers or tune.most(base, int8, arguments.batch, arguments.optimizer)
     try:
         found = tune.planned(base, int8, which, arguments.batch, arguments.optimizer)
@@ -142,27 +151,36 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
     fits = ", ".join(chip for chip, yes in found.fits.items() if yes) or "no chip without PSRAM"
     console.print(f"--layers {which}, by attn8 plan: {found.peak_heap:,} bytes of heap, which fits "
                   f"{fits}", highlight=False)
-    if absent := tune.missing(samples[1], base.output_size):
-        console.print(f"warning: no sample is of class {', '.join(map(str, absent))}: what trains "
-                      "forgets it", highlight=False)
+    warnings = []
+    if absent := tune.missing(samples[1][kept], base.output_size):
+        warnings.append(f"no sample that trains is of class {', '.join(map(str, absent))}: what "
+                        "trains forgets it")
+    raw = read(arguments.data, base.config)
+    if raw.dtype != np.int8:
+        warnings += clamped(base.config, base.tensors, raw)
+    for warning in warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False)
     heap = None if any(found.fits.values()) else HEAP
     with opened(arguments, console, heap) as board, progress(console) as advance:
         outcome = tune.tune(
-            board, int8, base, samples, arguments.output, which, arguments.epochs or 10,
-            arguments.batch, arguments.seed, arguments.optimizer, arguments.lr, arguments.patience,
-            advance,
+            board, int8, base, samples, arguments.output, which, epochs, arguments.batch,
+            arguments.seed, arguments.optimizer, arguments.lr, arguments.patience, advance,
         )
     draw_own(arguments.png, outcome)
+    best = outcome.best_epoch
     console.print(_table(f"attn8 train: {outcome.model}", outcome, "training and int8 inference", [
         ("int8 accuracy before", f"{outcome.accuracy_before:.2%}",
          f"of {outcome.validation} samples to validate with"),
         ("int8 accuracy after", f"{outcome.accuracy_after:.2%}",
-         f"{', '.join(outcome.layers)}, as after epoch {outcome.best_epoch}"),
+         f"{', '.join(outcome.layers)}, as after epoch {best}" if best else "as before"),
     ]))  # fmt: skip
-    console.print(f"{arguments.output}: the new int8 model; loss and accuracy: {arguments.png}",
-                  highlight=False)
+    said = f"{arguments.output}: the new int8 model" if best else (
+        f"no epoch was better than the model as it is, whose validation loss is "
+        f"{outcome.validation_loss_before:.4f}: {arguments.output} is not written; give a lower "
+        "--lr, other --layers or more samples")
+    console.print(f"{said}; loss and accuracy: {arguments.png}", highlight=False)
     write_json(arguments.json, outcome.as_dict())
-    return 0 if outcome.bit_exact else 1
+    return 0 if outcome.bit_exact and best else 1
 
 
 def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
@@ -303,8 +321,10 @@ def draw_own(path: Path, outcome: "Tuned") -> None:
     plt = pyplot()
     epochs = range(1, outcome.epochs + 1)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-    for key, label in (("loss", "training"), ("validation_loss", "validation")):
-        left.plot(epochs, [getattr(e, key) for e in outcome.history], "o-", ms=3, label=label)
+    left.plot(epochs, [e.loss for e in outcome.history], "o-", ms=3, label="training")
+    left.plot([0, *epochs], [outcome.validation_loss_before,
+                             *(e.validation_loss for e in outcome.history)], "o-", ms=3,
+              label="validation")
     left.axvline(outcome.best_epoch, color="k", ls=":", lw=1, label="kept")
     left.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
     for key, label in (("accuracy", "training"), ("validation_accuracy", "validation")):

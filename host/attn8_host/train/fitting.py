@@ -42,7 +42,7 @@ def fit(
         base: the int8 model, where its first layers come before those that train.
 
     Raises:
-        Attn8Error: values saturate, or there are too few samples.
+        Attn8Error: values saturate, there are too few samples, or all that train are of one class.
     """
     model = Model(config, tensors, base=base)
     x, labels = samples[0].reshape(len(samples[0]), -1), samples[1]
@@ -54,6 +54,9 @@ def fit(
                          f"validate with, got {n}")
     order = np.arange(n)
     state = shuffle(order, 0, seed)
+    if len(found := set(labels[order[held:]].tolist())) == 1:
+        raise Attn8Error(f"samples: all that train are of class {found.pop()}; keep some of "
+                         "others, too")
     steps = epochs * -(-(n - held) // batch)
     model.schedule = LinearSchedule(**schedule(steps))
 

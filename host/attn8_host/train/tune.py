@@ -7,8 +7,10 @@ the model's file there, which comes back.
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -55,7 +57,8 @@ class Tuned(Trained):
     layers: list[str]  # that trained
     samples: int
     validation: int  # of them
-    best_epoch: int  # whose parameters were kept, from 1
+    best_epoch: int  # whose parameters were kept, from 1; 0 where the old ones are no worse
+    validation_loss_before: float
     accuracy_before: float  # int8 on the board, of the validation samples
     accuracy_after: float
     history: list[TunedEpoch]
@@ -65,7 +68,7 @@ def read(path: Path, model: Model) -> Samples:
     """Samples of a .npz with the arrays `inputs` and `labels`, and `lengths` where there are some.
 
     Raises:
-        ModelError: it cannot be read or does not fit the model.
+        ModelError: it cannot be read, does not fit the model, or has samples of one class alone.
     """
     x = inputs.read(path, model.config)
     labels = inputs.read_labels(path, len(x), model.output_size)
@@ -75,6 +78,9 @@ def read(path: Path, model: Model) -> Samples:
     if len(x) < 2 * VALIDATION:
         raise ModelError(f"{path}: expected {2 * VALIDATION} samples at least, one of {VALIDATION} "
                          f"to validate with, got {len(x)}")
+    if (labels == labels[0]).all():
+        raise ModelError(f"{path}: every sample is of class {labels[0]}, so that there is nothing "
+                         "to tell apart; give samples of others, too")
     integers = inputs.integers(x, model)
     for entry in model.config["layers"]:
         if "vocab_size" in entry and integers.max() >= entry["vocab_size"]:
@@ -92,6 +98,11 @@ def rows(x: np.ndarray, lengths: Sequence[int | None], model: Model) -> np.ndarr
         return flat
     counts = [most if n is None else n for n in lengths]
     return np.column_stack([flat.astype(np.int16), np.array(counts, np.int16)])
+
+
+def split(rng: np.random.Generator, count: int) -> list[np.ndarray]:
+    """The places of the samples that validate, one of VALIDATION, and of those that train."""
+    return np.split(rng.permutation(count), [count // VALIDATION])
 
 
 def missing(labels: np.ndarray, classes: int) -> list[int]:
@@ -227,13 +238,18 @@ def prepare(
         ModelError: the layers do not train.
         Attn8Error: there are no constants for the learning rate.
     """
-    if (rate or 0) > MOST_RATES[optimizer]:
-        raise Attn8Error(f"lr: expected at most {MOST_RATES[optimizer]:g} with {optimizer}, "
-                         f"got {rate:g}")
+    require_rate(optimizer, rate)
     config, tensors, names = training(base, which, target)
     config |= {"batch": batch, "held": 1,
                "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(rate or RATES[optimizer])}}
     return config, tensors, names
+
+
+def require_rate(optimizer: str, rate: float | None) -> None:
+    """Raises Attn8Error where there are no constants for a learning rate."""
+    if (rate or 0) > MOST_RATES[optimizer]:
+        raise Attn8Error(f"lr: expected at most {MOST_RATES[optimizer]:g} with {optimizer}, "
+                         f"got {rate:g}")
 
 
 def planned(base: Model, path: Path, which: str, batch: int, optimizer: str) -> Plan:
@@ -268,7 +284,8 @@ def tune(
         board: any; the package, the model and the training file are put onto it.
         path: of the int8 model `base`, which stays as it is.
         samples: as `read` gives them.
-        output: of the new model; it is there whole or not at all.
+        output: of the new model; it is there whole or not at all, and not where no epoch is better
+            than the model as it was (`best_epoch` 0).
         which: the layers, see `training`.
         epochs, batch, seed: of the training.
         optimizer: of OPTIMIZERS.
@@ -282,8 +299,7 @@ def tune(
     """
     rng = np.random.default_rng(seed)
     x, labels = samples
-    chosen = rng.permutation(len(x))
-    held, kept = np.split(chosen, [len(x) // VALIDATION])
+    held, kept = split(rng, len(x))
     total = total_steps(len(kept), epochs, batch)
     steps = total // epochs
     target, training_path = (f"{OWN_MODELS}/{name}.safetensors" for name in ("tuned", "tune"))
@@ -309,25 +325,24 @@ def tune(
     def parts(of: np.ndarray) -> Iterator[np.ndarray]:
         return (of[i : i + batch] for i in range(0, len(of), batch))
 
-    lean = Model(base.config, base.tensors, False)
-    before, exact_before = infer(lean, "int8 before (samples)")
+    def validate() -> tuple[float, float]:
+        seen = [session.run(EVALUATE, x[some], labels[some]) for some in parts(held)]
+        right = np.concatenate([outputs.argmax(axis=1) for _, outputs in seen]) == labels[held]
+        return float(np.concatenate([losses for losses, _ in seen]).mean()), float(right.mean())
+
+    before, exact = infer(Model(base.config, base.tensors, False), "int8 before (samples)")
     push(board, training_path, pack(config, tensors))
     board.enter_repl()
     history: list[TunedEpoch] = []
     best, best_words = 0, tensors
-    with board.serve() as client:
+    with _memory(), board.serve() as client:
         used = client.heap()[1]
-        try:
-            client.load(training_path, training=True)
-        except RemoteError as error:
-            if error.kind != "MemoryError":
-                raise
-            said = str(error).partition(";")[0]
-            raise Attn8Error(f"{said}: give fewer --layers, or a smaller --batch") from None
+        client.load(training_path, training=True)
         ram = client.heap()[1] - used
         session = Training(client, config, tensors, base if front else None)
         assert session.reference
-        for epoch in range(epochs):
+        least = at_first = validate()[0]
+        for epoch in range(1, epochs + 1):
             saturated = session.overflows
             losses, hits = [], 0
             for some in rng.permutation(kept)[: steps * batch].reshape(-1, batch):
@@ -336,40 +351,54 @@ def tune(
                 hits += int((outputs.argmax(axis=1) == labels[some]).sum())
                 advance(f"training (steps): loss {np.mean(losses[-batch:]):.3f}, "
                         f"{hits / len(losses):.0%} right", len(session.microseconds), total)
-            seen = [session.run(EVALUATE, x[some], labels[some]) for some in parts(held)]
-            right = np.concatenate([outputs.argmax(axis=1) for _, outputs in seen]) == labels[held]
+            seen, right = validate()
             history.append(TunedEpoch(
                 loss=float(np.mean(losses)), accuracy=hits / (steps * batch),
-                validation_loss=float(np.concatenate([found for found, _ in seen]).mean()),
-                validation_accuracy=float(right.mean()), overflows=session.overflows,
+                validation_loss=seen, validation_accuracy=right, overflows=session.overflows,
             ))
             if session.overflows > saturated:
-                raise Attn8Error(f"values saturated in epoch {epoch + 1}: give a lower --lr than "
+                raise Attn8Error(f"values saturated in epoch {epoch}: give a lower --lr than "
                                  f"{rate or RATES[optimizer]:g}; the model is as it was")
-            if history[-1].validation_loss < history[best].validation_loss or epoch == 0:
-                best = epoch
+            if seen < least:
+                least, best = seen, epoch
                 best_words = {p.name: session.f.floats(p.value) for p in session.reference.params}
             if epoch - best >= patience:
                 break
-    push(board, training_path, pack(config, best_words))
-    board.enter_repl()
-    with board.serve() as client:
-        client.load(training_path, training=True)
-        measured = Training(client, config, best_words, base if front else None)
-        for some in parts(kept[:CALIBRATION]):
-            measured.run(CALIBRATE, x[some], labels[some])
-        client.run(np.array([QUANTIZE, 0], measured.dtype).tobytes())
+    exact = exact and bool(session.bit_exact)
+    after = before
+    if best:
+        push(board, training_path, pack(config, best_words))
+        board.enter_repl()
+        with _memory(), board.serve() as client:
+            client.load(training_path, training=True)
+            measured = Training(client, config, best_words, base if front else None)
+            for some in parts(kept[:CALIBRATION]):
+                measured.run(CALIBRATE, x[some], labels[some])
+            client.run(np.array([QUANTIZE, 0], measured.dtype).tobytes())
+        with TemporaryDirectory(dir=output.parent, prefix=".attn8-") as folder:
+            made = Path(folder) / "new"
+            made.write_bytes(board.read_file(target))
+            after, equal = infer(Model(*modelfile.read(made), False), "int8 after (samples)")
+            exact = exact and bool(measured.bit_exact) and equal
+            load(made)
+            made.replace(output)
     board.execute(f"import os\nos.remove({training_path!r})")
-    made = output.with_name(f"{output.name}.new")
-    made.write_bytes(board.read_file(target))
-    after, exact_after = infer(Model(*modelfile.read(made), False), "int8 after (samples)")
-    load(made)
-    made.replace(output)
     return Tuned(
         board=board.info.as_dict(), model=base.name, epochs=len(history), batch=batch,
         steps=len(session.microseconds), layers=names, samples=len(x), validation=len(held),
-        best_epoch=best + 1, accuracy_before=before, accuracy_after=after,
-        device_us_per_step=statistics.median(session.microseconds),
-        bit_exact=bool(session.bit_exact and measured.bit_exact) and exact_before and exact_after,
-        overflows=session.overflows, ram_bytes=ram, history=history,
+        best_epoch=best, validation_loss_before=at_first, accuracy_before=before,
+        accuracy_after=after, device_us_per_step=statistics.median(session.microseconds),
+        bit_exact=exact, overflows=session.overflows, ram_bytes=ram, history=history,
     )  # fmt: skip
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Says what to do where the board's memory is full of what trains."""
+    try:
+        yield
+    except RemoteError as error:
+        if error.kind != "MemoryError":
+            raise
+        said = str(error).partition(";")[0]
+        raise Attn8Error(f"{said}: give fewer --layers; the model is as it was") from None
