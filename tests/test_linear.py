@@ -36,18 +36,22 @@ def constants(head_dim, phi, normalize, scales=(0.02, 0.03, 0.02, 0.01)):
     }
 
 
-@machine_settings
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    size=st.tuples(sizes, st.integers(1, 16)) | st.tuples(st.integers(1, 8), sizes),
-    form=forms,
-    offset=alignment,
-    fill=fills,
-)
-@example(seed=0, size=(2, 65), form=("elu+1", True), offset=1, fill="extremes")
-@example(seed=1, size=(3, 29), form=("relu", False), offset=0, fill="random")
-@example(seed=2, size=(2, 511), form=("relu+1", True), offset=3, fill="extremes")
+def of_all_sizes(test):
+    """A test that takes these arguments, of some cases and of many random ones."""
+    for case in (
+        {"seed": 0, "size": (2, 65), "form": ("elu+1", True), "offset": 1, "fill": "extremes"},
+        {"seed": 1, "size": (3, 29), "form": ("relu", False), "offset": 0, "fill": "random"},
+        {"seed": 2, "size": (2, 511), "form": ("relu+1", True), "offset": 3, "fill": "extremes"},
+    ):
+        test = example(**case)(test)
+    size = st.tuples(sizes, st.integers(1, 16)) | st.tuples(st.integers(1, 8), sizes)
+    seeds = st.integers(0, 2**32 - 1)
+    return machine_settings(
+        given(seed=seeds, size=size, form=forms, offset=alignment, fill=fills)(test))
+
+
 @pytest.mark.parametrize("module", MODULES)
+@of_all_sizes
 def test_machine_code(machines, module, seed, size, form, offset, fill):
     rng = np.random.default_rng(seed)
     run_kernels(machines(module), rng, *size, form, offset, fill)

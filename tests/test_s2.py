@@ -4,6 +4,7 @@ show of two chips, shown of this one.
 
 # ruff: noqa: F401, F811
 
+import numpy as np
 import pytest
 
 from attn8_host import forms, isa
@@ -12,8 +13,7 @@ from attn8_host.forms.mpy import XtensaFunction
 from tests import test_turbo
 from tests.conftest import machines_of
 from tests.test_decode8 import test_softmax as test_softmax_of_int16
-from tests.test_linear import test_machine_code as test_linear
-from tests.test_linear import test_machine_code_at_the_largest_sums
+from tests.test_linear import of_all_sizes, run_kernels, test_machine_code_at_the_largest_sums
 from tests.test_stream_kernels import (
     family,
     test_add,
@@ -54,6 +54,12 @@ def machines():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_firmware_checks_number_and_type_of_all_arguments(machines, family, monkeypatch):
     test_turbo.check_arguments(machines(f"turbo.{family}"), "s2", family, monkeypatch)
+
+
+@of_all_sizes
+def test_linear(machines, seed, size, form, offset, fill):
+    """Viper's code is that of any Xtensa."""
+    run_kernels(machines("turbo.linear"), np.random.default_rng(seed), *size, form, offset, fill)
 
 
 def traps(assemble):

@@ -4,6 +4,7 @@ As in test_kernels: operands at every alignment, canaries around every buffer, e
 """
 
 from array import array
+from functools import cache
 
 import numpy as np
 import pytest
@@ -44,6 +45,16 @@ def machine(machines, request):
 
 def of_family(name):
     return pytest.mark.parametrize("machine", [name], indirect=True)
+
+
+@cache
+def device(arch):
+    return Device(arch, "turbo")
+
+
+def form_of(machine, family):
+    """The device's module of a family in the machine code of one chip."""
+    return device(machine.arch).load(f"attn8.forms.{TURBO[machine.arch]}.{family}")
 
 
 @of_family("matmul")
@@ -89,7 +100,7 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide, most_b
     machine.reset()
     packed, constants = w, bias
     out = np.zeros(rows * outputs, np.int32 if wide else np.int8)
-    room = Device(machine.arch, "turbo").load(f"attn8.forms.{TURBO[machine.arch]}.matmul").room
+    room = form_of(machine, "matmul").room
     row = machine.buffer(np.zeros(*room(inputs, rows), np.uint8))
     call = Call(machine, offset)
     if "pack" in machine.functions:
@@ -113,7 +124,7 @@ def test_matmul(machine, seed, rows, inputs, outputs, offset, fill, wide, most_b
 def test_matmul_to_int16(machine, seed, rows, inputs, outputs, offset, fill, far, most_bias,
                          most_shift):
     """Results in a place of their own, and where rows of x are that come later."""
-    form = Device(machine.arch, "turbo").load(f"attn8.forms.{TURBO[machine.arch]}.matmul")
+    form = form_of(machine, "matmul")
     assert form.int16_rows(rows, inputs, outputs) == rows
     rng = np.random.default_rng(seed)
     inputs = inputs if far else outputs
@@ -167,7 +178,7 @@ def test_attention(machine, seed, shape, causal, padding, offset, fill, scale):
 
     machine.reset()
     call = Call(machine, offset)
-    room = Device(machine.arch, "turbo").load(f"attn8.forms.{TURBO[machine.arch]}.attention").room
+    room = form_of(machine, "attention").room
     keys, _, values, row = (machine.buffer(np.zeros(size, np.uint8)) if size else 0
                             for size in room(key_len, head_dim))
     out = machine.buffer(np.zeros(q.size, np.int8), 4, offset)
@@ -303,7 +314,7 @@ def test_attention_at_the_longest_sequence(machine, fill):
     v = np.maximum(int8(np.random.default_rng(1), fill, keys, head_dim), -127)
     machine.reset()
     call = Call(machine)
-    form = Device(machine.arch, "turbo").load(f"attn8.forms.{TURBO[machine.arch]}.attention")
+    form = form_of(machine, "attention")
     values = machine.buffer(np.zeros(form.room(keys, head_dim)[2], np.uint8))
     call("pack_values", v, values, keys, head_dim)
     out = machine.buffer(np.zeros(head_dim, np.int8))
