@@ -21,6 +21,7 @@ from attn8_host.numerics.scales import quantize
 from attn8_host.plan.inference import loaded, one_layer, plan
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.model import quantize_model
+from tests.compiled import compiled
 from tests.conftest import Remote
 from tests.test_encoder import SEQ_LEN, Encoder
 
@@ -254,4 +255,4 @@ def test_a_place_may_lie_up_to_16_million_bytes_behind_the_first():
     with open_virtual(heap_size="40M") as board:
         deploy(board)
         for far in (5, (1 << 23) - 1, 1 << 23, (1 << 24) - 16):
-            assert Remote(board)(FAR, far=far) == [[7, 0, 9], [0, 9]]
+            assert Remote(board)(compiled(FAR), far=far) == [[7, 0, 9], [0, 9]]

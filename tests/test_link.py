@@ -17,6 +17,7 @@ from attn8_host.link import Client, protocol, replies
 from attn8_host.link import client as requests
 from attn8_host.link.frames import MAX_REQUEST, OVERHEAD, WINDOW, Decoder, Frame
 from attn8_host.paths import DEVICE, MODELS
+from tests.compiled import compiled
 
 frames = st.builds(
     Frame, st.integers(0, 255), st.integers(0, 255), st.binary(max_size=300)
@@ -185,7 +186,7 @@ Server._reserve = refuse
 ])
 def test_an_error_travels_with_its_kind(board, error, kind, line):
     board.enter_repl()
-    board.execute(RAISE.format(error=error))
+    board.execute(compiled(RAISE.format(error=error)))
     with board.serve() as client, pytest.raises(RemoteError) as refused:
         client.reserve(1)
     assert refused.value.kind == kind
@@ -235,16 +236,14 @@ def test_a_server_whose_host_fell_silent_ends(board):
 
 def test_a_request_may_take_longer_than_the_server_waits_for_one(board):
     # As loading a model does on a chip with slow flash: the wait begins when the reply is sent
-    board.execute(
-        """
-        import time
-        from attn8.link.server import Server
-        def slow(self, payload):
-            time.sleep(2.2)
-            return ()
-        Server._reserve = slow
-        """
-    )
+    board.execute(compiled("""
+import time
+from attn8.link.server import Server
+def slow(self, payload):
+    time.sleep(2.2)
+    return ()
+Server._reserve = slow
+"""))
     board.transport.exec_raw_no_follow("from attn8 import serve\nserve(2000)\n")
     client = Client(board.transport.serial)
     client.wait_ready()

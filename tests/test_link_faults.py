@@ -21,6 +21,7 @@ from attn8_host.link import Client, client
 from attn8_host.model import load
 from attn8_host.paths import MODELS
 from attn8_host.proof.soak import growth, soak
+from tests.compiled import compiled
 from tests.faults import FaultyStream
 
 MODEL = MODELS / "digits.safetensors"
@@ -32,7 +33,7 @@ SEEDS = 4
 def test_no_fault_gets_through_or_stops_the_link(board, seed, monkeypatch, request):
     # Both ends give up the rest of a frame after 10 ms in place of 50: more faults in the same time
     monkeypatch.setattr(client, "GAP", 0.01)
-    board.execute("from attn8.link import frames\nframes.Frames.gap_ms = 10")
+    board.execute(compiled("from attn8.link import frames\nframes.Frames.gap_ms = 10"))
     wanted = request.config.getoption("--faults") // SEEDS
     rng = random.Random(seed)
     model = load(MODEL)
@@ -55,7 +56,7 @@ def test_no_fault_gets_through_or_stops_the_link(board, seed, monkeypatch, reque
             longest = max(longest, time.monotonic() - start)
             stream.share = 0
             assert link.heap()[0] > 0
-    board.execute("from attn8.link import frames\nframes.Frames.gap_ms = 50")
+    board.execute(compiled("from attn8.link import frames\nframes.Frames.gap_ms = 50"))
     assert link.statistics.faults > wanted // 4  # garbage between frames, for one, costs nothing
     print(f"{stream.faults} faults, {link.statistics.requests} requests, longest {longest:.2f} s")
 
@@ -183,7 +184,7 @@ Server._run = leak
 
 
 def test_soak_does_not_pass_where_the_board_keeps_something(attn8_folder):
-    (attn8_folder / "boot.py").write_text(LEAK)
+    (attn8_folder / "boot.py").write_text(compiled(LEAK))
     port = Port(attn8_folder)
     try:
         outcome = soak(lambda: Board(str(port.name)), 3, 0, lambda seen: None)

@@ -16,6 +16,7 @@ from attn8_host.model import load
 from attn8_host.numerics import floating
 from attn8_host.paths import DEVICE, MODELS
 from attn8_host.quantize.model import quantize_model
+from tests.compiled import compiled
 
 PATH = MODELS / "digits.safetensors"
 
@@ -371,7 +372,7 @@ for name in ("absent", "", "./", "__init__", "a b", 5):
 
 @pytest.mark.board("virtual")
 def test_a_broken_module_says_what_it_lacks_and_an_absent_one_is_none(remote):
-    *broken, absent, first, second, third, fourth, fifth, sixth = remote(BROKEN_MODULE)
+    *broken, absent, first, second, third, fourth, fifth, sixth = remote(compiled(BROKEN_MODULE))
     assert broken == ["no module named 'nosuch'"] * 2
     assert absent == "Absent"
     assert {first, second, third, fourth, fifth, sixth} == {"None"}

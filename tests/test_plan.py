@@ -12,6 +12,7 @@ from attn8_host.deploy import deploy, push
 from attn8_host.paths import MODELS
 from attn8_host.plan.inference import layer_plan, one_layer, plan
 from attn8_host.quantize.model import quantize_model
+from tests.compiled import compiled
 
 DIGITS = MODELS / "digits.safetensors"
 PATH = "/models/plan.safetensors"
@@ -83,7 +84,7 @@ def check(board, config, tensors):
     planned = plan(config, tensors, backend="viper", word=8, predicted=lambda: (0, 0))
     board.enter_repl()
     push(board, PATH, modelfile.pack(config, tensors))
-    loaded, peak = board.evaluate_tuple(MEASURE.format(path=PATH))
+    loaded, peak = board.evaluate_tuple(compiled(MEASURE.format(path=PATH)))
     assert planned.ram + planned.server + planned.package == pytest.approx(loaded, rel=0.05)
     assert planned.peak_heap == pytest.approx(max(loaded, peak), rel=0.05)
     assert sum(planned.buffers.values()) < planned.ram <= planned.peak_heap

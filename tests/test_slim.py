@@ -23,19 +23,20 @@ def f(x):
 
 
 def test_texts_and_numbers():
-    slimmed, texts = slim.slim({"a.py": SOURCE, "b.py": b"from .a import KEPT\n"})
-    assert texts == b"expected %s as x, got nothing\n"
-    assert slimmed["b.py"] == b"from .a import KEPT\n"
-    names = {node.id for node in ast.walk(ast.parse(slimmed["a.py"])) if isinstance(node, ast.Name)}
-    assert "KEPT" in names and "changed" in names and not names & {"A", "B", "_C"}
+    slimmed = slim.slim({"a.py": SOURCE, "b.py": b"from .a import KEPT\n"})
+    assert slimmed.texts == b"expected %s as x, got nothing\n"
+    called = slimmed.names
+    assert slimmed.sources["b.py"] == f"from .a import {called['KEPT']}\n".encode()
+    names = {node.id for node in ast.walk(ast.parse(slimmed.sources["a.py"]))
+             if isinstance(node, ast.Name)}
+    assert {called["KEPT"], called["changed"]} <= names and not called.keys() & {"A", "B", "_C"}
     space: dict = {}
-    exec(slimmed["a.py"].replace(b'__import__("attn8").said', b"str"), space)
-    assert space["f"](4) == ("a text that is no error's", 2 * 3 + 5, 6)
+    exec(slimmed.sources["a.py"].replace(b'__import__("attn8").said', b"str"), space)
+    assert space[called.get("f", "f")](4) == ("a text that is no error's", 2 * 3 + 5, 6)
 
 
 def test_each_text_of_the_package_is_a_line(board):
-    _, texts = slim.slim(package_sources())
-    lines = texts.decode().splitlines()
+    lines = slim.slim(package_sources()).texts.decode().splitlines()
     assert len(lines) == len(set(lines)) > 100
     board.enter_repl()
     said = board.execute(f"""

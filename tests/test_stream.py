@@ -16,6 +16,7 @@ from attn8_host.modelfile import pack
 from attn8_host.paths import DEVICE
 from attn8_host.quantize.model import quantize_model
 from attn8_host.stream import Stream
+from tests.compiled import compiled
 
 EXAMPLES = DEVICE.parent / "examples/stream"
 PATH = "/models/stream.safetensors"
@@ -258,7 +259,7 @@ give(found)
 """
     want, stream = twin(model, 2, {})
     stream(x)
-    assert remote(code, x=x.ravel(), hop=2, options={}) == want
+    assert remote(compiled(code), x=x.ravel(), hop=2, options={}) == want
 
 
 @pytest.mark.parametrize(("code", "message"), [
@@ -299,7 +300,7 @@ give(found)
 """
     want, stream = twin(model, 2, {})
     stream(x)
-    assert remote(code, x=x.ravel(), hop=2, options={}) == want
+    assert remote(compiled(code), x=x.ravel(), hop=2, options={}) == want
 
 
 def test_the_host_refuses_what_a_board_does(model):

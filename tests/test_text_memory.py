@@ -14,6 +14,7 @@ from attn8_host.paths import MODELS
 from attn8_host.plan.inference import plan
 from attn8_host.proof.generate import Request, generate
 from attn8_host.text import encoded
+from tests.compiled import compiled
 
 STORIES = MODELS / "stories.safetensors"
 CONTEXT = 192
@@ -67,7 +68,7 @@ def test_plan_says_what_a_board_reports():
         deploy(board)
         push(board, PATH, STORIES.read_bytes())
         board.enter_repl()
-        found = board.evaluate(MEASURE, int)
+        found = board.evaluate(compiled(MEASURE), int)
     assert planned.ram + planned.server + planned.package == pytest.approx(found, rel=0.05)
 
 

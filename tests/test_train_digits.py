@@ -22,6 +22,7 @@ from attn8_host.model import load
 from attn8_host.paths import MODELS
 from attn8_host.train import session as train
 from attn8_host.train.session import digits_config, pack
+from tests.compiled import compiled
 from tests.test_train_model import ADAM, MEASURE, parameters
 
 # How often the power fails: ATTN8_POWER_CUTS=100 is thorough
@@ -95,7 +96,7 @@ def tuning(tmp_path):
 
 def test_the_board_quantizes_as_the_host_would(tuning):
     _, board, path = tuning
-    board.execute(PREPARE)
+    board.execute(compiled(PREPARE))
     stored = load_file(MODELS / "digits.safetensors")
     for name, values in load_file(path).items():
         if name.startswith("embed.") or name.endswith("weight"):
@@ -124,13 +125,13 @@ def test_a_power_cut_leaves_old_or_new_weights(tuning):
     versions = []
     for change in (0, 1):
         board.enter_repl()
-        board.execute(PREPARE + f"write({change})")
+        board.execute(compiled(PREPARE) + f"write({change})")
         versions.append(content(path))
     assert versions[0] != versions[1]
     moments = random.Random(7)
     for _ in range(CUTS):
         board.enter_repl()
-        board.execute(PREPARE)
+        board.execute(compiled(PREPARE))
         board.transport.exec_raw_no_follow(FOR_EVER)
         board.transport.read_until(1, b"started", timeout=10)
         time.sleep(moments.uniform(0, 0.2))
@@ -157,5 +158,5 @@ def test_a_batch_behind_int8_layers_allocates_nothing(board, remote, command):
     tensors = parameters(np.random.default_rng(0), config)
     push(board, TRAINING, pack(config, tensors))
     board.enter_repl()
-    without, with_batches = remote(BATCH + MEASURE, command=command)
+    without, with_batches = remote(compiled(BATCH) + MEASURE, command=command)
     assert with_batches == without

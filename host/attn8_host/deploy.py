@@ -278,16 +278,21 @@ def compile_device(arch: str | None) -> dict[str, bytes]:
     sources = package_sources()
     if arch is None:
         return sources
-    slimmed, texts = _slim(tuple(sources.items()))
+    slimmed = _slim(tuple(sources.items()))
     compiled = {
         name.removesuffix(".py") + ".mpy": _compile(name, source, arch)
-        for name, source in slimmed.items()
+        for name, source in slimmed.sources.items()
     }
-    return compiled | {slim.TEXTS: texts}
+    return compiled | {slim.TEXTS: slimmed.texts}
+
+
+def compiled_names() -> dict[str, str]:
+    """What internal names of the package are called in its .mpy files."""
+    return _slim(tuple(package_sources().items())).names
 
 
 @functools.cache
-def _slim(sources: tuple[tuple[str, bytes], ...]) -> tuple[dict[str, bytes], bytes]:
+def _slim(sources: tuple[tuple[str, bytes], ...]) -> slim.Slim:
     return slim.slim(dict(sources))
 
 

@@ -3,13 +3,16 @@
 A board holds each string and each name of a module from its import on. So what errors say goes to a
 file, `said.txt`, a line each, which the board's `attn8.said(line)` reads where one is raised; whole
 numbers that have a name stand where the name stood, and the name is kept where something else asks
-for it.
+for it. What is internal gets names that the firmware has (rename.py).
 """
 
 import ast
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+from . import rename
 
 TEXTS = "said.txt"
 SHORT = 10  # characters of a string that MicroPython keeps as a name, perhaps another's
@@ -17,8 +20,18 @@ APART = ("lines.py", "refuse.py")  # imported only to say something
 MOST = 1 << 30  # whole numbers from here on are objects
 
 
-def slim(sources: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes]:
-    """The sources of the package by path, as they are compiled, and the file of texts."""
+@dataclass
+class Slim:
+    """What a board gets of the package: its sources by path, as they are compiled, the file of
+    texts, and what internal names are called in them."""
+
+    sources: dict[str, bytes]
+    texts: bytes
+    names: dict[str, str]
+
+
+def slim(sources: Mapping[str, bytes]) -> Slim:
+    """The sources of the package, by path, as a board gets them."""
     texts: dict[str, int] = {}  # with their lines
     trees = {path: ast.parse(data) for path, data in sources.items()}
     wanted = Counter(name for tree in trees.values() for name in set(_asked(tree)))
@@ -29,7 +42,9 @@ def slim(sources: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes]:
                        numbers.keys() - wanted.keys())
         edits.visit(tree)
         slimmed[path] = edits.applied(sources[path])
-    return slimmed, "".join(f"{text}\n" for text in texts).encode()
+    names = rename.table(slimmed)
+    slimmed = {path: rename.renamed(data, names) for path, data in slimmed.items()}
+    return Slim(slimmed, "".join(f"{text}\n" for text in texts).encode(), names)
 
 
 class _Edits(ast.NodeVisitor):

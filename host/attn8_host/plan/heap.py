@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
+from .. import rename
+from ..deploy import compiled_names
 from ..isa import compiler, mpy
 from ..isa.importer import Importer, module
 from ..paths import DEVICE
@@ -50,7 +52,7 @@ FIRMWARE = frozenset(re.findall(r"\S+", """
 def interned() -> frozenset[str]:
     """Names of the device's source: strings that are kept once, with the package's code."""
     sources = (path.read_text(encoding="utf-8") for path in (DEVICE / "attn8").rglob("*.py"))
-    return frozenset(name for text in sources for name in re.findall(r"\w+", text))
+    return frozenset(name for text in sources for name in re.findall(r"\w+", text)) | {*rename.FREE}
 
 
 @cache
@@ -267,6 +269,9 @@ class Package:
         there = {name: found for name, found in self.importer.modules.items() if name in self.files}
         held = Held()
         held.follow([*there.values(), *roots])
+        names = compiled_names()
+        held.code = {(module, ".".join(names.get(part, part) for part in path.split(".")))
+                     for module, path in held.code}
         for name in sorted(held.modules.keys() | there.keys()):
             if name in self.files:
                 self._add(heap, name, held, name in there)
