@@ -168,10 +168,10 @@ def test_both_ends_mean_the_same_by_every_number():
 
 
 RAISE = """
-from attn8.link.server import Server
+from attn8.link import server
 def refuse(self, payload):
     raise {error}
-Server._reserve = refuse
+server.Server._reserve = refuse
 """
 
 

@@ -186,7 +186,7 @@ def test_smoothing_on_the_board_is_that_of_the_host(remote):
                 "threshold": None if rng.random() < 0.3 else int(rng.integers(-10, 15))}
                for _ in range(20)]
     rows = rng.integers(-20, 21, (20, 30, 3))
-    got = remote(GIVEN + """
+    got = remote(compiled(GIVEN) + """
 for given, option in zip(rows, options):
     labels = []
     stream = attn8.Stream(Scores(given), 1, lambda s: labels.append(s.label), **option)
@@ -205,7 +205,7 @@ for given, option in zip(rows, options):
 
 def test_samples_come_while_the_model_computes(remote):
     """A soft interrupt puts samples during a call: none is lost, and what is too late is counted"""
-    got = remote(GIVEN + """
+    got = remote(compiled(GIVEN) + """
 import micropython
 count = 0
 def tick(_):

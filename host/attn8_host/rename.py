@@ -16,7 +16,7 @@ import io
 import re
 import tokenize
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 
 from . import forms
@@ -235,19 +235,19 @@ def _words_of_forms() -> frozenset[str]:
                      for _, word in _words(path.read_bytes()))
 
 
-def _words(data: bytes) -> Iterator[tuple[tokenize.TokenInfo, str]]:
+@cache
+def _words(data: bytes) -> list[tuple[tokenize.TokenInfo, str]]:
     """The names of a source in their order, and strings that read as one, with their tokens."""
-    for token in tokenize.tokenize(io.BytesIO(data).readline):
-        if token.type == tokenize.NAME:
-            yield token, token.string
-        elif token.type == tokenize.STRING and token.string[1:-1].isidentifier():
-            yield token, token.string[1:-1]
+    tokens = tokenize.tokenize(io.BytesIO(data).readline)
+    words = [(token, token.string.strip("\"'")) for token in tokens
+             if token.type in (tokenize.NAME, tokenize.STRING)]
+    return [(token, word) for token, word in words if word.isidentifier()]
 
 
 def renamed(data: bytes, names: Mapping[str, str]) -> bytes:
     """A source in which names are called by others."""
     lines = data.decode().splitlines(keepends=True)
-    for token, word in reversed(list(_words(data))):
+    for token, word in reversed(_words(data)):
         if word in names:
             (row, first), (_, end) = token.start, token.end
             line = lines[row - 1]
