@@ -273,6 +273,21 @@ def test_a_float_model_is_refused_before_anything_is_sent(capsys, command):
                     "attn8 quantize makes an int8 model of floats")
 
 
+@pytest.mark.parametrize(("words", "message"), [
+    (["generate", "."], "folder; expected a file in it, such as attn8 import makes of a folder"),
+    (["generate", "--float", "."], ".: a folder; expected a file in it, such as"),
+    (["import", "x/model.safetensors", "--output", "made"],
+     "x/model.safetensors: a part of a Hugging Face folder? Give the folder, with config.json in"),
+    (["import", "x/config.json", "--output", "made"], "x/config.json: a part of a Hugging Face"),
+])  # fmt: skip
+def test_a_folder_in_a_files_place_and_a_file_in_a_folders_are_refused_at_once(
+    capsys, monkeypatch, tmp_path, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Board, "__init__", None)
+    assert message in refused(capsys, *words)
+
+
 def test_features_that_are_none_are_refused(capsys):
     line = refused(capsys, *PLAN, "--core", "performer", "--option", "num_features=0")
     assert line == "attn8: performer: num_features: expected a whole number from 1, got 0"

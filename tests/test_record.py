@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from attn8_host import inputs
+from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
 from attn8_host.record import windows
@@ -53,7 +54,8 @@ def test_windows_are_those_of_the_signal(sensor, tmp_path, capsys):
         for i in range(per):
             window = found["inputs"][label * per + i]
             assert (window == part[i * HOP : i * HOP + WINDOW].astype(np.float32)).all()
-    assert f"{2 * per} windows of 20 samples of 2 in" in " ".join(capsys.readouterr().out.split())
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"{2 * per} windows of 20 samples of 2 in {output} (rest {per}, wave {per})"
     config = {"input": {"shape": [WINDOW, 2]}}  # as quantize, run and train read them
     assert (inputs.read(output, config) == found["inputs"]).all()
     assert (inputs.read_labels(output, 2 * per, 2) == found["labels"]).all()
@@ -81,6 +83,17 @@ def test_what_fails_is_one_line_and_writes_nothing(
         assert error.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not output.exists()
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("none.py", "none.py: No such file or directory"), (".", ".: Is a directory"),
+])
+def test_a_driver_that_is_none_is_refused_before_a_board_is_asked(
+    tmp_path, capsys, monkeypatch, name, message
+):
+    monkeypatch.setattr(Board, "__init__", None)
+    assert main(command("virtual", name, tmp_path / "data.npz")) == 2
+    assert capsys.readouterr().err == f"attn8: {message}\n"
 
 
 def test_windows_have_samples_of_one_label_alone():

@@ -327,7 +327,8 @@ def test_a_board_writes_what_numpy_does_with_weights_in_memory_and_in_the_file(
         ("list(generate(model, 'a', 1, 1, -1))", "top_p: expected 0 to 1, got -1"),
         ("list(generate(5))", "model: expected one that attn8.load gave, got int"),
         ("list(generate(load('/models/digits.safetensors')))",
-         "the model has no tokenizer: import it with --tokenizer"),
+         "the model has no tokenizer: import it with --tokenizer, or with tokenizer.json in its "
+         "folder"),
     ],
 )
 def test_wrong_calls_are_refused_in_one_line(board, remote, small, code, message):

@@ -87,16 +87,14 @@ def sensing(board):
 
 @pytest.mark.board("virtual")
 @pytest.mark.parametrize(("hop", "keep"), [(5, True), (16, False)])
-def test_a_sensor_gives_what_a_stream_says(board, sensing, tmp_path, hop, keep):
+def test_a_sensor_gives_what_a_stream_says(board, sensing, hop, keep):
     model, x = sensing
-    driver = tmp_path / "driver.py"
-    driver.write_text(DRIVER)
     shown = Shown(model, ["rest", "wave", "shake"])
     assert shown.layers == {"attn": (HEADS, WINDOW, WINDOW)}
     wanted = []
     Stream(model, hop, lambda stream: wanted.append(stream.result))(x[: WINDOW + 5 * hop])
     found = []
-    sensed.sense(board, TARGET, len(wanted), found.append, shown=shown, driver=driver, hop=hop,
+    sensed.sense(board, TARGET, len(wanted), found.append, shown=shown, driver=DRIVER, hop=hop,
                  rate=100, keep=keep)
     assert len(found) == len(wanted) == 6
     if not found[-1].gaps:  # else windows begin where the machine had time again
@@ -117,12 +115,10 @@ def test_a_sensor_gives_what_a_stream_says(board, sensing, tmp_path, hop, keep):
     (DRIVER.replace("/signal", "/absent"), "ENOENT"),
     (DRIVER.replace("== 24", "== 24 and print('hm') is None"), "the board said: 'hm'"),
 ])
-def test_a_sensor_that_fails_is_one_line(board, sensing, tmp_path, source, message):
+def test_a_sensor_that_fails_is_one_line(board, sensing, source, message):
     model, _ = sensing
-    driver = tmp_path / "driver.py"
-    driver.write_text(source)
     with pytest.raises((RemoteError, LinkError)) as error:
-        sensed.sense(board, TARGET, None, lambda result: None, shown=Shown(model), driver=driver,
+        sensed.sense(board, TARGET, None, lambda result: None, shown=Shown(model), driver=source,
                      hop=5, rate=1000, keep=True)
     assert message in str(error.value) and "\n" not in str(error.value)
 
@@ -242,6 +238,7 @@ def files(tmp_path, monkeypatch):
     modelfile.write(tmp_path / "bare", config | {"layers": [*layers, bare]}, tensors)
     no_channels = {name: each for name, each in tensors.items() if name != "input.channels"}
     modelfile.write(tmp_path / "no_channels", config, no_channels)
+    (tmp_path / "a.py").write_text(DRIVER)
     np.savez(tmp_path / "good.npz", inputs=np.zeros((2, 64)))
     np.savez(tmp_path / "wide.npz", inputs=np.zeros((2, 65)))
     np.savez(tmp_path / "named.npz", inputs=np.zeros((2, 64)), names=np.array(["a", "b"]))
@@ -263,6 +260,7 @@ PLAY = ["--recording", "good.npz"]
     ([str(DIGITS), "--sensor", "a.py", "--speed", "3"], "--speed: --sensor gives the signal"),
     (["--demo", "--port", "0"], "argument --port: expected a whole number from 1 to 65535"),
     (["bare", *PLAY], "bare: head: the last layer has neither softmax nor scale"),
+    ([str(DIGITS), "--sensor", "none.py"], "none.py: No such file or directory"),
     (["no_channels", "--sensor", "a.py"], "no_channels: expected input.channels along"),
     ([str(MODELS / "stories.safetensors"), "--sensor", "a.py"], "it takes text; attn8 generate"),
     ([str(DIGITS), "--recording", "wide.npz"], "expected numbers [samples, 64], got float64 [2, 6"),

@@ -12,7 +12,8 @@ def generate(model, prompt="", tokens=None, temperature=0, top_p=1, seed=1):
     if not hasattr(model, "tokenizer"):
         checks.refuse("model", model)
     if model.tokenizer is None:
-        raise ValueError("the model has no tokenizer: import it with --tokenizer")
+        raise ValueError("the model has no tokenizer: import it with --tokenizer, or with "
+                         "tokenizer.json in its folder")
     tokenizer = model.tokenizer
     decode = tokenizer.decode
     ids = tokenizer.encode(checks.kind("prompt", prompt, str))

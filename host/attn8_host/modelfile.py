@@ -83,6 +83,9 @@ def read(path: Path, form: str = "attn8") -> tuple[dict[str, Any], dict[str, np.
                 name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ModelError(f"{path}: a folder; expected a file in it, such as attn8 import "
+                         "makes of a folder") from None
     except ModelError:
         raise
     except Exception as error:  # safetensors' own exception type is private to its Rust half

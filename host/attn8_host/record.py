@@ -1,6 +1,7 @@
 """Labelled windows of what a board's sensor gives, as `attn8 record` collects them."""
 
 import ast
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,24 +42,34 @@ def record(channels, period, samples):
 """
 
 
-def prepare(board: Board, driver: Path) -> None:
-    """Runs a driver's source on a board, which writes nothing there.
+def source(driver: Path) -> str:
+    """A driver's text.
 
     Raises:
         Attn8Error: the file is no Python with a class Sensor.
-        RemoteError: the board cannot run it.
     """
     require_file(driver, Attn8Error)
     try:
-        source = driver.read_text(encoding="utf-8")
-        made = {node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
-    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        text = driver.read_text(encoding="utf-8")
+        made = {node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
+    except OSError as error:
+        raise Attn8Error(f"{driver}: {os.strerror(error.errno or 0)}") from None
+    except (UnicodeDecodeError, SyntaxError, ValueError) as error:
         raise Attn8Error(f"{driver}: {error}") from None
     if "Sensor" not in made:
         raise Attn8Error(f"{driver}: expected a class Sensor with `channels` and read(sample), as "
                          "in examples/stream")
+    return text
+
+
+def prepare(board: Board, driver: str) -> None:
+    """Runs a driver's text on a board, which writes nothing there.
+
+    Raises:
+        RemoteError: the board cannot run it.
+    """
     board.enter_repl()
-    board.execute(source + RECORD)
+    board.execute(driver + RECORD)
 
 
 def record(

@@ -16,7 +16,8 @@ def encoded(model: Model, prompt: str) -> list[int]:
         ModelError: the model has no tokenizer, or no room for so many.
     """
     if model.tokenizer is None:
-        raise ModelError("the model has no tokenizer: import it with --tokenizer")
+        raise ModelError("the model has no tokenizer: import it with --tokenizer, or with "
+                         "tokenizer.json in its folder")
     ids, room = model.tokenizer.encode(prompt), model.config["input"]["shape"][0]
     if len(ids) > room:
         raise ModelError(f"the prompt has {len(ids)} tokens, the model has room for {room}")

@@ -84,7 +84,7 @@ def write(
     png: show and draw what the last token attends to."""
     from ..errors import ModelError
     from ..model import load
-    from ..proof.generate import generate
+    from ..proof.generate import float_step, generate
     from ..text import encoded
 
     model = load(path, False)
@@ -92,13 +92,14 @@ def write(
         ids = encoded(model, request.prompt)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+    thinks = None if floats is None else float_step(floats, model)
 
     def piece(text: str) -> None:
         console.print(text, end="", highlight=False, markup=False, soft_wrap=True)
 
     with opened(arguments, console, HEAP) as board:
         try:
-            written = generate(board, model, path, ids, request, console, piece, floats, data)
+            written = generate(board, model, path, ids, request, console, piece, thinks, data)
         finally:
             console.print()
     console.print(table(written))

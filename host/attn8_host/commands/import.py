@@ -77,6 +77,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             markup=False,
         )
         return 0
+    if arguments.model.suffix in (".safetensors", ".json"):
+        raise Attn8Error(f"{arguments.model}: a part of a Hugging Face folder? Give the folder, "
+                         "with config.json in it")
     try:
         from ..importers.onnx import from_onnx
     except ModuleNotFoundError as error:

@@ -85,6 +85,8 @@ def collect(
             live.update(Group(bar, signal(shown)))
 
         samples, late = record(board, arguments.channels, arguments.rate, count, progress)
+    if not console.is_terminal:  # where rich does not
+        console.line()
     if late:
         console.print(f"{label}: {late} of {count} samples came a period late or more: the sensor "
                       "is slower than --rate, or the line is")
@@ -92,13 +94,14 @@ def collect(
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    from ..record import prepare, windows, write
+    from ..record import prepare, source, windows, write
 
     if arguments.rate * arguments.seconds < arguments.window:
         raise Attn8Error(f"--window: {arguments.window} samples take more than --seconds "
                          f"{arguments.seconds} at --rate {arguments.rate}; give fewer")
+    driver = source(arguments.sensor)
     with opened(arguments, console) as board:
-        prepare(board, arguments.sensor)
+        prepare(board, driver)
         recordings = [collect(board, arguments, each, console) for each in arguments.labels]
     x, y = windows(recordings, arguments.window, arguments.hop)
     write(arguments.output, x, y, arguments.labels)

@@ -99,6 +99,7 @@ def _page(port: int) -> "Server":
 def _chosen(arguments: argparse.Namespace) -> "tuple[Path, Model, Source, About]":
     """The model's file, the model, what gives results, and what is said of them."""
     from ..model import load
+    from ..record import source as text
     from ..watch import played, sensed
     from ..watch.results import About, Shown
 
@@ -115,14 +116,16 @@ def _chosen(arguments: argparse.Namespace) -> "tuple[Path, Model, Source, About]
         model = load(path)
         if arguments.recording:
             recording = played.read(arguments.recording, model)
-        elif not arguments.sensor:
+        elif arguments.sensor:
+            driver = text(arguments.sensor)
+        else:
             raise Attn8Error("where does the signal come from? Take --sensor FILE.py, or "
                              "--recording FILE without one")
     try:
         if arguments.sensor:
             shown = Shown(model, arguments.names)
             sensed.require(model)
-            source = partial(sensed.sense, shown=shown, driver=arguments.sensor, keep=keep,
+            source = partial(sensed.sense, shown=shown, driver=driver, keep=keep,
                              hop=arguments.hop, rate=arguments.rate)
         else:
             shown = Shown(model, arguments.names or recording.names)

@@ -23,6 +23,8 @@ from ..numerics.floating import softmax
 from ..text import steps
 from .run import COLUMNS
 
+Step = Callable[[np.ndarray], np.ndarray]
+
 SCRIPT = """
 import gc, time
 from binascii import crc32
@@ -80,7 +82,7 @@ class Written:
 
 def generate(
     board: Board, model: Model, path: Path, ids: list[int], request: Request, console: Console,
-    piece: Callable[[str], None], floats: Path | None = None, data: bool = False,
+    piece: Callable[[str], None], floats: Step | None = None, data: bool = False,
 ) -> Written:
     """Deploys the package and a model and has the board write.
 
@@ -88,13 +90,12 @@ def generate(
         model: the reference of the model file `path`.
         ids: the prompt's (see text.encoded).
         piece: gets the prompt, and each piece of text when the board has made it.
-        floats: the float model file, for what it thinks of the text.
+        floats: the float model's step (see float_step), for what it thinks of the text.
         data: whether the model goes into the board's data partition, in place of a file.
 
     Raises:
         BoardError: there is no such partition, or it is too small; or the board was reset while it
             wrote.
-        ModelError: the float model is another one.
     """
     tokenizer = model.tokenizer
     assert tokenizer is not None  # as there are ids
@@ -181,7 +182,8 @@ def generate(
         given = np.array(logits, np.float64) * model.config["layers"][-1]["scale"]
         written.cross_entropy = cross_entropy(given, tokens)
         if floats is not None:
-            others = float_logits(floats, model, ids, tokens)
+            found = [floats(np.array([token], np.int16)) for token in [*ids, *tokens[:-1]]]
+            others = np.array(found[len(ids) - 1 :], np.float64)
             written.cross_entropy_float = cross_entropy(others, tokens)
             written.top1_agreement_vs_float = float(
                 (others.argmax(axis=1) == given.argmax(axis=1)).mean())
@@ -194,12 +196,14 @@ def cross_entropy(logits: np.ndarray, tokens: list[int]) -> float:
     return float(-np.log(np.maximum(p, 1e-30)).mean())
 
 
-def float_logits(path: Path, model: Model, ids: list[int], tokens: list[int]) -> np.ndarray:
-    """A float model's logits [n, vocabulary], from which each of n tokens comes."""
+def float_step(path: Path, model: Model) -> Step:
+    """What gives a float model's logits [vocabulary] behind each further token, int16 [1].
+
+    Raises:
+        ModelError: the file cannot be read, or is another model.
+    """
     config, tensors = modelfile.read(path)
     vocabulary = model.config["layers"][0]["vocab_size"]
     if config["layers"][0].get("vocab_size") != vocabulary:
         raise ModelError(f"{path}: expected a float model of {vocabulary} tokens")
-    step = float_model.stepping(config, tensors)
-    found = [step(np.array([token], np.int16)) for token in [*ids, *tokens[:-1]]]
-    return np.array(found[len(ids) - 1 :], np.float64)
+    return float_model.stepping(config, tensors)

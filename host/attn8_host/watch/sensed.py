@@ -4,7 +4,6 @@ import binascii
 import re
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -73,7 +72,7 @@ FOREVER = -1
 
 def sense(
     board: Board, target: str, most: int | None, take: Callable[[Result], None], *,
-    shown: Shown, driver: Path, hop: int, rate: int, keep: bool,
+    shown: Shown, driver: str, hop: int, rate: int, keep: bool,
 ) -> None:
     """Has a board run a model over what its sensor gives.
 
@@ -83,7 +82,7 @@ def sense(
         most: results after which it ends; None: it goes on.
         take: gets each result.
         shown: what the model's tensors mean.
-        driver: a file with a class Sensor.
+        driver: a text with a class Sensor, see record.source.
         hop: samples from one result to the next.
         rate: samples a second.
         keep: whether the board keeps and sends attention weights; where it has no memory for them,

@@ -37,6 +37,8 @@ class TerminalView:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+        if not self._console.is_terminal:  # where rich does not
+            self._console.line()
 
     def about(self, about: About) -> None:
         self._about = about
