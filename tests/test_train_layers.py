@@ -287,6 +287,12 @@ def embedded(torch, p, x, length):
 
 
 CASES |= {
+    "tied_head": Case(
+        [EMBEDDING, {"type": "relu", "name": "relu"},
+         {"type": "tied_head", "name": "y", "rows": TOKENS, "in_features": WIDTH,
+          "out_features": 9, "embedding": "words"}],
+        lambda torch, p, x, length: embedded(torch, p, x, length).relu() @ p["words.weight"].T,
+        ids=9),
     "embedding": Case([EMBEDDING, {**POOL, "lengths": True}], after(embedded, pooled), LENGTHS,
                       ids=9),
 }

@@ -10,6 +10,7 @@ from attn8_host import layers, modelfile
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
 from attn8_host.deploy import push
+from attn8_host.errors import ModelError
 from attn8_host.model import load
 from attn8_host.quantize.model import quantize_model
 from attn8_host.train import tune
@@ -32,11 +33,13 @@ class Case:
     """A model of token ids, and which of its layers train with `--layers all`.
 
     lengths: whether the input has them.
+    rate: with which it learns.
     """
 
     layers: list
     trained: list
     lengths: bool = False
+    rate: float = 0.1
 
     def floats(self):
         """The config and the tensors of a float model of random weights."""
@@ -66,6 +69,11 @@ CASES = {
     "a stream, with lengths": Case(
         [EMBEDDING, {"type": "position", "name": "position", "seq_len": TOKENS, "embed_dim": WIDTH},
          {**POOL, "lengths": True}, HEAD], ["head", "position", "words"], lengths=True),
+    "tied_head": Case(
+        [{**EMBEDDING, "tied": True}, {"type": "select", "name": "last", "seq_len": TOKENS,
+                                       "embed_dim": WIDTH, "index": -1},
+         {"type": "tied_head", "name": "head", "in_features": WIDTH, "embedding": "words",
+          "out_features": VOCABULARY}], ["words"], rate=0.02),
     "convolutions, softmax": Case(
         [EMBEDDING, {**CONV, "name": "depthwise", "padding": 2, "dilation": 2, "groups": WIDTH},
          {"type": "relu", "name": "relu"}, {**CONV, "name": "dilated", "padding": 4, "dilation": 3},
@@ -90,7 +98,7 @@ def test_a_float_file_trains_and_comes_back_in_int8(tmp_path, capsys, port, case
     np.savez(tmp_path / "data.npz", **case.samples())
     results = tmp_path / "train.json"
     assert main(["train", str(tmp_path / "floats"), str(tmp_path / "data.npz"), "--epochs", "2",
-                 "--layers", "all", "--batch", "4", "--lr", "0.1", "--output",
+                 "--layers", "all", "--batch", "4", "--lr", str(case.rate), "--output",
                  str(tmp_path / "made"), "--png", str(tmp_path / "x.png"), "--json", str(results),
                  "--board", port]) == 0
     outcome = json.loads(results.read_text())
@@ -119,6 +127,14 @@ def test_int8_stands_for_the_floats_that_it_was_made_of(tmp_path, case):
         error = np.abs(found[name] - values).max()
         assert error <= 0.502 * np.abs(values).max() / 127 + 1e-4 or name.endswith("bias"), name
         assert error < 0.02 * max(1, np.abs(values).max()), name
+
+
+def test_a_head_does_not_train_without_its_embedding(tmp_path):
+    case = CASES["tied_head"]
+    modelfile.write(tmp_path / "int8", *quantize_model(*case.floats(), case.samples()["inputs"]))
+    with pytest.raises(ModelError, match="head: it has the weight of words, which does not train; "
+                                         "give --layers last:2"):
+        tune.training(load(tmp_path / "int8"), "head", "/models/a")
 
 
 def test_ids_of_no_row_are_refused(tmp_path, capsys):

@@ -6,6 +6,7 @@ from ..find import module as find
 
 
 class Entry(Fields):
+    params = None  # those of the layers before it
     asked = False  # whether anyone asks for the gradient of what the layer takes
 
 
@@ -42,6 +43,7 @@ def build(f, config, tensors):
             raise ValueError("%s.inputs: expected %d, got %d" % (entry.name, arity, len(sources)))
         takes = tuple([places[name] for name in sources])
         heeded = takes[getattr(module, "HEEDS", 0)]
+        entry.params = params  # type: ignore[assignment]
         entry.asked = any([asked[i] for i in takes])
         entry.tokens = tokens[heeded]
         layer, width = module.build(f, entry, *[sizes[i] for i in takes])

@@ -23,6 +23,18 @@ def check(layers, path):
                                  % (layer.name, key, infers[key], path, found))
 
 
+def narrowing(weight, inputs, outputs):
+    # By how many bits int16 goes down before its products with int8 weights: see
+    # attn8_host.numerics.scales.narrowing
+    from ..kernels.magnitudes import magnitudes
+
+    most = magnitudes(weight, 0, inputs, outputs)
+    down = 0
+    while most * (32768 >> down) > 1 << 29:
+        down += 1
+    return down
+
+
 class Requantizer:
     # Replaces, in the int8 model file at `path`, the layers that a training model has trained.
     # Every `measure` after a forward pass widens the ranges of the activations. scale: of the input
@@ -138,29 +150,35 @@ class Requantizer:
                 self._tensors["%s.%s" % (name, part)] = array(code, parameter.value)
         return 1 / (1 << self._frac)
 
-    def linear(self, layer, before, after):
+    def linear(self, layer, before, after, wide=False):
         # Writes a matrix and its biases: int8 weights with a scale per output, or one for all where
-        # the results stay int32, after None. -> the scale of those
+        # the results stay int32, after None. -> the scale of those. wide: it takes int16, which
+        # goes down by as many bits as the weights ask for (see dense16)
         from ..quantize import requant_constants
 
         n = layer.inputs
         frac = self._frac
         weight, bias = layer.weight.value, layer.bias and layer.bias.value
         name = layer.name + "."
-        self._tensors[name + "weight"] = int8 = array("b", bytes(layer.outputs * n))
+        self._tensors[layer.weight.name] = int8 = array("b", bytes(layer.outputs * n))
         self._tensors[name + "bias"] = int32 = array("i", bytes(4 * layer.outputs))
         if after is not None:
             self._tensors[name + "mult"] = mults = array("h", bytes(2 * layer.outputs))
             self._tensors[name + "shift"] = shifts = array("b", bytes(layer.outputs))
         largest = max(1, self._peak(weight, 0, len(weight)))
         view = memoryview(weight)
+        peaks = array("i", bytes(4 * layer.outputs))
         for j in range(layer.outputs):
             row = view[j * n : (j + 1) * n]
             peak = largest if after is None else max(1, self._peak(row, 0, n))
+            peaks[j] = peak
             for i in range(n):
                 q = (row[i] * 254 + peak) // (2 * peak)
                 int8[j * n + i] = max(-127, min(127, q))
-            ratio = before * peak / (127 << frac)
+        if wide:
+            before *= 1 << narrowing(int8, n, layer.outputs)
+        for j in range(layer.outputs):
+            ratio = before * peaks[j] / (127 << frac)
             if bias:
                 int32[j] = math.floor(bias[j] / (1 << frac) / ratio + 0.5)
             if after is not None:

@@ -100,6 +100,13 @@ class TrainableLayer:
         """Adds to the gradients of the parameters; returns that of the input, of several a list."""
         raise NotImplementedError
 
+    def share(self, params: Mapping[str, Any]) -> None:
+        """Takes what it has in common with layers before it, whose parameters these are, by name.
+
+        Raises:
+            ModelError: there is none.
+        """
+
     def collect_params(self) -> list[Any]:
         """The parameters, in the order in which the board has them."""
         return []

@@ -1,16 +1,39 @@
 """A head with the weight of an embedding: one tensor in the file, one in memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from ..errors import ModelError
 from ..numerics.scales import finest, narrowing
 from ..schema import INPUTS, MULTS, SHIFTS, SIZE, WORD, Tensor, one_of
 from . import dense
 from .base import INT8, INT16, Buffer, Example, Fields, Layer, LayerType, Signal, Tensors
-from .dense import Dense
+from .dense import Dense, TrainableDense
 from .embedding import multipliers, tied_rows
 from .quantizer import Quantizer
+
+
+class TrainableTiedHead(TrainableDense):
+    """A dense layer without a bias, whose weight is that of the embedding that its entry
+    names: what it adds to the gradient comes first."""
+
+    def __init__(self, f: Any, entry: Fields):
+        self.f = f
+        self.entry = entry
+        self.bias = None
+
+    def share(self, params: Mapping[str, Any]) -> None:
+        shape = self.entry["out_features"], self.entry["in_features"]
+        found = params.get(f"{self.entry['embedding']}.weight")
+        if found is None or found.value.shape != shape:
+            raise ModelError(f"{self.entry['name']}.embedding: expected that of a layer before it, "
+                             f"with a weight {list(shape)}, got {self.entry['embedding']}")
+        self.weight = found
+
+    def collect_params(self) -> list[Any]:
+        return []
 
 
 class Type(LayerType):
@@ -20,7 +43,8 @@ class Type(LayerType):
     tokenwise = True
     token_field = "rows"
     fields = {"in_features": INPUTS, "out_features": SIZE, "embedding": WORD}
-    optional = {"rows": SIZE, "output": one_of(INT8, INT16)}
+    training_optional = {"rows": SIZE}
+    optional = {**training_optional, "output": one_of(INT8, INT16)}
     input_formats = (INT16,)
     output_formats = (INT8, INT16)
 
@@ -91,6 +115,15 @@ class Type(LayerType):
 
     def work(self, entry: Fields, tensors: Tensors) -> int:
         return int(entry.get("rows", 1) * entry["in_features"] * entry["out_features"])
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: float
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        keys = ("type", "name", *self.fields, *self.training_optional)
+        return {key: entry[key] for key in keys if key in entry}, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableTiedHead:
+        return TrainableTiedHead(f, entry)
 
 
 TYPE = Type()

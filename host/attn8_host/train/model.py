@@ -59,6 +59,7 @@ class Model:
                 raise ModelError(f"{entry['name']}: an embedding takes token ids, of an input with "
                                  '"format": "tokens", and no other layer does')
             layer.asked = any(self._asked[i] for i in takes)
+            layer.share({p.name: p for x in self.layers for p in x.collect_params()})
             self._asked.append(layer.asked or bool(layer.collect_params()))
             self._takes.append(takes)
             self.layers.append(layer)

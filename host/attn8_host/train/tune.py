@@ -144,6 +144,7 @@ def training(
     given = {"input": "input"}  # by layer: whose result stands for its own
     scales = {"input": 1.0 if ids else about["scale"] if first else NORMAL}
     _require_cut(base, first, count)
+    _require_owners(base, first)
     source: dict[str, Any] = {"size": base.input_size}
     if first:
         last, front = _front(base, first, target)
@@ -227,6 +228,18 @@ def _require_cut(base: Model, first: int, count: int) -> None:
         more = [n for n in range(count + 1, len(found) + 1) if not past(found[-n])]
         raise ModelError(f"{name}: it takes {each} as well, which does not train; give --layers "
                          + (f"last:{more[0]}" if more else "all"))
+
+
+def _require_owners(base: Model, first: int) -> None:
+    """Raises ModelError where a layer from `first` on has the weight of one before."""
+    entries = base.config["layers"]
+    places = {entry["name"]: i for i, entry in enumerate(entries)}
+    for entry in entries[first:]:
+        for tensor in layers.get(entry["type"]).tensors(entry).values():
+            if tensor.owner is not None and places[tensor.owner] < first:
+                more = sum(place >= places[tensor.owner] for place in weights(base))
+                raise ModelError(f"{entry['name']}: it has the weight of {tensor.owner}, which does"
+                                 f" not train; give --layers last:{more}")
 
 
 def prepare(

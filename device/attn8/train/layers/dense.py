@@ -5,17 +5,17 @@ TOKENWISE = True
 
 class Dense:
     # out = x @ weight.T + bias over `rows` rows; weight [outputs, inputs], bias [outputs].
-    # Without `bias` there is none.
+    # Without `bias` there is none. weight: a Parameter that another layer has as well.
     # backward(grad): weight.grad += grad.T @ x, bias.grad += sum of grad's rows, -> grad @ weight,
     # in `dx`: an array, by default one of its own, or None where nobody asks for it
 
-    def __init__(self, f, name, inputs, outputs, rows=1, bias=True, dx=True):
+    def __init__(self, f, name, inputs, outputs, rows=1, bias=True, dx=True, weight=None):
         self.f = f
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
         self.rows = rows
-        self.weight = Parameter(f, name + ".weight", outputs * inputs)
+        self.weight = weight or Parameter(f, name + ".weight", outputs * inputs)
         self.bias = Parameter(f, name + ".bias", outputs) if bias else None
         self._product = f.product(rows, outputs, inputs, (inputs, 1), (inputs, 1), (outputs, 1),
                                   add=bias)
