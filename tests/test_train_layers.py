@@ -413,6 +413,30 @@ def test_the_board_has_the_same_words(remote, case, numbers):
     assert spread == 1 or model.f.overflows
 
 
+DOUBLES = """
+from attn8.train.model import Model
+model = Model(config, dict(tensors))
+give(array("d", [model.accumulate(x, target)]))
+for p in model.params:
+    give(p.grad)
+"""
+
+
+@each_case
+def test_floats_train_as_float64_does(remote, case):
+    """The board's doubles, but for the order in which sums are added up."""
+    tensors, x, target = drawn(case)
+    loss, grads, model = run(case, tensors, x, target, "float64")
+    remote("tensors = {}")
+    for name, values in tensors.items():
+        remote("tensors[name] = values", name=name, values=values.ravel())
+    found = remote(DOUBLES, config={**case.config, "numbers": "double"}, target=target,
+                   x=model.words(x, LENGTH if case.input else None).astype(np.float64))
+    assert found[0][0] == pytest.approx(loss, rel=1e-12)
+    for one, (name, other) in zip(found[1:], grads.items(), strict=True):
+        assert np.abs(one - other.ravel()).max() < 1e-12 * max(1, np.abs(other).max()), name
+
+
 STEP = """
 from attn8.train.model import Model
 model = Model(config, dict(tensors))

@@ -8,13 +8,14 @@ from .arithmetic import ONE
 
 class Float:
     # The board's own floats, through the native emitter: for comparison, slow, and it allocates.
-    # The same operations as Fixed in formats.py. What is kept is of single precision, or as
+    # The same operations as Fixed in arithmetic.py, and as its Pointwise in floating_pointwise.py. What is kept is of single precision, or as
     # "double", where the board's floats are, of theirs.
 
     overflows = 0
 
     def __init__(self, name="float"):
         self.name = name
+        self._pointwise = None
         self.typecode = "f"
         self._bytes = 4
         if name == "double":
@@ -49,8 +50,12 @@ class Float:
         return product
 
     def pointwise(self, n):
-        raise ValueError("numbers: norms, activations and products train in fixed point; expected "
-                         "Q16.16, Q24.8 or Q8.8, got %s" % self.name)
+        if not self._pointwise:
+            from .floating_pointwise import Pointwise
+
+            self._pointwise = Pointwise(self)
+        self._pointwise.need(n)
+        return self._pointwise
 
     def spread(self, x, out, rows, columns):
         kernels.spread(x, out, rows, columns)

@@ -20,6 +20,9 @@ class Pointwise:
             if n > len(self.rooms[i]):
                 self.rooms[i] = self.f.zeros(n)
 
+    def norm(self, name, rows, n, eps):
+        return Rows(self.f, name, rows, n, eps)
+
     def multiply(self, x, y, out, rows, columns, add=0):
         # out[r, j] = x[r, j] * y[j], or added to out
         f = self.f
@@ -93,22 +96,15 @@ class Activation:
         return after
 
 
-class Norm:
-    # Rows of `features` values over their root mean square, with eps, and times weight; `centred`:
-    # without their mean, and plus bias. eps is mult / 2**shift.
+class Rows:
+    # What a norm does to `rows` of n values; see kernels.fixed_norm. eps is mult / 2**shift.
 
-    def __init__(self, f, name, rows, features, eps, centred):
+    def __init__(self, f, name, rows, n, eps):
         from ..kernels import fixed_norm
-        from .parameter import Parameter
 
         self.f = f
-        self.name = name
-        self.rows = rows
-        self.features = n = checks.between(name + ".features", features, 1, 4096)
         self._kernels = fixed_norm
-        self.p = f.pointwise(rows * n)
-        self.weight = Parameter(f, name + ".weight", n)
-        self.bias = Parameter(f, name + ".bias", n) if centred else None
+        self._size = rows, n
         mult, shift = eps
         whole = (mult << (2 * f.frac + 12)) * n >> shift
         if whole >> 45:
@@ -121,18 +117,50 @@ class Norm:
             root += 1
         self._shape = array("i", (f.frac, whole >> 16, whole & 65535, root, places))
         self._factors = array("i", bytes(4 * rows))
+
+    def centre(self, x, out):
+        f, (rows, n) = self.f, self._size
+        self._kernels.centre(x, 0, out, rows, n, f.limit, f.count)
+
+    def normalize(self, x, out):
+        rows, n = self._size
+        self._kernels.normalize(x, 0, out, rows, n, self._shape, self._factors)
+
+    def project(self, d, z):
+        f, (rows, n) = self.f, self._size
+        self._kernels.project(d, 0, z, rows, n, f.frac, f.limit, f.count)
+
+    def stretch(self, d):
+        f, (rows, n) = self.f, self._size
+        self._kernels.stretch(d, 0, self._factors, rows, n, f.limit, f.count)
+
+
+class Norm:
+    # Rows of `features` values over their root mean square, with eps, and times weight; `centred`:
+    # without their mean, and plus bias. eps is (mult, shift), mult / 2**shift.
+
+    def __init__(self, f, name, rows, features, eps, centred):
+        from .parameter import Parameter
+
+        self.f = f
+        self.name = name
+        self.rows = rows
+        self.features = n = checks.between(name + ".features", features, 1, 4096)
+        self.p = f.pointwise(rows * n)
+        self._of = self.p.norm(name, rows, n, eps)
+        self.weight = Parameter(f, name + ".weight", n)
+        self.bias = Parameter(f, name + ".bias", n) if centred else None
         self.x = None
         self.out = f.zeros(rows * n)
         self.dx = f.zeros(rows * n)
 
     def _normalize(self):
         # x normalized, in a room
-        f, rows, n = self.f, self.rows, self.features
         z, x = self.p.rooms[0], self.x
         if self.bias:
-            self._kernels.centre(x, 0, z, rows, n, f.limit, f.count)
+            self._of.centre(x, z)
             x = z
-        self._kernels.normalize(x, 0, z, rows, n, self._shape, self._factors)
+        self._of.normalize(x, z)
         return z
 
     def __call__(self, x):
@@ -155,9 +183,9 @@ class Norm:
             f.column_sums(grad, self.bias.grad, rows, n)
         self.p.multiply(grad, self.weight.value, dx, rows, n)
         if self.bias:
-            self._kernels.centre(dx, 0, dx, rows, n, f.limit, f.count)
-        self._kernels.project(dx, 0, z, rows, n, f.frac, f.limit, f.count)
-        self._kernels.stretch(dx, 0, self._factors, rows, n, f.limit, f.count)
+            self._of.centre(dx, dx)
+        self._of.project(dx, z)
+        self._of.stretch(dx)
         return dx
 
     def collect_params(self):
