@@ -56,6 +56,17 @@ def score_constants(scale, head_dim, kept=16):
         shift -= 1
 
 
+def softmax_constants(scale):
+    # (mult, shift, limit) of a softmax layer whose input stands for x * scale: see
+    # attn8_host.layers.softmax
+    if not 1 / (1 << 20) <= scale <= 1 << 10:
+        raise ValueError("scale of what a softmax takes: expected 2**-20 to 2**10, got %s" % scale)
+    step = scale * LOG2_E * 4096
+    shift = 14 if step < 32768 else 6
+    mult = int(math.floor(step * (1 << shift) + 0.5))
+    return mult, shift, ((65536 << shift) - (1 << (shift - 1)) - 1) // mult
+
+
 def logarithm_constants(octaves, head_dim):
     # (mult, shift): a sum of head_dim products stands for sum * mult / 2**shift 1/256 octaves
     largest = head_dim << 14

@@ -8,7 +8,7 @@ from .arithmetic import ONE
 
 class Float:
     # The board's own floats, through the native emitter: for comparison, slow, and it allocates.
-    # The same operations as Fixed in arithmetic.py, and as its Pointwise in floating_pointwise.py. What is kept is of single precision, or as
+    # The same operations as Fixed in arithmetic.py. What is kept is of single precision, or as
     # "double", where the board's floats are, of theirs.
 
     overflows = 0

@@ -1,5 +1,3 @@
-import math
-
 from ... import checks
 from ...kernels import cache
 from ...signals import ITEMSIZES
@@ -42,20 +40,17 @@ class Softmax:
         return []
 
     def requantize(self, r, fields, scale):
-        follow(fields, scale)
+        from ...quantize import softmax_constants
+
+        fields["mult"], fields["shift"], fields["limit"] = softmax_constants(scale)
         return 1 / 32768
 
 
 def follow(fields, scale):
-    # Of the int8 form of one that a loss stands for: see attn8_host.layers.softmax
-    if not 1 / (1 << 20) <= scale <= 1 << 10:
-        raise ValueError("%s: scale of what it takes: expected 2**-20 to 2**10, got %s"
-                         % (fields["name"], scale))
-    octaves = scale * 1.4426950408889634 * 4096
-    shift = 14 if octaves < 32768 else 6
-    fields["shift"] = shift
-    fields["mult"] = mult = math.floor(octaves * (1 << shift) + 0.5)
-    fields["limit"] = ((65536 << shift) - (1 << (shift - 1)) - 1) // mult
+    # Of the int8 form of one that a loss stands for
+    from ...quantize import softmax_constants
+
+    fields["mult"], fields["shift"], fields["limit"] = softmax_constants(scale)
 
 
 def build(f, entry, given):
