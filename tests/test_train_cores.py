@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 from attn8_host import cores
+from attn8_host.masks import build
 from attn8_host.model import load
 from attn8_host.paths import DEVICE
+from attn8_host.train import arithmetic as formats
 from attn8_host.train import tune
 from tests.test_train_tune import LAYERS, samples, write
 
 CORES: dict[str, dict[str, Any]] = {
     "exact": {"core": "exact", "options": {"precise": True, "block_rows": 2}},
     "flash": {"core": "flash", "options": {"block_size": 3}, "causal": True},
+    "sparse": {"core": "sparse", "options": {"mask": ["local_window", 1], "block_rows": 1}},
+    "local_global": {"core": "local_global", "options": {"window": 1, "global_indices": [0, 2]}},
 }
 
 
@@ -40,9 +44,29 @@ def test_what_trains_is_int8_again(tmp_path, board, entry):
     changed = {name for name, values in tuned.tensors.items()
                if (values != base.tensors[name]).any()}
     assert {"attn.q.weight", "attn.v.weight", "head.weight"} <= changed
+    assert ("attn.core.gate" in changed) == (attention["core"] == "local_global")
     fed = tuned.feed(x).reshape(len(x), -1)
     right = [tuned(each)["head"].argmax() == label for each, label in zip(fed, labels, strict=True)]
     assert np.mean(right) > 0.6
+
+
+def test_masks_of_a_file_train(tmp_path):
+    """Bits, a mask a head, become a field of the training file."""
+    given = [build(4, "local_window", 1), build(4, "block_diagonal", 2)]
+    kind = cores.get("sparse")
+    constants, parameters = kind.retrained({}, {}, {"mask": np.stack(
+        [mask.to_bits().ravel() for mask in given])})
+    core = kind.trainable(formats.get("float64"), "attn", 2, 3, **constants)
+    for head, mask in enumerate(given):
+        assert (core.seen(head, 4) == mask.dense).all()
+    assert not parameters
+
+
+def test_a_gate_of_int8_stands_for_a_sigmoid():
+    """Of the least and the largest, too, to a quarter of a step."""
+    gate = np.array([0, 1, 12345, 32767, 32768], np.uint16)
+    _, found = cores.get("local_global").retrained({}, {}, {"gate": gate})
+    assert np.abs(32768 / (1 + np.exp(-found["gate"])) - gate).max() < 0.2501
 
 
 def test_every_core_is_among_them():

@@ -14,6 +14,7 @@ from attn8_host import layers as types
 from attn8_host import modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import deploy, push
+from attn8_host.masks import build
 from attn8_host.model import Model as Integers
 from attn8_host.numerics.scales import quantize
 from attn8_host.paths import DEVICE
@@ -30,6 +31,10 @@ SIZE = TOKENS * WIDTH
 LENGTHS = {"tokens": TOKENS}
 SHAPE = {"seq_len": TOKENS, "embed_dim": WIDTH}
 ATTENTION = {"type": "attention", "name": "attn", "num_heads": 2, **SHAPE}
+DRAWN = ["random", 0.4, 3]
+EACH_HEAD = build(TOKENS, "block_diagonal", 2), build(TOKENS, "global_indices", [2, 4])
+LOCAL_GLOBAL = {**ATTENTION, "core": "local_global",
+                "options": {"window": 1, "global_indices": [5, 1]}}
 POOL = {"type": "mean_pool", "name": "pool", **SHAPE}
 
 
@@ -72,8 +77,15 @@ def linear(p, name, x):
     return out + p[f"{name}.bias"] if f"{name}.bias" in p else out
 
 
-def attend(causal=False, lengths=False, name="attn", heads=2):
-    """The layer in PyTorch, of x and a memory, by default x."""
+def softmax(torch, p, q, k, v, shown):
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, shown)
+
+
+def attend(causal=False, lengths=False, name="attn", heads=2, core=softmax):
+    """The layer in PyTorch, of x and a memory, by default x.
+
+    core: of torch, the parameters, q, k and v of all heads and which keys each query may see.
+    """
 
     def forward(torch, p, x, length, memory=None):
         memory = x if memory is None else memory
@@ -84,10 +96,29 @@ def attend(causal=False, lengths=False, name="attn", heads=2):
             shown = shown.tril()
         if lengths:
             shown = shown & (torch.arange(len(memory)) < length)
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, shown)
+        out = core(torch, p, q, k, v, shown)
         return linear(p, f"{name}.out", out.transpose(0, 1).flatten(1))
 
     return forward
+
+
+def masked(*masks):
+    """Of the pairs that one mask shows, or one of each head; a query without keys gives zeros."""
+
+    def core(torch, p, q, k, v, shown):
+        seen = shown & torch.tensor(np.stack([mask.dense for mask in masks]))
+        some = seen.any(-1, keepdim=True)
+        return softmax(torch, p, q, k, v, seen | ~some) * some
+
+    return core
+
+
+def blended(torch, p, q, k, v, shown):
+    """One key on each side, and the keys 1 and 5."""
+    local, distant = (masked(mask)(torch, p, q, k, v, shown) for mask in (
+        build(TOKENS, "local_window", 1), build(TOKENS, "global_indices", [1, 5])))
+    share = torch.sigmoid(p["attn.core.gate"])[:, None]
+    return share * local + (1 - share) * distant
 
 
 def pooled(torch, p, x, length):
@@ -133,6 +164,18 @@ CASES = {
     "flash": Case([{**ATTENTION, "core": "flash", "options": {"block_size": 4}, "causal": True,
                     "lengths": True}, {**POOL, "lengths": True}],
                   after(attend(causal=True, lengths=True), pooled), LENGTHS),
+    "sparse": Case([{**ATTENTION, "core": "sparse", "options": {"mask": DRAWN}}],
+                   attend(core=masked(build(TOKENS, *DRAWN)))),
+    "sparse, a mask a head": Case(
+        [{**ATTENTION, "core": "sparse", "causal": True, "lengths": True, "recompute": True,
+          "constants": {"masks": [mask.to_bits().tobytes().hex() for mask in EACH_HEAD]}},
+         {**POOL, "lengths": True}],
+        after(attend(True, True, core=masked(*EACH_HEAD)), pooled), LENGTHS),
+    "local_global": Case([LOCAL_GLOBAL], attend(core=blended)),
+    "local_global, causal, lengths, recompute": Case(
+        [{**LOCAL_GLOBAL, "causal": True, "lengths": True, "recompute": True},
+         {**POOL, "lengths": True}],
+        after(attend(True, True, core=blended), pooled), LENGTHS),
     "wide values": Case([{**ATTENTION, "key_dim": 3, "value_dim": 5, "bias": False}], attend()),
     "wide values, recompute": Case(
         [{**ATTENTION, "key_dim": 3, "value_dim": 5, "recompute": True}], attend()),

@@ -47,7 +47,9 @@ def write(path, entries=LAYERS):
     for entry in entries:
         wanted = layers.get(entry["type"]).float_tensors(entry)
         for part, tensor in wanted.items():
-            tensors[f"{entry['name']}.{part}"] = rng.normal(0, tensor.shape[-1]**-0.5, tensor.shape)
+            if tensor.needed:
+                tensors[f"{entry['name']}.{part}"] = rng.normal(
+                    0, tensor.shape[-1]**-0.5, tensor.shape)
     modelfile.write(path, *quantize_model(config, tensors, samples()[0]))
     return tensors
 

@@ -69,6 +69,17 @@ def hide(scores, rows, columns, length, first):
 
 
 @micropython.native
+def mask(x, at, rows, columns, bits, first, length, value):
+    # As kernels/fixed_mask.py
+    stride = (columns + 7) >> 3
+    for r in range(rows):
+        row = (first + r) * stride
+        for j in range(columns):
+            if j >= length or not (bits[row + (j >> 3)] >> (j & 7)) & 1:
+                x[at + r * columns + j] = value
+
+
+@micropython.native
 def softmax(scores, out, offset, rows, columns, factor):
     # -> the logarithm of the last row's sum
     total = 1.0

@@ -183,14 +183,16 @@ class TrainableExact(TrainableCore):
             hidden = hidden | (at > np.arange(queries)[:, None])
         return hidden
 
-    def _attend(self, head: int, q: np.ndarray, k: np.ndarray) -> np.ndarray:
-        scores = self.f.hide(self.f.product(q, k), self.hidden(head, len(q), len(k)))
+    def weigh(self, head: int, scores: np.ndarray) -> np.ndarray:
+        """The attention weights of a head's scores, [queries, keys]."""
+        scores = self.f.hide(scores, self.hidden(head, *scores.shape))
         weights: np.ndarray = self.f.softmax(scores, self._scale)[0]
         return weights
 
     def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
         self._operands = list(zip(*(self.heads(x) for x in (q, k, v)), strict=True))
-        self._weights = [self._attend(h, q, k) for h, (q, k, _) in enumerate(self._operands)]
+        self._weights = [self.weigh(h, self.f.product(q, k))
+                         for h, (q, k, _) in enumerate(self._operands)]
         return np.concatenate([self.f.product(weights, v.T) for weights, (_, _, v) in zip(
             self._weights, self._operands, strict=True)], axis=1)
 
@@ -200,7 +202,7 @@ class TrainableExact(TrainableCore):
         for h, (own, (q, k, v)) in enumerate(
             zip(self.heads(dcontext), self._operands, strict=True)
         ):
-            weights = self._attend(h, q, k) if self.recompute else self._weights[h]
+            weights = self.weigh(h, f.product(q, k)) if self.recompute else self._weights[h]
             d = f.softmax_backward(weights, f.product(own, v), self._scale)
             dk, dv = np.zeros_like(k), np.zeros_like(v)
             block = 1 if self.recompute else len(q)

@@ -1,17 +1,19 @@
 """A window and global tokens, blended by a gate; the device module of the same name is its twin."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..numerics.integers import INT32, bit_length, exp2, int32, rounded
+from ..numerics.parameter import Parameter
 from ..schema import COUNT, INTEGERS, SIZE, Tensor, between
 from . import exact
-from .base import SOFTMAX, Core, Variant
+from .base import SOFTMAX, Core, Parameters, TrainableCore, Variant
 from .exact import MAX_KEYS, check_softmax, exact_constants
 from .flash import one_pass, one_pass_constants
+from .sparse import TrainableMasked
 
 
 @dataclass
@@ -185,6 +187,98 @@ def gates(
     return {"gate": rng.normal(size=(num_heads, head_dim))}
 
 
+class _Part(TrainableMasked):
+    """One of the two softmaxes, over the keys that `shown` says of [query, key]."""
+
+    def __init__(self, shown: Callable[[np.ndarray, np.ndarray], np.ndarray], *arguments: Any):
+        super().__init__(*arguments)
+        self._shown = shown
+
+    def seen(self, head: int, seq_len: int) -> np.ndarray:
+        at = np.arange(seq_len)
+        return self._shown(at[:, None], at[None, :])
+
+
+class TrainableLocalGlobal(TrainableCore):
+    """context = g * local + (1 - g) * distant, g = sigmoid(gate).
+
+    Backwards, with dctx the gradient of the context: dgate = rowsum(dctx * (local - distant)) *
+    g * (1 - g), and those of local and distant are g * dctx and dctx - g * dctx. The gradients of
+    both softmaxes' scores are added up.
+    """
+
+    def __init__(
+        self, f: Any, name: str, num_heads: int, key_dim: int, causal: bool, recompute: bool,
+        gate: np.ndarray, window: int, global_indices: Sequence[int], **options: Any,
+    ):
+        super().__init__(f, name, num_heads, key_dim, causal, recompute)
+        self.gate = Parameter(f"{name}.core.gate", gate)
+        shape = (f, name, num_heads, key_dim, causal, recompute)
+        self._scale = f.softmax_scale(1, key_dim)
+        self._parts = (
+            _Part(lambda at, to: abs(at - to) <= window, *shape),
+            _Part(lambda at, to: np.isin(to, list(global_indices)) & (at >= 0), *shape),
+        )
+
+    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        f = self.f
+        self._operands = q, k, v
+        self._share = f.sigmoid(self.gate.value.ravel())
+        for part in self._parts:
+            part.length = self.length
+        self._weights = self._weigh(q, k)
+        local, distant = (
+            np.concatenate([f.product(weights, x.T) for weights, x in
+                            zip(part, self.heads(v), strict=True)], axis=1)
+            for part in self._weights)
+        self._difference = f.subtract(local, distant)
+        context: np.ndarray = f.multiply(self._difference, self._share, distant)
+        return context
+
+    def _weigh(self, q: np.ndarray, k: np.ndarray) -> list[list[np.ndarray]]:
+        """Of each part, the attention weights of each head; the scores of both are one."""
+        scores = [self.f.product(*pair) for pair in
+                  zip(self.heads(q), self.heads(k), strict=True)]
+        return [[part.weigh(h, each) for h, each in enumerate(scores)] for part in self._parts]
+
+    def backward(self, dcontext: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        f, share = self.f, self._share
+        slope = f.subtract(share, f.multiply(share, share))
+        grads = f.multiply(f.multiply(dcontext, self._difference), slope)
+        shape = self.gate.grad.shape
+        self.gate.grad = f.column_sums(grads, self.gate.grad.ravel()).reshape(shape)
+        local = f.multiply(dcontext, share)
+        own = local, f.subtract(dcontext, local)
+        weights = self._weigh(*self._operands[:2]) if self.recompute else self._weights
+        found = []
+        for h, (q, k, v, *grad) in enumerate(
+            zip(*(self.heads(x) for x in (*self._operands, *own)), strict=True)
+        ):
+            d = f.add(*(f.softmax_backward(part[h], f.product(each, v), self._scale)
+                        for part, each in zip(weights, grad, strict=True)))
+            dk, dv = np.zeros_like(k), np.zeros_like(v)
+            block = 1 if self.recompute else len(q)
+            for i in range(0, len(q), block):
+                rows = slice(i, i + block)
+                for part, each in zip(weights, grad, strict=True):
+                    dv = f.product(part[h][rows].T, each[rows].T, dv)
+                dk = f.product(d[rows].T, q[rows].T, dk)
+            found.append((f.product(d, k.T), dk, dv))
+        dq, dk, dv = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        return dq, dk, dv
+
+    def collect_params(self) -> list[Any]:
+        return [self.gate]
+
+
+def _retrained(
+    options: Mapping[str, Any], scales: Mapping[str, float], tensors: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Any], Parameters]:
+    """The gate, of which the int8 core has the sigmoid in Q15, to a quarter of a step of that."""
+    share = np.clip(tensors["gate"] / 32768, 2.0**-17, 1 - 2.0**-17)
+    return {}, {"gate": np.log(share / (1 - share))}
+
+
 def _work(
     seq_len: int, keys: int, head_dim: int, causal: bool, options: Mapping[str, Any],
     tensors: Mapping[str, np.ndarray],
@@ -201,6 +295,8 @@ def _work(
 
 CORE = Core(
     reference=LocalGlobal,
+    trainable=TrainableLocalGlobal,
+    retrained=_retrained,
     make_constants=local_global_constants,
     floating=floating,
     constants=SOFTMAX,

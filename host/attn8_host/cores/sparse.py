@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import masks
+from ..errors import ModelError
 from ..masks import Mask, build, causal
 from ..masks.mask import MAX_SEQ_LEN
 from ..schema import LIST, Tensor, between, within
 from . import exact
-from .base import SOFTMAX, Core, Variant
-from .exact import MAX_KEYS, Exact, exact_constants
+from .base import SOFTMAX, Core, Parameters, Variant
+from .exact import MAX_KEYS, Exact, TrainableExact, exact_constants
 from .flash import Flash, one_pass_constants
 
 
@@ -139,6 +140,50 @@ def floating(
     return exact.floating(q, k, v, False, ~seen)
 
 
+class TrainableMasked(TrainableExact):
+    """The softmax of the pairs that a mask shows; a query without keys gives zeros."""
+
+    def seen(self, head: int, seq_len: int) -> np.ndarray:
+        """bool [S, S]: which keys each query attends to."""
+        raise NotImplementedError
+
+    def hidden(self, head: int, queries: int, keys: int) -> np.ndarray:
+        hidden: np.ndarray = super().hidden(head, queries, keys) | ~self.seen(head, keys)
+        return hidden
+
+    def weigh(self, head: int, scores: np.ndarray) -> np.ndarray:
+        return np.where(self.hidden(head, *scores.shape), 0, super().weigh(head, scores))
+
+
+class TrainableSparse(TrainableMasked):
+    """With a mask of its options, or the bits of one for each head, in hexadecimal."""
+
+    def __init__(
+        self, f: Any, name: str, num_heads: int, key_dim: int, causal: bool = False,
+        recompute: bool = False, mask: Sequence[Any] = (), masks: Sequence[str] = (),
+        **options: Any,
+    ):
+        super().__init__(f, name, num_heads, key_dim, causal, recompute)
+        self._mask, self._masks = mask, masks
+        if masks and len(masks) != num_heads:
+            raise ModelError(f"{name}.constants.masks: expected one a head, {num_heads}, got "
+                             f"{len(masks)}")
+
+    def seen(self, head: int, seq_len: int) -> np.ndarray:
+        if not self._masks:
+            return build(seq_len, *self._mask).dense
+        bits = np.frombuffer(bytes.fromhex(self._masks[head]), np.uint8)
+        return Mask.from_bits(seq_len, bits).dense
+
+
+def _retrained(
+    options: Mapping[str, Any], scales: Mapping[str, float], tensors: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Any], Parameters]:
+    if "mask" not in tensors:
+        return {}, {}
+    return {"masks": [bits.tobytes().hex() for bits in tensors["mask"]]}, {}
+
+
 MASKS: dict[str, list[Any]] = {
     "window": ["local_window", 2],
     "full": ["full"],
@@ -174,6 +219,9 @@ def _work(
 
 CORE = Core(
     reference=Sparse,
+    trainable=TrainableSparse,
+    training_constants={"masks": LIST},
+    retrained=_retrained,
     make_constants=sparse_constants,
     floating=floating,
     constants=SOFTMAX,

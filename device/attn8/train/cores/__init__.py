@@ -28,14 +28,21 @@ class Core:
     def collect_params(self):
         return []
 
+    def _floats(self, r):
+        # What `maker` takes of the parameters
+        return {}
+
     def requantize(self, r, fields, scales):
-        # New constants for the int8 layer's `fields`, of the scales of q, k, v and heads
+        # New constants for the int8 layer's `fields`, of the scales of q, k, v and heads -> all
+        # that `maker` makes of them
         from ... import quantize
 
+        keywords = dict(fields.get("options", {}))
+        keywords.update(self._floats(r))
         made = getattr(quantize, self.maker)(
-            self.key_dim, scales["q"], scales["k"], scales["v"], scales["heads"],
-            **fields.get("options", {}))
+            self.key_dim, scales["q"], scales["k"], scales["v"], scales["heads"], **keywords)
         constants = fields["constants"]
         for key in constants:
             value = made[key]
             constants[key] = value if type(value) is int else list(value)
+        return made
