@@ -149,6 +149,8 @@ def test_on_a_board(tmp_path, capsys):
         "projection, viper", "attention, one head, viper"]
     assert outcome["layer"]["microseconds"] < outcome["layer_naive"]["microseconds"]
     assert outcome["layer_naive"]["microseconds"] < outcome["layer_plain"]["microseconds"]
+    least, most = outcome["plain_to_naive"]
+    assert 1 < least <= most
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
     assert main(["bench", "--board", "virtual", "--backend", "turbo"]) == 2
     error = capsys.readouterr().err

@@ -34,7 +34,7 @@ MMAN = """#define PROT_READ 0
 void *mmap(void *, unsigned, int, int, int, int);
 int munmap(void *, unsigned);
 """
-PLAIN = 38  # times that plain MicroPython takes of naive viper, timed on the virtual board
+PLAIN = 38  # times that plain MicroPython takes of naive viper, the least that was timed of it
 MOST = 1e-3  # difference of the logits of run.c from ours in floats, as shares of the largest
 
 
