@@ -59,8 +59,8 @@ def large():
         yield Remote(board)
 
 
-def prepared(base, which="last:2", rate=0.02):
-    config, tensors, _ = tune.prepare(base, which, INT8, 4, "sgd", rate)
+def prepared(base, which="last:2", rate=0.02, optimizer="sgd"):
+    config, tensors, _ = tune.prepare(base, which, INT8, 4, optimizer, rate)
     return config, tensors
 
 
@@ -84,18 +84,19 @@ def words_of(board, path):
             for name, entry in header.items() if name != "__metadata__"}
 
 
-@pytest.mark.parametrize("which, options", [
-    ("head", {"epochs": 4}), ("last:2", {"epochs": 6, "batch": 7, "seed": 9}),
-    ("all", {"epochs": 3}), ("last:2", {"epochs": 2, "validation": 0}),
-    ("last:2", {"epochs": 12, "patience": 1}),
-], ids=["head", "last:2", "all", "no validation", "patience"])  # fmt: skip
-def test_a_board_fits_as_numpy_does(remote, base, tmp_path, which, options):
+@pytest.mark.parametrize("which, optimizer, options", [
+    ("head", "sgd", {"epochs": 4}), ("last:2", "sgd", {"epochs": 6, "batch": 7, "seed": 9}),
+    ("all", "sgd", {"epochs": 3}), ("last:2", "sgd", {"epochs": 2, "validation": 0}),
+    ("last:2", "sgd", {"epochs": 12, "patience": 1}),
+    ("last:2", "adam", {"epochs": 4, "batch": 7, "validation": 30}),
+], ids=["head", "last:2", "all", "no validation", "patience", "adam"])  # fmt: skip
+def test_a_board_fits_as_numpy_does(remote, base, tmp_path, which, optimizer, options):
     """The same words, losses and accuracies; and an int8 model that is right more often."""
     model, path = base
     x, labels = samples()
     if options.get("patience"):
         labels = np.random.default_rng(1).permutation(labels)
-    config, tensors = prepared(model, which)
+    config, tensors = prepared(model, which, optimizer=optimizer)
     fed = put(remote, model, path, config, tensors, x, labels)
     wanted = fit(config, tensors, (fed, labels), None if which == "all" else model, **options)
     said = ", ".join(f"{key}={value}" for key, value in options.items())
@@ -219,7 +220,8 @@ def prepared():
     return [content("/ram/" + name) for name in NAMES]
 
 def run():
-    return train.fit("/ram/fit_train", Samples("/ram/samples", {size}), epochs=1, seed=9)
+    return train.fit("/ram/fit_train", Samples("/ram/samples", {size}), epochs=1, batch=3,
+                     seed=9)
 
 old = prepared()
 start = bytes(device.data)
@@ -264,7 +266,7 @@ def test_a_cut_at_any_write_leaves_the_old_or_the_new_weights(large, base):
     the new one, and what was cut off learns the same again."""
     model, path = base
     x, labels = samples(10)
-    config, tensors = prepared(model)
+    config, tensors = prepared(model, optimizer="adam", rate=0.005)
     config["int8"] = config["layers"][0]["model"] = "/ram/fit.safetensors"
     fed = put(large, model, path, config, tensors, x, labels)
     code = CUT.format(kind="VfsLfs2", blocks=80, size=fed.shape[1])
@@ -276,7 +278,11 @@ def test_a_cut_at_any_write_leaves_the_old_or_the_new_weights(large, base):
 
 
 @pytest.mark.parametrize("options, change, said", [
-    ("epochs=0", None, "epochs: expected 1 to 32767, got 0"),
+    ("epochs=0", None, "epochs: expected 1 to 2730, got 0"),
+    ("epochs=2731", None, "epochs: expected 1 to 2730, got 2731"),
+    ("batch=0", None, "batch: expected 1 to 60, got 0"),
+    ("patience=0", None, "patience: expected 1 to 32767, got 0"),
+    ("validation=1", None, "validation: 1 leaves none to train with; give 0, or 2 at least"),
     ("batch=61", None, "batch: expected 1 to 60, got 61"),
     ("validation=40", None, "samples: expected 80 at least, one of 40 to validate with, got 60"),
     ("validation=99", None, "validation: expected 0 to 60, got 99"),

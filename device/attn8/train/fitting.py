@@ -16,19 +16,23 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
         raise ValueError("%s: expected what attn8 train --prepare makes, with an int8 model and "
                          "labels" % path)
     n = checks.between("samples", len(samples), 1, 65535)
-    checks.between("epochs", epochs, 1, 32767)
-    batch = checks.between("batch", batch or trainer.batch, 1, n)
     checks.between("validation", validation, 0, n)
     held = n // validation if validation else 0
+    if validation == 1:
+        raise ValueError("validation: 1 leaves none to train with; give 0, or 2 at least")
     if validation and held < 2:
         raise ValueError("samples: expected %d at least, one of %d to validate with, got %d"
                          % (2 * validation, validation, n))
+    batch = checks.between("batch", trainer.batch if batch is None else batch, 1, n)
+    steps = (n - held + batch - 1) // batch
+    checks.between("epochs", epochs, 1, max(1, 32767 // steps))
+    checks.between("patience", patience, 1, 32767)
     order = array("H", range(n))
     state = _shuffle(order, 0, checks.between("seed", seed, 1, 0xFFFFFFFF))
     _check(samples, trainer, order, held)
-    steps = epochs * ((n - held + batch - 1) // batch)
     from .schedule import LinearSchedule
 
+    steps *= epochs
     model.schedule = LinearSchedule(min(5, steps - 1), steps)
     run = _runner(trainer, samples)
     best_path = path + ".best"

@@ -194,6 +194,7 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
         if given is not None:
             raise Attn8Error(f"{given}: leave {what} out; with --prepare the board trains on what "
                              "it collects")
+    tune.require_rate(arguments.optimizer, arguments.lr)
     base = load(path, False)
     target = f"/models/{path.stem}.safetensors"
     training = f"/models/{path.stem}_train.safetensors"

@@ -47,7 +47,7 @@ def fit(
     model = Model(config, tensors, base=base)
     x, labels = samples[0].reshape(len(samples[0]), -1), samples[1]
     words = to_words(config, model.f, base)
-    n, batch = len(x), batch or int(config["batch"])
+    n, batch = len(x), int(config["batch"]) if batch is None else batch
     held = n // validation if validation else 0
     if validation and held < 2:
         raise Attn8Error(f"samples: expected {2 * validation} at least, one of {validation} to "
