@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load as from_bytes
 
 from attn8_host import modelfile
 from attn8_host.boards.virtual import open_virtual
@@ -60,16 +62,25 @@ def layer(recompute: bool) -> tuple:
     return config, tensors
 
 
+def with_core(core: str, options: dict) -> tuple:
+    config, _ = layer(False)
+    config["layers"][0] |= {"core": core, "options": options}
+    floats = train.initial(config, np.random.default_rng(1))
+    return config, from_bytes(train.pack(config, floats))
+
+
 @pytest.mark.parametrize("make", [
     lambda: training("iris", None, SHAPE, "Q16.16"),
     lambda: training("iris", None, SHAPE, "float"),
     lambda: training("digits", None, SHAPE, "Q16.16"),
     lambda: layer(False),
     lambda: layer(True),
+    lambda: with_core("local_global", {"window": 2, "global_indices": [0]}),
+    lambda: with_core("linear", {"phi": "elu+1"}),
     lambda: training(None, None, (32, 16, 8), "Q16.16", "self_attention_1d"),
     lambda: training(None, None, (32, 16, 8), "double", "self_attention_1d"),
-], ids=["iris", "iris in floats", "digits", "attention", "attention, recompute", "linear",
-        "linear in doubles"])  # fmt: skip
+], ids=["iris", "iris in floats", "digits", "attention", "attention, recompute", "local_global",
+        "linear core", "linear", "linear in doubles"])  # fmt: skip
 def test_ram_is_what_the_board_reports(large_board, make):
     config, tensors = make()
     planned = train_plan(config, tensors, "viper", word=8, arches=())

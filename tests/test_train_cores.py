@@ -19,6 +19,8 @@ from tests.test_train_tune import LAYERS, samples, write
 CORES: dict[str, dict[str, Any]] = {
     "exact": {"core": "exact", "options": {"precise": True, "block_rows": 2}},
     "flash": {"core": "flash", "options": {"block_size": 3}, "causal": True},
+    "linear": {"core": "linear", "causal": True, "options": {"phi": "elu+1"}},
+    "linear, relu+1": {"core": "linear", "options": {"block_rows": 2}},
     "sparse": {"core": "sparse", "options": {"mask": ["local_window", 1], "block_rows": 1}},
     "local_global": {"core": "local_global", "options": {"window": 1, "global_indices": [0, 2]}},
 }
@@ -71,5 +73,5 @@ def test_a_gate_of_int8_stands_for_a_sigmoid():
 
 def test_every_core_is_among_them():
     on_board = {path.stem for path in (DEVICE / "attn8/train/cores").glob("[!_]*.py")}
-    assert on_board == CORES.keys()
+    assert on_board == {entry["core"] for entry in CORES.values()}
     assert on_board == {name for name, core in cores.all_cores().items() if core.trainable}

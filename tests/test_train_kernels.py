@@ -291,6 +291,45 @@ def test_hide(machines, seed, shape, first, length):
 
 
 @machine_settings
+@given(seed=seeds, shape=shapes(6, 19), first=st.integers(0, 9), length=st.integers(1, 19))
+def test_mask(machines, seed, shape, first, length):
+    """From a place in x on, and from a row of the mask on."""
+    rng, (rows, columns) = np.random.default_rng(seed), shape
+    x, shown = rng.integers(-99, 99, 3 + rows * columns), rng.random((first + rows, columns)) < 0.5
+    bits = np.packbits(shown, axis=1, bitorder="little")
+    found = Call(machines("fixed_mask"))("mask", x, 3, rows, columns, bits, first, length, -77)[0]
+    seen = shown[first:] & (np.arange(columns) < length)
+    wanted = np.concatenate([x[:3], np.where(seen, x[3:].reshape(shape), -77).ravel()])
+    assert (found.read(np.int32) == wanted).all()
+
+
+@machine_settings
+@given(seed=seeds, name=names, bits=magnitudes)
+@example(seed=0, name="Q16.16", bits=1)
+def test_what_linear_attention_needs(machines, seed, name, bits):
+    f, table = formats.get(name), EXP2.astype(np.uint16)
+    x, call = words(np.random.default_rng(seed), f, bits, 40), Call(machines("fixed_linear"))
+    found = call("elu_plus_one", x, 0, np.zeros(40, int), table, 40, f.frac, f.limit,
+                 call.count)[2]
+    assert (found.read(np.int32) == f.elu_plus_one(x)).all() and call.overflows == f.overflows
+    found = call("reciprocals", x, 0, np.zeros(40, int), 40, f.frac)[2].read(np.int32)
+    factor, q = f.reciprocals(x)
+    assert (found & 65535 == factor.ravel()).all() and (found >> 16 == q.ravel() + 64).all()
+    found = call("blank", x, 7, 38)[0].read(np.int32)
+    assert (found == np.where((np.arange(40) >= 7) & (np.arange(40) < 38), 0, x)).all()
+
+
+def test_what_linear_attention_needs_is_near_the_exact():
+    fixed, exact = formats.get("Q16.16"), formats.get("float64")
+    x = np.arange(-20, 20, 1 / 512)
+    found = fixed.floats(fixed.elu_plus_one(fixed.array(x)))
+    assert np.abs(found - exact.elu_plus_one(x)).max() <= 2**-15
+    x = 2.0 ** np.linspace(-14, 13.9, 999)
+    one = fixed.stretch(fixed.array(x)[:, None], fixed.reciprocals(fixed.array(x)))
+    assert np.abs(fixed.floats(one) - 1).max() <= 2**-14
+
+
+@machine_settings
 @given(seed=seeds, name=names, n=sizes, bits=magnitudes, momentum=st.booleans())
 def test_sgd(machines, seed, name, n, bits, momentum):
     rng = np.random.default_rng(seed)
@@ -345,7 +384,8 @@ def test_squares_and_root(machines, x, seed, bits):
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
 @pytest.mark.parametrize(
-    "name", ["kernels/fixed", "kernels/fixed_norm", "kernels/fixed_optimizers",
+    "name", ["kernels/fixed", "kernels/fixed_linear", "kernels/fixed_mask", "kernels/fixed_norm",
+             "kernels/fixed_optimizers",
              "kernels/fixed_pointwise", "forms/viper/fixed_product", "forms/viper/fixed_softmax",
              "forms/viper/fixed_words"]
 )

@@ -31,6 +31,7 @@ SIZE = TOKENS * WIDTH
 LENGTHS = {"tokens": TOKENS}
 SHAPE = {"seq_len": TOKENS, "embed_dim": WIDTH}
 ATTENTION = {"type": "attention", "name": "attn", "num_heads": 2, **SHAPE}
+LINEAR = {**ATTENTION, "core": "linear"}
 DRAWN = ["random", 0.4, 3]
 EACH_HEAD = build(TOKENS, "block_diagonal", 2), build(TOKENS, "global_indices", [2, 4])
 LOCAL_GLOBAL = {**ATTENTION, "core": "local_global",
@@ -113,6 +114,24 @@ def masked(*masks):
     return core
 
 
+def kernelized(phi, normalize=True):
+    """Linear attention by all weights phi(q) @ phi(k).T; relu+1 with the steps of the case."""
+
+    def core(torch, p, q, k, v, shown):
+        features = [torch.nn.functional.elu(x) + 1 if phi == "elu+1" else torch.relu(x) for x in
+                    (q, k)]
+        if phi == "relu+1":
+            features = [x + step / 2**24 for x, step in
+                        zip(features, (500000, 300000), strict=True)]
+        weights = features[0] @ features[1].transpose(1, 2) * shown
+        if normalize:
+            sums = weights.sum(-1, keepdim=True)
+            weights = weights / torch.where(sums > 0, sums, 1)
+        return weights @ v
+
+    return core
+
+
 def blended(torch, p, q, k, v, shown):
     """One key on each side, and the keys 1 and 5."""
     local, distant = (masked(mask)(torch, p, q, k, v, shown) for mask in (
@@ -176,6 +195,18 @@ CASES = {
         [{**LOCAL_GLOBAL, "causal": True, "lengths": True, "recompute": True},
          {**POOL, "lengths": True}],
         after(attend(True, True, core=blended), pooled), LENGTHS),
+    "linear": Case([{**LINEAR, "constants": {"steps": [500000, 300000]}, "lengths": True},
+                    {**POOL, "lengths": True}],
+                   after(attend(lengths=True, core=kernelized("relu+1")), pooled), LENGTHS),
+    "linear, relu": Case([{**LINEAR, "options": {"phi": "relu"}}],
+                         attend(core=kernelized("relu"))),
+    "linear, causal, elu+1": Case(
+        [{**LINEAR, "options": {"phi": "elu+1"}, "causal": True, "lengths": True},
+         {**POOL, "lengths": True}],
+        after(attend(True, True, core=kernelized("elu+1")), pooled), LENGTHS),
+    "linear, causal, sums": Case(
+        [{**LINEAR, "options": {"phi": "elu+1", "normalize": False}, "causal": True}],
+        attend(True, core=kernelized("elu+1", normalize=False))),
     "wide values": Case([{**ATTENTION, "key_dim": 3, "value_dim": 5, "bias": False}], attend()),
     "wide values, recompute": Case(
         [{**ATTENTION, "key_dim": 3, "value_dim": 5, "recompute": True}], attend()),

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import ModelError
 from ..numerics.floating import elu_plus_one, kernelized
 from ..numerics.integers import bit_length, int32, requant
 from ..numerics.scales import output_constants
 from ..schema import FLAG, INTEGER, INTEGERS, SHIFTS, SIZE, between, one_of
-from .base import OUTPUT, Core, Variant
+from .base import OUTPUT, Core, Parameters, TrainableCore, Variant
 
 MOST = 2**31 - 1
 MAX_STATE = 1024  # head_dim: a state has as many rows and columns
@@ -224,6 +225,138 @@ def floating(
     return kernelized(features(q, steps[0]), phi_k, v, causal, normalize)
 
 
+class TrainableLinear(TrainableCore):
+    """context = phi(q) @ S / (phi(q) @ z), S = phi(k).T @ v and z = sum(phi(k)), both over the
+    number of keys; without `normalize` phi(q) @ S of the plain sum. With `causal` row t takes the
+    sums of t + 1 tokens.
+
+    Backwards, with c the gradient of the context, P = phi(q) / (phi(q) @ z) and
+    t = -rowsum(c * context): of phi(q) it is (c @ S.T + t z) / (phi(q) @ z); with T = P.T @ c and
+    u = P.T @ t that of phi(k) is (v @ T.T + u) / keys, of v phi(k) @ T / keys. Where it is causal,
+    T and u are those of the tokens from a row on.
+
+    Args:
+        phi: "relu"; "relu+1", with a step of the int8 q or k, `steps` / 2**24, in place of 1; or
+            "elu+1".
+    """
+
+    def __init__(
+        self, f: Any, name: str, num_heads: int, key_dim: int, causal: bool = False,
+        recompute: bool = False, phi: str = "relu+1", normalize: bool = True,
+        steps: Sequence[int] = (), **options: Any,
+    ):
+        super().__init__(f, name, num_heads, key_dim, causal, recompute)
+        if len(steps) != (2 if phi == "relu+1" else 0):
+            raise ModelError(f"{name}.constants.steps: expected those of q and k with relu+1, got "
+                             f"{list(steps)}")
+        self._phi, self._normalize = phi, normalize
+        self._steps = [f.array(np.array(step / 2**24)) for step in steps]
+
+    def _features(self, x: np.ndarray, part: int) -> np.ndarray:
+        if self._phi == "elu+1":
+            found: np.ndarray = self.f.elu_plus_one(x)
+            return found
+        found = np.where(x > 0, x, 0)
+        return self.f.add(found, self._steps[part]) if self._steps else found
+
+    def _slope(self, grad: np.ndarray, x: np.ndarray, phi: np.ndarray) -> np.ndarray:
+        if self._phi == "elu+1":
+            found: np.ndarray = self.f.multiply(grad, self.f.within(phi, 1))
+            return found
+        return np.where(x > 0, grad, 0)
+
+    def _hide(self, x: np.ndarray) -> np.ndarray:
+        hidden = np.arange(len(x)) >= (len(x) if self.length is None else self.length)
+        return np.where(hidden[:, None], 0, x)
+
+    def _divide(self, x: np.ndarray) -> np.ndarray:
+        """Each head's rows by their denominators."""
+        found: np.ndarray = self.f.stretch(x.reshape(-1, self.key_dim), self._factors)
+        return found.reshape(x.shape)
+
+    def _blocks(self, tokens: int) -> list[slice]:
+        n = 1 if self.causal else tokens
+        return [slice(i, i + n) for i in range(0, tokens, n)]
+
+    def _means(self, phi: np.ndarray, v: np.ndarray, sums: Any) -> tuple[Any, Any]:
+        """S and z with some more tokens of a head, as sums and as the queries use them."""
+        f, (kv, z) = self.f, sums
+        kv = f.product(phi.T, v.T, kv)
+        if not self._normalize:
+            return (kv, z), (kv, z)
+        z = f.product(phi.T, f.array(np.ones((1, len(phi)))), z)
+        return (kv, z), (f.scale(kv, self._share), f.scale(z, self._share))
+
+    def _zeros(self) -> tuple[np.ndarray, np.ndarray]:
+        d, dtype = self.key_dim, self._operands[0].dtype
+        return np.zeros((d, d), dtype), np.zeros((d, 1), dtype)
+
+    def __call__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        f, tokens = self.f, len(q)
+        self._share = f.factor(1, tokens)
+        self._operands = q, k, v
+        self._phi_q, self._phi_k = self._features(q, 0), self._hide(self._features(k, 1))
+        context, denominators = np.zeros_like(v), np.zeros((tokens, self.num_heads), q.dtype)
+        for h, (phi_q, phi_k, x, out) in enumerate(
+            zip(*map(self.heads, (self._phi_q, self._phi_k, v, context)), strict=True)
+        ):
+            sums = self._zeros()
+            for rows in self._blocks(tokens):
+                sums, (kv, z) = self._means(phi_k[rows], x[rows], sums)
+                out[rows] = f.product(phi_q[rows], kv.T)
+                if self._normalize:
+                    denominators[rows, h] = f.product(phi_q[rows], z.T)[:, 0]
+        if self._normalize:
+            self._factors = f.reciprocals(denominators.ravel())
+            context = self._divide(context)
+        self._context = context
+        return context
+
+    def backward(self, dcontext: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        f, (q, k, v) = self.f, self._operands
+        tokens, one = len(q), f.array(np.ones((1, 1)))
+        totals = []
+        if self._normalize:
+            products = self.heads(f.multiply(dcontext, self._context))
+            totals = [f.product(x, f.array(-np.ones((1, self.key_dim)))) for x in products]
+        dq, dk, dv = (np.zeros_like(v) for _ in range(3))
+        for h, (phi_k, x, c, out) in enumerate(
+            zip(*map(self.heads, (self._phi_k, v, dcontext, dq)), strict=True)
+        ):
+            sums = self._zeros()
+            for rows in self._blocks(tokens):
+                sums, (kv, z) = self._means(phi_k[rows], x[rows], sums)
+                onto = f.product(totals[h][rows], z) if self._normalize else None
+                out[rows] = f.product(c[rows], kv, onto)
+        shares = self._phi_q
+        if self._normalize:
+            dq, shares = self._divide(dq), self._divide(self._phi_q)
+        dq = self._slope(dq, q, self._phi_q)
+        for h, (psi, phi_k, x, c, of_k, of_v) in enumerate(
+            zip(*map(self.heads, (shares, self._phi_k, v, dcontext, dk, dv)), strict=True)
+        ):
+            kv, z = self._zeros()
+            for rows in reversed(self._blocks(tokens)):
+                kv = f.product(psi[rows].T, c[rows].T, kv)
+                onto = None
+                if self._normalize:
+                    z = f.product(psi[rows].T, totals[h][rows].T, z)
+                    onto = f.product(np.repeat(one, len(psi[rows]), axis=0), z)
+                of_k[rows] = f.product(x[rows], kv, onto)
+                of_v[rows] = f.product(phi_k[rows], kv.T)
+        if self._normalize:
+            dk, dv = f.scale(dk, self._share), f.scale(dv, self._share)
+        return dq, self._hide(self._slope(dk, k, self._phi_k)), dv
+
+
+def _retrained(
+    options: Mapping[str, Any], scales: Mapping[str, float], tensors: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Any], Parameters]:
+    if options.get("phi", "relu+1") != "relu+1":
+        return {}, {}
+    return {"steps": [round(scales[part] * 2**24) for part in ("q", "k")]}, {}
+
+
 def _work(
     seq_len: int, keys: int, head_dim: int, causal: bool, options: Mapping[str, Any],
     tensors: Mapping[str, np.ndarray],
@@ -234,6 +367,9 @@ def _work(
 
 CORE = Core(
     reference=Linear,
+    trainable=TrainableLinear,
+    training_constants={"steps": INTEGERS},
+    retrained=_retrained,
     make_constants=linear_constants,
     floating=floating,
     steps=True,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..layers.base import TrainableLayer
+from ..numerics.floating import elu_plus_one
 from ..numerics.integers import EXP2, bit_length
 from ..numerics.parameter import Parameter
 
@@ -171,6 +172,22 @@ class FixedPointwise:
                          (exact + (1 << (self.frac - 1))) >> self.frac)
         return self.saturate(d - found)
 
+    def elu_plus_one(self, x: np.ndarray) -> np.ndarray:
+        """x + 1, and e**x below 0, to multiples of 2**-15."""
+        t = np.minimum(np.maximum(-x, 0), 12 << self.frac) << self.up
+        below = self._given(_halved((t * 23637 + 16384) >> 15))
+        return self.saturate(np.where(x > 0, x + (1 << self.frac), below))
+
+    def reciprocals(self, x: np.ndarray) -> Any:
+        """1 / x of each row [rows], F / 2**q as `stretch` takes them; 0 where x is not above 0."""
+        q = bit_length(np.maximum(x, 0) >> 15)
+        m = (np.maximum(x, 1) + ((np.int64(1) << q) >> 1)) >> q
+        up = np.maximum(15 - bit_length(m), 0)
+        m, q = m << up, q - up
+        factor = np.where(x > 0, ((1 << 29) + (m >> 1)) // m, 0)
+        q = np.where(x > 0, np.maximum(q + 29 - self.frac, 0), 0)
+        return factor[:, None], q[:, None]
+
     def stretch(self, d: np.ndarray, factors: Any) -> np.ndarray:
         """d * F / 2**q of each row."""
         factor, q = factors
@@ -214,6 +231,12 @@ class FloatPointwise:
 
     def project(self, d: Any, z: Any) -> Any:
         return d - z * (d * z).mean(axis=1, keepdims=True)
+
+    def elu_plus_one(self, x: Any) -> Any:
+        return elu_plus_one(x)
+
+    def reciprocals(self, x: Any) -> Any:
+        return np.where(x > 0, 1 / np.where(x > 0, x, 1), 0)[:, None]
 
     def stretch(self, d: Any, factors: Any) -> Any:
         return d * factors
