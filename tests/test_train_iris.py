@@ -9,7 +9,8 @@ from attn8_host.cli import main
 from attn8_host.train import session as train
 from attn8_host.train.arithmetic import ratio
 
-SHORT = ["train", "iris", "--board", "virtual", "--epochs", "1"]
+IRIS = ["train", "iris", "--board", "virtual"]
+SHORT = [*IRIS, "--epochs", "1"]
 
 
 def test_iris_is_learned_on_the_board(tmp_path, capsys):
@@ -81,7 +82,7 @@ def test_floats_are_trained_but_not_compared(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_status_2(options, message, capsys):
-    assert main([*SHORT, *options]) == 2
+    assert main([*IRIS, *options]) == 2
     said = capsys.readouterr().err
     assert said.startswith(message)
     assert len(said.splitlines()) == 1
