@@ -12,12 +12,14 @@ MOST = 1 << 29  # of |bias| and of |sum of products|: requant takes what is belo
 class Linear16(Linear):
     # What a Linear is, of int16 x. Values go down by as many bits (`down`) as the sums of the
     # weights' magnitudes ask for. bias None: zeros; weight: an array, or Stored in the file.
-    # mult and shift that lie right before it there are read with it, and not kept.
+    # mult and shift that lie right before it there are read with it, and not kept. paired: it is in
+    # pairs of rows (see forms/viper/matmul16.py), as `in_pairs` wants them.
 
     tiles = None  # how weights are read that stay in the file: see tiles.Tiles
     mult = shift = None  # where they come with the weights
 
-    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8"):
+    def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8",
+                 paired=0):
         signals.known(name + ".output", output)
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
@@ -41,27 +43,25 @@ class Linear16(Linear):
                 checks.multiplier(name, mult[j], shift[j])
         ahead = _ahead(weight, mult, shift) if stored and not outputs & 1 else 0
         self.name = name
+        self.paired = paired
         self.inputs = inputs
         self.outputs = outputs
         self.wide = mult is None
         self.output = output
         self.ratios = output == "int16"  # as a Linear's tell
-        self.most = 0 if self.wide else signals.MOST[output]
         self.form = forms.choose("matmul16", inputs)
-        rows = 0
         if stored:
             from .tiles import tiles
 
-            self.tiles = how = tiles(weight, inputs, outputs, self.form.room(inputs)[0], ahead)
-            rows = how.rows
+            self.tiles = tiles(weight, inputs, outputs, self.form.room(inputs)[0], ahead)
         if bias is None or not any(bias):
-            bias = self.form.zeros(outputs, rows)
-        if rows:
-            most = self._settle(how, weight, bias, mult, shift)
+            bias = self.form.zeros(outputs)
+        if stored:
+            most = self._settle(weight, bias, mult, shift)
         else:
-            most = magnitudes(weight, 0, inputs, outputs)
+            most = magnitudes(weight, 0, inputs, outputs, paired)
             weight, bias, mult, shift = self.form.operands(weight, bias, mult, shift, inputs,
-                                                           outputs)
+                                                           outputs, paired)
         self.down = 0
         while most * (32768 >> self.down) > MOST:
             self.down += 1
@@ -69,19 +69,29 @@ class Linear16(Linear):
         if not ahead:
             self.mult, self.shift = mult or bias, shift or bias
 
-    def _settle(self, tiles, weight, bias, mult, shift):
+    def _settle(self, weight, bias, mult, shift):
         # Of what stays in the file: -> the largest sum of magnitudes
         m, k = self.outputs, self.inputs
         rest = memoryview(b"")
         most = first = 0
-        for n, place, whole, rows in tiles.parts():
+        for n, place, whole, rows in self.tiles.parts():
             weight.read(whole, place)
-            most = max(most, magnitudes(rows, 0, k, n))
-            few = bias if len(bias) < m else part(rest, bias, 4 * first, 4 * n)
-            self.form.operands(rows, few, mult, shift, k, n)
+            most = max(most, magnitudes(rows, 0, k, n, self.paired))
+            few = part(rest, bias, 4 * first, 4 * n) if bias else bias
+            self.form.operands(rows, few, mult, shift, k, n, self.paired)
             first += n
-        tiles.drop()
+        self.tiles.drop()
         return most
+
+
+def in_pairs(entry, *outputs):
+    # Whether an entry says that its weights [outputs, inputs] are in pairs of rows
+    paired = entry.flag("paired", False)
+    for m, n in outputs if paired else ():
+        if m & 1 or n & 3 or n < 8:
+            raise ValueError("%s.paired: expected an even number of outputs, and inputs in fours, 8 "
+                             "at least, got %d and %d" % (entry.name, m, n))
+    return int(paired)
 
 
 def _ahead(weight, mult, shift):
@@ -105,9 +115,9 @@ class Dense16:
         n = rows * linear.outputs
         code = "i" if linear.wide else signals.CODES[linear.output]
         self._size = size = n * (4 if linear.wide else signals.BYTES[linear.output])
-        self._most = linear.most
+        self._most = largest = 0 if linear.wide else signals.MOST[linear.output]
         if most is not None:
-            self._most = checks.between(name + ".most", most, min(linear.most, 128), linear.most)
+            self._most = checks.between(name + ".most", most, min(largest, 128), largest)
         if make is signals.make and out is None:
             memory.require(name, size)
         if out is None:
@@ -129,7 +139,7 @@ class Dense16:
         p = self.linear
         out = self.out if out is None else out
         p.form.matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes,
-                      self.rows, p.inputs, p.outputs, p.down, self._most)
+                      self.rows, p.inputs, p.outputs, p.down, self._most, p.paired)
         return out
 
     def _stream(self, x, out=None):
@@ -156,10 +166,10 @@ class Dense16:
                     file.seek(start + place)
                     if file.readinto(whole) != len(whole):
                         weight.source.lost()
-                    if n < m and len(p.bias) >= m:
+                    if n < m and p.bias:
                         bias = part(c, p.bias, 4 * first, 4 * n)
                     matmul(rows, first, one, bias, mult, shift, to, room, 1, inputs, n, p.down,
-                           most)
+                           most, p.paired)
                     first += n
         except OSError:
             weight.source.lost()

@@ -4,7 +4,7 @@ from . import forms, memory
 from .kernels.objects import view
 from .signals import ITEMSIZES
 
-TILE = 6144  # bytes of a read, unless one row is longer: half of 172 x 64 weights, with ratios
+TILE = 11776  # bytes of a read, unless two rows are longer: 172 x 64 weights, with ratios
 
 
 class Stored:
@@ -62,7 +62,8 @@ class Tiles:
 
     def __init__(self, room, inputs, outputs, ahead):
         most = max(1, (TILE - ahead) // inputs)
-        self.rows = -(-outputs // -(-outputs // most))  # of a tile
+        rows = -(-outputs // -(-outputs // most))
+        self.rows = rows if outputs & 1 else rows + 1 & ~1  # of a tile; pairs stay together
         self._at = (room + ahead + 3) & ~3
         self._shape = inputs, outputs, ahead
         self.drop()

@@ -2,7 +2,8 @@
 
 The config names the format ("attn8", version 1), the model, its input (shape and scale) and its
 layers in order, each with its type, name and what the type asks for (see layers.base). Tensors are
-named as in torch.nn.Linear, `layer.weight` [outputs, inputs]; int8 models add `mult` and `shift`.
+named as in torch.nn.Linear, `layer.weight` [outputs, inputs]; int8 models add `mult` and `shift`,
+and those of int16 products may be in pairs of rows there (see numerics.pairs).
 """
 
 import json
@@ -19,6 +20,7 @@ from . import layers
 from .errors import ModelError
 from .grammar import parse
 from .layers.base import INT8, TOKENS
+from .numerics import pairs
 from .paths import require_file
 from .schema import (
     COUNT,
@@ -98,6 +100,7 @@ def read(path: Path, form: str = "attn8") -> tuple[dict[str, Any], dict[str, np.
         raise ModelError(f"{path}: no attn8 config in the metadata ({error})") from None
     try:
         check_config(config, form)
+        tensors = pairs.in_rows(config["layers"], tensors)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     return config, tensors
@@ -248,6 +251,7 @@ def _order(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> list[str]:
 def _pieces(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
     """The content of a model file, a tensor at a time."""
     names = {np.dtype(kind): name for name, kind in KINDS.items()}
+    tensors = pairs.in_pairs(config.get("layers", ()), tensors)
     about: dict[str, Any] = {
         "__metadata__": {"config": json.dumps(config, ensure_ascii=False)}}
     end = 0

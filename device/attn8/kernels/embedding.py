@@ -29,16 +29,24 @@ def embedding(ids: ptr16, table: ptr8, out: ptr8, n: int, size: int):
 
 @micropython.viper
 def tied(ids: ptr16, acc: int, table: ptr8, mult: ptr16, shift: ptr8, out: ptr8, n: int, size: int,
-         most: int):
+         most: int, paired: int):
     # out[i] = requant(table[ids[i]] << 9; mult[ids[i]], shift[ids[i]]) within +-most, int8 rows of
-    # `size` values to int8 or, where most is above 127, int16
+    # `size` values, or in pairs where `paired` is 1 (see forms/viper/matmul16.py), to int8 or,
+    # where most is above 127, int16
     while n:
-        row = ptr8(int(table) + ids[0] * size)
+        acc = ids[0]
+        flip = 128
+        if paired:
+            flip = (acc & 1) << 7
+            row = ptr8(int(table) + (acc - (acc & 1)) * size + (acc & 1))
+        else:
+            row = ptr8(int(table) + acc * size)
         m = mult[ids[0]]
         s = shift[ids[0]] - 16
         i = 0
         while i < size:
-            acc = ((row[i] ^ 128) - 128) << 9
+            acc = ((row[0] ^ flip) - 128) << 9
+            row = ptr8(int(row) + 1 + paired)
             acc = (acc >> 15) * m + (((acc & 32767) * m) >> 15)
             acc = (acc + (1 << s)) >> (s + 1)
             if acc > most:

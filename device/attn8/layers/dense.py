@@ -56,7 +56,8 @@ class Linear:
 
     @classmethod
     def take(cls, tensors, name, inputs, outputs, output="int8", form=None):
-        # Takes the parameters out of a dict of arrays, under `name`.weight and so on, for its own
+        # Takes the parameters out of a dict of arrays, under `name`.weight and so on, for its own.
+        # form: as above, or what else a kind of Linear is told last
         def get(part, optional=False):
             key = name + "." + part
             if key not in tensors and not optional:
@@ -144,9 +145,12 @@ class Dense:
         return self.out
 
 
-def expect(entry, part, inputs, outputs, wide=False, bias=True, weight=None):
+def expect(entry, part, inputs, outputs, wide=False, bias=True, weight=None, paired=0):
     # Checks the tensors of a Linear in a file; part: "", or that of the layer with a dot behind.
-    # bias: whether the file has one, instead of zeros. weight: its shape, if not [outputs, inputs]
+    # bias: whether the file has one, instead of zeros. weight: its shape, if not [outputs, inputs],
+    # or in pairs of rows (see dense16.py)
+    if paired:
+        weight = [outputs >> 1, inputs, 2]
     entry.expect(part + "weight", "b", weight or [outputs, inputs])
     if bias:
         entry.expect(part + "bias", "i", [outputs])
@@ -181,11 +185,17 @@ def build(entry, given, need_weights):
     if output not in ("int8", "int16", "int32"):
         raise ValueError("%s.output: expected int8, int16 or int32, got %s" % (entry.name, output))
     sums = output == "int32"
-    linear, dense = kinds(signals.follow(entry, given, rows * n))
-    expect(entry, "", n, m, sums, entry.flag("bias", True))
+    form = signals.follow(entry, given, rows * n)
+    linear, dense = kinds(form)
+    paired = None
+    if form == "int16":
+        from ..dense16 import in_pairs
+
+        paired = in_pairs(entry, (m, n))
+    expect(entry, "", n, m, sums, entry.flag("bias", True), None, paired)
     if sums and entry.has("mult"):
         raise ValueError('%s: it has %s.mult and says "output": "int32"' % (entry.name, entry.name))
-    linear = linear.take(entry.tensors, entry.name, n, m, "int8" if sums else output)
+    linear = linear.take(entry.tensors, entry.name, n, m, "int8" if sums else output, paired)
     layer = dense(linear, rows, None, entry.make)
     entry.gives("i" if sums else signals.CODES[output], layer.out)
     return layer, (output, rows * m)

@@ -10,10 +10,10 @@ TOKENWISE = True
 class Embedding:
     # Rows of a table: int16 ids [seq_len], each from 0 to vocab_size - 1 -> [seq_len, embed_dim];
     # weight [vocab_size, embed_dim] in the format of the results, int8 or int16; or int8 with a
-    # ratio each row, mult int16 and shift int8 [vocab_size]
+    # ratio each row, mult int16 and shift int8 [vocab_size], in pairs of rows if `paired` is 1
 
     def __init__(self, seq_len, vocab_size, embed_dim, weight, output="int8", name="embedding",
-                 make=signals.make, mult=None, shift=None):
+                 make=signals.make, mult=None, shift=None, paired=0):
         self.name = name
         self.seq_len = checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
         self.vocab_size = checks.between(name + ".vocab_size", vocab_size, 1, 1 << 15)
@@ -34,9 +34,11 @@ class Embedding:
             for j in range(vocab_size):
                 checks.multiplier(name, mults[j], shifts[j])
         self._mult, self._shift = mult, shift
+        self._paired = paired
         if self._stored:
-            room = memoryview(bytearray(embed_dim + 4))
-            self._ratio, self._one = [room[:2], room[2:3]], room[4:]
+            n = 1 + paired
+            room = memoryview(bytearray(n * (embed_dim + 3)))
+            self._ratio, self._rows = [room[: 2 * n], room[2 * n : 3 * n]], room[3 * n :]
             self._first = array("h", [0])
             self._view = memoryview(b"")
         self._embed_dim, self._most = embed_dim, signals.MOST[output]
@@ -59,21 +61,24 @@ class Embedding:
             self._read(x)
         else:
             embedding.tied(x, 0, self.weight, self._mult, self._shift, self.out, n, self._embed_dim,
-                           self._most)
+                           self._most, self._paired)
         return self.out
 
     def _read(self, x):
-        # Row by row from the file
+        # Row by row from the file, or pair by pair
         e = self._embed_dim
         mult, shift = self._ratio
         source = self.weight.source
         for i in range(self.seq_len):
             token = x[i]
-            source.read(self._one, self.weight.start + token * e)
+            self._first[0] = token & self._paired
+            token -= token & self._paired
+            source.read(self._rows, self.weight.start + token * e)
             source.read(mult, self._mult.start + 2 * token)
             source.read(shift, self._shift.start + token)
             out = part(self._view, self.out, i * self._row, self._row)
-            embedding.tied(self._first, 0, self._one, mult, shift, out, 1, e, self._most)
+            embedding.tied(self._first, 0, self._rows, mult, shift, out, 1, e, self._most,
+                           self._paired)
 
 
 def build(entry, given, need_weights):
@@ -81,14 +86,19 @@ def build(entry, given, need_weights):
     entry.accept(given, "tokens", n)
     output = signals.output(entry)
     mult = shift = None
+    paired = 0
     if entry.flag("tied", False):  # the weight is left for the tied_head
-        entry.expect("weight", "b", [rows, e])
+        from ..dense16 import in_pairs
+
+        paired = in_pairs(entry, (rows, e))
+        shape = [rows >> 1, e, 2] if paired else [rows, e]
+        entry.expect("weight", "b", shape)
         weight = entry.tensors.pop(entry.name + ".weight")
-        entry.leave("weight", "b", [rows, e], weight)
+        entry.leave("weight", "b", shape, weight)
         take = entry.stored if hasattr(weight, "load") and weight.memory() is None else entry.tensor
         mult, shift = take("mult", "h", [rows]), take("shift", "b", [rows])
     else:
         weight = entry.tensor("weight", signals.CODES[output], [rows, e])
-    layer = Embedding(n, rows, e, weight, output, entry.name, entry.make, mult, shift)
+    layer = Embedding(n, rows, e, weight, output, entry.name, entry.make, mult, shift, paired)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, n * e)

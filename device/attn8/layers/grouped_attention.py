@@ -2,7 +2,7 @@ from array import array
 from binascii import unhexlify
 
 from .. import checks, forms, memory, signals, tables
-from ..dense16 import Dense16, Linear16
+from ..dense16 import Dense16, Linear16, in_pairs
 from ..kernels.cache import copy
 from ..kernels.objects import part
 from .dense import expect
@@ -18,6 +18,8 @@ SINES = array("h", unhexlify(
     "7138cf382b398439db39303a823ad33a213b6d3bb63bfd3b423c853cc53c033d3f3d783daf3de33d153e453e"
     "723e9d3ec53eeb3e0f3f303f4f3f6b3f853f9c3fb13fc43fd43fe13fec3ff53ffb3fff3f0040"
 ))
+
+_none = [array("h")]  # zeros for a centre where there is none, which all share
 
 
 class GroupedAttention:
@@ -77,7 +79,9 @@ class GroupedAttention:
         else:
             later(self.claim)
         if self._narrow:
-            self._none = linears[1].form.zeros(size, 0)
+            if len(_none[0]) < size:
+                _none[0] = array("h", bytes(2 * size))
+            self._none = _none[0]
             self._centre = self._none
             if centre is not None:
                 self._centre = checks.values(name + ".centre", centre, size, False, "h")
@@ -196,11 +200,11 @@ def build(entry, given, need_weights):
                          % (entry.name, h, e))
     output, cache = signals.output(entry), entry.word("cache", "int8")
     size = kv * (e // h)
-    linears, bias = [], entry.flag("bias", True)
+    linears, bias, paired = [], entry.flag("bias", True), in_pairs(entry, (e, e), (size, e))
     for name, n in (("q", e), ("k", size), ("v", size), ("out", e)):
-        expect(entry, name + ".", e, n, False, bias)
+        expect(entry, name + ".", e, n, False, bias, None, paired)
         linears.append(Linear16.take(entry.tensors, entry.name + "." + name, e, n,
-                                     output if name == "out" else "int16"))
+                                     output if name == "out" else "int16", paired))
     turns = None
     base = entry.take("rotary_base", None)
     if base is not None:

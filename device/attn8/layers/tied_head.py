@@ -11,10 +11,12 @@ def build(entry, given, need_weights):
     entry.accept(given, "int16", rows * n)
     output = signals.output(entry)
     owner = entry.word("embedding")
-    entry.expect("weight", "b", [m, n], owner)
-    weight = entry.tensors.pop(owner + ".weight")
+    key = owner + ".weight"
+    paired = int(key in entry.tensors and len(entry.tensors[key][1]) > 2)  # so the embedding says
+    entry.expect("weight", "b", [m >> 1, n, 2] if paired else [m, n], owner)
+    weight = entry.tensors.pop(key)
     linear = Linear16(entry.name, n, m, weight, None, entry.tensor("mult", "h", [m]),
-                      entry.tensor("shift", "b", [m]), output)
+                      entry.tensor("shift", "b", [m]), output, paired)
     layer = Dense16(linear, rows, None, entry.make)
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, rows * m)

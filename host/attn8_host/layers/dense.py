@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
+from ..numerics import pairs
 from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.integers import int32, rounded, saturated
 from ..numerics.parameter import Parameter
@@ -164,6 +165,16 @@ def settle_bias(entry: Fields, quantizer: Quantizer, *parts: str) -> None:
         del quantizer.made[name]
 
 
+def settle_pairs(entry: Fields, quantizer: Quantizer, wide: bool = True) -> None:
+    """Whether the int8 weights of an entry are in pairs of rows in the file: those of int16
+    products are, where all of them can be."""
+    entry.pop("paired", None)
+    weights = [values for name, values in quantizer.made.items()
+               if name.startswith(f"{entry['name']}.") and name.endswith(".weight")]
+    if wide and all(map(pairs.fits, weights)):
+        entry["paired"] = True
+
+
 def parts(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
     """The tensors under a prefix, without it."""
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items()
@@ -248,7 +259,7 @@ class Type(LayerType):
     training_optional = {"rows": SIZE, "bias": FLAG}
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG,
-                "format": one_of(INT8, *NAMES), **arithmetic}
+                "format": one_of(INT8, *NAMES), "paired": FLAG, **arithmetic}
     input_formats = output_formats = (INT8, INT16)
     by_bits = True
 
@@ -288,7 +299,11 @@ class Type(LayerType):
         return (entry["in_features"],) if rows == 1 else (rows, entry["in_features"])
 
     def takes(self, entry: Fields, given: Signal) -> str:
-        return self.format_of(entry) or super().takes(entry, given)
+        found = self.format_of(entry) or super().takes(entry, given)
+        if "paired" in entry and found != INT16:
+            raise ModelError(f"{entry['name']}: unknown field paired where it takes {found}; take "
+                             "it out of the config")
+        return found
 
     def gives(self, entry: Fields, given: Signal) -> Signal:
         output = self.format_of(entry) or entry.get("output", INT8)
@@ -328,6 +343,7 @@ class Type(LayerType):
             scale = quantizer.result(name, quantizer.finest(name, before))
             quantizer.linear(name, before, scale, quantizer.wide)
         settle_bias(entry, quantizer, "")
+        settle_pairs(entry, quantizer, quantizer.wide)
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """int16 results, with a bias and without one."""

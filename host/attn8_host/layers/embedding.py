@@ -24,6 +24,7 @@ from .base import (
     TrainableLayer,
     require_parts,
 )
+from .dense import settle_pairs
 from .position import stream_tensor
 from .quantizer import Quantizer
 
@@ -109,7 +110,7 @@ class Type(LayerType):
     """
 
     fields = {"seq_len": SIZE, "vocab_size": SIZE, "embed_dim": SIZE}
-    optional = {"output": one_of(INT8, INT16), "tied": FLAG}
+    optional = {"output": one_of(INT8, INT16), "tied": FLAG, "paired": FLAG}
     input_formats = (TOKENS,)
     output_formats = (INT8, INT16)
     tokenwise = True
@@ -120,6 +121,9 @@ class Type(LayerType):
         if entry["vocab_size"] > MAX_VOCAB:
             raise ModelError(f"{entry['name']}.vocab_size: expected 1 to {MAX_VOCAB}, "
                              f"got {entry['vocab_size']}")
+        if "paired" in entry and not entry.get("tied"):
+            raise ModelError(f"{entry['name']}: unknown field paired where it is not tied; take it "
+                             "out of the config")
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
         if entry.get("tied"):
@@ -169,6 +173,7 @@ class Type(LayerType):
             quantizer.scale = scale
             quantizer.made.update({f"{name}.{part}": values for part, values in
                                    {"weight": made, **multipliers(scales / scale / 512)}.items()})
+            settle_pairs(entry, quantizer)
         elif entry.get("output") == INT16:
             scale = quantizer.result(name, peak / 32767)
             quantizer.made[f"{name}.weight"] = stream_tensor(weight, scale)

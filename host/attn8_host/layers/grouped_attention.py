@@ -190,7 +190,7 @@ class Type(LayerType):
     bounded = ("k",)
     fields = {"seq_len": SIZE, "embed_dim": INPUTS, "num_heads": SIZE}
     optional = {"num_kv_heads": SIZE, "rotary_base": SCALE, "cache": one_of(INT8, INT16),
-                "bias": FLAG, "output": one_of(INT8, INT16)}
+                "bias": FLAG, "output": one_of(INT8, INT16), "paired": FLAG}
     integers = {"constants": OBJECT}
     input_formats = (INT16,)
     output_formats = (INT8, INT16)
@@ -330,6 +330,7 @@ class Type(LayerType):
         finest = quantizer.finest(f"{name}.out", scales["heads"])
         quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), True)
         dense.settle_bias(entry, quantizer, *(f"{part}." for part in PARTS))
+        dense.settle_pairs(entry, quantizer)
         if "rotary_base" in entry:
             turns = np.floor(frequencies(entry) / (2 * math.pi) * 2**32 + 0.5)
             quantizer.made[f"{name}.turns"] = turns.astype(np.int64).astype(np.int32)

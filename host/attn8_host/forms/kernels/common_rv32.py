@@ -23,6 +23,7 @@ def dot(
     unrolled: int,
     t: tuple[int, int, int],
     unroll: int = UNROLL,
+    load_even: Callable[[int, int, int], None] | None = None,
 ) -> None:
     """SUMS += X times each of the first `tile` ROWS, up to END; the pointers end behind the rows.
 
@@ -35,23 +36,29 @@ def dot(
         unrolled: a register, where X stops in the unrolled loop.
         t: three registers.
         unroll: values in that loop.
+        load_even: that of an even row, where each of ROWS is a pair, whose values lie by turns.
     """
     b, v, u = t
+    share = 2 if load_even else 1  # rows of a pointer
+
+    def value(to: int, j: int, k: int) -> None:
+        of = load_even if load_even and j % 2 == 0 else load
+        of(to, (k * share + j % share) * sizes[1], ROWS[j // share])
 
     def products(k: int) -> None:
         load_x(b, k * sizes[0], X)
-        load(v, k * sizes[1], ROWS[0])
+        value(v, 0, k)
         for j in range(tile):
             y, following = (v, u) if j % 2 == 0 else (u, v)
             if j + 1 < tile:  # before it is waited for
-                load(following, k * sizes[1], ROWS[j + 1])
+                value(following, j + 1, k)
             a.mul(y, y, b)
             a.add(SUMS[j], SUMS[j], y)
 
     def advance(k: int) -> None:
         a.addi(X, X, k * sizes[0])
-        for row in ROWS[:tile]:
-            a.addi(row, row, k * sizes[1])
+        for row in ROWS[: tile // share]:
+            a.addi(row, row, k * share * sizes[1])
 
     a.beq(X, unrolled, name + ", rest")
     a.label(name + ", block")

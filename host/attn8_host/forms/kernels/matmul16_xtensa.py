@@ -7,13 +7,15 @@ times the weights of odd place as halves of 16 bits, (w << 8) & 0xFF00FF00 those
 
 from ..mpy import XtensaFunction
 from ..xtensa import ACCHI, ACCLO, HH, LL
+from . import pairs_xtensa
 from .common_xtensa import half_of
 
 # Register map
 W, X, X_START, OUT, BIAS, MULT, SHIFT, LEFT, COUNT, MASK, FORMAT, V, T, M = range(2, 16)
 
 BLOCK = 8  # words in the unrolled loop
-SPARE = {"matmul": ("rest", "next")}  # words beyond blocks; where the next row of weights begins
+# Words beyond blocks; where the next row of weights begins
+SPARE = {"matmul": ("rest", "next", *pairs_xtensa.SPARE)}
 
 
 def matmul(a: XtensaFunction) -> None:
@@ -33,6 +35,9 @@ def matmul(a: XtensaFunction) -> None:
     a.label("to int16")
     a.addx2(OUT, M, OUT)
     a.label("row")
+    a.arguments(paired=T)
+    a.bnez(T, "pairs")
+    a.label("single row")
     a.arguments(acc=T)
     a.bnez(T, "ordered before")
     order(a)
@@ -65,7 +70,11 @@ def matmul(a: XtensaFunction) -> None:
     a.keep(X, "x")
     a.addi(T, T, -1)
     a.keep(T, "rows")
-    a.bnez(T, "row")
+    a.bnez(T, "single row")
+    a.j("all rows")
+    a.label("pairs")
+    pairs_xtensa.rows_of_pairs(a)
+    a.label("all rows")
 
 
 def order(a: XtensaFunction) -> None:
@@ -200,10 +209,12 @@ def finish(a: XtensaFunction, name: str, again: str) -> None:
     a.rsr(V, ACCLO)
     a.ssai(8)
     a.src(V, T, V)
+    a.beqz(BIAS, name + ", no bias")
     a.l32i(T, BIAS)
     a.addi(BIAS, BIAS, 4)
-    a.l16ui(M, MULT)
     a.add(V, V, T)
+    a.label(name + ", no bias")
+    a.l16ui(M, MULT)
     a.addi(LEFT, LEFT, -1)
     a.beqz(FORMAT, name + ", int32")
     a.slli(M, M, 17)

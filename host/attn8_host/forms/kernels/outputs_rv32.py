@@ -24,6 +24,8 @@ def outputs(
     size: int,
     results: Callable[[str, int], None],
     unroll: int = UNROLL,
+    paired: bool = False,
+    biased: bool = True,
 ) -> None:
     """All outputs of a row; ROWS[0] is the next one's weights, and LEFT is how many there are.
 
@@ -32,22 +34,38 @@ def outputs(
         results: gets a prefix for labels and how many outputs SUMS are; writes them to OUT, and
             moves that. X, T and the rows beyond the first are free then.
         unroll: values of x in the unrolled loop.
+        paired: whether weights lie in pairs of rows (see numerics.pairs), an even number of them;
+            what goes off the sums of even rows is then the word at `row`.
+        biased: whether there always are biases; if not, BIAS may be 0.
     """
-    for tile in (TILE, 1):
-        name = f"{tile} outputs"
+    share = 2 if paired else 1
+    for tile in (TILE, share):
+        name = f"{tile} outputs" + " in pairs" * paired
         a.addi(LEFT, LEFT, -tile)
         a.blt(LEFT, ZERO, name + " done")
         a.label(name)
         a.mv(X, X_START)
         a.arguments(inputs=T2)
-        for j in range(1, tile):
+        if paired:
+            a.slli(T2, T2, 1)
+        for j in range(1, tile // share):
             a.add(ROWS[j], ROWS[j - 1], T2)
+        if not biased:
+            for acc in SUMS[:tile]:
+                a.li(acc, 0)
+            a.beq(BIAS, ZERO, name + " without bias")
         for j, acc in enumerate(SUMS[:tile]):
             a.lw(acc, 4 * j, BIAS)
-        dot(a, name, tile, load_x, a.lb, (size, 1), UNROLLED, T, unroll)
-        a.mv(ROWS[0], ROWS[tile - 1])
-        results(name, tile)
         a.addi(BIAS, BIAS, 4 * tile)
+        a.label(name + " without bias")
+        if paired:
+            a.arguments(row=T2)
+            a.lw(T2, 0, T2)
+            for acc in SUMS[:tile:2]:
+                a.sub(acc, acc, T2)
+        dot(a, name, tile, load_x, a.lb, (size, 1), UNROLLED, T, unroll, a.lbu if paired else None)
+        a.mv(ROWS[0], ROWS[tile // share - 1])
+        results(name, tile)
         a.addi(LEFT, LEFT, -tile)
         a.bge(LEFT, ZERO, name)
         a.label(name + " done")
