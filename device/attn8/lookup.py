@@ -47,7 +47,13 @@ class Interpolate:
     def _stream(self, x):
         source = self.table.source
         table = part(source.views[0], forms.scratch.bytes, 0, 1026)
-        source.read(table, self.table.start)
+        file = source.file
+        try:
+            file.seek(self.table.start)
+            if file.readinto(table) != 1026:
+                source.lost()
+        except OSError:
+            source.lost()
         self._interpolate(x, 0, table, self.out, self.size)
         return self.out
 

@@ -69,14 +69,16 @@ class Embedding:
         e = self._embed_dim
         mult, shift = self._ratio
         source = self.weight.source
-        for i in range(self.seq_len):
+        out, n = self.out, self.seq_len
+        for i in range(n):
             token = x[i]
             self._first[0] = token & self._paired
             token -= token & self._paired
             source.read(self._rows, self.weight.start + token * e)
             source.read(mult, self._mult.start + 2 * token)
             source.read(shift, self._shift.start + token)
-            out = part(self._view, self.out, i * self._row, self._row)
+            if n > 1:
+                out = part(self._view, self.out, i * self._row, self._row)
             embedding.tied(self._first, 0, self._rows, mult, shift, out, 1, e, self._most,
                            self._paired)
 

@@ -6,6 +6,9 @@ time: 256 times such a sum fits the low word of ACC, as |q| <= 8065 from eight d
 heads of eight dimensions share what is unpacked of a key. Scores stand twice as large, so that one
 product with score_mult, brought to the top, is what requant rounds. Those of a group of heads, one
 or two, lie by turns.
+
+A word of values, 128 added to each of its four, is multiplied as it is, and without its lowest one,
+two and three of them: in the sums, modulo 2**32, each less 256 times the next is that of one value.
 """
 
 from ..mpy import XtensaFunction
@@ -13,7 +16,7 @@ from ..xtensa import ACCLO, HH, LL
 from .common_xtensa import reciprocal, scale
 
 SPARE = {"attend": ("size", "left", "group", "head_row", "stride", "largest", "other", "factor",
-                    "far", "column", "total")}
+                    "far", "column", "total", "offset")}
 EIGHT = 8  # dimensions
 
 
@@ -223,11 +226,13 @@ def one_scores(a: XtensaFunction) -> None:
 
 
 def softmax(a: XtensaFunction) -> None:
-    """Weights times steps in the place of a head's scores; total = the sum of the weights."""
+    """Weights times steps in the place of a head's scores; total = the sum of the weights, offset =
+    128 times that of what takes their place."""
     n, table, mult, largest, end, total, x, y, below, m, t, stride, p, zero = range(2, 16)
+    offset = zero
     a.arguments(far=t)
     a.movi(end, 1)
-    a.slli(end, end, 18)  # from here on all numerators are 0
+    a.slli(end, end, 19)  # from here on, twice as large, all numerators are 0
     a.arguments(head_row=n, table=table, factor=mult, largest=largest, stride=stride, count=p)
     a.movi(total, 0)
     a.bnez(t, "shifted")
@@ -243,15 +248,14 @@ def softmax(a: XtensaFunction) -> None:
         if name == "shifted":
             a.ssr(zero)
             a.sra(x, x)
-        a.addi(x, x, 1)
-        a.srai(x, x, 1)
+        a.addi(x, x, 1)  # and rounded where its bits are taken
         a.min(x, x, end)
-        a.extui(m, x, 6, 8)
+        a.extui(m, x, 7, 8)
         a.addx2(m, m, table)
         a.l16ui(y, m, 0)
         a.l16ui(below, m, 2)
-        a.extui(t, x, 0, 6)
-        a.srai(x, x, 14)
+        a.extui(t, x, 1, 6)
+        a.srai(x, x, 15)
         a.sub(below, y, below)
         a.ssr(x)
         a.mull(below, below, t)
@@ -276,6 +280,7 @@ def softmax(a: XtensaFunction) -> None:
     a.srli(y, y, 1)  # half
     a.ssr(p)
     a.movi(total, 0)
+    a.movi(offset, 0)
     a.arguments(head_row=n, value_steps=table, kv_heads=below, count=t)
     a.loopnez(t, "weight")
     a.l32i(x, n)
@@ -288,19 +293,26 @@ def softmax(a: XtensaFunction) -> None:
     a.mull(x, x, p)
     a.s32i(x, n)
     a.add(n, n, stride)
+    a.add(offset, offset, x)
     a.label("weight")
     a.keep(total, "total")
+    a.slli(offset, offset, 7)
+    a.keep(offset, "offset")
 
 
 def weighted(a: XtensaFunction) -> None:
     """Eight dimensions at a time in the place of q, which moves to the next head."""
-    values, weights, t, a0, a1, a2, a3, a4, a5, a6, a7, v, p, size = range(2, 16)
+    values, weights, t, a0, a1, a2, a3, a4, a5, a6, a7, v, p, offsets = range(2, 16)
     sums = (a0, a1, a2, a3, a4, a5, a6, a7)
     a.movi(t, 0)
     a.label("column")
     a.keep(t, "column")
-    a.arguments(values=values, head_row=weights, size=size, stride=p, count=v)
+    a.arguments(values=values, head_row=weights, stride=p, count=v)
     a.add(values, values, t)
+    a.movi(offsets, 128)
+    for bits in 8, 16:
+        a.slli(t, offsets, bits)
+        a.or_(offsets, offsets, t)
     for register in sums:
         a.movi(register, 0)
     a.addi(p, p, -4)
@@ -313,13 +325,22 @@ def weighted(a: XtensaFunction) -> None:
         a.l32i(p, weights)
         a.l32i(v, values, 0)
         a.addi(weights, weights, 4 if name == "slot" else 8)
+        a.xor(v, v, offsets)
         products(a, v, p, t, sums[:4])
         a.l32i(v, values, 4)
-        a.add(values, values, size)
+        a.arguments(size=t)
+        a.xor(v, v, offsets)
+        a.add(values, values, t)
         products(a, v, p, t, sums[4:])
         a.label(name + " done")
     a.label("sums")
-    out, m, low, high, shift = values, weights, v, p, size
+    out, m, low, high, shift = values, weights, v, p, offsets
+    a.arguments(offset=v)
+    for i, register in enumerate(sums):
+        if i % 4 < 3:
+            a.slli(t, sums[i + 1], 8)
+            a.sub(register, register, t)
+        a.sub(register, register, v)
     a.arguments(q=out, num=m, total=t, out_shift=shift)
     a.srli(low, t, 1)
     a.add(m, m, low)
@@ -348,14 +369,14 @@ def weighted(a: XtensaFunction) -> None:
 
 
 def products(a: XtensaFunction, v: int, p: int, t: int, sums: tuple[int, ...]) -> None:
-    """sums += p times each of the four values of int8 in v."""
+    """sums += p times the word v, and v without its lowest byte, two and three."""
     for i, register in enumerate(sums):
         if i == 0:
-            a.sext(t, v, 7)
-        elif i == 3:
-            a.srai(t, v, 24)
+            a.mull(t, v, p)
         else:
-            a.slli(t, v, 24 - 8 * i)
-            a.srai(t, t, 24)
-        a.mull(t, t, p)
+            if i == 1:
+                a.srli(t, v, 8)
+            else:
+                a.extui(t, v, 8 * i, 32 - 8 * i)
+            a.mull(t, t, p)
         a.add(register, register, t)

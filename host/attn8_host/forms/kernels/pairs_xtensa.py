@@ -114,7 +114,7 @@ def copy(a: XtensaFunction) -> None:
 
 
 def both(a: XtensaFunction) -> None:
-    """`sum` = the low word of 256 times the odd row's sum, and that of the even row."""
+    """M = the low word of 256 times the odd row's sum, and that of the even row."""
     a.l32i(T, X_START)
     a.addi(M, W, -4)
     a.ldinc(2, M)
@@ -129,7 +129,6 @@ def both(a: XtensaFunction) -> None:
     a.mula_dd_ldinc(LL, 0, X, 1, 3)
     a.mula_dd(HH, 1, 3)
     a.rsr(M, ACCLO)
-    a.keep(M, "sum")
 
 
 def odd(a: XtensaFunction) -> None:
@@ -155,17 +154,18 @@ def odd(a: XtensaFunction) -> None:
     a.mula_da_ldinc(HH, 1, X, 0, V)
     a.l32i(V, W, 8)
     word(T, 1, 12)
-    a.arguments(blocks=M)
-    a.loopnez(M, "block of odd")
+    a.arguments(blocks=GROUPS)
+    a.loopnez(GROUPS, "block of odd")
     for i in range(BLOCK):
         group(16 + 8 * i)
     a.addi(W, W, 8 * BLOCK)
     a.label("block of odd")
-    a.arguments(rest=M)
-    a.loopnez(M, "rest of odd")
+    a.arguments(rest=GROUPS)
+    a.loopnez(GROUPS, "rest of odd")
     group(16)
     a.addi(W, W, 8)
     a.label("rest of odd")
+    a.arguments(groups=GROUPS)
     group(None)
     a.addi(W, W, 16)
 
@@ -199,7 +199,7 @@ def at_any_address(a: XtensaFunction) -> None:
         if name == "both":
             a.rsr(T, ACCLO)
             a.keep(T, "sum")
-    a.arguments(groups=GROUPS, inputs=V)
+    a.arguments(groups=GROUPS, sum=M, inputs=V)
     a.addx2(W, V, W)
 
 
@@ -212,7 +212,6 @@ def finish(a: XtensaFunction, again: str) -> None:
     even, odd, t, u = M, V, T, X
     a.rsr(t, ACCHI)
     a.rsr(odd, ACCLO)
-    a.arguments(sum=even)
     a.ssai(8)
     a.addi(LEFT, LEFT, -2)
     a.sub(even, even, odd)
