@@ -493,7 +493,7 @@ def test_the_stories_are_the_published_ones(stories):
     assert PUBLISHED.startswith(stories.tokenizer.text([BEGIN, *tokens]))
 
 
-@pytest.mark.parametrize("arch, most", [("xtensawin", 1_280_000), ("rv32imc", 1_492_000)])
+@pytest.mark.parametrize("arch, most", [("xtensawin", 1_100_000), ("rv32imc", 1_490_000)])
 def test_a_token_takes_so_many_instructions(arch, most):
     """All of it at position 100, with weights in the file: docs/text.md says what they are."""
     instructions, _ = predict(*modelfile.read(MODELS / "stories.safetensors"), arch, "turbo")

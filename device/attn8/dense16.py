@@ -13,7 +13,7 @@ class Linear16(Linear):
     # What a Linear is, of int16 x. Values go down by as many bits (`down`) as the sums of the
     # weights' magnitudes ask for. bias None: zeros; weight: an array, or Stored in the file.
     # mult and shift that lie right before it there are read with it, and not kept. paired: it is in
-    # pairs of rows (see forms/viper/matmul16.py), as `in_pairs` wants them.
+    # pairs of rows (see forms/viper/matmul16.py), as `in_pairs` finds.
 
     tiles = None  # how weights are read that stay in the file: see tiles.Tiles
     mult = shift = None  # where they come with the weights
@@ -53,11 +53,11 @@ class Linear16(Linear):
         if stored:
             from .tiles import tiles
 
-            self.tiles = tiles(weight, inputs, outputs, self.form.room(inputs)[0], ahead)
+            self.tiles = how = tiles(weight, inputs, outputs, self.form.room(inputs)[0], ahead)
         if bias is None or not any(bias):
             bias = self.form.zeros(outputs)
         if stored:
-            most = self._settle(weight, bias, mult, shift)
+            most = self._settle(how, weight, bias, mult, shift)
         else:
             most = magnitudes(weight, 0, inputs, outputs, paired)
             weight, bias, mult, shift = self.form.operands(weight, bias, mult, shift, inputs,
@@ -69,29 +69,30 @@ class Linear16(Linear):
         if not ahead:
             self.mult, self.shift = mult or bias, shift or bias
 
-    def _settle(self, weight, bias, mult, shift):
+    def _settle(self, tiles, weight, bias, mult, shift):
         # Of what stays in the file: -> the largest sum of magnitudes
-        m, k = self.outputs, self.inputs
+        k = self.inputs
         rest = memoryview(b"")
         most = first = 0
-        for n, place, whole, rows in self.tiles.parts():
+        for n, place, whole, rows in tiles.parts():
             weight.read(whole, place)
             most = max(most, magnitudes(rows, 0, k, n, self.paired))
             few = part(rest, bias, 4 * first, 4 * n) if bias else bias
             self.form.operands(rows, few, mult, shift, k, n, self.paired)
             first += n
-        self.tiles.drop()
+        tiles.drop()
         return most
 
 
-def in_pairs(entry, *outputs):
-    # Whether an entry says that its weights [outputs, inputs] are in pairs of rows
-    paired = entry.flag("paired", False)
-    for m, n in outputs if paired else ():
-        if m & 1 or n & 3 or n < 8:
-            raise ValueError("%s.paired: expected an even number of outputs, and inputs in fours, 8 "
-                             "at least, got %d and %d" % (entry.name, m, n))
-    return int(paired)
+def in_pairs(entry, part, inputs, outputs):
+    # 1 where the file has the weight `part` of an entry in pairs of rows, as its shape says, else 0
+    found = entry.tensors.get("%s.%sweight" % (entry.name, part))
+    if not found or len(found[1]) < 3:
+        return 0
+    if outputs & 1 or inputs & 3 or inputs < 8:
+        raise ValueError("%s.%sweight: expected pairs of an even number of rows, and inputs in "
+                         "fours, 8 at least, got %d and %d" % (entry.name, part, outputs, inputs))
+    return 1
 
 
 def _ahead(weight, mult, shift):

@@ -4,7 +4,7 @@ from . import forms, memory
 from .kernels.objects import view
 from .signals import ITEMSIZES
 
-TILE = 7168  # bytes of a read, unless two rows are longer: half of 172 x 64 weights, with ratios
+TILE = 6144  # bytes of a read, unless two rows are longer: half of 172 x 64 weights, with ratios
 
 
 class Stored:

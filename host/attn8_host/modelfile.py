@@ -100,7 +100,7 @@ def read(path: Path, form: str = "attn8") -> tuple[dict[str, Any], dict[str, np.
         raise ModelError(f"{path}: no attn8 config in the metadata ({error})") from None
     try:
         check_config(config, form)
-        tensors = pairs.in_rows(config["layers"], tensors)
+        tensors = _in_rows(config, tensors)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     return config, tensors
@@ -230,6 +230,51 @@ def refuse_unused(
             raise ModelError(f"unused tensor {key}; take it out of the file")
 
 
+def _weights(entry: dict[str, Any], tensors: dict[str, np.ndarray]) -> list[str]:
+    """The names of a layer's weights."""
+    return [name for name in tensors
+            if name.startswith(f"{entry['name']}.") and name.endswith(".weight")]
+
+
+def _in_rows(
+    config: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The tensors of a file, weights in pairs of rows as rows; their entries say "paired" then.
+
+    Raises:
+        ModelError: some weights of a layer are in pairs, and others are not.
+    """
+    found = dict(tensors)
+    for entry in config["layers"]:
+        names = _weights(entry, tensors) if layers.get(entry["type"]).pairs else []
+        if not any(tensors[name].ndim == 3 for name in names):
+            continue
+        for name in names:
+            weight = tensors[name]
+            rows = pairs.unpaired(weight) if weight.ndim == 3 and weight.shape[2] == 2 else weight
+            if rows.dtype != np.int8 or rows is weight or not pairs.fits(rows):
+                raise ModelError(f"{name}: expected int8 in pairs of rows, and inputs in fours, 8 "
+                                 f"at least, got {weight.dtype} {list(weight.shape)}")
+            found[name] = rows
+        entry["paired"] = True
+    return found
+
+
+def _in_pairs(
+    config: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The reverse of `_in_rows`: what a file has instead."""
+    paired = [entry for entry in config.get("layers", ())
+              if isinstance(entry, dict) and entry.get("paired")]
+    if not paired:
+        return config, tensors
+    found = {name: pairs.paired(tensors[name]) for entry in paired
+             for name in _weights(entry, tensors)}
+    bare = [{key: value for key, value in entry.items() if key != "paired"}
+            if entry in paired else entry for entry in config["layers"]]
+    return {**config, "layers": bare}, {**tensors, **found}
+
+
 def _order(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> list[str]:
     """The tensors' names as they lie in a file: by type, as safetensors.numpy.save has it, but mult
     and shift of a product right before its int8 weight, so that a board reads them with it.
@@ -251,7 +296,7 @@ def _order(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> list[str]:
 def _pieces(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
     """The content of a model file, a tensor at a time."""
     names = {np.dtype(kind): name for name, kind in KINDS.items()}
-    tensors = pairs.in_pairs(config.get("layers", ()), tensors)
+    config, tensors = _in_pairs(config, tensors)
     about: dict[str, Any] = {
         "__metadata__": {"config": json.dumps(config, ensure_ascii=False)}}
     end = 0

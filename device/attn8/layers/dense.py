@@ -191,7 +191,7 @@ def build(entry, given, need_weights):
     if form == "int16":
         from ..dense16 import in_pairs
 
-        paired = in_pairs(entry, (m, n))
+        paired = in_pairs(entry, "", n, m)
     expect(entry, "", n, m, sums, entry.flag("bias", True), None, paired)
     if sums and entry.has("mult"):
         raise ValueError('%s: it has %s.mult and says "output": "int32"' % (entry.name, entry.name))

@@ -92,7 +92,7 @@ def build(entry, given, need_weights):
     if entry.flag("tied", False):  # the weight is left for the tied_head
         from ..dense16 import in_pairs
 
-        paired = in_pairs(entry, (rows, e))
+        paired = in_pairs(entry, "", e, rows)
         shape = [rows >> 1, e, 2] if paired else [rows, e]
         entry.expect("weight", "b", shape)
         weight = entry.tensors.pop(entry.name + ".weight")

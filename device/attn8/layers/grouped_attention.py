@@ -200,7 +200,8 @@ def build(entry, given, need_weights):
                          % (entry.name, h, e))
     output, cache = signals.output(entry), entry.word("cache", "int8")
     size = kv * (e // h)
-    linears, bias, paired = [], entry.flag("bias", True), in_pairs(entry, (e, e), (size, e))
+    linears, bias = [], entry.flag("bias", True)
+    paired = in_pairs(entry, "q.", e, size)  # the others are as that of q is
     for name, n in (("q", e), ("k", size), ("v", size), ("out", e)):
         expect(entry, name + ".", e, n, False, bias, None, paired)
         linears.append(Linear16.take(entry.tensors, entry.name + "." + name, e, n,

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from ..numerics import pairs
 from ..numerics.formats import NAMES, OVERFLOWS, ROUNDINGS, Format, from_entry
 from ..numerics.integers import int32, rounded, saturated
+from ..numerics.pairs import fits
 from ..numerics.parameter import Parameter
 from ..numerics.scales import linear, narrowing
 from ..schema import FLAG, INPUTS, MULTS, SHIFTS, SIZE, Tensor, one_of
@@ -166,12 +166,11 @@ def settle_bias(entry: Fields, quantizer: Quantizer, *parts: str) -> None:
 
 
 def settle_pairs(entry: Fields, quantizer: Quantizer, wide: bool = True) -> None:
-    """Whether the int8 weights of an entry are in pairs of rows in the file: those of int16
+    """Whether the int8 weights of an entry are to be in pairs of rows in a file: those of int16
     products are, where all of them can be."""
-    entry.pop("paired", None)
     weights = [values for name, values in quantizer.made.items()
                if name.startswith(f"{entry['name']}.") and name.endswith(".weight")]
-    if wide and all(map(pairs.fits, weights)):
+    if wide and all(map(fits, weights)):
         entry["paired"] = True
 
 
@@ -259,7 +258,8 @@ class Type(LayerType):
     training_optional = {"rows": SIZE, "bias": FLAG}
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG,
-                "format": one_of(INT8, *NAMES), "paired": FLAG, **arithmetic}
+                "format": one_of(INT8, *NAMES), **arithmetic}
+    pairs = True
     input_formats = output_formats = (INT8, INT16)
     by_bits = True
 
@@ -300,9 +300,9 @@ class Type(LayerType):
 
     def takes(self, entry: Fields, given: Signal) -> str:
         found = self.format_of(entry) or super().takes(entry, given)
-        if "paired" in entry and found != INT16:
-            raise ModelError(f"{entry['name']}: unknown field paired where it takes {found}; take "
-                             "it out of the config")
+        if entry.get("paired") and found != INT16:
+            raise ModelError(f"{entry['name']}.weight: it takes {found}, and only weights of int16 "
+                             "products are in pairs of rows")
         return found
 
     def gives(self, entry: Fields, given: Signal) -> Signal:

@@ -110,22 +110,23 @@ class Type(LayerType):
     """
 
     fields = {"seq_len": SIZE, "vocab_size": SIZE, "embed_dim": SIZE}
-    optional = {"output": one_of(INT8, INT16), "tied": FLAG, "paired": FLAG}
+    optional = {"output": one_of(INT8, INT16), "tied": FLAG}
     input_formats = (TOKENS,)
     output_formats = (INT8, INT16)
     tokenwise = True
     token_field = "seq_len"
+    pairs = True
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
         if entry["vocab_size"] > MAX_VOCAB:
             raise ModelError(f"{entry['name']}.vocab_size: expected 1 to {MAX_VOCAB}, "
                              f"got {entry['vocab_size']}")
-        if "paired" in entry and not entry.get("tied"):
-            raise ModelError(f"{entry['name']}: unknown field paired where it is not tied; take it "
-                             "out of the config")
 
     def tensors(self, entry: Fields) -> dict[str, Tensor]:
+        if entry.get("paired") and not entry.get("tied"):
+            raise ModelError(f"{entry['name']}.weight: only that of a tied embedding is in pairs "
+                             "of rows")
         if entry.get("tied"):
             rows = entry["vocab_size"]
             return {"weight": Tensor(np.int8, (rows, entry["embed_dim"])),

@@ -190,7 +190,8 @@ class Type(LayerType):
     bounded = ("k",)
     fields = {"seq_len": SIZE, "embed_dim": INPUTS, "num_heads": SIZE}
     optional = {"num_kv_heads": SIZE, "rotary_base": SCALE, "cache": one_of(INT8, INT16),
-                "bias": FLAG, "output": one_of(INT8, INT16), "paired": FLAG}
+                "bias": FLAG, "output": one_of(INT8, INT16)}
+    pairs = True
     integers = {"constants": OBJECT}
     input_formats = (INT16,)
     output_formats = (INT8, INT16)
