@@ -56,8 +56,9 @@ def outputs(
             a.beq(BIAS, ZERO, name + " without bias")
         for j, acc in enumerate(SUMS[:tile]):
             a.lw(acc, 4 * j, BIAS)
-        a.addi(BIAS, BIAS, 4 * tile)
-        a.label(name + " without bias")
+        if not biased:
+            a.addi(BIAS, BIAS, 4 * tile)
+            a.label(name + " without bias")
         if paired:
             a.arguments(row=T2)
             a.lw(T2, 0, T2)
@@ -66,6 +67,8 @@ def outputs(
         dot(a, name, tile, load_x, a.lb, (size, 1), UNROLLED, T, unroll, a.lbu if paired else None)
         a.mv(ROWS[0], ROWS[tile // share - 1])
         results(name, tile)
+        if biased:  # results may read what stands beside them
+            a.addi(BIAS, BIAS, 4 * tile)
         a.addi(LEFT, LEFT, -tile)
         a.bge(LEFT, ZERO, name)
         a.label(name + " done")
