@@ -272,6 +272,7 @@ def test_a_whole_transformer_trains_its_head(tmp_path):
     model = load(MODELS / "speakers.safetensors", False)
     config, _, names = tune.training(model, "head", "/models/a")
     assert names == ["head"] and config["layers"][0]["last"] == "mean_pool"
+    assert tune.training(model, "last:2", "/models/a")[2] == ["encoder.norm", "head"]
     found = DEMO.read()
     some = np.arange(0, len(found.inputs), 9)
     np.savez(tmp_path / "data.npz", inputs=found.inputs[some], labels=found.labels[some],
@@ -283,6 +284,16 @@ def test_a_whole_transformer_trains_its_head(tmp_path):
     outcome = json.loads(results.read_text())
     assert outcome["bit_exact"] is True and outcome["layers"] == ["head"]
     assert outcome["history"][1]["loss"] < outcome["history"][0]["loss"]
+
+
+def test_samples_that_say_no_lengths_are_named(tmp_path, capsys):
+    found = DEMO.read().first(20)
+    np.savez(tmp_path / "data.npz", inputs=found.inputs, labels=np.arange(20) % 9)
+    assert main(["train", str(MODELS / "speakers.safetensors"), str(tmp_path / "data.npz"),
+                 "--layers", "head", "--output", str(tmp_path / "made"),
+                 "--board", "/dev/nosuch"]) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "warning: all 32 tokens of each sample count:" in said
 
 
 def test_classes_without_a_sample_are_named():

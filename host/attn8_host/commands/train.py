@@ -155,6 +155,9 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
     if absent := tune.missing(samples[1][kept], base.output_size):
         warnings.append(f"no sample that trains is of class {', '.join(map(str, absent))}: what "
                         "trains forgets it")
+    if base.lengths.tokens and (samples[0][:, -1] == base.lengths.tokens).all():
+        warnings.append(f"all {base.lengths.tokens} tokens of each sample count: {arguments.data} "
+                        "says no shorter lengths")
     raw = read(arguments.data, base.config)
     if raw.dtype != np.int8:
         warnings += clamped(base.config, base.tensors, raw)

@@ -140,6 +140,7 @@ def training(
                          "parameters")
     first = 0 if which == "all" else weighty[-count]
     made: list[dict[str, Any]] = []
+    names: list[str] = []
     tensors: dict[str, np.ndarray] = {}
     given = {"input": "input"}  # by layer: whose result stands for its own
     scales = {"input": 1.0 if ids else about["scale"] if first else NORMAL}
@@ -173,13 +174,14 @@ def training(
             if wanted != [made[-1]["name"] if made else "input"]:
                 fields["inputs"] = wanted
             made.append(fields)
+        if found:
+            names.append(name)
         tensors |= {f"{name}.{part}": values for part, values in found.items()}
-    names = sorted({name.split(".")[0] for name in tensors})
     return {
         "format": "attn8-train", "version": 1, "name": base.name, "numbers": "Q16.16",
         "input": source, "layers": made, "loss": "cross_entropy", "clip_norm": 1.0,
         "int8": target,
-    }, tensors, names  # fmt: skip
+    }, tensors, sorted(names)  # fmt: skip
 
 
 def weights(base: Model) -> list[int]:
