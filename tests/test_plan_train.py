@@ -133,7 +133,8 @@ def test_recompute_saves_what_the_formula_says():
     again = train_plan(*layer(True))
     assert kept.recompute_ram == again.memory.ram
     saved = 4 * (words(*SHAPE, False) - words(*SHAPE, True))
-    assert kept.memory.ram - kept.recompute_ram == pytest.approx(saved, rel=0.05)
+    # Some of it lies where the arena has room anyway
+    assert 0.9 * saved <= kept.memory.ram - kept.recompute_ram <= saved
     assert kept.attention == {"attn": 4 * words(*SHAPE, False),
                               "attn, recompute": 4 * words(*SHAPE, True)}
     for arch, cost in kept.cost.items():

@@ -60,7 +60,9 @@ def large():
 
 
 def prepared(base, which="last:2", rate=0.02, optimizer="sgd"):
-    config, tensors, _ = tune.prepare(base, which, INT8, 4, optimizer, rate)
+    memory = "direct" if optimizer == "direct" else "fast"
+    config, tensors, _ = tune.prepare(base, which, INT8, 4, "adam" if optimizer == "adam" else "sgd",
+                                      rate, memory)
     return config, tensors
 
 
@@ -89,7 +91,8 @@ def words_of(board, path):
     ("all", "sgd", {"epochs": 3}), ("last:2", "sgd", {"epochs": 2, "validation": 0}),
     ("last:2", "sgd", {"epochs": 12, "patience": 1}),
     ("last:2", "adam", {"epochs": 4, "batch": 7, "validation": 30}),
-], ids=["head", "last:2", "all", "no validation", "patience", "adam"])  # fmt: skip
+    ("last:2", "direct", {"epochs": 4}),  # from a file of what the first layers make
+], ids=["head", "last:2", "all", "no validation", "patience", "adam", "direct"])  # fmt: skip
 def test_a_board_fits_as_numpy_does(remote, base, tmp_path, which, optimizer, options):
     """The same words, losses and accuracies; and an int8 model that is right more often."""
     model, path = base

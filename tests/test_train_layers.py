@@ -451,6 +451,7 @@ def test_fixed_point_is_within_the_bound(case, seed):
 
 BOARD = """
 from attn8.train.model import Model
+model = None  # that of the case before
 model = Model(config, dict(tensors))
 give([int(model.accumulate(x, target))])
 for p in model.params:
@@ -542,7 +543,6 @@ model.finish()
 requantizer = Requantizer(model, path)
 for i in range(0, len(x), model.input_size):
     model(x[i : i + model.input_size])
-    requantizer.measure()
 del model, tensors, x, config
 requantizer.write()
 """

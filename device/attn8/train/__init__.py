@@ -1,24 +1,32 @@
 # Training on the board: layers with backward passes, losses and optimizers in fixed point.
 
 
-def load(path):
-    # Loads a training file (see attn8_host.train.session): -> what trains its model, a Trainer
+def load(path, given=None):
+    # Loads a training file (see attn8_host.train.session): -> what trains its model, a Trainer.
+    # given: of an input that has been through the first layer, as the config says such
     from ..unload import Unload
 
     unload = Unload()
     try:
         from ..loading import loaded
 
-        return loaded(path, lambda: _made(path, unload))
+        return loaded(path, lambda: _made(path, unload, given))
     finally:
         unload.all()
 
 
-def _made(path, unload):
+def _made(path, unload, given):
     from ..configuration import configuration
     from .trainer import Trainer
 
-    return Trainer(path, configuration(path, "attn8-train"), unload)
+    config = configuration(path, "attn8-train")
+    if given:
+        config["input"] = given
+        name = config["layers"].pop(0)["name"]
+        for entry in config["layers"]:
+            if "inputs" in entry:
+                entry["inputs"] = [x if x != name else "input" for x in entry["inputs"]]
+    return Trainer(path, config, unload, given is not None)
 
 
 def fit(path, samples, epochs=10, batch=None, validation=5, patience=3, seed=1, report=None):

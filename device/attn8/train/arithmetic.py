@@ -20,6 +20,7 @@ from ..kernels import fixed_optimizers as optimizers
 
 BLOCK = 8  # rows of a product's second operand that are packed at a time,
 MOST_ROWS = 32  # or so many where another product's operand has the room
+LEFT = 1024  # words of a first operand that are packed at a time where memory is to be saved
 MAX_COLUMNS = 512  # of a softmax: the sum of its numerators stays below 2**24
 ONE = 1 << 15  # a learning-rate factor of 1
 
@@ -60,7 +61,25 @@ def root_ratio(num, den):
     return ratio(root, 1 << 30)
 
 
-class Fixed:
+class Numbers:
+    # What all have. rooms: of the layers that are being made (see lifetimes.py)
+
+    rooms = None
+
+    def zeros(self, n):
+        raise NotImplementedError
+
+    def room(self, kind, n):
+        return self.rooms.take(kind, n) if self.rooms else self.zeros(n)
+
+    def gradient(self, name, n):
+        # Of a parameter
+        if self.rooms:
+            return self.rooms.gradient(name.rpartition(".")[0], n)
+        return self.zeros(n)
+
+
+class Fixed(Numbers):
     def __init__(self, name, frac, limit):
         self.name = name
         self.typecode = "i"
@@ -81,6 +100,9 @@ class Fixed:
     @property
     def overflows(self):
         return self.count[0]
+
+    def recount(self, n):
+        self.count[0] = n
 
     def zeros(self, n):
         # From a range: made from bytes it would take its room twice
@@ -113,13 +135,12 @@ class Fixed:
     def product(self, rows, cols, inner, a, b, out, add=False):
         return Product(self, rows, cols, inner, a, b, out, add)
 
-    def pointwise(self, n):
-        # What layers need that compute value by value, with rooms for n
+    def pointwise(self):
+        # What layers need that compute value by value
         if not self._pointwise:
             from .pointwise import Pointwise
 
             self._pointwise = Pointwise(self)
-        self._pointwise.need(n)
         return self._pointwise
 
     def spread(self, x, out, rows, columns):
@@ -230,14 +251,29 @@ class Product:
             guard += 1
         self.shape = array("i", (rows, inner, out[0], out[1], guard, f.frac, f.limit, int(add)))
         self.steps = cols, out[1], a[0], a[1], b[0], b[1]
-        if rows * inner > len(f.left):
-            f.left = f.zeros(rows * inner)
+        self.rows = self.block = rows
+        if f.rooms and f.rooms.recompute:
+            self.block = max(1, min(rows, LEFT // inner))
+        if self.block * inner > len(f.left):
+            f.left = f.zeros(self.block * inner)
         if rows > len(f.left_exponents):
             f.left_exponents = bytearray(rows)
         if min(cols, BLOCK) * inner > len(f.right):
             f.right = f.zeros(min(cols, BLOCK) * inner)
 
     def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0, again=False):
+        rows, block, shape = self.rows, self.block, self.shape
+        if rows == block:
+            self._rows(a, b, out, a_offset, b_offset, offset, again)
+            return
+        while rows:
+            shape[0] = min(rows, block)
+            self._rows(a, b, out, a_offset, b_offset, offset, False)
+            a_offset += shape[0] * self.steps[2]
+            offset += shape[0] * shape[2]
+            rows -= shape[0]
+
+    def _rows(self, a, b, out, a_offset, b_offset, offset, again):
         f, kernels = self.f, self.f.products
         rows, inner = self.shape[0], self.shape[1]
         left, step, a_row, a_column, b_row, b_column = self.steps

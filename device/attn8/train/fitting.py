@@ -2,7 +2,7 @@
 import os
 from array import array
 
-from .. import checks
+from .. import checks, memory
 from . import load
 
 CALIBRATION = 100  # samples, at most, that new ranges of activations are taken of
@@ -10,7 +10,21 @@ CALIBRATION = 100  # samples, at most, that new ranges of activations are taken 
 
 def fit(path, samples, epochs, batch, validation, patience, seed, report):
     # See attn8.train.fit
-    trainer = load(path)
+    from .features import SUFFIX, features
+
+    samples, given = features(path, samples)
+    memory.forget("attn8.train.features")
+    try:
+        trainer = load(path, given)
+        if given:
+            trainer.code = samples.code
+        return _fit(path, samples, trainer, epochs, batch, validation, patience, seed, report)
+    finally:
+        if given:
+            os.remove(path + SUFFIX)
+
+
+def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, report):
     model = trainer.model
     if not trainer.int8 or not model.labelled:
         raise ValueError("%s: expected what attn8 train --prepare makes, with an int8 model and "
@@ -23,7 +37,8 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
     if validation and held < 2:
         raise ValueError("samples: expected %d at least, one of %d to validate with, got %d"
                          % (2 * validation, validation, n))
-    batch = checks.between("batch", trainer.batch if batch is None else batch, 1, n)
+    batch = checks.between("batch", trainer.batch if batch is None else batch, 1,
+                           1 if model.direct else n)
     steps = (n - held + batch - 1) // batch
     checks.between("epochs", epochs, 1, max(1, 32767 // steps))
     checks.between("patience", patience, 1, 32767)
@@ -69,12 +84,11 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
     if best:
         if not held:
             trainer.save(best_path)
-        requantizer = trainer.calibrate()
+        trainer.calibrate()
         if best < len(history):
             _restore(model, best_path)
         for at in range(held, min(n, held + CALIBRATION)):
             run(order[at])
-            requantizer.measure()
         trainer.quantize()
         os.rename(best_path, path)
     return best, history
@@ -104,8 +118,7 @@ def _runner(trainer, samples):
     # -> what runs a sample forwards, and gives its loss and whether it was right
     model = trainer.model
     mult, size = trainer.mult, trainer.size
-    x = model.f.zeros(model.input_size)
-    target = model.f.zeros(1)
+    x, target = trainer.sample  # of which a board that learns alone has one
 
     def run(i):
         values, target[0] = samples[i]

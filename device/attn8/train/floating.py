@@ -3,10 +3,10 @@ from array import array
 from .. import checks
 from ..formats import require_doubles
 from ..kernels import floating as kernels
-from .arithmetic import ONE
+from .arithmetic import ONE, Numbers
 
 
-class Float:
+class Float(Numbers):
     # The board's own floats, through the native emitter: for comparison, slow, and it allocates.
     # The same operations as Fixed in arithmetic.py. What is kept is of single precision, or as
     # "double", where the board's floats are, of theirs.
@@ -22,6 +22,9 @@ class Float:
             require_doubles("numbers")
             self.typecode = "d"
             self._bytes = 8
+
+    def recount(self, n):
+        pass
 
     def zeros(self, n):
         return array(self.typecode, bytes(self._bytes * n))
@@ -49,12 +52,11 @@ class Float:
 
         return product
 
-    def pointwise(self, n):
+    def pointwise(self):
         if not self._pointwise:
             from .floating_pointwise import Pointwise
 
             self._pointwise = Pointwise(self)
-        self._pointwise.need(n)
         return self._pointwise
 
     def spread(self, x, out, rows, columns):

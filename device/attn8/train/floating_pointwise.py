@@ -8,7 +8,6 @@ class Pointwise:
 
     def __init__(self, f):
         self.f = f
-        self.rooms = [f.zeros(0), f.zeros(0)]
         self.one = array(f.typecode, [1.0])
         self.within = kernels.within
         self.multiply = kernels.multiply
@@ -16,11 +15,6 @@ class Pointwise:
         self.tanh = kernels.tanh
         self.normal = kernels.normal
         self.density = kernels.density
-
-    def need(self, n):
-        for i in range(2):
-            if n > len(self.rooms[i]):
-                self.rooms[i] = self.f.zeros(n)
 
     def norm(self, name, rows, n, eps):
         return Rows(self.f, rows, n, eps[0] / (1 << eps[1]))

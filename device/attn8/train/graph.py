@@ -3,6 +3,7 @@ from .. import checks
 from ..configuration import known
 from ..entry import Entry as Fields
 from ..find import module as find
+from .lifetimes import Rooms
 
 
 class Entry(Fields):
@@ -14,7 +15,9 @@ def build(f, config, tensors):
     # See model.Model -> layers; their parameters; of each layer, the places of what it takes, a
     # place counting results, 0 being the input; of each result its size, whether its gradient leads
     # to parameters, and see _sums; of each layer that is told a length, the places of that and of
-    # what it makes of it; how many tokens an input has at most, where it may have fewer
+    # what it makes of it; how many tokens an input has at most, where it may have fewer; of each
+    # layer the places of those that are called again before its backward pass. f.rooms are still to
+    # be settled.
     known(config["input"], ("format", "mult", "size", "tokens"))
     width = checks.between("input", config["input"]["size"], 1, 1 << 15)
     most = config["input"].get("tokens")
@@ -27,6 +30,8 @@ def build(f, config, tensors):
     lengths = [0]  # of each result, the place of its length
     places = {"input": 0}
     last = "input"
+    direct = config["optimizer"].get("direct", False)
+    f.rooms = Rooms(direct, config.get("recompute", False))
     for fields in config["layers"]:
         entry = Entry(fields, tensors, [])
         if entry.name in places:
@@ -46,9 +51,13 @@ def build(f, config, tensors):
         entry.params = params  # type: ignore[assignment]
         entry.asked = any([asked[i] for i in takes])
         entry.tokens = tokens[heeded]
+        f.rooms.layer = len(sizes)
         layer, width = module.build(f, entry, *[sizes[i] for i in takes])
         entry.done()
         own = layer.collect_params()
+        if direct and not getattr(layer, "DIRECT", not own):
+            raise ValueError("%s: a layer of type %s does not train as soon as it has gradients; "
+                             "leave \"direct\" out of the optimizer" % (entry.name, entry.type))
         for p in own:
             if p.name not in tensors:
                 raise ValueError("missing tensor " + p.name)
@@ -69,7 +78,36 @@ def build(f, config, tensors):
         sizes.append(width)
         asked.append(bool(own) or entry.asked)
     sums = _sums(f, layers, taken, asked, sizes)
-    return layers, params, taken, sizes, asked, sums, heeding, most
+    again = [()] * len(layers)
+    if f.rooms.recompute:
+        again = _again(f.rooms, taken, asked)
+    return layers, params, taken, sizes, asked, sums, heeding, most, again
+
+
+def _again(rooms, taken, asked):
+    # A part of a graph ends where one result is all that those behind it take. What it keeps for
+    # its backward pass is let go, and made again before that; not of the last one, whose comes at
+    # once.
+    count = len(taken)
+    last = [0] * (count + 1)  # of each result, the place of the last layer that takes it
+    for i in range(count):
+        for place in taken[i]:
+            last[place] = i + 1
+    keeping = rooms.keeping()
+    again = [tuple()] * count
+    first = 1
+    kept = None
+    for end in range(1, count + 1):
+        if max([0] + last[:end]) > end:
+            continue
+        again[end - 1] = tuple([i for i in range(first, end + 1)
+                                if asked[i] and (i in keeping or 0 < last[i] <= end)])
+        if again[end - 1]:
+            kept = end - 1
+        first = end + 1
+    if kept is not None:
+        again[kept] = ()
+    return again
 
 
 def _sums(f, layers, taken, asked, sizes):
@@ -83,6 +121,7 @@ def _sums(f, layers, taken, asked, sizes):
         for place in taken[at]:
             if asked[place]:
                 if found[place] and hasattr(layers[at], "PASSES") and sums[place] is None:
-                    sums[place] = f.zeros(sizes[place])
+                    f.rooms.layer = place
+                    sums[place] = f.rooms.take("sum", sizes[place])
                 found[place] = True
     return sums

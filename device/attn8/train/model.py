@@ -1,5 +1,5 @@
 # A model that trains: layers, a loss and an optimizer that a config describes.
-from .. import checks, memory
+from .. import checks, memory, signals
 from . import arithmetic
 
 
@@ -14,11 +14,15 @@ class Model:
         from .graph import build
 
         (self.layers, self.params, self._takes, self._sizes, self._asked, self._sums,
-         self._heeding, self._tokens) = build(f, config, tensors)
+         self._heeding, self._tokens, self._again) = build(f, config, tensors)
         memory.forget("attn8.train.graph")  # what makes layers is forgotten once there are
         del build
         if built:
             built(self.layers)
+        self.arena = f.rooms.settle(f, self.layers, self._takes, self._asked, self._sums,
+                                    self._again)
+        f.rooms = None
+        memory.forget("attn8.train.lifetimes")
         self.input_size = width = self._sizes[0]
         if self._tokens is not None:  # a sample's last word is its length
             self._values = f.zeros(width)
@@ -31,9 +35,10 @@ class Model:
         self.output_size = width
         self.labelled = config["loss"] == "cross_entropy"
         self.target_size = 1 if self.labelled else width
-        self.optimizer = _optimizer(f, self.params, config["optimizer"])
+        self.direct = config["optimizer"].get("direct", False)
+        self.optimizer = _optimizer(f, self.params, config)
         self.clip = None
-        if "clip_norm" in config:
+        if "clip_norm" in config and not self.direct:
             from .clipping import ClipNorm
 
             self.clip = ClipNorm(f, self.params, config["clip_norm"])
@@ -42,6 +47,7 @@ class Model:
             from .schedule import LinearSchedule
 
             self.schedule = LinearSchedule(**config["schedule"])
+        self.measured = None  # is told after each layer's pass the place of its result
         self.steps = 0
 
     def __call__(self, x):
@@ -54,14 +60,20 @@ class Model:
         results = self._results
         results[0] = x
         at = 0
-        for layer in self.layers:
-            takes = self._takes[at]
+        while at < len(self.layers):
             at += 1
-            if len(takes) == 1:
-                results[at] = layer(results[takes[0]])
-            else:
-                results[at] = layer(results[takes[0]], results[takes[1]])
+            self._call(at)
+            if self.measured:
+                self.measured(at)
         return results[at]
+
+    def _call(self, at):
+        # The layer that gives result `at`
+        takes, results = self._takes[at - 1], self._results
+        if len(takes) == 1:
+            results[at] = self.layers[at - 1](results[takes[0]])
+        else:
+            results[at] = self.layers[at - 1](results[takes[0]], results[takes[1]])
 
     def _heed(self, length):
         lengths = self._lengths
@@ -75,11 +87,21 @@ class Model:
         return self.loss(y, int(target[0]) if self.labelled else target)
 
     def backward(self):
-        # Adds the gradients of the loss that was measured last to those of its batch
+        # Adds the gradients of the loss that was measured last to those of its batch, or trains
+        # with them at once
+        if self.direct:
+            self._require()
+            self.optimizer.factor = self._factor()
         grads = self._grads
         at = len(self.layers)
         grads[at] = self.loss.grad
         while at:
+            if self._again[at - 1]:
+                f = self.f
+                before = f.overflows
+                for i in self._again[at - 1]:
+                    self._call(i)
+                f.recount(before)  # what saturated was counted
             grad = grads[at]
             grads[at] = None
             at -= 1
@@ -110,12 +132,19 @@ class Model:
 
     def step(self):
         # Trains with what was accumulated
-        if not self.optimizer:
-            raise ValueError("the training has ended")
+        self._require()
         if self.clip:
             self.clip()
-        self.optimizer.step(self.schedule(self.steps) if self.schedule else arithmetic.ONE)
+        if not self.direct:
+            self.optimizer.step(self._factor())
         self.steps += 1
+
+    def _require(self):
+        if not self.optimizer:
+            raise ValueError("the training has ended")
+
+    def _factor(self):
+        return self.schedule(self.steps) if self.schedule else arithmetic.ONE
 
     def values(self, metadata):
         # What `update` writes into the file that the parameters came from
@@ -125,7 +154,16 @@ class Model:
         # Gives back the memory of what only another step would need
         self.optimizer = self.clip = self.schedule = None
         for p in self.params:
-            p.grad = None
+            p.grad = p.direct = None
+
+    def release(self):
+        # Gives back the memory of what only another forward pass would need
+        from .lifetimes import release
+
+        self._results = self._grads = self._sums = []
+        release(self.layers, self.arena, signals.ITEMSIZES[self.f.typecode])
+        self.arena = None
+        self.layers = []
 
 
 def _loss(f, name, width):
@@ -139,10 +177,16 @@ def _loss(f, name, width):
 
 
 def _optimizer(f, params, config):
+    options = dict(config["optimizer"])
+    name = options.pop("type")
+    if options.pop("direct", False):
+        from .direct import Direct
+
+        if name != "sgd" or len(options) > 1:
+            raise ValueError("optimizer: expected sgd without momentum where it is direct")
+        return Direct(f, params, options["lr"], config.get("clip_norm"))
     from . import optimizers
 
-    options = dict(config)
-    name = options.pop("type")
     if name == "sgd":
         return optimizers.SGD(f, params, **options)
     if name == "adam":

@@ -18,7 +18,8 @@ class SGD:
         self.params = params
         self.lr = _pair(lr)
         self.momentum = _pair(momentum) if momentum else None
-        self.velocities = [f.zeros(p.size if momentum else 1) for p in params]
+        none = f.zeros(1)
+        self.velocities = [f.zeros(p.size) if momentum else none for p in params]
 
     def step(self, factor=ONE):
         for i in range(len(self.params)):

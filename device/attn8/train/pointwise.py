@@ -7,18 +7,11 @@ from ..kernels import fixed_pointwise as kernels
 
 class Pointwise:
     # What layers that compute value by value need of fixed point besides what all do, one for each
-    # format. rooms: two arrays for `need` values or more, that any call of a layer may use and none
-    # finds as it left them.
+    # format
 
     def __init__(self, f):
         self.f = f
-        self.rooms = [array("i"), array("i")]
         self.one = array("i", [f.number(1.0)])
-
-    def need(self, n):
-        for i in range(2):
-            if n > len(self.rooms[i]):
-                self.rooms[i] = self.f.zeros(n)
 
     def norm(self, name, rows, n, eps):
         return Rows(self.f, name, rows, n, eps)
@@ -47,16 +40,21 @@ class Pointwise:
 class Activation:
     # A function of each of `size` values: `function(x, out, n)`, and its slope where the layer was
     # called last, `slope(x, out, n)`; `out` of the slope is the gradient's place, self.out has the
-    # results
+    # results. rooms: as many arrays as ROOMS says, for either of both to compute in.
+
+    ROOMS = 0
+
+    READS = ("x",)
 
     def __init__(self, f, name, size):
         self.f = f
         self.name = name
         self.size = size
-        self.p = f.pointwise(size)
+        self.p = f.pointwise()
+        self.rooms = [f.room("spare", size) for _ in range(self.ROOMS)]
         self.x = None
-        self.out = f.zeros(size)
-        self.dx = f.zeros(size)
+        self.out = f.room("out", size)
+        self.dx = f.room("dx", size)
 
     def function(self, x, out, n):
         raise NotImplementedError
@@ -139,6 +137,9 @@ class Norm:
     # Rows of `features` values over their root mean square, with eps, and times weight; `centred`:
     # without their mean, and plus bias. eps is (mult, shift), mult / 2**shift.
 
+    READS = ("x",)
+    DIRECT = LATE = True
+
     def __init__(self, f, name, rows, features, eps, centred):
         from .parameter import Parameter
 
@@ -146,17 +147,18 @@ class Norm:
         self.name = name
         self.rows = rows
         self.features = n = checks.between(name + ".features", features, 1, 4096)
-        self.p = f.pointwise(rows * n)
+        self.p = f.pointwise()
+        self.room = f.room("spare", rows * n)
         self._of = self.p.norm(name, rows, n, eps)
         self.weight = Parameter(f, name + ".weight", n)
         self.bias = Parameter(f, name + ".bias", n) if centred else None
         self.x = None
-        self.out = f.zeros(rows * n)
-        self.dx = f.zeros(rows * n)
+        self.out = f.room("out", rows * n)
+        self.dx = f.room("dx", rows * n)
 
     def _normalize(self):
-        # x normalized, in a room
-        z, x = self.p.rooms[0], self.x
+        # x normalized, in the room
+        z, x = self.room, self.x
         if self.bias:
             self._of.centre(x, z)
             x = z
@@ -178,10 +180,12 @@ class Norm:
         f.accept(grad, rows * n, self.name)
         z = self._normalize()
         self.p.multiply(grad, z, dx, 1, rows * n)
-        f.column_sums(dx, self.weight.grad, rows, n)
+        f.column_sums(dx, self.weight.begin(), rows, n)
         if self.bias:
-            f.column_sums(grad, self.bias.grad, rows, n)
+            f.column_sums(grad, self.bias.begin(), rows, n)
+            self.bias.end()
         self.p.multiply(grad, self.weight.value, dx, rows, n)
+        self.weight.end()
         if self.bias:
             self._of.centre(dx, dx)
         self._of.project(dx, z)

@@ -37,8 +37,8 @@ def narrowing(weight, inputs, outputs):
 
 class Requantizer:
     # Replaces, in the int8 model file at `path`, the layers that a training model has trained.
-    # Every `measure` after a forward pass widens the ranges of the activations. scale: of the input
-    # as it was trained with, None where it is what the file says.
+    # Every forward pass widens the ranges of the activations. scale: of the input as it was trained
+    # with, None where it is what the file says.
 
     def __init__(self, model, path, scale=None):
         self.path = path
@@ -46,18 +46,19 @@ class Requantizer:
         self._numbers = model.f.name
         self._frac = model.f.frac
         self._layers = {layer.name: layer for layer in model.layers}
-        self._measured = []
-        for layer in model.layers:
-            self._measured += layer.measured()
-        self._peaks = {name: 1 for name, _ in self._measured}
+        self._measured = [layer.measured() for layer in model.layers]
+        self._peaks = {name: 1 for each in self._measured for name, _ in each}
         self._peak = forms.choose("fixed_words").peak
+        model.measured = self.measure
 
-    def measure(self):
-        for name, x in self._measured:
+    def measure(self, at):
+        # What layer number `at` has just computed
+        for name, x in self._measured[at - 1]:
             self._peaks[name] = max(self._peaks[name], self._peak(x, 0, len(x)))
 
     def write(self):
-        # A power cut leaves the old file or the new one
+        # A power cut leaves the old file or the new one. Nothing is measured any more.
+        self._measured = []
         from .update import update
 
         update(self.path, self._change)

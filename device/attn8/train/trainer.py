@@ -14,24 +14,28 @@ class Trainer:
     # that the model came from; CALIBRATE, with which training ends, evaluates and measures;
     # QUANTIZE then writes them as int8 into the model file that config["int8"] names.
 
-    # path, config: of the training file; unload: forgets what only loads it.
+    # path, config: of the training file; unload: forgets what only loads it. inner: whether inputs
+    # have been through layers of the int8 model.
 
-    def __init__(self, path, config, unload):
+    def __init__(self, path, config, unload, inner=False):
         from ..configuration import known
         from ..safetensors import read
 
         known(config, ("batch", "clip_norm", "held", "input", "int8", "layers", "loss", "name",
-                       "numbers", "optimizer", "schedule"))
+                       "numbers", "optimizer", "recompute", "schedule"))
         self.path = path
         self.name = config["name"]
         self.batch = config["batch"]
         self._held = held = config.get("held", self.batch)
+        if config["optimizer"].get("direct") and self.batch != 1:
+            raise ValueError("batch: expected 1 with a direct optimizer, got %s" % self.batch)
         tensors = read(path)
         del known, read
         self.int8 = config.get("int8")
         # Of int8 samples, see fitting.py; what comes behind so many values is a length. code: the
         # typecode of samples
         self.mult = config["input"].get("mult")
+        self._scale = self.mult / (1 << 24) if self.mult and not inner else None
         self.size = config["input"]["size"]
         self.code = "h" if config["input"].get("format") == "tokens" else "b"
 
@@ -43,6 +47,7 @@ class Trainer:
 
                 check(layers, self.int8)
                 memory.forget("attn8.train.requantize")
+            memory.take(config, "layers")
             unload.made()
 
         self.model = model = Model(config, tensors, built)
@@ -56,6 +61,7 @@ class Trainer:
         self._samples = [view[i : i + model.input_size] for i in range(2, len(view), stride)]
         self._targets = [view[i - model.target_size : i]
                          for i in range(2 + stride, len(view) + 1, stride)]
+        self.sample = self._samples[0], self._targets[0]
         self.losses = f.zeros(held)
         self.predictions = f.zeros(held * model.output_size)
         self.state = f.zeros(2)  # steps and overflows
@@ -77,7 +83,8 @@ class Trainer:
         if command == QUANTIZE:
             self.quantize()
             return
-        requantizer = self.calibrate() if command == CALIBRATE else None
+        if command == CALIBRATE:
+            self.calibrate()
         size = model.output_size
         for i in range(min(int(self._words[1]), self._held)):
             y = model(self._samples[i])
@@ -86,8 +93,6 @@ class Trainer:
             self.losses[i] = model.measure(y, self._targets[i])
             if command == TRAIN or command == ACCUMULATE:
                 model.backward()
-            elif requantizer:
-                requantizer.measure()
         if command == TRAIN:
             model.step()
         self.state[0] = model.steps
@@ -105,13 +110,12 @@ class Trainer:
             self.model.finish()
             from .requantize import Requantizer
 
-            self.requantizer = Requantizer(self.model, self.int8,
-                                           self.mult and self.mult / (1 << 24))
+            self.requantizer = Requantizer(self.model, self.int8, self._scale)
         return self.requantizer
 
     def quantize(self):
         # Writes the parameters as int8 into the model's file
         if not self.requantizer:
             raise ValueError("nothing was measured")
-        self.model.layers = []  # the requantizer keeps those that it needs
+        self.model.release()  # the requantizer keeps the layers that it needs
         self.requantizer.write()

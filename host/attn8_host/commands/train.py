@@ -18,6 +18,8 @@ from .pictures import pyplot, save
 from .shared import add_board, add_json, add_png, equal, facts, opened, positive, write_json
 
 if TYPE_CHECKING:
+    from ..model import Model
+    from ..plan.inference import Plan
     from ..train.session import Outcome, Trained, TuneOutcome
     from ..train.tune import Tuned
 
@@ -26,7 +28,7 @@ EPOCHS = 10  # of a model of one's own, by default
 HEAP = "4M"  # of the virtual board, where no chip without PSRAM has enough
 NAMED = ("iris", "digits")
 # Of a model of one's own
-OWN = ("--layers", "--lr", "--optimizer", "--patience", "--output", "--prepare")
+OWN = ("--layers", "--lr", "--memory", "--optimizer", "--patience", "--output", "--prepare")
 
 
 def options(parser: Parser) -> None:
@@ -44,6 +46,11 @@ def options(parser: Parser) -> None:
                         "as many as fit a chip)")
     parser.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd",
                         help="with momentum, or of twice the memory (default: %(default)s)")
+    parser.add_argument("--memory", choices=["fast", "recompute", "plain", "direct"],
+                        help="of the board: fast keeps what a pass computes, recompute computes "
+                        "part of it again, plain has no momentum either, direct no gradients: one "
+                        "sample a step, each parameter trains at once (default: the first that "
+                        "fits a chip)")
     parser.add_argument("--lr", type=_rate, metavar="RATE",
                         help="learning rate at its highest (default: 0.02 of sgd, 0.005 of adam)")
     parser.add_argument("--patience", type=positive, default=3, metavar="N",
@@ -135,22 +142,22 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
     from ..feed import clamped
     from ..inputs import read
     from ..model import load
-    from ..train import session, tune
+    from ..train import memory, session, tune
 
     base = load(int8, False)
     samples = tune.read(arguments.data, base)
     _, kept = tune.split(np.random.default_rng(arguments.seed), len(samples[1]))
     epochs = arguments.epochs or EPOCHS
-    session.total_steps(len(kept), epochs, arguments.batch)
+    session.total_steps(len(kept), epochs, 1 if arguments.memory == "direct" else arguments.batch)
     tune.require_rate(arguments.optimizer, arguments.lr)
     which = arguments.layers or tune.most(base, int8, arguments.batch, arguments.optimizer)
     try:
-        found = tune.planned(base, int8, which, arguments.batch, arguments.optimizer)
+        how, found = _memory(arguments, base, int8, which)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     fits = ", ".join(chip for chip, yes in found.fits.items() if yes) or "no chip without PSRAM"
     console.print(f"--layers {which}, by attn8 plan: {found.peak_heap:,} bytes of heap, which fits "
-                  f"{fits}", highlight=False)
+                  f"{fits}, with --memory {how}: {memory.CHOICES[how]}", highlight=False)
     warnings = []
     if absent := tune.missing(samples[1][kept], base.output_size):
         warnings.append(f"no sample that trains is of class {', '.join(map(str, absent))}: what "
@@ -167,7 +174,7 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
     with opened(arguments, console, heap) as board, progress(console) as advance:
         outcome = tune.tune(
             board, int8, base, samples, arguments.output, which, epochs, arguments.batch,
-            arguments.seed, arguments.optimizer, arguments.lr, arguments.patience, advance,
+            arguments.seed, arguments.optimizer, arguments.lr, arguments.patience, how, advance,
         )
     draw_own(arguments.png, outcome)
     best = outcome.best_epoch
@@ -184,6 +191,19 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
     console.print(f"{said}; loss and accuracy: {arguments.png}", highlight=False)
     write_json(arguments.json, outcome.as_dict())
     return 0 if outcome.bit_exact and best else 1
+
+
+def _memory(arguments: argparse.Namespace, base: "Model", path: Path, which: str) -> (
+        "tuple[str, Plan]"):
+    """How it saves a board's memory, by default the fastest that fits a chip, and what it takes."""
+    from ..train import memory, tune
+
+    def planned(how: str) -> "Plan":
+        return tune.planned(base, path, which, arguments.batch, arguments.optimizer, how)
+
+    if arguments.memory:
+        return arguments.memory, planned(arguments.memory)
+    return memory.choose(planned, arguments.optimizer)
 
 
 def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
@@ -203,8 +223,9 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
     training = f"/models/{path.stem}_train.safetensors"
     try:
         which = arguments.layers or tune.most(base, path, arguments.batch, arguments.optimizer)
+        how, _ = _memory(arguments, base, path, which)
         config, tensors, names = tune.prepare(base, which, target, arguments.batch,
-                                              arguments.optimizer, arguments.lr)
+                                              arguments.optimizer, arguments.lr, how)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     told = "tokens" in config["input"]

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,7 @@ def plan(
     config: Config, tensors: Tensors, arch: str = "xtensawin",
     backend: str = "turbo", word: int = 4,
     predicted: Callable[[], tuple[int, int]] | None = None,
-    settle: Callable[[Any], object] | None = None,
+    settle: Callable[[Any], object] | None = None, given: dict[str, int] | None = None,
 ) -> Plan:
     """Plans a model.
 
@@ -206,6 +207,7 @@ def plan(
         word: bytes of the board's word, 4 on a chip, 8 on the unix port.
         predicted: gives the instructions and cycles of one inference; by default they are counted.
         settle: called with the device's model before its memory is counted.
+        given: see served.
 
     Raises:
         Attn8Error: the device refuses the model.
@@ -215,13 +217,13 @@ def plan(
             name.endswith(".weight") and tensor.dtype == np.int8 and tensor.size >= STREAMED
             for name, tensor in tensors.items()):
         streamed = _plan(config, tensors, arch, backend, word, lambda: (0, 0), settle, None, True)
-    return _plan(config, tensors, arch, backend, word, predicted, settle, streamed)
+    return _plan(config, tensors, arch, backend, word, predicted, settle, streamed, given=given)
 
 
 def _plan(
     config: Config, tensors: Tensors, arch: str, backend: str, word: int,
     predicted: Callable[[], tuple[int, int]] | None, settle: Callable[[Any], object] | None,
-    streamed: Plan | None, stream: bool = False,
+    streamed: Plan | None, stream: bool = False, given: dict[str, int] | None = None,
 ) -> Plan:
     # streamed: what it takes where weights stay in the file, if they may; stream: they do
     files = compile_device(isa.MACHINES[arch].code) | forms.files_of(arch, backend)
@@ -237,18 +239,19 @@ def _plan(
     objects["view"] = peak.watch(objects["view"])
     memory = vars(device.load("attn8.memory"))
     memory["forget"] = peak.before(memory["forget"])
-    server, required = served(device, config, data)
+    server, required = served(device, config, data, given=given)
     model = server._model
     if settle:
         settle(model)
     heap = Heap(word, names=peak.names)
     heap.add(device.load("attn8.forms").scratch.bytes, "scratch")
     heap.add(device.load("attn8.forms").weights.bytes, "weights")
-    if getattr(model, "arena", None):
-        heap.add(model.arena, "arena")
-    entries = [e for e in config["layers"] if layers.get(e["type"]).computes]
-    made_layers = model.model.layers if hasattr(model, "model") else model.layers
-    for entry, layer in zip(entries, made_layers, strict=True):
+    computing = getattr(model, "model", model)  # what a trainer trains
+    if getattr(computing, "arena", None):
+        heap.add(computing.arena, "arena")
+    entries = [e for e in config["layers"][given is not None :]
+               if layers.get(e["type"]).computes]
+    for entry, layer in zip(entries, computing.layers, strict=True):
         heap.add(layer, entry["name"])
     heap.add(model)
     ram, buffers = heap.total, dict(heap.buffers)
@@ -302,17 +305,28 @@ def loaded(
 
 
 def served(
-    device: Device, config: Config, data: bytes, need_weights: bool = False
+    device: Device, config: Config, data: bytes, need_weights: bool = False,
+    given: dict[str, int] | None = None,
 ) -> tuple[Any, dict[str, int]]:
-    """The device's server, which has loaded a model file, and what it required."""
+    """The device's server, which has loaded a model file, and what it required.
+
+    Args:
+        given: of what trains on a board alone (device/attn8/train/features.py): its input, where
+            the first layer is gone. Instead of a server there is then only what it trains.
+    """
     required: dict[str, int] = {}
 
     def require(what: str, size: int) -> None:
         required[what] = max(size, required.get(what, 0))
 
     vars(device.load("attn8.memory"))["require"] = require
-    server = device.load("attn8.link.server").Server()
-    server._frames.sequence = 0  # of the request
+    if given is None:
+        server = device.load("attn8.link.server").Server()
+        server._frames.sequence = 0  # of the request
+    else:
+        server = SimpleNamespace()
+        for name in ("fitting", "samples", "schedule"):
+            device.load(f"attn8.train.{name}")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         path.write_bytes(data)
@@ -322,6 +336,8 @@ def served(
                 load = device.load("attn8.model").load
                 server._model = load(str(path), step=True, weights="stream")
                 device.load("attn8.text")
+            elif given is not None:
+                server._model = device.load("attn8.train").load(str(path), given)
             else:
                 server._load(bytes([kind]) + str(path).encode())
         except (ValueError, TypeError) as error:

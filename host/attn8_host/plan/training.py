@@ -15,6 +15,7 @@ from safetensors.numpy import load as from_bytes
 
 from .. import layers, modelfile
 from ..isa import ISAS
+from ..isa.device import Device
 from ..link.protocol import EVALUATE, TRAIN
 from ..model import load
 from ..numerics.formats import FLOATS
@@ -144,6 +145,25 @@ def train_plan(
         arches = ()
     return TrainPlan(planned, attention, other, config["batch"],
                      {arch: cost(config, tensors, arch, backend) for arch in arches})
+
+
+def alone(config: Config, tensors: Tensors, word: int = 4) -> Plan:
+    """What attn8.train.fit takes on a board without a host, once the layers before those that train
+    have made their features (device/attn8/train/features.py); while they do, no more than inference
+    takes is there.
+
+    Args:
+        config: of a training file with `recompute`, whose first layer is the front of the others.
+        tensors, word: as train_plan takes them.
+    """
+    front = config["layers"][0]
+    device = Device(next(iter(ISAS)))
+    size = len(device.load("attn8.model").load(front["model"], count=front["count"]).outputs[-1][2])
+    given = {"size": size, "mult": front["mult"]}
+    if any(front.get("lengths", [])):
+        given["tokens"] = max(front["lengths"])
+    return plan(config, tensors, word=word, predicted=lambda: (0, 0), given=given,
+                settle=lambda trainer: run(trainer, TRAIN, 1))
 
 
 def run(trainer: Any, command: int, samples: int) -> None:

@@ -14,7 +14,7 @@ from ..numerics.parameter import Parameter
 from . import arithmetic as formats
 from .clipping import ClipNorm
 from .losses import MSE, CrossEntropy
-from .optimizers import SGD, Adam
+from .optimizers import SGD, Adam, Direct
 from .schedule import LinearSchedule
 
 LOSSES: dict[str, Any] = {"cross_entropy": CrossEntropy, "mse": MSE}
@@ -68,9 +68,15 @@ class Model:
         self.params: list[Parameter] = [p for x in self.layers for p in x.collect_params()]
         self.loss = LOSSES[config["loss"]](self.f)
         options = dict(config["optimizer"])
-        self.optimizer = OPTIMIZERS[options.pop("type")](self.f, self.params, **options)
+        self.direct = None
+        if options.pop("direct", False):
+            if options.keys() != {"type", "lr"} or options["type"] != "sgd":
+                raise ModelError("optimizer: expected sgd without momentum where it is direct")
+            self.direct = Direct(self.f, options["lr"], config.get("clip_norm"))
+        else:
+            self.optimizer = OPTIMIZERS[options.pop("type")](self.f, self.params, **options)
         self.clip = None
-        if "clip_norm" in config:
+        if "clip_norm" in config and not self.direct:
             self.clip = ClipNorm(self.f, self.params, config["clip_norm"])
         self.schedule = None
         if "schedule" in config:
@@ -101,7 +107,8 @@ class Model:
         return results[-1].ravel()
 
     def backward(self) -> None:
-        """Adds the gradients of the loss that was measured last to those of its batch."""
+        """Adds the gradients of the loss that was measured last to those of its batch, or trains
+        with them at once."""
         grads: list[np.ndarray | None] = [None] * len(self._asked)
         grads[-1] = self.loss.grad.reshape(self._shapes[-1])
         for at in range(len(self.layers), 0, -1):
@@ -109,6 +116,9 @@ class Model:
             if grad is None:
                 continue
             found = self.layers[at - 1].backward(grad)
+            if self.direct:
+                for p in self.layers[at - 1].collect_params():
+                    self.direct.train(p, self._factor)
             takes = self._takes[at - 1]
             for i, own in zip(takes, [found] if len(takes) == 1 else found, strict=True):
                 before = grads[i]
@@ -127,5 +137,11 @@ class Model:
         """Trains with what was accumulated."""
         if self.clip:
             self.clip()
-        self.optimizer.step(self.schedule(self.steps) if self.schedule else formats.ONE)
+        if not self.direct:
+            self.optimizer.step(self._factor)
         self.steps += 1
+
+    @property
+    def _factor(self) -> int:
+        """Of the learning rate, in this step."""
+        return self.schedule(self.steps) if self.schedule else formats.ONE

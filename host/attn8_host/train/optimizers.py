@@ -1,4 +1,4 @@
-"""SGD with momentum, and Adam."""
+"""SGD with momentum or without any memory, and Adam."""
 
 import math
 from typing import Any
@@ -35,6 +35,26 @@ class SGD:
         for i, p in enumerate(self.params):
             self.velocities[i] = self.f.sgd(p, self.velocities[i], self.momentum, self.lr, factor)
             p.grad = np.zeros_like(p.grad)
+
+
+class Direct:
+    """SGD without momentum that trains a parameter as soon as a backward pass has its gradient.
+
+    A batch is one sample, and no gradient is kept. One whose Euclidean norm is over `max_norm` is
+    scaled, for each parameter alone (as `clipnorm` of Keras does), as all are never known together.
+    """
+
+    def __init__(self, f: Any, lr: float | Ratio, max_norm: float | None = None) -> None:
+        self.f = f
+        self.lr = _pair(lr)
+        self.max_norm = max_norm
+
+    def train(self, p: Parameter, factor: int = ONE) -> None:
+        """value -= lr*grad with `factor`/ONE of the learning rate; clears the gradient."""
+        if self.max_norm is not None:
+            self.f.clip([p], self.max_norm)
+        self.f.sgd(p, None, None, self.lr, factor)
+        p.grad = np.zeros_like(p.grad)
 
 
 class Adam:

@@ -27,6 +27,7 @@ from ..plan.inference import Plan
 from ..plan.training import train_plan
 from ..proof.compare import verify
 from .arithmetic import ratio
+from .memory import saving
 from .session import Epoch, Trained, Training, pack, schedule, total_steps
 
 VALIDATION = 5  # one sample of so many
@@ -245,7 +246,8 @@ def _require_owners(base: Model, first: int) -> None:
 
 
 def prepare(
-    base: Model, which: str, target: str, batch: int, optimizer: str, rate: float | None = None
+    base: Model, which: str, target: str, batch: int, optimizer: str, rate: float | None = None,
+    memory: str = "fast",
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], list[str]]:
     """`training` with what its steps need but for a schedule; the arguments are those of `tune`.
 
@@ -257,7 +259,7 @@ def prepare(
     config, tensors, names = training(base, which, target)
     config |= {"batch": batch, "held": 1,
                "optimizer": {**OPTIMIZERS[optimizer], "lr": ratio(rate or RATES[optimizer])}}
-    return config, tensors, names
+    return saving(config, memory), tensors, names
 
 
 def require_rate(optimizer: str, rate: float | None) -> None:
@@ -267,19 +269,22 @@ def require_rate(optimizer: str, rate: float | None) -> None:
                          f"got {rate:g}")
 
 
-def planned(base: Model, path: Path, which: str, batch: int, optimizer: str) -> Plan:
+def planned(
+    base: Model, path: Path, which: str, batch: int, optimizer: str, memory: str = "fast"
+) -> Plan:
     """What training takes on a chip; the arguments are those of `tune`."""
-    config, tensors, _ = prepare(base, which, str(path), batch, optimizer)
+    config, tensors, _ = prepare(base, which, str(path), batch, optimizer, memory=memory)
     return train_plan(config, from_bytes(pack(config, tensors)), arches=()).memory
 
 
 def most(base: Model, path: Path, batch: int, optimizer: str) -> str:
-    """The most of the last layers that train and fit a chip by `planned`; else "head"."""
+    """The most of the last layers that train and fit a chip by `planned`, where what is computed
+    stays the same; else "head"."""
     found = "head"
     for n in range(1, len(weights(base)) + 1):
         which = "all" if n == len(weights(base)) else f"last:{n}"
         try:
-            if not any(planned(base, path, which, batch, optimizer).fits.values()):
+            if not any(planned(base, path, which, batch, optimizer, "recompute").fits.values()):
                 break
         except ModelError:  # one of them does not train, or the graph cannot be cut there
             continue
@@ -290,7 +295,7 @@ def most(base: Model, path: Path, batch: int, optimizer: str) -> str:
 def tune(
     board: Board, path: Path, base: Model, samples: Samples, output: Path, which: str = "head",
     epochs: int = 10, batch: int = 10, seed: int = 1, optimizer: str = "sgd",
-    rate: float | None = None, patience: int = 3,
+    rate: float | None = None, patience: int = 3, memory: str = "fast",
     advance: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Tuned:
     """Trains on a board and writes the new int8 model.
@@ -306,6 +311,8 @@ def tune(
         optimizer: of OPTIMIZERS.
         rate: the learning rate at its highest, by default that of RATES.
         patience: epochs without a lower validation loss after which it stops.
+        memory: how it saves that of the board, of memory.CHOICES; with "direct" a batch is one
+            sample.
         advance: called with what comes next, and behind a colon how that goes, what is done and all
             there is to do.
 
@@ -315,10 +322,11 @@ def tune(
     rng = np.random.default_rng(seed)
     x, labels = samples
     held, kept = split(rng, len(x))
+    batch = 1 if memory == "direct" else batch
     total = total_steps(len(kept), epochs, batch)
     steps = total // epochs
     target, training_path = (f"{OWN_MODELS}/{name}.safetensors" for name in ("tuned", "tune"))
-    config, tensors, names = prepare(base, which, target, batch, optimizer, rate)
+    config, tensors, names = prepare(base, which, target, batch, optimizer, rate, memory)
     config["schedule"] = schedule(total)
     front = config["layers"][0]["type"] == "front"
     lengths = x[:, -1].tolist() if base.lengths.tokens else [None] * len(x)

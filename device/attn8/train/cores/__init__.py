@@ -23,7 +23,7 @@ class Core:
         self.q, self.k, self.v = operands
         self.causal = causal
         self.length = self.key_len
-        self.context = f.zeros(self.seq_len * self.num_heads * self.value_dim)
+        self.context = f.room("kept", self.seq_len * self.num_heads * self.value_dim)
 
     def collect_params(self):
         return []

@@ -7,6 +7,7 @@ class Exact(Core):
     # The attention weights A of all heads [num_heads, seq_len, key_len] are kept, and the gradients
     # of k and v take the place of these. With `recompute` the backward pass computes A again, one
     # query row at a time: room for one row, O(seq_len), instead, and for the gradients of k and v.
+    # Where all of the model is made again (see graph.py), that is A of a head: the same to the bit.
 
     options = ["block_rows", "precise"]
     value_widths = crosses = True
@@ -15,6 +16,7 @@ class Exact(Core):
         super().__init__(f, name, sizes, operands, causal)
         heads, s, keys, d, w = sizes
         self.recompute = recompute
+        self._again = recompute or bool(f.rooms and f.rooms.recompute)
         self._scale = f.softmax_scale(1, d)
         self._keys = hd = heads * d  # columns of q and k, and of v
         self._values = hw = heads * w
@@ -27,18 +29,29 @@ class Exact(Core):
         self._dq = f.product(n, d, keys, (keys, 1), (1, hd), row)
         self._dv = f.product(keys, w, n, (1, keys), (1, hw), values, add=recompute)
         self._dk = f.product(keys, d, n, (1, keys), (1, hd), row, add=recompute)
-        self.scores = f.zeros(n * keys)
-        self.weights = f.zeros(keys if recompute else heads * s * keys)
+        self.scores = f.room("spare", n * keys)
+        self.weights = (f.room("spare", n * keys) if self._again
+                        else f.room("kept", heads * s * keys))
         self.dk, self.dv = self.k, self.v
         if recompute:
-            self.dk, self.dv = f.zeros(keys * hd), f.zeros(keys * hw)
+            self.dk, self.dv = f.room("back", keys * hd), f.room("back", keys * hw)
 
     def _attend(self, head, first):
         # The attention weights of a block of query rows; -> where they start
         s, column = self.key_len, head * self.key_dim
-        start = 0 if self.recompute else head * self.seq_len * s
+        start = 0 if self._again else head * self.seq_len * s
         self._scores(self.q, self.k, self.scores, first * self._keys + column, column)
         self._softmax(head, first, start)
+        return start
+
+    def _kept(self, head, first):
+        # Where the attention weights are that a backward pass needs
+        if not self._again:
+            return head * self.seq_len * self.key_len
+        before = self.f.overflows
+        start = self._attend(head, first)
+        if not self.recompute:
+            self.f.recount(before)  # what saturated was counted
         return start
 
     def _softmax(self, head, first, start):
@@ -68,7 +81,7 @@ class Exact(Core):
             first = 0
             while first < s:
                 rows, of_values = first * self._keys + column, first * self._values + values
-                start = self._attend(head, first) if self.recompute else head * s * self.key_len
+                start = self._kept(head, first)
                 # dA, in the place of the scores
                 self._dscores(dcontext, self.v, self.scores, of_values, values)
                 self._dv(self.weights, dcontext, self.dv, start, of_values, values)

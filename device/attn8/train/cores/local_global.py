@@ -7,6 +7,7 @@ class LocalGlobal(Masked):
     # away, distant that of the keys global_indices, and g = sigmoid(gate), gate [num_heads *
     # key_dim], trains as well.
 
+    DIRECT = True
     options = ["block_rows", "global_indices", "window"]
     maker = "local_global_constants"
 
@@ -17,11 +18,12 @@ class LocalGlobal(Masked):
         super().__init__(f, name, sizes, operands, causal, recompute,
                          [["local_window", min(window, s - 1)], ["global_indices", indices]])
         self.gate = Parameter(f, name + ".core.gate", heads * w)
-        self.p = f.pointwise(s * heads * w)
+        self.p = f.pointwise()
+        self.rooms = [f.room("back", s * heads * w), f.room("back", heads * w)]
         self.share = f.zeros(heads * w)  # g
-        self.difference = f.zeros(s * heads * w)  # local - distant, and then local's gradient
-        self.distant_scores = f.zeros(len(self.scores))
-        self.distant_weights = f.zeros(len(self.weights))
+        self.difference = f.room("kept", s * heads * w)  # local - distant, and then local's gradient
+        self.distant_scores = f.room("spare", len(self.scores))
+        self.distant_weights = f.room("spare" if self._again else "kept", len(self.weights))
         self._dv_add = f.product(keys, w, self.block, (1, keys), (1, heads * w), (heads * w, 1),
                                  add=True)
 
@@ -48,12 +50,13 @@ class LocalGlobal(Masked):
     def backward(self, dcontext, dq):
         f, p, local = self.f, self.p, self.difference
         s, keys, hw = self.seq_len, self.key_len, self._values
-        room, slope = p.rooms
+        room, slope = self.rooms
         p.multiply(self.share, self.share, slope, 1, hw)
         f.subtract(self.share, slope, slope, hw)
         p.multiply(dcontext, local, room, 1, s * hw)
         p.multiply(room, slope, room, s, hw)
-        f.column_sums(room, self.gate.grad, s, hw)
+        f.column_sums(room, self.gate.begin(), s, hw)
+        self.gate.end()
         # From here on dcontext is the gradient of the distant part
         p.multiply(dcontext, self.share, local, s, hw)
         f.subtract(dcontext, local, dcontext, s * hw)
@@ -65,7 +68,7 @@ class LocalGlobal(Masked):
             first = 0
             while first < s:
                 rows, of_values = first * self._keys + column, first * hw + values
-                start = self._attend(head, first) if self.recompute else head * s * keys
+                start = self._kept(head, first)
                 # dv may lie where v does
                 self._dscores(local, self.v, self.scores, of_values, values)
                 self._dscores(dcontext, self.v, self.distant_scores, of_values, values)

@@ -17,6 +17,8 @@ class MultiHeadAttention:
     # makes the gradient of q where the context's was. recompute: the core keeps no more than it
     # must, and computes it again.
 
+    READS = ("x",)
+
     def __init__(self, f, name, seq_len, embed_dim, num_heads, recompute=False, bias=True,
                  causal=False, lengths=False, key_dim=None, value_dim=None, key_len=0, memory_dim=0,
                  asked=True, core="exact", options=None, constants=None):
@@ -47,20 +49,28 @@ class MultiHeadAttention:
                        "value_dim": w}
         hd, hw = num_heads * d, num_heads * w
         memory = memory_dim or e
-        own = True if asked else None
-        self.out = Dense(f, name + ".out", hw, e, s, bias)
+        self.out = Dense(f, name + ".out", hw, e, s, bias, f.room("back", s * hw))
         # What the gradient of the context leaves is that of q, and then takes those of x
-        self.dq = self.out.dx if d == w else f.zeros(s * hd)
-        shared = own
-        if asked and not key_len and len(self.dq) == s * e:
-            shared = self.dq
-        self.q = Dense(f, name + ".q", e, hd, s, bias, own)
-        self.k = Dense(f, name + ".k", memory, hd, keys, bias, shared)
-        self.v = Dense(f, name + ".v", memory, hw, keys, bias, own if key_len else shared)
+        self.dq = self.out.dx if d == w else f.room("back", s * hd)
+        self.q = Dense(f, name + ".q", e, hd, s, bias, asked or None,
+                       out=f.room("kept", s * hd))
+        dk = dv = None
+        if asked:
+            dk = dv = self.dq
+            if key_len:
+                dk, dv = f.room("dx", keys * memory), f.room("back", keys * memory)
+            elif hd != e:
+                dk = dv = f.room("back", s * e)
+        self.k = Dense(f, name + ".k", memory, hd, keys, bias, dk,
+                       out=f.room("kept", keys * hd))
+        self.v = Dense(f, name + ".v", memory, hw, keys, bias, dv,
+                       out=f.room("kept", keys * hw))
         self._size = keys * memory
         self._grads = [None, None] if key_len else None
         self.core = kind(f, name, (num_heads, s, keys, d, w), (self.q.out, self.k.out, self.v.out),
                          causal, recompute, **keywords)
+        if hasattr(kind, "DIRECT") or not self.core.collect_params():
+            self.DIRECT = True
 
     def heed(self, length):
         if self.lengths:

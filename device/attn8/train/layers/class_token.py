@@ -6,6 +6,9 @@ from ..parameter import Parameter
 class ClassToken:
     # weight [embed_dim] in front of [seq_len, embed_dim]
 
+    READS = ()
+    DIRECT = True
+
     def __init__(self, f, name, seq_len, embed_dim):
         self.f = f
         self.name = name
@@ -14,8 +17,8 @@ class ClassToken:
         self.weight = Parameter(f, name + ".weight", embed_dim)
         size = signals.ITEMSIZES[f.typecode]
         self._token, self._bytes = size * embed_dim, size * n
-        self.out = f.zeros(n + embed_dim)
-        self.dx = f.zeros(n)
+        self.out = f.room("out", n + embed_dim)
+        self.dx = f.room("dx", n)
 
     def heed(self, length):
         return length + 1
@@ -27,9 +30,10 @@ class ClassToken:
         return self.out
 
     def backward(self, grad):
-        f, total = self.f, self.weight.grad
+        f, total = self.f, self.weight.begin()
         f.accept(grad, self.size + self.embed_dim, self.name)
         f.add(total, grad, total, self.embed_dim)
+        self.weight.end()
         cache.copy(grad, self._token, self.dx, 0, self._bytes)
         return self.dx
 

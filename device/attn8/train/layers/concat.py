@@ -8,6 +8,8 @@ TOKENWISE = True
 class Concat:
     # [rows, n] and [rows, m] to [rows, n + m]; with one row tokens behind tokens
 
+    READS = ()
+
     def __init__(self, f, name, rows, n, m):
         self.f = f
         self.name = name
@@ -15,8 +17,8 @@ class Concat:
         self.infers = {"rows": rows}
         size = signals.ITEMSIZES[f.typecode]
         self._bytes = size * n, size * m
-        self.out = f.zeros(rows * (n + m))
-        self._grads = [f.zeros(rows * n), f.zeros(rows * m)]
+        self.out = f.room("out", rows * (n + m))
+        self._grads = [f.room("dx", rows * n), f.room("dx", rows * m)]
 
     def __call__(self, a, b):
         f, (left, right) = self.f, self._bytes

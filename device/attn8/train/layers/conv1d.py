@@ -11,6 +11,9 @@ class Conv1D:
     # strides. One is enough where a window lies in one piece; with dilation there is one for each
     # tap, which adds to those before, with groups one for each channel.
 
+    READS = ("x",)
+    DIRECT = LATE = True
+
     def __init__(self, f, name, length, kernel_size, stride, filters, bias=True, asked=True,
                  channels=1, padding=0, dilation=1, groups=1):
         checks.between(name + ".padding", padding, 0, 1 << 15)
@@ -56,11 +59,11 @@ class Conv1D:
         self._bytes = self.size * itemsize
         self._padded = f.zeros(whole * channels) if padding else None
         self.x = None
-        self.out = f.zeros(n * filters)
+        self.out = f.room("out", n * filters)
         self.dx = None
         if asked:
-            self.dx = f.zeros(self.size)
-            self._dpadded = f.zeros(whole * channels) if padding else self.dx
+            self.dx = f.room("dx", self.size)
+            self._dpadded = f.room("back", whole * channels) if padding else self.dx
             self._product_x = f.product(n, inner, cols, (filters, 1), (1, seen), (step, apart),
                                         add=True)
 
@@ -87,11 +90,13 @@ class Conv1D:
         f = self.f
         f.accept(grad, self.positions * self.filters, self.name)
         a, b, c = self._steps
+        total = self.weight.begin()
         for i in range(self._count):
-            self._product_weight(grad, self.x, self.weight.grad, i * c, i * a, i * b,
+            self._product_weight(grad, self.x, total, i * c, i * a, i * b,
                                  self._adds and i > 0)
         if self.bias:
-            f.column_sums(grad, self.bias.grad, self.positions, self.filters)
+            f.column_sums(grad, self.bias.begin(), self.positions, self.filters)
+            self.bias.end()
         if self.dx is not None:
             f.clear(self._dpadded, len(self._dpadded))
             for i in range(self._count):
@@ -99,6 +104,7 @@ class Conv1D:
                                 self._adds and i > 0)
             if self.padding:
                 cache.copy(self._dpadded, self._before, self.dx, 0, self._bytes)
+        self.weight.end()
         return self.dx
 
     def collect_params(self):

@@ -7,9 +7,14 @@ class Dense:
     # out = x @ weight.T + bias over `rows` rows; weight [outputs, inputs], bias [outputs].
     # Without `bias` there is none. weight: a Parameter that another layer has as well.
     # backward(grad): weight.grad += grad.T @ x, bias.grad += sum of grad's rows, -> grad @ weight,
-    # in `dx`: an array, by default one of its own, or None where nobody asks for it
+    # in `dx`: an array, by default one of its own, or None where nobody asks for it. `out`: the
+    # array of the results, by default one of its own
 
-    def __init__(self, f, name, inputs, outputs, rows=1, bias=True, dx=True, weight=None):
+    READS = ("x",)
+    DIRECT = LATE = True
+
+    def __init__(self, f, name, inputs, outputs, rows=1, bias=True, dx=True,
+                 weight=None, out=None):
         self.f = f
         self.name = name
         self.inputs = inputs
@@ -22,8 +27,8 @@ class Dense:
         self._product_weight = f.product(outputs, inputs, rows, (1, outputs), (1, inputs),
                                          (inputs, 1), add=True)
         self.x = None
-        self.out = f.zeros(rows * outputs)
-        self.dx = f.zeros(rows * inputs) if dx is True else dx
+        self.out = f.room("out", rows * outputs) if out is None else out
+        self.dx = f.room("dx", rows * inputs) if dx is True else dx
         if dx is not None:
             self._product_x = f.product(rows, inputs, outputs, (outputs, 1), (1, inputs),
                                         (inputs, 1))
@@ -40,11 +45,13 @@ class Dense:
     def backward(self, grad):
         f = self.f
         f.accept(grad, self.rows * self.outputs, self.name)
-        self._product_weight(grad, self.x, self.weight.grad)
+        self._product_weight(grad, self.x, self.weight.begin())
         if self.bias:
-            f.column_sums(grad, self.bias.grad, self.rows, self.outputs)
+            f.column_sums(grad, self.bias.begin(), self.rows, self.outputs)
+            self.bias.end()
         if self.dx is not None:
             self._product_x(grad, self.weight.value, self.dx)
+        self.weight.end()
         return self.dx
 
     def collect_params(self):

@@ -10,6 +10,9 @@ class Embedding:
     # token ids: -> [seq_len, embed_dim]
     # backward(grad) adds each token's row to that of its id in weight.grad, token by token
 
+    READS = ("x",)
+    DIRECT = True
+
     def __init__(self, f, name, seq_len, vocab_size, embed_dim):
         self.f = f
         self.name = name
@@ -21,8 +24,8 @@ class Embedding:
         self.bias = None
         self._bytes = embed_dim * signals.ITEMSIZES[f.typecode]
         self.x = ()
-        self.out = f.zeros(seq_len * embed_dim)
-        self._row, self._other = f.zeros(embed_dim), f.zeros(embed_dim)
+        self.out = f.room("out", seq_len * embed_dim)
+        self._row, self._other = f.room("back", embed_dim), f.room("back", embed_dim)
 
     def __call__(self, x):
         self.x = checks.values(self.name, x, self.seq_len, False, self.f.typecode)
@@ -35,7 +38,7 @@ class Embedding:
         return self.out
 
     def backward(self, grad):
-        f, n, total = self.f, self._bytes, self.weight.grad
+        f, n, total = self.f, self._bytes, self.weight.begin()
         f.accept(grad, len(self.out), self.name)
         for i in range(self.seq_len):
             at = int(self.x[i]) * n
@@ -43,6 +46,7 @@ class Embedding:
             cache.copy(grad, i * n, self._other, 0, n)
             f.add(self._row, self._other, self._row, self.embed_dim)
             cache.copy(self._row, 0, total, at, n)
+        self.weight.end()
         return grad
 
     def collect_params(self):

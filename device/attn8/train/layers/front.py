@@ -15,7 +15,7 @@ class Front:
         self._lengths = lengths
         self._length = None
         self._input = model.input
-        self.out = f.zeros(len(model.outputs[-1][2]))
+        self.out = f.room("out", len(model.outputs[-1][2]))
 
     def heed(self, length):
         if not self._lengths:

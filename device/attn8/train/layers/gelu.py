@@ -8,13 +8,15 @@ TOKENWISE = True
 class GELU(Activation):
     # x * P(X < x), X being normal
 
+    ROOMS = 1
+
     def function(self, x, out, n):
         self.p.normal(x, out, n)
         self.p.multiply(x, out, out, 1, n)
 
     def slope(self, x, out, n):
         # P(X < x) + x * density
-        below = self.p.rooms[0]
+        below = self.rooms[0]
         self.p.density(x, out, n)
         self.p.multiply(x, out, out, 1, n)
         self.p.normal(x, below, n)
@@ -26,6 +28,8 @@ class GELU(Activation):
 
 class TanhGELU(Activation):
     # x * g, g = sigmoid(2u), 2u = x * (1.595769 + 0.0713548 * x**2), x within +-8 in u
+
+    ROOMS = 2
 
     def __init__(self, f, name, size):
         super().__init__(f, name, size)
@@ -46,13 +50,13 @@ class TanhGELU(Activation):
         p.sigmoid(out, out, n)
 
     def function(self, x, out, n):
-        self._gate(x, out, n, self.p.rooms[0])
+        self._gate(x, out, n, self.rooms[0])
         self.p.multiply(x, out, out, 1, n)
 
     def slope(self, x, out, n):
         # g + c*g*(1 - g) * (1.595769 + 0.214064 * c**2), c being x within +-8
         f, p = self.f, self.p
-        gate, product = p.rooms
+        gate, product = self.rooms
         self._gate(x, gate, n, product)
         p.within(x, out, n, 8)
         p.multiply(out, out, product, 1, n)

@@ -7,6 +7,8 @@ class MeanPool:
     # The mean over the tokens: [seq_len, embed_dim] -> [embed_dim]; with `lengths` over the first
     # ones alone, as many as `heed` was given last
 
+    READS = ()
+
     def __init__(self, f, name, seq_len, embed_dim, lengths=False):
         self.f = f
         self.name = name
@@ -16,9 +18,9 @@ class MeanPool:
         self.infers = {"lengths": lengths}
         self._factors = [None] * seq_len  # of each length that was met
         self._factor = f.factor(1, seq_len)
-        self.out = f.zeros(embed_dim)
-        self._share = f.zeros(embed_dim)
-        self.dx = f.zeros(seq_len * embed_dim)
+        self.out = f.room("out", embed_dim)
+        self._share = f.room("back", embed_dim)
+        self.dx = f.room("dx", seq_len * embed_dim)
 
     def heed(self, length):
         # -> None: there are no tokens any more

@@ -5,14 +5,16 @@ TOKENWISE = True
 class Multiply:
     # What both inputs give, multiplied: `size` values
 
+    READS = ("x",)
+
     def __init__(self, f, name, size):
         self.f = f
         self.name = name
         self.size = size
-        self.p = f.pointwise(size)
+        self.p = f.pointwise()
         self.a = self.b = None
-        self.out = f.zeros(size)
-        self._grads = [f.zeros(size), f.zeros(size)]
+        self.out = f.room("out", size)
+        self._grads = [f.room("dx", size), f.room("dx", size)]
 
     def __call__(self, a, b):
         self.a = self.f.accept(a, self.size, self.name)

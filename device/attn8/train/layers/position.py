@@ -7,13 +7,15 @@ class Position:
     # x + weight, both [seq_len, embed_dim]
 
     PASSES = True
+    READS = ()
+    DIRECT = True
 
     def __init__(self, f, name, size):
         self.f = f
         self.name = name
         self.size = size
         self.weight = Parameter(f, name + ".weight", size)
-        self.out = f.zeros(size)
+        self.out = f.room("out", size)
 
     def __call__(self, x):
         f = self.f
@@ -21,8 +23,9 @@ class Position:
         return self.out
 
     def backward(self, grad):
-        f, total = self.f, self.weight.grad
+        f, total = self.f, self.weight.begin()
         f.add(total, f.accept(grad, self.size, self.name), total, self.size)
+        self.weight.end()
         return grad
 
     def collect_params(self):

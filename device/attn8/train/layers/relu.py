@@ -4,13 +4,15 @@ TOKENWISE = True
 class ReLU:
     # max(x, 0) over `size` values
 
+    READS = ("x",)
+
     def __init__(self, f, name, size):
         self.f = f
         self.name = name
         self.size = size
         self.x = None
-        self.out = f.zeros(size)
-        self.dx = f.zeros(size)
+        self.out = f.room("out", size)
+        self.dx = f.room("dx", size)
 
     def __call__(self, x):
         self.x = self.f.accept(x, self.size, self.name)

@@ -6,6 +6,8 @@ class Select:
     # The token `index` of [seq_len, embed_dim], from the end where negative; with `lengths` the
     # last one of the length that `heed` was given last
 
+    READS = ()
+
     def __init__(self, f, name, seq_len, embed_dim, index, lengths=False):
         checks.between(name + ".index", index, -seq_len, seq_len - 1)
         if lengths and index != -1:
@@ -19,8 +21,8 @@ class Select:
         self.infers = {"index": index, "lengths": lengths}
         self._bytes = embed_dim * signals.ITEMSIZES[f.typecode]
         self._start = index % seq_len * self._bytes
-        self.out = f.zeros(embed_dim)
-        self.dx = f.zeros(self.size)
+        self.out = f.room("out", embed_dim)
+        self.dx = f.room("dx", self.size)
 
     def heed(self, length):
         # -> None: there are no tokens any more

@@ -26,8 +26,7 @@ class SelfAttention1D:
         self._product_weight = f.product(d, p, n, (1, d), column, row, add=True)
         self._product_x = f.product(n, d, p, row, row, (d, 1))
         self._add_x = f.product(n, d, p, row, row, (d, 1), add=True)
-        self._values = ()  # of the biases, which come later
-        self._grads = self._thirds(self.biases.grad)
+        self._values = self._grads = ()  # of the biases, which come later
         self.x = None
         self.q = f.zeros(n * p)
         self.k = f.zeros(n * p)
@@ -46,6 +45,7 @@ class SelfAttention1D:
         self.x = f.accept(x, n * self.embed_dim, self.name)
         if not self._values:
             self._values = self._thirds(self.biases.value)
+            self._grads = self._thirds(self.biases.grad)
         self._projected(self.q, 0)
         f.relu(self.q, self.q, self.q, n * p)
         self._projected(self.k, 1)

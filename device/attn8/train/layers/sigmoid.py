@@ -6,6 +6,8 @@ TOKENWISE = True
 
 
 class Sigmoid(Activation):
+    READS = ("out",)
+
     def function(self, x, out, n):
         self.p.sigmoid(x, out, n)
 

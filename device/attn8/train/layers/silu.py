@@ -8,13 +8,15 @@ TOKENWISE = True
 class SiLU(Activation):
     # x * g, g = sigmoid(x)
 
+    ROOMS = 2
+
     def function(self, x, out, n):
         self.p.sigmoid(x, out, n)
         self.p.multiply(x, out, out, 1, n)
 
     def slope(self, x, out, n):
         # g + x*g - x*g*g
-        gate, product = self.p.rooms
+        gate, product = self.rooms
         self.p.sigmoid(x, gate, n)
         self.p.multiply(x, gate, out, 1, n)
         self.p.multiply(out, gate, product, 1, n)

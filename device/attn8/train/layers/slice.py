@@ -5,6 +5,8 @@ from ...kernels import cache
 class Slice:
     # `rows` of the tokens of [seq_len, embed_dim] from `start`, each `step`th
 
+    READS = ()
+
     def __init__(self, f, name, seq_len, embed_dim, start, rows, step=1):
         checks.between(name + ".start", start, 0, seq_len - 1)
         checks.between(name + ".step", step, 1, 1 << 15)
@@ -17,8 +19,8 @@ class Slice:
         self._bytes = embed_dim * signals.ITEMSIZES[f.typecode]
         self._start = start * self._bytes
         self._step = step * self._bytes
-        self.out = f.zeros(rows * embed_dim)
-        self.dx = f.zeros(self.size)
+        self.out = f.room("out", rows * embed_dim)
+        self.dx = f.room("dx", self.size)
 
     def __call__(self, x):
         self.f.accept(x, self.size, self.name)

@@ -6,12 +6,15 @@ TOKENWISE = True
 
 
 class Tanh(Activation):
+    READS = ("out",)
+    ROOMS = 1
+
     def function(self, x, out, n):
         self.p.tanh(x, out, n)
 
     def slope(self, x, out, n):
         # 1 - y*y
-        ones = self.p.rooms[0]
+        ones = self.rooms[0]
         self.p.multiply(self.out, self.out, out, 1, n)
         self.f.spread(self.p.one, ones, n, 1)
         self.f.subtract(ones, out, out, n)

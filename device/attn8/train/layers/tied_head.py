@@ -7,6 +7,8 @@ class TiedHead(Dense):
     # A Dense without bias, whose weight is that of an embedding before it: what it adds to the
     # gradient comes first
 
+    DIRECT = False
+
     def collect_params(self):
         return []
 

@@ -1,0 +1,67 @@
+# What the layers before those that train make of each sample, once for all, in a file: what trains
+# then has the memory that they took.
+import gc
+import os
+import sys
+
+from .. import checks, forms, memory
+from .samples import Samples
+
+SUFFIX = ".features"
+
+
+def features(path, samples):
+    # path: of the training file. -> the features as Samples, and what the config says of them as an
+    # input; the samples and None where they are not to be made again, or all layers train
+    before = set(sys.modules)
+    rooms = forms.scratch.bytes, forms.weights.bytes
+    front = _front(path)
+    if not front:
+        return samples, None
+    try:
+        os.remove(path + SUFFIX)
+    except OSError:
+        pass
+    made, given = _made(path + SUFFIX, front, samples)
+    found = [name for name in sys.modules if name not in before and name[:6] == "attn8."
+             and name.split(".")[1] not in ("forms", "kernels")]
+    found.sort(reverse=True)  # what lies in a package comes before it
+    for name in found:
+        memory.forget(name)
+    forms.scratch.bytes, forms.weights.bytes = rooms  # which other models may work in
+    gc.collect()
+    return made, given
+
+
+def _front(path):
+    from ..configuration import configuration
+
+    config = configuration(path, "attn8-train")
+    first = config["layers"][0]
+    return first if config.get("recompute") and first["type"] == "front" else None
+
+
+def _made(path, front, samples):
+    from ..model import load
+
+    model = load(front["model"], count=front["count"])
+    lengths = front.get("lengths")
+    _, code, y = model.outputs[-1]
+    given = {"size": len(y), "mult": front["mult"]}
+    if lengths and max(lengths):
+        given["tokens"] = max(lengths)
+    size = len(model.input)
+    made = Samples(path, len(y) + ("tokens" in given), code)
+    for i in range(len(samples)):
+        x, label = samples[i]
+        checks.values("sample %d" % i, x, size + bool(lengths), False, model.code)
+        for k in range(size):
+            model.input[k] = x[k]
+        told = int(x[size]) if lengths else None
+        left = lengths[int(x[size]) - 1] if "tokens" in given else None
+        try:
+            made.append(model(None, told), label, left)
+        except OSError as error:
+            raise ValueError("%s: there is no room for what the first layers make of %d samples: "
+                             "%s" % (path, len(samples), error))
+    return made, given

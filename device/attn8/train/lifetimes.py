@@ -1,0 +1,227 @@
+# Where the layers of a model that trains keep what is not needed all the time: in an arena, whose
+# words serve one buffer after another.
+#
+# A layer asks f.room(kind, n) for n words. Of the calls of its forward and its backward pass
+#   "out"   its result: from the one to the last that reads it
+#   "kept"  from the one to the end of the other
+#   "spare" in each of them, but nothing from one to the other
+#   "back"  in the backward pass
+#   "dx"    the gradient that this returns, until the layers that it is for had it
+#   "sum"   that of its result, where several add to it (see graph.py)
+# Its class says in READS what its backward pass reads of "x", what it took, and "out": by default
+# both; and LATE where that has read all of x before it writes "dx", which may then lie there. Until
+# all layers are made, a Room stands for each.
+import gc
+
+from .. import memory, signals
+from ..kernels.objects import overlap
+
+ALIGNMENT = 4  # words
+
+
+class Room:
+    # So many words of the arena
+
+    def __init__(self, n):
+        self.n = n
+        self.block = self.start = 0
+
+    def __len__(self):
+        return self.n
+
+
+class Gradient:
+    # Of a parameter, which has memory of its own
+
+    def __init__(self, n):
+        self.n = n
+
+
+class Rooms:
+    def __init__(self, direct, recompute):
+        self.direct = direct  # whether gradients of parameters are there in turn (see direct.py)
+        self.recompute = recompute  # whether what a backward pass needs is made again before it
+        self.all = []
+        self.said = []  # of each the place of its layer's result, its kind, and its group
+        self.layer = 0  # the place of the result of the one that is being made
+
+    def take(self, kind, n, group=None):
+        # group: of a layer's parameters, whose gradients are there in turn
+        room = Room(n)
+        self.all.append(room)
+        self.said.append((self.layer, kind, group))
+        return room
+
+    def gradient(self, group, n):
+        return self.take("back", n, group) if self.direct else Gradient(n)
+
+    def keeping(self):
+        # -> of the layers that keep more than their results
+        return [layer for layer, kind, _ in self.said if kind == "kept"]
+
+    def settle(self, f, layers, taken, asked, sums, again):
+        # Gives all their memory, once nothing else is made -> the blocks that are the arena. taken,
+        # asked, sums, again: see graph.build
+        sizes = self._place(self._spans(layers, taken, asked, sums, again))
+        self.all, self.said = [], []
+        gc.collect()
+        memory.require("what trains", sum(sizes) * signals.ITEMSIZES[f.typecode])
+        arena = [memoryview(f.zeros(size)) for size in sizes]
+
+        def settled(x):
+            if type(x) is Gradient:
+                return f.zeros(x.n)
+            return arena[x.block][x.start : x.start + x.n] if type(x) is Room else x
+
+        _replace([layers, sums], [f], settled)
+        return arena
+
+    def _place(self, spans):
+        # The largest first, where there is a place in a block, else in one of its size -> the words
+        # of each. No memory need be there in one piece that is larger than what a layer asks for.
+        rooms, said = self.all, self.said
+        placed = []
+        sizes = []
+        for i in sorted(range(len(rooms)), key=lambda i: (-rooms[i].n, i)):
+            room = rooms[i]
+            met = [rooms[j] for j in placed if _meet(spans[i], spans[j])
+                   and not _in_turn(said[i], said[j])]
+            room.block = 0
+            while room.block < len(sizes):
+                room.start = _gap([other for other in met if other.block == room.block], room.n)
+                if room.start + room.n <= sizes[room.block]:
+                    break
+                room.block += 1
+            else:
+                room.start = 0
+                sizes.append(room.n)
+            placed.append(i)
+        return sizes
+
+    def _spans(self, layers, taken, asked, sums, again):
+        # Of each room the first and last times when it is needed. A call takes two of these.
+        count = len(layers)
+        forward = [[2 * i] for i in range(count + 1)]  # of each result, when it is made
+        backward = [0] * (count + 1)  # when the gradient of each is used; 0: never
+        users = [[] for _ in range(count + 1)]
+        now = loss = 2 * (count + 1)
+        for i in range(count):
+            for place in taken[i]:
+                users[place].append(i + 1)
+        for i in range(count, 0, -1):
+            for other in again[i - 1]:
+                now += 2
+                forward[other].append(now)
+            if asked[i]:
+                now += 2
+                backward[i] = now
+        flows = [0] * (count + 1)  # until when the gradient of a result is held
+
+        def held(i, place):
+            # Until when is what the layer of result i says of that of another: until the next one
+            # has added it to its own, or to a sum
+            rest = [j for j in users[place] if j < i]
+            if rest:
+                return backward[max(rest)] + 1
+            return backward[i] + 1 if sums[place] else flows[place]
+
+        for i in range(1, count + 1):
+            if backward[i]:
+                flows[i] = backward[i] + 1
+                if hasattr(layers[i - 1], "PASSES"):
+                    flows[i] = max([flows[i]] + [held(i, place) for place in taken[i - 1]
+                                                 if asked[place]])
+        reads = [("x", "out")] + [getattr(layer, "READS", ("x", "out")) for layer in layers]
+        late = [0] + [int(hasattr(layer, "LATE")) for layer in layers]
+        found = []
+        for i, kind, _ in self.said:
+            back = backward[i]
+            spans = []
+            if kind == "out":
+                used = [forward[j][k] for j in users[i] for k in range(len(forward[j]))]
+                used += [backward[j] + 1 - late[j] for j in users[i] if "x" in reads[j]]
+                if i == count:
+                    used.append(loss)
+                if "out" in reads[i]:
+                    used.append(back + 1)
+                spans = _held(forward[i], used)
+            elif kind == "kept":
+                spans = _held(forward[i], (back + 1,))
+            elif kind == "sum":
+                spans = [min([backward[j] for j in users[i]]), flows[i]]
+            elif kind == "dx" and back:
+                spans = [back + late[i], max([back + 1] + [held(i, j) for j in taken[i - 1]
+                                                           if asked[j]])]
+            else:
+                if kind == "spare":
+                    for at in forward[i]:
+                        spans += [at, at]
+                if back:
+                    spans += [back, back + 1]
+            found.append(spans)
+        return found
+
+
+def _held(made, used):
+    # From each time that a result is made to the last use before the next
+    spans = []
+    for k in range(len(made)):
+        until = made[k + 1] if k + 1 < len(made) else 1 << 29
+        spans += [made[k], max([made[k]] + [at for at in used if made[k] < at < until])]
+    return spans
+
+
+def _gap(placed, n):
+    # The first place of n words between those that are placed
+    start = 0
+    for room in sorted(placed, key=lambda room: room.start):
+        if room.start >= start + n:
+            break
+        start = max(start, room.start + (room.n + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
+    return start
+
+
+def _meet(a, b):
+    # Whether both are needed at a time; spans are first and last times
+    for i in range(0, len(a), 2):
+        for j in range(0, len(b), 2):
+            if a[i] <= b[j + 1] and b[j] <= a[i + 1]:
+                return True
+    return False
+
+
+def _in_turn(a, b):
+    # Whether these are gradients of two groups of one layer
+    return a[2] and b[2] and a[0] == b[0] and a[2] != b[2]
+
+
+def release(layers, arena, itemsize):
+    # Lets the arena go, where nothing is computed in it any more
+    def released(x):
+        if type(x) is memoryview:
+            for block in arena:
+                if overlap(x, 1, block, len(block) * itemsize):
+                    return None
+        return x
+
+    _replace(layers, [], released)
+
+
+def _replace(x, seen, by):
+    # What x reaches in attributes and lists
+    if any([x is other for other in seen]) or type(x) is type(memory):
+        return
+    seen.append(x)
+    if type(x) is list:
+        for i in range(len(x)):
+            x[i] = by(x[i])
+            if type(x[i]) is list or hasattr(x[i], "__dict__"):
+                _replace(x[i], seen, by)
+    elif type(x) is not type:
+        names = x.__dict__
+        for key in list(names):
+            found = by(names[key])
+            if found is not names[key]:
+                setattr(x, key, found)
+            if type(found) is list or hasattr(found, "__dict__"):
+                _replace(found, seen, by)
