@@ -17,6 +17,8 @@ from attn8_host.paths import MODELS
 from attn8_host.plan import training as training_plan
 from attn8_host.plan.training import train_plan, training
 from attn8_host.train import session as train
+from attn8_host.train.arithmetic import ratio
+from attn8_host.train.memory import saving
 from attn8_host.train.model import Model as Trained
 from tools.train_cost import words
 
@@ -69,6 +71,27 @@ def with_core(core: str, options: dict) -> tuple:
     return config, from_bytes(train.pack(config, floats))
 
 
+def block(how: str) -> tuple:
+    """The last block of an encoder and its head: 32 tokens of 32 values, 64 hidden ones."""
+    size = {"seq_len": 32, "embed_dim": 32}
+    norm = {"type": "layer_norm", "features": 32, "eps": [21475, 31]}
+    config = saving({
+        "format": "attn8-train", "version": 1, "name": "block", "numbers": "Q16.16",
+        "input": {"size": 1024}, "loss": "cross_entropy", "clip_norm": 1.0, "batch": 1,
+        "optimizer": {"type": "sgd", "lr": ratio(0.02), "momentum": ratio(0.9)}, "layers": [
+            {**norm, "name": "norm1"},
+            {"type": "attention", "name": "attn", "num_heads": 4, **size},
+            {"type": "add", "name": "sum1", "inputs": ["input", "attn"]}, {**norm, "name": "norm2"},
+            {"type": "dense", "name": "ff1", "rows": 32, "in_features": 32, "out_features": 64},
+            {"type": "gelu", "name": "gelu", "approximate": "none"},
+            {"type": "dense", "name": "ff2", "rows": 32, "in_features": 64, "out_features": 32},
+            {"type": "add", "name": "sum2", "inputs": ["sum1", "ff2"]},
+            {"type": "mean_pool", "name": "pool", **size},
+            {"type": "dense", "name": "head", "in_features": 32, "out_features": 6}]}, how)
+    tensors = train.initial(config, np.random.default_rng(0))
+    return config, from_bytes(train.pack(config, tensors))
+
+
 @pytest.mark.parametrize("make", [
     lambda: training("iris", None, SHAPE, "Q16.16"),
     lambda: training("iris", None, SHAPE, "float"),
@@ -79,8 +102,10 @@ def with_core(core: str, options: dict) -> tuple:
     lambda: with_core("linear", {"phi": "elu+1"}),
     lambda: training(None, None, (32, 16, 8), "Q16.16", "self_attention_1d"),
     lambda: training(None, None, (32, 16, 8), "double", "self_attention_1d"),
+    lambda: block("recompute"), lambda: block("direct"),
 ], ids=["iris", "iris in floats", "digits", "attention", "attention, recompute", "local_global",
-        "linear core", "linear", "linear in doubles"])  # fmt: skip
+        "linear core", "linear", "linear in doubles", "block, recompute",
+        "block, direct"])  # fmt: skip
 def test_ram_is_what_the_board_reports(large_board, make):
     config, tensors = make()
     planned = train_plan(config, tensors, "viper", word=8, arches=())
@@ -92,6 +117,12 @@ def test_ram_is_what_the_board_reports(large_board, make):
     push(large_board, PATH, modelfile.pack(config, tensors))
     reported = int(large_board.execute(MEASURE.format(path=PATH)))
     assert planned.memory.ram == pytest.approx(reported, rel=0.05)
+
+
+def test_a_block_takes_less_the_more_is_saved():
+    """All that saves memory together: less than half."""
+    most, least = (train_plan(*block(how), arches=()).memory.ram for how in ("fast", "direct"))
+    assert least < 0.5 * most and least < 110_000
 
 
 @pytest.mark.parametrize(("field", "value"), [("causal", True), ("core", "micro")])
