@@ -67,6 +67,7 @@ def test_what_is_made_again_changes_nothing_and_saves_memory(remote):
     for recompute in (False, True):
         config = {**case.config, "recompute": recompute}
         tensors, x, target, _, model = steps(case, config)
+        remote.board.enter_repl()  # the heap of a start
         remote("tensors = {}")
         upload(remote, tensors, model.f)
         found.append(remote(BOARD, config=config, x=x.astype(np.int32),

@@ -21,7 +21,7 @@ class LocalGlobal(Masked):
         self.p = f.pointwise()
         self.rooms = [f.room("back", s * heads * w), f.room("back", heads * w)]
         self.share = f.zeros(heads * w)  # g
-        self.difference = f.room("kept", s * heads * w)  # local - distant, and then local's gradient
+        self.difference = f.room("kept", s * heads * w)  # local - distant, then local's gradient
         self.distant_scores = f.room("spare", len(self.scores))
         self.distant_weights = f.room("spare" if self._again else "kept", len(self.weights))
         self._dv_add = f.product(keys, w, self.block, (1, keys), (1, heads * w), (heads * w, 1),
