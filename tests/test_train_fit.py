@@ -60,9 +60,8 @@ def large():
 
 
 def prepared(base, which="last:2", rate=0.02, optimizer="sgd"):
-    memory = "direct" if optimizer == "direct" else "fast"
-    config, tensors, _ = tune.prepare(base, which, INT8, 4, "adam" if optimizer == "adam" else "sgd",
-                                      rate, memory)
+    optimizer, memory = ("sgd", "direct") if optimizer == "direct" else (optimizer, "fast")
+    config, tensors, _ = tune.prepare(base, which, INT8, 4, optimizer, rate, memory)
     return config, tensors
 
 
