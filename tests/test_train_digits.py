@@ -38,6 +38,7 @@ for i in range(64):
     trainer._words[2 + i] = i
 trainer()
 weight = trainer.model.params[-2].value
+trainer.model.release()
 def write(change):
     weight[0] += change << 14
     trainer.requantizer.write()

@@ -25,7 +25,8 @@ class Linear(Core):
         if len(steps) != (2 if phi == "relu+1" else 0):
             raise ValueError("%s.constants.steps: expected those of q and k with relu+1, got %s"
                              % (name, steps))
-        self.p = f.pointwise(s * heads * d)
+        self.p = f.pointwise()
+        self.rooms = [f.room("spare", s * heads * d), f.room("spare", s * heads * d)]
         for n in steps:
             checks.between(name + ".constants.steps", n, 0, 1 << 24)
         if f.typecode == "i":
@@ -66,8 +67,8 @@ class Linear(Core):
             self.factors = f.zeros(s * heads)  # of the denominators [s, heads]
             self.totals = f.zeros(s * heads)  # -rowsum(gradient * context)
             size += d
-        self.phi_q = f.zeros(s * hd)
-        self.phi_k = f.zeros(s * hd)
+        self.phi_q = f.room("kept", s * hd)
+        self.phi_k = f.room("kept", s * hd)
         self.state = f.zeros(size)  # S and behind it z, and then T and what z is there
         self.means = f.zeros(size) if normalize else self.state
         self.dk, self.dv = self.k, self.v
@@ -80,8 +81,8 @@ class Linear(Core):
             return
         f.relu(x, x, out, n)
         if self.steps:
-            f.spread(self.steps[part], self.p.rooms[0], n, 1)
-            f.add(out, self.p.rooms[0], out, n)
+            f.spread(self.steps[part], self.rooms[0], n, 1)
+            f.add(out, self.rooms[0], out, n)
 
     def _hide(self, x):
         # 0 for the keys from `length` on
@@ -124,7 +125,7 @@ class Linear(Core):
     def backward(self, dcontext, dq):
         f, p, n = self.f, self.p, self.seq_len * self._columns
         heads, d = self.num_heads, self.key_dim
-        of_q, of_k = p.rooms
+        of_q, of_k = self.rooms
         if self.normalize:
             p.multiply(dcontext, self.context, of_q, 1, n)
             for head in range(heads):
