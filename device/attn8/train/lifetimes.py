@@ -209,7 +209,10 @@ def release(layers, arena, itemsize):
 
 def _replace(x, seen, by):
     # What x reaches in attributes and lists
-    if any([x is other for other in seen]) or type(x) is type(memory):
+    for other in seen:
+        if x is other:
+            return
+    if type(x) is type(memory):
         return
     seen.append(x)
     if type(x) is list:

@@ -160,10 +160,12 @@ class Model:
         # Gives back the memory of what only another forward pass would need
         from .lifetimes import release
 
-        self._results = self._grads = self._sums = []
+        self._results = self._grads = self._sums = self._takes = []
         release(self.layers, self.arena, signals.ITEMSIZES[self.f.typecode])
         self.arena = None
         self.layers = []
+        memory.forget("attn8.train.lifetimes")
+        del release
 
 
 def _loss(f, name, width):

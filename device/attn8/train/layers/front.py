@@ -11,7 +11,8 @@ class Front:
         self.f = f
         self.name = name
         self.mult = mult
-        self._model = model = load(path, count=count)
+        model = load(path, count=count)
+        self._models = (model,)  # a tuple: what gives rooms their memory looks for none there
         self._lengths = lengths
         self._length = None
         self._input = model.input
@@ -28,7 +29,7 @@ class Front:
         self.f.accept(x, n, self.name)
         for i in range(n):
             self._input[i] = x[i]
-        y = self._model(None, self._length)
+        y = self._models[0](None, self._length)
         for i in range(len(self.out)):
             self.out[i] = (y[i] * self.mult + 128) >> 8
         return self.out
