@@ -578,7 +578,7 @@ def test_the_board_makes_the_int8_model_that_it_came_from(remote, tmp_path):
     for entry, sources in zip(before["layers"], modelfile.inputs(before), strict=True):
         kind, name = types.get(entry["type"]), entry["name"]
         own = modelfile.parts(entry, kind.tensors(entry), integers)
-        fields, found = kind.retrained(entry, own, scales[sources[0]])
+        fields, found = kind.retrained(entry, own, [scales[each] for each in sources])
         scales[name] = entry.get("scale", scales[sources[0]])
         last[name] = name if fields else last[sources[0]]
         if fields:

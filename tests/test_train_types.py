@@ -74,6 +74,16 @@ CASES = {
                                        "embed_dim": WIDTH, "index": -1},
          {"type": "tied_head", "name": "head", "in_features": WIDTH, "embedding": "words",
           "out_features": VOCABULARY}], ["words"], rate=0.02),
+    "cross_attention, concat of three": Case(
+        [EMBEDDING, {"type": "slice", "name": "queries", "seq_len": TOKENS, "embed_dim": WIDTH,
+                     "start": 0, "rows": 2},
+         {"type": "dense", "name": "memory", "rows": TOKENS, "in_features": WIDTH,
+          "out_features": 6, "inputs": ["words"]},
+         {"type": "cross_attention", "name": "attn", "seq_len": 2, "embed_dim": WIDTH,
+          "num_heads": 2, "key_len": TOKENS, "memory_dim": 6, "core": "exact", "causal": False,
+          "inputs": ["queries", "memory"]},
+         {"type": "concat", "name": "both", "rows": 2, "inputs": ["attn", "queries", "attn"]},
+         {**HEAD, "in_features": 6 * WIDTH}], ["attn", "head", "memory", "words"]),
     "convolutions, softmax": Case(
         [EMBEDDING, {**CONV, "name": "depthwise", "padding": 2, "dilation": 2, "groups": WIDTH},
          {"type": "relu", "name": "relu"}, {**CONV, "name": "dilated", "padding": 4, "dilation": 3},

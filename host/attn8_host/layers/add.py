@@ -1,6 +1,6 @@
 """Sum of two streams."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class Type(LayerType):
             ], {}, size, floats)  # fmt: skip
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         return {key: entry[key] for key in ("type", "name", "inputs")}, {}
 

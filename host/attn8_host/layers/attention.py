@@ -562,15 +562,11 @@ class Attention(LayerType):
         """Tokens that keys and values come from."""
         return len(tensors.get("memory", range(entry["seq_len"])))
 
-
-class Type(Attention):
-    """The same with what it becomes and what it starts from."""
-
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         name = entry["name"]
-        keys = ("type", "name", *self.training_fields, *self.training_optional)
+        keys = ("type", "name", "inputs", *self.training_fields, *self.training_optional)
         found: Fields = {key: entry[key] for key in keys if key in entry and key != "constants"}
         if entry.get("rotary"):
             raise ModelError(f"{name}.rotary: attention trains without it")
@@ -584,10 +580,14 @@ class Type(Attention):
             found["constants"] = constants
         self.check_training(found)
         after = {**entry["scales"], "out": entry["scale"]}
-        takes = {**dict.fromkeys(PARTS, before), "out": after["heads"]}
+        takes = {"q": before[0], "k": before[-1], "v": before[-1], "out": after["heads"]}
         floats = {key: values for part in PARTS for key, values in
                   dense.in_floats(f"{part}.", tensors, takes[part], after[part]).items()}
         return found, floats | {f"core.{key}": values for key, values in parameters.items()}
+
+
+class Type(Attention):
+    """The same with what it takes by a formula."""
 
     def training_words(self, entry: Fields) -> int | None:
         """Of exact and flash, with E = embed_dim, S = seq_len: parameters and gradients

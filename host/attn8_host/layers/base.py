@@ -403,14 +403,14 @@ class LayerType:
                              f"{self.input_formats[0]} trains")
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         """From its int8 form to what trains: the entry of a training file, and its parameters.
 
         Args:
             entry: of the int8 model, which takes int8.
             tensors: by part.
-            before: what one step of its input stands for.
+            before: what one step of each of its inputs stands for.
 
         Returns:
             None for an entry that does nothing.

@@ -1,6 +1,6 @@
 """A learned token in front of the others."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,7 @@ class Type(LayerType):
         return {"weight": rng.normal(0, 0.02, (entry["embed_dim"],))}
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         return ({key: entry[key] for key in ("type", "name", *self.fields)},
                 {"weight": tensors["weight"] * entry["scale"]})

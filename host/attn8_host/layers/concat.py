@@ -101,7 +101,7 @@ class Type(LayerType):
                           [requantizing("a", 128), pool, entry], {}, n, floats)
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         return {key: entry[key] for key in ("type", "name", "inputs", *self.fields)}, {}
 

@@ -376,13 +376,13 @@ class Type(LayerType):
         self._check_geometry(entry)
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         if form := self.format_of(entry):
             raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
         keys = ("type", "name", *self.training_fields, *self.training_optional)
         weight = tensors["weight"].reshape(len(tensors["weight"]), -1)
-        found = dense.in_floats("", {**tensors, "weight": weight}, before, entry["scale"])
+        found = dense.in_floats("", {**tensors, "weight": weight}, before[0], entry["scale"])
         found["weight"] = found["weight"].reshape(tensors["weight"].shape)
         return {key: entry[key] for key in keys if key in entry}, found
 

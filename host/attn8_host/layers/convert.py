@@ -153,7 +153,7 @@ class Type(LayerType):
         entry["mult"], entry["shift"] = requant_constants(before / scale)
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         """Between int8 and int16 it does nothing to what trains."""
         if entry["format"] in NAMES or "mult" not in entry:

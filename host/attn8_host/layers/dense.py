@@ -380,16 +380,16 @@ class Type(LayerType):
                        entry.get("bias", True))
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         keys = ("type", "name", "in_features", "out_features", "rows", "bias")
         found: Fields = {key: entry[key] for key in keys if key in entry}
         if form := self.format_of(entry):
             raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
         if not self._wide(entry):
-            return found, in_floats("", tensors, before, entry["scale"])
-        step = entry["scale"] / before  # of the weights
-        floats = in_floats("", tensors, before, None)
+            return found, in_floats("", tensors, before[0], entry["scale"])
+        step = entry["scale"] / before[0]  # of the weights
+        floats = in_floats("", tensors, before[0], None)
         return found, {part: values * step for part, values in floats.items()}
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableDense:

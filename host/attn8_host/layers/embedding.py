@@ -1,6 +1,6 @@
 """Rows of a table, by token ids."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,7 +203,7 @@ class Type(LayerType):
         return {"weight": rng.normal(size=(entry["vocab_size"], entry["embed_dim"]))}
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         scale = np.full((entry["vocab_size"], 1), entry["scale"])
         if entry.get("tied"):

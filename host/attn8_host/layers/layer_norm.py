@@ -234,7 +234,7 @@ class Type(LayerType):
         return {part: np.full(entry["features"], float(part == "weight")) for part in parts}
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         """The reverse of norm_constants."""
         weight, bias = (tensors[part].astype(np.float64) for part in ("weight", "bias"))

@@ -1,6 +1,6 @@
 """Functions of one value: a table of all results in int8, and one with lines between in int16."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,7 @@ class LookupType(LayerType):
         return quantize(self.function(entry, x), scale_out)
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         if entry.get("output", INT8) != INT8:
             raise ModelError(f"{entry['name']}: it computes in int16, and int8 trains")

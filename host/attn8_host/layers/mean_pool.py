@@ -212,7 +212,7 @@ class Type(LayerType):
                           tokens * width, masked, tokens=tokens)
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         if form := self.format_of(entry):
             raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")

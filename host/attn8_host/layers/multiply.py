@@ -1,6 +1,6 @@
 """Product of two tensors, element by element: gates."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,7 @@ class Type(LayerType):
             ], {"a.table": table}, 33, floats)  # fmt: skip
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         return {key: entry[key] for key in ("type", "name", "inputs")}, {}
 

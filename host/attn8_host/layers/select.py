@@ -1,6 +1,6 @@
 """One of the tokens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ class Type(LayerType):
                       tokens=5)
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         keys = ("type", "name", *self.fields, "lengths")
         return {key: entry[key] for key in keys if key in entry}, {}

@@ -1,6 +1,6 @@
 """Some of the tokens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ class Type(LayerType):
                           [before, entry], {}, 5 * width, floats)
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         keys = ("type", "name", *self.fields, "step")
         return {key: entry[key] for key in keys if key in entry}, {}

@@ -1,7 +1,7 @@
 """Probabilities of a model's last results."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,7 +171,7 @@ class Type(LayerType):
                               sums if takes == INT32 else {}, 14, floating)
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         """It is the last layer: cross entropy takes what comes before, and has its own softmax."""
         return None, {}

@@ -117,7 +117,7 @@ class Type(LayerType):
         return int(entry.get("rows", 1) * entry["in_features"] * entry["out_features"])
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         keys = ("type", "name", *self.fields, *self.training_optional)
         return {key: entry[key] for key in keys if key in entry}, {}

@@ -1,6 +1,6 @@
 """Rows to columns."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Type(LayerType):
             yield Example(output, {"rows": 5, "columns": 7}, [before, entry], {}, 35, floats)
 
     def retrained(
-        self, entry: Fields, tensors: Tensors, before: float
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         return {key: entry[key] for key in ("type", "name", *self.fields)}, {}
 

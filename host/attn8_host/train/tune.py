@@ -167,7 +167,7 @@ def training(
             continue
         if kind.computes:
             kind.require_retrainable(entry, base.signals[takes[0]])
-        fields, found = kind.retrained(entry, own[i], scales[takes[0]])
+        fields, found = kind.retrained(entry, own[i], [scales[each] for each in takes])
         given[name] = name if fields else given[takes[0]]
         if fields:
             fields.pop("inputs", None)
