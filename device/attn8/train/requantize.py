@@ -98,19 +98,32 @@ class Requantizer:
         elif "scale" in fields:
             fields["scale"] = self.takes[0]
 
-    def result(self, fields):
-        # The scale of what a layer gives
+    def result(self, fields, linear=None, before=0):
+        # The scale of what a layer gives; of a matrix, which takes `before`, no finer than its
+        # weights can express
         if fields.get("output") == "int16":
             return self.stream(fields)
-        return self.scale(fields["name"])
+        return self.product(fields["name"], linear, before)
+
+    def product(self, name, linear, before):
+        # The same of a part that is int8
+        finest = 0
+        if linear:
+            weight = linear.weight
+            peak = self._peak(weight.value, 0, weight.size)
+            finest = 2 * (1 + 1 / 32768) * before * peak / (127 << self._frac)
+        return max(self.scale(name), finest)
 
     def stream(self, fields):
         # That of int16, which all that a stream ties together keep
         scale = fields["scale"]
         if self._peaks[fields["name"]] > scale * 32767 * (1 << self._frac):
-            raise ValueError("%s: what it gives has outgrown the int16 of its model; train with a "
-                             "lower rate, or quantize anew" % fields["name"])
+            self.outgrown(fields["name"])
         return scale
+
+    def outgrown(self, name):
+        raise ValueError("%s: what it gives has outgrown the int16 of its model; train with a "
+                         "lower rate, or quantize anew" % name)
 
     def stream_tensor(self, fields, parameter):
         # Writes a parameter that is among a stream's values -> their scale
@@ -183,5 +196,7 @@ class Requantizer:
             if bias:
                 int32[j] = math.floor(bias[j] / (1 << frac) / ratio + 0.5)
             if after is not None:
+                if ratio > after / 2:
+                    self.outgrown(layer.name)
                 mults[j], shifts[j] = requant_constants(ratio / after)
         return before * largest / (127 << frac)

@@ -112,13 +112,16 @@ class MultiHeadAttention:
                 (self.name, self.out.out)]
 
     def requantize(self, r, fields, scale):
-        scales = {part: r.scale("%s.%s" % (self.name, part)) for part in ("q", "k", "v", "heads")}
+        scales = {}
+        for part, linear, before in (("q", self.q, scale), ("k", self.k, r.takes[-1]),
+                                     ("v", self.v, r.takes[-1]), ("heads", None, 0)):
+            scales[part] = r.product("%s.%s" % (self.name, part), linear, before)
         # As in attn8_host.quantize: at most 8 times as fine as v
         scales["heads"] = max(scales["heads"], scales["v"] / 8)
         r.linear(self.q, scale, scales["q"])
         r.linear(self.k, r.takes[-1], scales["k"])
         r.linear(self.v, r.takes[-1], scales["v"])
-        after = r.result(fields)
+        after = r.result(fields, self.out, scales["heads"])
         r.linear(self.out, scales["heads"], after)
         self.core.requantize(r, fields, scales)
         fields["scales"] = scales

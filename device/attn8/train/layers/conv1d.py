@@ -117,7 +117,7 @@ class Conv1D:
     def requantize(self, r, fields, scale):
         if "format" in fields:
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
-        after = r.result(fields)
+        after = r.result(fields, self, scale)
         r.linear(self, scale, after)
         return after
 

@@ -66,7 +66,7 @@ class Dense:
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         if fields.get("output") == "int32":
             return r.linear(self, scale, None)
-        after = r.result(fields)
+        after = r.result(fields, self, scale)
         r.linear(self, scale, after)
         return after
 
