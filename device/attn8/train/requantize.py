@@ -28,7 +28,7 @@ def narrowing(weight, inputs, outputs):
     # attn8_host.numerics.scales.narrowing
     from ..kernels.magnitudes import magnitudes
 
-    most = magnitudes(weight, 0, inputs, outputs)
+    most = magnitudes(weight, 0, inputs, outputs, 0)
     down = 0
     while most * (32768 >> down) > 1 << 29:
         down += 1
@@ -163,6 +163,22 @@ class Requantizer:
             if parameter:
                 self._tensors["%s.%s" % (name, part)] = array(code, parameter.value)
         return 1 / (1 << self._frac)
+
+    def pair(self, layer):
+        # Brings the rows that `linear` has written into pairs, where the file has a matrix in these
+        # (see forms/viper/matmul16.py)
+        from ..safetensors import open_file
+
+        file, _, _, header = open_file(self.path)
+        file.close()
+        if len(header[layer.weight.name]["shape"]) < 3:
+            return
+        values, n = self._tensors[layer.weight.name], layer.inputs
+        for at in range(0, len(values), 2 * n):
+            rows = values[at : at + 2 * n]
+            for i in range(n):
+                values[at + 2 * i] = rows[i] ^ -128
+                values[at + 2 * i + 1] = rows[n + i]
 
     def linear(self, layer, before, after, wide=False):
         # Writes a matrix and its biases: int8 weights with a scale per output, or one for all where

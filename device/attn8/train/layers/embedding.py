@@ -61,6 +61,7 @@ class Embedding:
         after = r.result(fields)
         if fields.get("tied"):  # rows as those of a matrix, which takes ids << 9
             r.linear(self, 1 / 512, after)
+            r.pair(self)
         else:
             code = signals.CODES[fields.get("output", "int8")]
             r.table(self.name, code, self.weight, after)

@@ -15,6 +15,7 @@ class TiedHead(Dense):
     def requantize(self, r, fields, scale):
         after = r.result(fields)
         r.linear(self, scale, after, True)
+        r.pair(self)
         return after
 
 
