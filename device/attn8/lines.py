@@ -27,9 +27,10 @@ LINES = (
     "Dense(linear, rows=1, out=None)\n    Fully connected layer over `rows` rows: int8 [rows, "
     "inputs] -> [rows, outputs], int8, int16 or int32 (see Linear)",
     "Embedding(seq_len, vocab_size, embed_dim, weight, output='int8', name='embedding', "
-    "mult=None, shift=None)\n    Rows of a table: int16 ids [seq_len], each from 0 to vocab_size"
-    " - 1 -> [seq_len, embed_dim]; weight [vocab_size, embed_dim] in the format of the results,"
-    " int8 or int16; or int8 with a ratio each row, mult int16 and shift int8 [vocab_size]",
+    "mult=None, shift=None, paired=0)\n    Rows of a table: int16 ids [seq_len], each from 0 to "
+    "vocab_size - 1 -> [seq_len, embed_dim]; weight [vocab_size, embed_dim] in the format of "
+    "the results, int8 or int16; or int8 with a ratio each row, mult int16 and shift int8 "
+    "[vocab_size], in pairs of rows if `paired` is 1",
     "Exact(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift, "
     "causal=False, need_weights=False, block_rows=9, key_len=None, precise=False, "
     "value_dim=None)\nExact.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out,"
