@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from attn8_host.boards.board import Board
 from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.deploy import deploy
 from attn8_host.errors import BoardError, LinkError
 from attn8_host.link import Client, client
 from attn8_host.model import load
@@ -184,13 +185,27 @@ Server._run = leak
 
 
 def test_soak_does_not_pass_where_the_board_keeps_something(attn8_folder):
-    (attn8_folder / "boot.py").write_text(compiled(LEAK))
     port = Port(attn8_folder)
     try:
+        with Board(str(port.name)) as board:
+            deploy(board)
+        (attn8_folder / "boot.py").write_text(compiled(LEAK))
         outcome = soak(lambda: Board(str(port.name)), 3, 0, lambda seen: None)
     finally:
         port.pull_out()
     assert outcome.wrong == 0 and outcome.heap_drift >= 64 and not outcome.passed
+
+
+def test_what_was_imported_before_a_deployment_meets_no_file_of_it(attn8_folder):
+    (attn8_folder / "boot.py").write_text("import attn8.link.server")
+    port = Port(attn8_folder)
+    try:
+        with Board(str(port.name)) as board:
+            assert deploy(board).sent
+            with board.serve() as client:
+                client.load(PATH)
+    finally:
+        port.pull_out()
 
 
 @given(st.lists(st.sampled_from([0, 32, 288, 16440]), min_size=24, max_size=24))

@@ -180,9 +180,14 @@ for path in {paths!r}:
 print(repr(of_all.digest()))
 """
 
+# What was imported of the old version would find other names in the new one (see rename.py)
 SWITCH = """
 make_folders(LIB)
 os.rename(NEW, STAND_IN if exists(LIB) else LIB)
+import sys
+for name in list(sys.modules):
+    if name.split(".")[0] == "attn8":
+        del sys.modules[name]
 """
 
 DIGEST = {bytes, None}  # None: there is no such file
