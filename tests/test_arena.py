@@ -15,6 +15,7 @@ from attn8_host import arena, cores, layers, modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import deploy, push
 from attn8_host.errors import ModelError, RemoteError
+from attn8_host.isa.device import Device
 from attn8_host.layers.base import Signal
 from attn8_host.model import Model
 from attn8_host.numerics.scales import quantize
@@ -238,6 +239,48 @@ def test_attention_with_every_core_computes_the_same_in_an_arena(board, core, n,
         client.load(PATH, need_weights=False)
         found = verify(client, Model(config, tensors, need_weights=False), x)
     assert found.bit_exact, found.mismatched
+
+
+# In machine code the rows of a call may be read again, or columns written before rows: nothing that
+# a kernel still reads may lie where it writes
+MACHINE_CODE = [("rv32imc", "turbo", core) for core in cores.all_cores()] + [
+    (arch, backend, core) for core in ("exact", "sparse", "linear")
+    for arch, backend in (("xtensawin", "turbo"), ("xtensawin", "simd"), ("esp32s2", "turbo"))]
+
+
+@pytest.mark.parametrize(("arch", "backend", "core"), MACHINE_CODE)
+def test_no_kernel_reads_what_it_has_overwritten(arch, backend, core):
+    config, tensors = one_layer(core, 10, 16, 2)
+    same_as_reference(config, tensors, arch, backend)
+
+
+def same_as_reference(config, tensors, arch, backend):
+    x = np.random.default_rng(3).integers(-127, 128, 160).astype(np.int8)
+    model, _, _ = loaded(config, modelfile.pack(config, tensors), arch, backend)
+    reference = Model(config, tensors)
+    want = reference(x)[reference.output].ravel()
+    assert (np.array(model(memoryview(x.tobytes()).cast("b"))) == want).all()
+
+
+# As files had it before a layer's parts shared memory: offsets of q, k, v, heads, sums and results
+BEFORE = {"int8": (816, [176, 336, 496, 656, 0]), "int16": (1600, [960, 1120, 1280, 1440, 0, 640])}
+
+
+@pytest.mark.parametrize("output", BEFORE)
+@pytest.mark.parametrize("arch", ["xtensawin", "rv32imc", "esp32s2"])
+def test_files_of_before_run_with_their_places(arch, output):
+    config, tensors = one_layer("exact", 10, 16, 2)
+    config["arena"], config["layers"][0]["at"] = BEFORE[output]
+    config["layers"][0]["output"] = output
+    arena.check(config)
+    same_as_reference(config, tensors, arch, "turbo")
+
+
+def test_buffers_that_share_memory_do_so_in_the_emulator():
+    device = Device("xtensawin")
+    x = bytearray(b"\5\0\0\0")
+    device.load("attn8.kernels.pointwise").relu(x, memoryview(x)[1:], 3)
+    assert bytes(x) == b"\5\5\5\5"
 
 
 FAR = """

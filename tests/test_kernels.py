@@ -269,14 +269,16 @@ def test_relu(machines, seed, size, offset, fill):
 
 @machine_settings
 @given(
-    n=st.integers(1, 4), m=sizes, size=sizes, offset=alignment,
+    n=st.integers(1, 4), more=st.integers(0, 3), m=sizes, size=sizes, offset=alignment,
 )
-@example(n=4, m=3, size=16, offset=0)
-def test_swap_axes(machines, n, m, size, offset):
+@example(n=4, more=0, m=3, size=16, offset=0)
+def test_swap_axes(machines, n, more, m, size, offset):
     x = np.random.default_rng(0).integers(-128, 128, (n, m, size)).astype(np.int8)
+    want = np.full((m, n + more, size), 5, np.int8)
     call = Call(machines("swap_axes"), offset)
-    _, out, *_ = call("swap_axes", x, np.zeros(x.size, np.int8), n, m, size)
-    assert (out.read(np.int8) == x.transpose(1, 0, 2).ravel()).all()
+    _, out, *_ = call("swap_axes", x, want.ravel(), n, m, size, n + more)
+    want[:, :n] = x.transpose(1, 0, 2)
+    assert (out.read(np.int8) == want.ravel()).all()
 
 
 def test_a_wrong_kernel_is_noticed():

@@ -293,16 +293,20 @@ def test_at_the_bounds_of_attend_a_head_is_exact(attending, out_shift):
 
 @of_family("swap_axes")
 @machine_settings
-@given(shape=shapes(20, 20, 20), offset=alignment)
-@example(shape=(4, 3, 16), offset=0)
-@example(shape=(2, 511, 4), offset=0)
-@example(shape=(2, 2, 511), offset=1)
-def test_swap_axes(machine, shape, offset):
+@given(shape=shapes(20, 20, 20), more=st.integers(0, 3), offset=alignment)
+@example(shape=(4, 3, 16), more=0, offset=0)
+@example(shape=(4, 3, 16), more=2, offset=0)
+@example(shape=(2, 511, 4), more=0, offset=0)
+@example(shape=(2, 2, 511), more=1, offset=1)
+def test_swap_axes(machine, shape, more, offset):
+    n, m, size = shape
     x = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
+    want = np.full((m, n + more, size), 5, np.int8)
     machine.reset()
     call = Call(machine, offset)
-    _, out, *_ = call("swap_axes", x, np.zeros(x.size, np.int8), *shape)
-    assert (out.read(np.int8) == x.transpose(1, 0, 2).ravel()).all()
+    _, out, *_ = call("swap_axes", x, want.ravel(), *shape, n + more)
+    want[:, :n] = x.transpose(1, 0, 2)
+    assert (out.read(np.int8) == want.ravel()).all()
 
 
 @of_family("attention")

@@ -92,7 +92,8 @@ def _builders() -> dict[str, str]:
     return found | {"Mask": "mask"}
 
 
-INTERNAL = {"self", "cls", "buffers", "make", "shared", "hide"}  # what only the package gives
+# What only the package gives
+INTERNAL = {"self", "cls", "buffers", "make", "shared", "hide", "parts"}
 
 
 def _arguments(function: ast.FunctionDef) -> str:

@@ -20,7 +20,7 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
     arena = None
     share = share and not step
     if share and "arena" in config:
-        from .arena import Arena, check
+        from .arena import Arena
 
         arena = Arena(config["arena"])
     rooms = {} if share else None
@@ -36,6 +36,7 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
         tokenizer = of(tensors, config)
     steps = []
     ends = []
+    layers = []  # and how many of the steps are each one's
     spans = []
     names = []
     outputs = []
@@ -74,6 +75,8 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
         takes = [given[name] for name in sources]
         layer, gives = module.build(entry, takes[0] if len(takes) == 1 else takes, need_weights)
         entry.done()
+        # What a part of a layer computes can be read before the next one runs
+        parts = layer.parts() if arena and hasattr(layer, "parts") else [(layer, 0)]
         if pool:
             pool.end(sources)
         last = entry.name
@@ -88,14 +91,20 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
             tokens[last] = layer.heed(entry.tokens) if keeps else None
         places[last] = places[sources[0]]
         if layer:
-            steps.append((layer, tuple([places[name] for name in sources])))
+            taken = tuple([places[name] for name in sources])
+            for call, after in parts:
+                steps.append((call, taken))
+                taken = (len(steps),)
+                ends.append(len(outputs) - after)
+            layers.append((layer, len(parts)))
             places[last] = len(steps)
-            ends.append(len(outputs))
             names.append(last)
             spans.append(arena.end() if arena else None)
     if arena:
-        check(steps, spans, names)
-    del spans
+        from .placing import check
+
+        check(steps, [parts for _, parts in layers], spans, names)
+    del spans, names
     if count is None:
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)
@@ -106,7 +115,7 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
     # Its memory comes with the arena's (see placing.py)
     values = view(memoryview(later(size * signals.ITEMSIZES[code])), ord(code), 0, size)
     model = Model(config["name"], values, scale, steps, outputs, ends, arena and arena.block, code,
-                  length if heed and not step else None, step, channels, inner)
+                  length if heed and not step else None, step, channels, inner, layers)
     if tokenizer:
         model.tokenizer, model.text = tokenizer
     return model

@@ -143,6 +143,11 @@ class Dense16:
                       self.rows, p.inputs, p.outputs, p.down, self._most, p.paired)
         return out
 
+    def product(self, x, out, rows):
+        # Of so many rows
+        self.rows = rows
+        return self.run(x, out)
+
     def _stream(self, x, out=None):
         # The same with weights from the file, some rows of them at a time, for each row of x
         p = self.linear

@@ -35,10 +35,10 @@ class Entry:
         self.rooms = rooms
         self.name = self.word("name")
         self.type = self.word("type")
-        offsets = self._typed(list, "a list of whole numbers", "at", None)
+        self.offsets = self._typed(list, "a list of whole numbers", "at", None)
         self.make = signals.make
         if arena:
-            arena.begin(self.name, offsets)
+            arena.begin(self.name, self.offsets)
             self.make = arena.take
 
     def take(self, key, default=NEEDED):

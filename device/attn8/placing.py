@@ -1,9 +1,39 @@
-# Gives a model the memory that it computes in, when what made its layers is gone: neither is there
-# with the other.
+# What comes last of a load: whether the places that a file gives its layers meet, and the memory
+# that a model computes in, when what made its layers is gone: neither is there with the other.
 from . import memory, signals
 from .kernels import objects
 
 MODULE = type(memory)
+
+
+def check(steps, layers, places, names):
+    # steps: (call, values that it takes) each; value 0 is the input, and value i + 1 what step i
+    # makes. layers: of each how many steps are its parts; places: of each, what it takes from the
+    # arena, its result last. A result is needed until the last step that takes it, one that none
+    # takes until the end; the other places in some of the layer's parts.
+    last = [len(steps)] * (len(steps) + 1)
+    for i, (_, values) in enumerate(steps):
+        for value in values:
+            last[value] = i
+    at = 0
+    known = []
+    for parts, own, name in zip(layers, places, names):
+        for i, (start, end, over, *times) in enumerate(own):
+            first = at + (times[0] if times else 0)
+            until = at + (times[1] if len(times) > 1 else parts - 1)
+            result = i == len(own) - 1
+            if result:
+                until = last[at + parts]
+            for other in known:
+                if not (start < other[1] and other[0] < end):
+                    continue
+                if until < other[2] or other[3] < first:
+                    continue
+                if not (over and other[4] and other[3] == at and other[:2] == (start, end)):
+                    raise ValueError("%s.at: its memory is still that of %s; quantize the model "
+                                     "again" % (name, other[5]))
+            known.append((start, end, first, until, result, name))
+        at += parts
 
 
 def place(model):

@@ -8,8 +8,9 @@ class Model:
     # (name, typecode, array), which is overwritten by the next call or, in an arena, by another
     # layer. A call allocates nothing.
     #
-    # steps: (layer, places of its inputs) each; a place counts results, 0 being the input. ends: of
-    # each step, how many of the outputs are made once it ran. arena: the block that layers share
+    # steps: (layer, places of its inputs) each; a place counts results, 0 being the input. parts:
+    # (layer, how many of the steps are its parts) each, where some have several. ends: of each
+    # step, how many of the outputs are made once it ran. arena: the block that layers share
     # (see arena.py), None where each has buffers of its own. code: the typecode of the input, "h"
     # of token ids. tokens: how many an input has at most, where it may have fewer. step: the layers
     # are made for one token at a time (see model.load). channels, inner: how `feed` makes the input
@@ -19,12 +20,13 @@ class Model:
     tokenizer = text = None
 
     def __init__(self, name, input, scale, steps, outputs, ends, arena=None, code="b", tokens=None,
-                 step=False, channels=None, inner=1):
+                 step=False, channels=None, inner=1, parts=None):
         self.name = name
         self.scale = scale
         self.code = code
         self.input = input
-        self.layers = [layer for layer, _ in steps]
+        parts = parts or [(layer, 1) for layer, _ in steps]
+        self.layers = [layer for layer, _ in parts]
         self.outputs = outputs
         self.ends = ends
         self.arena = arena
@@ -44,10 +46,11 @@ class Model:
             self._lengths = [tokens] + [None] * len(steps)
             self._heeding = []
             of = [0]  # of each value, the place of its length
-            for layer, places in steps:
-                of.append(of[places[getattr(layer, "HEEDS", 0)]])
+            for layer, n in parts:
+                place = of[steps[len(of) - 1][1][getattr(layer, "HEEDS", 0)]]
+                of += [place] * n
                 if hasattr(layer, "heed"):
-                    self._heeding.append((layer, of[-1], len(of) - 1))
+                    self._heeding.append((layer, place, len(of) - 1))
                     of[-1] = len(of) - 1
 
     def __call__(self, x=None, length=None):

@@ -9,7 +9,8 @@ LOADERS = ("arena", "build", "configuration", "entry", "find", "grammar", "loadi
 # Modules of layers and cores have functions that make layers, which are forgotten, kernels, whose
 # type is another one, and classes; of a class these make its objects.
 MAKERS = "layers", "cores", "dense16", "lookup", "choice", "run"
-MAKING = "__init__", "__new__", "room", "take", "from_scales", "from_floats", "_room", "array"
+MAKING = ("__init__", "__new__", "room", "parts", "take", "from_scales", "from_floats", "_room",
+          "array")
 # What most layers share is imported once
 COMMON = ["attn8.layers", "attn8.choice", "attn8.layers.dense", "attn8.dense16", "attn8.lookup"]
 FUNCTION = type(lambda: None)

@@ -3,7 +3,8 @@
 # it is first asked for, and its class by the module: LocalGlobal in local_global. All share this:
 #   core = Core(seq_len, head_dim, causal=, need_weights=, buffers=, **constants and options)
 #   core(q, k, v, out) -> out, which shares no memory with the others
-#   core.run(q, k, v, out) -> out: unchecked, for a layer's own buffers
+#   core.run(q, k, v, out) -> out: unchecked, for a layer's own buffers; out may be q, of which it
+#                  reads a row before it writes that row, and none after
 #   core.buffers   room to work in, which may go to another core of the same shape as `buffers`;
 #                  None where all that a core holds is its own
 #   core.outputs   with need_weights the intermediates, [(name, typecode, array)], else empty

@@ -13,10 +13,10 @@ class Exact:
     # the host (attn8_host.quantize) or, at a REPL, from `from_scales`.
     #
     # precise: a second pass gives rows that few keys dominate up to 8 more bits.
-    # Rows are computed in blocks: scores and softmax numerators need room for block_rows rows, but
-    # where a form attends to a head in one call. need_weights keeps all rows, in `scores` (int32)
-    # and `weights` (uint16, unnormalized Q15; `sums` holds each row's sum). buffers: those of
-    # another core of the same shape, to share.
+    # Rows are computed in blocks: scores and softmax numerators need room for block_rows rows, for
+    # fewer where an arena has no more, but where a form attends to a head in one call. need_weights
+    # keeps all rows, in `scores` (int32) and `weights` (uint16, unnormalized Q15; `sums` holds each
+    # row's sum). buffers: those of another core of the same shape, to share.
     # hide(scores, first, rows) masks more of a block's scores (see sparse).
 
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
@@ -51,6 +51,12 @@ class Exact:
         checks.between("block_rows", block_rows, 1, MAX_KEYS)
         self.block_rows = rows = seq_len if need_weights else min(block_rows, seq_len)
         self._kernels = kernels = forms.choose("refine" if precise else "attention", key_len, wide)
+        if type(buffers) is memoryview and not need_weights:
+            most = len(buffers) - sum(kernels.room(key_len, wide)) - 64
+            while rows > 3 and 6 * rows * key_len > most:
+                rows -= 1
+            rows -= rows % 3 if rows < self.block_rows else 0
+            self.block_rows = rows
         self.buffers = forms.buffers(buffers, self._kernels, key_len, wide)
         self.outputs = []
         self._attends = hide is None and _attends(kernels, need_weights, out_shift)

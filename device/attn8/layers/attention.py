@@ -5,6 +5,8 @@ from ..kernels import objects
 from .dense import expect, kinds
 
 TOKENWISE = True
+PLACES = 7  # in an arena, at least, of a layer whose parts share memory
+TILE = 1024  # results of a projection that are made before they go to their heads
 
 
 class MultiHeadAttention:
@@ -22,12 +24,14 @@ class MultiHeadAttention:
     # With a streaming core, `step` takes the next token alone; made with step=True, the layer has
     # room for no more than that. In an arena there are no steps otherwise: heads share one state.
     # With `lengths` the keys behind the length that `heed` was given last are padding. shared: a
-    # dict in which layers of the same shape find each other's room to work in.
+    # dict in which layers of the same shape find each other's room to work in. parts: whether what
+    # `project`, `attend` and `join` need shares memory: then each is read before the next one runs,
+    # and heads take the place of q.
 
     def __init__(self, seq_len, embed_dim, num_heads, tensors, constants, core="exact",
                  causal=False, need_weights=False, name="attn", key_len=None, output="int8",
                  lengths=False, step=False, key_dim=None, value_dim=None, memory_dim=None,
-                 make=signals.make, shared=None, **options):
+                 make=signals.make, shared=None, parts=False, **options):
         checks.kind("name", name, str)
         checks.kind("tensors", tensors, dict)
         checks.kind("constants", constants, dict)
@@ -94,28 +98,36 @@ class MultiHeadAttention:
         alone = need_weights or steps or shares[0]  # each head with a core of its own
         own, working = kind.room(seq_len, key_dim, causal=causal, need_weights=need_weights,
                                 **options, **shares[0])
-        # What projections give and the heads are merged to lies among the results, where it is no
-        # larger: in the second half of wider ones or, in an arena, behind the place of their first
-        # row. Row by row, they are written where nothing is read any more
+        # What projections give and the heads are merged to lies in the second half of the results,
+        # where these are wider: row by row, they are written where nothing is read any more. In
+        # parts it has places of its own, of which that of projections holds a tile of their rows.
         size = rows * embed_dim
         out_unit = signals.BYTES[signals.known(name + ".output", output)]
         apart = key_len > rows or not keys == values == embed_dim
         behind = 0
         if out_unit <= unit and not apart:
-            if make is signals.make or step:
-                apart = True
-            else:
+            apart = True
+            if not (parts or step or make is signals.make):  # as files before have it
                 behind = (embed_dim * out_unit + 15 & ~15) // unit
-        # Bytes of the results, and of what lies behind them
+        # Cores work where the results come to lie, if these lie in an arena; in parts apart
         within = (behind + size) * unit if behind else size * out_unit
         needs = num_heads * own if alone else own
         if make is signals.make:  # q, heads, k, v and out
             needs += unit * ((rows + key_len) * (keys + values) + room * apart) + within
-        # Cores work where the results come to lie, if these lie in an arena
-        if make is signals.make or hasattr(kind, "own_buffers"):
-            within = None
-        memory.require(name, needs + max(0, working - (within or 0)))
-        self.q = make(code, rows * keys)
+        tile = max(rows, key_len)
+        if parts:
+            n = max(1, TILE // max(keys, values))
+            if n < tile:
+                tile = n if n < 3 else n - n % 3  # as machine code has rows
+            n = tile * max(keys, values)
+            # What x and the tile leave, or packed keys and values of a head and six rows of scores
+            within = max(unit * (size + n), self.key_len * (key_dim + value_dim + 36) + 256)
+        free = 0 if make is signals.make or hasattr(kind, "own_buffers") else within
+        memory.require(name, needs + max(0, working - free))
+        # From which part to which: q, k and v
+        of_q = [False, 0, 2 if keys == values else 1] if parts else []
+        of_k = [False, 0, 1] if parts else []
+        self.q = make(code, rows * keys, *of_q)
         self._padding = None
         if lengths:
             if not hasattr(kind, "masks_keys"):
@@ -123,33 +135,43 @@ class MultiHeadAttention:
                                  % (name, core))
             self._padding = bytearray(self.key_len)
             self._length = self.key_len  # from where on that is not 0
-        self.k = make(code, key_len * keys)
-        self.v = make(code, key_len * values)
-        self.heads = make(code, rows * values, True)
-        if apart:
-            merged = memoryview(make(code, room))
+        self.k = make(code, key_len * keys, *of_k)
+        self.v = make(code, key_len * values, *of_k)
+        self.heads = self.q
+        if not parts:
+            self.heads = make(code, rows * values, True)
+        elif keys != values:
+            self.heads = make(code, rows * values, False, 1)
+        taken = make
+        projected = results = out = None
+        if parts:
+            projected = memoryview(make(code, n, False, 0, 0))
+            results = make("b", within, False, 1, 1)
+            merged = memoryview(make(code, rows * values, False, 2))
+            taken = lambda code, n: make(code, n, False, 2)  # noqa: E731
+        elif apart:
+            merged = memoryview((signals.make if behind else make)(code, room))
         linear = linear_kind.take(tensors, name + ".out", values, embed_dim, output)
-        out = results = None
         if behind:
             results = memoryview(make(code, behind + size))
-            merged = results[behind:]
-            out = results[:size] if out_unit == unit else (
-                objects.part(memoryview(b""), results, 0, size))
-        self.out = dense_kind(linear, rows, out, make)
-        if not behind:
+            out = results[:size]
+        self.out = dense_kind(linear, rows, out, taken)
+        if not (parts or behind):
             results = self.out.out
             if not apart:
                 merged = objects.part(memoryview(b""), results, size, size)
+        projected = projected or merged
         self._merged = merged[: rows * values]
-        self._out_bytes = size * out_unit
+        self._out_bytes = 0 if parts else size * out_unit  # which are apart from all else
+        self._x = memoryview(b"")  # of a tile's rows
+        self._result = memoryview(b"")
         # Views are made here, once: a slice made in a forward pass would allocate
         views = [_views(t, num_heads) for t in (self.q, self.k, self.v, self.heads)]
         self.cores = []
         self._swap_axes = forms.choose("swap_axes").swap_axes
         self._calls = []
         shared = {} if shared is None or need_weights else shared
-        if within:
-            within = objects.part(memoryview(b""), results, 0, within)
+        within = objects.part(memoryview(b""), results, 0, free) if free else None
         place = (core, seq_len, key_len, key_dim, value_dim, causal,
                  str([options.get(key) for key in kind.options]))
         for h in range(num_heads):
@@ -170,12 +192,9 @@ class MultiHeadAttention:
         for linear, target in zip(linears, (self.q, self.k, self.v)):
             if linear.wide:
                 raise ValueError("missing tensor %s.mult" % linear.name)
-            n = len(target)
-            if form == "int16":
-                most = None if target is self.v else kind.most(key_dim)
-                dense = dense_kind(linear, n // linear.outputs, merged[:n], make, most)
-            else:
-                dense = dense_kind(linear, n // linear.outputs, merged[:n])
+            n = min(tile, len(target) // linear.outputs)
+            most = [make, kind.most(key_dim)] if form == "int16" and target is not self.v else []
+            dense = dense_kind(linear, n, projected[: n * linear.outputs], *most)
             self._projections.append((dense, target))
         self._rows = rows
         # What the cores keep for whoever asked with need_weights: (name, typecode, array)
@@ -204,6 +223,16 @@ class MultiHeadAttention:
     def __call__(self, x, memory=None, key_padding_mask=None):
         # key_padding_mask: key_len bytes, not 0 where a key is padding; with the softmax cores also
         # seq_len * key_len, where that query does not see that key, or so many for each head
+        self.project(x, memory)
+        self.attend(None, key_padding_mask)
+        return self.join()
+
+    def parts(self):
+        # In turn what a call does, and how many of what it gives come after each
+        return (self.project, len(self.outputs) + 2), (self.attend, 1), (self.join, 0)
+
+    def project(self, x, memory=None):
+        # -> q; k and v are there as well
         unit = self._unit
         checks.values(self.name, x, self._rows * self.embed_dim, False, self._code)
         if memory is None:
@@ -211,10 +240,35 @@ class MultiHeadAttention:
         size = self.key_len * self.memory_dim
         checks.values(self._memory_name, memory, size, False, self._code)
         size *= unit
-        # q is written before k and v are computed, and k before v
+        # q is written before k and v are computed, k before v, and v a tile after another
         checks.apart(self.name, memory, size, "q", self.q, unit * len(self.q))
         checks.apart(self.name, memory, size, "k", self.k, unit * len(self.k))
-        checks.apart(self.name, memory, size, "out", self.out.out, self._out_bytes)
+        checks.apart(self.name, memory, size, "v", self.v, unit * len(self.v))
+        if self._out_bytes:
+            checks.apart(self.name, memory, size, "out", self.out.out, self._out_bytes)
+        heads = self.num_heads
+        for dense, target in self._projections:
+            p = dense.linear
+            if p.stored:
+                p.stored.fetch()
+            inputs = p.inputs * unit
+            width = p.outputs // heads * unit
+            rows = len(target) // p.outputs
+            n = len(dense.out) // p.outputs
+            first = 0
+            while first < rows:
+                n = min(n, rows - first)
+                tile = objects.part(self._x, x, first * inputs, n * inputs)
+                dense.product(tile, dense.out, n)
+                start = first * width
+                rest = objects.part(self._result, target, start, unit * len(target) - start)
+                self._swap_axes(dense.out, rest, n, heads, width, rows)
+                first += n
+            x = memory
+        return self.q
+
+    def attend(self, q=None, key_padding_mask=None):
+        # -> the heads
         head = self._head
         if key_padding_mask is not None:
             head = self._check_mask(key_padding_mask)
@@ -223,19 +277,18 @@ class MultiHeadAttention:
         else:
             key_padding_mask = self._mask
         at = 0
-        x_or_memory = x
-        for dense, target in self._projections:
-            self._swap_axes(dense.run(x_or_memory), target, dense.rows, self.num_heads,
-                            dense.linear.outputs // self.num_heads * unit)
-            x_or_memory = memory
         for core, (q, k, v, out) in self._calls:
             if key_padding_mask is None:
                 core.run(q, k, v, out)
             else:
                 core.run(q, k, v, out, key_padding_mask, at)
                 at += head
+        return self.heads
+
+    def join(self, heads=None):
+        # -> the results
         self._swap_axes(self.heads, self._merged, self.num_heads, self.seq_len,
-                        self.value_dim * unit)
+                        self.value_dim * self._unit, self.num_heads)
         return self.out.run(self._merged)
 
     def _check_mask(self, mask):
@@ -374,6 +427,7 @@ def make(entry, core, s, e, memory_dim, key_len, need_weights, lengths=False):
                                   ("v.", memory_dim, h * value_dim), ("out.", h * value_dim, e)):
         expect(entry, part, inputs, outputs, False, bias)
     output = signals.output(entry)
+    form = cores.form(core)
     tensors = cores.get(core).tensors
     for part in tensors:
         if entry.has("core." + part):
@@ -385,9 +439,14 @@ def make(entry, core, s, e, memory_dim, key_len, need_weights, lengths=False):
     causal = entry.flag("causal")
     if entry.step and core == "exact" and causal and not options.pop("precise", False):
         core, options = "decode", {"cache_len": s}  # the same row by row
+    # Files before had fewer places, for all parts at a time
+    places = PLACES + (output == "int16" and form == "int8")
+    parts = entry.make is not signals.make and not entry.step and (
+        entry.offsets is None or len(entry.offsets) >= places)
     layer = MultiHeadAttention(s, e, h, entry.tensors, entry.keywords("constants"), core, causal,
                                need_weights, entry.name, key_len, output, lengths, entry.step,
-                               key_dim, value_dim, memory_dim, entry.make, entry.rooms, **options)
+                               key_dim, value_dim, memory_dim, entry.make, entry.rooms, parts,
+                               **options)
     code = signals.CODES[layer.format]
     for part in ("q", "k", "v"):
         entry.gives(code, getattr(layer, part), part)

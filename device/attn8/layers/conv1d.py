@@ -13,7 +13,7 @@ class _Depthwise(Dense):
         self._channels = channels
         self._multiplier = linear.outputs // channels
 
-    def _product(self, x, out, rows):
+    def product(self, x, out, rows):
         p = self.linear
         self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, rows, p.inputs,
                      self._channels, self._multiplier, p.wide)
@@ -79,7 +79,8 @@ class Conv1D:
                         self.stride * self.channels * unit, self._skip, self._start, size * unit)
         self._dense.run(self._windows)
         if not self.time_major:
-            self._swap_axes(self._dense.out, self.out, self.positions, linear.outputs, 1)
+            n = self.positions
+            self._swap_axes(self._dense.out, self.out, n, linear.outputs, 1, n)
         return self.out
 
     def heed(self, length):

@@ -14,6 +14,9 @@ class CrossAttention:
     def __init__(self, layer):
         self._layer = layer
 
+    def parts(self):
+        return self._layer.parts()
+
     def __call__(self, x, memory):
         return self._layer(x, memory)
 

@@ -119,10 +119,11 @@ class Dense:
             self.linear.stored.fetch()
         if self._tile:
             return self._tiles(x)
-        self._product(x, self.out, self.rows)
+        self.product(x, self.out, self.rows)
         return self.out
 
-    def _product(self, x, out, rows):
+    def product(self, x, out, rows):
+        # As `run`, of so many rows, whose weight is there
         p = self.linear
         self._matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes, rows,
                      p.inputs, p.outputs, p.wide)
@@ -138,7 +139,7 @@ class Dense:
                          p.inputs, p.outputs, 2)
         while first < self.rows:
             n = min(self._tile, self.rows - first)
-            self._product(part(self._x, x, first * inputs, n * inputs), self._sums, n)
+            self.product(part(self._x, x, first * inputs, n * inputs), self._sums, n)
             self._settle(self._sums, 0, part(self._result, self.out, 2 * first * p.outputs,
                                              2 * n * p.outputs), n, p.outputs, mult, shift)
             first += n

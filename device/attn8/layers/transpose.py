@@ -16,7 +16,7 @@ class Transpose:
     def __call__(self, x):
         n = self.rows * self.columns
         signals.accept(self.name, self.format, x, n, self.out, n * self._unit)
-        self._swap_axes(x, self.out, self.rows, self.columns, self._unit)
+        self._swap_axes(x, self.out, self.rows, self.columns, self._unit, self.rows)
         return self.out
 
 

@@ -259,15 +259,35 @@ def _address(x: Any) -> int:
 
 
 def _execute(machine: Machine, name: str, arguments: tuple[Any, ...]) -> int:
-    """Calls a kernel with copies of its buffers, and copies back what it wrote."""
+    """Calls a kernel with copies of its buffers, and copies back what it wrote. Buffers that share
+    memory share it there too.
+    """
     machine.reset()
-    views = [None if isinstance(a, int) else memoryview(a).cast("B") for a in arguments]
-    buffers = [None if view is None else machine.buffer(view.tobytes()) for view in views]
-    placed = [a if b is None else b for a, b in zip(arguments, buffers, strict=True)]
+    views = {n: memoryview(a).cast("B") for n, a in enumerate(arguments) if not isinstance(a, int)}
+    blocks: list[list[tuple[int, int]]] = []  # (address, number) of views that share memory
+    end = 0
+    for start, n in sorted((_address(view), n) for n, view in views.items()):
+        if start >= end:
+            blocks.append([])
+        blocks[-1].append((start, n))
+        end = max(end, start + len(views[n]))
+    placed = list(arguments)
+    buffers = []
+    for block in blocks:
+        first = block[0][0]
+        data = bytearray(max(start + len(views[n]) for start, n in block) - first)
+        for start, n in block:
+            data[start - first : start - first + len(views[n])] = views[n]
+        buffer = machine.buffer(bytes(data))
+        for start, n in block:
+            placed[n] = buffer.address + start - first
+        buffers.append(buffer)
     result = machine.call(name, *placed)
-    for view, buffer in zip(views, buffers, strict=True):
-        if view is not None and buffer is not None:
-            buffer.check_guards()
+    for block, buffer in zip(blocks, buffers, strict=True):
+        buffer.check_guards()
+        made = buffer.read().tobytes()
+        for start, n in block:
+            view, place = views[n], start - block[0][0]
             if not view.readonly:
-                view[:] = buffer.read().tobytes()
+                view[:] = made[place : place + len(view)]
     return result

@@ -30,6 +30,9 @@ from .dense import Dense, TrainableDense
 from .quantizer import Quantizer
 
 PARTS = ("q", "k", "v", "out")
+# What a layer does in turn where layers share memory: what it computed is read between them
+PROJECT, ATTEND, JOIN = range(3)
+PLACES = 6  # at least, besides those of the last product
 _FIXED = "{}: a memory or a key_padding_mask of the file goes with neither lengths nor steps"
 
 
@@ -142,6 +145,12 @@ def split(x: np.ndarray, num_heads: int) -> np.ndarray:
     return x.reshape(len(x), num_heads, -1).transpose(1, 0, 2)
 
 
+def tile_rows(rows: int, outputs: int) -> int:
+    """Of a projection's results, as many as are made before they go to their heads."""
+    n = min(rows, max(1, dense.SUMS // outputs))
+    return n if n == rows or n < 3 else n - n % 3
+
+
 def head_dims(entry: Fields) -> tuple[int, int]:
     """Values of a head's keys (and queries) and of its values: embed_dim / num_heads by default.
 
@@ -238,6 +247,7 @@ class Attention(LayerType):
     tokenwise = True
     token_field = "seq_len"
     token_parts: ClassVar[Sequence[str]] = ("q", "k", "v", "heads")
+    parts = 3
     fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE, "core": WORD, "causal": FLAG}
     optional = {"options": OBJECT, "lengths": FLAG, "output": one_of(INT8, INT16), "bias": FLAG,
                 "key_dim": SIZE, "value_dim": SIZE}
@@ -401,17 +411,44 @@ class Attention(LayerType):
     def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
         tokens, keys, e = entry["seq_len"], self.keys(entry, {}), entry["embed_dim"]
         key_dim, value_dim = (entry["num_heads"] * dim for dim in head_dims(entry))
-        sizes = tokens * key_dim, keys * key_dim, keys * value_dim  # q, k, v
+        q, k, v, heads = (tokens * key_dim, keys * key_dim, keys * value_dim,
+                          tokens * value_dim)
         form = self._core(entry).format
-        found = [buffer(form, size) for size in sizes]
-        found.append(buffer(form, tokens * value_dim, True))  # heads
+        product = dense.buffers(form, gives, value_dim, e)
+        at = entry.get("at")
+        if isinstance(at, list) and len(at) < PLACES + len(product):
+            return self._all_at_once(form, gives, [q, k, v, heads], product, entry)
+
+        def place(size: int, first: int, last: int | None) -> Buffer:
+            return replace(buffer(form, size), first=first, last=last)
+
+        alike = key_dim == value_dim  # then heads take the place of q
+        found = [place(q, PROJECT, JOIN if alike else ATTEND), place(k, PROJECT, ATTEND),
+                 place(v, PROJECT, ATTEND)]
+        if not alike:
+            found.append(place(heads, ATTEND, JOIN))
+        tile = tile_rows(max(tokens, keys), max(key_dim, value_dim)) * max(key_dim, value_dim)
+        # Where cores work: what x and the tile leave, or packed keys and values of a head and six
+        # rows of scores
+        room = max(buffer(form, tokens * e + tile).size, keys * (sum(head_dims(entry)) + 36) + 256)
+        found += [place(tile, PROJECT, PROJECT), Buffer(room, False, ATTEND, ATTEND),
+                  place(heads, JOIN, JOIN)]
+        return [*found, *(replace(each, first=JOIN) for each in product)]
+
+    def _all_at_once(
+        self, form: str, gives: Signal, sizes: Sequence[int], product: list[Buffer], entry: Fields
+    ) -> list[Buffer]:
+        """As files before have it, where all is needed while the layer runs."""
+        e = entry["embed_dim"]
+        q, k, v, heads = sizes
+        found = [buffer(form, q), buffer(form, k), buffer(form, v), buffer(form, heads, True)]
         # What projections give and the heads are merged to
-        if keys > tokens or not key_dim == value_dim == e:
-            found.append(buffer(form, max(tokens, keys) * max(key_dim, value_dim)))
+        if k > q or not q == heads == entry["seq_len"] * e:
+            found.append(buffer(form, max(sizes)))
         elif gives.format in (INT8, form):  # behind a row of the results
             ahead = -(-buffer(gives.format, e).size // 16) * 16
-            return [*found, Buffer(ahead + buffer(form, tokens * e).size)]
-        return [*found, *dense.buffers(form, gives, value_dim, e)]
+            return [*found, Buffer(ahead + buffer(form, heads).size)]
+        return [*found, *product]
 
     def _layer(
         self, entry: Fields, tensors: Tensors, need_weights: bool

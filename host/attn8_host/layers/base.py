@@ -39,10 +39,13 @@ class Buffer:
     """What a board's layer computes into: `size` bytes (see arena).
 
     over: it may lie where an input of as many bytes lies that nothing else needs.
+    first, last: of the layer's `parts` those from and to which it is needed; None: the last one.
     """
 
     size: int
     over: bool = False
+    first: int = 0
+    last: int | None = None
 
 
 def buffer(form: str, size: int, over: bool = False) -> Buffer:
@@ -150,6 +153,8 @@ class LayerType:
         token_field: which field counts the tokens, if one does.
         heeds: which of its inputs it is whose tokens a length counts.
         token_parts: which parts of its outputs besides the result are [any, tokens, ...].
+        parts: in how many the board computes it where layers share memory. What one of them made
+            can be read before the next one runs; inputs are taken in the first.
         bounded: the parts of its float outputs [..., channels] of which quantization needs the
             lowest and the highest value of each channel.
         in_place: whether it can write its results where its inputs lie.
@@ -178,6 +183,7 @@ class LayerType:
     token_field: ClassVar[str | None] = None
     heeds: ClassVar[int] = 0
     token_parts: ClassVar[Sequence[str]] = ()
+    parts: ClassVar[int] = 1
     bounded: ClassVar[tuple[str, ...]] = ()
     in_place: ClassVar[bool] = False
     tied: ClassVar[bool] = False
@@ -341,7 +347,7 @@ class LayerType:
     def buffers(self, entry: Fields, given: Sequence[Signal], gives: Signal) -> list[Buffer]:
         """What a board's layer computes into, in the order in which it asks `make` for it.
 
-        The last is its result; the others are needed while it runs.
+        The last is its result; the others are needed while it runs, or some of its parts do.
         """
         return [buffer(gives.format, gives.size, self.in_place and given[0] == gives)]
 

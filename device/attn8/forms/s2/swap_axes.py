@@ -7,5 +7,5 @@ def fits():
 
 
 @micropython.viper
-def swap_axes(x: ptr32, out: ptr32, n: int, m: int, size: int):
+def swap_axes(x: ptr32, out: ptr32, n: int, m: int, size: int, rows: int):
     pass

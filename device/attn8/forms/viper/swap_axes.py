@@ -3,11 +3,11 @@ import micropython
 
 
 @micropython.viper
-def swap_axes(x: ptr32, out: ptr32, n: int, m: int, size: int):
-    # x [n, m, size] -> out [m, n, size], in words where sizes and places allow
+def swap_axes(x: ptr32, out: ptr32, n: int, m: int, size: int, rows: int):
+    # x [n, m, size] -> the first n of out [m, rows, size], in words where sizes and places allow
     words = ((int(x) | int(out) | size) & 3) == 0
-    step = (n - 1) * size
-    back = m * n * size - size
+    step = (rows - 1) * size
+    back = m * rows * size - size
     while n:
         i = m
         while i:

@@ -7,8 +7,8 @@ from ..rv32 import A0, A1, A2, A3, A4, A5, A6, A7, T0, T1, T2, ZERO
 def swap_axes(a: Rv32Function) -> None:
     x, out, n, m, size, step, words, target = A0, A1, A2, A3, A4, A5, A6, A7
     end, left, v = T0, T1, T2
-    a.arguments(x=x, out=out, n=n, m=m, size=size)
-    a.mul(step, n, size)
+    a.arguments(x=x, out=out, n=n, m=m, size=size, rows=step)
+    a.mul(step, step, size)
     a.or_(words, x, out)
     a.or_(words, words, size)
     a.andi(words, words, 3)  # not 0: bytes have to do

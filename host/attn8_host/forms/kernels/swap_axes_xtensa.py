@@ -5,8 +5,8 @@ from ..mpy import XtensaFunction
 
 def swap_axes(a: XtensaFunction) -> None:
     x, out, n, m, size, step, words, target, to, left, v = range(2, 13)
-    a.arguments(x=x, out=out, n=n, m=m, size=size)
-    a.mull(step, n, size)
+    a.arguments(x=x, out=out, n=n, m=m, size=size, rows=step)
+    a.mull(step, step, size)
     a.or_(words, x, out)
     a.or_(words, words, size)
     a.extui(words, words, 0, 2)  # not 0: bytes have to do
