@@ -163,7 +163,9 @@ def training_table(planned: "TrainPlan") -> Table:
     table = Table(
         title=f"attn8 plan --train: {memory.name}, {planned.batch} samples a step",
         caption="Predicted: memory by MicroPython's object layout and by formula, instructions by "
-        "counting, cycles by a model of the cores' pipelines; per MAC: the kernels alone",
+        "counting, cycles by a model of the cores' pipelines; per MAC: the kernels alone. Values "
+        "that train take 4 bytes in all formats but double, in Q8.8 too, where a layer that only "
+        "runs has 2",
     )
     table.add_column("what")
     for heading in ("bytes", *planned.cost):
