@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from attn8_host.errors import Attn8Error
+from attn8_host.model import load
 from attn8_host.plan.training import train_plan
-from attn8_host.train import session
+from attn8_host.train import session, tune
 from attn8_host.train.arithmetic import ratio
 from attn8_host.train.model import Model
 from tests.test_train_layers import CASES, LENGTH, drawn
 from tests.test_train_model import upload
+from tests.test_train_tune import write
 
 DIRECT = {"type": "sgd", "lr": ratio(0.02), "direct": True}
 BOARD = """
@@ -105,3 +107,13 @@ def test_what_does_not_train_directly_is_refused(name, change, message):
     words = {key: np.zeros(values.shape, np.int32) for key, values in tensors.items()}
     with pytest.raises(Attn8Error, match=message):
         train_plan(config, words, arches=())
+
+
+def test_a_board_alone_needs_no_frozen_layers(tmp_path):
+    """Nor what serves it."""
+    path = tmp_path / "model.safetensors"
+    write(path)
+    base = load(path, False)
+    served = tune.planned(base, path, "head", 1, "sgd", "direct")
+    alone = tune.planned_alone(base, path, "head", "sgd", "direct")
+    assert alone.peak_heap < served.peak_heap and alone.ram < served.ram

@@ -223,7 +223,7 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
     training = f"/models/{path.stem}_train.safetensors"
     try:
         which = arguments.layers or tune.most(base, path, arguments.batch, arguments.optimizer)
-        how, _ = _memory(arguments, base, path, which)
+        how, found = _memory(arguments, base, path, which)
         config, tensors, names = tune.prepare(base, which, target, arguments.batch,
                                               arguments.optimizer, arguments.lr, how)
     except ModelError as error:
@@ -237,8 +237,11 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
                                                           size))
         push(board, target, path.read_bytes())
         push(board, training, pack(config, tensors))
+    if how != "fast" and config["layers"][0]["type"] == "front":
+        found = tune.planned_alone(base, path, which, arguments.optimizer, how)
     console.print(
-        f"{', '.join(names)} will train. On the board, collect and fit:\n"
+        f"{', '.join(names)} will train, with --memory {how}, by attn8 plan in "
+        f"{found.peak_heap:,} bytes of heap. On the board, collect and fit:\n"
         "  from attn8 import load, train\n"
         "  from attn8.train.samples import Samples\n"
         f'  samples = Samples("/models/{path.stem}.samples", {size}{kind})\n'

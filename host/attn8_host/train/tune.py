@@ -24,7 +24,7 @@ from ..layers.base import TOKENS
 from ..link.protocol import CALIBRATE, EVALUATE, QUANTIZE, TRAIN
 from ..model import Model, load
 from ..plan.inference import Plan
-from ..plan.training import train_plan
+from ..plan.training import alone, train_plan
 from ..proof.compare import verify
 from .arithmetic import ratio
 from .memory import saving
@@ -275,6 +275,13 @@ def planned(
     """What training takes on a chip; the arguments are those of `tune`."""
     config, tensors, _ = prepare(base, which, str(path), batch, optimizer, memory=memory)
     return train_plan(config, from_bytes(pack(config, tensors)), arches=()).memory
+
+
+def planned_alone(base: Model, path: Path, which: str, optimizer: str, memory: str) -> Plan:
+    """The same without a host, by attn8.train.fit, where frozen layers are let go: `memory` is not
+    "fast", and `which` not "all"."""
+    config, tensors, _ = prepare(base, which, str(path), 1, optimizer, memory=memory)
+    return alone(config, from_bytes(pack(config, tensors)))
 
 
 def most(base: Model, path: Path, batch: int, optimizer: str) -> str:
