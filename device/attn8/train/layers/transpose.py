@@ -18,12 +18,12 @@ class Transpose:
 
     def __call__(self, x):
         self.f.accept(x, len(self.out), self.name)
-        self._swap_axes(x, self.out, self.rows, self.columns, self._unit)
+        self._swap_axes(x, self.out, self.rows, self.columns, self._unit, self.rows)
         return self.out
 
     def backward(self, grad):
         self.f.accept(grad, len(self.out), self.name)
-        self._swap_axes(grad, self.dx, self.columns, self.rows, self._unit)
+        self._swap_axes(grad, self.dx, self.columns, self.rows, self._unit, self.columns)
         return self.dx
 
     def collect_params(self):
