@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from attn8_host import isa
 from attn8_host.boards import Board
+from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import deploy, push
 from attn8_host.isa.device import machine_of
 from attn8_host.isa.importer import Importer, module
@@ -93,6 +94,15 @@ def attn8_folder(tmp_path):
 def remote(board):
     """Runs code on the board over named arrays; returns what it passed to `give`."""
     return Remote(board)
+
+
+@pytest.fixture(scope="module")
+def roomy():
+    """The same on a board that has room for all modules and names of what trains."""
+    with open_virtual(heap_size="1M") as board:
+        deploy(board)
+        board.enter_repl()
+        yield Remote(board)
 
 
 class Remote:

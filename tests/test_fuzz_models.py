@@ -72,7 +72,7 @@ def judge(path):
         try:
             model.begin()
             first = 0
-            for at in range(len(model.layers)):
+            for at in range(len(model.ends)):
                 model.run(at, at + 1)
                 for _, code, values in model.outputs[first : model.ends[at]]:
                     size = len(values) * ITEMSIZES[code]

@@ -12,8 +12,7 @@ import pytest
 
 from attn8_host import layers as types
 from attn8_host import modelfile
-from attn8_host.boards.virtual import open_virtual
-from attn8_host.deploy import deploy, push
+from attn8_host.deploy import push
 from attn8_host.masks import build
 from attn8_host.model import Model as Integers
 from attn8_host.numerics.scales import quantize
@@ -22,7 +21,6 @@ from attn8_host.quantize.model import quantize_model
 from attn8_host.train import session
 from attn8_host.train.arithmetic import ratio
 from attn8_host.train.model import Model
-from tests.conftest import Remote
 from tests.test_train_gradients import RELATIVE, absolute
 from tests.test_train_model import MEASURE, upload
 
@@ -371,12 +369,8 @@ CASES |= {
                       ids=9),
 }
 @pytest.fixture(scope="module")
-def remote():
-    """A board with room for the modules and the names of all cases."""
-    with open_virtual(heap_size="1M") as board:
-        deploy(board)
-        board.enter_repl()
-        yield Remote(board)
+def remote(roomy):
+    return roomy
 
 
 LENGTH = 4  # of the inputs that have one

@@ -44,6 +44,11 @@ def steps(case, config, count=3):
     return tensors, np.concatenate(inputs), words, losses, model
 
 
+@pytest.fixture(scope="module")
+def remote(roomy):
+    return roomy
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_board_trains_with_the_same_words(remote, name):
     """What is let go and made again, each parameter as soon as there is its gradient; but one of

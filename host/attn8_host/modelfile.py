@@ -230,10 +230,10 @@ def refuse_unused(
             raise ModelError(f"unused tensor {key}; take it out of the file")
 
 
-def _weights(entry: dict[str, Any], tensors: dict[str, np.ndarray]) -> list[str]:
-    """The names of a layer's weights."""
-    return [name for name in tensors
-            if name.startswith(f"{entry['name']}.") and name.endswith(".weight")]
+def _paired(entry: dict[str, Any], tensors: dict[str, np.ndarray]) -> list[str]:
+    """The names of a layer's weights that may be in pairs of rows."""
+    names = [f"{entry['name']}.{part}weight" for part in layers.get(entry["type"]).pairs]
+    return [name for name in names if name in tensors]
 
 
 def _in_rows(
@@ -246,7 +246,7 @@ def _in_rows(
     """
     found = dict(tensors)
     for entry in config["layers"]:
-        names = _weights(entry, tensors) if layers.get(entry["type"]).pairs else []
+        names = _paired(entry, tensors)
         if not any(tensors[name].ndim == 3 for name in names):
             continue
         for name in names:
@@ -269,7 +269,7 @@ def _in_pairs(
     if not paired:
         return config, tensors
     found = {name: pairs.paired(tensors[name]) for entry in paired
-             for name in _weights(entry, tensors)}
+             for name in _paired(entry, tensors)}
     bare = [{key: value for key, value in entry.items() if key != "paired"}
             if entry in paired else entry for entry in config["layers"]]
     return {**config, "layers": bare}, {**tensors, **found}

@@ -39,7 +39,7 @@ VALUES = (str, bytes, bytearray, memoryview, list, tuple, dict, set, int, float,
           io.BytesIO, BaseException, bytes)
 # Asked for by what the host runs on a board, and classes of what a model shows to whoever looks
 ASKED = frozenset(("ITEMSIZES", "NAMES", "Unload", "_calls", "_own",
-                   "Dense16", "Interpolate", "Linear16", "Lookup", "Tokenizer"))
+                   "Dense16", "Interpolate", "Linear16", "Listed", "Lookup", "Tokenizer"))
 
 
 def table(sources: Mapping[str, bytes]) -> dict[str, str]:

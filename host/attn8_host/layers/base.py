@@ -165,8 +165,8 @@ class LayerType:
             proof lets pass; None: any.
         retrains: formats of its input from which its int8 form trains, besides the first one.
         even: whether its results have the format of its input, but a scale of their own.
-        pairs: whether its int8 weights [outputs, inputs] may be in pairs of rows in a file (see
-            numerics.pairs); an entry of one that are says "paired", though not in the file.
+        pairs: the prefixes of its int8 weights [outputs, inputs] that may be in pairs of rows in a
+            file (see numerics.pairs); an entry of such says "paired", though not in the file.
     """
 
     fields: ClassVar[Mapping[str, Kind]] = {}
@@ -190,7 +190,7 @@ class LayerType:
     moves: ClassVar[bool] = False
     by_bits: ClassVar[bool] = False
     even: ClassVar[bool] = False
-    pairs: ClassVar[bool] = False
+    pairs: ClassVar[Sequence[str]] = ()
     most_lsb: ClassVar[float | None] = None
     retrains: ClassVar[Sequence[str]] = ()
     name = ""  # the module's, set when it is found

@@ -165,12 +165,10 @@ def settle_bias(entry: Fields, quantizer: Quantizer, *parts: str) -> None:
         del quantizer.made[name]
 
 
-def settle_pairs(entry: Fields, quantizer: Quantizer, wide: bool = True) -> None:
-    """Whether the int8 weights of an entry are to be in pairs of rows in a file: those of int16
-    products are, where all of them can be."""
-    weights = [values for name, values in quantizer.made.items()
-               if name.startswith(f"{entry['name']}.") and name.endswith(".weight")]
-    if wide and all(map(fits, weights)):
+def settle_pairs(entry: Fields, quantizer: Quantizer, *parts: str) -> None:
+    """The int8 weights of an entry's int16 products are in pairs of rows in a file, where all of
+    them can be."""
+    if all(fits(quantizer.made[f"{entry['name']}.{part}weight"]) for part in parts):
         entry["paired"] = True
 
 
@@ -259,7 +257,7 @@ class Type(LayerType):
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG,
                 "format": one_of(INT8, *NAMES), **arithmetic}
-    pairs = True
+    pairs = ("",)
     input_formats = output_formats = (INT8, INT16)
     by_bits = True
 
@@ -343,7 +341,8 @@ class Type(LayerType):
             scale = quantizer.result(name, quantizer.finest(name, before))
             quantizer.linear(name, before, scale, quantizer.wide)
         settle_bias(entry, quantizer, "")
-        settle_pairs(entry, quantizer, quantizer.wide)
+        if quantizer.wide:
+            settle_pairs(entry, quantizer, "")
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """int16 results, with a bias and without one."""

@@ -115,7 +115,7 @@ class Type(LayerType):
     output_formats = (INT8, INT16)
     tokenwise = True
     token_field = "seq_len"
-    pairs = True
+    pairs = ("",)
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
@@ -174,7 +174,7 @@ class Type(LayerType):
             quantizer.scale = scale
             quantizer.made.update({f"{name}.{part}": values for part, values in
                                    {"weight": made, **multipliers(scales / scale / 512)}.items()})
-            settle_pairs(entry, quantizer)
+            settle_pairs(entry, quantizer, "")
         elif entry.get("output") == INT16:
             scale = quantizer.result(name, peak / 32767)
             quantizer.made[f"{name}.weight"] = stream_tensor(weight, scale)

@@ -35,6 +35,7 @@ from .convert import requantizing
 from .dense import Dense
 from .quantizer import Quantizer, Stream
 
+PREFIXES = [f"{part}." for part in PARTS]
 STEPS = 9  # bits of the steps that the sine's table has in a turn
 SINE = np.floor(np.sin(np.arange(129) * np.pi / 256) * 16384 + 0.5).astype(np.int64)
 
@@ -191,7 +192,7 @@ class Type(LayerType):
     fields = {"seq_len": SIZE, "embed_dim": INPUTS, "num_heads": SIZE}
     optional = {"num_kv_heads": SIZE, "rotary_base": SCALE, "cache": one_of(INT8, INT16),
                 "bias": FLAG, "output": one_of(INT8, INT16)}
-    pairs = True
+    pairs = PREFIXES
     integers = {"constants": OBJECT}
     input_formats = (INT16,)
     output_formats = (INT8, INT16)
@@ -330,8 +331,8 @@ class Type(LayerType):
             quantizer.linear(f"{name}.{part}", before, scales[part], True)
         finest = quantizer.finest(f"{name}.out", scales["heads"])
         quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), True)
-        dense.settle_bias(entry, quantizer, *(f"{part}." for part in PARTS))
-        dense.settle_pairs(entry, quantizer)
+        dense.settle_bias(entry, quantizer, *PREFIXES)
+        dense.settle_pairs(entry, quantizer, *PREFIXES)
         if "rotary_base" in entry:
             turns = np.floor(frequencies(entry) / (2 * math.pi) * 2**32 + 0.5)
             quantizer.made[f"{name}.turns"] = turns.astype(np.int64).astype(np.int32)
