@@ -62,6 +62,7 @@ IGNORED = [
     (["train", "digits", "--numbers", "Q8.8", "--png", "z"], "--numbers: only iris takes it"),
     (["train", "digits", "--png", "z"], "--png: digits draws nothing"),
     (["train", "iris", "--lr", "1"], "--lr: only a model file takes it"),
+    (["train", MODEL, DATA, "--memory", "direct", "--batch", "2"], "--batch: a step of --memory"),
     (["train", "iris", "--shift", "rotate"], "--shift: only digits takes it"),
     (["run", MODEL, INPUTS, "--no-weights", "--png", "a"], "--png: --no-weights leaves nothing"),
     (["deploy", "--dry-run", "--boot"], "--boot: --dry-run speaks of the package alone"),
@@ -103,6 +104,22 @@ def test_an_option_that_would_be_ignored_is_refused(
 def test_two_results_in_one_file_are_refused(capsys, monkeypatch, tmp_path, arguments):
     monkeypatch.chdir(tmp_path)
     assert "are one file, " in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [
+    ["train", "m", "d.npz", "--output", "new", "--png", "d.npz"],
+    ["train", "m", "d.npz", "--output", "new", "--json", "./m"],
+    ["train", "m", "d.npz", "--output", "m"],
+    ["run", "m", "d.npz", "--json", "link"],
+    ["quantize", "m", "--calibration", "d.npz", "--output", "d.npz"],
+])
+def test_what_is_read_is_not_overwritten(capsys, monkeypatch, tmp_path, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in ("m", "d.npz"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link").symlink_to("m")
+    assert ", which would be overwritten; give two" in refused(capsys, *arguments)
+    assert [(tmp_path / name).read_text() for name in ("m", "d.npz")] == ["m", "d.npz"]
 
 
 def test_where_no_picture_is_drawn_its_file_does_not_matter(capsys, monkeypatch, tmp_path):

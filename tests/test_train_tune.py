@@ -1,6 +1,7 @@
 """`attn8 train MODEL DATA`: any model file's last layers, with any samples; and what it refuses."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -228,6 +229,7 @@ def test_bad_samples_are_refused_in_one_line(tmp_path, capsys, arrays, said):
     (["model"], "with what? Give DATA.npz, with the arrays inputs and labels"),
     (["model", "data.npz"], "where to? Give the new model's file with --output FILE"),
     (["model", "model", "--output", "out"], "model: not a .npy file of numbers"),
+    (["model", "empty.npz", "--output", "out"], "empty.npz: not a .npy file of numbers"),
     (["model", "none.npz", "--output", "out"], "none.npz: no such file"),
     (["model", "data.npz", "--output", "out", "--layers", "last:4"],
      "model: --layers last:4: expected 1 to 3, the layers that have parameters"),
@@ -246,6 +248,7 @@ def test_bad_commands_are_refused_in_one_line(tmp_path, monkeypatch, capsys, wor
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "model")
     np.savez("data.npz", inputs=X, labels=LABELS)
+    Path("empty.npz").touch()
     assert main(["train", *words, "--board", "/dev/nosuch"]) == 2
     assert capsys.readouterr().err.startswith(f"attn8: {said}")
 

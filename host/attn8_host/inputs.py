@@ -5,6 +5,7 @@ Each may be an array of a .npz as well, under its name: inputs, lengths, labels.
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -18,8 +19,8 @@ def read(path: Path, config: dict[str, Any]) -> np.ndarray:
     """The numbers of an input file for a model with this config, in the file's own type.
 
     Raises:
-        ModelError: it cannot be read, does not fit the model, or holds NaN, infinite values or some
-            beyond float32.
+        ModelError: it cannot be read, does not fit the model, or holds NaN, infinite values, some
+            beyond float32, or token ids that the model has no row for.
     """
     inputs = _load(path, "inputs")
     shape = config["input"]["shape"]
@@ -31,7 +32,18 @@ def read(path: Path, config: dict[str, Any]) -> np.ndarray:
         )
     if not (np.abs(inputs) <= np.finfo(np.float32).max).all():
         raise ModelError(f"{path}: it holds NaN, infinite values or some beyond float32")
+    for entry in config["layers"]:
+        if entry["type"] == "embedding":
+            _require_ids(path, inputs, entry)
     return inputs
+
+
+def _require_ids(path: Path, ids: np.ndarray, entry: dict[str, Any]) -> None:
+    wrong = np.argwhere(~((ids >= 0) & (ids < entry["vocab_size"]) & (ids % 1 == 0)))
+    if len(wrong):
+        sample, token = wrong[0]
+        raise ModelError(f"{path}: {entry['name']}: expected token ids from 0 to "
+                         f"{entry['vocab_size'] - 1}, got {ids[sample, token]} in sample {sample}")
 
 
 def read_lengths(path: Path | None, config: dict[str, Any], samples: int) -> list[int | None]:
@@ -104,7 +116,7 @@ def _load(path: Path, name: str) -> np.ndarray:
                 found = found[name]
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError, BadZipFile):
         raise ModelError(f"{path}: not a .npy file of numbers") from None
     assert isinstance(found, np.ndarray)
     return found

@@ -114,7 +114,7 @@ class Parser(argparse.ArgumentParser):
 
         Raises:
             Attn8Error: an option would be ignored or is given twice, two name one file, or one
-                names a file that cannot be written.
+                names a file that cannot be written, or that the command reads.
         """
         above = self.above
         while above:
@@ -137,7 +137,20 @@ class Parser(argparse.ArgumentParser):
             other = files.setdefault(path.resolve(), option)
             if other != option:
                 raise Attn8Error(f"{other} and {option} are one file, {path}; give two")
+            if read := self._read(path, arguments):
+                raise Attn8Error(f"{read} and {option} are one file, {path}, which would be "
+                                 "overwritten; give two")
             _writable(path, option in self._devices)
+
+    def _read(self, written: Path, arguments: argparse.Namespace) -> str | None:
+        """The argument that names a file to write as one to read, if any does."""
+        for action in self._actions:
+            value = getattr(arguments, action.dest, None)
+            if (action.dest not in self._outputs.values() and isinstance(value, str | Path)
+                    and os.path.isfile(value) and os.path.isfile(written)
+                    and os.path.samefile(value, written)):
+                return str((action.option_strings or [action.metavar or action.dest])[0])
+        return None
 
     def _ignored(self, option: str, arguments: argparse.Namespace) -> str | None:
         """Why an option would be ignored, if it would."""

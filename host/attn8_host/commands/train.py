@@ -78,6 +78,8 @@ def options(parser: Parser) -> None:
     parser.ignores(["--png"], lambda a: a.what == "digits", "digits draws nothing")
     parser.ignores(["--epochs", "--patience", "--seed", "--json", "--png"], lambda a: a.prepare,
                    "attn8.train.fit takes them on the board")
+    parser.ignores(["--batch"], lambda a: a.memory == "direct",
+                   "a step of --memory direct is one sample")
     parser.ignores(OWN, lambda a: a.what in NAMED, "only a model file takes it")
 
 

@@ -9,8 +9,9 @@ from ..plan.inference import Plan
 CHOICES = {
     "fast": "keeps what a pass computes",
     "recompute": "computes part of it again, to the same bit",
-    "plain": "and has no momentum",
-    "direct": "and no gradients: one sample a step, each parameter trains at once",
+    "plain": "computes part of it again, and has no momentum",
+    "direct": "has no momentum and no gradients: one sample a step, each parameter trains "
+              "at once",
 }
 
 
