@@ -162,7 +162,8 @@ def test_ids_of_no_row_are_refused(tmp_path, capsys):
     assert main(["train", str(int8), str(tmp_path / "data.npz"), "--output",
                  str(tmp_path / "made"), "--board", "/dev/nosuch"]) == 2
     assert capsys.readouterr().err.startswith(
-        f"attn8: {tmp_path / 'data.npz'}: words: expected token ids from 0 to 9, got 10 in sample 3")
+        f"attn8: {tmp_path / 'data.npz'}: words: expected token ids from 0 to 9, got 10 "
+        "in sample 3")
 
 
 FIT = """

@@ -122,8 +122,8 @@ class Requantizer:
         return scale
 
     def outgrown(self, name):
-        raise ValueError("%s: what it gives has outgrown the int16 of its model; train with a "
-                         "lower rate, or quantize anew" % name)
+        raise ValueError("%s: what it takes or gives has outgrown the int16 of its model; "
+                         "train with a lower rate, or quantize anew with these samples" % name)
 
     def stream_tensor(self, fields, parameter):
         # Writes a parameter that is among a stream's values -> their scale
