@@ -149,7 +149,7 @@ class Parser(argparse.ArgumentParser):
             if (action.dest not in self._outputs.values() and isinstance(value, str | Path)
                     and os.path.isfile(value) and os.path.isfile(written)
                     and os.path.samefile(value, written)):
-                return str((action.option_strings or [action.metavar or action.dest])[0])
+                return next(iter(action.option_strings), str(action.metavar or action.dest))
         return None
 
     def _ignored(self, option: str, arguments: argparse.Namespace) -> str | None:
