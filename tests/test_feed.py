@@ -205,7 +205,7 @@ def test_a_model_without_channels_says_what_to_do(board, remote, model):
     tensors = {name: values for name, values in made.tensors.items() if name != "input.channels"}
     push(board, "/models/old.safetensors", pack(made.config, tensors))
     said = remote.refused("attn8.load('/models/old.safetensors').feed([0] * 18)", "import attn8")
-    assert "make it again with attn8 quantize" in said
+    assert "which attn8 quantize makes of all but token ids" in said
 
 
 def test_channels_beyond_their_range_are_named(model):

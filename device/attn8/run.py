@@ -104,8 +104,8 @@ class Model:
             from .feed import feed
 
             if self._channels is None:
-                raise ValueError("feed: the model's file has no input.channels; make it again with "
-                                 "attn8 quantize, or write int8 to model.input")
+                raise ValueError("feed: the file has no input.channels, which attn8 quantize makes "
+                                 "of all but token ids: fill model.input")
             self._feed = feed
         return self._feed(values, self._channels, self._inner, self.input)
 

@@ -30,8 +30,8 @@ class Stream:
             checks.refuse("model", model)
         scales = model._channels
         if scales is None:
-            raise ValueError("feed: the model's file has no input.channels; make it again with "
-                             "attn8 quantize, or write int8 to model.input")
+            raise ValueError("feed: the file has no input.channels, which attn8 quantize makes of "
+                             "all but token ids: fill model.input")
         self._count = len(scales) // 4
         n = len(model.input)
         if channels is None and self._count == 1 and n > 1:

@@ -16,6 +16,8 @@ class Samples:
     def __init__(self, path, size, code="b"):
         self.path = path
         self.size = checks.between("size", size, 1, 1 << 22)
+        if code not in ("b", "h"):
+            raise ValueError("code: expected b or h, got %s" % code)
         self.code = code
         self._x = array(code, bytes(size * ITEMSIZES[code]))
         self._step = size * ITEMSIZES[code] + TAIL
