@@ -127,8 +127,12 @@ def test_the_boards_code_computes_the_same_with_an_arena_and_without(steps, bits
     for each in (config, without):
         model, _, _ = loaded(each, modelfile.pack(each, tensors), "rv32imc", "turbo")
         assert (model.arena is None) == (each is without)
-        assert (np.array(model(memoryview(x.tobytes()).cast("b")))
-                == want[reference.output].ravel()).all()
+        given = memoryview(x.tobytes()).cast("b")
+        for own in (True, False):  # memory of the caller's, or what the model has, perhaps in there
+            if not own:
+                model.input[:] = given
+            found = model(given) if own else model()
+            assert (np.array(found) == want[reference.output].ravel()).all()
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +217,43 @@ except ValueError as error:
     print(error)
 """)
     assert said.strip() == "input: expected memory apart from arena"
+
+
+def test_the_input_lies_in_the_arena_of_who_writes_it_before_each_call(board, encoder):
+    _, config, tensors = encoder
+    push(board, PATH, modelfile.pack(config, tensors))
+    board.enter_repl()
+    said = board.execute(f"""
+import gc
+import uctypes
+import attn8
+def inside(model):
+    at = uctypes.addressof(model.input) - uctypes.addressof(model.arena)
+    return 0 <= at <= len(model.arena) - len(model.input)
+own = attn8.load({PATH!r})
+shared = attn8.load({PATH!r}, share=True)
+print(inside(own), inside(shared))
+results = []
+def run(model, again):
+    x = model.input
+    for i in range(len(x) if again else 0):
+        x[i] = i * 37 % 255 - 127
+    gc.collect()
+    before = gc.mem_alloc()
+    out = model(x)
+    results.append((gc.mem_alloc() - before, bytes(out)))
+    return bytes(x)
+kept = run(own, True)
+print(run(own, False) == kept, run(shared, True) == kept)
+run(shared, True)
+print(len(set(results)), results[0][0])
+piece = memoryview(shared.arena)[: len(shared.input)]
+try:
+    shared(piece)
+except ValueError as error:
+    print(error)
+""").splitlines()
+    assert said == ["False True", "True False", "1 0", "input: expected memory apart from arena"]
 
 
 def test_the_arena_is_a_fraction_of_all_outputs(encoder):

@@ -448,7 +448,7 @@ def test_known_answers_are_those_of_the_reference(on_device):
     core = Exact(20000, 19, 100000, 1 << 29, 29, causal=True)
     mask = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1], np.uint8)
     out = core(*(made(45, step, 9, 5) for step in (37, 91, 53)), mask)
-    assert out.tobytes() == known["attention"].ANSWER
+    assert crc32(out.tobytes()) == known["attention"].ANSWER
     seen = np.zeros((22, 22), bool)
     seen[0, 0] = seen[1, :2] = seen[2, [0, 2]] = True  # in spans
     bits = np.frombuffer(known["sparse"].seen(), np.uint8).reshape(19, 4)

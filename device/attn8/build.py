@@ -10,14 +10,36 @@ def _input(config, tensors, step):
     return source(config, tensors, step)
 
 
-def build(config, tensors, need_weights, count, advance, step, share, unload):
-    # See model.load; unload: forgets what made the layers before, once none like them come
+def _entry(*arguments):
     from .entry import Entry
 
+    return Entry(*arguments)
+
+
+def _unload(before, types=None):
+    # Forgets what made the layers before, once no layer of such a type comes, or what read the
+    # config. What unloads is not there with what reads entries, nor while layers are made.
+    if types is not None and "attn8.entry" not in before:
+        memory.forget("attn8.entry")
+    from .unload import Unload
+
+    unload = Unload(before)
+    if types is None:
+        unload.forget("configuration", "grammar", "safetensors")
+    else:
+        unload.but(types)
+    unload.forget("unload")
+
+
+def build(config, tensors, need_weights, count, advance, step, share, before):
+    # See model.load; before: the modules that were there before it
     form, size, length, heed, scale, channels, inner = _input(config, tensors, step)
-    unload.forget("configuration", "grammar", "safetensors")
+    _unload(before)
     code = "h" if form == "tokens" else "b"
     arena = None
+    inside = share  # whether the input may lie in the arena
+    if share is None:
+        share = not need_weights
     share = share and not step
     if share and "arena" in config:
         from .arena import Arena
@@ -50,7 +72,7 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
     while left:
         if advance:
             advance()
-        entry = Entry(left.pop(), tensors, outputs, step, arena or pool, rooms)
+        entry = _entry(left.pop(), tensors, outputs, step, arena or pool, rooms)
         if entry.name in places:
             raise ValueError("%s: two layers have this name" % entry.name)
         sources = entry.names("inputs", [last])
@@ -81,14 +103,15 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
             pool.end(sources)
         last = entry.name
         types = types[: len(left)]
-        if entry.type not in types:
-            del module
-            unload.but(types)
         given[last] = gives
         tokens[last] = entry.tokens
         if not tokenwise:
             keeps = entry.tokens is not None and hasattr(layer, "heed")
             tokens[last] = layer.heed(entry.tokens) if keeps else None
+        over = entry.type not in types
+        del module, entry
+        if over:
+            _unload(before, types)
         places[last] = places[sources[0]]
         if layer:
             taken = tuple([places[name] for name in sources])
@@ -100,10 +123,12 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
             places[last] = len(steps)
             names.append(last)
             spans.append(arena.end() if arena else None)
+    at = None
     if arena:
         from .placing import check
 
-        check(steps, [parts for _, parts in layers], spans, names)
+        at = check(steps, [parts for _, parts in layers], spans, names, arena.size,
+                   size * signals.ITEMSIZES[code])
     del spans, names
     if count is None:
         for key in tensors:
@@ -112,8 +137,14 @@ def build(config, tensors, need_weights, count, advance, step, share, unload):
         outputs, ends = outputs[-1:], []  # others have been in the same memory
     from .run import Model
 
-    # Its memory comes with the arena's (see placing.py)
-    values = view(memoryview(later(size * signals.ITEMSIZES[code])), ord(code), 0, size)
+    # Its memory comes with the arena's, or is a part of it (see placing.py)
+    tensors.own = at is None or not inside
+    n = size * signals.ITEMSIZES[code]
+    if tensors.own:
+        values = view(memoryview(later(n)), ord(code), 0, size)
+    else:
+        values = view(memoryview(arena.block)[at : at + n], ord(code),
+                      at // signals.ITEMSIZES[code], size)
     model = Model(config["name"], values, scale, steps, outputs, ends, arena and arena.block, code,
                   length if heed and not step else None, step, channels, inner, layers)
     if tokenizer:

@@ -6,9 +6,8 @@ from . import checks, memory
 STREAMED = 1024  # bytes of weights that may stay in a file
 
 
-def load(path, need_weights, count, advance, step, share, weights, unload):
-    # See model.load -> the model, and the tensors of its file. unload: forgets what made the layers
-    # before, once none like them come
+def load(path, need_weights, count, advance, step, share, weights, before):
+    # See model.load -> the model, and the tensors of its file. before: as build has it
     def make():
         held = _room() if step else None  # of text, whose config is large
         config, tensors = _opened(path, weights, step)
@@ -18,7 +17,7 @@ def load(path, need_weights, count, advance, step, share, weights, unload):
             del held
             gc.collect()
         try:
-            model = _load(config, tensors, need_weights, count, advance, step, share, unload)
+            model = _load(config, tensors, need_weights, count, advance, step, share, before)
             return model, tensors
         except Exception:
             tensors.close()

@@ -1,16 +1,19 @@
 # What comes last of a load: whether the places that a file gives its layers meet, and the memory
 # that a model computes in, when what made its layers is gone: neither is there with the other.
-from . import memory, signals
+from . import memory
 from .kernels import objects
+from .signals import ITEMSIZES
 
+ALIGNMENT = 16  # bytes, as in arena.py
 MODULE = type(memory)
 
 
-def check(steps, layers, places, names):
+def check(steps, layers, places, names, block, size):
     # steps: (call, values that it takes) each; value 0 is the input, and value i + 1 what step i
     # makes. layers: of each how many steps are its parts; places: of each, what it takes from the
     # arena, its result last. A result is needed until the last step that takes it, one that none
-    # takes until the end; the other places in some of the layer's parts.
+    # takes until the end; the other places in some of the layer's parts. -> where an input of
+    # `size` bytes can lie in a block of so many until the last step that takes it, None if nowhere.
     last = [len(steps)] * (len(steps) + 1)
     for i, (_, values) in enumerate(steps):
         for value in values:
@@ -34,12 +37,19 @@ def check(steps, layers, places, names):
                                      "again" % (name, other[5]))
             known.append((start, end, first, until, result, name))
         at += parts
+    start = 0
+    for other in sorted(known):
+        if other[2] <= last[0]:
+            if start + size <= other[0]:
+                break
+            start = max(start, other[1] + ALIGNMENT - 1 & -ALIGNMENT)
+    return start if start + size <= block else None
 
 
-def place(model):
-    # model: of build.py, whose input and arena `objects.later` made
-    room = _room("input", len(model.input) * signals.ITEMSIZES[model.code])
-    objects.place(model.input, room)
+def place(model, own):
+    # model: of build.py. `objects.later` made its arena, and its input where that is its own
+    if own:
+        objects.place(model.input, _room("input", len(model.input) * ITEMSIZES[model.code]))
     if model.arena:
         room = _room("arena", len(model.arena))
         objects.place(model.arena, room)

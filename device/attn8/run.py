@@ -56,7 +56,7 @@ class Model:
     def __call__(self, x=None, length=None):
         # x: the input, or None where it was written to self.input. length: how many of its tokens
         # count, by default all; those behind are padding. Only where the config says "lengths".
-        if x is not None:
+        if x is not None and x is not self.input:
             checks.values("input", x, len(self.input), False, self.code)
             if self.arena:
                 checks.apart("input", x, len(x) * signals.ITEMSIZES[self.code], "arena",

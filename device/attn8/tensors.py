@@ -23,6 +23,7 @@ class Tensors(dict):
         self._file = listed(path, self, stream)
         self.source = None  # of what stays in the file, once there is any
         self.left = []
+        self.own = True  # whether the input has memory of its own, as `build` says
         self._shared = []
 
     def pop(self, name, default=None):
@@ -71,7 +72,7 @@ class Tensors(dict):
         try:
             from .placing import place
 
-            place(model)
+            place(model, self.own)
             memory.forget("attn8.placing")
             del place
             while self.left:

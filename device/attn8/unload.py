@@ -18,11 +18,13 @@ FUNCTION = type(lambda: None)
 
 class Unload:
     # Forgets such modules where they were imported since this was made; whoever imports one again
-    # gets a whole one. What was there before stays as it is.
+    # gets a whole one. What was there before, or is among the paths `before`, stays as it is.
 
-    def __init__(self):
-        self._before = set(sys.modules)
-        self._before.discard("attn8.unload")
+    def __init__(self, before=None):
+        self._before = before
+        if before is None:
+            self._before = set(sys.modules)
+            self._before.discard("attn8.unload")
 
     def _own(self, parts):
         # What lies in a package comes before it, which would hold it

@@ -1,11 +1,21 @@
 # The rate of a UART board's line, by the clock divider of the REPL's UART: machine.UART refuses a
 # port that the REPL owns. Scaling what is there needs no knowledge of the clock behind it.
+import struct
 import time
 
 from machine import mem32
 
 TRIAL_MS = 1000  # in which the host's first frame at a new rate must come
 LOST_MS = 4000  # after a damaged frame at a new rate, in which a whole one must come
+
+
+def aim(given, payload):
+    # payload: address of the UART's clock divider, the line's rate and the one that it gets once
+    # the reply is sent -> the Rate, `given` or, where that is None, a new one
+    register, rate, new_rate = struct.unpack("<III", payload)
+    found = given or Rate(register)
+    found.aim(rate, new_rate)
+    return found
 
 
 class Rate:

@@ -26,8 +26,8 @@ ERRORS = Exception, MemoryError, ValueError, TypeError, OSError  # by their code
 NOWHERE = 255 << 24
 
 _READ_STEP = frames.MAX_REPLY - 4
-_methods = ("_hello", "_load", "_reserve", "_write", "_more", "_run", "_read", "_heap", "_set_rate",
-            "_next")  # that answer the requests, in their order
+_methods = ("_load", "_reserve", "_write", "_more", "_run", "_read", "_heap", "_set_rate",
+            "_next")  # that answer the requests from LOAD on, in their order
 
 
 class Server:
@@ -87,10 +87,11 @@ class Server:
         try:
             if kind == EXIT:
                 self._serving = False
+            if kind == EXIT or kind == HELLO:
                 return OK | kind, ()
-            if not 0 < kind <= len(_methods):
+            if not LOAD <= kind < LOAD + len(_methods):
                 raise ValueError("unknown request %d" % kind)
-            return OK | kind, getattr(self, _methods[kind - 1])(payload)
+            return OK | kind, getattr(self, _methods[kind - LOAD])(payload)
         except Exception as error:
             kind = type(error)
             text = str(error) or kind.__name__
@@ -99,29 +100,21 @@ class Server:
         code = ERRORS.index(kind) if kind in ERRORS else 0
         return ERROR, (bytes((code,)), text.encode()[: frames.MAX_REPLY - 1])
 
-    def _hello(self, payload):
-        return ()
-
     def _heap(self, payload):
         gc.collect()
         struct.pack_into("<II", self._reply, 0, gc.mem_free(), gc.mem_alloc())
         return (self._reply,)
 
     def _set_rate(self, payload):
-        # payload: address of the UART's clock divider, the line's rate and the one that it gets
-        # once the reply is sent
-        from .rate import Rate
+        from .rate import aim
 
-        register, rate, new_rate = struct.unpack("<III", payload)
-        if self._rate is None:
-            self._rate = Rate(register)
-        self._rate.aim(rate, new_rate)
+        self._rate = aim(self._rate, payload)
         return ()
 
     def _load(self, payload):
         # payload: what to load (0: a model, 1: one that keeps all weights, 2: what trains one) and
-        # its path. The reply: the length of a JSON text in region TEXT, which holds until the first
-        # layer runs
+        # its path. The reply: the length of a JSON text in region TEXT, which holds until the input
+        # is written or the first layer runs. The input holds until the first layer runs
         self._model = None
         self._regions[:SCRATCH] = [[], [], []]
         self.runs = self.digest = 0
@@ -163,27 +156,27 @@ class Server:
         # payload: the length of the input, where the model takes one and it is not the full one.
         # The reply: microseconds, and the digest of this run and all before it since LOAD. Each
         # output's CRC-32, taken once its layer ran, stands at the end of region OUTPUTS.
-        length = _length(payload)
         self._at = 0
-        elapsed = self._step(length)
+        elapsed = self._step(payload)
         while self._at:
-            elapsed += self._step(None)
+            elapsed += self._step(b"")
         struct.pack_into("<II", self._reply, 0, elapsed, self.digest)
         return (self._reply,)
 
     def _next(self, payload):
         # RUN for the next layer alone, whose outputs can be read until the layer after it runs;
         # the digest comes with the last one. A new input begins with the first layer.
-        elapsed = self._step(_length(payload))
+        elapsed = self._step(payload)
         struct.pack_into("<II", self._reply, 0, elapsed, self.digest)
         return (self._reply,)
 
-    def _step(self, length):
+    def _step(self, payload):
         # Runs the next layer, or all of what has none -> microseconds; with the last one the run
-        # is in the digest
+        # is in the digest. payload: the length of the input, where the request says it
         model = self._model
         if model is None:
             raise ValueError("no model is loaded")
+        length = struct.unpack("<I", payload)[0] if len(payload) else None
         self._regions[TEXT] = []
         parts, crcs = self._regions[OUTPUTS], self._crcs
         ends = getattr(model, "ends", None)
@@ -268,11 +261,6 @@ class Server:
         if left:
             raise ValueError("%d of %d bytes lie past the region's end" % (left, length))
         return pieces
-
-
-def _length(payload):
-    # Of the input, where the request says it
-    return struct.unpack("<I", payload)[0] if len(payload) else None
 
 
 def serve(idle=20000):

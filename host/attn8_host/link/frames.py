@@ -58,7 +58,7 @@ description then has "ends", how many outputs there are once each layer ran. NEX
 a new input the first, and what READ finds of its outputs stays until the next NEXT or RUN; the last
 one's reply has the run in its digest. A run's digest is the CRC-32 of these, continued from the run
 before it: one number for all runs since LOAD, which the board prints after EXIT and NumPy
-recomputes.
+recomputes. The input may share memory as well: it is written before each run.
 
 **All 256 byte values** pass, as the board switches its keyboard interrupt off while it serves.
 

@@ -368,7 +368,7 @@ def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> tuple[
     for layer in model.layers if "text" in config else ():
         if hasattr(layer, "length"):
             layer.length = min(POSITION, layer.seq_len) - 1
-    x = model.input  # zeros are in every vocabulary
+    x = array(model.code, bytes(len(model.input) * model.input.itemsize))  # all vocabularies have 0
     if model.code == "b":
         rng = np.random.default_rng(0)
         x = array("b", rng.integers(-127, 128, len(x)).astype(np.int8).tobytes())
