@@ -252,6 +252,7 @@ try:
     shared(piece)
 except ValueError as error:
     print(error)
+del own, shared, piece  # whoever comes next needs their memory
 """).splitlines()
     assert said == ["False True", "True False", "1 0", "input: expected memory apart from arena"]
 
