@@ -134,9 +134,12 @@ class Server:
 
         said = text(model, getattr(model, "arena", None))
         memory.forget("attn8.link.describe")
-        self._regions[:SCRATCH] = [said], [model.input], [each[2] for each in model.outputs]
+        parts = []
+        self._regions[:SCRATCH] = [said], [model.input], parts
         self._crcs = array("i", bytes(4 * len(model.outputs)))
-        self._regions[OUTPUTS].append(self._crcs)
+        for output in model.outputs:
+            parts.append(output[2])
+        parts.append(self._crcs)
         self._model = model
         self._at = 0
         struct.pack_into("<I", self._reply, 0, len(said))
