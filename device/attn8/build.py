@@ -138,13 +138,15 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
     from .run import Model
 
     # Its memory comes with the arena's, or is a part of it (see placing.py)
-    tensors.own = at is None or not inside
     n = size * signals.ITEMSIZES[code]
-    if tensors.own:
-        values = view(memoryview(later(n)), ord(code), 0, size)
+    start = 0
+    if inside and arena and at is not None:
+        tensors.own = False
+        start = at // signals.ITEMSIZES[code]
+        room = memoryview(arena.block)[at : at + n]
     else:
-        values = view(memoryview(arena.block)[at : at + n], ord(code),
-                      at // signals.ITEMSIZES[code], size)
+        room = memoryview(later(n))
+    values = view(room, ord(code), start, size)
     model = Model(config["name"], values, scale, steps, outputs, ends, arena and arena.block, code,
                   length if heed and not step else None, step, channels, inner, layers)
     if tokenizer:
