@@ -46,6 +46,13 @@ def test_what_the_compiler_looks_for_is_not_free():
     assert not (special - {"print"}) & set(rename.FREE)
 
 
+def test_what_users_look_into_hides_what_is_private(package):
+    """attn8., a model and a stream: TAB leaves out what begins with a stroke."""
+    for path in ("__init__.py", "run.py", "stream.py", "train/samples.py"):
+        before = {name for name in names(package_sources()[path].decode()) if name[0] == "_"}
+        assert before and before <= names(package.sources[path].decode()), path
+
+
 def test_different_names_stay_different(package):
     """In every file one token becomes one token, and no two of them the same."""
     called = package.names

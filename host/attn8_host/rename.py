@@ -23,11 +23,10 @@ from . import forms
 from .paths import DEVICE
 
 # Names that an .mpy file says by number, first those that nobody else would choose. What the
-# compiler itself knows, such as `super`, `const` and the types of viper, is not among them
+# compiler itself knows, such as `super`, `const` and the types of viper, is not among them, and
+# neither are exceptions: a traceback says what function raised one
 FREE = tuple(re.findall(r"\S+", """
-    IndentationError LookupError ArithmeticError GeneratorExit EOFError BaseException SyntaxError
-    AssertionError NotImplementedError OverflowError ZeroDivisionError RuntimeError SystemExit
-    KeyboardInterrupt StopIteration NameError IndexError KeyError AttributeError Ellipsis NoneType
+    Ellipsis NoneType
     issubclass staticmethod classmethod setattr popitem setdefault islower isupper isalpha isdigit
     isspace rindex rfind rsplit rstrip lstrip lower upper startswith endswith from_bytes to_bytes
     callable builtins bytecode divmod globals locals reverse sorted getattr hasattr isinstance repr
@@ -42,6 +41,10 @@ ASKED = frozenset(("ITEMSIZES", "NAMES", "Unload", "_calls", "_own",
                    "Dense16", "Interpolate", "Linear16", "Listed", "Lookup", "Tokenizer"))
 
 
+# What users look into with TAB, where what is private stays hidden by its stroke
+SHOWN = frozenset(("__init__", "run", "stream", "train.samples"))
+
+
 def table(sources: Mapping[str, bytes]) -> dict[str, str]:
     """What each internal name of the package is called, by the name."""
     files = [_File(path, data) for path, data in sources.items()]
@@ -49,6 +52,8 @@ def table(sources: Mapping[str, bytes]) -> dict[str, str]:
     kept = {*dir(builtins), *ASKED, *public, *_words_of_forms()}.union(*map(dir, VALUES))
     has = {(file.module.rpartition(".")[2], name) for file in files for name in file.globals}
     for file in files:
+        if file.module in SHOWN:
+            kept |= {name for name in file.globals | file.private if name[0] == "_"}
         kept |= file.asked | {name for _, name in file.taken - has}
         if file.module in public.values() or file.module.partition(".")[0] in public:
             kept |= file.parameters

@@ -38,7 +38,7 @@ class Server:
         self._regions = [[], [], [], []]  # each the concatenation of its parts, arrays of any type
         self._end = NOWHERE
         self._reply = bytearray(8)
-        self._rate = None  # of the line, where the host asked for another
+        self.rate = None  # of the line, where the host asked for another
         self.runs = self.digest = 0
 
     def run(self, idle):
@@ -53,11 +53,11 @@ class Server:
             left = idle - time.ticks_diff(time.ticks_ms(), last)
             if left <= 0:
                 return
-            request = link.receive(self._rate.left(left) if self._rate else left)
+            request = link.receive(self.rate.left(left) if self.rate else left)
             if request is None:
                 continue
-            if self._rate:
-                self._rate.heard(request != 0)
+            if self.rate:
+                self.rate.heard(request != 0)
             if request == 0:
                 link.send(AGAIN, expected)
                 continue
@@ -74,13 +74,9 @@ class Server:
                 self._send_span(sequence, parts)
             else:
                 link.send(kind, sequence, parts)
-            if kind == OK | RATE and self._rate:
-                self._rate.change()
+            if kind == OK | RATE and self.rate:
+                self.rate.change()
             last = time.ticks_ms()  # the work itself, such as LOAD, may take longer than `idle`
-
-    def restore_rate(self):
-        if self._rate:
-            self._rate.restore()
 
     def _answer(self, kind, payload):
         # -> (type, payload parts) of the reply
@@ -108,7 +104,7 @@ class Server:
     def _set_rate(self, payload):
         from .rate import aim
 
-        self._rate = aim(self._rate, payload)
+        self.rate = aim(self.rate, payload)
         return ()
 
     def _load(self, payload):
@@ -274,6 +270,7 @@ def serve(idle=20000):
         server.run(idle)
     finally:
         micropython.kbd_intr(3)
-        server.restore_rate()
+        if server.rate:
+            server.rate.restore()
     if server.runs:
         print("attn8: %d runs, digest %08x" % (server.runs, server.digest))
