@@ -48,7 +48,7 @@ def test_what_the_compiler_looks_for_is_not_free():
 
 def test_what_users_look_into_hides_what_is_private(package):
     """attn8., a model and a stream: TAB leaves out what begins with a stroke."""
-    for path in ("__init__.py", "run.py", "stream.py", "train/samples.py"):
+    for path in ("__init__.py", "public.py", "run.py", "stream.py", "train/samples.py"):
         before = {name for name in names(package_sources()[path].decode()) if name[0] == "_"}
         assert before and before <= names(package.sources[path].decode()), path
 

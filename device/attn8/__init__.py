@@ -38,3 +38,4 @@ if not hasattr(__import__("__main__"), "serve"):
     from .public import Names
 
     NAMES: object = Names()
+    del Names

@@ -42,7 +42,7 @@ ASKED = frozenset(("ITEMSIZES", "NAMES", "Unload", "_calls", "_own",
 
 
 # What users look into with TAB, where what is private stays hidden by its stroke
-SHOWN = frozenset(("__init__", "run", "stream", "train.samples"))
+SHOWN = frozenset(("__init__", "public", "run", "stream", "train.samples"))
 
 
 def table(sources: Mapping[str, bytes]) -> dict[str, str]:
