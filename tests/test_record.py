@@ -56,7 +56,7 @@ def test_windows_are_those_of_the_signal(sensor, tmp_path, capsys):
             assert (window == part[i * HOP : i * HOP + WINDOW].astype(np.float32)).all()
     said = capsys.readouterr().out.splitlines()
     assert said[-1] == f"{2 * per} windows of 20 samples of 2 in {output} (rest {per}, wave {per})"
-    config = {"input": {"shape": [WINDOW, 2]}}  # as quantize, run and train read them
+    config = {"input": {"shape": [WINDOW, 2]}, "layers": []}  # as quantize, run and train read them
     assert (inputs.read(output, config) == found["inputs"]).all()
     assert (inputs.read_labels(output, 2 * per, 2) == found["labels"]).all()
 
