@@ -35,12 +35,10 @@ FREE = tuple(re.findall(r"\S+", """
 """))
 # What values of these have is asked for by the same names as what the package's objects have
 VALUES = (str, bytes, bytearray, memoryview, list, tuple, dict, set, int, float, array, type,
-          io.BytesIO, BaseException, bytes)
+          io.BytesIO, BaseException)
 # Asked for by what the host runs on a board, and classes of what a model shows to whoever looks
 ASKED = frozenset(("ITEMSIZES", "NAMES", "Unload", "_calls", "_own",
                    "Dense16", "Interpolate", "Linear16", "Listed", "Lookup", "Tokenizer"))
-
-
 # What users look into with TAB, where what is private stays hidden by its stroke
 SHOWN = frozenset(("__init__", "public", "run", "stream", "train.samples"))
 

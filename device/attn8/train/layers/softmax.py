@@ -40,9 +40,7 @@ class Softmax:
         return []
 
     def requantize(self, r, fields, scale):
-        from ...quantize import softmax_constants
-
-        fields["mult"], fields["shift"], fields["limit"] = softmax_constants(scale)
+        follow(fields, scale)
         return 1 / 32768
 
 
