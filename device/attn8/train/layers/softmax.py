@@ -40,7 +40,9 @@ class Softmax:
         return []
 
     def requantize(self, r, fields, scale):
-        follow(fields, scale)
+        from ...quantize import softmax_constants
+
+        fields["mult"], fields["shift"], fields["limit"] = softmax_constants(scale)
         return 1 / 32768
 
 
