@@ -545,7 +545,7 @@ WHOLE = [
     {**CONV, "padding": 1, "filters": WIDTH}, in_rows("start", WIDTH, WIDTH),
     {"type": "position", "name": "x", **SHAPE},
     {**NORM, "name": "norm1", "eps": 1e-5},
-    {**ATTENTION, "core": "exact", "causal": False, "lengths": True},
+    {**ATTENTION, "core": "exact", "causal": False, "lengths": True, "activation_bits": 8},
     {"type": "add", "name": "add1", "inputs": ["x", "attn"]},
     {**NORM, "type": "rms_norm", "name": "norm2", "eps": 1e-5},
     in_rows("linear1", WIDTH, 12), {"type": "gelu", "name": "gelu", "approximate": "none"},
@@ -558,7 +558,8 @@ WHOLE = [
 ]
 
 
-def test_the_board_makes_the_int8_model_that_it_came_from(remote, tmp_path):
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_board_makes_the_int8_model_that_it_came_from(remote, tmp_path, bits):
     """From int8 to words and back, with ranges of the same inputs."""
     rng = np.random.default_rng(6)
     config = {"format": "attn8", "version": 1, "name": "whole", "layers": WHOLE,
@@ -566,12 +567,16 @@ def test_the_board_makes_the_int8_model_that_it_came_from(remote, tmp_path):
     floats = {f"{entry['name']}.{part}": rng.normal(0, tensor.shape[-1] ** -0.5, tensor.shape)
               for entry in WHOLE
               for part, tensor in types.get(entry["type"]).float_tensors(entry).items()}
+    floats["linear1.weight"][0] *= 1e-4  # of int16, its bias asks for a coarser scale
     x = rng.normal(size=(12, TOKENS, WIDTH))
-    before, integers = quantize_model(config, floats, x, [TOKENS] * len(x))
+    before, integers = quantize_model(config, floats, x, [TOKENS] * len(x), activation_bits=bits)
+    signals = Integers(before, integers).signals
     entries, words, scales, last = [], {}, {"input": before["input"]["scale"]}, {}
     for entry, sources in zip(before["layers"], modelfile.inputs(before), strict=True):
         kind, name = types.get(entry["type"]), entry["name"]
         own = modelfile.parts(entry, kind.tensors(entry), integers)
+        if kind.computes:
+            entry = kind.retrainable(entry, signals[sources[0]])
         fields, found = kind.retrained(entry, own, [scales[each] for each in sources])
         scales[name] = entry.get("scale", scales[sources[0]])
         last[name] = name if fields else last[sources[0]]
@@ -595,8 +600,9 @@ def test_the_board_makes_the_int8_model_that_it_came_from(remote, tmp_path):
         assert other["scale"] == pytest.approx(entry["scale"], rel=0.05), entry["name"]
     for name, values in integers.items():
         if name.endswith("weight") and values.dtype == np.int8:
-            assert np.abs(values.astype(int) - found[name]).max() <= 1, name
-            assert (values == found[name]).mean() > 0.98, name
+            first = int(name == "linear1.weight")  # words are no finer than its steps
+            assert np.abs(values.astype(int) - found[name])[first:].max() <= 1, name
+            assert (values == found[name])[first:].mean() > 0.98, name
     outputs = [Integers(*pair)(quantize(x[0], before["input"]["scale"]), 4)["head"]
                * pair[0]["layers"][-1]["scale"]
                for pair in ((before, integers), (after, found))]

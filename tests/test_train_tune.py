@@ -28,6 +28,13 @@ LAYERS: list[dict[str, Any]] = [
      "output": "int32"},
 ]  # fmt: skip
 WITHOUT_POOL = [*LAYERS[:3], {**LAYERS[4], "in_features": 8 * TOKENS}]
+WIDE: list[dict[str, Any]] = [
+    {**LAYERS[0], "in_features": FEATURES, "activation_bits": 16},
+    {"type": "gelu", "name": "gelu", "approximate": "tanh", "activation_bits": 16},
+    {"type": "conv1d", "name": "conv", "length": TOKENS, "channels": 8, "kernel_size": 3,
+     "padding": 1, "stride": 1, "filters": 8, "activation_bits": 16},
+    {**LAYERS[4], "in_features": 8 * TOKENS, "activation_bits": 16},
+]
 RESIDUAL = [*LAYERS[:3], {"type": "add", "name": "sum", "inputs": ["relu", "attn"]}, *LAYERS[3:]]
 
 
@@ -65,8 +72,9 @@ def port():
 @pytest.mark.parametrize("entries, which, trained", [
     (LAYERS, "head", ["head"]), (LAYERS, "last:2", ["attn", "head"]),
     (LAYERS, "all", ["attn", "embed", "head"]), (WITHOUT_POOL, "head", ["head"]),
-    (RESIDUAL, "head", ["head"]),
-], ids=["head", "last:2", "all", "behind attention", "behind a graph"])  # fmt: skip
+    (RESIDUAL, "head", ["head"]), (WIDE, "all", ["conv", "embed", "head"]),
+    (WIDE, "head", ["head"]),
+], ids=["head", "last:2", "all", "behind attention", "behind a graph", "int16", "behind int16"])
 def test_layers_are_trained_and_come_back(tmp_path, capsys, port, entries, which, trained):
     """Behind a front that ends in a pooling or in attention, or is a graph; and without one."""
     model, data, made, results, png = (tmp_path / name for name in (
@@ -77,7 +85,7 @@ def test_layers_are_trained_and_come_back(tmp_path, capsys, port, entries, which
     before = model.read_bytes()
     assert main(["train", str(model), str(data), "--layers", which, "--epochs", "4", "--batch", "4",
                  "--output", str(made), "--png", str(png), "--json", str(results), "--board",
-                 port]) == 0
+                 port, *(["--lr", "0.005"] if entries is WIDE else [])]) == 0
     said = capsys.readouterr().out
     assert f"--layers {which}, by attn8 plan:" in said and "which fits ESP32" in said
     assert "training (steps): loss " in said and " right" in said
@@ -93,7 +101,7 @@ def test_layers_are_trained_and_come_back(tmp_path, capsys, port, entries, which
     tuned, base = load(made), load(model)
     changed = {name.split(".")[0] for name, values in tuned.tensors.items()
                if (values != base.tensors[name]).any()}
-    assert set(trained) <= changed <= {*trained, "attn"}
+    assert set(trained) <= changed <= {*trained, "attn", "gelu"}
     fed = tuned.feed(x).reshape(len(x), -1)
     right = [tuned(each)["head"].argmax() == label for each, label in zip(fed, labels, strict=True)]
     assert np.mean(right) > 0.6

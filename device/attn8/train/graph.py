@@ -10,6 +10,13 @@ class Entry(Fields):
     params = None  # those of the layers before it
     asked = False  # whether anyone asks for the gradient of what the layer takes
 
+    def wide(self):
+        # Whether its int8 form takes int16
+        bits = self.integer("activation_bits", 8)
+        if bits not in (8, 16):
+            raise ValueError("%s.activation_bits: expected 8 or 16, got %d" % (self.name, bits))
+        return bits == 16
+
 
 def build(f, config, tensors):
     # See model.Model -> layers; their parameters; of each layer, the places of what it takes, a

@@ -85,11 +85,15 @@ class Activation:
         raise NotImplementedError
 
     def requantize(self, r, fields, scale):
-        after = r.scale(self.name)
-        table = array("b", bytes(256))
-        for i in range(256):
-            y = self.real((i - ((i & 128) << 1)) * scale) / after
-            table[i] = int(max(-127, min(127, (y + 0.5) // 1)))
+        after = r.result(fields)
+        wide = fields.get("output") == "int16"
+        if wide:  # lines between the results of -32768, -32640 ... 32768
+            table, first, step, most = array("h", bytes(1026)), -256, 128 * scale, 32767
+        else:
+            table, first, step, most = array("b", bytes(256)), -128, scale, 127
+        for i in range(len(table)):
+            y = self.real((first + i) * step) / after
+            table[i if wide else i ^ 128] = int(max(-most, min(most, (y + 0.5) // 1)))
         r.put(self.name, "table", table)
         return after
 

@@ -195,13 +195,18 @@ class Requantizer:
         if after is not None:
             self._tensors[name + "mult"] = mults = array("h", bytes(2 * layer.outputs))
             self._tensors[name + "shift"] = shifts = array("b", bytes(layer.outputs))
-        largest = max(1, self._peak(weight, 0, len(weight)))
         view = memoryview(weight)
         peaks = array("i", bytes(4 * layer.outputs))
         for j in range(layer.outputs):
+            peaks[j] = max(1, self._peak(view[j * n : (j + 1) * n], 0, n))
+            if wide and bias:  # which is to stay within 2**29, in the board's floats too
+                peaks[j] = max(peaks[j], math.ceil(abs(bias[j]) * 127 / (before * 0x1FFFFF00)))
+        largest = max(peaks)
+        for j in range(layer.outputs):
             row = view[j * n : (j + 1) * n]
-            peak = largest if after is None else max(1, self._peak(row, 0, n))
-            peaks[j] = peak
+            if after is None:
+                peaks[j] = largest
+            peak = peaks[j]
             for i in range(n):
                 q = (row[i] * 254 + peak) // (2 * peak)
                 int8[j * n + i] = max(-127, min(127, q))

@@ -402,11 +402,18 @@ class LayerType:
         """Float parameters to start a training from, by part."""
         return {}
 
-    def require_retrainable(self, entry: Fields, given: Signal) -> None:
-        """Raises ModelError where `retrained` does not know what its first input gives."""
+    def retrainable(self, entry: Fields, given: Signal) -> Fields:
+        """The entry as `retrained` takes it: with "activation_bits" of 16 where int16 feeds it.
+
+        Raises:
+            ModelError: `retrained` does not know what its first input gives.
+        """
         if given.format not in (self.input_formats[0], *self.retrains):
             raise ModelError(f"{entry['name']}: it takes {given.format}, and what takes "
                              f"{self.input_formats[0]} trains")
+        if self.by_bits and given.format == INT16:
+            return {**entry, "activation_bits": 16}
+        return entry
 
     def retrained(
         self, entry: Fields, tensors: Tensors, before: Sequence[float]
@@ -414,7 +421,7 @@ class LayerType:
         """From its int8 form to what trains: the entry of a training file, and its parameters.
 
         Args:
-            entry: of the int8 model, which takes int8.
+            entry: of the int8 model (see `retrainable`).
             tensors: by part.
             before: what one step of each of its inputs stands for.
 

@@ -13,6 +13,7 @@ from ..numerics.scales import linear, quantize
 from ..schema import COUNT, FLAG, MAX_INPUTS, MOST, SIZE, Tensor, one_of
 from . import dense
 from .base import (
+    BITS,
     INPUT_SCALE,
     INT8,
     INT16,
@@ -186,7 +187,8 @@ class Type(LayerType):
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {**geometry, "format": one_of(INT8, *NAMES), "output": one_of(INT8, INT16),
                 "bias": FLAG, **arithmetic}
-    training_optional = {"bias": FLAG, **geometry}
+    training_optional = {"bias": FLAG, **geometry, "activation_bits": BITS}
+    retrains = (INT16,)
     input_formats = output_formats = (INT8, INT16)
     token_field = "length"
     by_bits = True
@@ -382,7 +384,8 @@ class Type(LayerType):
             raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
         keys = ("type", "name", *self.training_fields, *self.training_optional)
         weight = tensors["weight"].reshape(len(tensors["weight"]), -1)
-        found = dense.in_floats("", {**tensors, "weight": weight}, before[0], entry["scale"])
+        found = dense.in_floats("", {**tensors, "weight": weight}, before[0], entry["scale"],
+                                entry.get("activation_bits") == 16)
         found["weight"] = found["weight"].reshape(tensors["weight"].shape)
         return {key: entry[key] for key in keys if key in entry}, found
 

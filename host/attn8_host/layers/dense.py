@@ -14,6 +14,7 @@ from ..numerics.parameter import Parameter
 from ..numerics.scales import linear, narrowing
 from ..schema import FLAG, INPUTS, MULTS, SHIFTS, SIZE, Tensor, one_of
 from .base import (
+    BITS,
     INPUT_SCALE,
     INT8,
     INT16,
@@ -218,7 +219,7 @@ def trainable(f: Any, entry: Fields, prefix: str, tensors: Tensors) -> Trainable
 
 
 def in_floats(
-    prefix: str, tensors: Tensors, before: float, after: float | None
+    prefix: str, tensors: Tensors, before: float, after: float | None, wide: bool = False
 ) -> dict[str, np.ndarray]:
     """Of a matrix in int8, what its parameters stand for.
 
@@ -226,8 +227,10 @@ def in_floats(
         before: of one step of its input.
         after: of its results, in int8; None for int32 sums, whose step `before` then is of a
             weight of 1.
+        wide: whether it takes int16, which goes down before its products.
     """
-    weight = tensors[f"{prefix}weight"].astype(np.float64)
+    integers = tensors[f"{prefix}weight"]
+    weight = integers / 2.0 ** narrowing(integers) if wide else integers.astype(np.float64)
     scales = np.ones(len(weight))
     if after is not None:
         mult, shift = (tensors[f"{prefix}{part}"].astype(np.float64) for part in ("mult", "shift"))
@@ -253,7 +256,8 @@ class Type(LayerType):
     tokenwise = True
     token_field = "rows"
     fields = {"in_features": INPUTS, "out_features": SIZE}
-    training_optional = {"rows": SIZE, "bias": FLAG}
+    training_optional = {"rows": SIZE, "bias": FLAG, "activation_bits": BITS}
+    retrains = (INT16,)
     arithmetic = {"rounding": one_of(*ROUNDINGS), "overflow": one_of(*OVERFLOWS)}
     optional = {"rows": SIZE, "output": one_of(INT8, INT16, "int32"), "bias": FLAG,
                 "format": one_of(INT8, *NAMES), **arithmetic}
@@ -381,14 +385,15 @@ class Type(LayerType):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        keys = ("type", "name", "in_features", "out_features", "rows", "bias")
+        keys = ("type", "name", *self.fields, *self.training_optional)
         found: Fields = {key: entry[key] for key in keys if key in entry}
         if form := self.format_of(entry):
             raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
+        wide = entry.get("activation_bits") == 16
         if not self._wide(entry):
-            return found, in_floats("", tensors, before[0], entry["scale"])
+            return found, in_floats("", tensors, before[0], entry["scale"], wide)
         step = entry["scale"] / before[0]  # of the weights
-        floats = in_floats("", tensors, before[0], None)
+        floats = in_floats("", tensors, before[0], None, wide)
         return found, {part: values * step for part, values in floats.items()}
 
     def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableDense:

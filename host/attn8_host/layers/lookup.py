@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ModelError
 from ..numerics.integers import saturated
 from ..numerics.scales import quantize
 from ..schema import Tensor, one_of
@@ -48,6 +47,7 @@ class LookupType(LayerType):
     optional = {"output": one_of(INT8, INT16)}
     input_formats = output_formats = (INT8, INT16)
     by_bits = even = True
+    retrains = (INT16,)
 
     def wants(self, entry: Fields, bits: int) -> str:
         wanted: str = entry.get("output") or super().wants(entry, bits)
@@ -86,8 +86,6 @@ class LookupType(LayerType):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        if entry.get("output", INT8) != INT8:
-            raise ModelError(f"{entry['name']}: it computes in int16, and int8 trains")
         return {key: entry[key] for key in ("type", "name", *self.fields)}, {}
 
     def points(self, entry: Fields, scale_in: float, scale_out: float) -> np.ndarray:

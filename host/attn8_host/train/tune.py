@@ -161,7 +161,7 @@ def training(
                 given[name] = given[takes[0]]
             continue
         if kind.computes:
-            kind.require_retrainable(entry, base.signals[takes[0]])
+            entry = kind.retrainable(entry, base.signals[takes[0]])
         fields, found = kind.retrained(entry, own[i], [scales[each] for each in takes])
         given[name] = name if fields else given[takes[0]]
         if fields:

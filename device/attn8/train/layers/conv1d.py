@@ -9,10 +9,11 @@ class Conv1D:
     # positions = (length + 2*padding - dilation*(kernel_size - 1) - 1)//stride + 1.
     # Nothing is copied, but x between zeros where there is padding: a product takes its windows by
     # strides. One is enough where a window lies in one piece; with dilation there is one for each
-    # tap, which adds to those before, with groups one for each channel.
+    # tap, which adds to those before, with groups one for each channel. wide: as Dense has it.
 
     READS = ("x",)
     DIRECT = LATE = True
+    wide = False
 
     def __init__(self, f, name, length, kernel_size, stride, filters, bias=True, asked=True,
                  channels=1, padding=0, dilation=1, groups=1):
@@ -118,7 +119,7 @@ class Conv1D:
         if "format" in fields:
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         after = r.result(fields, self, scale)
-        r.linear(self, scale, after)
+        r.linear(self, scale, after, self.wide)
         return after
 
 
@@ -128,4 +129,5 @@ def build(f, entry, given):
     layer = Conv1D(f, entry.name, length, entry.size("kernel_size"), entry.size("stride"),
                    entry.size("filters"), entry.flag("bias", True), entry.asked, channels,
                    entry.integer("padding", 0), entry.size("dilation", 1), entry.size("groups", 1))
+    layer.wide = entry.wide()
     return layer, layer.positions * layer.filters

@@ -8,10 +8,11 @@ class Dense:
     # Without `bias` there is none. weight: a Parameter that another layer has as well.
     # backward(grad): weight.grad += grad.T @ x, bias.grad += sum of grad's rows, -> grad @ weight,
     # in `dx`: an array, by default one of its own, or None where nobody asks for it. `out`: the
-    # array of the results, by default one of its own
+    # array of the results, by default one of its own. wide: the int8 form of it takes int16
 
     READS = ("x",)
     DIRECT = LATE = True
+    wide = False
 
     def __init__(self, f, name, inputs, outputs, rows=1, bias=True, dx=True,
                  weight=None, out=None):
@@ -65,9 +66,12 @@ class Dense:
         if "format" in fields:
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         if fields.get("output") == "int32":
-            return r.linear(self, scale, None)
-        after = r.result(fields, self, scale)
-        r.linear(self, scale, after)
+            after = r.linear(self, scale, None, self.wide)
+        else:
+            after = r.result(fields, self, scale)
+            r.linear(self, scale, after, self.wide)
+        if self.wide:
+            r.pair(self)
         return after
 
 
@@ -75,4 +79,5 @@ def build(f, entry, given):
     n, m, rows = entry.size("in_features"), entry.size("out_features"), entry.rows("rows", 1)
     entry.accept(("", given), "", rows * n)
     layer = Dense(f, entry.name, n, m, rows, entry.flag("bias", True), entry.asked or None)
+    layer.wide = entry.wide()
     return layer, rows * m
