@@ -201,5 +201,6 @@ def test_a_board_that_prints_without_end_is_given_up(monkeypatch):
     ("MemoryErrors", False), ("ValueError: MemoryError", False),
 ])
 def test_full_memory_is_explained_and_what_explains_itself_is_not(said, full):
-    wanted = f"out of memory; reset it and start no other program on it ({said})"
+    wanted = ("out of memory; reset it and start no other program on it, or take a smaller model "
+              f"(see attn8 plan) ({said})")
     assert explained(said) == (wanted if full else said)

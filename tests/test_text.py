@@ -14,7 +14,7 @@ from attn8_host.errors import BoardError, ModelError
 from attn8_host.importers import llama2c
 from attn8_host.model import Model, load
 from attn8_host.paths import MODELS
-from attn8_host.plan.inference import predict
+from attn8_host.plan.inference import executed
 from attn8_host.proof import generate
 from attn8_host.proof.attention import attended
 from attn8_host.sampling import Sampler
@@ -496,8 +496,24 @@ def test_the_stories_are_the_published_ones(stories):
 @pytest.mark.parametrize("arch, most", [("xtensawin", 1_100_000), ("rv32imc", 1_490_000)])
 def test_a_token_takes_so_many_instructions(arch, most):
     """All of it at position 100, with weights in the file: docs/text.md says what they are."""
-    instructions, _ = predict(*modelfile.read(MODELS / "stories.safetensors"), arch, "turbo")
-    assert most - 10_000 < instructions <= most
+    tally = executed(*modelfile.read(MODELS / "stories.safetensors"), arch, "turbo")
+    assert most - 10_000 < tally.instructions <= most
+    # Products, the ratios of their outputs, tables of silu, two rows of the embedding with theirs
+    assert tally.read == 259_328 + 3 * 3512 + 5 * 1026 + 2 * (64 + 3)
+    assert tally.reads < 70
+
+
+def test_plan_says_what_a_rate_of_the_flash_makes_of_a_text(small, tmp_path, capsys):
+    path = tmp_path / "plan.json"
+    assert main(["plan", "--model", str(small[0]), "--flash-rate", "1M", "--json", str(path)]) == 0
+    found = json.loads(path.read_text())
+    seconds = found["read"] / (1 << 20) + found["cycles"] / 160e6
+    assert found["tokens_per_second"]["160 MHz"] == pytest.approx(1 / seconds, rel=0.01)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"in {found['reads']} reads" in said and "at 160 MHz, 1,048,576 bytes read" in said
+    assert main(["plan", "--model", str(MODELS / "digits.safetensors"), "--flash-rate", "1M"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.endswith("is no model of text, which alone is read for each token; leave it out")
 
 
 def test_what_the_last_token_attends_to_is_near_to_floats(small):
@@ -532,6 +548,11 @@ def test_generate_proves_each_token(tmp_path, small, capsys):
     assert found["instructions_per_token"] is None  # of a chip alone
     said = " ".join(capsys.readouterr().out.split())
     assert "every bit equal" in said and "attends to layers.0.attention: " in said
+
+
+def test_a_deployment_brings_what_a_text_needs(small, capsys):
+    assert main(["deploy", "--model", str(small[0]), "--board", "virtual"]) == 0  # a new one loads
+    assert "files, " in capsys.readouterr().out
 
 
 LIES = """    if token == {token}:

@@ -9,6 +9,8 @@ from attn8_host import modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.cli import main
 from attn8_host.deploy import deploy, push
+from attn8_host.errors import RemoteError
+from attn8_host.layers.grouped_attention import cache_size
 from attn8_host.model import load
 from attn8_host.paths import MODELS
 from attn8_host.plan.inference import plan
@@ -40,8 +42,8 @@ print(room())
 """
 
 
-def shorter(context):
-    """(config, tensors) of the stories with room for fewer tokens, as attn8 import --context."""
+def resized(context):
+    """(config, tensors) of the stories with room for so many tokens, as attn8 import --context."""
     config, tensors = modelfile.read(STORIES)
     config["input"]["shape"] = [context]
     del config["arena"]
@@ -59,6 +61,7 @@ def test_192_tokens_take_less_than_160_kb(arch):
     caches = sum(size for name, size in planned.buffers.items()
                  if name.endswith((".keys", ".values", ".key_steps", ".value_steps")))
     assert caches == 5 * CONTEXT * 4 * (2 * 8 + 2)
+    assert caches == sum(map(cache_size, modelfile.read(STORIES)[0]["layers"]))
     assert planned.peak_heap <= BUDGET
 
 
@@ -76,9 +79,35 @@ def test_the_demo_writes_in_160_kb():
     assert main(["generate", "--tokens", "3", "--board", "virtual"]) == 0
 
 
+def test_a_cache_of_512_tokens_has_a_larger_heap_on_the_virtual_board(tmp_path, capsys):
+    path = tmp_path / "stories512.safetensors"
+    modelfile.write(path, *resized(512))
+    assert main(["generate", str(path), "--tokens", "3", "--board", "virtual"]) == 0
+    assert "Its cache takes 184,320 bytes, for which" in capsys.readouterr().out
+
+
+@pytest.mark.board("virtual")
+def test_what_does_not_fit_is_said_in_one_line_and_the_board_goes_on(board, tmp_path):
+    console = Console(file=io.StringIO())
+    for context, fits in ((256, False), (16, True)):
+        path = tmp_path / f"stories{context}.safetensors"
+        modelfile.write(path, *resized(context))
+        model = load(path, False)
+        arguments = (board, model, path, encoded(model, "Once"), Request("", 3), console,
+                     lambda text: None)
+        if fits:
+            assert generate(*arguments).bit_exact
+            continue
+        with pytest.raises(RemoteError) as refused:
+            generate(*arguments)
+        assert str(refused.value) == (
+            f"{path}: does not fit into the board's memory; attn8 plan --model says what it takes, "
+            "and attn8 import --context makes it for fewer tokens")
+
+
 @pytest.mark.board("virtual")  # in its default heap, that of an ESP32 without PSRAM
 def test_an_esp32s_heap_has_room_for_64_tokens(board, tmp_path):
-    config, tensors = shorter(64)
+    config, tensors = resized(64)
     for arch in ("xtensawin", "rv32imc"):
         assert plan(config, tensors, arch, predicted=lambda: (0, 0)).fits["ESP32"]
     path = tmp_path / "stories64.safetensors"

@@ -207,7 +207,7 @@ print(repr(found[1:2] and found[1] or ""))
 
 LOAD = """
 import attn8
-attn8.load({path!r})
+attn8.load({path!r}, step={text})
 """
 
 # littlefs replaces a file in one step; FAT refuses to, as the file exists
@@ -611,15 +611,18 @@ def push(board: Board, path: str, data: bytes, progress: Progress | None = None)
     return Deployed(1, 1, len(data))
 
 
-def try_model(board: Board, path: str) -> None:
+def try_model(board: Board, path: str, text: bool) -> None:
     """Loads a model on the board, freshly started.
+
+    Args:
+        text: whether it takes a token at a time.
 
     Raises:
         RemoteError: the board refuses it, for one because it does not fit into the memory.
     """
     board.enter_repl()
     try:
-        board.execute(LOAD.format(path=path))
+        board.execute(LOAD.format(path=path, text=text))
     except RemoteError as error:
         said = f"{path} is on the board, which cannot load it: {error}"
         raise RemoteError(said, error.kind) from None

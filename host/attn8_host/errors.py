@@ -40,5 +40,6 @@ def explained(said: str) -> str:
     What else raises a MemoryError says itself what does not fit.
     """
     if re.match(r"MemoryError:? *(memory allocation|$)", said):
-        return f"out of memory; reset it and start no other program on it ({said})"
+        return ("out of memory; reset it and start no other program on it, or take a smaller model "
+                f"(see attn8 plan) ({said})")
     return said

@@ -1,6 +1,7 @@
 """`attn8 deploy`: the package onto a board."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -59,19 +60,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             console.print(f"{len(planned.changed)} files to send, {len(planned.stale)} to remove")
             return 0
         with Progress(console=console) as bar:
-            task = bar.add_task(f"device/ to {LIB}", total=None)
+            def progress(description: str) -> Callable[[int, int], None]:
+                task = bar.add_task(description, visible=False)  # until there is something to send
+                return lambda done, total: bar.update(task, completed=done, total=total,
+                                                      visible=total > 0)
 
-            def progress(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total)
-
-            done = apply(board, planned, progress)
-            progress(done.bytes_sent, done.bytes_sent)
+            done = apply(board, planned, progress(f"device/ to {LIB}"))
             if model:
-                task = bar.add_task(f"the model to {MODELS}", total=None)
-                push(board, f"{MODELS}/{model.name}", model.read_bytes(), progress)
+                push(board, f"{MODELS}/{model.name}", model.read_bytes(),
+                     progress(f"the model to {MODELS}"))
         booting = install_boot(board, replace=arguments.boot)
         if model:
-            try_model(board, f"{MODELS}/{model.name}")
+            try_model(board, f"{MODELS}/{model.name}", "text" in loaded.config)
     console.print(
         f"{done.files} files, {done.sent} sent ({done.bytes_sent:,} bytes); boot.py is "
         + ("attn8's" if booting else "the board's own (--boot replaces it)")

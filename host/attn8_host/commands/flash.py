@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ..errors import Attn8Error
 from .parser import Command, Parser
-from .shared import add_board
+from .shared import add_board, amount
 
 
 def options(parser: Parser) -> None:
@@ -15,19 +15,10 @@ def options(parser: Parser) -> None:
         "--no-stub", action="store_true", help="only the ROM's own loader: slower, always there"
     )
     parser.add_argument(
-        "--data", type=_bytes, default=0, metavar="BYTES",
+        "--data", type=amount, default=0, metavar="BYTES",
         help="add a data partition attn8 of so many bytes, such as 1M, for a model that is read "
         "as it is needed (attn8 generate --data)",
     )
-
-
-def _bytes(text: str) -> int:
-    """The type of an option: bytes, or K or M of them."""
-    unit = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:].upper(), 1)
-    digits = text[:-1] if unit > 1 else text
-    if not digits.isdecimal() or not 0 < int(digits) * unit <= 32 << 20:
-        raise argparse.ArgumentTypeError(f"expected bytes, such as 512K or 1M, got {text!r}")
-    return int(digits) * unit
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..proof.generate import Request, Written
 
-HEAP = "160wK"  # of the virtual board: what the demo's model and its cache take, and the package
+HEAP = 160  # kB of the virtual board, by its words: what the demo's model takes, and the package
+CACHE = 70_000  # bytes of a cache for which there is room then
 
 
 def options(parser: Parser) -> None:
@@ -83,6 +84,7 @@ def write(
     """Has a board write; `arguments` say which, and --json. data: see proof.generate; attention and
     png: show and draw what the last token attends to."""
     from ..errors import ModelError
+    from ..layers.grouped_attention import cache_size
     from ..model import load
     from ..proof.generate import float_step, generate
     from ..text import encoded
@@ -97,7 +99,12 @@ def write(
     def piece(text: str) -> None:
         console.print(text, end="", highlight=False, markup=False, soft_wrap=True)
 
-    with opened(arguments, console, HEAP) as board:
+    cache = sum(map(cache_size, model.config["layers"]))
+    more = max(0, -(-(cache - CACHE) // 2048))  # kB, as bytes take half of what words do there
+    with opened(arguments, console, f"{HEAP + more}wK") as board:
+        if more and board.info.kind == "virtual":
+            console.print(f"Its cache takes {cache:,} bytes, for which the virtual board has a "
+                          "larger heap; attn8 plan says which chips have one", highlight=False)
         try:
             written = generate(board, model, path, ids, request, console, piece, thinks, data)
         finally:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ..errors import Attn8Error
 from .parser import Command, Parser
-from .shared import add_isa, add_json, positive, write_json
+from .shared import add_isa, add_json, amount, positive, write_json
 
 if TYPE_CHECKING:
     from ..plan.inference import Plan
@@ -46,6 +46,10 @@ def options(parser: Parser) -> None:
         "--backend", choices=["viper", "turbo"], default="turbo",
         help="the kernels that are deployed (default: %(default)s)",
     )
+    parser.add_argument(
+        "--flash-rate", type=amount, metavar="BYTES",
+        help="that are read of a file in a second, such as 2M: what tokens of a text take then",
+    )
     add_json(parser, "plan")
     layer = ["--core", "--causal", "--option"]
     sizes = ["--seq-len", "--embed-dim", "--heads", "--projection-dim"]
@@ -58,6 +62,8 @@ def options(parser: Parser) -> None:
     parser.ignores(["--numbers"], lambda a: a.train is None, "only --train takes it")
     parser.ignores(["--numbers"], lambda a: a.train == "digits" or a.model is not None,
                    "only iris or a layer takes it")
+    parser.ignores(["--flash-rate"], lambda a: a.model is None or a.train is not None,
+                   "only a model of text takes it")
     parser.ignores(["--isa"], lambda a: a.train is not None, "--train counts for all")
 
 
@@ -111,8 +117,16 @@ def inference(
         else:
             planned = layer_plan(arguments.core, *sizes, arguments.causal, dict(arguments.option),
                                  arguments.isa, arguments.backend)
-    console.print(table(planned))
-    write_json(arguments.json, planned.as_dict())
+    found = planned.as_dict()
+    shown = table(planned)
+    if arguments.flash_rate:
+        rates = planned.at_rate(arguments.flash_rate)
+        found |= {"flash_rate": arguments.flash_rate, "tokens_per_second": rates}
+        for clock, rate in rates.items():
+            shown.add_row(f"tokens a second at {clock}, {arguments.flash_rate:,} bytes read in one",
+                          f"{rate:,}")
+    console.print(shown)
+    write_json(arguments.json, found)
     return 0 if any(planned.fits.values()) else 1
 
 
@@ -153,6 +167,9 @@ def table(planned: "Plan") -> Table:
                           f"{planned.macs:,}")
     for clock, time in planned.milliseconds.items():
         table.add_row(f"time at {clock}", f"{time:,} ms")
+    if planned.read:
+        table.add_row(f"read of the file for a token, on top, in {planned.reads} reads",
+                      f"{planned.read:,} bytes")
     for chip, fits in planned.fits.items():
         table.add_row(f"fits {chip}", "yes" if fits else "no")
     return table

@@ -92,6 +92,15 @@ def minutes(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, got {text!r}")
 
 
+def amount(text: str) -> int:
+    """The type of an option: bytes, or K or M of them."""
+    unit = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:].upper(), 1)
+    digits = text[:-1] if unit > 1 else text
+    if not digits.isdecimal() or len(digits) > 20 or not 0 < int(digits) * unit <= 1 << 30:
+        raise argparse.ArgumentTypeError(f"expected bytes, such as 512K or 1M, got {text!r}")
+    return int(digits) * unit
+
+
 @contextmanager
 def opened(
     arguments: argparse.Namespace, console: Console, heap: str | None = None

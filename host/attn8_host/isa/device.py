@@ -51,6 +51,8 @@ class Tally:
     modelled: int = 0  # their cycles, by isa.pipeline
     calls: int = 0  # of kernels
     estimated: int = 0  # instructions of MicroPython's interpreter
+    read: int = 0  # bytes of files
+    reads: int = 0
     # What kernels took and returned by their sizes, where one call is to stand for all like it
     known: dict[tuple[object, ...], tuple[int, int, int]] | None = None
 
@@ -65,11 +67,15 @@ class Tally:
     def count(self, function: Callable[..., object], *arguments: object) -> None:
         """Calls a function of the device package and counts this call alone."""
         self.counted.clear()
-        self.calls = self.estimated = self.modelled = 0
+        self.calls = self.estimated = self.modelled = self.read = self.reads = 0
 
-        def profile(frame: FrameType, event: str, _: object) -> None:
+        def profile(frame: FrameType, event: str, called: Any) -> None:
             if event == "call" and str(DEVICE) in frame.f_code.co_filename:
                 self.estimated += PYTHON_CALL
+            elif event in ("c_call", "c_return") and called.__name__ == "readinto":
+                place = called.__self__.tell()
+                self.read += place if event == "c_return" else -place
+                self.reads += event == "c_return"
 
         sys.setprofile(profile)
         try:

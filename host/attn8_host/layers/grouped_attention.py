@@ -52,6 +52,17 @@ def most(head_dim: int, cache: str) -> dict[str, int]:
     return {"q": largest - 127, "k": largest - 127, "v": 127 * 255}
 
 
+def cache_size(entry: Fields) -> int:
+    """Bytes that a layer keeps of past tokens; 0 of one of another type.
+
+    Of int8 each row of keys and values has a step besides.
+    """
+    if entry["type"] != "grouped_attention":
+        return 0
+    row = 2 * head_dim(entry) if entry.get("cache", INT8) == INT16 else head_dim(entry) + 1
+    return int(2 * entry["seq_len"] * kv_heads(entry) * row)
+
+
 def sine(phase: np.ndarray) -> np.ndarray:
     """Of an angle in 2**-32 turns, in steps of 2**-14, on the line between two of SINE."""
     phase = phase & 0xFFFFFFFF

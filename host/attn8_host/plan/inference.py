@@ -20,7 +20,7 @@ from .. import arena, cores, forms, isa, layers, modelfile
 from ..deploy import compile_device
 from ..errors import Attn8Error
 from ..isa import mpy
-from ..isa.device import Device
+from ..isa.device import Device, Tally
 from ..isa.importer import module
 from ..layers.base import INT16
 from ..layers.convert import requantizing
@@ -61,12 +61,29 @@ class Plan:
     milliseconds: dict[str, float]  # predicted at each clock
     fits: dict[str, bool]  # by chip
     text: bool = False  # whether it takes a token at a time, with its weights in the file
+    read: int | None = None  # bytes of its file that a token of a text reads, its weights above all
+    reads: int | None = None  # how many they are
     # What peak_heap is where weights stay in the file, as they do on a board where they would not
     # fit; None of a model whose weights are few, of a text or a training file
     streamed_peak: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def at_rate(self, rate: int) -> dict[str, float]:
+        """Tokens a second of a text at each clock, whose file is read at `rate` bytes a second
+        before or behind the computing.
+
+        Raises:
+            Attn8Error: what is planned reads no file for each token.
+        """
+        if self.read is None:
+            raise Attn8Error(f"--flash-rate: {self.name} is no model of text, which alone is read "
+                             "for each token; leave it out")
+        reading = 1000 * self.read / rate
+        return {clock: round(1000 / (time + reading), 1)
+                for clock, time in self.milliseconds.items()}
+
 
 POSITION = 100  # of the token of a text that is counted
 MOST = 1 << 22  # values of an input, as model files have it
@@ -267,10 +284,15 @@ def _plan(
     fits = {chip: least < free and exec_ram < room and not doubles
             for chip, (free, room) in CHIPS.items()}
     training = config["format"] == "attn8-train"
-    instructions = cycles = None
+    instructions = cycles = read = reads = None
     if any(fits.values()) or "text" in config:
-        instructions, cycles = (
-            predicted() if predicted else predict(config, tensors, arch, backend))
+        if predicted:
+            instructions, cycles = predicted()
+        else:
+            tally = executed(config, tensors, arch, backend)
+            instructions, cycles = tally.instructions, tally.cycles
+            if "text" in config:
+                read, reads = tally.read, tally.reads
     return Plan(
         name=config["name"],
         arch=arch,
@@ -292,6 +314,8 @@ def _plan(
         fits=fits,
         text="text" in config,
         streamed_peak=streamed.peak_heap if streamed else None,
+        read=read,
+        reads=reads,
     )
 
 
@@ -360,9 +384,15 @@ def _modules(files: Mapping[str, bytes]) -> dict[str, mpy.Mpy]:
 
 def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> tuple[int, int]:
     """Instructions and cycles of one inference: the kernels' counted and modelled, the calls
-    between them estimated.
+    between them estimated (see executed)."""
+    tally = executed(config, tensors, arch, backend)
+    return tally.instructions, tally.cycles
 
-    A kernel is run once for calls of the same sizes. Of text it is a token at POSITION.
+
+def executed(config: Config, tensors: Tensors, arch: str, backend: str) -> Tally:
+    """What one inference executes; of text, what a token at POSITION does.
+
+    A kernel is run once for calls of the same sizes.
     """
     model, device, _ = loaded(config, modelfile.pack(config, tensors), arch, backend)
     for layer in model.layers if "text" in config else ():
@@ -374,7 +404,7 @@ def predict(config: Config, tensors: Tensors, arch: str, backend: str) -> tuple[
         x = array("b", rng.integers(-127, 128, len(x)).astype(np.int8).tobytes())
     device.tally.known = {}
     device.tally.count(model, x)
-    return device.tally.instructions, device.tally.cycles
+    return device.tally
 
 
 def _macs(config: Config, tensors: Tensors) -> int:

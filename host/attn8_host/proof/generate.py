@@ -15,7 +15,7 @@ from rich.progress import Progress
 from .. import float_model, modelfile, partition
 from ..boards import Board
 from ..deploy import MODELS, deploy, place, push
-from ..errors import BoardError, ModelError
+from ..errors import BoardError, ModelError, RemoteError
 from ..isa import ARCHES
 from ..model import Model
 from ..needed import needed
@@ -96,6 +96,7 @@ def generate(
     Raises:
         BoardError: there is no such partition, or it is too small; or the board was reset while it
             wrote.
+        RemoteError: the model does not fit into its memory, or cannot be run there.
     """
     tokenizer = model.tokenizer
     assert tokenizer is not None  # as there are ids
@@ -159,9 +160,16 @@ def generate(
         times.append(spent)
         say(tokenizer.decode(before, token))
 
-    board.follow(SCRIPT.format(
-        path=target, ids=ids, tokens=request.tokens, temperature=request.temperature,
-        top_p=request.top_p, seed=request.seed), line)
+    try:
+        board.follow(SCRIPT.format(
+            path=target, ids=ids, tokens=request.tokens, temperature=request.temperature,
+            top_p=request.top_p, seed=request.seed), line)
+    except RemoteError as error:
+        if error.kind != "MemoryError":
+            raise
+        raise RemoteError(f"{path}: does not fit into the board's memory; attn8 plan --model says "
+                          "what it takes, and attn8 import --context makes it for fewer tokens",
+                          error.kind) from None
     if not whole:
         raise BoardError(f"the board was reset behind {len(tokens)} tokens; run it again")
     say(b"", True)
