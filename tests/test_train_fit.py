@@ -311,10 +311,53 @@ def test_bad_fits_are_refused_in_one_line(remote, base, options, change, said):
     ("Samples('/bad', 4).append(array('b', [1, 2, 3, 4]), -1)",
      "label: expected 0 to 65535, got -1"),
     ("Samples('/bad', 5)", "/bad: it holds samples of 4 values, got 5"),
+    ("Samples('/bad', 4, 'h')", "/bad: it holds samples of code b, got h; take another file"),
+    ("Samples('/nodir/s', 4)", "/nodir/s: it cannot be written: [Errno 2] ENOENT"),
+    ("Samples(5, 4)", "path: expected str, got int"),
+    ("Samples('/bad', 4).append(None, 0)", "x: expected array('b'), got NoneType"),
+    ("Samples('/bad', 4).append(array('b', [1, 2]), 0, 3)", "x: expected 3 int8 values, got 2"),
+    ("Samples('/bad', 4)['a']", "sample: expected int, got str"),
+    ("train.fit('/bad', 5)", "samples: expected Samples, or a list of (values, label), got int"),
+    ("train.fit(None, [])", "path: expected str, got NoneType"),
+    ("train.fit('/bad', [], report=5)", "report: expected a function, got int"),
 ])  # fmt: skip
 def test_bad_samples_are_refused_in_one_line(remote, code, said):
-    setup = "from attn8.train.samples import Samples\nSamples('/bad', 4)"
+    setup = "from attn8 import train\nfrom attn8.train.samples import Samples\nSamples('/bad', 4)"
     assert remote.refused(code, setup).startswith(said)
+
+
+def test_samples_of_old_files_have_either_code(remote):
+    """Their fourth byte is 0; what a new file holds is told."""
+    found = remote("""
+from attn8.train.samples import Samples
+with open("/old.samples", "wb") as file:
+    file.write(b"\\x02\\0\\0\\0")
+ids = Samples("/old.samples", 2, "h")
+ids.append(array("h", [300, -5]), 1)
+x, label = Samples("/old.samples", 2, "h")[0]
+with open("/bad.samples", "wb"):
+    pass
+Samples("/bad.samples", 2, "h")
+with open("/bad.samples", "rb") as file:
+    give((list(x), label, file.read()))
+""")
+    assert found == ([300, -5], 1, b"\x02\0\0h")
+
+
+@pytest.mark.parametrize("given, said", [
+    ("[5] * 60", "sample 0: expected (values, label), got int"),
+    ("[(1, 2, 3)] * 60", "sample 0: expected (values, label), got tuple"),
+    ("{i + 99: 0 for i in range(60)}",
+     "samples: expected Samples, or a list of (values, label), got dict"),
+])
+def test_samples_that_are_none_are_refused_in_one_line(remote, base, given, said):
+    model, path = base
+    config, tensors = prepared(model)
+    put(remote, model, path, config, tensors, *samples(4))
+    code = f"from attn8 import train\ntrain.fit({TRAINING!r}, {given})"
+    found = remote.refused(code)
+    assert found.partition(": ")[2] == said.partition(": ")[2]
+    assert found.startswith(("sample ", "samples"))
 
 
 def test_what_saturates_ends_and_leaves_the_files(remote, base):

@@ -58,6 +58,19 @@ def model(x):
     raise TypeError("model: expected one that attn8.load gave, got %s" % type(x).__name__)
 
 
+def function(what, x):
+    raise TypeError("%s: expected a function, got %s" % (what, type(x).__name__))
+
+
+def samples(x):
+    raise TypeError("samples: expected Samples, or a list of (values, label), got %s"
+                    % type(x).__name__)
+
+
+def sample(i, x):
+    raise TypeError("sample %d: expected (values, label), got %s" % (i, type(x).__name__))
+
+
 def kind(what, x, kinds):
     expected = kinds[0] if isinstance(kinds, tuple) else kinds
     raise TypeError("%s: expected %s, got %s" % (what, expected.__name__, type(x).__name__))

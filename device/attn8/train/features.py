@@ -5,6 +5,7 @@ import os
 import sys
 
 from .. import checks, forms, memory
+from .fitting import pair
 from .samples import Samples
 
 SUFFIX = ".features"
@@ -53,7 +54,7 @@ def _made(path, front, samples):
     size = len(model.input)
     made = Samples(path, len(y) + ("tokens" in given), code)
     for i in range(len(samples)):
-        x, label = samples[i]
+        x, label = pair(samples, i)
         checks.values("sample %d" % i, x, size + bool(lengths), False, model.code)
         for k in range(size):
             model.input[k] = x[k]

@@ -10,6 +10,13 @@ CALIBRATION = 100  # samples, at most, that new ranges of activations are taken 
 
 def fit(path, samples, epochs, batch, validation, patience, seed, report):
     # See attn8.train.fit
+    checks.kind("path", path, str)
+    if report is not None and not callable(report):
+        checks.refuse("function", "report", report)
+    try:
+        len(samples)
+    except TypeError:
+        checks.refuse("samples", samples)
     from .features import SUFFIX, features
 
     samples, given = features(path, samples)
@@ -89,9 +96,22 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
             _restore(model, best_path)
         for at in range(held, min(n, held + CALIBRATION)):
             run(order[at])
-        trainer.quantize()
+        for name in trainer.quantize():
+            print("fit: %s: it has outgrown the int16 scale that it has together with layers that "
+                  "do not train, and is clipped" % name)
         os.rename(best_path, path)
     return best, history
+
+
+def pair(samples, i):
+    # -> what the sample is, and its label
+    try:
+        found = samples[i]
+    except (TypeError, KeyError):
+        checks.refuse("samples", samples)
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        checks.refuse("sample", i, found)
+    return found
 
 
 def _check(samples, trainer, order, held):
@@ -100,7 +120,7 @@ def _check(samples, trainer, order, held):
     classes = bytearray(model.output_size)
     for at in range(len(order)):
         i = order[at]
-        x, label = samples[i]
+        x, label = pair(samples, i)
         checks.values("sample %d" % i, x, model.input_size, False, trainer.code)
         checks.between("sample %d: label" % i, label, 0, len(classes) - 1)
         if at >= held:

@@ -218,6 +218,12 @@ class Norm:
         if shift < 0:
             raise ValueError("%s: weight and bias are too large for int8" % self.name)
         fields["shift"] = shift
+        eps = fields["eps_mult"] * (r.took[0] / scale) ** 2  # in squared steps of what it takes
+        up = fields["eps_shift"]
+        while eps < 16384 and up:
+            eps *= 2
+            up -= 1
+        fields["eps_mult"], fields["eps_shift"] = min(32767, int(eps + 0.5)), up
         r.put(self.name, "weight", array("i", [
             math.floor(w / after * 2.0 ** (shift + places) + 0.5) for w in weight]))
         r.put(self.name, "bias", array("i", [

@@ -35,10 +35,14 @@ def narrowing(weight, inputs, outputs):
     return down
 
 
+FINEST = 2 * (1 + 1 / 32768)  # a result's scale over that of its sums, at least
+
+
 class Requantizer:
     # Replaces, in the int8 model file at `path`, the layers that a training model has trained.
     # Every forward pass widens the ranges of the activations. scale: of the input as it was trained
-    # with, None where it is what the file says.
+    # with, None where it is what the file says. clipped: after `write`, the layers that had to keep
+    # a scale which they have outgrown.
 
     def __init__(self, model, path, scale=None):
         self.path = path
@@ -49,6 +53,8 @@ class Requantizer:
         self._measured = [layer.measured() for layer in model.layers]
         self._peaks = {name: 1 for each in self._measured for name, _ in each}
         self._peak = forms.choose("fixed_words").peak
+        self._streams = {}  # by the scale that a stream has in the file: its new one
+        self.clipped = []
         model.measured = self.measure
 
     def measure(self, at):
@@ -64,66 +70,102 @@ class Requantizer:
         update(self.path, self._change)
 
     def _change(self, metadata):
-        self._tensors = {}
-        config = json.loads(metadata["config"])
+        # All layers of a stream have one scale, by which the file tells it. Where that is too fine
+        # for one of them now, all are made again with a coarser one, as in attn8_host.quantize
+        while True:
+            self._tensors = {}
+            self._coarser = {}
+            self._kept = []
+            self.clipped.clear()
+            config = json.loads(metadata["config"])
+            self._convert(config)
+            if not self._coarser:
+                break
+            self._streams.update(self._coarser)
+        metadata["config"] = json.dumps(config)
+        return self._tensors
+
+    def _convert(self, config):
         old = {"input": config["input"].get("scale", 1)}  # 1 of token ids
         new = {"input": self._scale or old["input"]}
         last = "input"
+        trains = False
         for fields in config["layers"]:
             sources = fields.get("inputs", (last,))
             last = fields["name"]
             layer = self._layers.get(last)
-            before = old[sources[0]]
-            old[last] = fields.get("scale", before)
+            self.took = [old[name] for name in sources]
             self.takes = [new[name] for name in sources]
+            old[last] = fields.get("scale", self.took[0])
             if layer:
+                trains = True
                 fields["scale"] = layer.requantize(self, fields, self.takes[0])
-            elif self.takes[0] != before:  # it trained, and what it becomes takes another scale
+            elif fields["type"] == "convert":
+                self._between(fields, sources[0])
+            elif trains:
                 self._follow(fields)
+            else:  # what runs before all that trains keeps its scale
+                self._kept.append(old[last])
             new[last] = fields.get("scale", self.takes[0])
-        metadata["config"] = json.dumps(config)
-        return self._tensors
 
     def _follow(self, fields):
-        # A layer that does nothing but to convert has no part in a training, nor has a softmax that
-        # the loss has
+        # A layer that only hands on has no part in a training, nor has a softmax that the loss has
+        if self.takes[0] == self.took[0]:
+            return
         kind = find("train.layers", fields["type"])
         if hasattr(kind, "follow"):
             kind.follow(fields, self.takes[0])
-        elif fields["type"] == "convert":
-            from ..quantize import requant_constants
-
-            ratio = self.takes[0] / 512 / fields["scale"]
-            fields["mult"], fields["shift"] = requant_constants(ratio)
         elif "scale" in fields:
             fields["scale"] = self.takes[0]
 
+    def _between(self, fields, source):
+        # Between int8 and int16: int8 of what has trained has the range that this has now
+        before = self.takes[0] / 512
+        after = fields["scale"]
+        if fields["format"] == "int16":
+            after = self._stream(fields, FINEST * before)
+        elif source in self._peaks:
+            after = max(self.scale(source), FINEST * before)
+        if before * 512 != self.took[0] or after != fields["scale"]:
+            from ..quantize import requant_constants
+
+            fields["scale"] = after
+            fields["mult"], fields["shift"] = requant_constants(before / after)
+
     def result(self, fields, linear=None, before=0):
-        # The scale of what a layer gives; of a matrix, which takes `before`, no finer than its
-        # weights can express
+        # The scale of what a layer gives, no finer than sums in steps of `before` can be brought
+        # to; of a matrix, those of its products with steps of `before`
         if fields.get("output") == "int16":
-            return self.stream(fields)
+            return self.stream(fields, self._finest(linear, before))
         return self.product(fields["name"], linear, before)
 
     def product(self, name, linear, before):
         # The same of a part that is int8
-        finest = 0
+        return max(self.scale(name), self._finest(linear, before))
+
+    def _finest(self, linear, before):
         if linear:
-            weight = linear.weight
-            peak = self._peak(weight.value, 0, weight.size)
-            finest = 2 * (1 + 1 / 32768) * before * peak / (127 << self._frac)
-        return max(self.scale(name), finest)
+            before *= self._peak(linear.weight.value, 0, linear.weight.size)
+            before /= 127 << self._frac
+        return FINEST * before
 
-    def stream(self, fields):
-        # That of int16, which all that a stream ties together keep
+    def stream(self, fields, finest=0):
+        # That of int16, which all that a stream ties together share
         scale = fields["scale"]
-        if self._peaks[fields["name"]] > scale * 32767 * (1 << self._frac):
-            self.outgrown(fields["name"])
-        return scale
+        peak = self._peaks[fields["name"]] / (1 << self._frac)
+        if peak > self._streams.get(scale, scale) * 32767:
+            finest = max(finest, peak / 16383)  # 14 bits, and as much room again
+        return self._stream(fields, finest)
 
-    def outgrown(self, name):
-        raise ValueError("%s: what it takes or gives has outgrown the int16 of its model; "
-                         "train with a lower rate, or quantize anew with these samples" % name)
+    def _stream(self, fields, finest):
+        old = fields["scale"]
+        scale = self._streams.get(old, old)
+        if finest > scale:
+            if old in self._kept:
+                self.clipped.append(fields["name"])
+            else:
+                self._coarser[old] = max(finest, self._coarser.get(old, 0))
+        return scale
 
     def stream_tensor(self, fields, parameter):
         # Writes a parameter that is among a stream's values -> their scale
@@ -182,8 +224,9 @@ class Requantizer:
 
     def linear(self, layer, before, after, wide=False):
         # Writes a matrix and its biases: int8 weights with a scale per output, or one for all where
-        # the results stay int32, after None. -> the scale of those. wide: it takes int16, which
-        # goes down by as many bits as the weights ask for (see dense16)
+        # the results stay int32, after None. -> the scale of those. A weight beyond what a result's
+        # scale can express is clipped. wide: it takes int16, which goes down by as many bits as the
+        # weights ask for (see dense16)
         from ..quantize import requant_constants
 
         n = layer.inputs
@@ -196,9 +239,12 @@ class Requantizer:
             self._tensors[name + "mult"] = mults = array("h", bytes(2 * layer.outputs))
             self._tensors[name + "shift"] = shifts = array("b", bytes(layer.outputs))
         view = memoryview(weight)
+        most = 0x7FFFFFFF
+        if after is not None and not wide:
+            most = max(1, int(min(most, after / FINEST / before * (127 << frac))))
         peaks = array("i", bytes(4 * layer.outputs))
         for j in range(layer.outputs):
-            peaks[j] = max(1, self._peak(view[j * n : (j + 1) * n], 0, n))
+            peaks[j] = max(1, min(most, self._peak(view[j * n : (j + 1) * n], 0, n)))
             if wide and bias:  # which is to stay within 2**29, in the board's floats too
                 peaks[j] = max(peaks[j], math.ceil(abs(bias[j]) * 127 / (before * 0x1FFFFF00)))
         largest = max(peaks)
@@ -217,7 +263,5 @@ class Requantizer:
             if bias:
                 int32[j] = math.floor(bias[j] / (1 << frac) / ratio + 0.5)
             if after is not None:
-                if ratio > after / 2:
-                    self.outgrown(layer.name)
                 mults[j], shifts[j] = requant_constants(ratio / after)
         return before * largest / (127 << frac)

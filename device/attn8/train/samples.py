@@ -11,13 +11,14 @@ TAIL = 6  # bytes of a record behind its values: the label, and the CRC-32 of bo
 class Samples:
     # Labelled inputs of a model in a file, which a board collects: len, append and [i]. A power cut
     # leaves all that were there; one that was under way is taken for none. The file begins with the
-    # number of values of each, in four bytes. code: "b" of int8, "h" of token ids.
+    # number of values of each, in three bytes, and the code, which is 0 in files of old. code: "b"
+    # of int8, "h" of token ids.
 
     def __init__(self, path, size, code="b"):
-        self.path = path
+        self.path = checks.kind("path", path, str)
         self.size = checks.between("size", size, 1, 1 << 22)
         if code not in ("b", "h"):
-            raise ValueError("code: expected b or h, got %s" % code)
+            raise ValueError("code: expected b or h, got %s" % (code,))
         self.code = code
         self._x = array(code, bytes(size * ITEMSIZES[code]))
         self._step = size * ITEMSIZES[code] + TAIL
@@ -30,9 +31,13 @@ class Samples:
             pass
         if len(head) < 4:
             self.clear()
-        elif int.from_bytes(head, "little") != size:
-            raise ValueError("%s: it holds samples of %d values, got %d"
-                             % (path, int.from_bytes(head, "little"), size))
+        else:
+            found = int.from_bytes(head[:3], "little")
+            if found != size:
+                raise ValueError("%s: it holds samples of %d values, got %d" % (path, found, size))
+            if head[3] and head[3] != ord(code):
+                raise ValueError("%s: it holds samples of code %s, got %s; take another file"
+                                 % (path, chr(head[3]), code))
         self._count = (os.stat(path)[6] - 4) // self._step
         if self._count and not self._read(self._count - 1):
             self._count -= 1
@@ -42,7 +47,7 @@ class Samples:
 
     def __getitem__(self, i):
         # -> (an array that the next one overwrites, label)
-        if not 0 <= i < self._count:
+        if not 0 <= checks.kind("sample", i, int) < self._count:
             raise IndexError("sample %d of %d" % (i, self._count))
         if not self._read(i):
             raise ValueError("%s: sample %d is damaged" % (self.path, i))
@@ -54,22 +59,33 @@ class Samples:
         # what trains.
         if length is not None:
             most = 127 if self.code == "b" else 32767
+            checks.values("x", x, self.size - 1, False, self.code)
             told = array(self.code, [checks.between("length", length, 1, most)])
             self._x[:] = array(self.code, x) + told
             x = self._x
         checks.values("x", x, self.size, False, self.code)
         tail = checks.between("label", label, 0, 65535).to_bytes(2, "little")
         tail += crc32(tail, crc32(x)).to_bytes(4, "little")
-        with open(self.path, "r+b") as file:
-            file.seek(4 + self._count * self._step)
-            file.write(x)
-            file.write(tail)
+        try:
+            with open(self.path, "r+b") as file:
+                file.seek(4 + self._count * self._step)
+                file.write(x)
+                file.write(tail)
+        except OSError as error:
+            self._fails(error)
         self._count += 1
 
     def clear(self):
-        with open(self.path, "wb") as file:
-            file.write(self.size.to_bytes(4, "little"))
+        try:
+            with open(self.path, "wb") as file:
+                file.write(self.size.to_bytes(3, "little"))
+                file.write(self.code)
+        except OSError as error:
+            self._fails(error)
         self._count = 0
+
+    def _fails(self, error):
+        raise ValueError("%s: it cannot be written: %s" % (self.path, error))
 
     def _read(self, i):
         # Whether a record is whole

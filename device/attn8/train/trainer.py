@@ -114,8 +114,9 @@ class Trainer:
         return self.requantizer
 
     def quantize(self):
-        # Writes the parameters as int8 into the model's file
+        # Writes the parameters as int8 into the model's file -> the layers that are clipped there
         if not self.requantizer:
             raise ValueError("nothing was measured")
         self.model.release()  # the requantizer keeps the layers that it needs
         self.requantizer.write()
+        return self.requantizer.clipped

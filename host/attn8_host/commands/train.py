@@ -186,6 +186,10 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
         ("int8 accuracy after", f"{outcome.accuracy_after:.2%}",
          f"{', '.join(outcome.layers)}, as after epoch {best}" if best else "as before"),
     ]))  # fmt: skip
+    for name in outcome.clipped:
+        console.print(f"warning: {name}: it has outgrown the int16 scale that it has together with "
+                      "layers that do not train, and is clipped; give --layers all, or quantize "
+                      "anew with these samples", highlight=False, markup=False)
     said = f"{arguments.output}: the new int8 model" if best else (
         f"no epoch was better than the model as it is, whose validation loss is "
         f"{outcome.validation_loss_before:.4f}: {arguments.output} is not written; give a lower "

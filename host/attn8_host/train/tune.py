@@ -25,7 +25,7 @@ from ..link.protocol import CALIBRATE, EVALUATE, QUANTIZE, TRAIN
 from ..model import Model, load
 from ..plan.inference import Plan
 from ..plan.training import alone, train_plan
-from ..proof.compare import verify
+from ..proof.compare import Verification, verify
 from .arithmetic import ratio
 from .memory import saving
 from .session import Epoch, Trained, Training, pack, schedule, total_steps
@@ -62,6 +62,7 @@ class Tuned(Trained):
     validation_loss_before: float
     accuracy_before: float  # int8 on the board, of the validation samples
     accuracy_after: float
+    clipped: list[str]  # layers that outgrew an int16 scale which frozen layers have, too
     history: list[TunedEpoch]
 
 
@@ -336,7 +337,7 @@ def tune(
     deploy(board, progress=lambda done, size: advance("package to the board (bytes)", done, size))
     push(board, target, path.read_bytes())
 
-    def infer(model: Model, what: str) -> tuple[float, bool]:
+    def infer(model: Model, what: str) -> tuple[float, Verification]:
         board.enter_repl()
         with board.serve() as client:
             client.load(target, False)
@@ -345,7 +346,7 @@ def tune(
                            lambda: advance(what, next(count), len(held)),
                            [lengths[i] for i in held])
         right = [each[model.output].argmax() for each in found.outputs] == labels[held]
-        return float(np.mean(right)), found.bit_exact
+        return float(np.mean(right)), found
 
     def parts(of: np.ndarray) -> Iterator[np.ndarray]:
         return (of[i : i + batch] for i in range(0, len(of), batch))
@@ -355,7 +356,7 @@ def tune(
         right = np.concatenate([outputs.argmax(axis=1) for _, outputs in seen]) == labels[held]
         return float(np.concatenate([losses for losses, _ in seen]).mean()), float(right.mean())
 
-    before, exact = infer(Model(base.config, base.tensors, False), "int8 before (samples)")
+    before, first = infer(Model(base.config, base.tensors, False), "int8 before (samples)")
     push(board, training_path, pack(config, tensors))
     board.enter_repl()
     history: list[TunedEpoch] = []
@@ -389,8 +390,8 @@ def tune(
                 best_words = {p.name: session.f.floats(p.value) for p in session.reference.params}
             if epoch - best >= patience:
                 break
-    exact = exact and bool(session.bit_exact)
-    after = before
+    exact = first.bit_exact and bool(session.bit_exact)
+    after, clipped = before, []
     if best:
         push(board, training_path, pack(config, best_words))
         board.enter_repl()
@@ -403,8 +404,10 @@ def tune(
         with TemporaryDirectory(dir=output.parent, prefix=".attn8-") as folder:
             made = Path(folder) / "new"
             made.write_bytes(board.read_file(target))
-            after, equal = infer(Model(*modelfile.read(made), False), "int8 after (samples)")
-            exact = exact and bool(measured.bit_exact) and equal
+            new = Model(*modelfile.read(made), False)
+            after, last = infer(new, "int8 after (samples)")
+            exact = exact and bool(measured.bit_exact) and last.bit_exact
+            clipped = beyond(best_words, training(new, which, target)[1], last)
             load(made)
             made.replace(output)
     board.execute(f"import os\nos.remove({training_path!r})")
@@ -412,9 +415,28 @@ def tune(
         board=board.info.as_dict(), model=base.name, epochs=len(history), batch=batch,
         steps=len(session.microseconds), layers=names, samples=len(x), validation=len(held),
         best_epoch=best, validation_loss_before=at_first, accuracy_before=before,
-        accuracy_after=after, device_us_per_step=statistics.median(session.microseconds),
+        accuracy_after=after, clipped=clipped,
+        device_us_per_step=statistics.median(session.microseconds),
         bit_exact=exact, overflows=session.overflows, ram_bytes=ram, history=history,
     )  # fmt: skip
+
+
+def beyond(
+    trained: dict[str, np.ndarray], made: dict[str, np.ndarray], found: Verification
+) -> list[str]:
+    """What is clipped by a scale that the board had to keep.
+
+    That is layers with a weight that is off by more than a step of int8, or with results at the end
+    of int16.
+
+    Args:
+        trained, made: the parameters, and those of the int8 model in floats.
+        found: of the int8 model.
+    """
+    names = {name.rpartition(".")[0] for name, values in made.items() if name.endswith(".weight")
+             and (np.abs(trained[name]) - np.abs(values)).max() > np.abs(values).max() / 127}
+    return sorted(names | {name for outputs in found.outputs for name, values in outputs.items()
+                           if values.dtype == np.int16 and np.abs(values).max() == 32767})
 
 
 @contextmanager

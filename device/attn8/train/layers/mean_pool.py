@@ -57,10 +57,12 @@ class MeanPool:
     def requantize(self, r, fields, scale):
         from ...quantize import requant_constants
 
-        after = r.result(fields)
         if not self.lengths:
-            fields["mult"], fields["shift"] = requant_constants(scale / after / self.seq_len)
+            share = scale / self.seq_len
+            after = r.result(fields, None, share)
+            fields["mult"], fields["shift"] = requant_constants(share / after)
             return after
+        after = r.result(fields)
         mults, shifts = array("h", bytes(2 * self.seq_len)), array("b", bytes(self.seq_len))
         room = 15  # bits by which a sum of n int16 can be shifted up
         for n in range(1, self.seq_len + 1):

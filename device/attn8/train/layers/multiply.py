@@ -38,9 +38,9 @@ class Multiply:
     def requantize(self, r, fields, scale):
         from ...quantize import requant_constants
 
-        after = r.result(fields)
-        ratio = scale * r.takes[1] / after
-        fields["mult"], fields["shift"] = requant_constants(ratio)
+        product = scale * r.takes[1]
+        after = r.result(fields, None, product)
+        fields["mult"], fields["shift"] = requant_constants(product / after)
         return after
 
 

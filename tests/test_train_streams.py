@@ -1,0 +1,130 @@
+"""A residual stream whose layers have outgrown its scale in training: the board gives it another,
+or clips them where frozen layers are of the same stream."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attn8_host import layers, modelfile
+from attn8_host.deploy import push
+from attn8_host.model import Model as Integers
+from attn8_host.proof.compare import Verification
+from attn8_host.quantize.model import quantize_model
+from attn8_host.train import tune
+from attn8_host.train.model import Model
+from attn8_host.train.session import pack, to_words
+
+TOKENS, WIDTH, CLASSES = 8, 6, 3
+INT8, TRAINING = "/models/streams.safetensors", "/models/streams_train.safetensors"
+SHAPE = {"seq_len": TOKENS, "embed_dim": WIDTH}
+LAYERS: list[dict[str, Any]] = [
+    {"type": "conv1d", "name": "conv", "length": TOKENS, "channels": 3, "kernel_size": 1,
+     "stride": 1, "filters": WIDTH},
+    {"type": "conv1d", "name": "depth", "length": TOKENS, "channels": WIDTH, "groups": WIDTH,
+     "kernel_size": 3, "stride": 1, "dilation": 2, "padding": 2, "filters": WIDTH},
+    {"type": "layer_norm", "name": "norm", "features": WIDTH, "eps": 0.01},
+    {"type": "attention", "name": "attn", "num_heads": 2, "core": "exact", "causal": False,
+     **SHAPE},
+    {"type": "add", "name": "sum", "inputs": ["depth", "attn"]},
+    {"type": "mean_pool", "name": "pool", **SHAPE},
+    {"type": "dense", "name": "head", "in_features": WIDTH, "out_features": CLASSES,
+     "output": "int32"},
+]  # fmt: skip
+REQUANTIZE = """
+from attn8 import train
+
+trainer = train.load(path)
+trainer.calibrate()
+for i in range(0, len(x), trainer.model.input_size):
+    trainer.model(x[i : i + trainer.model.input_size])
+trainer.quantize()
+give(trainer.requantizer.clipped)
+"""
+
+
+@pytest.fixture(scope="module")
+def remote(roomy):
+    return roomy
+
+
+def quantized():
+    """An int8 model of random weights, and its inputs in int8."""
+    rng = np.random.default_rng(4)
+    config = {"format": "attn8", "version": 1, "name": "streams", "layers": LAYERS,
+              "input": {"shape": [TOKENS, 3]}}
+    floats = {f"{entry['name']}.{part}": rng.normal(0, 0.5, tensor.shape)
+              for entry in LAYERS
+              for part, tensor in layers.get(entry["type"]).float_tensors(entry).items()
+              if tensor.needed}
+    x = rng.normal(0, 2, (12, TOKENS, 3))
+    model = Integers(*quantize_model(config, floats, x), False)
+    return model, model.feed(x).reshape(len(x), -1)
+
+
+def requantized(remote, tmp_path, base, x, which, grown):
+    """The int8 model that a board makes of weights that are `grown` so many times, what it says of
+    layers, and the training model in float64."""
+    config, tensors, _ = tune.prepare(base, which, INT8, 1, "sgd")
+    for name, times in grown.items():
+        tensors[name] = tensors[name] * times
+    front = base if config["layers"][0]["type"] == "front" else None
+    model = Model(config, tensors, "float64", base=front)
+    push(remote.board, INT8, modelfile.pack(base.config, base.tensors))
+    push(remote.board, TRAINING, pack(config, tensors))
+    words = to_words(config, Model(config, tensors, base=front).f, front)
+    clipped = remote(REQUANTIZE, path=TRAINING,
+                     x=np.concatenate([words(each) for each in x]).astype(np.int32))
+    made = tmp_path / "made.safetensors"
+    made.write_bytes(remote.board.read_file(INT8))
+    return Integers(*modelfile.read(made), False), clipped, model
+
+
+def scales(model):
+    return {entry["name"]: entry["scale"] for entry in model.config["layers"] if "scale" in entry}
+
+
+def errors(made, which, model):
+    """Of its int8 weights, in their own steps."""
+    found = tune.training(made, which, INT8)[1]
+    for p in model.params:
+        if p.name.endswith("weight") and not p.name.startswith("norm"):
+            rows = len(made.tensors[p.name])
+            values = p.value.reshape(rows, -1)
+            step = np.abs(values).max(axis=1, keepdims=True) / 127
+            yield p.name, np.abs((found[p.name].reshape(rows, -1) - values) / step).max(axis=1)
+
+
+GROWN = {"depth.weight": 5, "attn.out.weight": 9}
+
+
+def test_a_stream_that_trains_gets_the_scale_that_it_needs(remote, tmp_path):
+    """All its layers the same one; nothing is clipped, and the rest is rounding."""
+    base, x = quantized()
+    made, clipped, model = requantized(remote, tmp_path, base, x, "all", GROWN)
+    before, after = scales(base), scales(made)
+    assert clipped == []
+    assert before["depth"] == before["attn"] == before["sum"]
+    assert after["depth"] == after["attn"] == after["sum"] > 2 * before["sum"]
+    for name, error in errors(made, "all", model):
+        assert (error <= 0.51).all(), name
+    wanted = np.array([model(each.astype(np.int64) * tune.NORMAL) for each in x])
+    found = np.array([made(each)["head"] * after["head"] for each in x])
+    assert np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+def test_a_stream_of_frozen_layers_keeps_its_scale(remote, tmp_path):
+    """What does not fit is clipped, by name; what fits is not."""
+    base, x = quantized()
+    made, clipped, model = requantized(remote, tmp_path, base, x, "last:3",
+                                       {"attn.out.weight": 40})
+    assert clipped == ["attn", "sum"] and scales(made)["sum"] == scales(base)["sum"]
+    named = tune.beyond({p.name: p.value for p in model.params},
+                        tune.training(made, "last:3", INT8)[1],
+                        Verification(outputs=[made(each) for each in x]))
+    assert named == ["attn.out"]
+    ends = Verification(outputs=[{"sum": np.array([-32767, 5], np.int16), "x": x[0]}])
+    assert tune.beyond({}, {}, ends) == ["sum"]
+    found = dict(errors(made, "last:3", model))
+    assert (found.pop("attn.out.weight") > 1).any()
+    assert all((error <= 0.51).all() for error in found.values())
