@@ -154,6 +154,44 @@ def test_what_must_not_pass_is_refused(remote, code, message):
     assert message in said, said
 
 
+# Each of these passed, or was refused in MicroPython's words, which name neither what nor where
+@pytest.mark.parametrize("code, message", [
+    ("LocalGlobal.from_scales(3, 4, *S)", "window: expected a whole number, got NoneType"),
+    ("LocalGlobal.from_scales(3, 4, *S, window=1)", "global_indices: expected list, got NoneType"),
+    ("LocalGlobal.from_scales(3, 4, *S, None, 1, [])", "gate: expected list, got NoneType"),
+    ("LocalGlobal.from_scales(3, 4, .1, .1, .1, 'a')", "scale_out: expected a number, got str"),
+    ("Sparse.from_scales(3, 4, *S)", "mask: expected Mask, got NoneType"),
+    ("Sparse(3, 4, mask='causal', **C)", "mask: expected Mask, got str"),
+    ("attn8.Linear.from_scales(3, 4, *S, (1, 2))", "phi: expected relu, relu+1 or elu+1, got (1"),
+    ("attn8.Stream(5, 1, print)", "model: expected one that attn8.load gave, got int"),
+    ("next(attn8.generate(5))", "model: expected one that attn8.load gave, got int"),
+    ("load('/models')", "/models: a folder; expected a file in it"),
+    ("load('/models/digits.safetensors', weights=(1, 2))", "weights: expected resident or stream"),
+    ("attn8.safetensors.read(5)", "path: expected str, got int"),
+    ("attn8.CrossAttention(ReLU(2))", "layer: expected MultiHeadAttention, got ReLU"),
+    ("attn8.Embedding(1, 4, 4, x[:8] + x[:8], paired=5)", "embedding.paired: expected 0 to 1, got"),
+    ("attn8.Embedding(1, 3, 4, x, paired=1)", "embedding.paired: expected 0 to 0, got 1"),
+    ("attn8.MultiHeadAttention.from_floats(2, 2, 1, {}, [], core=5)", "core: expected str, got"),
+    ("attn8.masks.Mask(2, 5)", "rows: expected several, as a list, got int"),
+    ("attn8.masks.Mask(2, 'ab')", "mask: row 0: expected rising boundaries up to 2, got ['a']"),
+    ("attn8.masks.Mask.from_keys(2, None)", "rows: expected several, as a list, got NoneType"),
+    ("attn8.masks.global_indices(4, 5)", "keys: expected several, as a list, got int"),
+    ("attn8.masks.from_hnsw_edges(4, 5)", "edges: expected several, as a list, got int"),
+    ("attn8.masks.from_hnsw_edges(4, [(1,)])", "nodes of an edge: expected 2 to 2, got 1"),
+    ("attn8.masks.from_hnsw_layers(4, 5)", "layers: expected list, got int"),
+    ("attn8.masks.from_cut(4, 1, 2, 5)", "labels: expected several, as a list, got int"),
+    ("attn8.quantize.int8(5, 0.1)", "values: expected list, got int"),
+    ("attn8.quantize.int8([1.0], 0)", "scale: expected 1e-30 to 1e+30, got 0"),
+    ("attn8.quantize.output_constants(-1)", "ratio of scales: expected 1e-30 to 1e+30, got -1"),
+    ("attn8.quantize.score_constants(0.1, 1.5)", "head_dim: expected a whole number, got float"),
+    ("attn8.quantize.random_features(4, -1, 1)", "head_dim: expected 1 to 4096, got -1"),
+])
+def test_a_wrong_call_at_the_repl_is_told_what_and_where(remote, code, message):
+    setup = SETUP + "import attn8\nS = (0.1,) * 4\n"
+    said = remote.refused(code, setup, constants=EXACT)
+    assert message in said, said
+
+
 def test_a_refused_step_leaves_the_state_as_it_was(remote):
     steps = remote("""
 from attn8 import Sliding

@@ -324,7 +324,9 @@ def test_a_board_writes_what_numpy_does_with_weights_in_memory_and_in_the_file(
          "layers.0.attention: its cache has room for 24 tokens and holds 24; reset"),
         ("list(generate(model, 'a', 0))", "tokens: expected 1 to 32768, got 0"),
         ("list(generate(model, 'a', 1, 101))", "temperature: expected 0 to 100, got 101"),
+        ("list(generate(model, 'a', 1, 'a'))", "temperature: expected a number, got str"),
         ("list(generate(model, 'a', 1, 1, -1))", "top_p: expected 0 to 1, got -1"),
+        ("list(generate(model, 'a', 1, 1, 1, -1))", "seed: expected 0 to 4294967295, got -1"),
         ("list(generate(5))", "model: expected one that attn8.load gave, got int"),
         ("list(generate(load('/models/digits.safetensors')))",
          "the model has no tokenizer: import it with --tokenizer, or with tokenizer.json in its "

@@ -65,6 +65,4 @@ def multiplier(what, mult, shift):
 
 def refuse(how, *values):
     # The lines are apart, in a module that most programs never load
-    from . import refuse as lines
-
-    getattr(lines, how)(*values)
+    getattr(__import__("attn8." + "refuse", None, None, [how]), how)(*values)

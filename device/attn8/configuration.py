@@ -39,7 +39,7 @@ def configuration(path, form):
 def streams(path, weights, step, arena):
     # Whether weights stay in the file. arena: its size, as the config has it
     if weights not in (None, "resident", "stream"):
-        raise ValueError("weights: expected resident or stream, got %s" % weights)
+        raise ValueError("weights: expected resident or stream, got %s" % (weights,))
     if weights is None:
         try:
             with open(path, "rb") as file:

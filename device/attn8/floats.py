@@ -11,20 +11,6 @@ LEAST = 1e-12
 PARTS = ("q", "k", "v", "out")
 
 
-def peak(what, values, length=None):
-    # The largest magnitude of finite numbers, an array or a list of this length
-    if not checks.typecode(values):
-        checks.kind(what, values, (list, tuple))
-    if length is not None and len(values) != length:
-        raise ValueError("%s: expected %d values, got %d" % (what, length, len(values)))
-    most = 0.0
-    for value in values:
-        if not isinstance(value, (int, float)) or not -1e30 < value < 1e30:
-            raise ValueError("%s: expected finite numbers, got %s" % (what, value))
-        most = max(most, abs(value))
-    return most
-
-
 def attention(cls, seq_len, embed_dim, num_heads, floats, x, memory=None, core="exact",
               causal=False, key_dim=None, value_dim=None, key_len=None, memory_dim=None, **options):
     # As MultiHeadAttention.from_floats has it -> the layer, with `scales`: what one step stands for
@@ -33,6 +19,8 @@ def attention(cls, seq_len, embed_dim, num_heads, floats, x, memory=None, core="
     checks.between("embed_dim", embed_dim, 1, 1 << 15)
     checks.between("num_heads", num_heads, 1, embed_dim)
     checks.kind("floats", floats, dict)
+    checks.kind("causal", causal, bool)
+    checks.kind("core", core, str)
     kind = cores.get(core)
     constants = getattr(find.module("cores", core), "constants", None)
     if constants is None:
@@ -56,7 +44,7 @@ def attention(cls, seq_len, embed_dim, num_heads, floats, x, memory=None, core="
     for key in floats:
         name = key[5:] if key.startswith("core.") else ""
         if name in kind.tensors:
-            peak(key, floats[key], checks.between(
+            quantize.peak(key, floats[key], checks.between(
                 key + ": values", len(floats[key]) // num_heads, 1, 1 << 30) * num_heads)
             shares[name] = floats[key]
         elif key not in known:
@@ -135,9 +123,9 @@ def _run(layer, x, memory):
 
 def _examples(name, x, size, scales):
     # Those in x as int8, whose scale is added
-    most = peak(name, x)
+    most = quantize.peak(name, x)
     count = len(x) // size
-    peak(name, x, max(count, 1) * size)
+    quantize.peak(name, x, max(count, 1) * size)
     scales[name] = max(most, LEAST) / 127
     whole = quantize.int8(x, scales[name])
     return [whole[i * size : (i + 1) * size] for i in range(count)]
@@ -154,10 +142,10 @@ class Matrix:
         self.outputs = outputs
         self.weight = floats[name + ".weight"]
         self.bias = floats.get(name + ".bias")
-        peak(name + ".weight", self.weight, inputs * outputs)
+        quantize.peak(name + ".weight", self.weight, inputs * outputs)
         if self.bias is None:
             self.bias = [0.0] * outputs
-        peak(name + ".bias", self.bias, outputs)
+        quantize.peak(name + ".bias", self.bias, outputs)
 
     def _row(self, j):
         return self.weight[j * self.inputs : (j + 1) * self.inputs]

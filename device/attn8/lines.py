@@ -67,9 +67,9 @@ LINES = (
     "LocalGlobal(seq_len, head_dim, gate, window, global_indices, score_mult, score_shift, "
     "score_limit, out_num, out_shift, causal=False, need_weights=False, block_rows=8)\n"
     "LocalGlobal.from_scales(seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0,"
-    " **options)\n    Each token attends to `window` tokens on each side and, in a softmax of "
-    "its own, to the tokens global_indices: out = gate*local + (1 - gate)*distant, "
-    "O(seq_len*(window + indices))",
+    " window=None, global_indices=None, **options)\n    Each token attends to `window` tokens on"
+    " each side and, in a softmax of its own, to the tokens global_indices: out = gate*local + "
+    "(1 - gate)*distant, O(seq_len*(window + indices))",
     "masks\n    Sparse attention masks: which keys each query may attend to",
     "MeanPool(seq_len, embed_dim, mult, shift, format='int8', output='int8', lengths=False)"
     "\n    Mean over the tokens: [seq_len, embed_dim] -> [embed_dim], requantized; int8 or int16"
@@ -110,8 +110,6 @@ LINES = (
     "QReLU(size, format='Q16.16')\n    max(x, 0) over `size` values in fixed point or floats "
     "(see formats)",
     "quantize\n    Integer constants from scales, for experiments at the REPL",
-    "refuse\n    The lines in which `checks` refuses: most programs see none, and need no memory"
-    " for them",
     "ReLU(size, format='int8')\n    max(x, 0) over `size` int8 or int16 values",
     "Requantize(size, format, mult, shift, name='convert')\n    int16 to int8 or int8 to int16: "
     "requant(x << 9; mult, shift)",
@@ -140,9 +138,9 @@ LINES = (
     " in Q15, each row's sum about 32768",
     "Sparse(seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift, mask, "
     "causal=False, need_weights=False, block_rows=None)\nSparse.from_scales(seq_len, head_dim, "
-    "scale_q, scale_k, scale_v, scale_out, **options)\n    Softmax attention over the pairs of "
-    "query and key that a mask shows: to the bit what the exact core gives under that mask, in "
-    "time for these pairs alone",
+    "scale_q, scale_k, scale_v, scale_out, mask=None, **options)\n    Softmax attention over the"
+    " pairs of query and key that a mask shows: to the bit what the exact core gives under that"
+    " mask, in time for these pairs alone",
     "Stream(model, hop, on_result, channels=None, majority=1, threshold=None, hysteresis=0)"
     "\n    Calls on_result(stream) with the model's results every `hop` samples, from the first "
     "whole window on",

@@ -35,7 +35,6 @@ NAMES = dict(
     QMeanPool="qmean_pool",
     QReLU="qrelu",
     quantize="quantize",
-    refuse="refuse",
     ReLU="layers.relu",
     Requantize="layers.convert",
     RMSNorm="layers.rms_norm",

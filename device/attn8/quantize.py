@@ -8,8 +8,29 @@ from . import checks
 LOG2_E = 1.4426950408889634
 
 
+def peak(what, values, length=None):
+    # The largest magnitude of finite numbers, an array or a list of this length
+    if not checks.typecode(values):
+        checks.kind(what, values, (list, tuple))
+    if length is not None and len(values) != length:
+        raise ValueError("%s: expected %d values, got %d" % (what, length, len(values)))
+    most = 0.0
+    for value in values:
+        if not isinstance(value, (int, float)) or not -1e30 < value < 1e30:
+            raise ValueError("%s: expected finite numbers, got %s" % (what, value))
+        most = max(most, abs(value))
+    return most
+
+
+def _scale(what, value):
+    checks.refuse("real", what, value, 1e-30, 1e30)
+    return value
+
+
 def int8(values, scale):
     # values / scale, rounded half up, within +-127, as array('b')
+    peak("values", values)
+    _scale("scale", scale)
     out = array("b", bytes(len(values)))
     for i, value in enumerate(values):
         out[i] = int(max(-127, min(127, (value / scale + 0.5) // 1)))
@@ -19,7 +40,7 @@ def int8(values, scale):
 def check(head_dim, scale_q, scale_k, scale_v, scale_out):
     checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
     for part, scale in zip(("q", "k", "v", "out"), (scale_q, scale_k, scale_v, scale_out)):
-        checks.refuse("real", "scale_" + part, scale, 1e-30, 1e30)
+        _scale("scale_" + part, scale)
 
 
 def requant_constants(ratio):
@@ -32,7 +53,7 @@ def requant_constants(ratio):
 
 def _scaled(ratio, bits):
     # (n, s) with n/2**s ~ ratio and n of exactly `bits` bits
-    mantissa, exponent = math.frexp(ratio)
+    mantissa, exponent = math.frexp(_scale("ratio of scales", ratio))
     n = int(mantissa * (1 << bits) + 0.5)
     shift = bits - exponent
     return (n >> 1, shift - 1) if n == 1 << bits else (n, shift)
@@ -41,8 +62,8 @@ def _scaled(ratio, bits):
 def score_constants(scale, head_dim, kept=16):
     # (score_mult, score_shift, score_limit) for scores that stand for score * scale; numerators
     # reach `kept` octaves down
-    octaves = scale * LOG2_E
-    largest = 2 * 127 * 127 * head_dim
+    octaves = _scale("score scale", scale) * LOG2_E
+    largest = 2 * 127 * 127 * checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
     if not 0 < octaves < 4:
         raise ValueError("score scale: expected 0 to 2.77, got %s" % scale)
     span = min(256.0 * kept, 256 * octaves * largest + 2)
@@ -59,7 +80,7 @@ def score_constants(scale, head_dim, kept=16):
 def softmax_constants(scale):
     # (mult, shift, limit) of a softmax layer whose input stands for x * scale: see
     # attn8_host.layers.softmax
-    if not 1 / (1 << 20) <= scale <= 1 << 10:
+    if not 1 / (1 << 20) <= _scale("scale", scale) <= 1 << 10:
         raise ValueError("scale of what a softmax takes: expected 2**-20 to 2**10, got %s" % scale)
     step = scale * LOG2_E * 4096
     shift = 14 if step < 32768 else 6
@@ -69,7 +90,8 @@ def softmax_constants(scale):
 
 def logarithm_constants(octaves, head_dim):
     # (mult, shift): a sum of head_dim products stands for sum * mult / 2**shift 1/256 octaves
-    largest = head_dim << 14
+    _scale("octaves of a product", octaves)
+    largest = checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS) << 14
     shift = min(24, int(math.floor(31 - math.log(256 * octaves * largest) / math.log(2))))
     while shift >= 8:
         mult = int(256 * octaves * 2.0**shift + 0.5)
@@ -142,7 +164,7 @@ def performer_constants(head_dim, scale_q, scale_k, scale_v, scale_out, num_feat
         features = random_features(num_features, head_dim, seed)
         for h in range(1, heads):
             features.extend(random_features(num_features, head_dim, seed + h))
-    scale = max(max(features), -min(features)) / 127
+    scale = _scale("features", peak("features", features)) / 127
     made["features"] = array("b", [int(math.floor(x / scale + 0.5)) for x in features])
     octaves = scale * LOG2_E / head_dim**0.25
     for name, each in (("query", scale_q * octaves), ("key", scale_k * octaves),
@@ -156,6 +178,7 @@ def random_features(num_features, head_dim, seed):
     # float [num_features, head_dim]: normal vectors, each head_dim of them orthogonal, with the
     # norms that they had. xorshift32 (Marsaglia, 2003) draws them.
     checks.between("num_features", num_features, 1, 256)
+    checks.between("head_dim", head_dim, 1, checks.MAX_INPUTS)
     checks.between("seed", seed, 1, 0xFFFFFFFF)
     floats = array("f", bytes(4 * num_features * head_dim))
     x = seed
@@ -195,11 +218,11 @@ def random_features(num_features, head_dim, seed):
 def local_global_constants(head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0, heads=1,
                            **options):
     # gate: what the sigmoid is taken of, one number or [heads, head_dim]
-    made = exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out / 32, **options)
+    scale_out = _scale("scale_out", scale_out) / 32
+    made = exact_constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options)
     if isinstance(gate, (int, float)):
         gate = [gate] * heads * head_dim
-    if len(gate) != heads * head_dim:
-        raise ValueError("gate: expected %d values, got %d" % (heads * head_dim, len(gate)))
+    peak("gate", gate, heads * head_dim)
     made["gate"] = array("H", [int(32768 / (1 + math.exp(-max(min(y, 60), -60))) + 0.5)
                                for y in gate])
     return made

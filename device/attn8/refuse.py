@@ -38,7 +38,7 @@ def buffers():
 def output(form):
     # What is no int8
     if form != "int32":
-        raise ValueError("output: expected int8 or int32, got %s" % form)
+        raise ValueError("output: expected int8 or int32, got %s" % (form,))
 
 
 def padding(lengths):

@@ -1,7 +1,7 @@
 # Reads safetensors files: 8 bytes of header length, a JSON header, the tensors' bytes.
 import os
 
-from . import memory
+from . import checks, memory
 
 _types = {"I8": ("b", 1), "U8": ("B", 1), "I16": ("h", 2), "U16": ("H", 2), "I32": ("i", 4),
           "F32": ("f", 4), "F64": ("d", 8)}
@@ -12,6 +12,7 @@ def open_file(path):
     # -> (file, bytes before the tensors' data, bytes of it, header)
     from .grammar import check, loads
 
+    checks.kind("path", path, str)
     beyond = False
     try:
         found = os.stat(path)

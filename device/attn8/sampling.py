@@ -15,7 +15,8 @@ class Sampler:
         checks.between("shift", shift, 1, 14)
         temperature = thousandths("temperature", temperature, 100)
         self._top_p = thousandths("top_p", top_p, 1)
-        self._state = (checks.kind("seed", seed, int) + 1) * 0x9E3779B1 & 0xFFFFFFFF or 1
+        checks.between("seed", seed, 0, 0xFFFFFFFF)
+        self._state = (seed + 1) * 0x9E3779B1 & 0xFFFFFFFF or 1
         self._softmax = None
         if temperature:
             mult = max(1, min(mult * 1000 // temperature, 1 << 29))
@@ -49,7 +50,6 @@ class Sampler:
 
 
 def thousandths(name, value, most):
-    checks.kind(name, value, (int, float))
-    if not 0 <= value <= most:
-        checks.refuse("number", name, value, 0, most)
+    if not isinstance(value, (int, float)) or not 0 <= value <= most:
+        checks.refuse("real", name, value, 0, most)
     return int(value * 1000 + 0.5)

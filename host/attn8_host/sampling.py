@@ -33,11 +33,16 @@ class Sampler:
             at temperature 1.
         temperature, top_p: counted in thousandths.
         seed: a whole number of 32 bits.
+
+    Raises:
+        ModelError: one of these is out of its range.
     """
 
     def __init__(self, ratio: dict[str, int], temperature: float, top_p: float, seed: int):
         self.temperature = thousandths("temperature", temperature, 100)
         self.top_p = thousandths("top_p", top_p, 1)
+        if not 0 <= seed < 1 << 32:
+            raise ModelError(f"seed: expected 0 to {(1 << 32) - 1}, got {seed}")
         self.state = (seed + 1) * 0x9E3779B1 & 0xFFFFFFFF or 1
         if self.temperature:
             shift = ratio["shift"]

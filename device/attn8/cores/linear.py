@@ -43,7 +43,7 @@ class Linear:
             self._table_q = array("H", [x + one if x < 128 else one for x in range(256)])
             self._table_k = self._table_q
         else:
-            raise ValueError("phi: expected relu, relu+1 or elu+1, got %s" % phi)
+            raise ValueError("phi: expected relu, relu+1 or elu+1, got %s" % (phi,))
         most_q = max(1, max(self._table_q))
         checks.between("seq_len", seq_len, 1, 1 << 15)
         # The state's sums of phi(k)*(v + 128) stay within int32

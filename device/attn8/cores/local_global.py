@@ -68,10 +68,11 @@ class LocalGlobal:
 
     @classmethod
     def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, gate=0.0,
-                    **options):
-        # As Exact.from_scales. gate: what the sigmoid is taken of, one number or head_dim
+                    window=None, global_indices=None, **options):
+        # As Exact.from_scales. gate: what the sigmoid is taken of, one number or head_dim. What is
+        # not said of window and global_indices is refused by name
         made = constants(head_dim, scale_q, scale_k, scale_v, scale_out, gate, **options)
-        return cls(seq_len, head_dim, **made)
+        return cls(seq_len, head_dim, window=window, global_indices=global_indices, **made)
 
     @staticmethod
     def _own(code, size, name):

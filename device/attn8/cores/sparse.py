@@ -70,9 +70,10 @@ class Sparse:
         return kept, sum(form.room(seq_len, head_dim))
 
     @classmethod
-    def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, **options):
-        # As Exact.from_scales
-        return cls(seq_len, head_dim,
+    def from_scales(cls, seq_len, head_dim, scale_q, scale_k, scale_v, scale_out, mask=None,
+                    **options):
+        # As Exact.from_scales. Without a mask it is refused by name
+        return cls(seq_len, head_dim, mask=mask,
                    **constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options))
 
 
@@ -226,6 +227,8 @@ def _pairs(seq_len, mask, causal, most):
     if isinstance(mask, (list, tuple)):
         mask = build(seq_len, *mask)
     elif not isinstance(mask, Mask):
+        if not checks.typecode(mask):
+            checks.refuse("kind", "mask", mask, Mask)
         mask = Mask.from_bits(seq_len, mask)
     if mask.seq_len != seq_len:
         raise ValueError("mask: expected one of seq_len %d, got %d" % (seq_len, mask.seq_len))

@@ -1,6 +1,7 @@
 import attn8.cores as cores
 
-from .attention import make
+from .. import checks
+from .attention import MultiHeadAttention, make
 
 INPUTS = 2
 HEEDS = 1  # the input whose tokens a length counts
@@ -12,7 +13,7 @@ class CrossAttention:
     HEEDS = HEEDS
 
     def __init__(self, layer):
-        self._layer = layer
+        self._layer = checks.kind("layer", layer, MultiHeadAttention)
 
     def parts(self):
         return self._layer.parts()

@@ -34,7 +34,8 @@ class Embedding:
             for j in range(vocab_size):
                 checks.multiplier(name, mults[j], shifts[j])
         self._mult, self._shift = mult, shift
-        self._paired = paired
+        # The last row of an odd number has none to lie beside
+        self._paired = checks.between(name + ".paired", paired, 0, ~vocab_size & 1)
         if self._stored:
             n = 1 + paired
             room = memoryview(bytearray(n * (embed_dim + 3)))

@@ -51,8 +51,7 @@ class GroupedAttention:
         d = embed_dim // num_heads
         size = num_kv_heads * d
         checks.kind("linears", linears, tuple)
-        if len(linears) != 4:
-            checks.refuse("kind", "linears", linears, tuple)
+        checks.between("linears", len(linears), 4, 4)
         for linear, n in zip(linears, (embed_dim, size, size, embed_dim)):
             checks.kind("linears", linear, Linear16)
             if linear.inputs != embed_dim or linear.outputs != n or linear.wide:

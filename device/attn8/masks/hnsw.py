@@ -1,6 +1,6 @@
 # Masks that follow an HNSW graph over the tokens (Malkov and Yashunin, 2018)
 from .. import checks
-from .mask import Mask, boundaries, length
+from .mask import Mask, boundaries, length, several
 from .patterns import local_window
 
 
@@ -9,7 +9,7 @@ def from_hnsw_layers(seq_len, layers):
     # each layer that it is in and of those above.
     seen = [set() for _ in range(length(seq_len))]
     above = set()
-    for nodes in reversed(layers):
+    for nodes in reversed(checks.kind("layers", layers, (list, tuple))):
         _check(nodes, seq_len)
         boundaries(nodes)
         above = above | set(nodes)
@@ -21,8 +21,9 @@ def from_hnsw_layers(seq_len, layers):
 def from_hnsw_edges(seq_len, edges):
     # edges: (from, to) pairs; both see each other
     seen = [set() for _ in range(length(seq_len))]
-    for edge in edges:
+    for edge in several("edges", edges):
         _check(edge, seq_len)
+        checks.between("nodes of an edge", len(edge), 2, 2)
         a, b = edge
         seen[a].add(b)
         seen[b].add(a)
@@ -40,5 +41,5 @@ def global_indices(layers):
 
 
 def _check(nodes, seq_len):
-    for node in nodes:
+    for node in several("nodes", nodes):
         checks.between("node", node, 0, seq_len - 1)

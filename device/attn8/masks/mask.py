@@ -24,7 +24,7 @@ class Mask:
         self.offsets = array("H", bytes(2 * seq_len + 2))
         self.bits = None
         i = 0
-        for row in rows:
+        for row in several("rows", rows):
             if i == seq_len:
                 raise ValueError("mask: expected %d rows, got more" % seq_len)
             self._count(i, row)
@@ -43,7 +43,7 @@ class Mask:
     @classmethod
     def from_keys(cls, seq_len, rows):
         # Each row lists the keys that the query sees, rising
-        return cls(seq_len, (boundaries(keys) for keys in rows))
+        return cls(seq_len, (boundaries(keys) for keys in several("rows", rows)))
 
     @classmethod
     def from_bits(cls, seq_len, bits):
@@ -146,8 +146,8 @@ class Mask:
         # Checks a row and adds its keys
         last = -1
         sign = -1
-        for at in row:
-            if not last < at <= self.seq_len:
+        for at in several("rows", row):
+            if not isinstance(at, int) or not last < at <= self.seq_len:
                 raise ValueError("mask: row %d: expected rising boundaries up to %d, got %s"
                                  % (i, self.seq_len, list(row)))
             self.num_positions += sign * at
@@ -169,10 +169,18 @@ def length(seq_len):
     return checks.between("seq_len", seq_len, 1, MAX_SEQ_LEN)
 
 
+def several(what, values):
+    # -> what a loop takes of a list, an array, a set or a generator
+    try:
+        return iter(values)
+    except TypeError:
+        raise TypeError("%s: expected several, as a list, got %s" % (what, type(values).__name__))
+
+
 def boundaries(keys):
     # Of rising keys
     row = []
-    for key in keys:
+    for key in several("keys", keys):
         checks.between("keys", key, 0, MAX_SEQ_LEN)
         if row and key < row[-1]:
             raise ValueError("keys: expected each once, rising, got %d after %d"

@@ -2,7 +2,7 @@
 # boundaries attend to boundary tokens, and more where the strength lambda of the cut says so. All
 # are causal. Densities are Q15.
 from .. import checks
-from .mask import Mask, boundaries, length
+from .mask import Mask, boundaries, length, several
 
 MIN_DENSITY, HALF_DENSITY, MAX_DENSITY = 3277, 16384, 29491  # 0.1, 0.5, 0.9
 NEAR = 4  # tokens from a boundary on that attend to boundary tokens
@@ -125,6 +125,7 @@ def build_mask(gate, seq_len, config=None, labels=None):
     if labels is None:
         count = gate.partition_count if 1 <= gate.partition_count <= seq_len else 1
         labels = [min(i // (seq_len // count), count - 1) for i in range(seq_len)]
+    labels = list(several("labels", labels))
     if len(labels) != seq_len:
         raise ValueError("labels: expected %d, got %d" % (seq_len, len(labels)))
     for label in labels:
