@@ -140,6 +140,15 @@ def test_a_board_that_was_started_ends_with_the_command(end):
     assert lines[1].strip() not in running()
 
 
+def test_a_board_that_was_started_has_the_heap_that_was_asked_for():
+    command = [sys.executable, "-m", "attn8_host", "boards", "start", "virtual", "--heap", "128"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        port = [process.stdout.readline() for _ in range(2)][1].strip()
+        with Board(port) as board:
+            assert 0.97 < (board.used_heap() + board.free_heap()) / (128 * 2048) <= 1
+        process.terminate()
+
+
 def test_boards_lists_a_virtual_board_that_runs(capsys, monkeypatch):
     monkeypatch.delenv("ATTN8_BOARD", raising=False)
     command = [sys.executable, "-m", "attn8_host.boards.supervisor", "--listed"]

@@ -10,12 +10,14 @@ from rich.console import Console
 
 from ...errors import Attn8Error
 from ..parser import Command, Parser
-from ..shared import baud
+from ..shared import baud, below
 
 
 def options(parser: Parser) -> None:
     parser.add_argument("what", choices=["virtual"], help="MicroPython's unix port")
     parser.add_argument("--root", type=Path, metavar="DIR", help="its file system (default: new)")
+    parser.add_argument("--heap", type=below(1 << 16, 32), metavar="KB",
+                        help="of its heap, by a chip's words (default: 112, as an ESP32 has)")
     parser.add_argument("--baud", type=baud, help="rate of its serial line (default: no limit)")
 
 
@@ -31,6 +33,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             raise Attn8Error(f"--root: {arguments.root} is no folder")
         arguments.root.mkdir(parents=True, exist_ok=True)
         command += ["--root", str(arguments.root)]
+    if arguments.heap:  # the unix port's words, and so its objects, are twice as large
+        command += ["--heap-size", f"{arguments.heap}wK"]
     if arguments.baud:
         command += ["--baud", str(arguments.baud)]
     console.print("The virtual board's port follows; Ctrl-C stops it.", style="dim")
