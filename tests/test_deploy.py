@@ -27,6 +27,7 @@ from attn8_host.errors import BoardError, LinkError, RemoteError
 from attn8_host.link import Client
 from attn8_host.paths import BOOT, DEVICE
 from attn8_host.proof.bench.count import NAIVE_LAYER
+from tests.blocks import BLOCKS
 from tools import device_files
 
 
@@ -254,19 +255,7 @@ def test_what_arrives_damaged_is_noticed(fresh, monkeypatch, root):
 
 # A littlefs in memory, in place of /lib
 SMALL = """
-import os, vfs
-class Blocks:
-    def __init__(self):
-        self.data = bytearray(512 * {blocks})
-    def readblocks(self, n, buffer, offset=0):
-        start = n * 512 + offset
-        buffer[:] = self.data[start : start + len(buffer)]
-    def writeblocks(self, n, buffer, offset=0):
-        start = n * 512 + offset
-        self.data[start : start + len(buffer)] = buffer
-    def ioctl(self, op, argument):
-        return {{4: len(self.data) // 512, 5: 512, 6: 0}}.get(op)
-blocks = Blocks()
+blocks = Blocks(memory({blocks}))
 vfs.VfsLfs2.mkfs(blocks)
 os.mkdir("/lib")
 vfs.mount(blocks, "/lib")
@@ -274,7 +263,7 @@ vfs.mount(blocks, "/lib")
 
 
 def test_a_full_file_system_is_one_line_and_leaves_the_old_version(fresh):
-    fresh.execute(SMALL.format(blocks=32))
+    fresh.execute(BLOCKS + SMALL.format(blocks=32))
     apply(fresh, plan(fresh, OLD))
     big = NEW | {"big.py": bytes(20_000)}
     with pytest.raises(RemoteError, match=r"the board says: /lib/\.attn8.*new/.*: No space left"):
@@ -289,7 +278,7 @@ def test_a_full_file_system_is_one_line_and_leaves_the_old_version(fresh):
 
 def test_sizes_come_with_the_names_where_a_file_system_has_them(fresh):
     """On littlefs each path that is asked for reads all folders above it."""
-    fresh.execute(SMALL.format(blocks=64))
+    fresh.execute(BLOCKS + SMALL.format(blocks=64))
     apply(fresh, plan(fresh, OLD))
     fresh.execute(package.HELPERS)
     fresh.execute("import sys\nasked = []\nclass Files:\n    ilistdir = os.ilistdir\n"

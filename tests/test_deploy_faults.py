@@ -20,6 +20,7 @@ from attn8_host.deploy import LIB, apply, plan
 from attn8_host.errors import RemoteError
 from attn8_host.model import load
 from attn8_host.paths import MODELS
+from tests.blocks import BLOCKS
 
 MODEL = MODELS / "digits.safetensors"
 
@@ -86,19 +87,9 @@ NEW = {"__init__.py": b"v = 2\n", "part/x.py": b"v = 2\n" * 600, "sub/new.py": b
 
 # A file system in a file, in place of the board's, from each start of the board on
 MOUNT = """
-import os, vfs
 image = open("image", "r+b")
-class Blocks:
-    def readblocks(self, n, buffer, offset=0):
-        image.seek(n * 512 + offset)
-        image.readinto(buffer)
-    def writeblocks(self, n, buffer, offset=0):
-        image.seek(n * 512 + offset)
-        image.write(buffer)
-        image.flush()
-    def ioctl(self, op, argument):
-        return {{4: {blocks}, 5: 512, 6: 0}}.get(op)
-device = Blocks()
+device = Blocks(image)
+image.seek(0)
 if not any(image.read(512)):
     vfs.{kind}.mkfs(device)
 vfs.umount("/")
@@ -139,7 +130,7 @@ def test_a_file_system_that_is_full_anywhere_keeps_a_whole_version(
     with Board(virtual.port, close=virtual.stop) as board:
         for blocks in range(least, most, max(1, (most - least) // sizes)):
             (tmp_path / "image").write_bytes(bytes(512 * blocks))
-            (tmp_path / "boot.py").write_text(MOUNT.format(kind=kind, blocks=blocks))
+            (tmp_path / "boot.py").write_text(BLOCKS + MOUNT.format(kind=kind))
             board.enter_repl()
             try:
                 apply(board, plan(board, OLD))

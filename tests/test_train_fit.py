@@ -17,6 +17,7 @@ from attn8_host.proof.compare import verify
 from attn8_host.train import tune
 from attn8_host.train.fitting import fit
 from attn8_host.train.session import pack
+from tests.blocks import BLOCKS
 from tests.conftest import Remote
 from tests.test_train_tune import samples, write
 
@@ -172,18 +173,6 @@ give(found)
 
 
 CUT = """
-import os, vfs
-class Blocks:
-    def __init__(self):
-        self.data = bytearray(512 * {blocks})
-    def readblocks(self, n, buffer, offset=0):
-        start = n * 512 + offset
-        buffer[:] = self.data[start : start + len(buffer)]
-    def writeblocks(self, n, buffer, offset=0):
-        start = n * 512 + offset
-        self.data[start : start + len(buffer)] = buffer
-    def ioctl(self, op, argument):
-        return {{4: len(self.data) // 512, 5: 512, 6: 0}}.get(op)
 writes = 0
 left = None  # of them, until the power is cut
 class Cut(Blocks):
@@ -194,7 +183,7 @@ class Cut(Blocks):
             raise OSError(5)
         Blocks.writeblocks(self, *arguments)
 import json
-device = Cut()
+device = Cut(memory({blocks}))
 vfs.{kind}.mkfs(device)
 from attn8 import train
 from attn8.train.samples import Samples
@@ -226,7 +215,7 @@ def run():
                      seed=9)
 
 old = prepared()
-start = bytes(device.data)
+start = device.file.getvalue()
 writes = 0
 run()
 new = [content("/ram/" + name) for name in NAMES]
@@ -235,7 +224,8 @@ vfs.umount("/ram")
 total = writes
 seen = []
 for cut in range(total):
-    device.data[:] = start
+    device.file.seek(0)
+    device.file.write(start)
     vfs.mount(vfs.{kind}(device), "/ram")
     writes = 0
     left = cut
@@ -271,7 +261,7 @@ def test_a_cut_at_any_write_leaves_the_old_or_the_new_weights(large, base):
     config, tensors = prepared(model, optimizer="adam", rate=0.005)
     config["int8"] = config["layers"][0]["model"] = "/ram/fit.safetensors"
     fed = put(large, model, path, config, tensors, x, labels)
-    code = CUT.format(kind="VfsLfs2", blocks=80, size=fed.shape[1])
+    code = BLOCKS + CUT.format(kind="VfsLfs2", blocks=80, size=fed.shape[1])
     # Files that the cut left open are closed by the collector, in which no block can be written
     printed = large.board.execute(code).splitlines()
     learned, writes, seen = ast.literal_eval(printed[-1])
