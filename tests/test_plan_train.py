@@ -120,9 +120,12 @@ def test_ram_is_what_the_board_reports(large_board, make):
 
 
 def test_a_block_takes_less_the_more_is_saved():
-    """All that saves memory together: about half."""
-    most, least = (train_plan(*block(how), arches=()).memory.ram for how in ("fast", "direct"))
-    assert least < 0.51 * most and least < 110_000
+    """All that saves memory together: over half; and the arena is no more than what is needed while
+    linear1 passes its gradient on: sum1, norm2, the gradient that passes by, that of gelu and of a
+    weight and its bias."""
+    most, least = (train_plan(*block(how), arches=()).memory for how in ("fast", "direct"))
+    assert least.ram < 0.48 * most.ram
+    assert least.buffers["arena"] == 4 * (3 * 32 * 32 + 32 * 64 + 64 * 32 + 64)
 
 
 @pytest.mark.parametrize(("field", "value"), [("causal", True), ("core", "micro")])
@@ -164,8 +167,9 @@ def test_recompute_saves_what_the_formula_says():
     again = train_plan(*layer(True))
     assert kept.recompute_ram == again.memory.ram
     saved = 4 * (words(*SHAPE, False) - words(*SHAPE, True))
-    # Some of it lies where the arena has room anyway
-    assert 0.9 * saved <= kept.memory.ram - kept.recompute_ram <= saved
+    # The gradients of k and v may lie where the arena has room anyway
+    seq_len, embed_dim, _ = SHAPE
+    assert 0 <= kept.memory.ram - kept.recompute_ram - saved <= 4 * 2 * seq_len * embed_dim
     assert kept.attention == {"attn": 4 * words(*SHAPE, False),
                               "attn, recompute": 4 * words(*SHAPE, True)}
     for arch, cost in kept.cost.items():

@@ -275,12 +275,12 @@ def test_the_float_mode_is_close_to_float64(remote):
          "loss: expected cross_entropy or mse, got hinge"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(remote, code, message):
+def test_bad_input_is_refused_in_one_line(roomy, code, message):
     config = transformer()
-    remote("tensors = {}")
+    roomy("tensors = {}")
     if "tensors" in code:
-        upload(remote, parameters(np.random.default_rng(0), config), formats.get("Q16.16"))
-    said = remote.refused(
+        upload(roomy, parameters(np.random.default_rng(0), config), formats.get("Q16.16"))
+    said = roomy.refused(
         code,
         "from attn8.train import arithmetic as formats\n"
         "from attn8.train.layers.attention import MultiHeadAttention\n"

@@ -17,6 +17,7 @@ from array import array
 from .. import checks, forms, tables
 from ..kernels import fixed as kernels
 from ..kernels import fixed_optimizers as optimizers
+from ..kernels.objects import part
 
 BLOCK = 8  # rows of a product's second operand that are packed at a time,
 MOST_ROWS = 32  # or so many where another product's operand has the room
@@ -71,6 +72,12 @@ class Numbers:
 
     def room(self, kind, n):
         return self.rooms.take(kind, n) if self.rooms else self.zeros(n)
+
+    def phase(self, first, last):
+        # What is asked for next is needed from one to another of the phases 0 to 3 of a layer's
+        # backward pass
+        if self.rooms:
+            self.rooms.phases = first, last
 
     def gradient(self, name, n):
         # Of a parameter
@@ -142,6 +149,10 @@ class Fixed(Numbers):
 
             self._pointwise = Pointwise(self)
         return self._pointwise
+
+    def piece(self, view, x, first, n):
+        # n words of x, as the memoryview `view`
+        return part(view, x, 4 * first, 4 * n)
 
     def spread(self, x, out, rows, columns):
         self.words.spread(x, out, rows, columns)

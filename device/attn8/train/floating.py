@@ -59,6 +59,9 @@ class Float(Numbers):
             self._pointwise = Pointwise(self)
         return self._pointwise
 
+    def piece(self, view, x, first, n):
+        return memoryview(x)[first : first + n]
+
     def spread(self, x, out, rows, columns):
         kernels.spread(x, out, rows, columns)
 

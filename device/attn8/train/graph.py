@@ -23,8 +23,8 @@ def build(f, config, tensors):
     # place counting results, 0 being the input; of each result its size, whether its gradient leads
     # to parameters, and see _sums; of each layer that is told a length, the places of that and of
     # what it makes of it; how many tokens an input has at most, where it may have fewer; of each
-    # layer the places of those that are called again before its backward pass. f.rooms are still to
-    # be settled.
+    # layer the places of those that are called again before its backward pass (see _again). f.rooms
+    # are still to be settled.
     known(config["input"], ("format", "mult", "size", "tokens"))
     width = checks.between("input", config["input"]["size"], 1, 1 << 15)
     most = config["input"].get("tokens")
@@ -87,19 +87,27 @@ def build(f, config, tensors):
     sums = _sums(f, layers, taken, asked, sizes)
     again = [()] * len(layers)
     if f.rooms.recompute:
-        again = _again(f.rooms, taken, asked)
+        again = _again(f.rooms, layers, taken, asked)
     return layers, params, taken, sizes, asked, sums, heeding, most, again
 
 
-def _again(rooms, taken, asked):
+def _again(rooms, layers, taken, asked):
     # A part of a graph ends where one result is all that those behind it take. What it keeps for
     # its backward pass is let go, and made again before that; not of the last one, whose comes at
-    # once.
+    # once. Within a part, what the first of its backward passes does not read is made once more
+    # before the one that does, where that is by two layers at most. A place below 0 is of a layer
+    # of which nobody reads the result again.
     count = len(taken)
     last = [0] * (count + 1)  # of each result, the place of the last layer that takes it
-    for i in range(count):
-        for place in taken[i]:
-            last[place] = i + 1
+    reads = [()] + [getattr(layer, "READS", ("x", "out")) for layer in layers]
+    read = []  # the places of results that a backward pass reads
+    for i in range(1, count + 1):
+        if "out" in reads[i]:
+            read.append(i)
+        for place in taken[i - 1]:
+            last[place] = i
+            if "x" in reads[i]:
+                read.append(place)
     keeping = rooms.keeping()
     again = [tuple()] * count
     first = 1
@@ -107,14 +115,39 @@ def _again(rooms, taken, asked):
     for end in range(1, count + 1):
         if max([0] + last[:end]) > end:
             continue
-        again[end - 1] = tuple([i for i in range(first, end + 1)
-                                if asked[i] and (i in keeping or 0 < last[i] <= end)])
+        inner = [i for i in range(first, end) if asked[i] and 0 < last[i] <= end]
+        keeps = [i for i in range(first, end + 1) if asked[i] and i in keeping]
+        made = _made([i for i in inner if i in read], keeps, inner, taken)
+        again[end - 1] = tuple([i if i in made else -i for i in range(first, end + 1)
+                                if i in made or i in keeps])
         if again[end - 1]:
             kept = end - 1
+        fresh = True
+        for i in range(end, first, -1):
+            places = [place for place in taken[i - 1] if place in inner]
+            if asked[i] and "x" in reads[i] and places:
+                chain = _made(places, (), inner, taken)
+                if not fresh and len(chain) <= 2 and not [j for j in chain if j in keeping]:
+                    again[i - 1] = tuple(chain)
+                fresh = False
         first = end + 1
     if kept is not None:
         again[kept] = ()
     return again
+
+
+def _made(wanted, keeps, inner, taken):
+    # -> the places of results that are made where these are, and what these layers keep: also what
+    # they take of a part's inner ones
+    made = list(wanted)
+    left = made + list(keeps)
+    while left:
+        for place in taken[left.pop() - 1]:
+            if place in inner and place not in made:
+                made.append(place)
+                left.append(place)
+    made.sort()
+    return made
 
 
 def _sums(f, layers, taken, asked, sizes):

@@ -5,18 +5,22 @@
 #   "out"   its result: from the one to the last that reads it
 #   "kept"  from the one to the end of the other
 #   "spare" in each of them, but nothing from one to the other
-#   "back"  in the backward pass
+#   "back"  in the backward pass, or in those of its phases that f.phases names
 #   "dx"    the gradient that this returns, until the layers that it is for had it
 #   "sum"   that of its result, where several add to it (see graph.py)
 # Its class says in READS what its backward pass reads of "x", what it took, and "out": by default
-# both; and LATE where that has read all of x before it writes "dx", which may then lie there. Until
-# all layers are made, a Room stands for each.
+# both; LATE where that has read all of x before it writes "dx", which may then lie there; PIECES
+# where it writes each value of "dx" once it has read those of x, out and the gradient in the same
+# place, so that "dx" may be any of these; and GRAD, the last phase in which that reads the
+# gradient. Until all layers are made, a Room stands for each.
 import gc
 
 from .. import memory, signals
 from ..kernels.objects import overlap
 
 ALIGNMENT = 4  # words
+LAST = 3  # phase of a backward pass, in which "dx" is written by a layer with LATE
+CALL = LAST + 1  # times that one takes
 
 
 class Room:
@@ -42,14 +46,15 @@ class Rooms:
         self.direct = direct  # whether gradients of parameters are there in turn (see direct.py)
         self.recompute = recompute  # whether what a backward pass needs is made again before it
         self.all = []
-        self.said = []  # of each the place of its layer's result, its kind, and its group
+        self.said = []  # of each the place of its layer's result, its kind, group and phases
         self.layer = 0  # the place of the result of the one that is being made
+        self.phases = 0, LAST  # of its backward pass, in which what is made next is needed
 
     def take(self, kind, n, group=None):
         # group: of a layer's parameters, whose gradients are there in turn
         room = Room(n)
         self.all.append(room)
-        self.said.append((self.layer, kind, group))
+        self.said.append((self.layer, kind, group, self.phases))
         return room
 
     def gradient(self, group, n):
@@ -57,7 +62,7 @@ class Rooms:
 
     def keeping(self):
         # -> of the layers that keep more than their results
-        return [layer for layer, kind, _ in self.said if kind == "kept"]
+        return [layer for layer, kind, _, _ in self.said if kind == "kept"]
 
     def settle(self, f, layers, taken, asked, sums, again):
         # Gives all their memory, once nothing else is made -> the blocks that are the arena. taken,
@@ -77,15 +82,20 @@ class Rooms:
         return arena
 
     def _place(self, spans):
-        # The largest first, where there is a place in a block, else in one of its size -> the words
-        # of each. No memory need be there in one piece that is larger than what a layer asks for.
+        # The largest first, of equal ones the first that are needed in the end, where there is a
+        # place in a block, else in one of its size -> the words of each. No memory need be there in
+        # one piece that is larger than what a layer asks for.
         rooms, said = self.all, self.said
         placed = []
         sizes = []
-        for i in sorted(range(len(rooms)), key=lambda i: (-rooms[i].n, i)):
+        for i in sorted(range(len(rooms)), key=lambda i: (-rooms[i].n, spans[i][-2:], i)):
             room = rooms[i]
-            met = [rooms[j] for j in placed if _meet(spans[i], spans[j])
-                   and not _in_turn(said[i], said[j])]
+            among = [j for j in placed if _meet(spans[i], spans[j])
+                     and not _in_turn(said[i], said[j])]
+            met = [rooms[j] for j in among]
+            if self._over(room, [rooms[j] for j in among if self._may_be(i, j, spans)], met):
+                placed.append(i)
+                continue
             room.block = 0
             while room.block < len(sizes):
                 room.start = _gap([other for other in met if other.block == room.block], room.n)
@@ -98,11 +108,33 @@ class Rooms:
             placed.append(i)
         return sizes
 
+    def _over(self, room, others, met):
+        # Whether it has got the place of one of the others
+        for one in others:
+            room.block, room.start = one.block, one.start
+            end = one.start + one.n
+            if not [x for x in met if x is not one and x.block == one.block
+                    and x.start < end and one.start < x.start + x.n]:
+                return True
+        return False
+
+    def _may_be(self, i, j, spans):
+        # Whether one of these is what a layer with PIECES writes, and the other what it reads
+        if self.all[i].n != self.all[j].n:
+            return False
+        for a, b in ((i, j), (j, i)):
+            call = self.pieces.get(a)
+            if call and self.said[b][1] in ("out", "dx", "sum") and not _meet_outside(
+                    spans[a], spans[b], call):
+                return True
+        return False
+
     def _spans(self, layers, taken, asked, sums, again):
-        # Of each room the first and last times when it is needed. A call takes two of these.
+        # Of each room the first and last times when it is needed
         count = len(layers)
         forward = [[2 * i] for i in range(count + 1)]  # of each result, when it is made
         backward = [0] * (count + 1)  # when the gradient of each is used; 0: never
+        without = []  # when a layer makes no result
         users = [[] for _ in range(count + 1)]
         now = loss = 2 * (count + 1)
         for i in range(count):
@@ -110,11 +142,13 @@ class Rooms:
                 users[place].append(i + 1)
         for i in range(count, 0, -1):
             for other in again[i - 1]:
-                now += 2
-                forward[other].append(now)
+                now += 1
+                forward[abs(other)].append(now)
+                if other < 0:
+                    without.append(now)
             if asked[i]:
-                now += 2
-                backward[i] = now
+                backward[i] = now + 1
+                now += CALL
         flows = [0] * (count + 1)  # until when the gradient of a result is held
 
         def held(i, place):
@@ -122,42 +156,45 @@ class Rooms:
             # has added it to its own, or to a sum
             rest = [j for j in users[place] if j < i]
             if rest:
-                return backward[max(rest)] + 1
-            return backward[i] + 1 if sums[place] else flows[place]
+                return backward[max(rest)] + LAST
+            return backward[i] + LAST if sums[place] else flows[place]
 
         for i in range(1, count + 1):
             if backward[i]:
-                flows[i] = backward[i] + 1
+                flows[i] = backward[i] + getattr(layers[i - 1], "GRAD", LAST)
                 if hasattr(layers[i - 1], "PASSES"):
                     flows[i] = max([flows[i]] + [held(i, place) for place in taken[i - 1]
                                                  if asked[place]])
         reads = [("x", "out")] + [getattr(layer, "READS", ("x", "out")) for layer in layers]
         late = [0] + [int(hasattr(layer, "LATE")) for layer in layers]
         found = []
-        for i, kind, _ in self.said:
+        self.pieces = {}  # the first and the last times of calls, by the rooms that they write so
+        for i, kind, _, (first, last) in self.said:
             back = backward[i]
             spans = []
             if kind == "out":
                 used = [forward[j][k] for j in users[i] for k in range(len(forward[j]))]
-                used += [backward[j] + 1 - late[j] for j in users[i] if "x" in reads[j]]
+                used += [backward[j] + LAST - late[j] for j in users[i] if "x" in reads[j]]
                 if i == count:
                     used.append(loss)
                 if "out" in reads[i]:
-                    used.append(back + 1)
-                spans = _held(forward[i], used)
+                    used.append(back + LAST)
+                spans = _held([at for at in forward[i] if at not in without], used)
             elif kind == "kept":
-                spans = _held(forward[i], (back + 1,))
+                spans = _held(forward[i], (back + last,))
             elif kind == "sum":
                 spans = [min([backward[j] for j in users[i]]), flows[i]]
             elif kind == "dx" and back:
-                spans = [back + late[i], max([back + 1] + [held(i, j) for j in taken[i - 1]
-                                                           if asked[j]])]
+                spans = [back + (LAST if late[i] else first), max(
+                    [back + LAST] + [held(i, j) for j in taken[i - 1] if asked[j]])]
+                if hasattr(layers[i - 1], "PIECES"):
+                    self.pieces[len(found)] = back, back + LAST
             else:
                 if kind == "spare":
                     for at in forward[i]:
                         spans += [at, at]
                 if back:
-                    spans += [back, back + 1]
+                    spans += [back + first, back + last]
             found.append(spans)
         return found
 
@@ -186,6 +223,16 @@ def _meet(a, b):
     for i in range(0, len(a), 2):
         for j in range(0, len(b), 2):
             if a[i] <= b[j + 1] and b[j] <= a[i + 1]:
+                return True
+    return False
+
+
+def _meet_outside(a, b, call):
+    # Whether both are needed at a time before or after a call
+    for i in range(0, len(a), 2):
+        for j in range(0, len(b), 2):
+            first, last = max(a[i], b[j]), min(a[i + 1], b[j + 1])
+            if first <= last and (first < call[0] or call[1] < last):
                 return True
     return False
 

@@ -75,6 +75,14 @@ class Model:
         else:
             results[at] = self.layers[at - 1](results[takes[0]], results[takes[1]])
 
+    def _keep(self, at):
+        # What that layer keeps for its backward pass, without its result
+        takes, results = self._takes[at - 1], self._results
+        if len(takes) == 1:
+            self.layers[at - 1].again(results[takes[0]])
+        else:
+            self.layers[at - 1].again(results[takes[0]], results[takes[1]])
+
     def _heed(self, length):
         lengths = self._lengths
         lengths[0] = checks.between("length", length, 1, self._tokens)
@@ -100,7 +108,10 @@ class Model:
                 f = self.f
                 before = f.overflows
                 for i in self._again[at - 1]:
-                    self._call(i)
+                    if i > 0:
+                        self._call(i)
+                    else:
+                        self._keep(-i)
                 f.recount(before)  # what saturated was counted
             grad = grads[at]
             grads[at] = None

@@ -4,6 +4,8 @@ from array import array
 from .. import checks, tables
 from ..kernels import fixed_pointwise as kernels
 
+PIECE = 256  # values whose slopes are there at a time
+
 
 class Pointwise:
     # What layers that compute value by value need of fixed point besides what all do, one for each
@@ -38,20 +40,23 @@ class Pointwise:
 
 
 class Activation:
-    # A function of each of `size` values: `function(x, out, n)`, and its slope where the layer was
-    # called last, `slope(x, out, n)`; `out` of the slope is the gradient's place, self.out has the
-    # results. rooms: as many arrays as ROOMS says, for either of both to compute in.
+    # A function of each of `size` values, piece by piece: `function(x, out, n)`, and its slope
+    # where the layer was called last, `slope(x, out, n)`, of what READS says: of what it took, or
+    # of "out", what it gave. rooms: as many arrays of a piece as ROOMS says, to compute in.
 
     ROOMS = 0
-
     READS = ("x",)
+    PIECES = True
 
     def __init__(self, f, name, size):
         self.f = f
         self.name = name
         self.size = size
         self.p = f.pointwise()
-        self.rooms = [f.room("spare", size) for _ in range(self.ROOMS)]
+        self.piece = n = min(size, PIECE)
+        self.rooms = [f.room("spare", n) for _ in range(self.ROOMS)]
+        self.slopes = f.room("back", n)
+        self._pieces = [memoryview(b"") for _ in range(2)]
         self.x = None
         self.out = f.room("out", size)
         self.dx = f.room("dx", size)
@@ -63,14 +68,27 @@ class Activation:
         raise NotImplementedError
 
     def __call__(self, x):
-        self.x = self.f.accept(x, self.size, self.name)
-        self.function(x, self.out, self.size)
+        f = self.f
+        self.x = f.accept(x, self.size, self.name)
+        at = 0
+        while at < self.size:
+            n = min(self.piece, self.size - at)
+            of, out = self._pieces[0], self._pieces[1]
+            self.function(f.piece(of, x, at, n), f.piece(out, self.out, at, n), n)
+            at += n
         return self.out
 
     def backward(self, grad):
-        self.f.accept(grad, self.size, self.name)
-        self.slope(self.x, self.dx, self.size)
-        self.p.multiply(grad, self.dx, self.dx, 1, self.size)
+        f, slope = self.f, self.slopes
+        read = self.x if "x" in self.READS else self.out
+        f.accept(grad, self.size, self.name)
+        at = 0
+        while at < self.size:
+            n = min(self.piece, self.size - at)
+            of, out = self._pieces[0], self._pieces[1]
+            self.slope(f.piece(of, read, at, n), slope, n)
+            self.p.multiply(f.piece(of, grad, at, n), slope, f.piece(out, self.dx, at, n), 1, n)
+            at += n
         return self.dx
 
     def collect_params(self):

@@ -629,7 +629,7 @@ class Type(Attention):
     def training_words(self, entry: Fields) -> int | None:
         """Of exact and flash, with E = embed_dim, S = seq_len: parameters and gradients
         2*(4*E^2 + 4*E), without biases 8*E^2; what the four projections and the heads give 5*S*E;
-        the gradients of two projections' inputs 2*S*E, which those of q, k and v share; attention
+        the gradient of x S*E, those of q, k and v being where the context, k and v were; attention
         weights H*S^2 and scores S^2 (S and S with recompute, and 2*S*E for gradients of k and v);
         scratch for the largest product.
         """
@@ -643,7 +643,7 @@ class Type(Attention):
         scratch = max(r * i for r, _, i in products) + max(min(c, 8) * i for _, c, i in products)
         weights = s if recompute else h * s * s
         biases = e if entry.get("bias", True) else 0
-        return int(8 * (e * e + biases) + (9 if recompute else 7) * s * e + weights + rows * s
+        return int(8 * (e * e + biases) + (8 if recompute else 6) * s * e + weights + rows * s
                    + scratch)
 
 

@@ -6,6 +6,8 @@
 #   core() -> context  [queries, heads * value_dim]; it stays until the next call
 #   core.backward(dcontext, dq)  puts the gradient of q into dq, which may be dcontext, and leaves
 #                      those of k and v in core.dk and core.dv, which may be where k and v were
+#   core.READS         with "context", where its backward pass reads that: dcontext may else lie
+#                      there
 #   core.length        no query sees a key from this one on
 #   core.options, core.constants   lists of the keywords that it takes: those of the int8 core, and
 #                      those that only training has, if there are any
@@ -13,6 +15,7 @@
 
 
 class Core:
+    READS = ()
     value_widths = crosses = False  # as cores on the host say it
     maker = "exact_constants"
 
@@ -24,6 +27,7 @@ class Core:
         self.causal = causal
         self.length = self.key_len
         self.context = f.room("kept", self.seq_len * self.num_heads * self.value_dim)
+        f.phase(1, 1)  # for what a core computes in; gradients of k and v are needed until 3
 
     def collect_params(self):
         return []

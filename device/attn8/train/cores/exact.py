@@ -29,12 +29,17 @@ class Exact(Core):
         self._dq = f.product(n, d, keys, (keys, 1), (1, hd), row)
         self._dv = f.product(keys, w, n, (1, keys), (1, hw), values, add=recompute)
         self._dk = f.product(keys, d, n, (1, keys), (1, hd), row, add=recompute)
-        self.scores = f.room("spare", n * keys)
-        self.weights = (f.room("spare", n * keys) if self._again
-                        else f.room("kept", heads * s * keys))
+        self.scores = self.weights = f.room("spare", n * keys)
+        if self._again:  # a softmax in place
+            self.dscores = f.room("back", n * keys)
+        else:
+            self.dscores = self.scores
+            self.weights = f.room("kept", heads * s * keys)
         self.dk, self.dv = self.k, self.v
         if recompute:
+            f.phase(1, 3)
             self.dk, self.dv = f.room("back", keys * hd), f.room("back", keys * hw)
+            f.phase(1, 1)
 
     def _attend(self, head, first):
         # The attention weights of a block of query rows; -> where they start
@@ -82,11 +87,10 @@ class Exact(Core):
             while first < s:
                 rows, of_values = first * self._keys + column, first * self._values + values
                 start = self._kept(head, first)
-                # dA, in the place of the scores
-                self._dscores(dcontext, self.v, self.scores, of_values, values)
+                self._dscores(dcontext, self.v, self.dscores, of_values, values)  # dA
                 self._dv(self.weights, dcontext, self.dv, start, of_values, values)
-                f.softmax_backward(self.weights, start, self.scores, self.block, self.key_len,
+                f.softmax_backward(self.weights, start, self.dscores, self.block, self.key_len,
                                    self._scale)
-                self._dq(self.scores, self.k, dq, 0, column, rows)
-                self._dk(self.scores, self.q, self.dk, 0, rows, column)
+                self._dq(self.dscores, self.k, dq, 0, column, rows)
+                self._dk(self.dscores, self.q, self.dk, 0, rows, column)
                 first += self.block

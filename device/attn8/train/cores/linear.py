@@ -12,6 +12,7 @@ class Linear(Core):
     # The backward pass sums S up again for the gradient of phi(q), and then, from the last token
     # on, T = phi(q).T @ (gradient / denominator) for those of phi(k) and v.
 
+    READS = ("context",)  # type: ignore[assignment]
     options = ["block_rows", "normalize", "phi"]
     constants = ["steps"]
     maker = "linear_constants"

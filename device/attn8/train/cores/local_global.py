@@ -22,8 +22,12 @@ class LocalGlobal(Masked):
         self.rooms = [f.room("back", s * heads * w), f.room("back", heads * w)]
         self.share = f.zeros(heads * w)  # g
         self.difference = f.room("kept", s * heads * w)  # local - distant, then local's gradient
-        self.distant_scores = f.room("spare", len(self.scores))
-        self.distant_weights = f.room("spare" if self._again else "kept", len(self.weights))
+        self.distant_scores = self.distant_weights = f.room("spare", len(self.scores))
+        if self._again:
+            self.distant_dscores = f.room("back", len(self.scores))
+        else:
+            self.distant_dscores = self.distant_scores
+            self.distant_weights = f.room("kept", len(self.weights))
         self._dv_add = f.product(keys, w, self.block, (1, keys), (1, heads * w), (heads * w, 1),
                                  add=True)
 
@@ -70,16 +74,16 @@ class LocalGlobal(Masked):
                 rows, of_values = first * self._keys + column, first * hw + values
                 start = self._kept(head, first)
                 # dv may lie where v does
-                self._dscores(local, self.v, self.scores, of_values, values)
-                self._dscores(dcontext, self.v, self.distant_scores, of_values, values)
+                self._dscores(local, self.v, self.dscores, of_values, values)
+                self._dscores(dcontext, self.v, self.distant_dscores, of_values, values)
                 self._dv(self.weights, local, self.dv, start, of_values, values)
                 self._dv_add(self.distant_weights, dcontext, self.dv, start, of_values, values)
-                f.softmax_backward(self.weights, start, self.scores, self.block, keys, self._scale)
-                f.softmax_backward(self.distant_weights, start, self.distant_scores, self.block,
+                f.softmax_backward(self.weights, start, self.dscores, self.block, keys, self._scale)
+                f.softmax_backward(self.distant_weights, start, self.distant_dscores, self.block,
                                    keys, self._scale)
-                f.add(self.scores, self.distant_scores, self.scores, self.block * keys)
-                self._dq(self.scores, self.k, dq, 0, column, rows)
-                self._dk(self.scores, self.q, self.dk, 0, rows, column)
+                f.add(self.dscores, self.distant_dscores, self.dscores, self.block * keys)
+                self._dq(self.dscores, self.k, dq, 0, column, rows)
+                self._dk(self.dscores, self.q, self.dk, 0, rows, column)
                 first += self.block
 
     def collect_params(self):

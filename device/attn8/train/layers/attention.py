@@ -13,11 +13,13 @@ class MultiHeadAttention:
     # query sees the keys up to its own; with `lengths` no key behind the length that `heed` was
     # given last. core: see train/cores; options: of the int8 core, constants: of the one that
     # trains.
-    # The forward pass keeps x, q, k, v, the context and what the core keeps; the backward pass
-    # makes the gradient of q where the context's was. recompute: the core keeps no more than it
+    # The forward pass keeps x, q, k, v, the context and what the core keeps; the backward pass, in
+    # the phases of out, of the core and of q, k and v, makes the gradient of q where the context's
+    # was. recompute: the core keeps no more than it
     # must, and computes it again.
 
     READS = ("x",)
+    GRAD = 0
 
     def __init__(self, f, name, seq_len, embed_dim, num_heads, recompute=False, bias=True,
                  causal=False, lengths=False, key_dim=None, value_dim=None, key_len=0, memory_dim=0,
@@ -49,11 +51,21 @@ class MultiHeadAttention:
                        "value_dim": w}
         hd, hw = num_heads * d, num_heads * w
         memory = memory_dim or e
-        self.out = Dense(f, name + ".out", hw, e, s, bias, f.room("back", s * hw))
-        # What the gradient of the context leaves is that of q, and then takes those of x
-        self.dq = self.out.dx if d == w else f.room("back", s * hd)
-        self.q = Dense(f, name + ".q", e, hd, s, bias, asked or None,
-                       out=f.room("kept", s * hd))
+        k, v = f.room("kept", keys * hd), f.room("kept", keys * hw)
+        f.phase(0, 1)
+        q = f.room("kept", s * hd)
+        f.phase(0, 3)
+        self.core = kind(f, name, (num_heads, s, keys, d, w), (q, k, v), causal, recompute,
+                         **keywords)
+        # The gradient of the context lies where that was, if the core needs it no more. What it
+        # leaves is that of q, and then takes those of x
+        f.phase(0, 3)
+        dcontext = f.room("back", s * hw) if "context" in kind.READS else self.core.context
+        self.dq = dcontext if d == w else f.room("back", s * hd)
+        f.phase(0, 0)
+        self.out = Dense(f, name + ".out", hw, e, s, bias, dcontext)
+        f.phase(2, 3)
+        self.q = Dense(f, name + ".q", e, hd, s, bias, asked or None, out=q)
         dk = dv = None
         if asked:
             dk = dv = self.dq
@@ -61,14 +73,11 @@ class MultiHeadAttention:
                 dk, dv = f.room("dx", keys * memory), f.room("back", keys * memory)
             elif hd != e:
                 dk = dv = f.room("back", s * e)
-        self.k = Dense(f, name + ".k", memory, hd, keys, bias, dk,
-                       out=f.room("kept", keys * hd))
-        self.v = Dense(f, name + ".v", memory, hw, keys, bias, dv,
-                       out=f.room("kept", keys * hw))
+        self.k = Dense(f, name + ".k", memory, hd, keys, bias, dk, out=k)
+        self.v = Dense(f, name + ".v", memory, hw, keys, bias, dv, out=v)
+        f.phase(0, 3)
         self._size = keys * memory
         self._grads = [None, None] if key_len else None
-        self.core = kind(f, name, (num_heads, s, keys, d, w), (self.q.out, self.k.out, self.v.out),
-                         causal, recompute, **keywords)
         if hasattr(kind, "DIRECT") or not self.core.collect_params():
             self.DIRECT = True
 
@@ -78,10 +87,13 @@ class MultiHeadAttention:
         return None if self._grads else length  # queries keep none of a memory
 
     def __call__(self, x, memory=None):
+        return self.out(self.again(x, memory))
+
+    def again(self, x, memory=None):
         self.q(x)
         self.k(x if memory is None else memory, memory is None)
         self.v(x if memory is None else memory, True)
-        return self.out(self.core())
+        return self.core()
 
     def backward(self, grad):
         f = self.f

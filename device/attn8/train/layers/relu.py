@@ -5,6 +5,7 @@ class ReLU:
     # max(x, 0) over `size` values
 
     READS = ("x",)
+    PIECES = True
 
     def __init__(self, f, name, size):
         self.f = f

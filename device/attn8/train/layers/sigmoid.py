@@ -11,10 +11,10 @@ class Sigmoid(Activation):
     def function(self, x, out, n):
         self.p.sigmoid(x, out, n)
 
-    def slope(self, x, out, n):
+    def slope(self, y, out, n):
         # y - y*y
-        self.p.multiply(self.out, self.out, out, 1, n)
-        self.f.subtract(self.out, out, out, n)
+        self.p.multiply(y, y, out, 1, n)
+        self.f.subtract(y, out, out, n)
 
     def real(self, x):
         return 1 / (1 + math.exp(-max(-40, min(40, x))))

@@ -12,10 +12,10 @@ class Tanh(Activation):
     def function(self, x, out, n):
         self.p.tanh(x, out, n)
 
-    def slope(self, x, out, n):
+    def slope(self, y, out, n):
         # 1 - y*y
         ones = self.rooms[0]
-        self.p.multiply(self.out, self.out, out, 1, n)
+        self.p.multiply(y, y, out, 1, n)
         self.f.spread(self.p.one, ones, n, 1)
         self.f.subtract(ones, out, out, n)
 
