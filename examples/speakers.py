@@ -2,7 +2,8 @@
 
 Who of nine speakers says two vowels, from 12 LPC coefficients over at most 32 frames: M. Kudo,
 J. Toyama, M. Shimbo, "Japanese Vowels", UCI, doi 10.24432/C5NS47 (CC BY 4.0), as
-japanese_vowels.npz. Each channel is taken over its spread; frames behind the end are 0.
+japanese_vowels.npz: arrays `train` and `test`, float32 [utterances, 32, 12] with zeros behind the
+end, and `_lengths` and `_labels` of both. Each channel is taken over its spread.
 
     python examples/speakers.py japanese_vowels.npz speakers_float.safetensors
     attn8 quantize speakers_float.safetensors --calibration speakers_train.npy \\
