@@ -114,6 +114,8 @@ def test_help_knows_modules_functions_and_how_to_make_from_scales(board, remote)
         assert board.execute(HELP.format(what=what)).splitlines() == [
             "masks.causal(seq_len)", "    Each query sees itself and the keys before it"]
     assert board.execute(HELP.format(what="attn8.masks")).startswith("masks\n")
+    for what in ("attn8.train.fit", "'train.fit'"):
+        assert board.execute(HELP.format(what=what)).startswith("train.fit(path, samples, epochs")
     said = board.execute(HELP.format(what="attn8.Sliding"))
     assert "Sliding.from_scales(slots, head_dim, scale_q, scale_k, scale_v, scale_out" in said
 

@@ -25,6 +25,7 @@ LINES = DEVICE / "attn8/lines.py"
 FUNCTIONS = {"backend": "choice", "batch": "batches", "generate": "text", "help": "manual",
              "load": "model", "serve": "link.server"}
 PACKAGES = ("masks", "quantize", "train")  # those with public names of their own
+LEARNING = {"train.fit": "train", "train.samples.Samples": "train.samples"}  # what a board calls
 LOADED = {"checks", "cores", "find", "forms", "memory", "signals", "tables"}  # as attn8 itself is
 
 
@@ -167,6 +168,7 @@ def lines() -> str:
     places = _builders()
     said += [_explained(f"masks.{name}", file(f"masks.{places[name]}"), classes)
              for name in sorted(places)]
+    said += [_explained(name, file(module), classes) for name, module in LEARNING.items()]
     literals = []
     for text in said:
         parts = textwrap.wrap(text, 90, drop_whitespace=False, replace_whitespace=False)

@@ -167,4 +167,9 @@ LINES = (
     "masks.random(seq_len, level, seed)\n    Each query sees level * seq_len keys, truncated, "
     "that xorshift32 draws without replacement",
     "masks.strided(seq_len, window, stride)\n    A local window and every stride-th key",
+    "train.fit(path, samples, epochs=10, batch=None, validation=5, patience=3, seed=1, "
+    "report=None)\n    Trains on the board alone, what `attn8 train MODEL --prepare` has put "
+    "there, and makes int8 weights of what was learned",
+    "train.samples.Samples(path, size, code='b')\n    Labelled inputs of a model in a file, "
+    "which a board collects: len, append and [i]",
 )
