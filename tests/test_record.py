@@ -67,6 +67,7 @@ def test_windows_are_those_of_the_signal(sensor, tmp_path, capsys):
     ({"window": 300}, DRIVER, "--window: 300 samples take more than --seconds 1 at --rate 200"),
     ({"labels": "a,a"}, DRIVER, "expected different names"),
     ({}, "class Other: pass", "expected a class Sensor"),
+    ({}, DRIVER.replace("(self):", "(self, path, n=1):"), "a Sensor needs path, and is made"),
     ({}, "def", "driver.py: invalid syntax"),
     ({}, DRIVER.replace("== 8", "== 8 and print('hm') is None"), "the board said: 'hm'"),
     ({}, DRIVER.replace("/signal", "/absent"), "ENOENT"),

@@ -46,12 +46,12 @@ def source(driver: Path) -> str:
     """A driver's text.
 
     Raises:
-        Attn8Error: the file is no Python with a class Sensor.
+        Attn8Error: the file is no Python with a class Sensor that needs no arguments.
     """
     require_file(driver, Attn8Error)
     try:
         text = driver.read_text(encoding="utf-8")
-        made = {node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
+        made = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
     except OSError as error:
         raise Attn8Error(f"{driver}: {os.strerror(error.errno or 0)}") from None
     except (UnicodeDecodeError, SyntaxError, ValueError) as error:
@@ -59,7 +59,19 @@ def source(driver: Path) -> str:
     if "Sensor" not in made:
         raise Attn8Error(f"{driver}: expected a class Sensor with `channels` and read(sample), as "
                          "in examples/stream")
+    if asked := _asked(made["Sensor"]):
+        raise Attn8Error(f"{driver}: a Sensor needs {', '.join(asked)}, and is made without; give "
+                         "them defaults")
     return text
+
+
+def _asked(kind: ast.ClassDef) -> list[str]:
+    """The arguments that a class cannot be made without."""
+    for node in kind.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            given = node.args.args[1:]  # but self
+            return [arg.arg for arg in given[: len(given) - len(node.args.defaults)]]
+    return []
 
 
 def prepare(board: Board, driver: str) -> None:
