@@ -314,31 +314,29 @@ def test_a_board_writes_what_numpy_does_with_weights_in_memory_and_in_the_file(
         assert (last == logits).all()
 
 
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("list(generate(model, 'a' * 30))",
-         "the prompt has 31 tokens, the model has room for 24"),
-        ("model.step(array('h', [300]))", "words: token 0: expected 0 to 299, got 300"),
-        ("for i in range(25): model.step(array('h', [1]))",
-         "layers.0.attention: its cache has room for 24 tokens and holds 24; reset"),
-        ("list(generate(model, 'a', 0))", "tokens: expected 1 to 32768, got 0"),
-        ("list(generate(model, 'a', 1, 101))", "temperature: expected 0 to 100, got 101"),
-        ("list(generate(model, 'a', 1, 'a'))", "temperature: expected a number, got str"),
-        ("list(generate(model, 'a', 1, 1, -1))", "top_p: expected 0 to 1, got -1"),
-        ("list(generate(model, 'a', 1, 1, 1, -1))", "seed: expected 0 to 4294967295, got -1"),
-        ("list(generate(5))", "model: expected one that attn8.load gave, got int"),
-        ("list(generate(load('/models/digits.safetensors')))",
-         "the model has no tokenizer: import it with --tokenizer, or with tokenizer.json in its "
-         "folder"),
-    ],
-)
-def test_wrong_calls_are_refused_in_one_line(board, remote, small, code, message):
+WRONG = {
+    "list(generate(model, 'a' * 30))": "the prompt has 31 tokens, the model has room for 24",
+    "model.step(array('h', [300]))": "words: token 0: expected 0 to 299, got 300",
+    "for i in range(25): model.step(array('h', [1]))":
+        "layers.0.attention: its cache has room for 24 tokens and holds 24; reset",
+    "list(generate(model, 'a', 0))": "tokens: expected 1 to 32768, got 0",
+    "list(generate(model, 'a', 1, 101))": "temperature: expected 0 to 100, got 101",
+    "list(generate(model, 'a', 1, 'a'))": "temperature: expected a number, got str",
+    "list(generate(model, 'a', 1, 1, -1))": "top_p: expected 0 to 1, got -1",
+    "list(generate(model, 'a', 1, 1, 1, -1))": "seed: expected 0 to 4294967295, got -1",
+    "list(generate(5))": "model: expected one that attn8.load gave, got int",
+    "list(generate(load('/models/digits.safetensors')))":
+        "the model has no tokenizer: import it with --tokenizer, or with tokenizer.json in its "
+        "folder",
+}
+
+
+def test_wrong_calls_are_refused_in_one_line(board, remote, small):
     board.enter_repl()
     push(board, PATH, small[0].read_bytes())
-    setup = ("import os\nfrom array import array\nfrom attn8 import generate, load\n"
-             f"path = {PATH!r}\nmodel = load(path, step=True, weights='stream')")
-    assert remote.refused(code, setup) == message
+    remote("from attn8 import generate, load\n"
+           f"model = load({PATH!r}, step=True, weights='stream')\ngive(0)")
+    assert {code: remote.refused(code) for code in WRONG} == WRONG
 
 
 IN_PLACE = """
