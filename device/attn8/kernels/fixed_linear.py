@@ -70,3 +70,16 @@ def blank(x: ptr32, first: int, n: int):
     while first < n:
         x[first] = 0
         first += 1
+
+
+@micropython.viper
+def triangle(x: ptr32, n: int):
+    # x[i, j] = 0 where j > i, of n x n
+    i = 0
+    while i < n:
+        j = i + 1
+        while j < n:
+            x[j] = 0
+            j += 1
+        x = ptr32(int(x) + (n << 2))
+        i += 1

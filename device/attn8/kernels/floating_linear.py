@@ -26,3 +26,10 @@ def stretch(d, at, factors, rows, n, limit, count):
 def blank(x, first, n):
     for i in range(first, n):
         x[i] = 0.0
+
+
+@micropython.native
+def triangle(x, n):
+    for i in range(n):
+        for j in range(i + 1, n):
+            x[i * n + j] = 0.0

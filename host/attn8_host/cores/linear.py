@@ -19,6 +19,7 @@ from .base import OUTPUT, Core, Parameters, TrainableCore, Variant
 
 MOST = 2**31 - 1
 MAX_STATE = 1024  # head_dim: a state has as many rows and columns
+CHUNK = 16  # tokens of a causal core that train at a time, at most
 MAX_FEATURE = 4095  # of the tables of ELU+1: 12 bits
 
 
@@ -233,7 +234,8 @@ class TrainableLinear(TrainableCore):
     Backwards, with c the gradient of the context, P = phi(q) / (phi(q) @ z) and
     t = -rowsum(c * context): of phi(q) it is (c @ S.T + t z) / (phi(q) @ z); with T = P.T @ c and
     u = P.T @ t that of phi(k) is (v @ T.T + u) / keys, of v phi(k) @ T / keys. Where it is causal,
-    T and u are those of the tokens from a row on.
+    T and u are those of the tokens from a row on. Both run along by chunks of CHUNK tokens, and
+    tokens of one chunk see each other by pairs: their phi(q) @ phi(k).T, below the diagonal.
 
     Args:
         phi: "relu"; "relu+1", with a step of the int8 q or k, `steps` / 2**24, in place of 1; or
@@ -275,8 +277,9 @@ class TrainableLinear(TrainableCore):
         return found.reshape(x.shape)
 
     def _blocks(self, tokens: int) -> list[slice]:
-        n = 1 if self.causal else tokens
-        return [slice(i, i + n) for i in range(0, tokens, n)]
+        """Of as many tokens each, but for the last."""
+        n = -(-tokens // -(-tokens // CHUNK)) if self.causal else tokens
+        return [slice(i, min(i + n, tokens)) for i in range(0, tokens, n)]
 
     def _means(self, phi: np.ndarray, v: np.ndarray, sums: Any) -> tuple[Any, Any]:
         """S and z with some more tokens of a head, as sums and as the queries use them."""
@@ -286,6 +289,22 @@ class TrainableLinear(TrainableCore):
             return (kv, z), (kv, z)
         z = f.product(phi.T, f.array(np.ones((1, len(phi)))), z)
         return (kv, z), (f.scale(kv, self._share), f.scale(z, self._share))
+
+    def _before(self, pairs: np.ndarray, share: bool = False) -> np.ndarray:
+        """Of the pairs of a chunk, those of a token with itself and others before it."""
+        pairs = np.tril(pairs)
+        if not share:
+            return pairs
+        found: np.ndarray = self.f.scale(pairs, self._share)
+        return found
+
+    def _gradients(self, c: np.ndarray, v: np.ndarray, totals: Any) -> np.ndarray:
+        """Those of the pairs of a chunk."""
+        onto = None
+        if self._normalize:
+            onto = self.f.product(totals, self.f.array(np.ones((len(c), 1))))
+        found: np.ndarray = self.f.product(c, v, onto)
+        return found
 
     def _zeros(self) -> tuple[np.ndarray, np.ndarray]:
         d, dtype = self.key_dim, self._operands[0].dtype
@@ -300,12 +319,22 @@ class TrainableLinear(TrainableCore):
         for h, (phi_q, phi_k, x, out) in enumerate(
             zip(*map(self.heads, (self._phi_q, self._phi_k, v, context)), strict=True)
         ):
-            sums = self._zeros()
+            sums = kv, z = self._zeros()
             for rows in self._blocks(tokens):
-                sums, (kv, z) = self._means(phi_k[rows], x[rows], sums)
-                out[rows] = f.product(phi_q[rows], kv.T)
+                if not self.causal:
+                    sums, (kv, z) = self._means(phi_k[rows], x[rows], sums)
+                found, below = f.product(phi_q[rows], kv.T), None
                 if self._normalize:
-                    denominators[rows, h] = f.product(phi_q[rows], z.T)[:, 0]
+                    below = f.product(phi_q[rows], z.T)
+                if self.causal:
+                    pairs = self._before(f.product(phi_q[rows], phi_k[rows]), self._normalize)
+                    found = f.product(pairs, x[rows].T, found)
+                    if self._normalize:
+                        below = f.product(pairs, f.array(np.ones((1, len(pairs)))), below)
+                    sums, (kv, z) = self._means(phi_k[rows], x[rows], sums)
+                out[rows] = found
+                if below is not None:
+                    denominators[rows, h] = below[:, 0]
         if self._normalize:
             self._factors = f.reciprocals(denominators.ravel())
             context = self._divide(context)
@@ -323,11 +352,18 @@ class TrainableLinear(TrainableCore):
         for h, (phi_k, x, c, out) in enumerate(
             zip(*map(self.heads, (self._phi_k, v, dcontext, dq)), strict=True)
         ):
-            sums = self._zeros()
+            sums = kv, z = self._zeros()
             for rows in self._blocks(tokens):
-                sums, (kv, z) = self._means(phi_k[rows], x[rows], sums)
-                onto = f.product(totals[h][rows], z) if self._normalize else None
-                out[rows] = f.product(c[rows], kv, onto)
+                if not self.causal:
+                    sums, (kv, z) = self._means(phi_k[rows], x[rows], sums)
+                total = totals[h][rows] if self._normalize else None
+                onto = None if total is None else f.product(total, z)
+                found = f.product(c[rows], kv, onto)
+                if self.causal:
+                    pairs = self._before(self._gradients(c[rows], x[rows], total), self._normalize)
+                    found = f.product(pairs, phi_k[rows].T, found)
+                    sums, (kv, z) = self._means(phi_k[rows], x[rows], sums)
+                out[rows] = found
         shares = self._phi_q
         if self._normalize:
             dq, shares = self._divide(dq), self._divide(self._phi_q)
@@ -337,13 +373,29 @@ class TrainableLinear(TrainableCore):
         ):
             kv, z = self._zeros()
             for rows in reversed(self._blocks(tokens)):
-                kv = f.product(psi[rows].T, c[rows].T, kv)
+                total = totals[h][rows] if self._normalize else None
+
+                def added(
+                    kv: np.ndarray, z: np.ndarray, rows: slice = rows, total: Any = total,
+                    psi: np.ndarray = psi, c: np.ndarray = c,
+                ) -> tuple[np.ndarray, np.ndarray]:
+                    kv = f.product(psi[rows].T, c[rows].T, kv)
+                    return kv, z if total is None else f.product(psi[rows].T, total.T, z)
+
+                if not self.causal:
+                    kv, z = added(kv, z)
                 onto = None
                 if self._normalize:
-                    z = f.product(psi[rows].T, totals[h][rows].T, z)
                     onto = f.product(np.repeat(one, len(psi[rows]), axis=0), z)
-                of_k[rows] = f.product(x[rows], kv, onto)
+                found = f.product(x[rows], kv, onto)
                 of_v[rows] = f.product(phi_k[rows], kv.T)
+                if self.causal:
+                    pairs = self._before(self._gradients(c[rows], x[rows], total))
+                    found = f.product(pairs.T, psi[rows].T, found)
+                    pairs = self._before(f.product(psi[rows], phi_k[rows]))
+                    of_v[rows] = f.product(pairs.T, c[rows].T, of_v[rows])
+                    kv, z = added(kv, z)
+                of_k[rows] = found
         if self._normalize:
             dk, dv = f.scale(dk, self._share), f.scale(dv, self._share)
         return dq, self._hide(self._slope(dk, k, self._phi_k)), dv

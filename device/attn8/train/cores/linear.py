@@ -3,12 +3,43 @@ from array import array
 from ... import checks, tables
 from . import Core
 
+CHUNK = 16  # tokens of a causal core that are computed at a time, at most
+
+
+class Chunk:
+    # Products of n tokens of a head, of `heads` whose values lie side by side. causal: with those
+    # of pairs of its tokens, [n, n]
+
+    def __init__(self, f, n, d, heads, normalize, causal):
+        self.n = n
+        # As (stride of the token, of the value); (0, 0): one number for all
+        row, column, square = (heads * d, 1), (1, heads * d), (d, 1)
+        one, of_rows, pairs = (0, 0), (heads, 1), (n, 1)
+        self.outer = f.product(d, d, n, column, column, square, add=True)  # a.T @ b
+        self.apply = f.product(n, d, d, row, (1, d), row)  # a @ S
+        self.back = f.product(n, d, d, row, square, row, add=normalize)  # a @ S.T
+        if normalize:
+            self.sum = f.product(d, 1, n, column, one, (1, 1), add=True)
+            self.weigh = f.product(n, 1, d, row, (0, 1), of_rows)
+            self.outer_row = f.product(n, d, 1, of_rows, (1, 0), row)
+            self.sum_rows = f.product(d, 1, n, column, (0, heads), (1, 1), add=True)
+            self.spread = f.product(n, d, 1, one, (1, 0), row)
+        if causal:
+            self.pairs = f.product(n, n, d, row, row, pairs)  # a @ b.T
+            self.within = f.product(n, d, n, pairs, column, row, add=True)  # pairs @ a
+            self.across = f.product(n, d, n, (1, n), column, row, add=True)  # pairs.T @ a
+            if normalize:
+                self.weigh_pairs = f.product(n, 1, n, pairs, one, of_rows, add=True)
+                self.spread_pairs = f.product(n, n, 1, of_rows, one, pairs)
+                self.add_pairs = f.product(n, n, d, row, row, pairs, add=True)
+
 
 class Linear(Core):
     # context = phi(q) @ S / (phi(q) @ z), S = phi(k).T @ v and z = sum(phi(k)), both over the
     # number of keys; without `normalize` phi(q) @ S of the plain sum. With `causal` row t takes the
-    # sums of t + 1 tokens, which run along. phi: "relu"; "relu+1", with a step of the int8 q or k,
-    # steps / 2**24, in place of 1; or "elu+1". Hidden keys add nothing.
+    # sums of t + 1 tokens: those of the chunks before its own, which run along, and of its own the
+    # pairs phi(q) @ phi(k).T below the diagonal. phi: "relu"; "relu+1", with a step of the int8 q
+    # or k, steps / 2**24, in place of 1; or "elu+1". Hidden keys add nothing.
     # The backward pass sums S up again for the gradient of phi(q), and then, from the last token
     # on, T = phi(q).T @ (gradient / denominator) for those of phi(k) and v.
 
@@ -47,23 +78,18 @@ class Linear(Core):
         self._stretch = stretch
         self.elu = phi == "elu+1"
         self.normalize = normalize
-        self.block = n = 1 if causal else s  # tokens at a time
         self._columns = hd = heads * d
         self._minus = array(f.typecode, [f.number(-1.0)])
-        # Of one head, as (stride of the token, of the value); (0, 0): one number for all
-        row, column, square = (hd, 1), (1, hd), (d, 1)
-        self._outer = f.product(d, d, n, column, column, square, add=True)  # a.T @ b
-        self._apply = f.product(n, d, d, row, (1, d), row)  # a @ S
-        self._back = f.product(n, d, d, row, square, row, add=normalize)  # a @ S.T
+        count = (s + CHUNK - 1) // CHUNK if causal else 1
+        n = (s + count - 1) // count
+        self._chunks = [Chunk(f, n, d, heads, normalize, causal)] * (s // n)
+        if s % n:
+            self._chunks.append(Chunk(f, s % n, d, heads, normalize, causal))
+        if causal:
+            self.pairs = f.room("spare", n * n)
         size = d * d
         if normalize:
-            one, of_rows = (0, 0), (heads, 1)
-            self._sum = f.product(d, 1, n, column, one, (1, 1), add=True)
-            self._weigh = f.product(n, 1, d, row, (0, 1), of_rows)
-            self._row_sums = f.product(s, 1, d, row, one, of_rows)
-            self._outer_row = f.product(n, d, 1, of_rows, (1, 0), row)
-            self._sum_rows = f.product(d, 1, n, column, (0, heads), (1, 1), add=True)
-            self._spread = f.product(n, d, 1, one, (1, 0), row)
+            self._row_sums = f.product(s, 1, d, (hd, 1), (0, 0), (heads, 1))
             self._share = f.factor(1, s)
             self.factors = f.zeros(s * heads)  # of the denominators [s, heads]
             self.totals = f.zeros(s * heads)  # -rowsum(gradient * context)
@@ -90,33 +116,65 @@ class Linear(Core):
         n = self._columns
         self._kernels.blank(x, self.length * n, self.seq_len * n)
 
-    def _add(self, at):
-        # The next tokens of a head, whose values begin there
-        self._outer(self.phi_k, self.v, self.state, at, at)
+    def _add(self, chunk, at):
+        # The tokens of a chunk, whose values begin there
+        chunk.outer(self.phi_k, self.v, self.state, at, at)
         if self.normalize:
-            self._sum(self.phi_k, self.p.one, self.state, at, 0, self.key_dim * self.key_dim)
+            d = self.key_dim
+            chunk.sum(self.phi_k, self.p.one, self.state, at, 0, d * d, True)
             self.f.scale(self.state, self.means, len(self.state), self._share)
+
+    def _add_back(self, chunk, c, at, row):
+        # The same of the gradients of their contexts
+        chunk.outer(self.phi_q, c, self.state, at, at)
+        if self.normalize:
+            d = self.key_dim
+            chunk.sum_rows(self.phi_q, self.totals, self.state, at, row, d * d, True)
+
+    def _before(self, n, share=False):
+        # Of the pairs of a chunk, those of a token with itself and others before it
+        self._kernels.triangle(self.pairs, n)
+        if share:
+            self.f.scale(self.pairs, self.pairs, n * n, self._share)
+
+    def _gradients(self, chunk, c, at, row, share):
+        # Those of the pairs of a chunk
+        if self.normalize:
+            chunk.spread_pairs(self.totals, self.p.one, self.pairs, row)
+            chunk.add_pairs(c, self.v, self.pairs, at, at)
+        else:
+            chunk.pairs(c, self.v, self.pairs, at, at)
+        self._before(chunk.n, share)
 
     def _divide(self, x):
         _, limit, count = self._numbers
         self._stretch(x, 0, self.factors, self.seq_len * self.num_heads, self.key_dim, limit, count)
 
     def __call__(self):
-        f, heads, d = self.f, self.num_heads, self.key_dim
+        f, p = self.f, self.p  # a tuple of four would allocate
+        heads, d = self.num_heads, self.key_dim
         self._features(self.q, 0, self.phi_q)
         self._features(self.k, 1, self.phi_k)
         self._hide(self.phi_k)
         for head in range(heads):
+            f.clear(self.means, len(self.means))
             f.clear(self.state, len(self.state))
-            first = 0
-            while first < self.seq_len:
-                at = first * self._columns + head * d
-                self._add(at)
-                self._apply(self.phi_q, self.means, self.context, at, 0, at)
+            at, row = head * d, head
+            for chunk in self._chunks:
+                if not self.causal:
+                    self._add(chunk, at)
+                chunk.apply(self.phi_q, self.means, self.context, at, 0, at)
                 if self.normalize:
-                    self._weigh(self.phi_q, self.means, self.factors, at, d * d,
-                                first * heads + head)
-                first += self.block
+                    chunk.weigh(self.phi_q, self.means, self.factors, at, d * d, row, True)
+                if self.causal:
+                    chunk.pairs(self.phi_q, self.phi_k, self.pairs, at, at, 0, True)
+                    self._before(chunk.n, self.normalize)
+                    chunk.within(self.pairs, self.v, self.context, 0, at, at)
+                    if self.normalize:
+                        chunk.weigh_pairs(self.pairs, p.one, self.factors, 0, 0, row, True)
+                    self._add(chunk, at)
+                at += chunk.n * self._columns
+                row += chunk.n * heads
         if self.normalize:
             self._kernels.reciprocals(self.factors, 0, self.factors, self.seq_len * heads,
                                       self._numbers[0])
@@ -132,15 +190,21 @@ class Linear(Core):
             for head in range(heads):
                 self._row_sums(of_q, self._minus, self.totals, head * d, 0, head)
         for head in range(heads):
+            f.clear(self.means, len(self.means))
             f.clear(self.state, len(self.state))
-            first = 0
-            while first < self.seq_len:
-                at = first * self._columns + head * d
-                self._add(at)
+            at, row = head * d, head
+            for chunk in self._chunks:
+                if not self.causal:
+                    self._add(chunk, at)
                 if self.normalize:
-                    self._outer_row(self.totals, self.means, of_q, first * heads + head, d * d, at)
-                self._back(dcontext, self.means, of_q, at, 0, at)
-                first += self.block
+                    chunk.outer_row(self.totals, self.means, of_q, row, d * d, at)
+                chunk.back(dcontext, self.means, of_q, at, 0, at)
+                if self.causal:
+                    self._gradients(chunk, dcontext, at, row, self.normalize)
+                    chunk.within(self.pairs, self.phi_k, of_q, 0, at, at)
+                    self._add(chunk, at)
+                at += chunk.n * self._columns
+                row += chunk.n * heads
         if self.normalize:
             self._divide(of_q)
         if self.elu:
@@ -152,17 +216,26 @@ class Linear(Core):
             self._divide(self.phi_q)
         for head in range(heads):
             f.clear(self.state, len(self.state))
-            first = self.seq_len - self.block
-            while first >= 0:
-                at = first * self._columns + head * d
-                self._outer(self.phi_q, dcontext, self.state, at, at)
+            first, i = self.seq_len, len(self._chunks)
+            while i:
+                i -= 1
+                chunk = self._chunks[i]
+                first -= chunk.n
+                at, row = first * self._columns + head * d, first * heads + head
+                if not self.causal:
+                    self._add_back(chunk, dcontext, at, row)
                 if self.normalize:
-                    self._sum_rows(self.phi_q, self.totals, self.state, at, first * heads + head,
-                                   d * d)
-                    self._spread(p.one, self.state, of_k, 0, d * d, at)
-                self._back(self.v, self.state, of_k, at, 0, at)
-                self._apply(self.phi_k, self.state, self.v, at, 0, at)
-                first -= self.block
+                    chunk.spread(p.one, self.state, of_k, 0, d * d, at)
+                chunk.back(self.v, self.state, of_k, at, 0, at)
+                if self.causal:
+                    self._gradients(chunk, dcontext, at, row, False)
+                    chunk.across(self.pairs, self.phi_q, of_k, 0, at, at)
+                chunk.apply(self.phi_k, self.state, self.v, at, 0, at)
+                if self.causal:
+                    chunk.pairs(self.phi_q, self.phi_k, self.pairs, at, at)
+                    self._before(chunk.n)
+                    chunk.across(self.pairs, dcontext, self.v, 0, at, at)
+                    self._add_back(chunk, dcontext, at, row)
         if self.normalize:
             f.scale(of_k, of_k, n, self._share)
             f.scale(self.v, self.v, n, self._share)
