@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from attn8_host.cores.exact16 import FRACTION, OCTAVES, exp2, normalized
 from attn8_host.layers import grouped_attention
-from attn8_host.layers.grouped_attention import SINE, most, rotary
+from attn8_host.layers.grouped_attention import most, rotary
 from attn8_host.numerics.integers import EXP2, rounded, saturated
+from attn8_host.numerics.rotary import SINE
 from tests.test_kernels import Call
 
 machine_settings = settings(

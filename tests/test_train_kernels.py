@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from attn8_host import isa
 from attn8_host.numerics.integers import EXP2
+from attn8_host.numerics.rotary import SINE
 from attn8_host.paths import DEVICE
 from attn8_host.train import arithmetic as formats
 from attn8_host.train.pointwise import norm_shape
@@ -330,6 +331,27 @@ def test_what_linear_attention_needs_is_near_the_exact():
 
 
 @machine_settings
+@given(seed=seeds, name=names, heads=st.integers(1, 3), pairs=st.integers(1, 4), bits=magnitudes,
+       back=st.booleans())
+@example(seed=0, name="Q16.16", heads=2, pairs=2, bits=30, back=True)
+def test_what_grouped_attention_needs(machines, seed, name, heads, pairs, bits, back):
+    f, rng, rows = formats.get(name), np.random.default_rng(seed), 5
+    x = words(rng, f, bits, rows, heads, 2 * pairs)
+    turns = rng.integers(-(2**31), 2**31, pairs)
+    call = Call(machines("fixed_rotary"))
+    found = call("rotate", x.ravel(), 0, turns.astype(np.int32), SINE.astype(np.uint16), rows,
+                 heads, 2 * pairs, int(back), f.limit, call.count)[0]
+    assert (found.read(np.int32) == f.rotate(x, turns, back).ravel()).all()
+    assert call.overflows == f.overflows
+    columns = x.reshape(rows, -1)
+    low, high = (words(rng, f, bits, columns.shape[1]) for _ in range(2))
+    placed = call("bounds", x.ravel(), 0, low, high, *columns.shape)
+    for found, wanted in ((placed[2], np.minimum(low, columns.min(axis=0))),
+                          (placed[3], np.maximum(high, columns.max(axis=0)))):
+        assert (found.read(np.int32) == wanted).all()
+
+
+@machine_settings
 @given(seed=seeds, name=names, n=sizes, bits=magnitudes, momentum=st.booleans())
 def test_sgd(machines, seed, name, n, bits, momentum):
     rng = np.random.default_rng(seed)
@@ -385,8 +407,8 @@ def test_squares_and_root(machines, x, seed, bits):
 @pytest.mark.parametrize("arch", isa.ARCHES)
 @pytest.mark.parametrize(
     "name", ["kernels/fixed", "kernels/fixed_linear", "kernels/fixed_mask", "kernels/fixed_norm",
-             "kernels/fixed_optimizers",
-             "kernels/fixed_pointwise", "forms/viper/fixed_product", "forms/viper/fixed_softmax",
+             "kernels/fixed_optimizers", "kernels/fixed_pointwise", "kernels/fixed_rotary",
+             "forms/viper/fixed_product", "forms/viper/fixed_softmax",
              "forms/viper/fixed_words"]
 )
 def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):

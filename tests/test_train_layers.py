@@ -368,6 +368,42 @@ CASES |= {
     "embedding": Case([EMBEDDING, {**POOL, "lengths": True}], after(embedded, pooled), LENGTHS,
                       ids=9),
 }
+GROUPED = {"type": "grouped_attention", "name": "attn", "num_heads": 4, "num_kv_heads": 2, **SHAPE}
+TURNS = [683565276]  # a radian, as rotary_base says of the first pair
+
+
+def rotated(torch, x, turns):
+    """x [tokens, heads, head_dim], by complex numbers."""
+    angle = torch.arange(len(x))[:, None] * torch.tensor(turns, dtype=x.dtype) * 2 * np.pi / 2**32
+    pairs = torch.view_as_complex(x.unflatten(2, (-1, 2)).contiguous())
+    turns = torch.polar(torch.ones_like(angle), angle)[:, None]
+    return torch.view_as_real(pairs * turns).flatten(2)
+
+
+def grouped(heads, kv, turns=None):
+    def forward(torch, p, x, length):
+        q, k, v = (linear(p, f"attn.{part}", x).unflatten(1, (n, -1))
+                   for part, n in (("q", heads), ("k", kv), ("v", kv)))
+        if turns:
+            q, k = rotated(torch, q, turns), rotated(torch, k, turns)
+        k, v = (t.repeat_interleave(heads // kv, 1) for t in (k, v))
+        out = torch.nn.functional.scaled_dot_product_attention(
+            *(t.transpose(0, 1) for t in (q, k, v)), is_causal=True)
+        return linear(p, "attn.out", out.transpose(0, 1).flatten(1))
+
+    return forward
+
+
+CASES |= {
+    "grouped_attention": Case([GROUPED], grouped(4, 2)),
+    "grouped_attention, turns": Case([{**GROUPED, "turns": TURNS, "bias": False}],
+                                     grouped(4, 2, TURNS)),
+    "grouped_attention, a head for all": Case(
+        [{**GROUPED, "num_heads": 2, "num_kv_heads": 1, "turns": [*TURNS, 1 << 20]}],
+        grouped(2, 1, [*TURNS, 1 << 20])),
+}
+
+
 @pytest.fixture(scope="module")
 def remote(roomy):
     return roomy

@@ -136,14 +136,14 @@ class Requantizer:
         # The scale of what a layer gives, no finer than sums in steps of `before` can be brought
         # to; of a matrix, those of its products with steps of `before`
         if fields.get("output") == "int16":
-            return self.stream(fields, self._finest(linear, before))
+            return self.stream(fields, self.finest(linear, before))
         return self.product(fields["name"], linear, before)
 
     def product(self, name, linear, before):
         # The same of a part that is int8
-        return max(self.scale(name), self._finest(linear, before))
+        return max(self.scale(name), self.finest(linear, before))
 
-    def _finest(self, linear, before):
+    def finest(self, linear, before):
         if linear:
             before *= self._peak(linear.weight.value, 0, linear.weight.size)
             before /= 127 << self._frac

@@ -5,7 +5,7 @@ as Su et al., "RoFormer", 2021, over adjacent values.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from ..cores.exact import MAX_KEYS, masked_scores
 from ..cores.exact16 import FRACTION, OCTAVES, exact16_constants, exp2, normalized, output_scale
 from ..errors import ModelError
 from ..numerics.integers import int32, rounded, saturated
-from ..schema import FLAG, INPUTS, OBJECT, SCALE, SIZE, Tensor, check, one_of
+from ..numerics.rotary import phases, sine, turned
+from ..schema import FLAG, INPUTS, LIST, OBJECT, SCALE, SIZE, Tensor, check, one_of
 from . import dense
 from .attention import PARTS, split
 from .base import (
@@ -29,15 +30,14 @@ from .base import (
     LayerType,
     Signal,
     Tensors,
+    TrainableLayer,
     buffer,
 )
 from .convert import requantizing
-from .dense import Dense
+from .dense import Dense, TrainableDense
 from .quantizer import Quantizer, Stream
 
 PREFIXES = [f"{part}." for part in PARTS]
-STEPS = 9  # bits of the steps that the sine's table has in a turn
-SINE = np.floor(np.sin(np.arange(129) * np.pi / 256) * 16384 + 0.5).astype(np.int64)
 
 
 def most(head_dim: int, cache: str) -> dict[str, int]:
@@ -63,19 +63,6 @@ def cache_size(entry: Fields) -> int:
     return int(2 * entry["seq_len"] * kv_heads(entry) * row)
 
 
-def sine(phase: np.ndarray) -> np.ndarray:
-    """Of an angle in 2**-32 turns, in steps of 2**-14, on the line between two of SINE."""
-    phase = phase & 0xFFFFFFFF
-    i, rest = phase >> (32 - STEPS), phase >> (32 - STEPS - 12) & 4095
-    ends = []
-    for step in (i, i + 1):
-        within = step & 255
-        value = SINE[np.minimum(within, 256 - within)]
-        ends.append(np.where(step & 256, -value, value))
-    result: np.ndarray = ends[0] + ((ends[1] - ends[0]) * rest + 2048 >> 12)
-    return result
-
-
 def rotary(x: np.ndarray, turns: np.ndarray, first: int, largest: int) -> np.ndarray:
     """Rotates each pair of adjacent values by the position times what `turns` says.
 
@@ -85,12 +72,9 @@ def rotary(x: np.ndarray, turns: np.ndarray, first: int, largest: int) -> np.nda
         first: the position of the first token.
         largest: magnitude of results.
     """
-    positions = np.arange(first, first + x.shape[1])[:, None]
-    phase = positions * turns.astype(np.int64)
-    cos, sin = sine(phase + (1 << 30)), sine(phase)
-    a, b = x[..., ::2].astype(np.int64), x[..., 1::2].astype(np.int64)
-    turned = np.stack([a * cos - b * sin, a * sin + b * cos], -1).reshape(x.shape)
-    return saturated(int32(turned) + (1 << 13) >> 14, INT16, largest)
+    phase = phases(turns, first, x.shape[1])
+    found = turned(x.astype(np.int64), sine(phase + (1 << 30)), sine(phase))
+    return saturated(int32(found) + (1 << 13) >> 14, INT16, largest)
 
 
 def stored(x: np.ndarray, cache: str) -> np.ndarray:
@@ -176,6 +160,75 @@ class GroupedAttention:
         return saturated(rounded(int32(weights @ v), mult[:, None], c["out_shift"]), INT16)
 
 
+class TrainableGroupedAttention(TrainableLayer):
+    """[tokens, embed_dim] -> [tokens, embed_dim], causal.
+
+    Per head as cores.exact.TrainableExact, but dk and dv are the sums of dS.T @ q and A.T @ c over
+    the heads of queries that share them. q and k have turned, and their gradients turn back.
+
+    Args:
+        f: the format of the numbers.
+        num_heads, num_kv_heads: of queries, and of keys and values.
+        linears: q, k, v and out.
+        turns: int64 [head_dim / 2], in 2**-32 turns a position; None: nothing turns.
+    """
+
+    def __init__(
+        self, f: Any, num_heads: int, num_kv_heads: int, linears: Mapping[str, TrainableDense],
+        turns: np.ndarray | None,
+    ):
+        self.f = f
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
+        self.linears, self.turns = linears, turns
+
+    def _turned(self, x: np.ndarray, heads: int, back: bool = False) -> np.ndarray:
+        if self.turns is None:
+            return x
+        found: np.ndarray = self.f.rotate(x.reshape(len(x), heads, -1), self.turns, back)
+        return found.reshape(x.shape)
+
+    def __call__(self, *x: np.ndarray, **_: Any) -> np.ndarray:
+        f, tokens = self.f, len(x[0].reshape(-1, self.linears["q"].weight.value.shape[1]))
+        q = np.split(self._turned(self.linears["q"](x[0]), self.num_heads), self.num_heads, 1)
+        k = np.split(self._turned(self.linears["k"](x[0]), self.num_kv_heads), self.num_kv_heads, 1)
+        v = np.split(self.linears["v"](x[0]), self.num_kv_heads, 1)
+        share = self.num_heads // self.num_kv_heads
+        self._operands = [(q[h], k[h // share], v[h // share]) for h in range(self.num_heads)]
+        self._scale = f.softmax_scale(1, q[0].shape[1])
+        hidden = np.triu(np.ones((tokens, tokens), bool), 1)
+        self._weights = [f.softmax(f.hide(f.product(q, k), hidden), self._scale)[0]
+                         for q, k, _ in self._operands]
+        context = [f.product(weights, v.T) for weights, (_, _, v) in
+                   zip(self._weights, self._operands, strict=True)]
+        return self.linears["out"](np.concatenate(context, axis=1))
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        f, share = self.f, self.num_heads // self.num_kv_heads
+        own = np.split(self.linears["out"].backward(grad), self.num_heads, 1)
+        dq, (_, k, v) = [], self._operands[0]
+        dk, dv = ([np.zeros_like(x) for _ in range(self.num_kv_heads)] for x in (k, v))
+        for h, (q, k, v) in enumerate(self._operands):
+            weights = self._weights[h]
+            d = f.softmax_backward(weights, f.product(own[h], v), self._scale)
+            dv[h // share] = f.product(weights.T, own[h].T, dv[h // share])
+            dk[h // share] = f.product(d.T, q.T, dk[h // share])
+            dq.append(f.product(d, k.T))
+        grads = {"q": self._turned(np.concatenate(dq, axis=1), self.num_heads, True),
+                 "k": self._turned(np.concatenate(dk, axis=1), self.num_kv_heads, True),
+                 "v": np.concatenate(dv, axis=1)}
+        found = []
+        for part, each in grads.items():
+            self.linears[part].asked = self.asked
+            found.append(self.linears[part].backward(each))
+        if not self.asked:
+            return found[0]
+        result: np.ndarray = f.add(f.add(found[0], found[1]), found[2])
+        return result
+
+    def collect_params(self) -> list[Any]:
+        return [p for part in PARTS for p in self.linears[part].collect_params()]
+
+
 def kv_heads(entry: Fields) -> int:
     """Heads of keys and values: as many as of queries by default."""
     found: int = entry["num_kv_heads" if "num_kv_heads" in entry else "num_heads"]
@@ -203,6 +256,8 @@ class Type(LayerType):
     fields = {"seq_len": SIZE, "embed_dim": INPUTS, "num_heads": SIZE}
     optional = {"num_kv_heads": SIZE, "rotary_base": SCALE, "cache": one_of(INT8, INT16),
                 "bias": FLAG, "output": one_of(INT8, INT16)}
+    training_fields = {"seq_len": SIZE, "embed_dim": SIZE, "num_heads": SIZE}
+    training_optional = {"num_kv_heads": SIZE, "bias": FLAG, "turns": LIST}
     pairs = PREFIXES
     integers = {"constants": OBJECT}
     input_formats = (INT16,)
@@ -221,6 +276,18 @@ class Type(LayerType):
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
+        self._check_sizes(entry)
+
+    def check_training(self, entry: Fields) -> None:
+        super().check_training(entry)
+        self._check_sizes(entry)
+        turns, pairs = entry.get("turns"), head_dim(entry) // 2
+        if turns is not None and (len(turns) * 2 != head_dim(entry)
+                                  or {type(n) for n in turns} != {int}):
+            raise ModelError(f"{entry['name']}.turns: expected {pairs} whole numbers, one for two "
+                             f"values of a head, got {turns}")
+
+    def _check_sizes(self, entry: Fields) -> None:
         name, e, h, kv = entry["name"], entry["embed_dim"], entry["num_heads"], kv_heads(entry)
         if e % h:
             raise ModelError(f"{name}.embed_dim: expected a multiple of num_heads {h}, got {e}")
@@ -398,6 +465,29 @@ class Type(LayerType):
         return Example(f"cache of {entry['cache']}", sizes,
                        [requantizing("wide", INPUT_SCALE / before), made], quantizer.made,
                        tokens * e, wanted)
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {key: values for part, sizes in self.sizes(entry).items() for key, values in
+                dense.initial(f"{part}.", *sizes, rng, entry.get("bias", True)).items()}
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        keys = ("type", "name", *self.training_fields, "num_kv_heads", "bias")
+        found: Fields = {key: entry[key] for key in keys if key in entry}
+        if "turns" in tensors:
+            found["turns"] = tensors["turns"].tolist()
+        scales = {**entry["scales"], "out": entry["scale"]}
+        takes = {**dict.fromkeys("qkv", before[0]), "out": scales["heads"]}
+        return found, {key: values for part in PARTS for key, values in dense.in_floats(
+            f"{part}.", tensors, takes[part], scales[part], True).items()}
+
+    def trainable(
+        self, f: Any, entry: Fields, tensors: Tensors, base: Any
+    ) -> TrainableGroupedAttention:
+        linears = {part: dense.trainable(f, entry, f"{part}.", tensors) for part in PARTS}
+        turns = np.array(entry["turns"]) if "turns" in entry else None
+        return TrainableGroupedAttention(f, entry["num_heads"], kv_heads(entry), linears, turns)
 
     def work(self, entry: Fields, tensors: Tensors) -> int:
         s = entry["seq_len"]

@@ -9,6 +9,7 @@ from ..layers.base import TrainableLayer
 from ..numerics.floating import elu_plus_one
 from ..numerics.integers import EXP2, bit_length
 from ..numerics.parameter import Parameter
+from ..numerics.rotary import phases, sine, turned
 
 Pair = tuple[int, int]  # mult / 2**shift
 
@@ -178,6 +179,13 @@ class FixedPointwise:
         below = self._given(_halved((t * 23637 + 16384) >> 15))
         return self.saturate(np.where(x > 0, x + (1 << self.frac), below))
 
+    def rotate(self, x: np.ndarray, turns: np.ndarray, back: bool = False) -> np.ndarray:
+        """x [tokens, heads, head_dim], whose pairs of values turn by `turns` a position, or back;
+        sines and cosines are multiples of 2**-14."""
+        phase = phases(turns, 0, len(x))[:, None]
+        found = turned(x, sine(phase + (1 << 30)), -sine(phase) if back else sine(phase))
+        return self.saturate(found + (1 << 13) >> 14)
+
     def reciprocals(self, x: np.ndarray) -> Any:
         """1 / x of each row [rows], F / 2**q as `stretch` takes them; 0 where x is not above 0."""
         q = bit_length(np.maximum(x, 0) >> 15)
@@ -234,6 +242,10 @@ class FloatPointwise:
 
     def elu_plus_one(self, x: Any) -> Any:
         return elu_plus_one(x)
+
+    def rotate(self, x: Any, turns: np.ndarray, back: bool = False) -> Any:
+        angles = phases(turns, 0, len(x))[:, None] * (2 * pi / 2**32)
+        return turned(x, np.cos(angles), -np.sin(angles) if back else np.sin(angles))
 
     def reciprocals(self, x: Any) -> Any:
         return np.where(x > 0, 1 / np.where(x > 0, x, 1), 0)[:, None]

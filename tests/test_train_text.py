@@ -1,0 +1,116 @@
+"""Decoders that train on a board: grouped attention, gated products, norms in int16."""
+
+import numpy as np
+import pytest
+
+from attn8_host import modelfile
+from attn8_host.deploy import push
+from attn8_host.importers import decoder
+from attn8_host.layers.grouped_attention import most
+from attn8_host.model import Model as Integers
+from attn8_host.model import load
+from attn8_host.quantize.model import quantize_model
+from attn8_host.train import tune
+from attn8_host.train.arithmetic import ratio
+from attn8_host.train.model import Model
+from tests.test_train_layers import REQUANTIZE
+from tests.test_train_model import upload
+
+CONTEXT, VOCABULARY, CLASSES = 6, 12, 3
+SIZES = decoder.Sizes(dim=16, hidden_dim=24, layers=2, heads=4, kv_heads=2, context=CONTEXT,
+                      vocab_size=VOCABULARY, eps=1e-5)
+LLAMA = {"attention_norm": (), "q": (16,), "k": (8,), "v": (8,), "out": (16,), "ffn_norm": (),
+         "w1": (24,), "w2": (16,), "w3": (24,)}  # outputs of each layer's tensors
+
+
+def llama(tied=True):
+    """A float model of random weights."""
+    rng = np.random.default_rng(4)
+    found = {key: rng.normal(0, 0.25, (2, *rows, 24 if key == "w2" else 16)) if rows
+             else rng.normal(1, 0.1, (2, 16)) for key, rows in LLAMA.items()}
+    found |= {"norm": np.ones(16), "words": rng.normal(0, 1, (VOCABULARY, 16))}
+    if not tied:
+        found["head"] = rng.normal(0, 0.25, (VOCABULARY, 16))
+    return decoder.llama("tiny", SIZES, {key: np.float32(values) for key, values in found.items()},
+                         100.0)
+
+
+def classifier(**attention):
+    """The same, whose last token says of which class the text is."""
+    config, tensors = llama()
+    config["layers"] = [
+        *({**entry, **attention} if entry["type"] == "grouped_attention" else entry
+          for entry in config["layers"][:-1]),
+        {"type": "select", "name": "last", "seq_len": CONTEXT, "embed_dim": 16, "index": -1},
+        {"type": "dense", "name": "head", "in_features": 16, "out_features": CLASSES,
+         "output": "int32", "activation_bits": 16},
+    ]
+    weight = np.random.default_rng(5).normal(0, 0.25, (CLASSES, 16)).astype(np.float32)
+    tensors |= {"head.weight": weight, "head.bias": np.zeros(CLASSES, np.float32)}
+    for entry in config["layers"]:  # its weight is no head's any more
+        entry.pop("tied", None)
+    return config, tensors
+
+
+def texts(count=60):
+    """Ids; the class of each is that of the one of three tokens that it has somewhere."""
+    rng = np.random.default_rng(6)
+    labels = np.arange(count) % CLASSES
+    ids = rng.integers(CLASSES, VOCABULARY, (count, CONTEXT))
+    ids[np.arange(count), rng.integers(0, CONTEXT, count)] = labels
+    return ids, labels
+
+
+@pytest.mark.parametrize("cache", ["int8", "int16"])
+def test_the_board_makes_the_int8_model_that_it_came_from(roomy, tmp_path, cache):
+    """From int8 to words and back, with ranges of the same inputs."""
+    ids, _ = texts(12)
+    before, integers = quantize_model(*classifier(cache=cache), ids)
+    path = "/models/tiny.safetensors"
+    config, words, _ = tune.training(Integers(before, integers), "all", path)
+    config |= {"optimizer": {"type": "sgd", "lr": ratio(0.02)}}
+    del config["int8"], config["format"], config["version"], config["name"]
+    model = Model(config, words)
+    push(roomy.board, path, modelfile.pack(before, integers))
+    roomy("tensors = {}")
+    upload(roomy, words, model.f)
+    given = np.concatenate([model.words(each) for each in ids])
+    roomy(REQUANTIZE, config=config, path=path, x=given.astype(np.int32))
+    made = tmp_path / "made.safetensors"
+    made.write_bytes(roomy.board.read_file(path))
+    after, found = modelfile.read(made)
+    for entry, other in zip(before["layers"], after["layers"], strict=True):
+        for key, scale in {**entry.get("scales", {}), "": entry["scale"]}.items():
+            now = {**other.get("scales", {}), "": other["scale"]}[key]
+            assert now == pytest.approx(scale, rel=0.02), (entry["name"], key)
+    for name, values in integers.items():
+        if name.endswith("weight") and values.dtype == np.int8:
+            assert np.abs(values.astype(int) - found[name]).max() <= 1, name
+            assert (values == found[name]).mean() > 0.98, name
+        if name.endswith("centre"):
+            assert np.abs(values.astype(int) - found[name]).max() < 0.01 * most(4, "int8")["k"]
+    outputs = [Integers(*pair)(ids[0].astype(np.int16))["head"] * pair[0]["layers"][-1]["scale"]
+               for pair in ((before, integers), (after, found))]
+    assert np.abs(outputs[1] - outputs[0]).max() < 0.02 * np.abs(outputs[0]).max()
+
+
+@pytest.mark.parametrize("which, names", [("all", 15), ("last:8", 8)])
+def test_what_trains_is_int8_again(tmp_path, roomy, which, names):
+    """All of it, and the last block with the head behind a front of token ids: every step is
+    NumPy's, and so is every inference of the int8 model that comes of it."""
+    model, made = tmp_path / "tiny.safetensors", tmp_path / "tuned.safetensors"
+    ids, labels = texts()
+    modelfile.write(model, *quantize_model(*classifier(), ids))
+    base = load(model)
+    found = tune.tune(roomy.board, model, base, (ids.astype(np.int16), labels), made, which,
+                      epochs=4, batch=8, rate=0.005)
+    assert found.bit_exact and len(found.layers) == names
+    assert found.history[-1].loss < found.history[0].loss
+    tuned = load(made)
+    changed = {name for name, values in tuned.tensors.items()
+               if (values != base.tensors[name]).any()}
+    assert {"layers.1.attention.k.weight", "layers.1.attention.centre", "head.weight"} <= changed
+    assert ("words.weight" in changed) == (which == "all")
+    right = [tuned(each)["head"].argmax() == label
+             for each, label in zip(ids.astype(np.int16), labels, strict=True)]
+    assert np.mean(right) > 0.6
