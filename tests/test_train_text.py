@@ -53,11 +53,11 @@ def classifier(**attention):
 
 
 def texts(count=60):
-    """Ids; the class of each is that of the one of three tokens that it has somewhere."""
+    """Ids; the class of each is that of its last token, one of three."""
     rng = np.random.default_rng(6)
     labels = np.arange(count) % CLASSES
     ids = rng.integers(CLASSES, VOCABULARY, (count, CONTEXT))
-    ids[np.arange(count), rng.integers(0, CONTEXT, count)] = labels
+    ids[:, -1] = labels
     return ids, labels
 
 
@@ -103,7 +103,7 @@ def test_what_trains_is_int8_again(tmp_path, roomy, which, names):
     modelfile.write(model, *quantize_model(*classifier(), ids))
     base = load(model)
     found = tune.tune(roomy.board, model, base, (ids.astype(np.int16), labels), made, which,
-                      epochs=4, batch=8, rate=0.005)
+                      epochs=4, batch=8, rate=0.02)
     assert found.bit_exact and len(found.layers) == names
     assert found.history[-1].loss < found.history[0].loss
     tuned = load(made)
@@ -113,4 +113,4 @@ def test_what_trains_is_int8_again(tmp_path, roomy, which, names):
     assert ("words.weight" in changed) == (which == "all")
     right = [tuned(each)["head"].argmax() == label
              for each, label in zip(ids.astype(np.int16), labels, strict=True)]
-    assert np.mean(right) > 0.6
+    assert np.mean(right) > 0.9
