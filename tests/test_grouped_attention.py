@@ -9,8 +9,9 @@ import pytest
 from attn8_host import float_model, isa, modelfile
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError
-from attn8_host.layers.grouped_attention import most, rotary, sine, stored
+from attn8_host.layers.grouped_attention import most, rotary, stored
 from attn8_host.model import Model
+from attn8_host.numerics.rotary import sine
 from attn8_host.plan.inference import loaded
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.model import quantize_model
