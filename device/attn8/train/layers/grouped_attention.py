@@ -67,7 +67,7 @@ class GroupedAttention:
         else:
             from ...kernels import floating_rotary as kernels
         self._kernels = kernels
-        self._bounds = ()  # the lowest and the highest value of each key's channel
+        self._low = self._high = array("i")  # of each channel of the keys
 
     def _rotate(self, x, heads, back):
         if self._turns is not None:
@@ -103,9 +103,8 @@ class GroupedAttention:
         self.v(x, True)
         self._rotate(self.q.out, self.num_heads, 0)
         self._rotate(self.k.out, self.num_kv_heads, 0)
-        if self._bounds:
-            low, high = self._bounds
-            self._kernels.bounds(self.k.out, 0, low, high, self.seq_len, self._columns)
+        if self._low:
+            self._kernels.bounds(self.k.out, 0, self._low, self._high, self.seq_len, self._columns)
         for head in range(self.num_heads):
             column = head * self.head_dim
             start = self._attend(head)
@@ -147,8 +146,8 @@ class GroupedAttention:
 
     def measured(self):
         # From now on the keys' channels are, too
-        most = self.f.limit
-        self._bounds = tuple([array("i", [n] * self._columns) for n in (most, -most)])
+        self._low = array("i", [self.f.limit] * self._columns)
+        self._high = array("i", [-self.f.limit] * self._columns)
         return [(self.name + ".q", self.q.out), (self.name + ".k", self.k.out),
                 (self.name + ".v", self.v.out), (self.name + ".heads", self.context),
                 (self.name, self.out.out)]
@@ -175,7 +174,7 @@ class GroupedAttention:
         if narrow:
             step = 2 * scales["k"] * (1 << self.f.frac)
             r.put(name, "centre", array("h", [math.floor((low + high) / step + 0.5)
-                                              for low, high in zip(*self._bounds)]))
+                                              for low, high in zip(self._low, self._high)]))
         fields["constants"] = exact16_constants(self.head_dim, scales["q"], scales["k"],
                                                 scales["v"], scales["heads"])
         fields["scales"] = scales
