@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attn8_host.cores.exact16 import FRACTION, OCTAVES, exp2, normalized
-from attn8_host.layers import grouped_attention
 from attn8_host.layers.grouped_attention import most, rotary
 from attn8_host.numerics.integers import EXP2, rounded, saturated
 from attn8_host.numerics.rotary import SINE
@@ -144,7 +143,7 @@ def test_a_row_of_the_cache(machines, form, seed, rows, d, slot, largest, spread
 
 
 def test_known_answers_of_positions_are_those_of_the_reference(on_device, monkeypatch):
-    monkeypatch.setattr(grouped_attention, "SINE", 128 * np.arange(129))
+    monkeypatch.setattr("attn8_host.numerics.rotary.SINE", 128 * np.arange(129))
     numbers = on_device("attn8.known").numbers
     x, centre = (250 * np.array(numbers("b", 18, step), int).reshape(3, 6) for step in (37, 91))
     turns = np.array([-1234567890, 123456789, 12345], np.int32)
