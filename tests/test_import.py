@@ -336,6 +336,27 @@ class Unused(nn.Module):
         return self.used(x)
 
 
+class Standardized(nn.Module):
+    """Takes a sensor's own units."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.randn(6) * 1000)
+        self.register_buffer("std", torch.rand(6) * 100 + 1)
+        self.embed = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.embed((x - self.mean) / self.std)
+
+
+def test_what_standardizes_an_input_is_part_of_the_weights_behind():
+    config, tensors = attn8_host.from_torch(Standardized(), torch.zeros(1, 9, 6))
+    assert [entry["type"] for entry in config["layers"]] == ["dense"]
+    inputs = np.random.default_rng(0).normal(0, 10.0 ** np.arange(6), (20, 9, 6))
+    quantized, _ = quantize_model(config, tensors, inputs)  # so each channel has its own scale
+    assert "channels" in quantized["input"]
+
+
 class Function(nn.Module):
     def __init__(self, function):
         super().__init__()

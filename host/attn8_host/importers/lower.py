@@ -396,7 +396,7 @@ class Lowering:
             return folded
         readers = self._readers_of(node)
         if len(readers) == 1 and next(iter(readers)).op in (
-                "linear", "conv1d", "matmul", "embedding"):
+                "affine", "linear", "conv1d", "matmul", "embedding"):
             return view
         return self.plain(view, node)
 
