@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -128,6 +129,27 @@ def contrast(*colours):
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
         found.append(float(linear @ [0.2126, 0.7152, 0.0722]) + 0.05)
     return max(found) / min(found)
+
+
+WRITTEN = """
+const fill = CanvasRenderingContext2D.prototype.fillText;
+window.written = new Set();
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+  window.written.add(text);
+  fill.call(this, text, ...place);
+};
+"""
+
+
+def test_names_that_have_room_are_whole(browser, server):
+    server.about(replace(ABOUT, classes=["rest", "wave", "circle"]))
+    context = browser.new_context(**SIZES["phone"])
+    context.add_init_script(WRITTEN)
+    page = context.new_page()
+    page.goto(server.address)
+    api.expect(page.locator("#which")).to_have_text("39 · 3.9 s")
+    assert {"rest", "wave", "circle"} <= {*page.evaluate("[...written]")}
+    context.close()
 
 
 def test_text_is_text(opened):

@@ -283,7 +283,7 @@ function probabilities(list, i) {
     rows = rows.sort((a, b) => most[b] - most[a]).slice(0, ROWS).sort((a, b) => a - b);
   }
   const [c, w, h] = begin("probabilities", 30 + 17 * rows.length);
-  const left = Math.min(0.28 * w, Math.max(...rows.map((k) => c.measureText(name(k)).width)) + 8);
+  const left = Math.min(0.28 * w, Math.max(...rows.map((k) => c.measureText(name(k)).width)) + 9);
   const right = Math.min(110, w * 0.28), bottom = 18;
   const row = (h - bottom) / rows.length;
   const [first, end, step] = columns(list, i, w - left - right - 8);
@@ -292,7 +292,7 @@ function probabilities(list, i) {
   rows.forEach((k, r) => {
     const y = r * row, p = result.probabilities[k];
     const color = k === result.answer ? ink.ink : ink.faint;
-    write(c, name(k), left - 8, y + row / 2, { align: "right", color, most: left - 10 });
+    write(c, name(k), left - 8, y + row / 2, { align: "right", color, most: left - 8 });
     c.fillStyle = ink.line;
     c.globalAlpha = 0.45;
     c.fillRect(left, y + 1, w - right - 8 - left, row - 2);
