@@ -1,5 +1,6 @@
 """`attn8 watch`: what it shows is what the board computed, and what it cannot show it refuses."""
 
+import io
 import os
 import signal as signals
 import subprocess
@@ -8,6 +9,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from rich.console import Console, Group
+from rich.text import Text
 
 from attn8_host import modelfile
 from attn8_host.boards import Board
@@ -21,8 +24,8 @@ from attn8_host.paths import MODELS
 from attn8_host.stream import Stream
 from attn8_host.watch import follow, played, sensed
 from attn8_host.watch.history import KEPT, History
-from attn8_host.watch.results import WHOLE, About, Shown
-from attn8_host.watch.terminal import heat, pooled
+from attn8_host.watch.results import WHOLE, About, Result, Shown
+from attn8_host.watch.terminal import heat, picture, pooled
 from tests.test_cli import refused
 from tests.test_stream import signal
 from tests.watching import CLASSES, HEADS, WINDOW, Kept, classifier
@@ -312,6 +315,24 @@ def test_the_terminal_shows_the_demo(capsys, monkeypatch):
                  "attention, as the board computed it", "attn: 0 to 0."):
         assert each in said
     assert said.count("▀") == 2 * 8 * 4  # two heads of 8 x 8, two rows a line
+
+
+@pytest.mark.parametrize("width, height", [(80, 24), (80, 18), (110, 45), (200, 100)])
+def test_the_terminal_has_something_of_each_part_at_any_size(width, height):
+    rng = np.random.default_rng(0)
+    classes = [str(c) for c in range(9)]
+    about = About("model", classes, {"first": (4, 32, 32), "second": (4, 32, 32)}, "sensor")
+    maps = [(rng.dirichlet(np.ones(32), 32) * WHOLE).astype(np.uint16) for _ in range(8)]
+    results = [Result(rng.normal(size=(32, 12)), rng.dirichlet(np.ones(9)), maps, 900, (1, 2))] * 60
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
+    console.print(Group(*picture(about, results, 60, 6.0, "live", width, height)))
+    lines = Text.from_ansi(console.file.getvalue()).plain.splitlines()
+    assert height - 10 <= len(lines) <= height or height == 100
+    said = "\n".join(lines)
+    for each in "time 900 us", "heap", "signal", "probability", "attention", "first: 0 to", "▀":
+        assert each in said
+    assert ("of 12 channels" in said) == (height < 72)
+    assert ("1 of 2 layers" in said) == (height < 40)
 
 
 def test_maps_of_the_terminal():

@@ -15,6 +15,7 @@ from .results import WHOLE, About, Result
 FRAMES = 8  # of the picture, a second
 MAP = 16  # columns of an attention map at most
 CHANNELS, CLASSES, LAYERS = 12, 12, 4  # rows of each at most
+LONG = 1000  # lines of what is no terminal, and has room for all
 LEVELS = " ░▒▓█"
 # Colours of 0, 1/4, 1/2, 3/4 and 1 (viridis, as in the page)
 RAMP = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]])
@@ -55,32 +56,46 @@ class TerminalView:
             return Text(self._status, "dim")
         results = [result for _, result in self._history.since(0)]
         seconds = next(self._history.since(self._history.count - 1))[0]
+        height = self._console.height if self._console.is_terminal else LONG
         return Group(*picture(about, results, self._history.count, seconds, self._status,
-                              self._console.width))
+                              self._console.width, height))
 
 
 def picture(
-    about: About, results: list[Result], count: int, seconds: float, status: str, width: int
+    about: About, results: list[Result], count: int, seconds: float, status: str, width: int,
+    height: int,
 ) -> Iterator[RenderableType]:
-    """What is shown of results, the last one above all.
+    """What is shown of results, the last one above all; of each part as much as there is room for.
 
     Args:
         results: those that are kept.
         count: of all that came.
         seconds: when the last one did.
         width: of the terminal, in characters.
+        height: in lines.
     """
     last = results[-1]
     room = max(10, width - 32)
+    each = max(3, height // 6)
+    channels = min(last.signal.shape[1], CHANNELS, each)
+    classes = min(len(about.classes), CLASSES, each)
+    left = height - 9 - channels - classes  # for attention, below what has a line of its own
+    rows = max(2, min(MAP, 2 * (left - 1)))
+    layers = min(len(about.layers), LAYERS, max(1, left // (1 + rows // 2)))
     yield Text(f"{about.model}  {about.board}", "bold", no_wrap=True, overflow="ellipsis")
     yield Text(f"result {count - 1}, {seconds:.1f} s  {status}", "dim", no_wrap=True,
                overflow="ellipsis")
-    yield Text(f"\nsignal: {about.source}", "bold")
-    for c, values in enumerate(last.signal.T[:CHANNELS].astype(float)):
+    times = sorted(result.microseconds for result in results)
+    used, total = last.heap
+    gaps = f"; {last.gaps} gaps in the samples" if last.gaps else ""
+    yield Text(f"time {last.microseconds:,} us, median {times[len(times) // 2]:,} us; "
+               f"heap {used:,} of {total:,} bytes{gaps}", no_wrap=True, overflow="ellipsis")
+    yield _heading(f"signal: {about.source}", channels, last.signal.shape[1], "channels")
+    for c, values in enumerate(last.signal.T[:channels].astype(float)):
         yield Text(f"{c:3} {values[-1]:>12,.5g} {bars(values[-room:].tolist())}", no_wrap=True)
-    yield Text("\nprobability, and how it was", "bold")
+    yield _heading("probability, and how it was", classes, len(about.classes), "classes")
     table = Table.grid(padding=(0, 1))
-    order = sorted(range(len(about.classes)), key=lambda c: -last.probabilities[c])[:CLASSES]
+    order = sorted(range(len(about.classes)), key=lambda c: -last.probabilities[c])[:classes]
     for c in sorted(order):
         past = "".join(LEVELS[round(result.probabilities[c] * (len(LEVELS) - 1))]
                        for result in results[-room:])
@@ -89,9 +104,9 @@ def picture(
                       Text(f"{last.probabilities[c]:4.0%}", style), Text(past, "cyan"))
     yield table
     whose = "as the board computed it" if last.by_board else "as NumPy computes it"
-    yield Text(f"\nattention, {whose}", "bold")
+    yield _heading(f"attention, {whose}", layers, len(about.layers), "layers")
     at = 0
-    for layer, (heads, *_) in list(about.layers.items())[:LAYERS]:
+    for layer, (heads, *_) in list(about.layers.items())[:layers]:
         maps = last.maps[at : at + heads]
         at += heads
         if last.length is not None:
@@ -100,22 +115,22 @@ def picture(
         fit = max(1, (width - 2) // (MAP + 1))
         more = "" if heads <= fit else f", {fit} of {heads} heads"
         yield Text(f"{layer}: 0 to {top / WHOLE:.2f}{more}", "dim")
-        drawn = [heat(pooled(each / top)) for each in maps[:fit]]
+        drawn = [heat(pooled(each / top, rows)) for each in maps[:fit]]
         grid = Table.grid(padding=(0, 1))
         grid.add_row(*drawn)
         yield grid
-    times = sorted(result.microseconds for result in results)
-    used, total = last.heap
-    gaps = f"; {last.gaps} gaps in the samples" if last.gaps else ""
-    yield Text(f"\ntime {last.microseconds:,} us, median {times[len(times) // 2]:,} us; "
-               f"heap {used:,} of {total:,} bytes{gaps}")
 
 
-def pooled(shares: np.ndarray) -> np.ndarray:
-    """A map with at most MAP rows and columns: the largest of those that fall together."""
-    for axis, size in enumerate(shares.shape):
-        if size > MAP:
-            edges = np.arange(MAP) * size // MAP
+def _heading(text: str, shown: int, of: int, what: str) -> Text:
+    some = "" if shown >= of else f" ({shown} of {of} {what})"
+    return Text(f"\n{text}{some}", "bold", no_wrap=True, overflow="ellipsis")
+
+
+def pooled(shares: np.ndarray, rows: int = MAP) -> np.ndarray:
+    """A map with at most so many rows, and MAP columns: the largest of those that fall together."""
+    for axis, (size, most) in enumerate(zip(shares.shape, (rows, MAP), strict=True)):
+        if size > most:
+            edges = np.arange(most) * size // most
             shares = np.maximum.reduceat(shares, edges, axis=axis)
     return shares
 
