@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from attn8_host import cores, isa
+from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
 from attn8_host.deploy import deploy
 from attn8_host.plan.inference import plan
@@ -37,12 +38,30 @@ def small_grid(monkeypatch):
     monkeypatch.setattr(mechanisms, "COST_LENGTHS", (16, 32))
 
 
-def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
-    json_file, png = tmp_path / "verify.json", tmp_path / "cost.png"
-    arguments = ["verify", "--board", "virtual", "--json", str(json_file), "--png", str(png)]
-    assert main(arguments) == 0
-    outcome = json.loads(json_file.read_text())
-    assert outcome["bit_exact"] is True
+@pytest.fixture(scope="module")
+def port():
+    """Of a board for commands, on which the package stays from one to the next."""
+    virtual = VirtualBoard()
+    yield virtual.port
+    virtual.stop()
+
+
+@pytest.fixture
+def verified(port, tmp_path, small_grid):
+    """A function from arguments of `attn8 verify` to (exit status, JSON)."""
+
+    def verified(*arguments):
+        file = tmp_path / "verify.json"
+        status = main(["verify", "--board", port, "--json", str(file),
+                       "--png", str(tmp_path / "cost.png"), *arguments])
+        return status, json.loads(file.read_text())
+
+    return verified
+
+
+def test_every_mechanism_on_the_virtual_board(verified, tmp_path, capsys):
+    status, outcome = verified()
+    assert (status, outcome["bit_exact"]) == (0, True)
     assert {case["mechanism"] for case in outcome["cases"]} == mechanisms.mechanisms().keys()
     assert {case["variant"] for case in outcome["cases"] if case["mechanism"] == "exact"} == {
         "full", "causal", "padded", "lengths", "causal, lengths", "cross", "precise"
@@ -64,7 +83,7 @@ def test_every_mechanism_on_the_virtual_board(tmp_path, capsys, small_grid):
         assert case["device_us"] > 0 and case["ram_bytes"] > 0
     assert {cost["mechanism"] for cost in outcome["cost"]} == cores.all_cores().keys()
     assert {cost["seq_len"] for cost in outcome["cost"]} == {16, 32}
-    assert png.read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
     assert "exact causal" in capsys.readouterr().out
 
 
@@ -114,7 +133,7 @@ def test_ram_is_right_where_the_collector_sees_an_old_model(board):
     assert expected > sum(tensor.nbytes for tensor in case.tensors.values())
 
 
-def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch, small_grid):
+def test_one_wrong_constant_is_noticed(verified, monkeypatch):
     send = run.send
 
     def alter(board, case):
@@ -122,19 +141,10 @@ def test_one_wrong_constant_is_noticed(tmp_path, monkeypatch, small_grid):
         case.tensors["attn.v.bias"][-1] += 1 << 12
 
     monkeypatch.setattr(run, "send", alter)
-    arguments = ["verify", "--board", "virtual", "--core", "exact"]
-    assert main([*arguments, "--png", str(tmp_path / "a.png")]) == 1
+    assert verified("--core", "exact")[0] == 1
 
 
-def verified(tmp_path, *arguments):
-    """(exit status, JSON) of `attn8 verify` on the virtual board."""
-    file = tmp_path / "verify.json"
-    status = main(["verify", "--board", "virtual", "--json", str(file),
-                   "--png", str(tmp_path / "a.png"), *arguments])
-    return status, json.loads(file.read_text())
-
-
-def test_broken_cross_attention_is_not_lack_of_memory(tmp_path, monkeypatch, capsys, small_grid):
+def test_broken_cross_attention_is_not_lack_of_memory(verified, monkeypatch, capsys):
     send = run.send
 
     def lose(board, case):
@@ -145,7 +155,7 @@ def test_broken_cross_attention_is_not_lack_of_memory(tmp_path, monkeypatch, cap
         send(board, case)
 
     monkeypatch.setattr(run, "send", lose)
-    status, outcome = verified(tmp_path, "--core", "exact")
+    status, outcome = verified("--core", "exact")
     assert (status, outcome["bit_exact"]) == (1, False)
     cross = [case for case in outcome["cases"] if case["variant"] == "cross"]
     assert cross and not any(case["skipped"] or case["bit_exact"] for case in cross)
@@ -167,33 +177,32 @@ def refusing(monkeypatch, error, when):
     monkeypatch.setattr(run, "send", refuse)
 
 
-def test_what_does_not_fit_is_skipped(tmp_path, monkeypatch, small_grid):
+def test_what_does_not_fit_is_skipped(verified, monkeypatch):
     refusing(monkeypatch, "MemoryError()", lambda case: case.shape["seq_len"] in (18, 32))
-    status, outcome = verified(tmp_path, "--core", "micro")
+    status, outcome = verified("--core", "micro")
     assert (status, outcome["bit_exact"]) == (0, True)
     skipped = {case["shape"]["seq_len"]: case["skipped"] for case in outcome["cases"]}
     assert "out of memory" in skipped[18] and not skipped[5]
     assert [cost["seq_len"] for cost in outcome["cost"]] == [16]
 
 
-def test_a_mechanism_of_which_no_case_fits_is_a_failure(tmp_path, monkeypatch, capsys, small_grid):
+def test_a_mechanism_of_which_no_case_fits_is_a_failure(verified, monkeypatch, capsys):
     refusing(monkeypatch, "MemoryError()", lambda case: case.mechanism == "micro")
-    status, outcome = verified(tmp_path, "--core", "micro", "conv1d")
+    status, outcome = verified("--core", "micro", "conv1d")
     assert (status, outcome["bit_exact"]) == (1, False)
     assert "micro: no case ran" in capsys.readouterr().out
 
 
-def test_a_mechanism_without_cases_is_a_failure(tmp_path, monkeypatch, capsys, small_grid):
+def test_a_mechanism_without_cases_is_a_failure(verified, monkeypatch, capsys):
     known = mechanisms.mechanisms() | {"conv1d": lambda rng: iter(())}
     monkeypatch.setattr(run, "mechanisms", lambda: known)
-    assert verified(tmp_path, "--core", "micro", "conv1d")[0] == 1
+    assert verified("--core", "micro", "conv1d")[0] == 1
     assert "conv1d: no case ran" in capsys.readouterr().out
 
 
-def test_a_refusal_where_the_cost_is_measured_is_a_failure(
-        tmp_path, monkeypatch, capsys, small_grid):
+def test_a_refusal_where_the_cost_is_measured_is_a_failure(verified, monkeypatch, capsys):
     refusing(monkeypatch, "OSError(5)", lambda case: case.shape["seq_len"] == 32)
-    status, outcome = verified(tmp_path, "--core", "micro")
+    status, outcome = verified("--core", "micro")
     assert (status, outcome["bit_exact"]) == (1, False)
     assert "micro cost" in capsys.readouterr().out
 
