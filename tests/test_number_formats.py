@@ -308,7 +308,7 @@ give(Convert(256, name, shift, mult)(x))
     ([{**LAYERS[0], "format": "Q16.16"}, POOLED[4]], None, {},
      "pool: takes int8, conv gives Q16.16; give both the same format"),
     ([{"type": "relu", "name": "relu"}], "float", {},
-     "--format float: no layer computes in it; leave it out"),
+     "--format float: no layer takes it; leave it out"),
 ])  # fmt: skip
 def test_what_cannot_be_quantized_is_said(tmp_path, layers, form, scaled, said):
     write(tmp_path / "float.safetensors", layers, **scaled)

@@ -282,6 +282,19 @@ def test_int8_weights_with_int16_activations_are_near_to_floats(small):
     assert np.abs(got - want).mean() <= 0.01 * np.ptp(want)
 
 
+def test_a_cache_of_int16_is_asked_for(small, tmp_path, capsys):
+    made = tmp_path / "text.safetensors"
+    assert main(["quantize", str(small[1]), "--output", str(made), "--calibrate", "absmax",
+                 "--cache", "int16"]) == 0
+    config, tensors = modelfile.read(made)
+    assert [entry["cache"] for entry in config["layers"]
+            if entry["type"] == "grouped_attention"] == ["int16"] * SIZES["layers"]
+    assert not any(name.endswith(".centre") for name in tensors)
+    assert main(["quantize", str(MODELS / "digits_float.safetensors"), "--cache", "int16",
+                 "--output", str(made)]) == 2
+    assert "--cache int16: no layer takes it; leave it out" in capsys.readouterr().err
+
+
 WRITE = """
 import gc
 from attn8 import generate, load
@@ -584,6 +597,13 @@ def test_a_board_that_resets_while_it_writes_is_said_in_one_line(small, capsys, 
     assert main(["generate", str(small[0]), "--prompt", "Lily", "--board", "virtual"]) == 2
     said = capsys.readouterr().err
     assert said == "attn8: the board was reset behind 0 tokens; run it again\n"
+
+
+def test_an_int8_file_is_no_float_one(small, capsys):
+    assert main(["generate", str(small[0]), "--float", str(small[0]), "--board", "a9"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith(f"attn8: {small[0]}: words.weight: expected floats [300, 12], got int8")
+    assert said.endswith("; --float takes the float file")
 
 
 def test_a_prompt_beyond_the_context_is_refused_before_a_board_is_opened(small, capsys):

@@ -37,6 +37,10 @@ def options(parser: Parser) -> None:
         help="what conv1d, dense and self_attention_1d compute in where their entries do not say "
              "it (default: int8, which self_attention_1d has not)",
     )
+    parser.add_argument(
+        "--cache", choices=["int8", "int16"],
+        help="of past keys and values, of grouped_attention (default: int8)",
+    )
     parser.add_output("--output", "the int8 model file to write", required=True)
     parser.add_argument(
         "--calibrate", choices=["best", "absmax", "percentile", "least-error"], default="best",
@@ -65,7 +69,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     found = quantize_file(arguments.model, arguments.calibration, arguments.output, console,
                           arguments.lengths, arguments.calibrate, arguments.activation_bits,
-                          arguments.format)
+                          arguments.format, arguments.cache)
     console.print(table(found))
     for warning in found.warnings:
         console.print(f"warning: {warning}", highlight=False, markup=False)

@@ -214,4 +214,7 @@ def float_step(path: Path, model: Model) -> Step:
     vocabulary = model.config["layers"][0]["vocab_size"]
     if config["layers"][0].get("vocab_size") != vocabulary:
         raise ModelError(f"{path}: expected a float model of {vocabulary} tokens")
-    return float_model.stepping(config, tensors)
+    try:
+        return float_model.stepping(config, tensors)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}; --float takes the float file") from None

@@ -52,7 +52,7 @@ class Agreement:
 def quantize_file(
     source: Path, calibration: Path | None, target: Path, console: Console | None = None,
     lengths: Path | None = None, calibrate: str = BEST, activation_bits: int = 8,
-    form: str | None = None,
+    form: str | None = None, cache: str | None = None,
 ) -> Agreement:
     """Writes the int8 model of a float model file.
 
@@ -66,13 +66,16 @@ def quantize_file(
         calibrate: how ranges are found, of CALIBRATE.
         activation_bits: as quantize_model has it.
         form: of numerics.formats, which layers that can compute in it do where they say no other.
+        cache: the format of past keys and values, where their entries do not say it.
 
     Raises:
         ModelError: a file cannot be read, the two do not fit, or the model cannot be quantized.
     """
     config, tensors = modelfile.read(source)
     if form:
-        config = in_format(config, form)
+        config = saying(config, "format", form)
+    if cache:
+        config = saying(config, "cache", cache)
     samples = written(config, tensors) if calibration is None else inputs.read(calibration, config)
     samples = samples.astype(np.float32)
     counts = inputs.read_lengths(lengths, config, len(samples))
@@ -112,8 +115,8 @@ def agreement(actual: np.ndarray, wanted: np.ndarray, of_text: bool) -> float:
     return float((actual.argmax(axis=-1) == wanted.argmax(axis=-1)).mean())
 
 
-def in_format(config: dict[str, Any], form: str) -> dict[str, Any]:
-    """A float model whose layers compute in a number format where they can and do not say theirs.
+def saying(config: dict[str, Any], field: str, value: str) -> dict[str, Any]:
+    """A float model whose layers have a value in a field where they can and do not say theirs.
 
     Raises:
         ModelError: none of them can, or one says what does not go with it.
@@ -121,11 +124,11 @@ def in_format(config: dict[str, Any], form: str) -> dict[str, Any]:
     entries = []
     for entry in config["layers"]:
         kind = layers.get(entry["type"])
-        can = "format" in {**kind.fields, **kind.optional} and "format" not in entry
-        entries.append({**entry, "format": form} if can else entry)
+        can = field in {**kind.fields, **kind.optional} and field not in entry
+        entries.append({**entry, field: value} if can else entry)
         kind.check(entries[-1])
     if entries == config["layers"]:
-        raise ModelError(f"--format {form}: no layer computes in it; leave it out")
+        raise ModelError(f"--{field} {value}: no layer takes it; leave it out")
     return {**config, "layers": entries}
 
 
