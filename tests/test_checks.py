@@ -8,6 +8,7 @@ import pytest
 from attn8_host import isa
 from attn8_host.cores.exact import exact_constants
 from attn8_host.paths import DEVICE
+from tests.compiled import compiled
 
 OBJECTS = (DEVICE / "attn8/kernels/objects.py").read_text()
 EXACT = exact_constants(4, 0.03, 0.03, 0.03, 0.03)
@@ -28,18 +29,18 @@ for x in (bytearray(8), bytes(8), memoryview(bytearray(8)), memoryview(b"abcdefg
 def test_every_buffer_is_known_by_its_typecode(remote):
     codes = [ord(code) + 128 for code in "bBhHiIqQfd" for _ in range(2)]
     codes += [194, 66, 194, 66, 226, 66, 226, 194, ord("O") + 128]
-    assert remote(BUFFERS) == codes
+    assert remote(compiled(BUFFERS)) == codes
 
 
 def test_whatever_is_no_buffer_has_no_typecode(remote):
-    assert remote("""
+    assert remote(compiled("""
 from attn8.kernels.objects import typecode
 class Mine(array):
     pass
 things = (None, True, 0, 5, -1, 1 << 40, 1.5, "", "abc", (), (1,), [], [1], {}, set(), object(),
           int, array, typecode, Mine("b", bytes(4)), Exception("b"))
 give([x for x in things if typecode(x) != 0])
-""") == []
+""")) == []
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
@@ -62,20 +63,19 @@ def test_a_chip_reads_the_typecode_of_an_object(arch, sign):
     (5, 1, 0, 12, 1), (2, 3, 2, 3, 1), (0, 1, 11, 1, 0),
 ])
 def test_overlap_means_a_byte_in_common(remote, a, size, b, other_size, expected):
-    assert remote(f"""
+    assert remote(compiled(f"""
 from attn8.kernels.objects import overlap
 x = memoryview(bytearray(12))
 give(overlap(x[{a}:], {size}, x[{b}:], {other_size}))
-""") == expected
+""")) == expected
 
 
 def test_checks_allocate_nothing(remote):
     assert remote.needs_no_heap("""
-checks.operands(q, view, text, out, 12, 12)
-checks.values("i", i, 3, True, "i")
-checks.apart("q", q, 12, "out", out, 12)
-""", """
-from attn8 import checks
+operands(q, view, text, out, 12, 12)
+values("i", i, 3, True, "i")
+apart("q", q, 12, "out", out, 12)
+""", compiled("from attn8.checks import apart, operands, values\n") + """
 q = array("b", bytes(12))
 view = memoryview(bytearray(20))[4:16]
 text = b"twelve bytes"

@@ -26,7 +26,7 @@ MODEL = MODELS / "digits.safetensors"
 
 WHOLE = """
 import attn8
-from attn8.link import server
+import attn8.link
 model = attn8.load("/models/digits.safetensors")
 print(repr(sum(model())))
 """

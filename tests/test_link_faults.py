@@ -197,7 +197,7 @@ def test_soak_does_not_pass_where_the_board_keeps_something(attn8_folder):
 
 
 def test_what_was_imported_before_a_deployment_meets_no_file_of_it(attn8_folder):
-    (attn8_folder / "boot.py").write_text("import attn8.link.server")
+    (attn8_folder / "boot.py").write_text("import attn8.link")
     port = Port(attn8_folder)
     try:
         with Board(str(port.name)) as board:

@@ -12,6 +12,7 @@ import pytest
 from attn8_host import forms, modelfile
 from attn8_host.boards import Board
 from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.bundle import home
 from attn8_host.cli import main
 from attn8_host.deploy import LIB, compile_device, deploy, plan
 from attn8_host.isa.device import Device
@@ -130,7 +131,7 @@ def test_a_model_imports_nothing_but_what_it_needs(mechanism, monkeypatch):
         device = Device("rv32imc", forms.VIPER)
         server, _ = served(device, case.config, data)
         server._model()
-        imported = {name.removeprefix("attn8.").replace(".", "/")
+        imported = {home(name.removeprefix("attn8.")).replace(".", "/") or "__init__"
                     for name in device.importer.imported if name.startswith("attn8.")}
         assert {name for name in imported
                 if name not in modules and f"{name}/__init__" not in modules} == set()

@@ -75,7 +75,7 @@ def test_requant_constants_refuse_what_they_cannot_express(ratio):
 
 
 def test_the_board_has_the_same_table(remote):
-    assert (remote("from attn8 import tables\ngive(tables.EXP2)")
+    assert (remote("from attn8 import EXP2\ngive(EXP2)")
             == np.append(numerics.EXP2, 32768)).all()
 
 

@@ -2,6 +2,9 @@
 # Names are imported when first used, so that `import attn8` costs next to nothing, and looking at
 # them (dir, help, TAB) imports nothing.
 
+# What other modules of the package call is no stand-in
+from . import checks, forms, memory, signals, tables  # noqa: F401
+
 __version__ = "0.1.0"
 
 
@@ -25,11 +28,6 @@ def said(line):
             file.readline()
         return file.readline()[:-1]
 
-
-# What other modules of the package call is no stand-in
-for _name in "checks", "memory", "signals", "tables", "forms":
-    __import__("attn8." + _name)
-del _name
 
 # dir and TAB find the words that the interpreter knows when they begin, so the public names are
 # there from the start, but in a host's session: its word `serve` in __main__ says that none looks

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from . import forms
+from . import bundle, forms
 from .isa.device import Device
 from .paths import DEVICE
 from .plan.inference import served
@@ -54,7 +54,9 @@ def needed(config: dict[str, Any], data: bytes) -> set[str]:
         if name not in modules:
             modules.add(name)
             waiting += _imports(name)
-    return {_source(name).relative_to(ROOT).with_suffix("").as_posix() for name in modules}
+    files = {bundle.home(name[len("attn8.") :]) for name in modules}
+    return {_source(f"attn8.{name}".rstrip(".")).relative_to(ROOT).with_suffix("").as_posix()
+            for name in files}
 
 
 def _source(name: str) -> Path:

@@ -19,25 +19,34 @@ from array import array
 from collections.abc import Mapping
 from functools import cache
 
-from . import forms
+from . import bundle, forms
 from .paths import DEVICE
 
-# Names that an .mpy file says by number, first those that nobody else would choose. What the
-# compiler itself knows, such as `super`, `const` and the types of viper, is not among them, and
-# neither are exceptions: a traceback says what function raised one
-FREE = tuple(re.findall(r"\S+", """
+# Names that every firmware has, of its modules: an .mpy file says them whole
+FIRMWARE = tuple(re.findall(r"\S+", """
+    deque ceil fabs fmod trunc log2 log10 modf asin acos atan erfc expm1 isnan isinf mem8 mem16
+    asinh acosh atanh lgamma isfinite copysign degrees radians calcsize heapify heappop heappush
+    popleft appendleft namedtuple urandom randint randrange getrandbits recv bind listen mkdir
+    rmdir chdir getcwd umount unlink statvfs ilistdir gmtime mktime localtime time_ns sleep_ms
+    ticks_cpu sendto sendall recvfrom makefile settimeout setsockopt setblocking getaddrinfo
+    a2b_base64 soft_reset time_pulse_us
+"""))
+# Names that an .mpy file says by number, first those that nobody else would choose, and then the
+# others. What the compiler itself knows, such as `super`, `const` and the types of viper, is not
+# among them, and neither are exceptions: a traceback says what function raised one
+FREE = (*re.findall(r"\S+", """
     Ellipsis NoneType
     issubclass staticmethod classmethod setattr popitem setdefault islower isupper isalpha isdigit
     isspace rindex rfind rsplit rstrip lstrip lower upper startswith endswith from_bytes to_bytes
     callable builtins bytecode divmod globals locals reverse sorted getattr hasattr isinstance repr
     hash dir eval exec iter join zip map pow any all abs sum round little strip split replace
-    insert extend remove clear copy sep throw args main print readline update
-"""))
+    insert extend remove clear copy sep throw args main print readline update send
+"""), *FIRMWARE)
 # What values of these have is asked for by the same names as what the package's objects have
 VALUES = (str, bytes, bytearray, memoryview, list, tuple, dict, set, int, float, array, type,
           io.BytesIO, BaseException)
 # Asked for by what the host runs on a board, and classes of what a model shows to whoever looks
-ASKED = frozenset(("ITEMSIZES", "NAMES", "Unload", "_calls", "_own",
+ASKED = frozenset(("NAMES", "Unload", "_calls", "_own",
                    "Dense16", "Interpolate", "Linear16", "Listed", "Lookup", "Tokenizer"))
 # What users look into with TAB, where what is private stays hidden by its stroke
 SHOWN = frozenset(("__init__", "public", "run", "stream", "train.samples"))
@@ -115,6 +124,9 @@ class _File(ast.NodeVisitor):
             if isinstance(node, ast.ImportFrom) and node.level:
                 self._modules |= {alias.asname or alias.name: alias.name for alias in node.names}
             elif isinstance(node, ast.Import):
+                if node.names[0].name == bundle.PACKAGE:
+                    self._modules[bundle.PACKAGE] = "__init__"
+                    continue
                 self._firmware |= {alias.asname or alias.name for alias in node.names}
         self.visit(tree)
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from . import rename
+from . import bundle, rename
 
 TEXTS = "said.txt"
 SHORT = 10  # characters of a string that MicroPython keeps as a name, perhaps another's
@@ -42,6 +42,7 @@ def slim(sources: Mapping[str, bytes]) -> Slim:
                        numbers.keys() - wanted.keys())
         edits.visit(tree)
         slimmed[path] = edits.applied(sources[path])
+    slimmed = bundle.bundled(slimmed)
     names = rename.table(slimmed)
     slimmed = {path: rename.renamed(data, names) for path, data in slimmed.items()}
     return Slim(slimmed, "".join(f"{text}\n" for text in texts).encode(), names)

@@ -40,7 +40,13 @@ ARCHES = (
 )  # fmt: skip
 
 # The package's own server; the word is there before, which spares the board the public names
-SERVE = "serve = None\nfrom attn8.link.server import serve\nserve()\n"
+SERVE = """serve = None
+try:
+    from attn8.link import serve
+except ImportError:  # as .py files: see bundle.py
+    from attn8.link.server import serve
+serve()
+"""
 
 PROBE = """
 import sys, os

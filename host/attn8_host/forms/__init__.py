@@ -21,6 +21,7 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
+from .. import bundle
 from ..boards import BoardInfo
 from ..errors import BoardError
 from ..isa import compiler
@@ -193,4 +194,6 @@ def _kind(argument: ast.arg) -> int:
 
 
 def _compile(path: Path, arch: str) -> bytes:
-    return compiler.compile_source(path.read_text(encoding="utf-8"), arch, path.name)
+    module = path.relative_to(ROOT).as_posix()
+    source = bundle.moved(module, path.read_bytes()).decode()
+    return compiler.compile_source(source, arch, path.name)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
-from .. import rename
+from .. import bundle, rename
 from ..deploy import compiled_names
 from ..isa import compiler, mpy
 from ..isa.importer import Importer, module
@@ -45,7 +45,7 @@ FIRMWARE = frozenset(re.findall(r"\S+", """
     stat state stdin stdout stream struct sys t target tell temperature threshold ticks_add
     ticks_diff ticks_ms ticks_us time timeout uctypes unhexlify uniform union unpack
     unpack_from v version viper wb width y
-"""))
+""")) | frozenset(rename.FIRMWARE)
 
 
 @cache
@@ -266,18 +266,18 @@ class Package:
             roots: what may hold functions, besides the modules that are there.
         """
         heap = Heap(model.word, _seen=dict(model._seen))
-        there = {name: found for name, found in self.importer.modules.items() if name in self.files}
+        modules = {name: found for name, found in self.importer.modules.items()
+                   if self._file(name) in self.files}
         held = Held()
-        held.follow([*there.values(), *roots])
-        names = compiled_names()
-        held.code = {(module, ".".join(names.get(part, part) for part in path.split(".")))
-                     for module, path in held.code}
-        for name in sorted(held.modules.keys() | there.keys()):
+        held.follow([*modules.values(), *roots])
+        held.code = {(self._file(module), _compiled(module, path)) for module, path in held.code}
+        there = {self._file(name) for name in modules}
+        for name in sorted({self._file(name) for name in held.modules} | there):
             if name in self.files:
                 self._add(heap, name, held, name in there)
         for name, values in held.modules.items():
             for key, value in values.items():
-                if name in self.files and not key.startswith("__"):
+                if self._file(name) in self.files and not key.startswith("__"):
                     heap.add(value)
         return heap.total + self._names(heap)
 
@@ -328,14 +328,24 @@ class Package:
 
     def names(self) -> frozenset[str]:
         """Those that the modules that were imported have brought, static ones left out."""
-        imported = self.importer.imported & self.files.keys()
+        imported = self._imported()
         return frozenset(name for each in imported for name in self.files[each].qstrs
                          if isinstance(name, str))
+
+    def _file(self, module: str) -> str:
+        """The module whose file one lies in (see bundle.py)."""
+        if not module.startswith(bundle.PACKAGE):
+            return module
+        own = bundle.home(module[len(bundle.PACKAGE) + 1 :])
+        return f"{bundle.PACKAGE}.{own}".rstrip(".")
+
+    def _imported(self) -> set[str]:
+        return {self._file(name) for name in self.importer.imported} & self.files.keys()
 
     def _names(self, heap: Heap) -> int:
         # Each name's text, and its place in a pool; a new pool is twice as large as the one before.
         # A module has two names of its own: attn8.x, and its file's path
-        imported = self.importer.imported & self.files.keys()
+        imported = self._imported()
         names = self.names() - FIRMWARE
         names |= {f"/lib/{each.replace('.', '/')}.mpy" for each in imported} | imported
         places = pool = NAMES
@@ -343,6 +353,14 @@ class Package:
             pool *= 2
             places += pool
         return sum(len(name) + 1 for name in names) + places * (heap.word + 3)
+
+
+def _compiled(module: str, path: str) -> str:
+    """What a function or class is called, a path in its module, in the file that it lies in."""
+    own, *within = path.split(".")
+    names = compiled_names()
+    parts = [bundle.name(module[len(bundle.PACKAGE) + 1 :], own), *within]
+    return ".".join(names.get(part, part) for part in parts)
 
 
 @dataclass

@@ -22,7 +22,7 @@ import gc
 from binascii import b2a_base64, crc32
 def watch(path, hop, period, results, keep, wanted):
     import attn8
-    from attn8.signals import ITEMSIZES
+    ITEMSIZES = {"b": 1, "B": 1, "h": 2, "H": 2, "i": 4}
     model = attn8.load(path, need_weights=keep)
     found = []
     for name, code, values in model.outputs:

@@ -45,7 +45,10 @@ print((attn8.backend(), least(9, layer, x), least(9, layer.out, x),
 
 # A projection and a head, with what layer_naive.upy defines
 NAIVE = """
-from attn8.tables import EXP2
+try:
+    from attn8 import EXP2
+except ImportError:  # as .py files
+    from attn8.tables import EXP2
 x = bytes((i * 91 & 255) % 255 for i in range(s * e))
 w = bytes((i * 37 & 255) % 255 for i in range(e * e))
 out = bytearray(s * e)
