@@ -190,8 +190,7 @@ class _Moved(ast.NodeVisitor):
             made.setdefault(f"from {self._said(where)} import ", []).append(
                 what if what == bound else f"{what} as {bound}")
         text = "; ".join(first + ", ".join(names) for first, names in made.items())
-        if made or self.module in HOME:
-            self.edits.append((node, text or "pass"))
+        self.edits.append((node, text or "pass"))
 
     def _said(self, path: str) -> str:
         """A module of the package as the file says it that this source comes to lie in."""
