@@ -180,7 +180,7 @@ server.Server._reserve = refuse
     ("ValueError('a is memory')", "ValueError", "a is memory"),
     ("TypeError('b')", "TypeError", "b"),
     ("OSError(28)", "OSError", "28"),
-    ("KeyError('c')", "Exception", "c"),
+    ("KeyError('no c')", "Exception", "no c"),
     ("ZeroDivisionError()", "Exception", "ZeroDivisionError"),
     ("ValueError('d' * 2000)", "ValueError", "d" * 1023),
 ])

@@ -179,13 +179,12 @@ class _Moved(ast.NodeVisitor):
             of = self.scope.modules.get(bound)
             if bound in self.scope.taken or (of and home(of) == self.leader):
                 continue
-            if of and not home(of):
-                made["import attn8"] = []
+            if of:  # not from the package, whose __getattr__ knows public names alone
+                module = home(of) and f".{home(of)} as {bound}"
+                made[f"import {PACKAGE}{module}"] = []
                 continue
             where, what = path, each.name
-            if of:
-                where, _, what = home(of).rpartition(".")
-            elif path in HOME:
+            if path in HOME:
                 where, what = home(path), name(path, what)
             made.setdefault(f"from {self._said(where)} import ", []).append(
                 what if what == bound else f"{what} as {bound}")

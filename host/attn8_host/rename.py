@@ -124,10 +124,12 @@ class _File(ast.NodeVisitor):
             if isinstance(node, ast.ImportFrom) and node.level:
                 self._modules |= {alias.asname or alias.name: alias.name for alias in node.names}
             elif isinstance(node, ast.Import):
-                if node.names[0].name == bundle.PACKAGE:
-                    self._modules[bundle.PACKAGE] = "__init__"
-                    continue
-                self._firmware |= {alias.asname or alias.name for alias in node.names}
+                for alias in node.names:
+                    package, _, module = alias.name.partition(".")
+                    if package == bundle.PACKAGE:
+                        self._modules[alias.asname or package] = module or "__init__"
+                    else:
+                        self._firmware.add(alias.asname or alias.name)
         self.visit(tree)
 
     def generic_visit(self, node: ast.AST) -> None:
