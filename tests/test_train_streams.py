@@ -128,3 +128,23 @@ def test_a_stream_of_frozen_layers_keeps_its_scale(remote, tmp_path):
     found = dict(errors(made, "last:3", model))
     assert (found.pop("attn.out.weight") > 1).any()
     assert all((error <= 0.51).all() for error in found.values())
+
+
+def test_a_board_alone_says_what_it_clips(remote):
+    """In a line, and the model is there."""
+    base, x = quantized()
+    config, tensors, _ = tune.prepare(base, "last:3", INT8, 1, "sgd", 0.0001)
+    tensors["attn.out.weight"] = tensors["attn.out.weight"] * 40
+    push(remote.board, INT8, modelfile.pack(base.config, base.tensors))
+    push(remote.board, TRAINING, pack(config, tensors))
+    said = remote.board.execute(f"""
+from array import array
+from attn8 import train
+values = {x.tolist()}
+samples = [(array("b", values[i]), i % 3) for i in range(12)]
+train.fit({TRAINING!r}, samples, epochs=1, validation=0)
+""").splitlines()
+    for name in ("attn", "sum"):
+        assert (f"fit: {name}: it has outgrown the int16 scale that it has together with layers "
+                "that do not train, and is clipped") in said
+    assert remote.board.read_file(INT8) != modelfile.pack(base.config, base.tensors)
