@@ -11,6 +11,7 @@ LOADERS = ("arena", "build", "configuration", "entry", "find", "grammar", "loadi
 MAKERS = "layers", "cores", "dense16", "lookup", "choice", "run"
 MAKING = ("__init__", "__new__", "room", "parts", "take", "from_scales", "from_floats", "_room",
           "array")
+TRAINING = "attn8.train.layers.", "attn8.train.cores.", "attn8.train.pointwise"  # makers as well
 # What most layers share is imported once
 COMMON = ["attn8.layers", "attn8.choice", "attn8.layers.dense", "attn8.dense16", "attn8.lookup"]
 FUNCTION = type(lambda: None)
@@ -42,10 +43,9 @@ class Unload:
     def made(self):
         # Layers that train are made: what trains them next needs the memory of what made them
         for path in self._own(("train",)):
-            if path.startswith(("attn8.train.layers.", "attn8.train.cores.")):
+            if path.startswith(TRAINING):
                 _strip(path)
-        self.forget(*LOADERS)
-        gc.collect()
+        self.all()
 
     def forget(self, *parts):
         for path in self._own(parts):

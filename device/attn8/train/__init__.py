@@ -6,27 +6,30 @@ def load(path, given=None):
     # given: of an input that has been through the first layer, as the config says such
     from ..unload import Unload
 
-    unload = Unload()
+    unloads = [Unload()]  # until it has forgotten all that it can, and goes as well
+    del Unload
     try:
         from ..loading import loaded
 
-        return loaded(path, lambda: _made(path, unload, given))
+        return loaded(path, lambda: _made(path, unloads, given))
     finally:
-        unload.all()
+        if unloads:
+            unloads.pop().all()
 
 
-def _made(path, unload, given):
+def _made(path, unloads, given):
     from ..configuration import configuration
     from .trainer import Trainer
 
     config = configuration(path, "attn8-train")
+    del configuration
     if given:
         config["input"] = given
         name = config["layers"].pop(0)["name"]
         for entry in config["layers"]:
             if "inputs" in entry:
                 entry["inputs"] = [x if x != name else "input" for x in entry["inputs"]]
-    return Trainer(path, config, unload, given is not None)
+    return Trainer(path, config, unloads, given is not None)
 
 
 def fit(path, samples, epochs=10, batch=None, validation=5, patience=3, seed=1, report=None):

@@ -21,7 +21,7 @@ from ..kernels.objects import part
 
 BLOCK = 8  # rows of a product's second operand that are packed at a time,
 MOST_ROWS = 32  # or so many where another product's operand has the room
-LEFT = 1024  # words of a first operand that are packed at a time where memory is to be saved
+LEFT = 512  # words of a first operand that are packed at a time where memory is to be saved
 MAX_COLUMNS = 512  # of a softmax: the sum of its numerators stays below 2**24
 ONE = 1 << 15  # a learning-rate factor of 1
 
@@ -140,7 +140,15 @@ class Fixed(Numbers):
         return x
 
     def product(self, rows, cols, inner, a, b, out, add=False):
-        return Product(self, rows, cols, inner, a, b, out, add)
+        # One for all layers that are made together
+        made = self.rooms.products if self.rooms else []
+        wanted = rows, cols, inner, a, b, out, add
+        for said, product in made:
+            if said == wanted:
+                return product
+        product = Product(self, rows, cols, inner, a, b, out, add)
+        made.append((wanted, product))
+        return product
 
     def pointwise(self):
         # What layers need that compute value by value

@@ -45,6 +45,7 @@ class Rooms:
     def __init__(self, direct, recompute):
         self.direct = direct  # whether gradients of parameters are there in turn (see direct.py)
         self.recompute = recompute  # whether what a backward pass needs is made again before it
+        self.products = []  # that layers have asked for, behind what they said of each
         self.all = []
         self.said = []  # of each the place of its layer's result, its kind, group and phases
         self.layer = 0  # the place of the result of the one that is being made
@@ -68,7 +69,7 @@ class Rooms:
         # Gives all their memory, once nothing else is made -> the blocks that are the arena. taken,
         # asked, sums, again: see graph.build
         sizes = self._place(self._spans(layers, taken, asked, sums, again))
-        self.all, self.said = [], []
+        self.all, self.said, self.products = [], [], []
         gc.collect()
         memory.require("what trains", sum(sizes) * signals.ITEMSIZES[f.typecode])
         arena = [memoryview(f.zeros(size)) for size in sizes]

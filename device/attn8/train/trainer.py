@@ -14,10 +14,10 @@ class Trainer:
     # that the model came from; CALIBRATE, with which training ends, evaluates and measures;
     # QUANTIZE then writes them as int8 into the model file that config["int8"] names.
 
-    # path, config: of the training file; unload: forgets what only loads it. inner: whether inputs
-    # have been through layers of the int8 model.
+    # path, config: of the training file; unloads: has what forgets what only loads it, which goes.
+    # inner: whether inputs have been through layers of the int8 model.
 
-    def __init__(self, path, config, unload, inner=False):
+    def __init__(self, path, config, unloads, inner=False):
         from ..configuration import known
         from ..safetensors import read
 
@@ -48,7 +48,7 @@ class Trainer:
                 check(layers, self.int8)
                 memory.forget("attn8.train.requantize")
             memory.take(config, "layers")
-            unload.made()
+            unloads.pop().made()
 
         self.model = model = Model(config, tensors, built)
         f = model.f
