@@ -50,7 +50,7 @@ TYPES = {
                 "dense", "add"],
     "convolutions": ["transpose", "conv1d", "relu", "conv1d", "gelu", "conv1d", "silu",
                      "mean_pool", "dense"],
-    "flattened": ["conv1d", "conv1d", "tanh", "dense"],
+    "flattened": ["conv1d", "tanh", "dense"],
     "cross": ["conv1d", "dense", "cross_attention", "add"],
     "queries": ["select", "dense", "cross_attention", "position", "layer_norm", "dense", "relu",
                 "dense", "add", "layer_norm", "mean_pool", "dense"],
@@ -389,15 +389,16 @@ X = torch.ones(1, 6, 4)
          "matmul [1, 6, 6]: a product of two values that depend on the input is only known as "
          "softmax(q @ k) @ v"),
         (Function(lambda x: x.flip(1)), X, "flip [1, 6, 4]: takes the values of "),
-        (Function(lambda x: torch.cat([x, torch.ones(1, 1, 4)], 1)), X,
-         "cat [1, 7, 4]: of constants only learned tokens in front of the others can be "),
+        (Function(lambda x: torch.cat([x, torch.ones(1, 6, 4)], 2)), X,
+         "cat [1, 6, 8]: of constants only tokens can be concatenated"),
         (nn.LSTM(4, 4), X, "lstm [1, 6, 4]: is not recognized as a layer; see docs/import.md for "
                            "those that are. There are 3 outputs: choose one, as output=0"),
         (nn.Linear(4, 4), torch.ones(8, 6, 4), "example: expected a batch of 1 in front, [1, ...], "
                                                "got [8, 6, 4]; give one sample of the batch, as "
                                                "x[:1]"),
         (nn.Linear(4, 4), np.ones((1, 4)), "example: expected a tensor, or a tuple of tensors"),
-        (nn.Conv2d(1, 1, 2), torch.ones(1, 1, 4, 4), "conv2d [1, 1, 3, 3]: is not recognized"),
+        (nn.Conv2d(1, 1, 2), torch.ones(1, 1, 4, 4),
+         "input [1, 1, 4, 4]: conv2d is a convolution over 2 axes; conv1d is known"),
         (nn.MultiheadAttention(4, 1), (X, X.clone(), X), "example: a model has one input; expected "
                                                          "the same tensor for all 3 arguments"),
         (Function(lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=torch.eye(6) > 0)),

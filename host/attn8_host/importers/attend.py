@@ -49,38 +49,42 @@ def scores_of(node: Node) -> Scores:
         ModelError: it is none.
     """
     weights, values = node.inputs
-    plain = weights
+    n, keys = node.shape[-2], values.shape[-2]
+    plain, order = weights, np.arange(weights.sample.size)
     while plain.op == "move":
+        order = plain.fields["index"].ravel()[order]
         plain = plain.inputs[0]
-    if plain.op != "softmax" or plain.fields["axis"] != len(plain.shape) - 1:
+    if plain.op != "softmax":
         raise node.refuse("a product of two values that depend on the input is only known as "
                           "softmax(q @ k) @ v")
-    if weights is not plain and weights.fields["index"].ravel().tolist() != list(
-            range(plain.sample.size)):
+    shape, axis = weights.shape, plain.fields["axis"]
+    places = np.arange(plain.sample.size).reshape(plain.shape)
+    wanted = np.moveaxis(places, axis, -1).reshape(-1, plain.shape[axis])  # a softmax a row
+    found = order.reshape(-1, keys)
+    if found.shape != wanted.shape or not np.array_equal(found[np.argsort(found[:, 0])], wanted):
         raise node.refuse("the softmax's weights are rearranged")
-    factor, offset = np.ones(plain.shape), np.zeros(plain.shape)
+    factor, offset = np.ones(shape), np.zeros(shape)
+    # order: of the weights, where they are in the scores
     scores, sources = plain.inputs[0], plain.sources
-    order = np.arange(plain.sample.size)  # of the softmax's values, where they are in the scores
     while scores.op in ("affine", "move"):
         sources |= scores.sources
         if scores.op == "move":
             index = scores.fields["index"].ravel()
             if len(index) == scores.inputs[0].sample.size and (index < 0).any():  # times 0
                 hidden = index < 0
-                factor = np.where(hidden[order].reshape(plain.shape), 0.0, factor)
+                factor = np.where(hidden[order].reshape(shape), 0.0, factor)
                 index = np.where(hidden, np.arange(len(index)), index)
             if not np.array_equal(np.sort(index), np.arange(scores.inputs[0].sample.size)):
                 raise node.refuse("only a part of the scores is used, or a part twice")
             order = index[order]
         else:
-            at = order.reshape(plain.shape)
+            at = order.reshape(shape)
             # Infinite offsets stay; their factor may be 0
             with np.errstate(invalid="ignore"):
                 offset = np.where(factor == 0, offset,
                                   factor * scores.fields["offset"].ravel()[at] + offset)
             factor = factor * scores.fields["factor"].ravel()[at]
         scores = scores.inputs[0]
-    n, keys = node.shape[-2], values.shape[-2]
     q, k = _operands(node, scores, order.reshape(-1, n, keys))
     if scores.op == "linear":
         sources |= scores.sources
@@ -88,7 +92,9 @@ def scores_of(node: Node) -> Scores:
     if (seen != seen[0]).any():
         raise node.refuse("the heads have different masks")
     shown = factor.reshape(-1, n, keys)[:, seen[0]]
-    added = offset.reshape(-1, n, keys)[:, seen[0]]
+    added = offset.reshape(-1, n, keys)
+    # What all keys of a query have alike does not change their softmax
+    added = (added - added.max(axis=-1, keepdims=True))[:, seen[0]]
     if not shown.size or not np.allclose(shown, shown.flat[0]) or not np.allclose(added, 0):
         raise node.refuse("something is added to the scores that is no mask (a bias by position, "
                           "for one); that is not known")
@@ -102,10 +108,9 @@ def _operands(node: Node, scores: Node, order: np.ndarray) -> tuple[Node, Node]:
     """
     heads, n, keys = order.shape
     if scores.op == "linear":  # constant queries
-        weight, bias = scores.fields["weight"], scores.fields["bias"]
+        weight = scores.fields["weight"]  # a bias is alike for all keys of a query
         own = np.arange(order.size).reshape(keys, n).T
-        if heads == 1 and len(weight) == n and (bias is None or not bias.any()) and (
-                np.array_equal(order[0], own)):
+        if heads == 1 and len(weight) == n and np.array_equal(order[0], own):
             q = constant(scores.name, weight[None], scores.sources)
             return q, move(scores.inputs[0], lambda x: x.reshape(1, keys, -1).swapaxes(1, 2))
     if scores.op == "matmul":
@@ -120,5 +125,7 @@ def _operands(node: Node, scores: Node, order: np.ndarray) -> tuple[Node, Node]:
                     order, place[:, None, None] * size + own):
                 return (move(q, lambda x: x[place]), move(k, lambda x: x[place]))
         raise node.refuse("the scores are rearranged")
+    hint = "; a mask has to be an input of its own, (x, mask)" if scores.op == "function" or (
+        scores.op == "add") else ""
     raise node.refuse(f"the scores come from {scores.name} {list(scores.shape)}, which is no "
-                      "product of queries and keys")
+                      f"product of queries and keys{hint}")

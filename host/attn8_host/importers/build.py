@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from .graph import Compute, Node, constant, last_above
+from .graph import Compute, Node, constant, evaluate, last_above
 from .recognize import recognize
 
 
@@ -35,7 +35,35 @@ def add(
     node = Node(op, name, path, list(inputs), sample, compute, fields or {}, sources, numbers)
     node.above = last_above(node.variable)
     node.depth = 1 + max(each.depth for each in node.variable)
-    return recognize(node) if op == "function" else node
+    if op != "function":
+        return node
+    found = recognize(node)
+    return (found.op in ("function", "mean") and _weighted(node)) or found
+
+
+def _weighted(node: Node) -> Node | None:
+    """(weights * values).sum(tokens), where it is that, as weights @ values."""
+    if len(node.variable) != 1 or node.variable[0].op != "multiply":
+        return None
+    product = node.variable[0]
+    shape = product.shape
+    for repeated, values in (product.variable, product.variable[::-1]):
+        weights = repeated.inputs[0] if repeated.op == "move" else repeated  # one for all features
+        if len(shape) < 2 or len(weights.shape) != len(shape) or values.shape != shape:
+            continue
+        for features in (-1, -2):  # their axis; the tokens are on the other one of the last two
+            if weights.shape[features] != 1:
+                continue
+            rng = np.random.default_rng(0)
+            x, y = rng.normal(size=weights.shape), rng.normal(size=shape)
+            found = evaluate(node, {weights: x, values: y})
+            wanted = (x * y).sum(axis=-3 - features)
+            if found.size == wanted.size and np.allclose(found.ravel(), wanted.ravel()):
+                row, column = ((_turned(weights), values) if features == -1 else
+                               (weights, _turned(values)))
+                return move(matmul(node.name, node.path, row, column),
+                            lambda x: x.reshape(node.shape))
+    return None
 
 
 def move(node: Node, arrange: Callable[[np.ndarray], np.ndarray]) -> Node:
@@ -132,6 +160,9 @@ def conv1d(
     inputs = [x, weight, *([bias] if bias else [])]
     if not all(each.constant for each in inputs[1:]):
         raise x.refuse(f"the weights of {name} depend on the input")
+    _, channels, size = weight.shape
+    if (size, stride, padding, groups) == (1, 1, (0, 0), 1) and channels > 1:  # a token for a token
+        return _turned(linear(name, path, _turned(x), move(weight, lambda w: w[..., 0]), bias))
 
     def compute(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
         x = np.pad(x, [*[(0, 0)] * (x.ndim - 1), padding])
@@ -145,6 +176,34 @@ def conv1d(
     return add("conv1d", name, path, inputs, compute, {
         "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
         "weight": weight.sample, "bias": bias.sample if bias else None})
+
+
+def conv(
+    name: str, path: str, x: Node, weight: Node, bias: Node | None, strides: Sequence[int],
+    padding: Sequence[tuple[int, int]], dilations: Sequence[int], groups: int,
+) -> Node:
+    """conv1d of x [1, channels, *axes]; a kernel that is as long as an axis makes channels of it.
+
+    Raises:
+        ModelError: it slides along several axes.
+    """
+    axes, sizes = x.shape[2:], weight.shape[2:]
+    long = [i for i, (n, size, pads) in enumerate(zip(axes, sizes, padding, strict=True))
+            if n != size or pads != (0, 0) or (n > 1 and groups > 1)] or [len(axes) - 1]
+    if len(long) != 1:
+        raise x.refuse(f"{name} is a convolution over {len(long)} axes; conv1d is known")
+    along, = long
+    one = strides[along], padding[along], dilations[along], groups
+    if len(axes) == 1:
+        return conv1d(name, path, x, weight, bias, *one)
+
+    def flat(values: np.ndarray) -> np.ndarray:
+        n = values.shape[2 + along]
+        return np.moveaxis(values, 2 + along, -1).reshape(len(values), -1, n)
+
+    out = conv1d(name, path, move(x, flat), move(weight, flat), bias, *one)
+    positions = [out.shape[2] if i == along else 1 for i in range(len(axes))]
+    return move(out, lambda y: y.reshape(*y.shape[:2], *positions))
 
 
 def concat(name: str, path: str, inputs: Sequence[Node], axis: int) -> Node:

@@ -244,6 +244,10 @@ class Lowering:
             place = np.empty(base.size, np.int64)
             place[order.T.ravel()] = np.arange(base.size)
             return self.plain(replace(view, base=turned, index=place[view.index]), node)
+        if offset.any() and (factor != 1).any():  # by a layer for each
+            one, zero = np.ones(view.index.shape), np.zeros(view.index.shape)
+            scaled = self.plain(replace(view, offset=zero), node)
+            return self.plain(View(scaled.base, scaled.index, one, view.offset, view.sources), node)
         raise node.refuse("each value has another factor; no layer has that")
 
     def _in_base(self, view: View) -> tuple[np.ndarray, np.ndarray]:
@@ -303,6 +307,15 @@ class Lowering:
                           "order, or a part of them, that no layer gives; tokens at even "
                           "distances (select, slice) and a transpose are there")
 
+    def _unordered(self, view: View, node: Node) -> View:
+        """The values of a plain view as all of a layer, in whichever order that has them."""
+        if view.whole:
+            return view
+        kept, index = np.unique(view.index, return_inverse=True)
+        if len(kept) < view.index.size:  # some of them twice
+            kept, index = view.index.ravel(), np.arange(view.index.size)
+        return View(self.ordered(View(view.base, kept), node), index.reshape(view.index.shape))
+
     def _sliced(self, base: Made, index: np.ndarray, node: Node) -> Made | None:
         """Some tokens, at even distances."""
         if len(index) % base.columns or not len(index) < base.size:
@@ -319,7 +332,12 @@ class Lowering:
                           fields)
 
     def _picked(self, base: Made, order: np.ndarray, node: Node) -> Made:
-        """Some columns of each row, by a matrix of zeros and ones."""
+        """Some columns of each row: some outputs of its weights, else by zeros and ones."""
+        outputs = {"dense": "out_features", "conv1d": "filters"}.get(base.type)
+        if outputs and base.fields.get("groups", 1) == 1:
+            parts = {part: values[order] for part, values in base.tensors.items()}
+            return self._make(node, base.type, "", base.inputs, base.rows, len(order),
+                              {**base.fields, outputs: len(order)}, parts, base.sources)
         matrix = np.eye(base.columns)[order]
         if self._open(base) and len(order) == base.columns == base.fields["embed_dim"]:
             base.tensors["out.weight"] = matrix
@@ -341,7 +359,7 @@ class Lowering:
         rows: of the base, all of them, in the view's order. order: where in a row of the base the n
         values are, the same in each. width: of a row of the base, n or its columns.
         """
-        for _ in range(2):
+        def found(view: View) -> tuple[View, np.ndarray, np.ndarray, int] | None:
             index = view.index.reshape(-1, n)
             for width in (n, view.base.columns):
                 rows, order = index[:, 0] // width, index[0] % width
@@ -350,10 +368,21 @@ class Lowering:
                         and np.array_equal(np.sort(rows) * width,
                                            np.arange(0, view.base.size, width))):
                     return view, rows, order, width
-            view = self.plain(view, node)
-            base = self.ordered(view, node)
+            return None
+
+        base = view.base
+        if view.whole and not found(view):  # patches of a signal whose channels come first
+            place = np.arange(base.size).reshape(base.columns, base.rows).T.ravel()
+            if found(replace(view, index=place[view.index])):
+                order = np.arange(base.size).reshape(base.rows, base.columns)
+                view = replace(view, base=self.ordered(View(base, order.T), node),
+                               index=place[view.index])
+        if not found(view):
+            base = self.ordered(self.plain(view, node), node)
             view = View(base, np.arange(base.size).reshape(view.index.shape))
-        raise AssertionError("an ordered view consists of rows")
+        rows = found(view)
+        assert rows, "an ordered view consists of rows"
+        return rows
 
     # One method an op
 
@@ -411,10 +440,7 @@ class Lowering:
         return self.plain(view, node)
 
     def _pointwise(self, node: Node) -> View:
-        view = self.plain(self.view(node.inputs[0]), node)
-        if not view.whole:
-            base = self.ordered(view, node)
-            view = View(base, np.arange(base.size).reshape(node.shape))
+        view = self._unordered(self.plain(self.view(node.inputs[0]), node), node)
         made = self._make(node, node.op, f"{node.path}.{node.op}", [view.base], view.base.rows,
                           view.base.columns, dict(node.fields), sources=node.sources)
         return View(made, view.index)
@@ -442,11 +468,7 @@ class Lowering:
     def _binary(self, node: Node) -> View:
         views = []
         for each in node.inputs:
-            view = self.plain(self.view(each), node)
-            if not view.whole:
-                base = self.ordered(view, node)
-                view = View(base, np.arange(base.size).reshape(node.shape))
-            views.append(view)
+            views.append(self._unordered(self.plain(self.view(each), node), node))
         first, second = views
         if not np.array_equal(first.index, second.index):
             place = np.argsort(first.index.ravel())
@@ -481,7 +503,11 @@ class Lowering:
         width = index.shape[1]
         made = self._make(node, "mean_pool", f"{node.path}.mean_pool", [base], 1, width,
                           {"seq_len": count, "embed_dim": width}, sources=node.sources)
-        return View(made, np.arange(width).reshape(node.shape))
+        index = np.arange(width).reshape(node.shape)
+        factor = node.fields["factor"]
+        if factor == 1:
+            return View(made, index)
+        return View(made, index, np.full(index.shape, factor), np.zeros(index.shape))
 
     def _concat(self, node: Node) -> View:
         axis = node.fields["axis"] % len(node.shape)
@@ -490,10 +516,10 @@ class Lowering:
         if not tokens:
             return self._joined(node, axis)
         n = int(np.prod(node.shape[axis + 1:]))
-        if (len(values) != 1 or list(node.inputs) != [*tokens, *values]
-                or int(np.prod(node.shape[:axis])) != 1):
-            raise node.refuse("of constants only learned tokens in front of the others can be "
-                              "concatenated")
+        if int(np.prod(node.shape[:axis])) != 1:
+            raise node.refuse("of constants only tokens can be concatenated")
+        if len(values) != 1 or list(node.inputs) != [*tokens, *values]:
+            return self._joined(node, axis)
         view = self.plain(self.view(values[0]), node)
         base = self.ordered(view, node)
         for token in reversed(tokens):
@@ -507,7 +533,18 @@ class Lowering:
 
     def _joined(self, node: Node, axis: int) -> View:
         """Several layers' results, tokens behind tokens or features behind features."""
-        views = [self.plain(self.view(each), node) for each in node.inputs]
+        memory = self.view(node.variable[0]).base
+
+        def given(each: Node) -> View:
+            if not each.constant:
+                return self.plain(self.view(each), node)
+            columns = int(np.prod(each.shape[axis + 1:]))
+            tokens = Made(each, "constant", "", (), each.sample.size // columns, columns,
+                          {"values": each.sample.ravel()}, {}, each.sources)
+            return View(self._constants(tokens, memory, node),
+                        np.arange(tokens.size).reshape(each.shape))
+
+        views = [given(each) for each in node.inputs]
 
         def last(part: np.ndarray) -> np.ndarray:
             return np.moveaxis(part, axis, -1)
@@ -594,6 +631,14 @@ class Lowering:
             before, behind = before + int(real[0]), behind + length - 1 - int(real[-1])
             view = view[lambda part: part.reshape(channels, length)[:, real[0]:real[-1] + 1]]
             length = view.index.shape[1]
+        sources = node.sources
+        if view.factor is not None and view.offset is not None and groups == 1:
+            factor, offset = (part.reshape(channels, length) for part in (view.factor, view.offset))
+            if (factor == factor[:, :1]).all() and (offset == offset[:, :1]).all() and not (
+                    before + behind and offset.any()):  # it pads with zeros
+                bias = (weight * offset[:, :1]).sum(axis=(1, 2)) + (0 if bias is None else bias)
+                weight = weight * factor[:, :1]
+                sources, view = sources | view.sources, View(view.base, view.index)
         view = self.plain(view, node)
         base = self.ordered(view[lambda part: part.reshape(channels, length).T], node)
         more, dilation = abs(before - behind), fields["dilation"]
@@ -615,7 +660,7 @@ class Lowering:
         made = self._make(node, "conv1d", "", [base], positions,
                           filters, entry,
                           {"weight": weight, "bias": np.zeros(filters) if bias is None else bias},
-                          node.sources)
+                          sources)
         return View(made, np.arange(made.size).reshape(positions, filters).T.reshape(node.shape))
 
     def _matmul(self, node: Node) -> View:
@@ -629,6 +674,8 @@ class Lowering:
         heads, n, keys = len(q.index), q.index.shape[1], k.index.shape[1]
         if len(k.index) != heads or len(v.index) != heads:
             raise node.refuse("queries, keys and values have different numbers of heads")
+        if k.base is not v.base and k.base.rows == v.base.rows == keys:
+            k, v = self._beside(k, v, node)
         chosen = self._chosen([self._projections(each) for each in (q, k, v)], n == keys, node)
         parts = {part: self._weights(view, option, node)
                  for part, view, option in zip("qkv", (q, k, v), chosen, strict=True)}
@@ -708,6 +755,21 @@ class Lowering:
                           {"in_features": memory.columns, "out_features": base.size},
                           {"weight": np.zeros((base.size, memory.columns)),
                            "bias": base.fields["values"]}, base.sources)
+
+    def _beside(self, k: View, v: View, node: Node) -> tuple[View, View]:
+        """Keys and values of different layers as features of one, where none has both already."""
+        if any(one.base is other.base for one in self._projections(k)
+               for other in self._projections(v)):
+            return k, v
+        rows, n, m = k.base.rows, k.base.columns, v.base.columns
+        both = self._make(node, "concat", f"{node.path}.memory", [k.base, v.base], rows, n + m,
+                          {"rows": rows})
+
+        def placed(view: View, width: int, first: int) -> View:
+            return replace(view, base=both,
+                           index=view.index // width * (n + m) + view.index % width + first)
+
+        return placed(k, n, 0), placed(v, m, n)
 
     @staticmethod
     def _chosen(

@@ -393,34 +393,21 @@ class Reader:
     def _conv(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
         x, weight, *rest = given
         bias = rest[0] if rest else None
-        axes = len(weight.shape) - 2
-        long = [i for i in range(axes) if weight.shape[2 + i] > 1 or x.shape[2 + i] > 1] or [0]
-        if axes < 1 or len(long) > 1:
-            raise x.refuse(f"{name} is a convolution over {len(long)} axes; conv1d is known")
-        along, = long  # the others are 1
-        lengths = [n for i, n in enumerate(x.shape) if i < 2 or i == 2 + along]
-        size = weight.shape[2 + along]
-        stride, dilation = (attributes.get(key, [1] * axes)[along]
-                            for key in ("strides", "dilations"))
-        pads = attributes.get("pads", [0] * 2 * axes)
-        before, behind = pads[along], pads[axes + along]
+        axes, sizes = x.shape[2:], weight.shape[2:]
+        one = [1] * len(axes)
+        strides, dilations = (attributes.get(key, one) for key in ("strides", "dilations"))
+        pads = attributes.get("pads", [0] * 2 * len(axes))
+        padding = list(zip(pads[:len(axes)], pads[len(axes):], strict=True))
         auto = attributes.get("auto_pad", b"NOTSET").decode()
         if auto.startswith("SAME"):
-            positions = -(-lengths[-1] // stride)
-            reach = dilation * (size - 1) + 1
-            total = max((positions - 1) * stride + reach - lengths[-1], 0)
-            before, behind = sorted((total // 2, total - total // 2),
-                                    reverse=auto == "SAME_LOWER")
-        if axes > 1:
-            kernel = (*weight.shape[:2], size)
-            x = build.move(x, lambda x: x.reshape(lengths))
-            weight = build.move(weight, lambda w: w.reshape(kernel))
-        out = build.conv1d(name, path, x, weight, bias, stride, (before, behind), dilation,
-                           attributes.get("group", 1))
-        if axes > 1:
-            shape = [*out.shape[:2], *(out.shape[2] if i == along else 1 for i in range(axes))]
-            out = build.move(out, lambda y: y.reshape(shape))
-        return out
+            padding = []
+            for n, size, stride, dilation in zip(axes, sizes, strides, dilations, strict=True):
+                reach = dilation * (size - 1) + 1
+                total = max((-(-n // stride) - 1) * stride + reach - n, 0)
+                less, more = total // 2, total - total // 2
+                padding.append((more, less) if auto == "SAME_LOWER" else (less, more))
+        return build.conv(name, path, x, weight, bias, strides, padding, dilations,
+                          attributes.get("group", 1))
 
     def _gather(self, name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
         values, index = given

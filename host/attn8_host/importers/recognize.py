@@ -7,7 +7,7 @@ A node "function" becomes one of
     relu, silu, sigmoid, tanh, gelu (approximate)
     layer_norm, rms_norm    over the last axis: eps, weight, bias
     softmax     along axis
-    mean        over axes
+    mean        over axes, times factor
     add, multiply           of two
 
 or stays what it is. Where it is computed from one node further above, through functions only, it is
@@ -111,8 +111,10 @@ def _node(node: Node, op: str, inputs: list[Node], fields: dict[str, Any],
 def _binary(node: Node) -> Node:
     """a + b or a * b of two that depend on the input; a and b times constants."""
     a, b = node.variable
-    if a is b or a.shape != node.shape or b.shape != node.shape:
+    if a is b:
         return node
+    if a.shape != node.shape or b.shape != node.shape:
+        return _broadcast(node, a, b)
     x = _normal(node.shape)
     y = x[..., ::-1] + 1
 
@@ -127,6 +129,22 @@ def _binary(node: Node) -> Node:
             parts = [recognize(_node(node, "function", [a], {}, lambda x: function(x, zero))),
                      recognize(_node(node, "function", [b], {}, lambda y: function(zero, y)))]
             return _node(node, "add", parts, {}, np.add)
+    except Exception:  # as above
+        pass
+    return node
+
+
+def _broadcast(node: Node, a: Node, b: Node) -> Node:
+    """a + b or a * b where values of the smaller one, or of both, are repeated."""
+    x, y = _normal(a.shape), _normal(b.shape) + 1
+    try:
+        out = np.asarray(evaluate(node, {a: x, b: y}))
+        for op, form in (("multiply", np.multiply), ("add", np.add)):
+            if same(out, form(x, y)):
+                parts = [each if each.shape == node.shape else recognize(_node(
+                    node, "function", [each], {}, lambda x: np.broadcast_to(x, node.shape)))
+                    for each in (a, b)]
+                return _node(node, op, parts, {}, form)
     except Exception:  # as above
         pass
     return node
@@ -187,12 +205,15 @@ def _normal(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _mean(x: np.ndarray, out: np.ndarray) -> tuple[str, dict[str, Any]] | None:
-    """The mean over one axis, or over all but one."""
+    """The mean over one axis, or over all but one, times a factor: a sum, for one."""
     for axes in [(i,) for i in range(x.ndim)] + [
             tuple(i for i in range(x.ndim) if i != kept) for kept in range(x.ndim)]:
-        mean = x.mean(axis=axes)
-        if mean.size == out.size and same(out.ravel(), mean.ravel()):
-            return "mean", {"axes": axes}
+        mean = x.mean(axis=axes).ravel()
+        if mean.size != out.size or mean.size == x.size:
+            continue
+        factor = float(out.ravel()[0] / mean[0])
+        if same(out.ravel(), mean * factor):
+            return "mean", {"axes": axes, "factor": 1.0 if abs(factor - 1) < 1e-6 else factor}
     return None
 
 

@@ -207,8 +207,8 @@ class Reader:
             return np.array(found.numpy())
 
         inputs = [self.nodes[leaves[i]] for i in places]
-        if not inputs:
-            return constant(name, compute())
+        if not inputs or target in OF_SHAPE:
+            return constant(name, compute(*(each.sample for each in inputs)))
         numbers = [leaf for leaf in leaves if type(leaf) is float]
         return build.add("function", name, path, inputs, compute, numbers=numbers)
 
@@ -268,6 +268,13 @@ def _cat(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
                         given["dim"])
 
 
+def _stack(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    dim = given["dim"]
+    parts = [build.move(reader.nodes[each], lambda x: np.expand_dims(x, dim))
+             for each in given["tensors"]]
+    return build.concat(name, path, parts, dim)
+
+
 def _embedding(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
     table, numbers = given["weight"], given["indices"]
     return build.add("embedding", name, path, [table, numbers],
@@ -283,21 +290,20 @@ def _attention(name: str, path: str, given: dict[str, Any], reader: Reader) -> N
     return build.attention(name, path, q, k, v, given["attn_mask"], given["is_causal"], scale)
 
 
-def _conv1d(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
-    weight = given["weight"]
-    if len(weight.shape) != 3:
-        raise given["input"].refuse(f"{name} is a convolution over {len(weight.shape) - 2} axes; "
-                                    "conv1d is known")
-    padding, dilation = given["padding"], given["dilation"][0]
+def _conv(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    weight, padding, dilations = given["weight"], given["padding"], given["dilation"]
     if padding == "same":
-        whole = dilation * (weight.shape[-1] - 1)
-        before, behind = whole // 2, whole - whole // 2
+        whole = [d * (size - 1) for d, size in zip(dilations, weight.shape[2:], strict=True)]
+        pads = [(each // 2, each - each // 2) for each in whole]
     else:
-        before = behind = 0 if padding == "valid" else padding[0]
-    return build.conv1d(name, path, given["input"], weight, given["bias"], given["stride"][0],
-                        (before, behind), dilation, given["groups"])
+        pads = [(0, 0)] * len(dilations) if padding == "valid" else [(n, n) for n in padding]
+    return build.conv(name, path, given["input"], weight, given["bias"], given["stride"], pads,
+                      dilations, given["groups"])
 
 
+# What these give is made of their input's shape, not of its values
+OF_SHAPE = {aten.zeros_like.default, aten.ones_like.default, aten.full_like.default,
+            aten.new_zeros.default, aten.new_ones.default, aten.new_full.default}
 Form = Callable[[str, str, dict[str, Any], Reader], Node]
 FORMS: dict[Any, Form] = {
     aten.linear.default: _linear,
@@ -308,8 +314,11 @@ FORMS: dict[Any, Form] = {
     aten.baddbmm.default: _addmm,
     aten.einsum.default: _einsum,
     aten.cat.default: _cat,
+    aten.stack.default: _stack,
     aten.embedding.default: _embedding,
     aten.scaled_dot_product_attention.default: _attention,
-    aten.conv1d.default: _conv1d,
-    aten.conv1d.padding: _conv1d,
+    aten.conv1d.default: _conv,
+    aten.conv1d.padding: _conv,
+    aten.conv2d.default: _conv,
+    aten.conv2d.padding: _conv,
 }

@@ -382,7 +382,8 @@ class LayerType:
             scales, offsets: of each value of its input, in the shape that `shape` says.
 
         Returns:
-            All of its tensors, by part; None where no such ones exist.
+            All of its tensors, by part; None where no such ones exist. Of several inputs it is the
+            one that it heeds.
         """
         return None
 

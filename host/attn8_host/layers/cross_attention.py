@@ -8,6 +8,7 @@ from ..cores.base import Core
 from ..errors import ModelError
 from ..numerics.scales import quantize
 from ..schema import SIZE, Tensor
+from . import dense
 from .attention import Attention, integers
 from .base import INPUT_SCALE, INT8, INT16, Example, Fields, Layer, Signal, Tensors
 
@@ -86,6 +87,17 @@ class Type(Attention):
     ) -> dict[str, np.ndarray]:
         memory = x[1].reshape(entry["key_len"], entry["memory_dim"])
         return super().floating(entry, tensors, x[0], memory, length=length)
+
+    def fold(
+        self, entry: Fields, tensors: Tensors, scales: np.ndarray, offsets: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        """Of the memory."""
+        folded: dict[str, np.ndarray] | None = dict(tensors)
+        for part in ("k", "v"):
+            folded = folded and dense.fold(
+                f"{part}.", folded, *(each.reshape(entry["key_len"], entry["memory_dim"])
+                                      for each in (scales, offsets)))
+        return folded
 
     def stepping(self, entry: Fields, tensors: Tensors) -> Layer:
         raise ModelError(f"{entry['name']}: there are no steps with a cross_attention")

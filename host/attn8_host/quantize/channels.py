@@ -95,14 +95,18 @@ def fold(
         if not reached:
             continue
         kind = layers.get(entry["type"])
+        if len(reached) > 1 or sources[kind.heeds] not in carried:
+            return None
         own = parts(entry, kind.float_tensors(entry), tensors)
-        shape = kind.shape(entry, Signal("float", reached[0][0].size))
-        first, second = (each.reshape(shape) for each in reached[0])
+        first, second = reached[0]
+        if len(sources) == 1:
+            shape = kind.shape(entry, Signal("float", first.size))
+            first, second = first.reshape(shape), second.reshape(shape)
         if kind.moves:
             moved = [kind.floating(entry, own, each).get("", each) for each in (first, second)]
             carried[entry["name"]] = (moved[0], moved[1])
             continue
-        folded = kind.fold(entry, own, first, second) if len(sources) == 1 else None
+        folded = kind.fold(entry, own, first, second)
         if folded is None:
             return None
         found |= {f"{entry['name']}.{part}": values for part, values in folded.items()}
