@@ -25,12 +25,6 @@ ATTENTION = ("attention", "cross_attention")
 FOLDING = ("dense", "conv1d", "layer_norm", *ATTENTION)  # take factor and offset of a channel
 
 
-def _of_features(node: Node) -> bool:
-    """Whether factor and offset are those of the last axis, the same in all rows."""
-    parts = (node.fields[key].reshape(-1, node.shape[-1]) for key in ("factor", "offset"))
-    return all((part == part[0]).all() for part in parts)
-
-
 @dataclass(eq=False)
 class Made:
     """A layer that is made: its entry but for the names, and its tensors.
@@ -430,13 +424,9 @@ class Lowering:
         if folded:
             return folded
         readers = self._readers_of(node)
-        while len(readers) == 1:
-            reader = next(iter(readers))
-            if reader.op in ("linear", "conv1d", "matmul", "embedding"):
-                return view
-            if reader.op != "affine" or not _of_features(reader):
-                break
-            readers = self._readers_of(reader)
+        if len(readers) == 1 and next(iter(readers)).op in (
+                "affine", "linear", "conv1d", "matmul", "embedding"):
+            return view
         return self.plain(view, node)
 
     def _pointwise(self, node: Node) -> View:
