@@ -5,13 +5,16 @@ import pytest
 
 from attn8_host import modelfile
 from attn8_host.deploy import push
+from attn8_host.errors import ModelError
 from attn8_host.importers import decoder
 from attn8_host.layers.grouped_attention import most
 from attn8_host.model import Model as Integers
 from attn8_host.model import load
 from attn8_host.quantize.model import quantize_model
+from attn8_host.train import arithmetic as formats
 from attn8_host.train import tune
 from attn8_host.train.arithmetic import ratio
+from attn8_host.train.losses import TokenCrossEntropy
 from attn8_host.train.model import Model
 from tests.test_train_layers import REQUANTIZE
 from tests.test_train_model import upload
@@ -114,3 +117,84 @@ def test_what_trains_is_int8_again(tmp_path, roomy, which, names):
     right = [tuned(each)["head"].argmax() == label
              for each, label in zip(ids.astype(np.int16), labels, strict=True)]
     assert np.mean(right) > 0.9
+
+
+def logits_and_labels():
+    """Of five classes, of four tokens, one of which has no label."""
+    return np.random.default_rng(1).normal(0, 3, (4, 5)), np.array([1, -1, 0, 4])
+
+
+def test_the_loss_of_each_token_is_pytorchs():
+    """Its mean, and the gradient of its sum."""
+    torch = pytest.importorskip("torch")
+    logits, labels = logits_and_labels()
+    loss = TokenCrossEntropy(formats.get("float64"), 4)
+    found = loss(logits.ravel(), labels)
+    x = torch.tensor(logits, requires_grad=True)
+    wanted = torch.nn.functional.cross_entropy(x, torch.tensor(labels), ignore_index=-1,
+                                               reduction="sum")
+    wanted.backward()
+    assert found == pytest.approx(wanted.item() / 3, abs=1e-12)
+    assert np.abs(loss.grad - x.grad.numpy().ravel()).max() < 1e-12
+    for i in range(logits.size):
+        step = 1e-6 * (np.arange(logits.size) == i)
+        slope = (loss(logits.ravel() + step, labels) - loss(logits.ravel() - step, labels)) / 2e-6
+        assert 3 * slope == pytest.approx(x.grad.numpy().ravel()[i], abs=1e-7)
+
+
+LOSS = """
+from attn8.train import arithmetic
+from attn8.train.token_loss import TokenCrossEntropy
+loss = TokenCrossEntropy(arithmetic.get(numbers), 4, 5)
+give([loss(logits, labels)])
+give(loss.grad)
+give([loss(logits, array("i", [-1] * 4))])
+give(loss.grad)
+"""
+
+
+@pytest.mark.parametrize("numbers", ["Q16.16", "Q8.8"])
+def test_the_loss_of_each_token_is_the_boards(roomy, numbers):
+    logits, labels = logits_and_labels()
+    f = formats.get(numbers)
+    loss, words = TokenCrossEntropy(f, 4), f.array(logits).ravel()
+    wanted = [[loss(words, labels)], loss.grad, [0], np.zeros(20)]
+    found = roomy(LOSS, numbers=numbers, logits=words.astype(np.int32),
+                  labels=labels.astype(np.int32))
+    for one, other in zip(found, wanted, strict=True):
+        assert (np.array(one) == other).all()
+
+
+def counting(count=60):
+    """Texts whose next id is the next number."""
+    return (np.random.default_rng(7).integers(0, VOCABULARY, (count, 1))
+            + np.arange(CONTEXT)) % VOCABULARY
+
+
+@pytest.mark.parametrize("tied, which", [(True, "all"), (False, "last:8")])
+def test_a_text_model_learns_what_comes_next(tmp_path, roomy, tied, which):
+    """By the cross entropy of each next token; a head with a weight of its own trains alone with
+    the last block."""
+    model, data, made = (tmp_path / name for name in ("tiny", "data.npz", "tuned"))
+    modelfile.write(model, *quantize_model(*llama(tied), counting()))
+    base = load(model)
+    np.savez(data, inputs=counting())
+    samples = tune.read(data, base)
+    assert (samples[1][:, :-1] == samples[0][:, 1:]).all() and (samples[1][:, -1] == -1).all()
+    found = tune.tune(roomy.board, model, base, samples, made, which, epochs=4, batch=8, rate=0.03)
+    assert found.bit_exact and found.best_epoch
+    assert found.history[-1].loss < found.history[0].loss
+    assert found.accuracy_after > found.accuracy_before + 0.2
+
+
+def test_labels_of_tokens_that_do_not_fit_are_refused(tmp_path):
+    model, data = tmp_path / "tiny", tmp_path / "data.npz"
+    modelfile.write(model, *quantize_model(*llama(), counting()))
+    base, ids = load(model), counting(10)
+    for labels, words in ((ids[:, 0], r"\[10, 6\], one a token, got int64 \[10\]"),
+                          (ids + 1, "labels up to 11, .* got 12"),
+                          (np.where(ids[:, :1] == 3, -1, ids), "no token of sample . has a label"),
+                          (np.full_like(ids, 5), "every sample is of class 5")):
+        np.savez(data, inputs=ids, labels=labels)
+        with pytest.raises(ModelError, match=words):
+            tune.read(data, base)

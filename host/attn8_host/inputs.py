@@ -92,6 +92,24 @@ def read_labels(path: Path, samples: int, classes: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
+def read_token_labels(path: Path, samples: int, tokens: int, classes: int) -> np.ndarray:
+    """int64 [samples, tokens], the class of each token; -1 of those that have none.
+
+    Raises:
+        ModelError: the file cannot be read, or holds anything but so many whole numbers up to
+            classes - 1.
+    """
+    labels = _load(path, "labels")
+    if labels.dtype.kind not in "iu" or labels.shape != (samples, tokens):
+        raise ModelError(f"{path}: expected labels of whole numbers [{samples}, {tokens}], one a "
+                         f"token, got {labels.dtype} {list(labels.shape)}")
+    labels = np.maximum(labels.astype(np.int64), -1)
+    if labels.max() >= classes:
+        raise ModelError(f"{path}: expected labels up to {classes - 1}, as many classes as the "
+                         f"model gives values for a token, got {labels.max()}")
+    return labels
+
+
 def integers(samples: np.ndarray, model: Model) -> np.ndarray:
     """Samples as a model takes them: int8 as they are, ids as int16, other numbers as it is fed.
 

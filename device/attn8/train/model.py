@@ -31,10 +31,11 @@ class Model:
         self._lengths = [0] * len(self._sizes)
         self._grads = [None] * len(self._sizes)
         width = self._sizes[-1]
-        self.loss = _loss(f, config["loss"], width)
+        labels = config.get("labels", 1)  # of a sample: one, or one of each token
+        self.loss = _loss(f, config["loss"], width, labels)
         self.output_size = width
-        self.labelled = config["loss"] == "cross_entropy"
-        self.target_size = 1 if self.labelled else width
+        self.labelled = config["loss"] == "cross_entropy" and labels == 1
+        self.target_size = labels if config["loss"] == "cross_entropy" else width
         self.direct = config["optimizer"].get("direct", False)
         self.optimizer = _optimizer(f, self.params, config)
         self.clip = None
@@ -91,7 +92,7 @@ class Model:
                 lengths[gives] = self.layers[gives - 1].heed(lengths[place])
 
     def measure(self, y, target):
-        # -> the loss of outputs y; target is an array, of one label where the loss is cross_entropy
+        # -> the loss of outputs y; target is an array, of labels where the loss is cross_entropy
         return self.loss(y, int(target[0]) if self.labelled else target)
 
     def backward(self):
@@ -179,9 +180,17 @@ class Model:
         del release
 
 
-def _loss(f, name, width):
+def _loss(f, name, width, labels):
     from . import losses
 
+    if labels != 1:
+        from .token_loss import TokenCrossEntropy
+
+        checks.between("labels", labels, 1, width)
+        if name != "cross_entropy" or width % labels:
+            raise ValueError("labels: expected cross_entropy and a divisor of the %d values that "
+                             "it takes, got %d" % (width, labels))
+        return TokenCrossEntropy(f, labels, width // labels)
     if name == "cross_entropy":
         return losses.CrossEntropy(f, width)
     if name == "mse":

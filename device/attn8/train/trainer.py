@@ -21,8 +21,8 @@ class Trainer:
         from ..configuration import known
         from ..safetensors import read
 
-        known(config, ("batch", "clip_norm", "held", "input", "int8", "layers", "loss", "name",
-                       "numbers", "optimizer", "recompute", "schedule"))
+        known(config, ("batch", "clip_norm", "held", "input", "int8", "labels", "layers", "loss",
+                       "name", "numbers", "optimizer", "recompute", "schedule"))
         self.path = path
         self.name = config["name"]
         self.batch = config["batch"]

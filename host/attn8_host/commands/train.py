@@ -40,7 +40,8 @@ def options(parser: Parser) -> None:
     )
     parser.add_argument("data", nargs="?", type=Path, metavar="DATA.npz",
                         help="of a model file: the arrays inputs [samples, ...], labels [samples] "
-                        "and, where the model takes them, lengths; a fifth of them validates")
+                        "(of a model that gives each token its own values [samples, tokens]) and, "
+                        "where the model takes them, lengths; a fifth of them validates")
     parser.add_argument("--layers", type=_layers, metavar="head|last:N|all",
                         help="which train: the last one with parameters, the last N, all (default: "
                         "as many as fit a chip)")
@@ -161,7 +162,7 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
     console.print(f"--layers {which}, by attn8 plan: {found.peak_heap:,} bytes of heap, which fits "
                   f"{fits}, with --memory {how}: {memory.CHOICES[how]}", highlight=False)
     warnings = []
-    if absent := tune.missing(samples[1][kept], base.output_size):
+    if samples[1].ndim == 1 and (absent := tune.missing(samples[1][kept], base.output_size)):
         warnings.append(f"no sample that trains is of class {', '.join(map(str, absent))}: what "
                         "trains forgets it")
     if base.lengths.tokens and (samples[0][:, -1] == base.lengths.tokens).all():
@@ -234,6 +235,9 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
                                               arguments.optimizer, arguments.lr, how)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+    if "labels" in config:
+        raise ModelError(f"{path}: it gives each token values of its own, and a board alone takes "
+                         "one label a sample; train it with DATA.npz")
     told = "tokens" in config["input"]
     size = config["input"]["size"] + told
     ids = config["input"].get("format") == TOKENS

@@ -21,6 +21,33 @@ class CrossEntropy:
         return self.f.saturate(self.f.log(total) + logits.max() - logits[label])
 
 
+class TokenCrossEntropy:
+    """Cross entropy of each row of logits, [tokens * classes], a label each; a row with a label
+    below 0 does not count. The loss is the mean of those that do, and the gradients are those of
+    each alone.
+
+    Args:
+        tokens: how many rows.
+    """
+
+    def __init__(self, f: Any, tokens: int):
+        self.tokens = tokens
+        self._one = CrossEntropy(f)
+
+    def __call__(self, logits: np.ndarray, labels: np.ndarray) -> Any:
+        """The loss of one sample, a number of the format."""
+        rows = logits.reshape(self.tokens, -1)
+        grad, losses = np.zeros_like(rows), []
+        for i in np.flatnonzero(np.asarray(labels) >= 0):
+            losses.append(self._one(rows[i], int(labels[i])))
+            grad[i] = self._one.grad
+        self.grad = grad.ravel()
+        if not losses:
+            return 0
+        total = sum(losses)
+        return total / len(losses) if rows.dtype.kind == "f" else total // len(losses)
+
+
 class MSE:
     """mean((y - target)**2); the gradient is 2*(y - target)/size."""
 

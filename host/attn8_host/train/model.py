@@ -13,7 +13,7 @@ from ..model import Model as Base
 from ..numerics.parameter import Parameter
 from . import arithmetic as formats
 from .clipping import ClipNorm
-from .losses import MSE, CrossEntropy
+from .losses import MSE, CrossEntropy, TokenCrossEntropy
 from .optimizers import SGD, Adam, Direct
 from .schedule import LinearSchedule
 
@@ -66,7 +66,12 @@ class Model:
             places[entry["name"]] = len(self.layers)
         self._names = list(places)
         self.params: list[Parameter] = [p for x in self.layers for p in x.collect_params()]
+        labels = config.get("labels", 1)  # of a sample: one, or one of each token
         self.loss = LOSSES[config["loss"]](self.f)
+        if labels > 1:
+            if config["loss"] != "cross_entropy":
+                raise ModelError(f"labels: expected 1 with {config['loss']}, got {labels}")
+            self.loss = TokenCrossEntropy(self.f, labels)
         options = dict(config["optimizer"])
         self.direct = None
         if options.pop("direct", False):

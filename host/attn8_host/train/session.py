@@ -233,7 +233,7 @@ class Training:
         outputs = expected["predictions"].reshape(self.held, -1)
         for i, (value, label) in enumerate(zip(x, labels, strict=True)):
             outputs[i] = model(self._words(value))
-            expected["losses"][i] = model.loss(outputs[i].astype(np.int64), int(label))
+            expected["losses"][i] = model.loss(outputs[i].astype(np.int64), label)
             if command in (TRAIN, ACCUMULATE):
                 model.backward()
         if command == TRAIN:

@@ -39,7 +39,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 RATES = {"sgd": 0.02, "adam": 0.005}  # learning rates, by default
 MOST_RATES = {"sgd": 1, "adam": 0.031}  # within which fixed point has the constants
 NORMAL = 2.0**-7  # what a step of an int8 input stands for where all layers train
-Samples = tuple[np.ndarray, np.ndarray]  # inputs as `rows` gives them, and labels [samples]
+# Inputs as `rows` gives them, and labels [samples], or [samples, tokens] and -1 where there is none
+Samples = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(kw_only=True)
@@ -69,21 +70,65 @@ class Tuned(Trained):
 def read(path: Path, model: Model) -> Samples:
     """Samples of a .npz with the arrays `inputs` and `labels`, and `lengths` where there are some.
 
+    A model that gives each token its own values has a label a token; one of token ids that gives as
+    many values as it has ids takes the next id for it, where there are no `labels`.
+
     Raises:
         ModelError: it cannot be read, does not fit the model, or has samples of one class alone.
     """
     x = inputs.read(path, model.config)
-    labels = inputs.read_labels(path, len(x), model.output_size)
     with np.load(path) as found:
-        given = path if isinstance(found, np.lib.npyio.NpzFile) and "lengths" in found else None
-    lengths = inputs.read_lengths(given, model.config, len(x))
+        names = list(found) if isinstance(found, np.lib.npyio.NpzFile) else []
+    lengths = inputs.read_lengths(path if "lengths" in names else None, model.config, len(x))
+    tokens = labelled(model)
+    if tokens == 1:
+        labels = inputs.read_labels(path, len(x), model.output_size)
+    elif "labels" not in names and writes(model):
+        labels = np.column_stack([x[:, 1:], np.full(len(x), -1)]).astype(np.int64)
+    else:
+        labels = inputs.read_token_labels(path, len(x), tokens, model.output_size // tokens)
+    if tokens == model.lengths.tokens:  # what is padding has none
+        labels[np.arange(tokens) >= np.array([[n or tokens] for n in lengths])] = -1
+    bare = np.flatnonzero((labels.reshape(len(x), -1) < 0).all(axis=1))
+    if bare.size:
+        raise ModelError(f"{path}: no token of sample {bare[0]} has a label")
     if len(x) < 2 * VALIDATION:
         raise ModelError(f"{path}: expected {2 * VALIDATION} samples at least, one of {VALIDATION} "
                          f"to validate with, got {len(x)}")
-    if (labels == labels[0]).all():
-        raise ModelError(f"{path}: every sample is of class {labels[0]}, so that there is nothing "
+    seen = labels[labels >= 0]
+    if (seen == seen[0]).all():
+        raise ModelError(f"{path}: every sample is of class {seen[0]}, so that there is nothing "
                          "to tell apart; give samples of others, too")
     return rows(inputs.integers(x, model), lengths, model), labels
+
+
+def labelled(model: Model) -> int:
+    """How many labels a sample has: 1, or one of each token where the last layer gives each token
+    values of its own."""
+    entry = model.config["layers"][-1]
+    kind = layers.get(entry["type"])
+    tokens = entry.get(kind.token_field, 1) if kind.tokenwise and kind.token_field else 1
+    return int(tokens)
+
+
+def writes(model: Model) -> bool:
+    """Whether it gives each token values for all ids that may come next."""
+    first = model.config["layers"][0]
+    return (labelled(model) == model.input_size and first["type"] == "embedding"
+            and model.output_size == model.input_size * first["vocab_size"])
+
+
+def hits(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of each sample how many of its labels are its largest outputs, from 0 to 1.
+
+    Args:
+        outputs: [samples, values].
+        labels: [samples], or [samples, tokens].
+    """
+    labels = labels.reshape(len(outputs), -1)
+    found = outputs.reshape(*labels.shape, -1).argmax(axis=2)
+    shares: np.ndarray = (found == labels).sum(axis=1) / (labels >= 0).sum(axis=1)
+    return shares
 
 
 def rows(x: np.ndarray, lengths: Sequence[int | None], model: Model) -> np.ndarray:
@@ -174,10 +219,11 @@ def training(
         if found:
             names.append(name)
         tensors |= {f"{name}.{part}": values for part, values in found.items()}
+    each = {"labels": labelled(base)} if labelled(base) > 1 else {}
     return {
         "format": "attn8-train", "version": 1, "name": base.name, "numbers": "Q16.16",
         "input": source, "layers": made, "loss": "cross_entropy", "clip_norm": 1.0,
-        "int8": target,
+        "int8": target, **each,
     }, tensors, sorted(names)  # fmt: skip
 
 
@@ -345,15 +391,15 @@ def tune(
             found = verify(client, model, values[held],
                            lambda: advance(what, next(count), len(held)),
                            [lengths[i] for i in held])
-        right = [each[model.output].argmax() for each in found.outputs] == labels[held]
-        return float(np.mean(right)), found
+        outputs = np.stack([each[model.output].ravel() for each in found.outputs])
+        return float(hits(outputs, labels[held]).mean()), found
 
     def parts(of: np.ndarray) -> Iterator[np.ndarray]:
         return (of[i : i + batch] for i in range(0, len(of), batch))
 
     def validate() -> tuple[float, float]:
         seen = [session.run(EVALUATE, x[some], labels[some]) for some in parts(held)]
-        right = np.concatenate([outputs.argmax(axis=1) for _, outputs in seen]) == labels[held]
+        right = hits(np.concatenate([outputs for _, outputs in seen]), labels[held])
         return float(np.concatenate([losses for losses, _ in seen]).mean()), float(right.mean())
 
     before, first = infer(Model(base.config, base.tensors, False), "int8 before (samples)")
@@ -370,16 +416,16 @@ def tune(
         least = at_first = validate()[0]
         for epoch in range(1, epochs + 1):
             saturated = session.overflows
-            losses, hits = [], 0
+            losses, reached = [], 0.0
             for some in rng.permutation(kept)[: steps * batch].reshape(-1, batch):
                 found, outputs = session.run(TRAIN, x[some], labels[some])
                 losses += found.tolist()
-                hits += int((outputs.argmax(axis=1) == labels[some]).sum())
+                reached += float(hits(outputs, labels[some]).sum())
                 advance(f"training (steps): loss {np.mean(losses[-batch:]):.3f}, "
-                        f"{hits / len(losses):.0%} right", len(session.microseconds), total)
+                        f"{reached / len(losses):.0%} right", len(session.microseconds), total)
             seen, right = validate()
             history.append(TunedEpoch(
-                loss=float(np.mean(losses)), accuracy=hits / (steps * batch),
+                loss=float(np.mean(losses)), accuracy=reached / (steps * batch),
                 validation_loss=seen, validation_accuracy=right, overflows=session.overflows,
             ))
             if session.overflows > saturated:
