@@ -171,8 +171,9 @@ def counting(count=60):
             + np.arange(CONTEXT)) % VOCABULARY
 
 
-@pytest.mark.parametrize("tied, which", [(True, "all"), (False, "last:8")])
-def test_a_text_model_learns_what_comes_next(tmp_path, roomy, tied, which):
+@pytest.mark.parametrize("tied, which, memory", [(True, "all", "fast"), (True, "all", "recompute"),
+                                                 (False, "last:8", "direct")])
+def test_a_text_model_learns_what_comes_next(tmp_path, roomy, tied, which, memory):
     """By the cross entropy of each next token; a head with a weight of its own trains alone with
     the last block."""
     model, data, made = (tmp_path / name for name in ("tiny", "data.npz", "tuned"))
@@ -181,7 +182,8 @@ def test_a_text_model_learns_what_comes_next(tmp_path, roomy, tied, which):
     np.savez(data, inputs=counting())
     samples = tune.read(data, base)
     assert (samples[1][:, :-1] == samples[0][:, 1:]).all() and (samples[1][:, -1] == -1).all()
-    found = tune.tune(roomy.board, model, base, samples, made, which, epochs=4, batch=8, rate=0.03)
+    found = tune.tune(roomy.board, model, base, samples, made, which, epochs=4, batch=8,
+                      rate=0.01 if memory == "direct" else 0.03, memory=memory)
     assert found.bit_exact and found.best_epoch
     assert found.history[-1].loss < found.history[0].loss
     assert found.accuracy_after > found.accuracy_before + 0.2

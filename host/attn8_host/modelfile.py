@@ -46,7 +46,8 @@ CONFIGS: dict[str, tuple[dict[str, Kind], dict[str, Kind]]] = {
     "attn8-train": (
         {"name": WORD, "input": OBJECT, "numbers": WORD, "loss": WORD, "optimizer": OBJECT,
          "batch": SIZE},
-        {"clip_norm": SCALE, "held": SIZE, "schedule": OBJECT, "int8": WORD, "recompute": FLAG},
+        {"clip_norm": SCALE, "held": SIZE, "schedule": OBJECT, "int8": WORD, "recompute": FLAG,
+         "labels": SIZE},
     ),
 }
 LARGE = 1 << 26  # bytes of a file that is mapped, not read

@@ -98,6 +98,9 @@ class GroupedAttention:
         return head * self.num_kv_heads // self.num_heads * self.head_dim
 
     def __call__(self, x):
+        return self.out(self.again(x))
+
+    def again(self, x):
         self.q(x)
         self.k(x, True)
         self.v(x, True)
@@ -109,7 +112,7 @@ class GroupedAttention:
             column = head * self.head_dim
             start = self._attend(head)
             self._context(self.weights, self.v.out, self.context, start, self._shared(head), column)
-        return self.out(self.context)
+        return self.context
 
     def backward(self, grad):
         f, s = self.f, self.seq_len
