@@ -545,6 +545,34 @@ def test_bad_files_are_refused_in_one_line(tmp_path, capsys, change, options, me
     assert not target.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("net.pt", ": not ONNX; make its module in Python, load these weights, and give it to "
+                   "attn8_host.from_torch (docs/import.md)\n"),
+        ("net.keras", ": not ONNX; make an ONNX file of it with tf2onnx (docs/import.md)\n"),
+    ],
+)
+def test_files_of_others_are_refused_with_the_way_to_go(tmp_path, capsys, name, message):
+    (tmp_path / name).write_bytes(b"PK")
+    target = tmp_path / "model.safetensors"
+    assert main(["import", str(tmp_path / name), "--output", str(target)]) == 2
+    assert capsys.readouterr().err.endswith(name + message) and not target.exists()
+
+
+def test_an_input_without_a_shape(tmp_path, capsys):
+    path = export(modules.Encoder(layers=1), torch.randn(1, 7, 5), tmp_path)
+    rewritten(path, lambda model: model.graph.input[0].type.tensor_type.ClearField("shape"))
+    target = tmp_path / "model.safetensors"
+    given = ["import", str(path), "--output", str(target)]
+    assert main(given) == 2 and not target.exists()
+    said = capsys.readouterr().err
+    assert said.endswith(": its shape is open; give one, as --shape 1,32,6\n")
+    assert main([*given, "--shape", "1,7,5"]) == 0
+    assert main(["quantize", str(path), "--calibration", str(path), "--output", str(target)]) == 2
+    assert capsys.readouterr().err.endswith("; attn8 import makes one of it\n")
+
+
 def test_files_that_are_none(tmp_path, capsys):
     target = str(tmp_path / "model.safetensors")
     assert main(["import", str(tmp_path / "none.onnx"), "--output", target]) == 2

@@ -137,7 +137,8 @@ def _check_header(path: Path) -> None:
         try:
             found = parse(file.read(min(length, path.stat().st_size)))
         except ValueError as error:
-            raise ModelError(f"{path}: not a safetensors file: header: {error}") from None
+            made = "; attn8 import makes one of it" if path.suffix == ".onnx" else ""
+            raise ModelError(f"{path}: not a safetensors file: header: {error}{made}") from None
     for name, entry in found.items() if type(found) is dict else ():
         if name != "__metadata__" and type(entry) is dict and len(entry) != 3:
             raise ModelError(f"{path}: header: {name}: expected dtype, shape and data_offsets")

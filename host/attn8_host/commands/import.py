@@ -10,6 +10,11 @@ from ..errors import Attn8Error
 from .parser import Command, Parser
 from .shared import positive
 
+TORCH = "make its module in Python, load these weights, and give it to attn8_host.from_torch"
+KERAS = "make an ONNX file of it with tf2onnx"
+OTHERS = {**dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt"), TORCH),
+          **dict.fromkeys((".h5", ".keras", ".tflite", ".pb"), KERAS)}
+
 
 def options(parser: Parser) -> None:
     parser.add_argument("model", type=Path,
@@ -77,6 +82,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             markup=False,
         )
         return 0
+    if arguments.model.suffix in OTHERS:
+        raise Attn8Error(f"{arguments.model}: not ONNX; {OTHERS[arguments.model.suffix]} "
+                         "(docs/import.md)")
     if arguments.model.suffix in (".safetensors", ".json"):
         raise Attn8Error(f"{arguments.model}: a part of a Hugging Face folder? Give the folder, "
                          "with config.json in it")

@@ -223,7 +223,12 @@ def _mask(model: onnx.ModelProto) -> str | None:
 
 def _shape(model: onnx.ModelProto, name: str, shape: Sequence[int] | None) -> tuple[int, ...]:
     """The input's shape: the file's, where it leaves axes open the given one's; its batch is 1."""
-    axes = _inputs(model)[name].shape.dim
+    kind = _inputs(model)[name]
+    if not kind.HasField("shape"):
+        if shape is None:
+            raise ModelError(f"input {name}: its shape is open; give one, as --shape 1,32,6")
+        return tuple(shape)
+    axes = kind.shape.dim
     known = [axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else None
              for axis in axes]
     said = [str(n or axis.dim_param or "?") for n, axis in zip(known, axes, strict=True)]
