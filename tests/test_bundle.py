@@ -160,3 +160,10 @@ def test_the_package_s_bundles_keep_all_that_their_modules_have():
             for node in ast.parse(sources[source]).body:
                 if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                     assert bundle.name(member, node.name) in defined
+
+
+def test_what_a_module_imports_of_its_bundle_is_asked_of_it_too():
+    assert bundle.outside("from attn8 import checks\nchecks.typecode(1)\nchecks.kind(2)\n") == (
+        "import attn8\nattn8.kernels_objects_typecode(1)\nattn8.checks_kind(2)\n")
+    with pytest.raises(ValueError, match=r"checks\.micropython: the module has none of its own"):
+        bundle.outside("from attn8 import checks\nchecks.micropython\n")

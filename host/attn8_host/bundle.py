@@ -40,16 +40,34 @@ def name(module: str, own: str) -> str:
     return f"{module.replace('.', '_')}_{own}"
 
 
+@cache
+def found(module: str, asked: str) -> str:
+    """What is called so that a module is asked for: its own, or what it imports of its bundle.
+
+    Raises:
+        ValueError: the module has nothing of this name that lies in its bundle.
+    """
+    path = DEVICE / PACKAGE / f"{module.replace('.', '/')}.py"
+    if not path.is_file():
+        return name(module, asked)
+    scope = _Moved(module, ast.parse(path.read_bytes()))
+    if asked in scope.top.taken:
+        return scope.top.taken[asked]
+    if asked not in scope.top.bound - scope.imported:
+        raise ValueError(f"{module}.{asked}: the module has none of its own")
+    return name(module, asked)
+
+
 def bundled(sources: Mapping[str, bytes]) -> dict[str, bytes]:
     """The sources of the package, by path, with those of a bundle joined."""
     made = {_module(path): moved(path, data) for path, data in sources.items()}
-    found = {}
+    files = {}
     for path in sources:
         module = _module(path)
         if module not in HOME:
             parts = [made[member] for member in BUNDLES.get(module, ()) if member in made]
-            found[path] = b"\n".join([*parts, made[module]])
-    return found
+            files[path] = b"\n".join([*parts, made[module]])
+    return files
 
 
 def outside(program: str) -> str:
@@ -152,7 +170,7 @@ class _Moved(ast.NodeVisitor):
             if member in HOME:
                 self.scope.modules[bound] = str(member)
             elif path in HOME and home(path) == self.leader:
-                self.scope.taken[bound] = name(path, each.name)
+                self.scope.taken[bound] = found(path, each.name)
 
     def _path(self, node: ast.ImportFrom) -> str | None:
         """The module that an import is from; None of one that is not the package's."""
@@ -185,7 +203,7 @@ class _Moved(ast.NodeVisitor):
                 continue
             where, what = path, each.name
             if path in HOME:
-                where, what = home(path), name(path, what)
+                where, what = home(path), found(path, what)
             made.setdefault(f"from {self._said(where)} import ", []).append(
                 what if what == bound else f"{what} as {bound}")
         text = "; ".join(first + ", ".join(names) for first, names in made.items())
@@ -206,7 +224,7 @@ class _Moved(ast.NodeVisitor):
         scope = self._of(said)
         if scope and said in scope.modules:
             of = scope.modules[said]
-            own = name(of, node.attr)
+            own = found(of, node.attr)
             if home(of) != self.leader:
                 own = f"{said if home(of) else PACKAGE}.{own}"
             self.edits.append((node, own))
