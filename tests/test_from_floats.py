@@ -173,6 +173,7 @@ def test_a_row_of_zeros_is_its_bias_and_a_layer_of_zeros_gives_zeros(remote):
     ("options['window'] = 3", "attn.options.window: core exact takes"),
 ])
 def test_bad_input_is_refused(remote, change, message):
+    remote.board.enter_repl()  # the cores of other tests are in its memory
     setup = """
 from attn8 import MultiHeadAttention
 one = array("f", [1] * 16)

@@ -25,6 +25,9 @@ def attention(cls, seq_len, embed_dim, num_heads, floats, x, memory=None, core="
     constants = getattr(find.module("cores", core), "constants", None)
     if constants is None:
         raise ValueError("core: %s is made by attn8 quantize alone" % core)
+    for name in getattr(kind, "needs", ()):
+        if name not in options:
+            raise ValueError("%s: the core %s needs it; say %s=" % (name, core, name))
     key_dim, value_dim = head_dims("attn", embed_dim, num_heads, key_dim, value_dim)
     if memory is None:
         if not (key_len is memory_dim is None):

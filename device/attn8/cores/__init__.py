@@ -13,6 +13,7 @@
 #   core.constants, core.options   the keywords that it takes, those that the host computes apart
 #   core.tensors   and those that come as tensors, a share for each head: {name: (typecode, shape of
 #                  a share)}, where None stands for any length and 0 for head_dim
+#   core.needs     those options without which there is no core, where there are such
 # Its module has
 #   constants(head_dim, scale_q, scale_k, scale_v, scale_out, **options) -> its keywords, where the
 #                  board makes them (see attn8.quantize)

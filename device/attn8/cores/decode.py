@@ -10,7 +10,7 @@ class Decode(Streaming):
     # by row the same as exact attention with causal set.
 
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
-    options = ("cache_len",)
+    options = needs = ("cache_len",)
     tensors = {}
 
     def __init__(self, seq_len, head_dim, cache_len, score_mult, score_shift, score_limit, out_num,

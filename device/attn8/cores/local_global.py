@@ -21,6 +21,7 @@ class LocalGlobal:
     masks_keys = masks_pairs = True
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "global_indices", "window")
+    needs = ("window", "global_indices")
     tensors = {"gate": ("H", (0,))}
 
     def __init__(self, seq_len, head_dim, gate, window, global_indices, score_mult, score_shift,

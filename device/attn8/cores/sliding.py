@@ -9,7 +9,7 @@ class Sliding(Streaming):
     # v, out), int8 [head_dim] each. Keys and values are kept in rings of `window` tokens, for ever.
 
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
-    options = ("window",)
+    options = needs = ("window",)
     tensors = {}
 
     def __init__(self, seq_len, head_dim, window, score_mult, score_shift, score_limit, out_num,

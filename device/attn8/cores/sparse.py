@@ -22,6 +22,7 @@ class Sparse:
     masks_keys = masks_pairs = True
     constants = ("score_mult", "score_shift", "score_limit", "out_num", "out_shift")
     options = ("block_rows", "mask")
+    needs = ("mask",)
     tensors = {"mask": ("B", (None,))}
 
     def __new__(cls, seq_len, head_dim, score_mult, score_shift, score_limit, out_num, out_shift,

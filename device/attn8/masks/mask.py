@@ -61,6 +61,7 @@ class Mask:
 
     def row(self, i):
         # The boundaries of what query i sees
+        checks.between("query", i, 0, self.seq_len - 1)
         if self.bits is None:
             return self.spans[2 * self.offsets[i] : 2 * self.offsets[i + 1]]
         return _scan(self.bits, i * self.stride, self.seq_len)
@@ -108,7 +109,7 @@ class Mask:
 
     def visualize(self, size=20):
         # A picture in characters of the first `size` queries and keys
-        n = min(size, self.seq_len)
+        n = min(checks.between("size", size, 0, MAX_SEQ_LEN), self.seq_len)
         lines = []
         for i in range(n):
             line = ["·"] * n
@@ -138,6 +139,7 @@ class Mask:
 
     def _combine(self, other, depth):
         n = self.seq_len
+        checks.kind("mask", other, Mask)
         if other.seq_len != n:
             raise ValueError("mask: expected one of seq_len %d, got %d" % (n, other.seq_len))
         return Mask(n, (overlap((self.row(i), other.row(i)), depth) for i in range(n)))
