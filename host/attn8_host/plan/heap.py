@@ -270,7 +270,9 @@ class Package:
                    if self._file(name) in self.files}
         held = Held()
         held.follow([*modules.values(), *roots])
-        held.code = {(self._file(module), _compiled(module, path)) for module, path in held.code}
+        names = compiled_names()
+        held.code = {(self._file(module), _compiled(module, path, names))
+                     for module, path in held.code}
         there = {self._file(name) for name in modules}
         for name in sorted({self._file(name) for name in held.modules} | there):
             if name in self.files:
@@ -355,10 +357,13 @@ class Package:
         return sum(len(name) + 1 for name in names) + places * (heap.word + 3)
 
 
-def _compiled(module: str, path: str) -> str:
-    """What a function or class is called, a path in its module, in the file that it lies in."""
+def _compiled(module: str, path: str, names: Mapping[str, str]) -> str:
+    """What a function or class is called, a path in its module, in the file that it lies in.
+
+    Args:
+        names: what internal ones are called (see compiled_names).
+    """
     own, *within = path.split(".")
-    names = compiled_names()
     parts = [bundle.name(module[len(bundle.PACKAGE) + 1 :], own), *within]
     return ".".join(names.get(part, part) for part in parts)
 
