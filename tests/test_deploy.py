@@ -68,7 +68,7 @@ def test_only_changes_are_sent(fresh, root):
     assert first.sent == first.files > 10
     assert deploy(fresh).sent == 0
     package = root / LIB[1:]
-    (package / "checks.mpy").unlink()
+    (package / "run.mpy").unlink()
     assert deploy(fresh).sent == 1
     assert tree(package) == compile_device(fresh.info.arch)
     source = deploy(fresh, source=True)

@@ -119,8 +119,8 @@ def test_a_whole_model(large_board):
 
 # seq_len, embed_dim, hidden, layers, bytes of the arena and of peak heap on a chip, with weights in
 # memory and in the file
-ENCODERS = [(64, 32, 64, 1, 13824, 69_600, 63_488), (64, 32, 64, 2, 13824, 85_600, 76_900),
-            (128, 32, 64, 2, 27392, 99_200, 85_700), (64, 64, 128, 1, 25600, 108_200, 84_400)]
+ENCODERS = [(64, 32, 64, 1, 13824, 67_600, 62_000), (64, 32, 64, 2, 13824, 83_600, 75_000),
+            (128, 32, 64, 2, 27392, 97_200, 83_700), (64, 64, 128, 1, 25600, 106_200, 82_400)]
 
 
 @pytest.mark.parametrize(("n", "d", "hidden", "depth", "shared", "most", "streamed"), ENCODERS)
