@@ -8,6 +8,8 @@ from attn8_host.layers.attention import PARTS, MultiHeadAttention, split
 from attn8_host.layers.dense import Dense
 from attn8_host.numerics import scales as host
 
+from .compiled import compiled
+
 S, E, H = 6, 8, 2
 
 MAKE = """
@@ -140,6 +142,7 @@ for seed in 1, 2:
                                            seed=seed)
     for core in layer.cores: give(array("b", core._packed))
 """
+    code = code.replace("_packed", compiled("_packed"))
     shares = remote(code, names=list(floats), x=rng.normal(size=48).astype(np.float32),
                     **{name.replace(".", "_"): values for name, values in floats.items()})
     assert len({share.tobytes() for share in shares}) == 4
