@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from .edits import edited, place
 from .paths import DEVICE
 
 # The module whose file a bundle takes the place of, "" being the package itself, and those that
@@ -117,7 +118,8 @@ class _Moved(ast.NodeVisitor):
         self.leader = home(module)
         self.package = _package(module)
         self.edits: list[tuple[ast.AST, str]] = []  # what each is to be
-        self.named: list[tuple[ast.AST, str, str]] = []  # definitions, and what they are called
+        # Definitions, and what they are called
+        self.named: list[tuple[ast.FunctionDef | ast.ClassDef, str]] = []
         self.top = self.scope = _Scope()
         self.imported = {(each.asname or each.name).split(".")[0] for statement in tree.body
                          if isinstance(statement, (ast.Import, ast.ImportFrom))
@@ -128,19 +130,11 @@ class _Moved(ast.NodeVisitor):
     def applied(self, source: bytes) -> bytes:
         """The source with all edits."""
         lines = source.split(b"\n")
-        places = []
-        for node, text in self.edits:
-            assert isinstance(node, (ast.expr, ast.stmt))
-            assert node.end_lineno is not None and node.end_col_offset is not None
-            places.append((node.lineno, node.col_offset, node.end_lineno, node.end_col_offset,
-                           text.encode()))
-        for node, old, new in self.named:
-            assert isinstance(node, ast.stmt)
-            first = lines[node.lineno - 1].index(old.encode(), node.col_offset)
-            places.append((node.lineno, first, node.lineno, first + len(old), new.encode()))
-        for row, first, last, end, data in sorted(places, reverse=True):
-            lines[row - 1 : last] = [lines[row - 1][:first] + data + lines[last - 1][end:]]
-        return b"\n".join(lines)
+        found = [(place(node), text) for node, text in self.edits]
+        for node, new in self.named:
+            first = lines[node.lineno - 1].index(node.name.encode(), node.col_offset)
+            found.append(((node.lineno, first, node.lineno, first + len(node.name)), new))
+        return edited(source, found)
 
     def _bind(self, body: Iterable[ast.AST]) -> None:
         """Binds what statements of the scope bind."""
@@ -282,7 +276,7 @@ class _Moved(ast.NodeVisitor):
 
     def _definition(self, node: ast.FunctionDef | ast.ClassDef) -> None:
         if self._own(self.scope, node.name):
-            self.named.append((node, node.name, name(self.module, node.name)))
+            self.named.append((node, name(self.module, node.name)))
 
     def _within(self, scope: _Scope, binding: list[ast.stmt], visited: Iterable[ast.AST]) -> None:
         outer, self.scope = self.scope, scope

@@ -7,12 +7,12 @@ for it. What is internal gets names that the firmware has (rename.py).
 """
 
 import ast
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import bundle, rename
+from .edits import edited, place
 
 TEXTS = "said.txt"
 SHORT = 10  # characters of a string that MicroPython keeps as a name, perhaps another's
@@ -69,14 +69,7 @@ class _Edits(ast.NodeVisitor):
 
     def applied(self, source: bytes) -> bytes:
         """A source with all edits."""
-        starts = [0, *(match.end() for match in re.finditer(rb"\n", source))]
-        for node, text in sorted(self.edits, key=lambda edit: (edit[0].lineno, edit[0].col_offset),
-                                 reverse=True):
-            assert node.end_lineno is not None and node.end_col_offset is not None
-            first = starts[node.lineno - 1] + node.col_offset
-            end = starts[node.end_lineno - 1] + node.end_col_offset
-            source = source[:first] + text.encode() + source[end:]
-        return source
+        return edited(source, [(place(node), text) for node, text in self.edits])
 
     def visit_Raise(self, node: ast.Raise) -> None:
         self.raised = (self.texts is not None and isinstance(node.exc, ast.Call)
