@@ -254,6 +254,32 @@ else:
 to = ptr32(target)
 found = ptr32(source)
 """]),
+    # The sine and cosine of a phase, in 2**-32 turns, on lines between 512 steps of a turn
+    "rotary": ("(p >> 23) & 511", ["""
+sine = 0
+cosine = 0
+ends = 0
+while ends < 2:
+    i = (p >> 23) & 511
+    n = i & 255
+    if n > 128:
+        n = 256 - n
+    cosine = sines[n]
+    if i & 256:
+        cosine = 0 - cosine
+    i = (i + 1) & 511
+    n = i & 255
+    if n > 128:
+        n = 256 - n
+    n = sines[n]
+    if i & 256:
+        n = 0 - n
+    cosine = cosine + (((n - cosine) * ((p >> 11) & 4095) + 2048) >> 12)
+    if ends == 0:
+        sine = cosine
+    p += quarter
+    ends += 1
+"""]),
     # and k, where it may be beyond the bits of a word
     "octaves": ("k > 30", ["""
 k = x >> 8
