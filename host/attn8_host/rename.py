@@ -14,7 +14,6 @@ import ast
 import builtins
 import io
 import re
-import tokenize
 from array import array
 from collections.abc import Mapping
 from functools import cache
@@ -50,6 +49,8 @@ ASKED = frozenset(("NAMES", "Unload", "_calls", "_own",
                    "Dense16", "Interpolate", "Linear16", "Listed", "Lookup", "Tokenizer"))
 # What users look into with TAB, where what is private stays hidden by its stroke
 SHOWN = frozenset(("__init__", "public", "run", "stream", "train.samples"))
+# Comments, strings and numbers are apart from names, so that nothing in them is one
+_TOKEN = re.compile(r"""#.*|[bBrR]*('{3}|"{3}|['"])(?s:\\.|.)*?\1|\b\d\w*|\w+""")
 
 
 def table(sources: Mapping[str, bytes]) -> dict[str, str]:
@@ -106,7 +107,7 @@ class _File(ast.NodeVisitor):
 
     def __init__(self, path: str, data: bytes):
         self.module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        self.words = {word for _, word in _words(data)}
+        self.words = set(_words(data))
         self.globals: set[str] = set()
         self.private: set[str] = set()
         self.parameters: set[str] = set()
@@ -249,24 +250,23 @@ def _words_of_forms() -> frozenset[str]:
     root = DEVICE / "attn8"
     return frozenset(word for path in root.rglob("*.py")
                      if not forms.is_portable(path.relative_to(root).as_posix())
-                     for _, word in _words(path.read_bytes()))
+                     for word in _words(path.read_bytes()))
 
 
-@cache
-def _words(data: bytes) -> list[tuple[tokenize.TokenInfo, str]]:
-    """The names of a source in their order, and strings that read as one, with their tokens."""
-    tokens = tokenize.tokenize(io.BytesIO(data).readline)
-    words = [(token, token.string.strip("\"'")) for token in tokens
-             if token.type in (tokenize.NAME, tokenize.STRING)]
-    return [(token, word) for token, word in words if word.isidentifier()]
+def _words(data: bytes) -> list[str]:
+    """The names of a source in their order, and strings that read as one."""
+    return [word for found in _TOKEN.finditer(data.decode()) if (word := _word(found))]
+
+
+def _word(token: re.Match[str]) -> str:
+    word = token[0].strip("\"'")
+    return word if word.isidentifier() else ""
 
 
 def renamed(data: bytes, names: Mapping[str, str]) -> bytes:
     """A source in which names are called by others."""
-    lines = data.decode().splitlines(keepends=True)
-    for token, word in reversed(_words(data)):
-        if word in names:
-            (row, first), (_, end) = token.start, token.end
-            line = lines[row - 1]
-            lines[row - 1] = line[:first] + token.string.replace(word, names[word]) + line[end:]
-    return "".join(lines).encode()
+    def called(token: re.Match[str]) -> str:
+        word = _word(token)
+        return token[0].replace(word, names[word]) if word in names else token[0]
+
+    return _TOKEN.sub(called, data.decode()).encode()
