@@ -45,13 +45,13 @@ def check(head_dim, scale_q, scale_k, scale_v, scale_out):
 
 def requant_constants(ratio):
     # (M, s) with M/2**s ~ ratio, 2**14 <= M < 2**15
-    mult, shift = _scaled(ratio, 15)
+    mult, shift = scaled(ratio, 15)
     if not 16 <= shift <= 45:
         raise ValueError("ratio of scales: expected 2**-31 to 0.5, got %s" % ratio)
     return mult, shift
 
 
-def _scaled(ratio, bits):
+def scaled(ratio, bits):
     # (n, s) with n/2**s ~ ratio and n of exactly `bits` bits
     mantissa, exponent = math.frexp(_scale("ratio of scales", ratio))
     n = int(mantissa * (1 << bits) + 0.5)
@@ -103,7 +103,7 @@ def logarithm_constants(octaves, head_dim):
 
 def output_constants(ratio):
     # (out_num, out_shift) with out_num/2**out_shift ~ ratio, 2**29 <= out_num < 2**30
-    num, shift = _scaled(ratio, 30)
+    num, shift = scaled(ratio, 30)
     if not 16 <= shift <= 45:
         raise ValueError("ratio of scales: expected 2**-15 to 16384, got %s" % ratio)
     return num, shift

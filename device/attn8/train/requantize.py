@@ -119,7 +119,12 @@ class Requantizer:
             fields["scale"] = self.takes[0]
 
     def _between(self, fields, source):
-        # Between int8 and int16: int8 of what has trained has the range that this has now
+        # Between int8 and int16: int8 of what has trained has the range that this has now; and from
+        # int8 to fixed point
+        if self.fixed(fields):
+            if self.takes[0] != self.took[0]:
+                self._decoded(fields)
+            return
         before = self.takes[0] / 512
         after = fields["scale"]
         if fields["format"] == "int16":
@@ -131,6 +136,22 @@ class Requantizer:
 
             fields["scale"] = after
             fields["mult"], fields["shift"] = requant_constants(before / after)
+
+    def _decoded(self, fields):
+        from ..formats import FORMATS
+        from ..quantize import scaled
+
+        scale = self.takes[0]
+        _, size, frac = FORMATS[fields["format"]]
+        mult, shift = scaled(scale, 15)
+        if scale * (128 << frac) > 1 << 8 * size - 1 or shift - frac > 22:
+            raise ValueError("%s: its values reach %s now, which %s cannot hold; give other "
+                             "--layers" % (fields["name"], 127 * scale, fields["format"]))
+        fields["mult"], fields["shift"] = mult, shift
+
+    def fixed(self, fields):
+        # Whether a layer computes in fixed point, or makes numbers of it
+        return fields.get("format", "int8")[0] == "Q"
 
     def result(self, fields, linear=None, before=0):
         # The scale of what a layer gives, no finer than sums in steps of `before` can be brought
@@ -195,16 +216,23 @@ class Requantizer:
 
     def formatted(self, fields, parameters):
         # Writes parameters, by the parts that a file has them under, of a layer that computes in
-        # the format that it trained in: its words are the same. -> what one of them stands for
-        name, form = fields["name"], fields.get("format")
-        if form != self._numbers:
-            raise ValueError("%s.format: expected %s, in which it was trained, got %s"
-                             % (name, self._numbers, form))
-        code = "h" if form == "Q8.8" else "i"
+        # fixed point. -> what one of its words stands for
+        from ..formats import FORMATS
+
+        code, size, frac = FORMATS[fields["format"]]
+        most = (1 << 8 * size - 1) - 1
+        down = self._frac - frac
+        if down < 0:
+            raise ValueError("%s.format: it trained in %s, which is coarser than %s"
+                             % (fields["name"], self._numbers, fields["format"]))
+        half = 1 << down >> 1
         for part, parameter in parameters.items():
             if parameter:
-                self._tensors["%s.%s" % (name, part)] = array(code, parameter.value)
-        return 1 / (1 << self._frac)
+                values = array(code, bytes(parameter.size * size))
+                for i in range(parameter.size):
+                    values[i] = max(-most, min(most, (parameter.value[i] + half) >> down))
+                self.put(fields["name"], part, values)
+        return 1 / (1 << frac)
 
     def pair(self, layer):
         # Brings the rows that `linear` has written into pairs, where the file has a matrix in these

@@ -12,13 +12,13 @@ class Samples:
     # Labelled inputs of a model in a file, which a board collects: len, append and [i]. A power cut
     # leaves all that were there; one that was under way is taken for none. The file begins with the
     # number of values of each, in three bytes, and the code, which is 0 in files of old. code: "b"
-    # of int8, "h" of token ids.
+    # of int8, "h" of token ids; those of what first layers make are their format's.
 
     def __init__(self, path, size, code="b"):
         self.path = checks.kind("path", path, str)
         self.size = checks.between("size", size, 1, 1 << 22)
-        if code not in ("b", "h"):
-            raise ValueError("code: expected b or h, got %s" % (code,))
+        if code not in ("b", "h", "i"):
+            raise ValueError("code: expected b, h or i, got %s" % (code,))
         self.code = code
         self._x = array(code, bytes(size * ITEMSIZES[code]))
         self._step = size * ITEMSIZES[code] + TAIL

@@ -409,6 +409,8 @@ class LayerType:
         Raises:
             ModelError: `retrained` does not know what its first input gives.
         """
+        if self.format_of(entry) == given.format in FIXED:
+            return entry
         if given.format not in (self.input_formats[0], *self.retrains):
             raise ModelError(f"{entry['name']}: it takes {given.format}, and what takes "
                              f"{self.input_formats[0]} trains")

@@ -380,9 +380,10 @@ class Type(LayerType):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        if form := self.format_of(entry):
-            raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
         keys = ("type", "name", *self.training_fields, *self.training_optional)
+        if self.format_of(entry):
+            return ({key: entry[key] for key in keys if key in entry},
+                    dense.from_numbers(entry, tensors))
         weight = tensors["weight"].reshape(len(tensors["weight"]), -1)
         found = dense.in_floats("", {**tensors, "weight": weight}, before[0], entry["scale"],
                                 entry.get("activation_bits") == 16)

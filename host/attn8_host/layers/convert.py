@@ -155,9 +155,14 @@ class Type(LayerType):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        """Between int8 and int16 it does nothing to what trains."""
-        if entry["format"] in NAMES or "mult" not in entry:
+        """It does nothing to what trains: that is what its values stand for."""
+        if entry["format"] in FLOATS or "mult" not in entry:
             return super().retrained(entry, tensors, before)
+        if entry["format"] in FIXED:
+            step = math.ldexp(entry["mult"], -entry["shift"])
+            if not math.isclose(step, before[0], rel_tol=2**-14):
+                raise ModelError(f"{entry['name']}: a step of int8 becomes {step:.5g} in it, and "
+                                 f"stands for {before[0]:.5g}; give fewer --layers")
         return None, {}
 
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:

@@ -156,6 +156,12 @@ def require_biases(entry: Fields) -> None:
                          "take it out of the config, and zeros into the file")
 
 
+def from_numbers(entry: Fields, tensors: Tensors) -> dict[str, np.ndarray]:
+    """The weight and the bias of a matrix in a number format, in floats."""
+    form = from_entry(entry)
+    return {"weight": form.decode(tensors["weights"]), "bias": form.decode(tensors["biases"])}
+
+
 def settle_bias(entry: Fields, quantizer: Quantizer, *parts: str) -> None:
     """An entry without a bias stays so, unless offsets of the input have become one."""
     names = [f"{entry['name']}.{part}bias" for part in parts]
@@ -387,8 +393,8 @@ class Type(LayerType):
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         keys = ("type", "name", *self.fields, *self.training_optional)
         found: Fields = {key: entry[key] for key in keys if key in entry}
-        if form := self.format_of(entry):
-            raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
+        if self.format_of(entry):
+            return found, from_numbers(entry, tensors)
         wide = entry.get("activation_bits") == 16
         if not self._wide(entry):
             return found, in_floats("", tensors, before[0], entry["scale"], wide)

@@ -214,8 +214,6 @@ class Type(LayerType):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        if form := self.format_of(entry):
-            raise ModelError(f"{entry['name']}: it computes in {form}, and int8 trains")
         keys = ("type", "name", "seq_len", "embed_dim", "lengths")
         return {key: entry[key] for key in keys if key in entry}, {}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..numerics.formats import NAMES
+from ..numerics.formats import FIXED, NAMES
 from .base import INT8, INT16, Fields, Layer, LayerType, Tensors, TrainableLayer
 from .quantizer import Quantizer
 
@@ -32,7 +32,7 @@ class TrainableReLU(TrainableLayer):
 class Type(LayerType):
     """max(x, 0) of each value."""
 
-    retrains = (INT16,)
+    retrains = (INT16, *FIXED)
     input_formats = output_formats = (INT8, INT16, *NAMES)
     tokenwise = True
     in_place = True

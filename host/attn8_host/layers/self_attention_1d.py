@@ -233,6 +233,13 @@ class Type(LayerType):
         e, p = entry["embed_dim"], entry["projection_dim"]
         return {"weights": rng.uniform(-1, 1, (3, e, p)) / np.sqrt(e), "biases": np.zeros((3, p))}
 
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        form = from_entry(entry)
+        return ({key: entry[key] for key in ("type", "name", *self.fields)},
+                {part: form.decode(values) for part, values in tensors.items()})
+
     def trainable(
         self, f: Any, entry: Fields, tensors: Tensors, base: Any
     ) -> TrainableSelfAttention1D:

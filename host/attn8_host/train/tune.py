@@ -20,9 +20,10 @@ from .. import inputs, layers, modelfile
 from ..boards import Board
 from ..deploy import OWN_MODELS, deploy, push
 from ..errors import Attn8Error, ModelError, RemoteError
-from ..layers.base import TOKENS
+from ..layers.base import INT8, INT16, TOKENS
 from ..link.protocol import CALIBRATE, EVALUATE, QUANTIZE, TRAIN
 from ..model import Model, load
+from ..numerics.formats import FIXED, FLOATS, Format
 from ..plan.inference import Plan
 from ..plan.training import alone, train_plan
 from ..proof.compare import Verification, verify
@@ -38,6 +39,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 RATES = {"sgd": 0.02, "adam": 0.005}  # learning rates, by default
 MOST_RATES = {"sgd": 1, "adam": 0.031}  # within which fixed point has the constants
+MOST = 1 << 14  # of Q16.16, in which layers train
 NORMAL = 2.0**-7  # what a step of an int8 input stands for where all layers train
 # Inputs as `rows` gives them, and labels [samples], or [samples, tokens] and -1 where there is none
 Samples = tuple[np.ndarray, np.ndarray]
@@ -181,11 +183,17 @@ def training(
         raise ModelError(f"--layers {which}: expected 1 to {len(weighty)}, the layers that have "
                          "parameters")
     first = 0 if which == "all" else weighty[-count]
+    if kinds[weighty[0]].format_of(entries[weighty[0]]):  # what makes numbers of the input stays
+        first = first or weighty[0]
     made: list[dict[str, Any]] = []
     names: list[str] = []
     tensors: dict[str, np.ndarray] = {}
     given = {"input": "input"}  # by layer: whose result stands for its own
     scales = {"input": 1.0 if ids else about["scale"] if first else NORMAL}
+    for entry, kind in zip(entries[first:], kinds[first:], strict=True):
+        if (form := kind.format_of(entry)) in FLOATS:
+            raise ModelError(f"{entry['name']}: it computes in {form}, and what trains is fixed "
+                             "point; quantize the float model in another --format")
     _require_cut(base, first, count)
     _require_owners(base, first)
     source: dict[str, Any] = {"size": base.input_size}
@@ -218,7 +226,11 @@ def training(
             made.append(fields)
         if found:
             names.append(name)
-        tensors |= {f"{name}.{part}": values for part, values in found.items()}
+        for part, values in found.items():
+            if (peak := float(np.abs(values).max())) >= MOST:
+                raise ModelError(f"{name}.{part}: it reaches {peak:.5g}, and what trains ends at "
+                                 f"{MOST}; give fewer --layers")
+            tensors[f"{name}.{part}"] = values
     each = {"labels": labelled(base)} if labelled(base) > 1 else {}
     return {
         "format": "attn8-train", "version": 1, "name": base.name, "numbers": "Q16.16",
@@ -239,12 +251,15 @@ def _front(base: Model, first: int, target: str) -> tuple[str, dict[str, Any]]:
     computing = [entry for entry in entries[:first] if layers.get(entry["type"]).computes]
     if not computing:
         return "input", {}
-    entry = computing[-1]
-    last, form = entry["name"], layers.get(entry["type"]).format_of(entry)
-    if form or entry.get("output") == "int32" or entry.get("format") == "uint16":
-        raise ModelError(f"{last}: it gives {form or entry.get('output')}, and what trains takes "
-                         "int8; give fewer --layers")
-    scale = next(each["scale"] for each in reversed(entries[:first]) if "scale" in each)
+    last = computing[-1]["name"]
+    form = base.signals[last].format
+    if form in FIXED:
+        scale = Format(form).step
+    elif form in (INT8, INT16):
+        scale = next(each["scale"] for each in reversed(entries[:first]) if "scale" in each)
+    else:
+        raise ModelError(f"{last}: it gives {form}, and what trains takes int8, int16 or fixed "
+                         "point; give other --layers")
     front = {"type": "front", "name": "front", "model": target, "count": first, "last": last,
              "mult": round(scale * 2**24)}
     tokens = base.lengths.tokens
@@ -453,7 +468,7 @@ def tune(
             new = Model(*modelfile.read(made), False)
             after, last = infer(new, "int8 after (samples)")
             exact = exact and bool(measured.bit_exact) and last.bit_exact
-            clipped = beyond(best_words, training(new, which, target)[1], last)
+            clipped = beyond(best_words, in_int8(new, which, target), last)
             load(made)
             made.replace(output)
     board.execute(f"import os\nos.remove({training_path!r})")
@@ -465,6 +480,12 @@ def tune(
         device_us_per_step=statistics.median(session.microseconds),
         bit_exact=exact, overflows=session.overflows, ram_bytes=ram, history=history,
     )  # fmt: skip
+
+
+def in_int8(model: Model, which: str, target: str) -> dict[str, np.ndarray]:
+    """The parameters of `training` that the int8 model has as int8 or int16, in floats."""
+    found = training(model, which, target)[1]
+    return {name: values for name, values in found.items() if name in model.tensors}
 
 
 def beyond(

@@ -116,7 +116,7 @@ class Conv1D:
         return [(self.name, self.out)]
 
     def requantize(self, r, fields, scale):
-        if "format" in fields:
+        if r.fixed(fields):
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         after = r.result(fields, self, scale)
         r.linear(self, scale, after, self.wide)

@@ -63,7 +63,7 @@ class Dense:
         return [(self.name, self.out)]
 
     def requantize(self, r, fields, scale):
-        if "format" in fields:
+        if r.fixed(fields):
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         if fields.get("output") == "int32":
             after = r.linear(self, scale, None, self.wide)

@@ -10,7 +10,8 @@ class Front:
     def __init__(self, f, name, path, count, mult, lengths=None):
         self.f = f
         self.name = name
-        self.mult = mult
+        # The scale of fixed point is a whole number of words: no product is large
+        self._mult, self._shift = (mult, 8) if mult & 255 else (mult >> 8, 0)
         model = load(path, count=count)
         self._models = (model,)  # a tuple: what gives rooms their memory looks for none there
         self._lengths = lengths
@@ -30,8 +31,10 @@ class Front:
         for i in range(n):
             self._input[i] = x[i]
         y = self._models[0](None, self._length)
+        mult, shift = self._mult, self._shift
+        half = 1 << shift >> 1
         for i in range(len(self.out)):
-            self.out[i] = (y[i] * self.mult + 128) >> 8
+            self.out[i] = (y[i] * mult + half) >> shift
         return self.out
 
     def collect_params(self):

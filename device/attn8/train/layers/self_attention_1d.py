@@ -45,7 +45,6 @@ class SelfAttention1D:
         self.x = f.accept(x, n * self.embed_dim, self.name)
         if not self._values:
             self._values = self._thirds(self.biases.value)
-            self._grads = self._thirds(self.biases.grad)
         self._projected(self.q, 0)
         f.relu(self.q, self.q, self.q, n * p)
         self._projected(self.k, 1)
@@ -63,6 +62,8 @@ class SelfAttention1D:
         f, d, kv = self.f, self.out, self.kv
         size = self.seq_len * self.projection_dim
         f.accept(grad, size, self.name)
+        if not self._grads:
+            self._grads = self._thirds(self.biases.grad)
         self._apply_transposed(grad, kv, d)
         f.relu(d, self.q, d, size)
         self._gradients(0, self._product_x)
