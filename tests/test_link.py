@@ -159,7 +159,8 @@ def constants(path):
 
 
 def test_both_ends_mean_the_same_by_every_number():
-    board = constants("link/server.py") | constants("train/trainer.py")
+    board = {name: value for path in ("link/load.py", "link/server.py", "train/trainer.py")
+             for name, value in constants(path).items()}
     del board["NOWHERE"]  # the board's own
     board["ERRORS"] = tuple(error.__name__ for error in board["ERRORS"])
     host = {name: value for name, value in vars(protocol).items() if name.isupper()}
@@ -171,7 +172,7 @@ RAISE = """
 from attn8.link import server
 def refuse(self, payload):
     raise {error}
-server.Server._reserve = refuse
+server.Server._load = refuse
 """
 
 
@@ -188,7 +189,7 @@ def test_an_error_travels_with_its_kind(board, error, kind, line):
     board.enter_repl()
     board.execute(compiled(RAISE.format(error=error)))
     with board.serve() as client, pytest.raises(RemoteError) as refused:
-        client.reserve(1)
+        client.load("x")
     assert refused.value.kind == kind
     assert line in str(refused.value)
     with pytest.raises(RemoteError) as raised:

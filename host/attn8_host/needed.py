@@ -15,9 +15,9 @@ from .plan.inference import served
 ROOT = DEVICE / "attn8"
 ARCH = "rv32imc"  # of the emulated kernels that the load calls; the modules are any chip's
 # What is imported later than by a load, or by one from elsewhere: what errors say, what feeds a
-# model and what it has besides, the names of the package, the line's rate, weights in the flash
-BESIDE = ("batches", "feed", "link.rate", "names", "partition", "public", "refuse", "stored",
-          "stream", "tiles")
+# model and what it has besides, names of the package, the server's requests, weights in the flash
+BESIDE = ("batches", "feed", "link.load", "link.rate", "names", "partition", "public", "refuse",
+          "stored", "stream", "tiles")
 
 
 def needed(config: dict[str, Any], data: bytes) -> set[str]:

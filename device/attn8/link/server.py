@@ -3,7 +3,6 @@
 import gc
 import struct
 import time
-from array import array
 from binascii import crc32
 
 import micropython
@@ -25,10 +24,6 @@ TEXT, INPUT, OUTPUTS, SCRATCH = range(4)  # the regions that READ and WRITE reac
 ERRORS = Exception, MemoryError, ValueError, TypeError, OSError  # by their codes, 0 of any other
 NOWHERE = 255 << 24
 
-_READ_STEP = frames.MAX_REPLY - 4
-_methods = ("_load", "_reserve", "_write", "_more", "_run", "_read", "_heap", "_set_rate",
-            "_next")  # that answer the requests from LOAD on, in their order
-
 
 class Server:
     def __init__(self):
@@ -36,6 +31,7 @@ class Server:
         self._model = None
         self._at = 0  # the layer that NEXT runs
         self._regions = [[], [], [], []]  # each the concatenation of its parts, arrays of any type
+        self._crcs = bytearray()  # words of the outputs, once there is a model
         self._end = NOWHERE
         self._reply = bytearray(8)
         self.rate = None  # of the line, where the host asked for another
@@ -80,14 +76,35 @@ class Server:
 
     def _answer(self, kind, payload):
         # -> (type, payload parts) of the reply
+        parts = ()
         try:
-            if kind == EXIT:
+            if kind == NEXT or kind == RUN:
+                parts = self._run(payload, kind == RUN)
+            elif kind == READ:
+                place, length = parts = struct.unpack("<II", payload)  # see _send_span
+                self._span(place, length)
+            elif kind == WRITE:  # place (region << 24 | offset), data
+                self._put(struct.unpack_from("<I", payload)[0], payload[4:])
+            elif kind == MORE:  # data for the place where the last WRITE or MORE ended
+                self._put(self._end, payload)
+            elif kind == HEAP:
+                gc.collect()
+                parts = self._words(gc.mem_free(), gc.mem_alloc())
+            elif kind == EXIT:
                 self._serving = False
-            if kind == EXIT or kind == HELLO:
-                return OK | kind, ()
-            if not LOAD <= kind < LOAD + len(_methods):
+            elif kind == LOAD:
+                parts = self._load(payload)
+            elif kind == RESERVE:  # length that region SCRATCH gets
+                self._regions[SCRATCH] = []
+                gc.collect()
+                self._regions[SCRATCH] = [bytearray(struct.unpack("<I", payload)[0])]
+            elif kind == RATE:
+                from .rate import aim
+
+                self.rate = aim(self.rate, payload)
+            elif kind != HELLO:
                 raise ValueError("unknown request %d" % kind)
-            return OK | kind, getattr(self, _methods[kind - LOAD])(payload)
+            return OK | kind, parts
         except Exception as error:
             kind = type(error)
             text = str(error) or kind.__name__
@@ -96,78 +113,31 @@ class Server:
         code = ERRORS.index(kind) if kind in ERRORS else 0
         return ERROR, (bytes((code,)), text.encode()[: frames.MAX_REPLY - 1])
 
-    def _heap(self, payload):
-        gc.collect()
-        struct.pack_into("<II", self._reply, 0, gc.mem_free(), gc.mem_alloc())
+    def _words(self, *words):
+        struct.pack_into("<II", self._reply, 0, *words)
         return (self._reply,)
 
-    def _set_rate(self, payload):
-        from .rate import aim
-
-        self.rate = aim(self.rate, payload)
-        return ()
-
     def _load(self, payload):
-        # payload: what to load (0: a model, 1: one that keeps all weights, 2: what trains one) and
-        # its path. The reply: the length of a JSON text in region TEXT, which holds until the input
-        # is written or the first layer runs. The input holds until the first layer runs
-        self._model = None
-        self._regions[:SCRATCH] = [[], [], []]
-        self.runs = self.digest = 0
-        gc.collect()
-        path = bytes(payload[1:]).decode()
-        if payload[0] == 2:
-            from ..train import load as load_training
+        from .load import load
 
-            model = load_training(path)
-        else:
-            from ..model import load
-
-            model = load(path, payload[0] == 1, None, self._working, False, True)
-            del load
-            memory.forget("attn8.model")
-        from .describe import text
-
-        said = text(model, getattr(model, "arena", None))
-        memory.forget("attn8.link.describe")
-        parts = []
-        self._regions[:SCRATCH] = [said], [model.input], parts
-        self._crcs = array("i", bytes(4 * len(model.outputs)))
-        for output in model.outputs:
-            parts.append(output[2])
-        parts.append(self._crcs)
-        self._model = model
-        self._at = 0
-        struct.pack_into("<I", self._reply, 0, len(said))
-        return (memoryview(self._reply)[:4],)
+        memory.forget("attn8.link.load")
+        return load(self, payload)
 
     def _working(self):
         self._frames.send(WORKING, self._frames.sequence)
 
-    def _reserve(self, payload):
-        # payload: length that region SCRATCH gets
-        self._regions[SCRATCH] = []
-        gc.collect()
-        self._regions[SCRATCH] = [bytearray(struct.unpack("<I", payload)[0])]
-        return ()
-
-    def _run(self, payload):
+    def _run(self, payload, whole):
         # payload: the length of the input, where the model takes one and it is not the full one.
         # The reply: microseconds, and the digest of this run and all before it since LOAD. Each
-        # output's CRC-32, taken once its layer ran, stands at the end of region OUTPUTS.
-        self._at = 0
+        # output's CRC-32, taken once its layer ran, stands at the end of region OUTPUTS. Not the
+        # whole run, but the next layer alone: its outputs can be read until the layer after it
+        # runs, and the digest comes with the last one. A new input begins with the first layer.
+        if whole:
+            self._at = 0
         elapsed = self._step(payload)
-        while self._at:
+        while whole and self._at:
             elapsed += self._step(b"")
-        struct.pack_into("<II", self._reply, 0, elapsed, self.digest)
-        return (self._reply,)
-
-    def _next(self, payload):
-        # RUN for the next layer alone, whose outputs can be read until the layer after it runs;
-        # the digest comes with the last one. A new input begins with the first layer.
-        elapsed = self._step(payload)
-        struct.pack_into("<II", self._reply, 0, elapsed, self.digest)
-        return (self._reply,)
+        return self._words(elapsed, self.digest)
 
     def _step(self, payload):
         # Runs the next layer, or all of what has none -> microseconds; with the last one the run
@@ -202,14 +172,6 @@ class Server:
             self.runs += 1
         return elapsed
 
-    def _write(self, payload):
-        # payload: place (region << 24 | offset), data
-        return self._put(struct.unpack_from("<I", payload)[0], payload[4:])
-
-    def _more(self, payload):
-        # payload: data for the place where the last WRITE or MORE ended
-        return self._put(self._end, payload)
-
     def _put(self, place, data):
         self._end = NOWHERE  # after a failure MORE fails too
         if place >> 24 == INPUT:
@@ -219,20 +181,13 @@ class Server:
             piece[:] = data[start : start + len(piece)]
             start += len(piece)
         self._end = place + start
-        return ()
-
-    def _read(self, payload):
-        # payload: place, length; the replies: see _send_span
-        place, length = struct.unpack("<II", payload)
-        self._span(place, length)
-        return place, length
 
     def _send_span(self, sequence, span):
         # As many frames as it takes; each begins with its place
         place, length = span
         end = place + length
         while place < end:
-            size = min(_READ_STEP, end - place)
+            size = min(frames.MAX_REPLY - 4, end - place)
             struct.pack_into("<I", self._reply, 0, place)
             pieces = self._span(place, size)
             pieces.insert(0, memoryview(self._reply)[:4])
