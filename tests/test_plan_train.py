@@ -142,7 +142,7 @@ def test_other_attention_does_not_train(remote, field, value):
     said = remote.refused("""
 from attn8.train.layers.attention import MultiHeadAttention
 from attn8.train import arithmetic
-from attn8.train.requantize import check
+from attn8.train.matching import check
 f = arithmetic.get("Q16.16")
 check([MultiHeadAttention(f, "attn", 4, 4, 2)], path)
 """, path=written(remote.board, field, value))

@@ -38,10 +38,12 @@ for i in range(64):
     trainer._words[2 + i] = i
 trainer()
 weight = trainer.model.params[-2].value
+from attn8.train.requantize import Requantizer
+requantizer = Requantizer(trainer.model.layers, trainer.model.f, trainer.ranges.end(), {MODEL!r})
 trainer.model.release()
 def write(change):
     weight[0] += change << 14
-    trainer.requantizer.write()
+    requantizer.write()
 write(0)
 """
 FOR_EVER = "print('started')\nwhile True:\n    write(1)\n    write(-1)\n"

@@ -567,14 +567,14 @@ def test_a_step_allocates_nothing(remote, case):
 
 REQUANTIZE = """
 from attn8.train.model import Model
+from attn8.train.ranges import Ranges
 from attn8.train.requantize import Requantizer
 model = Model(config, tensors)
 model.finish()
-requantizer = Requantizer(model, path)
+ranges = Ranges(model)
 for i in range(0, len(x), model.input_size):
     model(x[i : i + model.input_size])
-del model, tensors, x, config
-requantizer.write()
+Requantizer(model.layers, model.f, ranges.end(), path).write()
 """
 # Of a pre-LN encoder, with gates, functions and norms of all kinds
 WHOLE = [

@@ -38,8 +38,7 @@ trainer = train.load(path)
 trainer.calibrate()
 for i in range(0, len(x), trainer.model.input_size):
     trainer.model(x[i : i + trainer.model.input_size])
-trainer.quantize()
-give(trainer.requantizer.clipped)
+give(trainer.quantize())
 """
 
 

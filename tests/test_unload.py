@@ -14,9 +14,9 @@ MAKERS = [*PACKAGE.glob("layers/*.py"), *PACKAGE.glob("cores/*.py"),
           PACKAGE / "dense16.py", PACKAGE / "lookup.py"]  # fmt: skip
 
 
-def words(name):
-    """A tuple of words that device/attn8/unload.py has under a name."""
-    tree = ast.parse((PACKAGE / "unload.py").read_text())
+def words(name, path="unload.py"):
+    """A tuple of words that a module of the device has under a name."""
+    tree = ast.parse((PACKAGE / path).read_text())
     found = [node.value for node in tree.body if isinstance(node, ast.Assign)
              and ast.unparse(node.targets[0]) == name]
     return ast.literal_eval(found[0])
@@ -47,6 +47,22 @@ def test_what_runs_calls_no_function_that_is_forgotten(path):
                       and ast.unparse(node.value) == "self"}
             assert not used & forgotten, f"{kind.name}.{method.name}"
             assert not called & (making - {"__new__"}), f"{kind.name}.{method.name}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "train").rglob("*.py")),
+                         ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_no_step_calls_what_is_forgotten_of_training(path):
+    """Only what is forgotten itself does, and what is called before that."""
+    forgotten = {*words("UNCALLED", "train/layers/__init__.py"), *words("MAKING")} - {"array"}
+    if path.stem in ("graph", "lifetimes", "requantize", "__init__"):
+        return
+    for kind in (node for node in ast.parse(path.read_text()).body
+                 if isinstance(node, ast.ClassDef)):
+        for method in functions(kind.body):
+            called = {node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+                      for node in ast.walk(method) if isinstance(node, ast.Call)
+                      and isinstance(node.func, (ast.Attribute, ast.Name))}
+            assert method.name in forgotten or not called & forgotten, f"{kind.name}.{method.name}"
 
 
 def test_a_loaded_model_leaves_what_runs(board):

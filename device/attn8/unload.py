@@ -11,7 +11,7 @@ LOADERS = ("arena", "build", "configuration", "entry", "find", "grammar", "loadi
 MAKERS = "layers", "cores", "dense16", "lookup", "choice", "run"
 MAKING = ("__init__", "__new__", "room", "parts", "take", "from_scales", "from_floats", "_room",
           "array")
-TRAINING = "attn8.train.layers.", "attn8.train.cores.", "attn8.train.pointwise"  # makers as well
+TRAINING = "attn8.train.layers.", "attn8.train.cores", "attn8.train.pointwise"  # MAKERS as well
 # What most layers share is imported once
 COMMON = ["attn8.layers", "attn8.choice", "attn8.layers.dense", "attn8.dense16", "attn8.lookup"]
 FUNCTION = type(lambda: None)
@@ -41,10 +41,12 @@ class Unload:
         gc.collect()
 
     def made(self):
-        # Layers that train are made: what trains them next needs the memory of what made them
+        # What trains is made: it needs the memory of what made it. Functions that its methods call
+        # are among those of other modules than layers'
+        from .train.layers import UNCALLED
+
         for path in self._own(("train",)):
-            if path.startswith(TRAINING):
-                _strip(path)
+            _strip(path, MAKING + UNCALLED, not path.startswith(TRAINING))
         self.all()
 
     def forget(self, *parts):
@@ -75,13 +77,14 @@ def _is_of(value, path, module):
     return value is module or type(value) is type and getattr(value, "__module__", 0) == path
 
 
-def _strip(path):
+def _strip(path, forgotten=MAKING, named=False):
+    # named: of functions, too, only those of these names
     module = memory.forget(path)
     names = module.__dict__
     for key, value in names.items():
         if type(value) is type and _is_of(value, path, module):
-            for name in MAKING:
+            for name in forgotten:
                 if name in value.__dict__:
                     setattr(value, name, None)
-        elif type(value) is FUNCTION:
+        elif type(value) is FUNCTION and (not named or key in forgotten):
             names[key] = None

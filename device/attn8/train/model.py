@@ -7,7 +7,7 @@ class Model:
     # config: "numbers" (the format), "layers", "loss", "optimizer", and where wanted "clip_norm"
     # and "schedule". tensors: the parameters by name, of the format's words; they become the
     # model's own. A step allocates nothing (but for floats, see floating.py). built(layers) is
-    # called, where it is given, once there are layers and before the memory of what trains them.
+    # called, where it is given, once there is all but the memory that layers compute in.
 
     def __init__(self, config, tensors, built=None):
         self.f = f = arithmetic.get(config["numbers"])
@@ -16,16 +16,11 @@ class Model:
         (self.layers, self.params, self._takes, self._sizes, self._asked, self._sums,
          self._heeding, self._tokens, self._again) = build(f, config, tensors)
         memory.forget("attn8.train.graph")  # what makes layers is forgotten once there are
-        del build
-        if built:
-            built(self.layers)
-        self.arena = f.rooms.settle(f, self.layers, self._takes, self._asked, self._sums,
-                                    self._again)
-        f.rooms = None
         memory.forget("attn8.train.lifetimes")
-        self.input_size = width = self._sizes[0]
+        del build
+        self.input_size = self._sizes[0]
         if self._tokens is not None:  # a sample's last word is its length
-            self._values = f.zeros(width)
+            self._values = f.zeros(self.input_size)
             self.input_size += 1
         self._results = [None] * len(self._sizes)
         self._lengths = [0] * len(self._sizes)
@@ -50,6 +45,11 @@ class Model:
             self.schedule = LinearSchedule(**config["schedule"])
         self.measured = None  # is told after each layer's pass the place of its result
         self.steps = 0
+        if built:
+            built(self.layers)
+        self.arena = f.rooms.settle(f, self.layers, self._takes, self._asked, self._sums,
+                                    self._again)
+        f.rooms = None
 
     def __call__(self, x):
         # x: a sample, `input_size` words; the last one is its length, where inputs have lengths
@@ -181,8 +181,6 @@ class Model:
 
 
 def _loss(f, name, width, labels):
-    from . import losses
-
     if labels != 1:
         from .token_loss import TokenCrossEntropy
 
@@ -192,9 +190,13 @@ def _loss(f, name, width, labels):
                              "it takes, got %d" % (width, labels))
         return TokenCrossEntropy(f, labels, width // labels)
     if name == "cross_entropy":
-        return losses.CrossEntropy(f, width)
+        from .losses import CrossEntropy
+
+        return CrossEntropy(f, width)
     if name == "mse":
-        return losses.MSE(f, width)
+        from .mse import MSE
+
+        return MSE(f, width)
     raise ValueError("loss: expected cross_entropy or mse, got %s" % name)
 
 

@@ -94,10 +94,6 @@ class Activation:
     def collect_params(self):
         return []
 
-
-    def measured(self):
-        return [(self.name, self.out)]
-
     def real(self, x):
         # The function, in the board's floats
         raise NotImplementedError
@@ -216,10 +212,6 @@ class Norm:
 
     def collect_params(self):
         return [self.weight, self.bias] if self.bias else [self.weight]
-
-
-    def measured(self):
-        return [(self.name, self.out)]
 
     def requantize(self, r, fields, scale):
         # See attn8_host.layers.layer_norm.norm_constants

@@ -1,26 +1,13 @@
 # From trained words back to int8, on the board. Scales are computed in the board's floats; the
-# formulas are those of attn8_host.quantize.
+# formulas are those of attn8_host.quantize. All of this is imported when training has ended, and
+# what needs memory to train is gone.
 import json
 import math
 from array import array
 
 from .. import forms, signals
 from ..find import module as find
-
-
-def check(layers, path):
-    # What trains is what the int8 model at `path` infers: its layers say so in `infers`
-    from .. import safetensors
-
-    said = {fields["name"]: fields
-            for fields in json.loads(safetensors.metadata(path)["config"])["layers"]}
-    for layer in layers:
-        infers = getattr(layer, "infers", {})
-        for key in infers:
-            found = said.get(layer.name, infers).get(key, infers[key])
-            if found != infers[key]:
-                raise ValueError("%s.%s: what trains has %s, the model that it becomes, %s, has %s"
-                                 % (layer.name, key, infers[key], path, found))
+from .layers import UNCALLED
 
 
 def narrowing(weight, inputs, outputs):
@@ -35,36 +22,41 @@ def narrowing(weight, inputs, outputs):
     return down
 
 
+def _whole(layer):
+    # -> the layer with all that its class had before it was made (see attn8.unload), and its core
+    for x in layer, getattr(layer, "core", None):
+        kind = type(x)
+        if x and hasattr(kind, "requantize") and not kind.requantize:
+            name = kind.__name__
+            found = getattr(__import__(kind.__module__, None, None, [name]), name)
+            for name in UNCALLED:
+                if hasattr(found, name):
+                    setattr(kind, name, getattr(found, name))
+    return layer
+
+
 FINEST = 2 * (1 + 1 / 32768)  # a result's scale over that of its sums, at least
 
 
 class Requantizer:
     # Replaces, in the int8 model file at `path`, the layers that a training model has trained.
-    # Every forward pass widens the ranges of the activations. scale: of the input as it was trained
-    # with, None where it is what the file says. clipped: after `write`, the layers that had to keep
-    # a scale which they have outgrown.
+    # layers: its own; f: its numbers; peaks: of its activations (see ranges.py). scale: of the
+    # input as it was trained with, None where it is what the file says. clipped: after `write`,
+    # the layers that had to keep a scale which they have outgrown.
 
-    def __init__(self, model, path, scale=None):
+    def __init__(self, layers, f, peaks, path, scale=None):
         self.path = path
         self._scale = scale
-        self._numbers = model.f.name
-        self._frac = model.f.frac
-        self._layers = {layer.name: layer for layer in model.layers}
-        self._measured = [layer.measured() for layer in model.layers]
-        self._peaks = {name: 1 for each in self._measured for name, _ in each}
+        self._numbers = f.name
+        self._frac = f.frac
+        self._layers = {layer.name: _whole(layer) for layer in layers}
+        self._peaks = peaks
         self._peak = forms.choose("fixed_words").peak
         self._streams = {}  # by the scale that a stream has in the file: its new one
         self.clipped = []
-        model.measured = self.measure
-
-    def measure(self, at):
-        # What layer number `at` has just computed
-        for name, x in self._measured[at - 1]:
-            self._peaks[name] = max(self._peaks[name], self._peak(x, 0, len(x)))
 
     def write(self):
-        # A power cut leaves the old file or the new one. Nothing is measured any more.
-        self._measured = []
+        # A power cut leaves the old file or the new one
         from .update import update
 
         update(self.path, self._change)

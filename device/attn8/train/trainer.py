@@ -43,10 +43,10 @@ class Trainer:
             for key in tensors:
                 raise ValueError("unused tensor %s; take it out of the file" % key)
             if self.int8:
-                from .requantize import check
+                from .matching import check
 
                 check(layers, self.int8)
-                memory.forget("attn8.train.requantize")
+                memory.forget("attn8.train.matching")
             memory.take(config, "layers")
             unloads.pop().made()
 
@@ -67,7 +67,7 @@ class Trainer:
         self.state = f.zeros(2)  # steps and overflows
         self.outputs = [("losses", code, self.losses), ("predictions", code, self.predictions),
                         ("state", code, self.state)]
-        self.requantizer = None  # until training has ended
+        self.ranges = None  # until training has ended
         for p in model.params:
             self.outputs.append((p.name, code, p.value))
 
@@ -105,18 +105,27 @@ class Trainer:
         update(self.path, self.model.values, path)
 
     def calibrate(self):
-        # -> what measures the model after each run, with which training ends
-        if not self.requantizer:
+        # Training ends: from now on each run measures the model
+        if not self.ranges:
             self.model.finish()
-            from .requantize import Requantizer
+            from .ranges import Ranges
 
-            self.requantizer = Requantizer(self.model, self.int8, self._scale)
-        return self.requantizer
+            self.ranges = Ranges(self.model)
 
     def quantize(self):
         # Writes the parameters as int8 into the model's file -> the layers that are clipped there
-        if not self.requantizer:
+        if not self.ranges:
             raise ValueError("nothing was measured")
-        self.model.release()  # the requantizer keeps the layers that it needs
-        self.requantizer.write()
-        return self.requantizer.clipped
+        layers = self.model.layers
+        self.model.release()
+        from ..unload import Unload
+
+        unload = Unload()
+        del Unload
+        from .requantize import Requantizer
+
+        requantizer = Requantizer(layers, self.model.f, self.ranges.end(), self.int8, self._scale)
+        requantizer.write()
+        unload.forget("train", "quantize")
+        unload.all()
+        return requantizer.clipped

@@ -167,7 +167,8 @@ class Peak:
         self.package: Package | None = None
         self.names: Collection[str] = interned()
         self._word = word
-        self._code: dict[tuple[str, ...], int] = {}  # bytes of the package by what is imported
+        # Bytes of the package by what is imported, and runs
+        self._code: dict[tuple[object, ...], int] = {}
         self._forgets = False
         peak = self
 
@@ -218,16 +219,18 @@ class Peak:
         if isinstance(initial, bytes):
             heap.add(initial)
         roots: list[object] = []
+        running: list[object] = []
         frame: types.FrameType | None = sys._getframe(2)
         while frame:
             code = frame.f_code
             if in_device(code) and code.co_name != "<module>":
                 roots += frame.f_locals.values()
+                running.append(code)
                 heap.total += heap.words(code.co_nlocals + code.co_stacksize + FRAME)
             frame = frame.f_back
         for value in roots:
             heap.add(value)
-        there = tuple(package.importer.modules)
+        there = *package.importer.modules, *running
         if there not in self._code:
             self._code[there] = package.total(heap, *roots)
         self.total = max(self.total, heap.total + self._code[there])

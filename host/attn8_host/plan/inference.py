@@ -349,7 +349,7 @@ def served(
         server._frames.sequence = 0  # of the request
     else:
         server = SimpleNamespace()
-        for name in ("fitting", "samples", "schedule"):
+        for name in ("fitting", "samples"):
             device.load(f"attn8.train.{name}")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model"
@@ -362,6 +362,7 @@ def served(
                 device.load("attn8.text")
             elif given is not None:
                 server._model = device.load("attn8.train").load(str(path), given)
+                device.load("attn8.train.schedule")
             else:
                 server._load(bytes([kind]) + str(path).encode())
         except (ValueError, TypeError) as error:

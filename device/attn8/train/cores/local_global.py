@@ -93,6 +93,6 @@ class LocalGlobal(Masked):
         return {"gate": r.floats(self.gate), "heads": self.num_heads}
 
     def requantize(self, r, fields, scales):
-        made = super().requantize(r, fields, scales)
+        made = Masked.requantize(self, r, fields, scales)
         r.put(self.name, "core.gate", made["gate"])
         return made

@@ -12,9 +12,13 @@
 #   layer.collect_params()
 #   layer.heed(length) -> the length of its results: called before a sample, if there is such a
 #                      method and inputs have lengths
-#   layer.measured()   [(name, words)]: whose ranges the int8 form needs
+#   layer.measured()   [(name, words)]: whose ranges the int8 form needs, if that is not its result
 #   layer.requantize(r, fields, scale) -> the scale of its int8 results: writes what it trained into
 #                      the fields of the int8 layer and into r (see requantize.py); `scale` is that
 #                      of its inputs
+# What no step calls is forgotten once a model is made, see UNCALLED; requantize.py gives it back.
 # Where a type may have no part in the training of a model that has it, as the loss stands for it, a
 # function follow(fields, scale) of its module writes its int8 form.
+UNCALLED = ("collect_params", "requantize", "real", "_floats", "gradient", "phase", "room",
+            "product", "pointwise", "norm", "softmax_scale", "root_ratio", "adam_constants", "get",
+            "_loss", "_optimizer")

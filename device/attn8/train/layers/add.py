@@ -28,10 +28,6 @@ class Add:
     def collect_params(self):
         return []
 
-
-    def measured(self):
-        return [(self.name, self.out)]
-
     def requantize(self, r, fields, scale):
         return r.stream(fields)
 

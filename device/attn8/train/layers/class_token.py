@@ -40,10 +40,6 @@ class ClassToken:
     def collect_params(self):
         return [self.weight]
 
-
-    def measured(self):
-        return [(self.name, self.out)]
-
     def requantize(self, r, fields, scale):
         return r.stream_tensor(fields, self.weight)
 

@@ -40,10 +40,6 @@ class Concat:
     def collect_params(self):
         return []
 
-
-    def measured(self):
-        return [(self.name, self.out)]
-
     def requantize(self, r, fields, scale):
         return r.stream(fields)
 

@@ -111,10 +111,6 @@ class Conv1D:
     def collect_params(self):
         return [self.weight, self.bias] if self.bias else [self.weight]
 
-
-    def measured(self):
-        return [(self.name, self.out)]
-
     def requantize(self, r, fields, scale):
         if r.fixed(fields):
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})

@@ -52,7 +52,6 @@ class Embedding:
     def collect_params(self):
         return [self.weight]
 
-
     def measured(self):
         # All of its rows, whether an input has them or not
         return [(self.name, self.weight.value)]

@@ -40,7 +40,6 @@ class Front:
     def collect_params(self):
         return []
 
-
     def measured(self):
         return []
 

@@ -50,10 +50,6 @@ class MeanPool:
     def collect_params(self):
         return []
 
-
-    def measured(self):
-        return [(self.name, self.out)]
-
     def requantize(self, r, fields, scale):
         if r.fixed(fields):
             return r.formatted(fields, {})

@@ -31,10 +31,6 @@ class Multiply:
     def collect_params(self):
         return []
 
-
-    def measured(self):
-        return [(self.name, self.out)]
-
     def requantize(self, r, fields, scale):
         from ...quantize import requant_constants
 

@@ -31,10 +31,6 @@ class Position:
     def collect_params(self):
         return [self.weight]
 
-
-    def measured(self):
-        return [(self.name, self.out)]
-
     def requantize(self, r, fields, scale):
         return r.stream_tensor(fields, self.weight)
 

@@ -28,7 +28,6 @@ class ReLU:
     def collect_params(self):
         return []
 
-
     def measured(self):
         return []
 

@@ -44,7 +44,6 @@ class Select:
     def collect_params(self):
         return []
 
-
     def measured(self):
         return []
 

@@ -87,7 +87,6 @@ class SelfAttention1D:
     def collect_params(self):
         return [self.weights, self.biases]
 
-
     def measured(self):
         return []
 

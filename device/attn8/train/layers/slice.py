@@ -38,7 +38,6 @@ class Slice:
     def collect_params(self):
         return []
 
-
     def measured(self):
         return []
 

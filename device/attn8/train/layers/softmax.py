@@ -35,7 +35,6 @@ class Softmax:
     def collect_params(self):
         return []
 
-
     def measured(self):
         return []
 

@@ -29,7 +29,6 @@ class Transpose:
     def collect_params(self):
         return []
 
-
     def measured(self):
         return []
 

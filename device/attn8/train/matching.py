@@ -1,0 +1,17 @@
+# Whether what trains is what a model infers.
+import json
+
+from .. import safetensors
+
+
+def check(layers, path):
+    # What trains is what the int8 model at `path` infers: its layers say so in `infers`
+    said = {fields["name"]: fields
+            for fields in json.loads(safetensors.metadata(path)["config"])["layers"]}
+    for layer in layers:
+        infers = getattr(layer, "infers", {})
+        for key in infers:
+            found = said.get(layer.name, infers).get(key, infers[key])
+            if found != infers[key]:
+                raise ValueError("%s.%s: what trains has %s, the model that it becomes, %s, has %s"
+                                 % (layer.name, key, infers[key], path, found))
