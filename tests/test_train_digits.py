@@ -38,9 +38,11 @@ for i in range(64):
     trainer._words[2 + i] = i
 trainer()
 weight = trainer.model.params[-2].value
-from attn8.train.requantize import Requantizer
-requantizer = Requantizer(trainer.model.layers, trainer.model.f, trainer.ranges.end(), {MODEL!r})
+layers, f, peaks = trainer.model.layers, trainer.model.f, trainer.ranges.end()
 trainer.model.release()
+del trainer
+from attn8.train.requantize import Requantizer
+requantizer = Requantizer(layers, f, peaks, {MODEL!r})
 def write(change):
     weight[0] += change << 14
     requantizer.write()

@@ -26,7 +26,7 @@ def _whole(layer):
     # -> the layer with all that its class had before it was made (see attn8.unload), and its core
     for x in layer, getattr(layer, "core", None):
         kind = type(x)
-        if x and hasattr(kind, "requantize") and not kind.requantize:
+        if hasattr(kind, "requantize") and not getattr(kind, "requantize"):  # noqa: B009
             name = kind.__name__
             found = getattr(__import__(kind.__module__, None, None, [name]), name)
             for name in UNCALLED:
