@@ -146,6 +146,11 @@ layer.set_mask(masks[1])
 give(layer(x))
 layer.set_mask(None)
 give(layer(x))
+for wrong in ([1], [masks[0], None], "none", masks[:2]):
+    try:
+        layer.set_mask(wrong)
+    except (TypeError, ValueError) as error:
+        give(str(error))
 """, x=x, seq_len=S, embed_dim=heads * D, num_heads=heads, constants=constants, core=name,
         options=options, hidden=hidden.ravel(), bits=[bytes(each) for each in bits],
         **{key: values.ravel() for key, values in parameters_.items()}, **named(layers))
@@ -154,8 +159,12 @@ give(layer(x))
     wanted = [plain, each, reference(x, None, hidden[0]).ravel(), each, plain,
               reference(x, None, hidden[1]).ravel(), plain]
     assert (each != plain).any()
-    for got, want in zip(found, wanted, strict=True):
+    for got, want in zip(found[: len(wanted)], wanted, strict=True):
         assert (got == want).all()
+    assert found[len(wanted) :] == [
+        "mask: expected Mask, got int", "mask: expected Mask, got NoneType",
+        "key_padding_mask: expected array('b'), got str",
+        f"key_padding_mask: expected {S} int8 values, got {2 * S * S}"]
 
 
 @pytest.mark.parametrize("name", CORES)

@@ -161,3 +161,57 @@ give(str(isinstance(layer, attn8.ReLU)))
 give(str(attn8.masks.causal(4).num_positions))
 """
     assert remote(code) == ["True", "10"]
+
+
+@pytest.mark.board("virtual")
+def test_a_name_is_a_base_before_its_module_is_there(board, remote):
+    board.enter_repl(soft_reset=True)
+    code = """
+import attn8
+from attn8 import Sliding
+class Named(attn8.ReLU):
+    def __call__(self, x):
+        return "mine", list(super().__call__(x))
+class Mine(Sliding):
+    pass
+give(str(Named(2)(b"\\xff\\x05")))
+give(str(isinstance(Named(2), attn8.ReLU)))
+give(str(Mine.from_scales(2, 4, 1, 1, 1, 1).step is not None))
+"""
+    assert remote(code) == ["('mine', [0, 5])", "True", "True"]
+
+
+@pytest.mark.board("virtual")
+@pytest.mark.parametrize(("call", "where"), [
+    ("attn8.Add()", "Add"), ("attn8.Add(4, name=5)", "Add"), ("attn8.ReLU(4, absent=5)", "ReLU"),
+    ("attn8.Exact.from_scales(3, 4)", "Exact.from_scales"), ("attn8.load()", "load"),
+    ("attn8.load('/models/digits.safetensors', absent=1)", "load"),
+    ("attn8.generate()", "generate"), ("attn8.masks.causal(4, 5)", "causal"),
+    ("attn8.train.fit()", "train.fit"), ("attn8.Stream(5)", "Stream"),
+])  # fmt: skip
+def test_arguments_that_nobody_knows_are_refused_with_where_to_look(board, remote, call, where):
+    """As often as they come, where a function is meant, and where a class is not there yet."""
+    prints = f"""
+try:
+    {call}
+except TypeError as error:
+    print(error)
+"""
+    board.enter_repl(soft_reset=True)
+    board.execute("import attn8")
+    times = 2 if where in ("load", "generate") else 1
+    for said in [board.execute(prints) for _ in range(times)]:
+        assert said.startswith(f"{where}: ") and said.count("\n") == 1
+        assert said.endswith(f"; attn8.help('{where}') says what it takes\n")
+    assert f"{where}(" in board.execute(f"attn8.help('{where}')")
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ("count='a'", "count: expected a whole number, got str"),
+    ("count=0", "count: expected 1 to 6, got 0"), ("count=7", "count: expected 1 to 6, got 7"),
+    ("advance=5", "advance: expected a function, got int"),
+])  # fmt: skip
+def test_what_load_is_asked_for_is_checked(remote, options, message):
+    path = "/models/digits.safetensors"
+    said = remote.refused(f"attn8.load('{path}', {options})", "import attn8")
+    assert said == f"{path}: {message}"

@@ -1,5 +1,5 @@
 # Makes a model of its config, layer by layer.
-from . import memory, signals
+from . import checks, memory, signals
 from .find import module as find
 from .kernels.objects import later, view
 
@@ -66,9 +66,13 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
     given = {"input": (form, size)}  # and what it gives
     tokens = {"input": length}  # how many, where the layers keep them apart
     last = "input"
-    left = memory.take(config, "layers")[:count]
+    left = memory.take(config, "layers")
+    if count is not None:
+        left = left[: checks.between("count", count, 1, len(left))]
     left.reverse()
     types = [fields.get("type") for fields in left if isinstance(fields, dict)]
+    if advance and not callable(advance):
+        checks.refuse("function", "advance", advance)
     while left:
         if advance:
             advance()

@@ -8,16 +8,24 @@ def help(what=None):
     # Prints how something public is made and what it is: its name, the class or function or an
     # object of it; all of them without
     name = None if what is None else _name(what)
-    found = False
-    for line in __import__("attn8.lines", None, None, ["LINES"]).LINES:
-        head = line[: line.find("\n")]
-        key = head[: (head + "(").find("(")]
-        if name is None or name == key or name == key[key.rfind(".") + 1 :]:
-            print(line)
-            found = True
+    lines = __import__("attn8.lines", None, None, ["LINES"]).LINES
+    found = _print(lines, name) or name and _print(lines, name[name.rfind(".") + 1 :])
     memory.forget("attn8.lines")
     if not found:
         raise ValueError("help: attn8 has no %s; attn8.help() lists what it has" % name)
+
+
+def _print(lines, name):
+    # -> whether a line is of this name
+    found = False
+    for line in lines:
+        head = line[: line.find("\n")]
+        key = head[: (head + "(").find("(")]
+        if (name is None or name == key or name == key[key.rfind(".") + 1 :]
+                or "\n%s(" % name in line):
+            print(line)
+            found = True
+    return found
 
 
 def _name(what):

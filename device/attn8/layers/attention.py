@@ -307,13 +307,10 @@ class MultiHeadAttention:
     def set_mask(self, mask):
         # What hides keys in all calls from now on that bring no mask of their own: bytes as theirs,
         # a Mask, a list with a Mask for each head, or None
-        if isinstance(mask, list):
-            heads = mask
-            mask = bytearray()
-            for each in heads:
-                mask += each.hidden()
-        elif hasattr(mask, "hidden"):
-            mask = mask.hidden()
+        if isinstance(mask, list) or hasattr(mask, "hidden"):
+            from ..masks.mask import hidden
+
+            mask = hidden(mask)
         self._head = 0 if mask is None else self._check_mask(mask)
         self._mask = mask
 

@@ -171,6 +171,14 @@ def length(seq_len):
     return checks.between("seq_len", seq_len, 1, MAX_SEQ_LEN)
 
 
+def hidden(masks):
+    # What a Mask hides, or those of a list one behind another (see Mask.hidden)
+    pairs = bytearray()
+    for mask in masks if isinstance(masks, list) else [masks]:
+        pairs += checks.kind("mask", mask, Mask).hidden()
+    return pairs
+
+
 def several(what, values):
     # -> what a loop takes of a list, an array, a set or a generator
     try:
