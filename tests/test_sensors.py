@@ -301,13 +301,14 @@ def test_a_run_with_labels_says_what_was_taken_for_what(files, capsys):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros(39, int), "expected whole numbers [40], one an input, got int64 [39]"),
-        (np.zeros((40, 1), int), "expected whole numbers [40], one an input, got int64 [40, 1]"),
-        (np.zeros(40), "expected whole numbers [40], one an input, got float64 [40]"),
-        (np.r_[np.zeros(39, int), 3], "expected 0 to 2, as many classes as the model gives values, "
-         "got 3 at 39"),
-        (np.r_[-1, np.zeros(39, int)], "expected 0 to 2, as many classes as the model gives "
-         "values, got -1 at 0"),
+        (np.zeros(39, int), "expected labels of whole numbers [40], one an input, got int64 [39]"),
+        (np.zeros((40, 1), int),
+         "expected labels of whole numbers [40], one an input, got int64 [40, 1]"),
+        (np.zeros(40), "expected labels of whole numbers [40], one an input, got float64 [40]"),
+        (np.r_[np.zeros(39, int), 3], "expected labels from 0 to 2, as many classes as the model "
+         "gives values, got 3 of sample 39"),
+        (np.r_[-1, np.zeros(39, int)], "expected labels from 0 to 2, as many classes as the model "
+         "gives values, got -1 of sample 0"),
     ],
 )  # fmt: skip
 def test_labels_that_are_none_are_refused(files, capsys, labels, message):

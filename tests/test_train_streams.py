@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from attn8_host import layers, modelfile
-from attn8_host.deploy import push
+from attn8_host.boards.virtual import open_virtual
+from attn8_host.deploy import deploy, push
 from attn8_host.model import Model as Integers
 from attn8_host.proof.compare import Verification
 from attn8_host.quantize.model import quantize_model
 from attn8_host.train import tune
 from attn8_host.train.model import Model
 from attn8_host.train.session import pack, to_words
+from tests.conftest import Remote
 
 TOKENS, WIDTH, CLASSES = 8, 6, 3
 INT8, TRAINING = "/models/streams.safetensors", "/models/streams_train.safetensors"
@@ -147,3 +149,76 @@ train.fit({TRAINING!r}, samples, epochs=1, validation=0)
         assert (f"fit: {name}: it has outgrown the int16 scale that it has together with layers "
                 "that do not train, and is clipped") in said
     assert remote.board.read_file(INT8) != modelfile.pack(base.config, base.tensors)
+
+
+WIDE = 160  # so many inputs that sums of int16 are narrowed by a bit
+MANY: list[dict[str, Any]] = [
+    {"type": "dense", "name": "embed", "in_features": 4, "out_features": WIDE},
+    {"type": "dense", "name": "mid", "in_features": WIDE, "out_features": WIDE},
+    {"type": "add", "name": "sum", "inputs": ["embed", "mid"]},
+    {"type": "dense", "name": "head", "in_features": WIDE, "out_features": CLASSES,
+     "output": "int32"},
+]
+FEW = [MANY[0], {**MANY[1], "out_features": 4}, {**MANY[3], "in_features": 4}]
+
+
+def cancelling(entries, weight):
+    """A model whose `mid` sums up differences of what is almost equal; in int16, and its inputs."""
+    rng = np.random.default_rng(4)
+    config = {"format": "attn8", "version": 1, "name": "many", "layers": entries,
+              "input": {"shape": [4]}}
+    floats = {f"{entry['name']}.{part}": rng.normal(0, 1, tensor.shape) * (part == "weight")
+              for entry in entries
+              for part, tensor in layers.get(entry["type"]).float_tensors(entry).items()}
+    half = len(floats["embed.weight"]) // 2
+    floats["embed.weight"][half:] = 0.999 * floats["embed.weight"][:half]
+    floats["mid.weight"][:] = np.repeat([weight, -weight], half)
+    x = rng.normal(0, 2, (12, 4))
+    model = Integers(*quantize_model(config, floats, x, activation_bits=16), False)
+    return model, model.feed(x).reshape(len(x), -1)
+
+
+def test_results_are_no_finer_than_narrowed_sums_can_express():
+    """In floats, too: what int16 is narrowed by counts."""
+    model, _ = cancelling(FEW, 1.0)
+    found = scales(model)
+    assert found["mid"] == pytest.approx(found["embed"] * 2 * 2 / 127, rel=1e-3)
+    assert (model.tensors["mid.shift"] == 16).all()
+
+
+def test_a_stream_gets_a_scale_that_narrowed_sums_can_express(remote, tmp_path):
+    base, x = cancelling(FEW, 1.0)
+    made, clipped, model = requantized(remote, tmp_path, base, x, "all", {"mid.weight": 50})
+    before, after = scales(base), scales(made)
+    assert clipped == [] and after["embed"] == before["embed"]
+    assert after["mid"] == pytest.approx(50 * before["mid"], rel=0.01)
+    assert all((error <= 0.51).all() for _, error in errors(made, "all", model))
+
+
+@pytest.mark.parametrize("which", ["all", "last:2"])
+def test_what_no_scale_of_a_stream_expresses_is_clipped(tmp_path, which):
+    """A layer that takes the stream which it adds to: a coarser scale of both is no help."""
+    base, x = cancelling(MANY, 1.0)
+    with open_virtual(heap_size="4M") as board:
+        deploy(board)
+        made, clipped, model = requantized(Remote(board), tmp_path, base, x, which,
+                                           {"mid.weight": 100})
+    assert clipped == ["mid"] and scales(made)["sum"] == scales(base)["sum"]
+    found = dict(errors(made, which, model))
+    assert (found.pop("mid.weight") > 1).all()
+    assert all((error <= 0.51).all() for error in found.values())
+
+
+def test_streams_that_ask_for_coarser_ones_in_turn_are_clipped(remote, tmp_path):
+    """Two large products one behind the other, whose result is added to what the first took."""
+    wide = {"in_features": 8, "out_features": 8}
+    entries = [{**MANY[0], "out_features": 8}, {**MANY[1], **wide}, {**MANY[1], **wide,
+               "name": "last"}, {**MANY[2], "inputs": ["embed", "last"]},
+               {**MANY[3], "in_features": 8}]
+    base, x = cancelling(entries, 1.0)
+    made, clipped, model = requantized(remote, tmp_path, base, x, "all",
+                                       {"mid.weight": 100, "last.weight": 100})
+    assert {"mid", "last"} <= set(clipped) and scales(made)["sum"] == scales(base)["sum"]
+    found = dict(errors(made, "all", model))
+    assert (found.pop("mid.weight") > 1).all()
+    assert (found["embed.weight"] <= 0.51).all() and (found["head.weight"] <= 0.51).all()

@@ -209,14 +209,15 @@ X, LABELS = samples()
 
 
 @pytest.mark.parametrize("arrays, said", [
-    ({"inputs": X, "labels": LABELS + 1}, ": expected 0 to 2, as many classes as the model gives "
-     "values, got 3 at 2"),
-    ({"inputs": X, "labels": LABELS - 1}, ": expected 0 to 2, as many classes as the model gives "
-     "values, got -1 at 0"),
-    ({"inputs": X * np.nan, "labels": LABELS}, ": it holds NaN, infinite values"),
+    ({"inputs": X, "labels": LABELS + 1}, ": expected labels from 0 to 2, as many classes as the "
+     "model gives values, got 3 of sample 2"),
+    ({"inputs": X, "labels": LABELS - 1}, ": expected labels from 0 to 2, as many classes as the "
+     "model gives values, got -1 of sample 0"),
+    ({"inputs": X * np.nan, "labels": LABELS}, ": it holds NaN, infinite values or some beyond "
+     "float32, first in sample 0"),
     ({"inputs": X[:, 1:], "labels": LABELS}, ": expected numbers [samples, 4, 3], got"),
-    ({"inputs": X, "labels": LABELS[1:]}, ": expected whole numbers [60], one an"),
-    ({"inputs": X, "labels": LABELS / 2}, ": expected whole numbers [60]"),
+    ({"inputs": X, "labels": LABELS[1:]}, ": expected labels of whole numbers [60], one an"),
+    ({"inputs": X, "labels": LABELS / 2}, ": expected labels of whole numbers [60]"),
     ({"inputs": X}, ": expected an array labels in it"),
     ({"labels": LABELS}, ": expected an array inputs in it"),
     ({"inputs": X, "labels": LABELS, "lengths": LABELS}, ": the model takes no lengths; its"),

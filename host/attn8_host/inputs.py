@@ -30,8 +30,10 @@ def read(path: Path, config: dict[str, Any]) -> np.ndarray:
         raise ModelError(
             f"{path}: expected numbers [{wanted}], got {inputs.dtype} {list(inputs.shape)}"
         )
-    if not (np.abs(inputs) <= np.finfo(np.float32).max).all():
-        raise ModelError(f"{path}: it holds NaN, infinite values or some beyond float32")
+    finite = np.abs(inputs.reshape(len(inputs), -1)) <= np.finfo(np.float32).max
+    if len(wrong := np.flatnonzero(~finite.all(axis=1))):
+        raise ModelError(f"{path}: it holds NaN, infinite values or some beyond float32, first in "
+                         f"sample {wrong[0]}")
     for entry in config["layers"]:
         if entry["type"] == "embedding":
             _require_ids(path, inputs, entry)
@@ -81,14 +83,14 @@ def read_labels(path: Path, samples: int, classes: int) -> np.ndarray:
     """
     labels = _load(path, "labels")
     if labels.dtype.kind not in "iu" or labels.shape != (samples,):
-        raise ModelError(f"{path}: expected whole numbers [{samples}], one an input, got "
+        raise ModelError(f"{path}: expected labels of whole numbers [{samples}], one an input, got "
                          f"{labels.dtype} {list(labels.shape)}")
     if classes < 2:
         raise ModelError(f"{path}: the model gives one value: it has no classes to be right about")
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
-        raise ModelError(f"{path}: expected 0 to {classes - 1}, as many classes as the model gives "
-                         f"values, got {labels[wrong[0]]} at {wrong[0]}")
+        raise ModelError(f"{path}: expected labels from 0 to {classes - 1}, as many classes as the "
+                         f"model gives values, got {labels[wrong[0]]} of sample {wrong[0]}")
     return labels.astype(np.int64)
 
 

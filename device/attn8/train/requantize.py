@@ -36,6 +36,7 @@ def _whole(layer):
 
 
 FINEST = 2 * (1 + 1 / 32768)  # a result's scale over that of its sums, at least
+MOST_RATIO = 0.49999  # of scales, between that and what requant_constants has constants for
 
 
 class Requantizer:
@@ -63,7 +64,10 @@ class Requantizer:
 
     def _change(self, metadata):
         # All layers of a stream have one scale, by which the file tells it. Where that is too fine
-        # for one of them now, all are made again with a coarser one, as in attn8_host.quantize
+        # for one of them now, all are made again with a coarser one, as in attn8_host.quantize;
+        # where none is coarse enough, weights are clipped
+        self._ends = False
+        tries = 0
         while True:
             self._tensors = {}
             self._coarser = {}
@@ -74,6 +78,10 @@ class Requantizer:
             if not self._coarser:
                 break
             self._streams.update(self._coarser)
+            tries += 1
+            if tries > 2 * len(self._streams):
+                self._streams = {}
+                self._ends = True
         metadata["config"] = json.dumps(config)
         return self._tensors
 
@@ -149,7 +157,12 @@ class Requantizer:
         # The scale of what a layer gives, no finer than sums in steps of `before` can be brought
         # to; of a matrix, those of its products with steps of `before`
         if fields.get("output") == "int16":
-            return self.stream(fields, self.finest(linear, before))
+            finest, scale = self.finest(linear, before), fields["scale"]
+            if finest > before == self._streams.get(scale, scale):
+                # What it takes is of the same stream: a coarser scale of both is no help
+                self.clipped.append(fields["name"])
+                finest = 0
+            return self.stream(fields, finest)
         return self.product(fields["name"], linear, before)
 
     def product(self, name, linear, before):
@@ -158,8 +171,10 @@ class Requantizer:
 
     def finest(self, linear, before):
         if linear:
-            before *= self._peak(linear.weight.value, 0, linear.weight.size)
-            before /= 127 << self._frac
+            peaks = self._row_peaks(linear, before)
+            if _wide(linear):
+                before *= 1 << self._rows(linear, peaks)
+            before *= max(peaks) / (127 << self._frac)
         return FINEST * before
 
     def stream(self, fields, finest=0):
@@ -174,7 +189,7 @@ class Requantizer:
         old = fields["scale"]
         scale = self._streams.get(old, old)
         if finest > scale:
-            if old in self._kept:
+            if self._ends or old in self._kept:
                 self.clipped.append(fields["name"])
             else:
                 self._coarser[old] = max(finest, self._coarser.get(old, 0))
@@ -242,46 +257,79 @@ class Requantizer:
                 values[at + 2 * i] = rows[i] ^ -128
                 values[at + 2 * i + 1] = rows[n + i]
 
-    def linear(self, layer, before, after, wide=False):
+    def linear(self, layer, before, after):
         # Writes a matrix and its biases: int8 weights with a scale per output, or one for all where
         # the results stay int32, after None. -> the scale of those. A weight beyond what a result's
-        # scale can express is clipped. wide: it takes int16, which goes down by as many bits as the
+        # scale can express is clipped. One that takes int16 goes down by as many bits as its
         # weights ask for (see dense16)
         from ..quantize import requant_constants
 
-        n = layer.inputs
-        frac = self._frac
-        weight, bias = layer.weight.value, layer.bias and layer.bias.value
+        frac, outputs = self._frac, layer.outputs
+        bias = layer.bias and layer.bias.value
         name = layer.name + "."
-        self._tensors[layer.weight.name] = int8 = array("b", bytes(layer.outputs * n))
-        self._tensors[name + "bias"] = int32 = array("i", bytes(4 * layer.outputs))
+        self._tensors[layer.weight.name] = int8 = array("b", bytes(outputs * layer.inputs))
+        self._tensors[name + "bias"] = int32 = array("i", bytes(4 * outputs))
         if after is not None:
-            self._tensors[name + "mult"] = mults = array("h", bytes(2 * layer.outputs))
-            self._tensors[name + "shift"] = shifts = array("b", bytes(layer.outputs))
-        view = memoryview(weight)
-        most = 0x7FFFFFFF
-        if after is not None and not wide:
-            most = max(1, int(min(most, after / FINEST / before * (127 << frac))))
-        peaks = array("i", bytes(4 * layer.outputs))
-        for j in range(layer.outputs):
-            peaks[j] = max(1, min(most, self._peak(view[j * n : (j + 1) * n], 0, n)))
-            if wide and bias:  # which is to stay within 2**29, in the board's floats too
-                peaks[j] = max(peaks[j], math.ceil(abs(bias[j]) * 127 / (before * 0x1FFFFF00)))
-        largest = max(peaks)
-        for j in range(layer.outputs):
-            row = view[j * n : (j + 1) * n]
+            self._tensors[name + "mult"] = mults = array("h", bytes(2 * outputs))
+            self._tensors[name + "shift"] = shifts = array("b", bytes(outputs))
+        peaks = self._row_peaks(layer, before)
+        while True:
+            largest = max(peaks)
             if after is None:
-                peaks[j] = largest
-            peak = peaks[j]
-            for i in range(n):
-                q = (row[i] * 254 + peak) // (2 * peak)
-                int8[j * n + i] = max(-127, min(127, q))
-        if wide:
-            before *= 1 << narrowing(int8, n, layer.outputs)
-        for j in range(layer.outputs):
-            ratio = before * peaks[j] / (127 << frac)
+                for j in range(outputs):
+                    peaks[j] = largest
+            step = before * (1 << self._rows(layer, peaks, int8))
+            if after is None or step * largest / (127 << frac) <= MOST_RATIO * after:
+                break
+            most = max(1, int(after / FINEST / step * (127 << frac)))
+            for j in range(outputs):  # whose sums may be larger then
+                peaks[j] = min(peaks[j], most)
+        most = _most_bias(layer)
+        for j in range(outputs):
+            ratio = step * peaks[j] / (127 << frac)
             if bias:
-                int32[j] = math.floor(bias[j] / (1 << frac) / ratio + 0.5)
+                found = bias[j] / (1 << frac) / ratio
+                int32[j] = math.floor(max(-most, min(most, found)) + 0.5)
             if after is not None:
                 mults[j], shifts[j] = requant_constants(ratio / after)
-        return before * largest / (127 << frac)
+        return step * largest / (127 << frac)
+
+    def _row_peaks(self, layer, before):
+        # -> the word of each row that becomes 127: the largest, or one by which its bias fits
+        n = layer.inputs
+        bias = layer.bias and layer.bias.value
+        view = memoryview(layer.weight.value)
+        peaks = array("i", bytes(4 * layer.outputs))
+        most = before * _most_bias(layer)
+        for j in range(layer.outputs):
+            peaks[j] = max(1, self._peak(view[j * n : (j + 1) * n], 0, n))
+            if bias:
+                peaks[j] = max(peaks[j], math.ceil(abs(bias[j]) * 127 / most))
+        return peaks
+
+    def _rows(self, layer, peaks, int8=None):
+        # Writes a matrix -> by how many bits what it takes goes down: none but int16. Without int8
+        # it finds that alone
+        n = layer.inputs
+        view = memoryview(layer.weight.value)
+        one = int8 or array("b", bytes(n))
+        down = 0
+        for j in range(layer.outputs):
+            row, peak = view[j * n : (j + 1) * n], peaks[j]
+            at = j * n if int8 else 0
+            for i in range(n):
+                q = (row[i] * 254 + peak) // (2 * peak)
+                one[at + i] = max(-127, min(127, q))
+            if _wide(layer):
+                down = max(down, narrowing(memoryview(one)[at : at + n], n, 1))
+        return down
+
+
+def _wide(layer):
+    # Whether its int8 form takes int16
+    return getattr(layer, "wide", False)
+
+
+def _most_bias(layer):
+    # What an int32 bias may be beside the sums of its products, in the board's floats too
+    return 0x1FFFFF00 if _wide(layer) else 0x3FFFFF00 - (layer.inputs << 14)

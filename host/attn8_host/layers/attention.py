@@ -562,11 +562,11 @@ class Attention(LayerType):
         scales = {part: peaks[f"{name}.{part}"] / most[part] for part in most}
         sources = {"q": before[0], "k": before[-1], "v": before[-1]}
         for part, source in sources.items():
-            scales[part] = max(scales[part], quantizer.finest(f"{name}.{part}", source))
+            scales[part] = max(scales[part], quantizer.finest(f"{name}.{part}", source, wide))
         scales["heads"] = core.output_scale(peaks[f"{name}.heads"], scales["v"])
         for part, source in sources.items():
             quantizer.linear(f"{name}.{part}", source, scales[part], wide)
-        finest = quantizer.finest(f"{name}.out", scales["heads"])
+        finest = quantizer.finest(f"{name}.out", scales["heads"], wide)
         quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), wide)
         dense.settle_bias(entry, quantizer, *(f"{part}." for part in PARTS))
         parameters = {key: quantizer.tensors[f"{name}.core.{key}"]

@@ -322,7 +322,7 @@ class Type(LayerType):
         if self.format_of(entry):
             quantizer.formatted(entry, {"weight": "weights", "bias": "biases"})
             return
-        scale = quantizer.result(name, quantizer.finest(name, before))
+        scale = quantizer.result(name, quantizer.finest(name, before, quantizer.wide))
         quantizer.linear(name, before, scale, quantizer.wide)
         dense.settle_bias(entry, quantizer, "")
 

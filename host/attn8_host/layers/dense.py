@@ -348,7 +348,7 @@ class Type(LayerType):
             scales = quantizer.linear(name, before, None, quantizer.wide)
             quantizer.scale = before * float(scales[0])
         else:
-            scale = quantizer.result(name, quantizer.finest(name, before))
+            scale = quantizer.result(name, quantizer.finest(name, before, quantizer.wide))
             quantizer.linear(name, before, scale, quantizer.wide)
         settle_bias(entry, quantizer, "")
         if quantizer.wide:

@@ -402,12 +402,12 @@ class Type(LayerType):
         # A pair turns to at most sqrt(2) times its larger value; v gets as much room again
         scales = {part: peaks[f"{name}.{part}"] * room / largest[part]
                   for part, room in (("q", math.sqrt(2)), ("k", math.sqrt(2)), ("v", 2.0))}
-        scales = {part: max(scale, quantizer.finest(f"{name}.{part}", before))
+        scales = {part: max(scale, quantizer.finest(f"{name}.{part}", before, True))
                   for part, scale in scales.items()}
         scales["heads"] = output_scale(peaks[f"{name}.heads"], scales["v"])
         for part in "qkv":
             quantizer.linear(f"{name}.{part}", before, scales[part], True)
-        finest = quantizer.finest(f"{name}.out", scales["heads"])
+        finest = quantizer.finest(f"{name}.out", scales["heads"], True)
         quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), True)
         dense.settle_bias(entry, quantizer, *PREFIXES)
         dense.settle_pairs(entry, quantizer, *PREFIXES)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..numerics.formats import Format, from_entry
-from ..numerics.scales import finest, linear
+from ..numerics.scales import finest, linear, wide_scales
 
 
 @dataclass
@@ -73,9 +73,14 @@ class Quantizer:
         """`name`.bias, zeros where there is none."""
         return self.tensors.get(f"{name}.bias", np.zeros(len(self.tensors[f"{name}.weight"])))
 
-    def finest(self, name: str, scale_in: float) -> float:
-        """The finest scale of results that the matrix `name`.weight can be requantized to."""
-        return finest(scale_in * float(np.abs(self.tensors[f"{name}.weight"]).max()) / 127)
+    def finest(self, name: str, scale_in: float, wide: bool = False) -> float:
+        """The finest scale of results that the matrix `name`.weight can be requantized to; `wide`:
+        of int16, whose sums are narrowed (see numerics.scales.linear)."""
+        weight = self.tensors[f"{name}.weight"]
+        if wide:
+            weight = weight.reshape(len(weight), -1)
+            return finest(scale_in * float(wide_scales(weight, self.bias(name), scale_in).max()))
+        return finest(scale_in * float(np.abs(weight).max()) / 127)
 
     def linear(
         self, name: str, scale_in: float, scale_out: float | None, wide: bool = False

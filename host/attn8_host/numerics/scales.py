@@ -102,6 +102,24 @@ def narrowing(weight: np.ndarray) -> int:
 BLOCK = 1 << 20  # weights that are float64 at a time
 
 
+def _integers(weight: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """int8 of the rows of a matrix, of which each has a scale."""
+    found = np.empty(weight.shape, np.int8)
+    rows = max(1, BLOCK // weight.shape[1])
+    for i in range(0, len(weight), rows):
+        found[i : i + rows] = quantize(weight[i : i + rows], scale[i : i + rows, None])
+    return found
+
+
+def wide_scales(weight: np.ndarray, bias: np.ndarray, scale_in: float) -> np.ndarray:
+    """The scales of the rows that `linear` makes of a matrix that takes int16, with what its sums
+    are narrowed by: float64 [outputs]."""
+    scale = np.maximum(np.abs(weight).max(axis=1).astype(np.float64), 1e-12) / 127
+    scale = np.maximum(scale, np.abs(bias) / scale_in / (2**29 - 1))
+    found: np.ndarray = scale * 2 ** narrowing(_integers(weight, scale))
+    return found
+
+
 def linear(
     weight: np.ndarray, bias: np.ndarray, scale_in: float, scale_out: float | None,
     wide: bool = False,
@@ -125,10 +143,7 @@ def linear(
         scale = np.maximum(scale, np.abs(bias) / scale_in / (2**29 - 1))
     if scale_out is None:
         scale = np.full_like(scale, scale.max())
-    integers = np.empty(weight.shape, np.int8)
-    rows = max(1, BLOCK // weight.shape[1])
-    for i in range(0, len(weight), rows):
-        integers[i : i + rows] = quantize(weight[i : i + rows], scale[i : i + rows, None])
+    integers = _integers(weight, scale)
     if wide:
         scale = scale * 2 ** narrowing(integers)
     tensors = {

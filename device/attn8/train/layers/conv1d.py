@@ -115,7 +115,7 @@ class Conv1D:
         if r.fixed(fields):
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         after = r.result(fields, self, scale)
-        r.linear(self, scale, after, self.wide)
+        r.linear(self, scale, after)
         return after
 
 

@@ -62,10 +62,10 @@ class Dense:
         if r.fixed(fields):
             return r.formatted(fields, {"weights": self.weight, "biases": self.bias})
         if fields.get("output") == "int32":
-            after = r.linear(self, scale, None, self.wide)
+            after = r.linear(self, scale, None)
         else:
             after = r.result(fields, self, scale)
-            r.linear(self, scale, after, self.wide)
+            r.linear(self, scale, after)
         if self.wide:
             r.pair(self)
         return after

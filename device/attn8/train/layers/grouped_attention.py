@@ -46,6 +46,8 @@ class GroupedAttention:
         self.k = Dense(f, name + ".k", e, kv, s, bias, dx, out=f.room("kept", s * kv))
         self.v = Dense(f, name + ".v", e, kv, s, bias, dx, out=f.room("kept", s * kv))
         self.dk, self.dv = f.room("back", s * kv), f.room("back", s * kv)
+        for linear in (self.q, self.k, self.v, self.out):
+            linear.wide = True
         self._scale = f.softmax_scale(1, d)
         # Of one head, as (stride of the token, of the value)
         row, shared, square = (e, 1), (kv, 1), (s, 1)
@@ -169,9 +171,9 @@ class GroupedAttention:
             scales[part] = max(peak * room, r.finest(linear, scale))
         scales["heads"] = max(127 * r.scale(name + ".heads") / 16383, scales["v"] / 8)
         for part, linear in (("q", self.q), ("k", self.k), ("v", self.v)):
-            r.linear(linear, scale, scales[part], True)
+            r.linear(linear, scale, scales[part])
         after = r.result(fields, self.out, scales["heads"])
-        r.linear(self.out, scales["heads"], after, True)
+        r.linear(self.out, scales["heads"], after)
         for linear in (self.q, self.k, self.v, self.out):
             r.pair(linear)
         if narrow:

@@ -8,13 +8,14 @@ class TiedHead(Dense):
     # gradient comes first
 
     DIRECT = False
+    wide = True
 
     def collect_params(self):
         return []
 
     def requantize(self, r, fields, scale):
-        after = r.result(fields)
-        r.linear(self, scale, after, True)
+        after = r.result(fields, self, scale)
+        r.linear(self, scale, after)
         r.pair(self)
         return after
 
