@@ -256,6 +256,26 @@ class Joined(nn.Module):
         return self.other(y), self.head(torch.cat([x[:, 0], y.mean(1)], -1))
 
 
+class Activations(nn.Module):
+    """Each of the functions that have a name, behind a Linear."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(5, E)
+        self.parts = nn.ModuleList([
+            nn.LeakyReLU(0.2), nn.ELU(0.7), nn.SELU(), nn.CELU(0.6), nn.Hardswish(),
+            nn.Hardsigmoid(), nn.ReLU6(), nn.Hardtanh(-0.5, 2), nn.PReLU(), nn.Mish(),
+            nn.Softplus(2), nn.Softsign(), nn.LogSigmoid()])
+        self.products = nn.ModuleList([nn.Linear(E, E) for _ in self.parts])
+
+    def forward(self, x):
+        x = self.embed(x)
+        for part, product in zip(self.parts, self.products, strict=True):
+            x = part(2 * product(x))
+        x = x.abs()
+        return (x * torch.sigmoid(1.702 * x)).square()
+
+
 def cases():
     """name: (module, input)."""
     x, sensor = torch.randn(1, S, E), torch.randn(1, S, 5)
@@ -272,6 +292,7 @@ def cases():
         "flattened": (Flattened(), torch.randn(1, 1, 31)),
         "cross": (Cross(), x), "queries": (Queries(), x), "widths": (Widths(), x),
         "mixer": (Mixer(), x), "decomposed": (Decomposed(), x),
+        "activations": (Activations(), sensor),
         "sinusoid": (Sinusoid(), torch.randn(S, 1, E)),
     }
     return made

@@ -55,6 +55,7 @@ TYPES = {
     "queries": ["select", "dense", "cross_attention", "position", "layer_norm", "dense", "relu",
                 "dense", "add", "layer_norm", "mean_pool", "dense"],
     "widths": ["attention", "add", "attention", "add"],
+    "activations": ["dense"] * 14 + ["activation"] * 16,
     "decomposed": ["layer_norm", "dense", "gelu", "attention", "dense", "add"],
 }
 

@@ -19,6 +19,12 @@ class Kind:
     holds: Callable[[Any], bool]
 
 
+def number(low: float, high: float) -> Kind:
+    """A number, whole or not."""
+    return Kind(f"a number from {low:g} to {high:g}",
+                lambda value: type(value) in (int, float) and low <= value <= high)
+
+
 def one_of(*words: str) -> Kind:
     """One of some words."""
     return Kind(", ".join(words[:-1]) + f" or {words[-1]}", lambda value: value in words)

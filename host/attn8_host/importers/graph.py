@@ -17,7 +17,7 @@ LARGE = 1 << 22  # bytes of float32 that are not copied to float64
 Compute = Callable[..., np.ndarray]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Node:
     """One value of the graph.
 

@@ -431,11 +431,12 @@ class Lowering:
 
     def _pointwise(self, node: Node) -> View:
         view = self._unordered(self.plain(self.view(node.inputs[0]), node), node)
-        made = self._make(node, node.op, f"{node.path}.{node.op}", [view.base], view.base.rows,
+        name = node.fields.get("function", node.op)
+        made = self._make(node, node.op, f"{node.path}.{name}", [view.base], view.base.rows,
                           view.base.columns, dict(node.fields), sources=node.sources)
         return View(made, view.index)
 
-    _relu = _silu = _sigmoid = _tanh = _gelu = _pointwise
+    _relu = _silu = _sigmoid = _tanh = _gelu = _activation = _pointwise
 
     def _norm(self, node: Node) -> View:
         n = node.shape[-1]

@@ -5,6 +5,7 @@ A node "function" becomes one of
     move        x.ravel()[index], index [shape]; -1 where it is 0
     affine      x * factor + offset, both of x's shape
     relu, silu, sigmoid, tanh, gelu (approximate)
+    activation  one of layers.activation.FUNCTIONS: function, and its parameters
     layer_norm, rms_norm    over the last axis: eps, weight, bias
     softmax     along axis
     mean        over axes, times factor
@@ -20,13 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from .activations import PROBES, activation, probed
 from .graph import Node, between, evaluate, last_above
 
 Function = Callable[[np.ndarray], np.ndarray]
 
 FURTHEST = 24  # nodes that a pattern may span
-KNOWN = ("function", "move", "affine", "relu", "silu", "sigmoid", "tanh", "gelu", "layer_norm",
-         "rms_norm", "softmax", "mean", "add", "multiply")
+KNOWN = ("function", "move", "affine", "relu", "silu", "sigmoid", "tanh", "gelu", "activation",
+         "layer_norm", "rms_norm", "softmax", "mean", "add", "multiply")
 EPSILONS = (1e-5, 1e-6, 1e-3, 1e-12, 1e-8, float(np.finfo(np.float32).eps))
 
 
@@ -58,6 +60,8 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 def recognize(node: Node) -> Node:
     """The node, or one of a known op that computes the same."""
+    if node.sample.dtype == bool:  # a condition, which is part of what it decides on
+        return node
     chain = list(_functions(node))
     with np.errstate(all="ignore"):
         for find, among in ((_move, chain[:1]), (_known, chain[::-1]), (_affine, chain[:1])):
@@ -184,8 +188,10 @@ def _known(node: Node, above: Node, function: Function) -> tuple[str, dict[str, 
     if above.shape != node.shape:
         return _mean(x, out)
     for op, fields, form in POINTWISE:
-        if same(out, form(x)) and same(function(5 * x), form(5 * x)):
+        if same(out, form(x)) and same(probed(function, x.shape), form(np.array(PROBES, float))):
             return op, fields
+    if x.size and (found := activation(function, x, out, same)):
+        return "activation", found
     for axis in range(x.ndim):
         if x.shape[axis] > 1:
             e = np.exp(x - x.max(axis=axis, keepdims=True))
