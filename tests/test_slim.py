@@ -17,7 +17,7 @@ def f(x):
     if x > _C:
         raise TypeError("short")
     if x > KEPT:
-        raise MemoryError("so many bytes are not free")
+        raise MemoryError("too much")
     return "a text that is no error's", A * B + KEPT, changed
 '''
 

@@ -25,26 +25,6 @@ def apart(what, x, size, other, y, n):
         refuse("overlap", what, other)
 
 
-def operands(q, k, v, out, n, m, code="b"):
-    # Of an attention core. out lies apart: a kernel may read a row after others were written
-    int8("q", q, n)
-    int8("k", k, m)
-    int8("v", v, m)
-    values("out", out, n, True, code)
-    if code == "i":
-        n *= 4
-    if overlap(out, n, q, len(q)) or overlap(out, n, k, m) or overlap(out, n, v, m):
-        refuse("operands")
-
-
-def mask(x, keys, pairs, out, size):
-    # What hides keys from an attention core: a byte for each key or, where pairs is not 0, for each
-    # pair of query and key
-    if not pairs or len(int8("key_padding_mask", x)) != pairs:
-        int8("key_padding_mask", x, keys)
-    apart("out", out, size, "key_padding_mask", x, len(x))
-
-
 def between(what, value, low, high):
     if not isinstance(value, int) or not low <= value <= high:
         refuse("number", what, value, low, high)

@@ -86,6 +86,16 @@ class Entry:
     def word(self, key, default=NEEDED):
         return self._typed(str, "a word", key, default)
 
+    def output(self):
+        # The format that the layer gives
+        return signals.known(self.name + ".output", self.word("output", "int8"))
+
+    def follow(self, given, size):
+        # The layer takes `size` values of either format -> which one it is given
+        form = given[0] if given[0] in signals.CODES else "int8"
+        self.accept(given, form, size)
+        return form
+
     def sizes(self, key):
         # A list of them -> their product
         values = self._typed(list, "a list of whole numbers from 1", key, NEEDED)

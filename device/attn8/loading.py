@@ -1,7 +1,7 @@
 # Makes the layers of a model's file, which then wait for their weights (see tensors.Tensors).
 import gc
 
-from . import checks, memory
+from . import checks
 
 STREAMED = 1024  # bytes of weights that may stay in a file
 
@@ -61,7 +61,8 @@ def loaded(path, make):
         text = str(error)
         if not text.startswith("memory allocation"):
             raise
-        raise MemoryError("the model needs more than is free (%s); %s" % (text, memory.REMEDY))
+        raise MemoryError("the model needs more than is free (%s); take a smaller model, fewer "
+                          "tokens or another core (see attn8 plan)" % text)
     except KeyError as error:
         raise ValueError("%s: the config lacks %s" % (path, error))
     except (TypeError, ValueError) as error:

@@ -59,7 +59,7 @@ class Interpolate:
 
 
 def build_lookup(entry, given):
-    form = signals.output(entry)
+    form = entry.output()
     entry.accept(given, form, given[1])
     kind, n = (Interpolate, 513) if form == "int16" else (Lookup, 256)
     take = entry.stored if form == "int16" else entry.tensor

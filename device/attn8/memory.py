@@ -2,8 +2,6 @@
 import gc
 import sys
 
-REMEDY = "take a smaller model, fewer tokens or another core (see attn8 plan)"
-
 
 def require(what, size):
     # size: the bytes of the arrays that are about to be made
@@ -11,9 +9,8 @@ def require(what, size):
         gc.collect()
         free = gc.mem_free()
         if size > free:
-            raise MemoryError(
-                "%s needs %d bytes of memory and %d are free; %s" % (what, size, free, REMEDY)
-            )
+            raise MemoryError("%s needs %d bytes of memory and %d are free; take a smaller model, "
+                              "fewer tokens or another core (see attn8 plan)" % (what, size, free))
 
 
 def take(names, name):

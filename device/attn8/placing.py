@@ -61,8 +61,8 @@ def _room(what, size):
     try:
         return bytearray(size)
     except MemoryError:
-        raise MemoryError("%s needs %d bytes of memory in one piece; %s"
-                          % (what, size, memory.REMEDY))
+        raise MemoryError("%s needs %d bytes of memory in one piece; take a smaller model, fewer "
+                          "tokens or another core (see attn8 plan)" % (what, size))
 
 
 def _within(x, room, seen):

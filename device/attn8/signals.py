@@ -34,15 +34,3 @@ def known(what, form):
     if form not in CODES:
         raise ValueError("%s: expected int8 or int16, got %s" % (what, form))
     return form
-
-
-def output(entry):
-    # What an entry says that its layer gives
-    return known(entry.name + ".output", entry.word("output", "int8"))
-
-
-def follow(entry, given, size):
-    # The layer takes `size` values of either format -> which one it is given
-    form = given[0] if given[0] in CODES else "int8"
-    entry.accept(given, form, size)
-    return form

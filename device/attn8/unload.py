@@ -11,6 +11,7 @@ LOADERS = ("arena", "build", "configuration", "entry", "find", "grammar", "loadi
 MAKERS = "layers", "cores", "dense16", "lookup", "choice", "run"
 MAKING = ("__init__", "__new__", "room", "parts", "take", "from_scales", "from_floats", "_room",
           "array")
+CALLS = ("__call__",)  # of a core, which checks what a layer gives to `run` unchecked
 TRAINING = "attn8.train.layers.", "attn8.train.cores", "attn8.train.pointwise"  # MAKERS as well
 # What most layers share is imported once
 COMMON = ["attn8.layers", "attn8.choice", "attn8.layers.dense", "attn8.dense16", "attn8.lookup"]
@@ -80,10 +81,12 @@ def _is_of(value, path, module):
 def _strip(path, forgotten=MAKING, named=False):
     # named: of functions, too, only those of these names
     module = memory.forget(path)
+    core = path[:12] == "attn8.cores."
     names = module.__dict__
     for key, value in names.items():
         if type(value) is type and _is_of(value, path, module):
-            for name in forgotten:
+            called = core and "run" in value.__dict__
+            for name in forgotten + CALLS if called else forgotten:
                 if name in value.__dict__:
                     setattr(value, name, None)
         elif type(value) is FUNCTION and (not named or key in forgotten):

@@ -72,8 +72,7 @@ class _Edits(ast.NodeVisitor):
         return edited(source, [(place(node), text) for node, text in self.edits])
 
     def visit_Raise(self, node: ast.Raise) -> None:
-        self.raised = (self.texts is not None and isinstance(node.exc, ast.Call)
-                       and ast.unparse(node.exc.func) != "MemoryError")
+        self.raised = self.texts is not None and isinstance(node.exc, ast.Call)
         self.generic_visit(node)
         self.raised = False
 

@@ -3,7 +3,8 @@
 # it is first asked for, and its class by the module: LocalGlobal in local_global. All share this:
 #   core = Core(seq_len, head_dim, causal=, need_weights=, buffers=, **constants and options)
 #   core(q, k, v, out) -> out, which shares no memory with the others
-#   core.run(q, k, v, out) -> out: unchecked, for a layer's own buffers; out may be q, of which it
+#   core.run(q, k, v, out) -> out: unchecked, for a layer's own buffers, and all that a core of a
+#                  loaded model keeps of both; out may be q, of which it
 #                  reads a row before it writes that row, and none after
 #   core.buffers   room to work in, which may go to another core of the same shape as `buffers`;
 #                  None where all that a core holds is its own
@@ -19,6 +20,7 @@
 #                  board makes them (see attn8.quantize)
 # A streaming core also has step(q, k, v, out), one token [head_dim] each, and reset(). With
 # shares_state it takes steps=False, where there will be none: its state is then in `buffers` too.
+from .. import checks
 from ..find import cls, module
 
 
@@ -37,3 +39,23 @@ def form(name):
 def expect(what, core, key, known):
     if key not in known:
         raise ValueError("%s: core %s takes %s" % (what, core, ", ".join(known) or "none"))
+
+
+def operands(q, k, v, out, n, m, code="b"):
+    # What a call checks. out lies apart: a kernel may read a row after others were written
+    checks.int8("q", q, n)
+    checks.int8("k", k, m)
+    checks.int8("v", v, m)
+    checks.values("out", out, n, True, code)
+    if code == "i":
+        n *= 4
+    if (checks.overlap(out, n, q, len(q)) or checks.overlap(out, n, k, m)
+            or checks.overlap(out, n, v, m)):
+        checks.refuse("operands")
+
+
+def key_mask(x, keys, pairs, out, size):
+    # What hides keys: a byte for each key or, where pairs is not 0, for each pair of query and key
+    if not pairs or len(checks.int8("key_padding_mask", x)) != pairs:
+        checks.int8("key_padding_mask", x, keys)
+    checks.apart("out", out, size, "key_padding_mask", x, len(x))

@@ -3,6 +3,7 @@ from array import array
 from .. import checks, tables
 from ..forms.viper import attention as kernels
 from ..kernels.cache import copy, put
+from . import key_mask, operands
 from .exact import check, constants
 
 
@@ -115,9 +116,9 @@ class Streaming:
 
     def __call__(self, q, k, v, out, key_padding_mask=None):
         size = self.seq_len * self.head_dim
-        checks.operands(q, k, v, out, size, size, self._code)
+        operands(q, k, v, out, size, size, self._code)
         if key_padding_mask is not None:
-            checks.mask(key_padding_mask, self.seq_len, 0, out,
+            key_mask(key_padding_mask, self.seq_len, 0, out,
                         size * (1 if self._code == "b" else 4))
         return self.run(q, k, v, out, key_padding_mask)
 

@@ -1,6 +1,7 @@
 from array import array
 
 from .. import checks, forms, tables
+from . import key_mask, operands
 
 MAX_KEYS = checks.MAX_KEYS
 
@@ -102,23 +103,17 @@ class Exact:
         m = self.key_len
         n = self.seq_len
         d = self.head_dim
+        size = n * self.value_dim
         if d == self.value_dim:
-            checks.operands(q, k, v, out, n * d, m * d)
-        else:
-            self._check(q, k, v, out, n, m)
-        size = n * self.value_dim
+            operands(q, k, v, out, size, m * d)
+        else:  # v and out are of another width
+            checks.int8("out", out, size, True)
+            for what, x, length in (("q", q, n * d), ("k", k, m * d), ("v", v, m * self.value_dim)):
+                checks.int8(what, x, length)
+                checks.apart("out", out, size, what, x, length)
         if key_padding_mask is not None:
-            checks.mask(key_padding_mask, m, n * m, out, size)
+            key_mask(key_padding_mask, m, n * m, out, size)
         return self.run(q, k, v, out, key_padding_mask)
-
-    def _check(self, q, k, v, out, n, m):
-        # What checks.operands does, where v and out are of another width
-        size = n * self.value_dim
-        checks.int8("out", out, size, True)
-        for what, x, length in (("q", q, n * self.head_dim), ("k", k, m * self.head_dim),
-                                ("v", v, m * self.value_dim)):
-            checks.int8(what, x, length)
-            checks.apart("out", out, size, what, x, length)
 
     def run(self, q, k, v, out, key_padding_mask=None, at=0):
         # at: where this head's pairs are in the mask

@@ -3,6 +3,7 @@ from array import array
 from .. import checks, forms, tables
 from ..kernels import exact16 as kernels
 from ..kernels.hide import hide_pairs
+from . import key_mask
 from .exact import MAX_KEYS, _own
 
 
@@ -84,7 +85,7 @@ class Exact16:
             checks.between(name, min(x), -most, most)
             checks.between(name, max(x), -most, most)
         if key_padding_mask is not None:
-            checks.mask(key_padding_mask, m, self.seq_len * m, out, 2 * n)
+            key_mask(key_padding_mask, m, self.seq_len * m, out, 2 * n)
         return self.run(q, k, v, out, key_padding_mask)
 
     def run(self, q, k, v, out, key_padding_mask=None, at=0):

@@ -3,6 +3,7 @@ from array import array
 from .. import checks, forms, tables
 from ..forms.viper import attention as scoring
 from ..kernels import flash as kernels
+from . import key_mask, operands
 from .exact import MAX_KEYS
 
 ROWS = 8  # queries that share a tile of keys
@@ -70,9 +71,9 @@ class Flash:
     def __call__(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len
         size = n * self.head_dim
-        checks.operands(q, k, v, out, size, size)
+        operands(q, k, v, out, size, size)
         if key_padding_mask is not None:
-            checks.mask(key_padding_mask, n, n * n, out, size)
+            key_mask(key_padding_mask, n, n * n, out, size)
         return self.run(q, k, v, out, key_padding_mask)
 
     def run(self, q, k, v, out, key_padding_mask=None, at=0):

@@ -2,6 +2,7 @@ from array import array
 
 from .. import checks, forms
 from ..kernels.objects import part
+from . import key_mask, operands
 
 MOST = (1 << 30) - 1 + (1 << 30)
 MAX_FEATURE = 4095
@@ -150,9 +151,9 @@ class Linear:
 
     def __call__(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len * self.head_dim
-        checks.operands(q, k, v, out, n, n, self._code)
+        operands(q, k, v, out, n, n, self._code)
         if key_padding_mask is not None:
-            checks.mask(key_padding_mask, self.seq_len, 0, out,
+            key_mask(key_padding_mask, self.seq_len, 0, out,
                         n * (1 if self._code == "b" else 4))
         return self.run(q, k, v, out, key_padding_mask)
 

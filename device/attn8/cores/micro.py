@@ -3,6 +3,7 @@ from array import array
 from .. import checks
 from ..kernels import micro as kernels
 from ..kernels.cache import copy
+from . import key_mask, operands
 
 
 class Micro:
@@ -100,9 +101,9 @@ class Micro:
     def __call__(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len
         size = n * self.head_dim
-        checks.operands(q, k, v, out, size, size, self._code)
+        operands(q, k, v, out, size, size, self._code)
         if key_padding_mask is not None:
-            checks.mask(key_padding_mask, n, n * n, out,
+            key_mask(key_padding_mask, n, n * n, out,
                         size * (1 if self._code == "b" else 4))
         return self.run(q, k, v, out, key_padding_mask)
 

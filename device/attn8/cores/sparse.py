@@ -2,6 +2,7 @@ from array import array
 
 from .. import checks, forms, memory
 from ..kernels.hide import drop, hide
+from . import key_mask, operands
 
 MAX_LISTED = 2048  # pairs, 4 bytes each, that are listed once and for all
 
@@ -115,9 +116,9 @@ class Listed:
     def __call__(self, q, k, v, out, key_padding_mask=None):
         n = self.seq_len
         size = n * self.head_dim
-        checks.operands(q, k, v, out, size, size)
+        operands(q, k, v, out, size, size)
         if key_padding_mask is not None:
-            checks.mask(key_padding_mask, n, n * n, out, size)
+            key_mask(key_padding_mask, n, n * n, out, size)
         return self.run(q, k, v, out, key_padding_mask)
 
     def run(self, q, k, v, out, key_padding_mask=None, at=0):

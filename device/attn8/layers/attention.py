@@ -295,13 +295,17 @@ class MultiHeadAttention:
         # -> from one head's part of the mask to the next
         if self._padding is not None or not hasattr(self._kind, "masks_keys"):
             checks.refuse("padding", self._padding is not None)
-        head = pairs = 0
+        head = 0
+        size = self.key_len
         if hasattr(self._kind, "masks_pairs"):
-            pairs = self.seq_len * self.key_len
-            if len(checks.int8("key_padding_mask", mask)) == self.num_heads * pairs:
+            pairs = self.seq_len * size
+            n = len(checks.int8("key_padding_mask", mask))
+            if n == self.num_heads * pairs:
                 head = pairs
-                pairs *= self.num_heads
-        checks.mask(mask, self.key_len, pairs, self.out.out, self._out_bytes)
+            if head or n == pairs:
+                size = n
+        checks.int8("key_padding_mask", mask, size)
+        checks.apart("out", self.out.out, self._out_bytes, "key_padding_mask", mask, size)
         return head
 
     def set_mask(self, mask):
@@ -425,7 +429,7 @@ def make(entry, core, s, e, memory_dim, key_len, need_weights, lengths=False):
     for part, inputs, outputs in (("q.", e, h * key_dim), ("k.", memory_dim, h * key_dim),
                                   ("v.", memory_dim, h * value_dim), ("out.", h * value_dim, e)):
         expect(entry, part, inputs, outputs, False, bias)
-    output = signals.output(entry)
+    output = entry.output()
     form = cores.form(core)
     tensors = cores.get(core).tensors
     for part in tensors:

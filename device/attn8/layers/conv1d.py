@@ -163,8 +163,8 @@ def build(entry, given, need_weights):
         return layer, (form, len(layer.out))
     channels, dilation = entry.size("channels", 1), entry.size("dilation", 1)
     groups, padding = entry.size("groups", 1), entry.integer("padding", 0)
-    output = signals.known(entry.name + ".output", entry.word("output", "int8"))
-    form = "int8" if groups > 1 else signals.follow(entry, given, length * channels)
+    output = entry.output()
+    form = "int8" if groups > 1 else entry.follow(given, length * channels)
     entry.accept(given, form, length * channels)
     seen = window(entry.name, kernel_size, filters, channels, groups)
     shape = None if channels == 1 else [filters, kernel_size, channels // groups]

@@ -186,7 +186,7 @@ def build(entry, given, need_weights):
     if output not in ("int8", "int16", "int32"):
         raise ValueError("%s.output: expected int8, int16 or int32, got %s" % (entry.name, output))
     sums = output == "int32"
-    form = signals.follow(entry, given, rows * n)
+    form = entry.follow(given, rows * n)
     linear, dense = kinds(form)
     paired = None
     if form == "int16":

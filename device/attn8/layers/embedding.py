@@ -87,7 +87,7 @@ class Embedding:
 def build(entry, given, need_weights):
     n, rows, e = entry.rows("seq_len"), entry.size("vocab_size"), entry.size("embed_dim")
     entry.accept(given, "tokens", n)
-    output = signals.output(entry)
+    output = entry.output()
     mult = shift = None
     paired = 0
     if entry.flag("tied", False):  # the weight is left for the tied_head

@@ -197,7 +197,7 @@ def build(entry, given, need_weights):
     if e % h:
         raise ValueError("%s.embed_dim: expected a multiple of num_heads %d, got %d"
                          % (entry.name, h, e))
-    output, cache = signals.output(entry), entry.word("cache", "int8")
+    output, cache = entry.output(), entry.word("cache", "int8")
     size = kv * (e // h)
     linears, bias = [], entry.flag("bias", True)
     paired = in_pairs(entry, "q.", e, size)  # the others are as that of q is

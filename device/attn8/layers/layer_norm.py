@@ -66,7 +66,7 @@ def build_norm(entry, given, kind):
     number(entry.name, "eps", entry.take("eps"))  # the integers stand for it
     rows = max(given[1] // n, 1)
     entry.accept(given, "int16", rows * n)
-    output = signals.output(entry)
+    output = entry.output()
     weight = entry.tensor("weight", "i", [n])
     entry.expect("bias", "i", [n])
     bias = entry.tensors.same(entry.name + ".bias")  # of RMSNorms mostly all the same

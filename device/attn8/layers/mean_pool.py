@@ -66,7 +66,7 @@ def build(entry, given, need_weights):
         from ..qmean_pool import of_entry
 
         return of_entry(entry, given, form, s, e)
-    form, output = signals.follow(entry, given, s * e), signals.output(entry)
+    form, output = entry.follow(given, s * e), entry.output()
     if entry.lengths(s):
         mult, shift = entry.tensor("mult", "h", [s]), entry.tensor("shift", "b", [s])
         layer = MeanPool(s, e, mult, shift, form, output, True, entry.make)

@@ -41,9 +41,9 @@ class Multiply:
 
 def build(entry, given, need_weights):
     size = given[0][1]
-    form = signals.follow(entry, given[0], size)
+    form = entry.follow(given[0], size)
     entry.accept(given[1], form, size)
-    output = signals.output(entry)
+    output = entry.output()
     layer = Multiply(size, entry.integer("mult"), entry.integer("shift"), output, entry.name,
                      form, entry.make)
     entry.gives(signals.CODES[output], layer.out)

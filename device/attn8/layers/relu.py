@@ -26,7 +26,7 @@ def build(entry, given, need_weights):
         from ..qrelu import of_entry
 
         return of_entry(entry, given)
-    form = signals.follow(entry, given, given[1])
+    form = entry.follow(given, given[1])
     layer = ReLU(given[1], form, entry.make)
     entry.gives(signals.CODES[form], layer.out)
     return layer, given

@@ -36,7 +36,7 @@ class Select:
 
 def build(entry, given, need_weights):
     s, e = entry.rows("seq_len"), entry.size("embed_dim")
-    form = signals.follow(entry, given, s * e)
+    form = entry.follow(given, s * e)
     layer = Select(s, e, entry.integer("index"), form, entry.name, entry.lengths(s), entry.make)
     entry.gives(signals.CODES[form], layer.out)
     return layer, (form, e)

@@ -35,7 +35,7 @@ class Slice:
 def build(entry, given, need_weights):
     s, e = entry.size("seq_len"), entry.size("embed_dim")
     rows = entry.size("rows")
-    form = signals.follow(entry, given, s * e)
+    form = entry.follow(given, s * e)
     layer = Slice(s, e, entry.integer("start"), rows, entry.integer("step", 1), form, entry.name,
                   entry.make)
     entry.gives(signals.CODES[form], layer.out)

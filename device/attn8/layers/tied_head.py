@@ -9,7 +9,7 @@ def build(entry, given, need_weights):
     n, m = entry.size("in_features"), entry.size("out_features")
     rows = entry.rows("rows", 1)
     entry.accept(given, "int16", rows * n)
-    output = signals.output(entry)
+    output = entry.output()
     owner = entry.word("embedding")
     key = owner + ".weight"
     paired = int(key in entry.tensors and len(entry.tensors[key][1]) > 2)  # so the embedding says

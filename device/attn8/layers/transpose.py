@@ -22,7 +22,7 @@ class Transpose:
 
 def build(entry, given, need_weights):
     rows, columns = entry.size("rows"), entry.size("columns")
-    form = signals.follow(entry, given, rows * columns)
+    form = entry.follow(given, rows * columns)
     layer = Transpose(rows, columns, form, entry.name, entry.make)
     entry.gives(signals.CODES[form], layer.out)
     return layer, given

@@ -8,13 +8,13 @@ from .. import memory
 SCRATCH = 3  # the first region that holds nothing of a model
 
 
-def load(server, payload):
-    # payload: what to load (0: a model, 1: one that keeps all weights, 2: what trains one) and
-    # its path. -> the parts of the reply: the length of a JSON text in region TEXT, which holds
-    # until the input is written or the first layer runs. The input holds until the first layer runs
-    server._model = None
-    server._regions[:SCRATCH] = [[], [], []]
-    server.runs = server.digest = 0
+def load(caller, payload):
+    # caller: the server. payload: what to load (0: a model, 1: one that keeps all weights, 2: what
+    # trains one) and its path. -> the parts of the reply: the length of a JSON text in region TEXT,
+    # which holds until the input is written or the first layer runs, as the input does
+    caller._model = None
+    caller._regions[:SCRATCH] = [[], [], []]
+    caller.runs = caller.digest = 0
     gc.collect()
     path = bytes(payload[1:]).decode()
     if payload[0] == 2:
@@ -24,7 +24,7 @@ def load(server, payload):
     else:
         from ..model import load
 
-        model = load(path, payload[0] == 1, None, server._working, False, True)
+        model = load(path, payload[0] == 1, None, caller._working, False, True)
         del load
         memory.forget("attn8.model")
     from .describe import text
@@ -32,9 +32,9 @@ def load(server, payload):
     said = text(model, getattr(model, "arena", None))
     memory.forget("attn8.link.describe")
     parts = [output[2] for output in model.outputs]
-    server._crcs = array("i", bytes(4 * len(parts)))
-    server._regions[:SCRATCH] = [said], [model.input], parts + [server._crcs]
-    server._model = model
-    server._at = 0
+    caller._crcs = array("i", bytes(4 * len(parts)))
+    caller._regions[:SCRATCH] = [said], [model.input], parts + [caller._crcs]
+    caller._model = model
+    caller._at = 0
     return (struct.pack("<I", len(said)),)
 
