@@ -9,6 +9,7 @@ from mpremote.romfs import VfsRomWriter
 
 from attn8_host import float_model, modelfile, partition
 from attn8_host.cli import main
+from attn8_host.commands.pictures import WIDTH, wrapped
 from attn8_host.deploy import push
 from attn8_host.errors import BoardError, ModelError
 from attn8_host.importers import llama2c
@@ -610,3 +611,17 @@ def test_a_prompt_beyond_the_context_is_refused_before_a_board_is_opened(small, 
     assert main(["generate", str(small[0]), "--prompt", "a" * 30, "--board", "a9"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert said.endswith("the prompt has 31 tokens, the model has room for 24")
+
+
+def test_a_drawn_text_breaks_between_words():
+    pieces = ["", *["Tom", " had", " a", " b", "i", "g", "ge", "r"] * 9, " " + "x" * 40,
+              *["x" * 40] * 2, ".\u21b5"]
+    places = wrapped(pieces)
+    lines: dict[int, str] = {}
+    for piece, (line, column) in zip(pieces, places, strict=True):
+        assert len(lines.get(line, "")) == max(column, 0)
+        lines[line] = (lines.get(line, "") + piece).lstrip(" ")
+    assert [*lines] == [*range(len(lines))] and max(map(len, lines.values())) <= WIDTH
+    broken = "".join(line + "|" for line in lines.values())
+    assert broken.startswith("Tom had a bigger" + "Tom had a bigger" * 3 + "Tom had a|bigger")
+    assert broken.endswith("|" + "x" * 40 + "|" + "x" * 40 + "|" + "x" * 40 + ".\u21b5|")

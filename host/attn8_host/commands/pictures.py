@@ -1,6 +1,7 @@
 """Pictures as PNG files, drawn by matplotlib."""
 
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,13 +113,8 @@ def draw_shaded(
     """
     from matplotlib.colors import LinearSegmentedColormap
 
-    places: list[tuple[int, int]] = []  # line and column of each token
-    line = column = 0
-    for piece in pieces:
-        if column and column + len(piece) > WIDTH:
-            line, column = line + 1, 0
-        places.append((line, column))
-        column += len(piece)
+    places = wrapped(pieces)
+    line = places[-1][0]
     colors = LinearSegmentedColormap.from_list("shares", ["white", "#b2182b"])
     figure, axes = pyplot().subplots(
         len(shares), 1, squeeze=False, layout="constrained",
@@ -137,6 +133,23 @@ def draw_shaded(
                           color="white" if level > 0.5 else "black")
     figure.suptitle(printable(title), fontsize="medium")
     save(figure, path)
+
+
+def wrapped(pieces: list[str]) -> list[tuple[int, int]]:
+    """Line and column of each piece of a text: words are whole where a line has room for them, and
+    what a line begins with is no space."""
+    places = []
+    line = column = 0
+    for i, piece in enumerate(pieces):
+        word = [piece]
+        if piece[:1] == " ":
+            word += takewhile(lambda each: each[:1] != " ", pieces[i + 1 :])
+        length = sum(map(len, word))
+        if column > 0 and column + (length if length <= WIDTH else len(piece)) > WIDTH:
+            line, column = line + 1, -1 if piece[:1] == " " else 0
+        places.append((line, column))
+        column += len(piece)
+    return places
 
 
 def _draw_confusion(figure: Any, confusion: "np.ndarray") -> None:
