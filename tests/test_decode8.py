@@ -88,26 +88,6 @@ def test_known_answers_of_a_cache_are_those_of_the_reference(on_device):
 
 @pytest.mark.parametrize("form", ["", "turbo."])
 @machine_settings
-@given(seed=seeds, count=counts, rows=heads, mult=st.integers(1 << 14, (1 << 15) - 1),
-       shift=st.integers(16, 45), spread=st.integers(0, 29))
-@example(seed=0, count=516, rows=1, mult=1 << 14, shift=16, spread=29)
-@example(seed=0, count=516, rows=1, mult=1 << 14, shift=16, spread=0)
-@example(seed=0, count=40, rows=3, mult=32767, shift=16, spread=6)
-def test_softmax(machines, form, seed, count, rows, mult, shift, spread):
-    rng = np.random.default_rng(seed)
-    scores = rng.integers(-(1 << spread), 1 << spread, (rows, count), endpoint=True)
-    t = rounded(scores.max(axis=1, keepdims=True) - scores, mult, shift)
-    weights = normalized(np.where(t >= OCTAVES << FRACTION, 0, exp2(t)))
-    machine = machines(f"{form}softmax16")
-    out, _, sums, *_ = Call(machine)("softmax", scores.astype(np.int32), 0,
-                                     np.zeros(rows, np.int32), EXP2.astype(np.uint16), rows, count,
-                                     mult, shift)
-    assert (out.read(np.int32) == weights.ravel()).all()
-    assert (sums.read(np.int32) == weights.sum(axis=1)).all()
-
-
-@pytest.mark.parametrize("form", ["", "turbo."])
-@machine_settings
 @given(seed=seeds, rows=heads, kv_rows=heads, pairs=st.integers(1, 9),
        position=st.integers(0, 515), largest=st.integers(128, 32767))
 def test_rotary_positions(machines, form, seed, rows, kv_rows, pairs, position, largest):

@@ -30,6 +30,7 @@ from attn8_host.masks import Mask
 from attn8_host.numerics.integers import requant
 from attn8_host.train import arithmetic as formats
 from tests.test_decode8 import attended
+from tests.test_decode16 import grouped, of_int16
 from tools import forms_table
 
 FORMS = forms.machine_forms()
@@ -113,6 +114,20 @@ def norm(device, n):
     return layer.form, found, LayerNorm(**constants, centred=False)(x).ravel()
 
 
+def cached16(device, head_dim):
+    """-> the form that is taken; what a query finds in three slots, and what that is to be."""
+    form = device.attn8.forms.choose("decode16", head_dim)
+    q = np.full(head_dim, 500, np.int16)
+    k, v = np.full((2, 4, 1, head_dim), [[[1000]], [[-1000]], [[9]], [[0]]], np.int16)
+    behind = bytes(range(64))  # is read and written where fours or eights are not whole
+    found = array("h", q.tobytes() + behind)
+    form.attend(found, 0, array("h", k.tobytes() + behind),
+                array("h", grouped(v).tobytes() + behind), bytearray(*form.room(3)),
+                device.load("attn8.tables").EXP2, 3, 1, 1, head_dim, 20000, 23, 1 << 29, 30)
+    wanted = of_int16(q[None], k[:3], v[:3], 20000, 23, 1 << 29, 30)
+    return form, np.array(found[:head_dim]), wanted.ravel()
+
+
 def cached(device, head_dim):
     """-> the form that is taken; what a query finds in three slots, and what that is to be."""
     form = device.attn8.forms.choose("decode8", head_dim)
@@ -150,6 +165,9 @@ def shifted(shift):
 
 
 BOUNDS = [
+    Bound("xtensa", "decode16", "head_dim", 4, 6, cached16),
+    Bound("rv32", "decode16", "head_dim", 8, 12, cached16),
+    Bound("s2", "decode16", "head_dim", 8, 12, cached16),
     Bound("xtensa", "decode8", "head_dim", 8, 12, cached),
     Bound("rv32", "decode8", "head_dim", 8, 12, cached),
     Bound("xtensa", "norm", "n", 1023, 1024, norm),

@@ -23,7 +23,7 @@ N, VOCAB = 9, 20
 # heads, key-value heads, head_dim, the cache, rotary positions, biases
 VARIANTS = {
     "grouped": (4, 2, 4, "int8", True, False),
-    "of int16": (4, 2, 4, "int16", True, False),
+    "of int16": (4, 2, 8, "int16", True, False),
     "one for all": (3, 1, 6, "int8", True, True),
     "each its own, no positions": (2, 2, 5, "int8", False, True),
 }

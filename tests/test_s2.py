@@ -12,7 +12,7 @@ from attn8_host.cli import main
 from attn8_host.forms.mpy import XtensaFunction
 from tests import test_turbo
 from tests.conftest import machines_of
-from tests.test_decode8 import test_softmax as test_softmax_of_int16
+from tests.test_decode16 import test_a_row_of_the_cache, test_attention_to_a_cache
 from tests.test_linear import of_all_sizes, run_kernels, test_machine_code_at_the_largest_sums
 from tests.test_stream_kernels import (
     family,

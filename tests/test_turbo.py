@@ -33,8 +33,8 @@ machine_settings = settings(
 )
 
 
-FAMILIES = ("attention", "decode8", "fixed_product", "fixed_softmax", "fixed_words", "linear",
-            "lookup", "matmul", "matmul16", "norm", "softmax16", "sparse", "stream", "swap_axes")
+FAMILIES = ("attention", "decode16", "decode8", "fixed_product", "fixed_softmax", "fixed_words",
+            "linear", "lookup", "matmul", "matmul16", "norm", "sparse", "stream", "swap_axes")
 
 
 @pytest.fixture

@@ -291,8 +291,8 @@ if k > 30:
 OTHERS = {
     ("fixed_optimizers", "requantize"): "Adam's moments: no int8 comes out",
     ("exact16", "requantize"): "octaves of a softmax: no int8 comes out",
-    ("softmax16", "requantize"): "the same",
     ("decode8", "requantize"): "the same",
+    ("decode16", "requantize"): "the same",
     ("fixed", "reciprocal"): "the normalization of a logarithm",
     ("fixed_norm", "product"): "words in two parts, summed or multiplied whole",
     ("fixed_pointwise", "product"): "the same",

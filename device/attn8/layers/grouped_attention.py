@@ -3,7 +3,6 @@ from binascii import unhexlify
 
 from .. import checks, forms, memory, signals, tables
 from ..dense16 import Dense16, Linear16, in_pairs
-from ..kernels.cache import copy
 from ..kernels.objects import part
 from .dense import expect
 
@@ -30,9 +29,9 @@ class GroupedAttention:
     # linears: q, k, v (of int16 results) and out, Linear16 each. constants: score_mult,
     # score_shift, out_num, out_shift. turns: int32 [head_dim / 2], by how many 2**-32 turns a
     # position turns each pair of adjacent values of q and k. cache: int8 takes 2 * head_dim + 2
-    # bytes a head and token, int16 4 * head_dim. centre: int16 [num_kv_heads * head_dim], which
-    # goes off the keys of a cache of int8; None: zeros. later: called with what makes the cache,
-    # which is made at once if there is none.
+    # bytes a head and token, int16 4 * head_dim, values of whole fours of tokens. centre: int16
+    # [num_kv_heads * head_dim], which goes off the keys of a cache of int8; None: zeros. later:
+    # called with what makes the cache, which is made at once if there is none.
 
     def __init__(self, seq_len, embed_dim, num_heads, num_kv_heads, linears, score_mult,
                  score_shift, out_num, out_shift, turns=None, cache="int8", rows=1,
@@ -85,12 +84,7 @@ class GroupedAttention:
             if centre is not None:
                 self._centre = checks.values(name + ".centre", centre, size, False, "h")
         self._kernels = kernels = forms.choose("decode8" if self._narrow else "decode16", d)
-        if self._narrow:
-            forms.scratch.claim(*kernels.room(seq_len))
-        else:
-            forms.scratch.claim(4 * num_heads * seq_len)  # scores, then weights, of each head
-            self._sums = array("i", range(num_heads))
-            self._softmax = forms.choose("softmax16").softmax
+        forms.scratch.claim(*kernels.room(seq_len))
         self._turns = turns
         largest = most(d, cache)
         # q becomes the heads' results
@@ -113,8 +107,9 @@ class GroupedAttention:
         # Makes room for keys and values
         size = self.num_kv_heads * self.head_dim * (1 if self._narrow else 2)
         n, steps = self.seq_len, self.num_kv_heads * self._narrow
-        memory.require(self.name, 2 * n * (size + steps))
-        self.keys, self.values = bytearray(n * size), bytearray(n * size)
+        slots = n if self._narrow else n + 3 & -4
+        memory.require(self.name, (n + slots) * size + 2 * n * steps)
+        self.keys, self.values = bytearray(n * size), bytearray(slots * size)
         if self._narrow:  # what one step of int8 stands for
             self.key_steps, self.value_steps = bytearray(n * steps), bytearray(n * steps)
 
@@ -166,13 +161,9 @@ class GroupedAttention:
             kernels.attend(q, 0, self.keys, self.key_steps, self.values, self.value_steps, scores,
                            tables.EXP2, n, heads, kv, d, mult, shift, num, out_shift)
         else:
-            size = 2 * kv * d
-            copy(k, 0, self.keys, slot * size, size)
-            copy(v, 0, self.values, slot * size, size)
-            kernels.scores(q, 0, self.keys, scores, n, heads, kv, d)
-            self._softmax(scores, 0, self._sums, tables.EXP2, heads, n, mult, shift)
-            kernels.weighted(self.values, 0, scores, self._sums, q, n, heads, kv, d, num,
-                             out_shift)
+            kernels.put(k, v, self.keys, self.values, slot, kv * d)
+            kernels.attend(q, 0, self.keys, self.values, scores, tables.EXP2, n, heads, kv, d, mult,
+                           shift, num, out_shift)
         self._merge.run(q, out)
         self.length = n
         return self.out

@@ -55,12 +55,14 @@ def most(head_dim: int, cache: str) -> dict[str, int]:
 def cache_size(entry: Fields) -> int:
     """Bytes that a layer keeps of past tokens; 0 of one of another type.
 
-    Of int8 each row of keys and values has a step besides.
+    Of int8 each row of keys and values has a step besides; of int16 values are in whole fours.
     """
     if entry["type"] != "grouped_attention":
         return 0
-    row = 2 * head_dim(entry) if entry.get("cache", INT8) == INT16 else head_dim(entry) + 1
-    return int(2 * entry["seq_len"] * kv_heads(entry) * row)
+    tokens, values = entry["seq_len"], kv_heads(entry) * head_dim(entry)
+    if entry.get("cache", INT8) == INT16:
+        return int(2 * (tokens + (tokens + 3) // 4 * 4) * values)
+    return int(2 * tokens * (values + kv_heads(entry)))
 
 
 def rotary(x: np.ndarray, turns: np.ndarray, first: int, largest: int) -> np.ndarray:

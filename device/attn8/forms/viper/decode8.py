@@ -15,7 +15,7 @@ def attend(q: ptr16, acc: int, keys: ptr8, key_steps: ptr8, values: ptr8, value_
     # Of the first `count` slots; `heads` / kv_heads heads of q follow each other on one head g of
     # keys and values. The heads' results take the place of q.
     #   scores[h, j] = key_steps[j, g]*sum_i q[h, i]*keys[j, g, i]
-    #   weights of about 32256 in all, as softmax16.softmax makes them, with mult and shift
+    #   weights[h, j] of about 32256 in all, as those of exact16.softmax, with mult and shift
     #   q[h, i] = sum_j weights[h, j]*value_steps[j, g]*values[j, g, i] / sum_j weights[h, j]
     #             * num/2**out_shift
     # table: EXP2, with 32768 behind it. acc: 0. `row` is of `room`.

@@ -3,9 +3,8 @@ it computes.
 
 Scores are products of int16 with words of int8, as those of matmul16, of eight dimensions at a
 time: 256 times such a sum fits the low word of ACC, as |q| <= 8065 from eight dimensions on. Two
-heads of eight dimensions share what is unpacked of a key. Scores stand twice as large, so that one
-product with score_mult, brought to the top, is what requant rounds. Those of a group of heads, one
-or two, lie by turns.
+heads of eight dimensions share what is unpacked of a key. Scores stand twice as large, and those of
+a group of heads, one or two, lie by turns.
 
 A word of values, 128 added to each of its four, is multiplied as it is, and without its lowest one,
 two and three of them: in the sums, modulo 2**32, each less 256 times the next is that of one value.
@@ -13,7 +12,23 @@ two and three of them: in the sums, modulo 2**32, each less 256 times the next i
 
 from ..mpy import XtensaFunction
 from ..xtensa import ACCLO, HH, LL
-from .common_xtensa import reciprocal, scale
+from .common_xtensa import scale
+from .decode_xtensa import (
+    BELOW,
+    LARGEST,
+    STRIDE,
+    TABLE,
+    TOTAL,
+    ZERO,
+    M,
+    N,
+    P,
+    T,
+    X,
+    Y,
+    factor,
+    numerators,
+)
 
 SPARE = {"attend": ("size", "left", "group", "head_row", "stride", "largest", "other", "factor",
                     "far", "column", "total", "offset")}
@@ -24,20 +39,10 @@ def attend(a: XtensaFunction) -> None:
     q, t, u, v, w, x = range(2, 8)
     a.arguments(q=q, heads=t, head_dim=u)
     order(a, q, t, u, (v, w, x, 8))
-    # the product that scales what is twice as large; beyond 32 bits a shift is left
     a.arguments(mult=t, shift=u, kv_heads=v, head_dim=w)
     a.mull(v, v, w)
     a.keep(v, "size")  # from one slot to the next
-    a.movi(w, 32)
-    a.sub(v, w, u)
-    a.movi(x, 0)
-    a.max(v, v, x)
-    a.sub(w, u, w)
-    a.max(w, w, x)
-    a.keep(w, "far")
-    a.ssl(v)
-    a.sll(t, t)
-    a.keep(t, "factor")
+    factor(a, 32, t, u, (v, w, x))
     a.label("keys")
     a.arguments(heads=t, kv_heads=u)
     a.quou(t, t, u)
@@ -62,7 +67,7 @@ def attend(a: XtensaFunction) -> None:
     a.keep(w, "stride")
     two_scores(a)
     a.label("head")
-    softmax(a)
+    weights(a)
     weighted(a)
     a.arguments(left=t, group=u, head_row=v, other=w)
     a.addi(t, t, -1)
@@ -225,75 +230,27 @@ def one_scores(a: XtensaFunction) -> None:
     a.keep(largest, "largest")
 
 
-def softmax(a: XtensaFunction) -> None:
+def weights(a: XtensaFunction) -> None:
     """Weights times steps in the place of a head's scores; total = the sum of the weights, offset =
     128 times that of what takes their place."""
-    n, table, mult, largest, end, total, x, y, below, m, t, stride, p, zero = range(2, 16)
-    offset = zero
-    a.arguments(far=t)
-    a.movi(end, 1)
-    a.slli(end, end, 19)  # from here on, twice as large, all numerators are 0
-    a.arguments(head_row=n, table=table, factor=mult, largest=largest, stride=stride, count=p)
-    a.movi(total, 0)
-    a.bnez(t, "shifted")
-    for name in "numerator", "shifted":
-        if name == "shifted":
-            a.j("numerators")
-            a.label(name)
-            a.arguments(far=zero)
-        a.loopnez(p, name + " done")
-        a.l32i(x, n)
-        a.sub(x, largest, x)
-        a.mulsh(x, x, mult)
-        if name == "shifted":
-            a.ssr(zero)
-            a.sra(x, x)
-        a.addi(x, x, 1)  # and rounded where its bits are taken
-        a.min(x, x, end)
-        a.extui(m, x, 7, 8)
-        a.addx2(m, m, table)
-        a.l16ui(y, m, 0)
-        a.l16ui(below, m, 2)
-        a.extui(t, x, 1, 6)
-        a.srai(x, x, 15)
-        a.sub(below, y, below)
-        a.ssr(x)
-        a.mull(below, below, t)
-        a.srai(below, below, 6)
-        a.sub(y, y, below)
-        a.srl(y, y)
-        a.addi(y, y, 1)
-        a.srli(y, y, 1)
-        a.s32i(y, n)
-        a.add(n, n, stride)
-        a.add(total, total, y)
-        a.label(name + " done")
-    a.label("numerators")
-    a.movi(zero, 0)
-    a.movi(m, 63)
-    a.slli(m, m, 24)
-    reciprocal(a, p, m, total, t, zero)
-    a.addi(p, p, 15)
-    a.movi(y, 1)
-    a.ssl(p)
-    a.sll(y, y)
-    a.srli(y, y, 1)  # half
-    a.ssr(p)
+    a.arguments(head_row=N, stride=STRIDE, largest=LARGEST)
+    numerators(a)
+    total, step, steps, kv, offset = TOTAL, P, TABLE, BELOW, ZERO
     a.movi(total, 0)
     a.movi(offset, 0)
-    a.arguments(head_row=n, value_steps=table, kv_heads=below, count=t)
-    a.loopnez(t, "weight")
-    a.l32i(x, n)
-    a.l8ui(p, table)
-    a.mull(x, x, m)
-    a.add(table, table, below)
-    a.add(x, x, y)
-    a.sra(x, x)
-    a.add(total, total, x)
-    a.mull(x, x, p)
-    a.s32i(x, n)
-    a.add(n, n, stride)
-    a.add(offset, offset, x)
+    a.arguments(head_row=N, value_steps=steps, kv_heads=kv, count=T)
+    a.loopnez(T, "weight")
+    a.l32i(X, N)
+    a.l8ui(step, steps)
+    a.mull(X, X, M)
+    a.add(steps, steps, kv)
+    a.add(X, X, Y)
+    a.sra(X, X)
+    a.add(total, total, X)
+    a.mull(X, X, step)
+    a.s32i(X, N)
+    a.add(N, N, STRIDE)
+    a.add(offset, offset, X)
     a.label("weight")
     a.keep(total, "total")
     a.slli(offset, offset, 7)
