@@ -98,4 +98,6 @@ def test_a_romfs_outlives_a_reset_and_its_model_the_romfs(board, remote, small):
                        size=len(image))
         assert all((a == b).all() for a, b in zip(found, wanted, strict=True))
         board.execute("import machine; machine.reset()")
+        # What comes before that is lost, and would be waited for
+        board.transport.read_until(1, b"virtual board: reset\r\n")
         board.enter_repl()
