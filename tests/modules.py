@@ -276,6 +276,37 @@ class Activations(nn.Module):
         return (x * torch.sigmoid(1.702 * x)).square()
 
 
+class Pools(nn.Module):
+    """Pools of a signal [1, channels, length], and a convolution in groups."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Sequential(
+            nn.Conv1d(3, 8, 3), nn.ReLU(), nn.MaxPool1d(3, 2, 1), nn.Conv1d(8, 6, 3, groups=2),
+            nn.MaxPool1d(2, ceil_mode=True), nn.Conv1d(6, 6, 2), nn.AvgPool1d(3, 1, 1),
+            nn.AdaptiveMaxPool1d(3), nn.Conv1d(6, 5, 2), nn.AdaptiveMaxPool1d(1), nn.Flatten(),
+            nn.Linear(5, 4))
+
+    def forward(self, x):
+        return self.parts(x)
+
+
+class Image(nn.Module):
+    """Tokens of an image: patches, as ViT has them, or those of a compact transformer."""
+
+    def __init__(self, patches):
+        super().__init__()
+        self.register_buffer("mean", torch.rand(3, 1, 1) if patches else None)
+        self.parts = nn.Sequential(nn.Conv2d(3, E, (4, 3), (4, 3))) if patches else nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+            nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.Conv2d(6, E, 1), nn.AvgPool2d(2, 1))
+        self.head = nn.Linear(E, 4)
+
+    def forward(self, x):
+        x = self.parts(x if self.mean is None else x - self.mean)
+        return self.head(x.flatten(2).transpose(1, 2)).amax(1)
+
+
 def cases():
     """name: (module, input)."""
     x, sensor = torch.randn(1, S, E), torch.randn(1, S, 5)
@@ -293,6 +324,9 @@ def cases():
         "cross": (Cross(), x), "queries": (Queries(), x), "widths": (Widths(), x),
         "mixer": (Mixer(), x), "decomposed": (Decomposed(), x),
         "activations": (Activations(), sensor),
+        "pools": (Pools(), torch.randn(1, 3, 31)),
+        "patches": (Image(True), torch.randn(1, 3, 8, 9)),
+        "compact": (Image(False), torch.randn(1, 3, 7, 8)),
         "sinusoid": (Sinusoid(), torch.randn(S, 1, E)),
     }
     return made

@@ -56,6 +56,11 @@ TYPES = {
                 "dense", "add", "layer_norm", "mean_pool", "dense"],
     "widths": ["attention", "add", "attention", "add"],
     "activations": ["dense"] * 14 + ["activation"] * 16,
+    "pools": ["transpose", "conv1d", "relu", "max_pool", "conv1d", "max_pool", "conv1d", "conv1d",
+              "max_pool", "conv1d", "max_pool", "dense"],
+    "patches": ["transpose", "unfold", "dense", "dense", "max_pool"],
+    "compact": ["transpose", "unfold", "dense", "relu", "max_pool", "max_pool", "unfold", "dense",
+                "dense", "unfold", "dense", "dense", "max_pool"],
     "decomposed": ["layer_norm", "dense", "gelu", "attention", "dense", "add"],
 }
 

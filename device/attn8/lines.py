@@ -71,6 +71,10 @@ LINES = (
     " each side and, in a softmax of its own, to the tokens global_indices: out = gate*local + "
     "(1 - gate)*distant, O(seq_len*(window + indices))",
     "masks\n    Sparse attention masks: which keys each query may attend to",
+    "MaxPool(length, channels, kernel_size, stride, positions, padding=0, rows=1, "
+    "format='int8', name='max_pool')\n    [rows, length, channels] -> [rows, positions, "
+    "channels], int8 or int16: the largest value of each channel among kernel_size of the "
+    "length, from -padding on, then `stride` further",
     "MeanPool(seq_len, embed_dim, mult, shift, format='int8', output='int8', lengths=False)"
     "\n    Mean over the tokens: [seq_len, embed_dim] -> [embed_dim], requantized; int8 or int16"
     " both",
@@ -148,6 +152,10 @@ LINES = (
     "fixed point",
     "Transpose(rows, columns, format='int8', name='transpose')\n    [rows, columns] -> [columns,"
     " rows], int8 or int16",
+    "Unfold(sizes, channels, kernel_size, stride, positions, padding, format='int8', "
+    "name='unfold')\n    Windows over two axes, [height, width, channels] -> [positions[0] * "
+    "positions[1], kernel_size[0] * kernel_size[1] * channels], int8 or int16: what a "
+    "convolution multiplies",
     "masks.Mask(seq_len, rows)\nmasks.Mask.from_keys(seq_len, rows)\n"
     "masks.Mask.from_bits(seq_len, bits)\n    Which keys each of seq_len queries may attend to",
     "masks.adaptive(seq_len, window, edges)\n    A local window for detail and the graph's edges"

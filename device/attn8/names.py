@@ -23,6 +23,7 @@ NAMES = dict(
     load="model",
     LocalGlobal="cores.local_global",
     masks="masks",
+    MaxPool="layers.max_pool",
     MeanPool="layers.mean_pool",
     Micro="cores.micro",
     Model="run",
@@ -49,6 +50,7 @@ NAMES = dict(
     Stream="stream",
     train="train",
     Transpose="layers.transpose",
+    Unfold="layers.unfold",
 )
 # Those of masks, for the interpreter to know the words before they are looked up
 dict(

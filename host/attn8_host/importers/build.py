@@ -160,6 +160,9 @@ def conv1d(
     inputs = [x, weight, *([bias] if bias else [])]
     if not all(each.constant for each in inputs[1:]):
         raise x.refuse(f"the weights of {name} depend on the input")
+    if groups not in (1, x.shape[1]):
+        weight, groups = _ungrouped(weight, groups), 1
+        inputs[1] = weight
     _, channels, size = weight.shape
     if (size, stride, padding, groups) == (1, 1, (0, 0), 1) and channels > 1:  # a token for a token
         return _turned(linear(name, path, _turned(x), move(weight, lambda w: w[..., 0]), bias))
@@ -185,13 +188,21 @@ def conv(
     """conv1d of x [1, channels, *axes]; a kernel that is as long as an axis makes channels of it.
 
     Raises:
-        ModelError: it slides along several axes.
+        ModelError: it slides along two axes with a dilation, or along more.
     """
     axes, sizes = x.shape[2:], weight.shape[2:]
+    if len(axes) > 1 and set(sizes) == set(strides) == {1} and groups == 1 and (
+            {*map(tuple, padding)} == {(0, 0)}):  # a value for a value
+        values = move(x, lambda x: np.moveaxis(x, 1, -1))
+        out = linear(name, path, values, move(weight, lambda w: w.reshape(w.shape[:2])), bias)
+        return move(out, lambda y: np.moveaxis(y, -1, 1))
     long = [i for i, (n, size, pads) in enumerate(zip(axes, sizes, padding, strict=True))
             if n != size or pads != (0, 0) or (n > 1 and groups > 1)] or [len(axes) - 1]
+    if len(long) == len(axes) == 2 and {*dilations} == {1}:
+        return conv2d(name, path, x, _ungrouped(weight, groups), bias, strides, padding)
     if len(long) != 1:
-        raise x.refuse(f"{name} is a convolution over {len(long)} axes; conv1d is known")
+        raise x.refuse(f"{name} is a convolution over {len(long)} axes; over "
+                       "one it is known, and over two without a dilation")
     along, = long
     one = strides[along], padding[along], dilations[along], groups
     if len(axes) == 1:
@@ -204,6 +215,78 @@ def conv(
     out = conv1d(name, path, move(x, flat), move(weight, flat), bias, *one)
     positions = [out.shape[2] if i == along else 1 for i in range(len(axes))]
     return move(out, lambda y: y.reshape(*y.shape[:2], *positions))
+
+
+def conv2d(
+    name: str, path: str, x: Node, weight: Node, bias: Node | None, strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> Node:
+    """Convolution of [1, channels, height, width] with weight [filters, channels, *kernel_size]."""
+    inputs = [x, weight, *([bias] if bias else [])]
+    if not all(each.constant for each in inputs[1:]):
+        raise x.refuse(f"the weights of {name} depend on the input")
+
+    def compute(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+        x = np.pad(x, [(0, 0), (0, 0), *padding])
+        seen = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (2, 3))
+        seen = seen[:, :, :: strides[0], :: strides[1]]
+        out = np.asarray(np.einsum("nchwij,fcij->nfhw", seen, w))
+        return out if b is None else out + b[:, None, None]
+
+    return add("conv2d", name, path, inputs, compute, {
+        "strides": strides, "padding": padding, "weight": weight.sample,
+        "bias": bias.sample if bias else None})
+
+
+def max_pool(
+    name: str, path: str, x: Node, kernel: Sequence[int], strides: Sequence[int],
+    padding: Sequence[int], shape: Sequence[int],
+) -> Node:
+    """The largest values of x [1, channels, *axes] in windows.
+
+    Args:
+        kernel, strides: of the windows, along each axis.
+        padding: how far in front of the values they begin.
+        shape: how many windows there are.
+    """
+    def compute(x: np.ndarray) -> np.ndarray:
+        for i, (size, stride, before, n) in enumerate(zip(kernel, strides, padding, shape,
+                                                          strict=True)):
+            x = np.moveaxis(x, 2 + i, 0)
+            seen = (slice(max(0, p * stride - before), p * stride - before + size)
+                    for p in range(n))
+            x = np.moveaxis(np.stack([x[part].max(axis=0) for part in seen]), 0, 2 + i)
+        return x
+
+    return add("max_pool", name, path, [x], compute, {
+        "windows": list(zip(kernel, strides, padding, shape, strict=True))})
+
+
+def mean_pool(
+    name: str, path: str, x: Node, kernel: Sequence[int], strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> Node:
+    """The means of windows of x [1, channels, *axes], with the zeros of the padding."""
+    if tuple(kernel) == x.shape[2:] and not any(map(any, padding)):
+        axes = tuple(range(2, len(x.shape)))
+        return add("function", name, path, [x], lambda x: x.mean(axis=axes, keepdims=True))
+    channels = x.shape[1]
+    weight = np.full((channels, 1, *kernel), 1 / np.prod(kernel))
+    return conv(name, path, x, constant(name, weight), None, strides, padding, [1] * len(kernel),
+                channels)
+
+
+def _ungrouped(weight: Node, groups: int) -> Node:
+    """weight [filters, channels / groups, ...] of all channels, with zeros for those of others."""
+    def whole(w: np.ndarray) -> np.ndarray:
+        each, n = len(w) // groups, w.shape[1]
+        out = np.zeros((len(w), n * groups, *w.shape[2:]))
+        for i in range(groups):
+            own = slice(i * each, (i + 1) * each)
+            out[own, i * n : (i + 1) * n] = w[own]
+        return out
+
+    return move(weight, whole)
 
 
 def concat(name: str, path: str, inputs: Sequence[Node], axis: int) -> Node:

@@ -425,7 +425,7 @@ class Lowering:
             return folded
         readers = self._readers_of(node)
         if len(readers) == 1 and next(iter(readers)).op in (
-                "affine", "linear", "conv1d", "matmul", "embedding"):
+                "affine", "linear", "conv1d", "conv2d", "matmul", "embedding"):
             return view
         return self.plain(view, node)
 
@@ -484,14 +484,41 @@ class Lowering:
                           {"rows": base.size // n, "columns": n}, sources=node.sources)
         return View(made, np.arange(base.size).reshape(node.shape))
 
-    def _mean(self, node: Node) -> View:
+    def _reduced(self, node: Node) -> tuple[Made, int, int]:
+        """What a node takes over its axes, as rows: (layer, rows, columns)."""
         view = self.plain(self.view(node.inputs[0]), node)
         axes = node.fields["axes"]
-        shape = view.index.shape
-        count = int(np.prod([shape[i] for i in axes]))
+        count = int(np.prod([view.index.shape[i] for i in axes]))
         index = np.moveaxis(view.index, axes, range(len(axes))).reshape(count, -1)
-        base = self.ordered(View(view.base, index), node)
-        width = index.shape[1]
+        return self.ordered(View(view.base, index), node), count, index.shape[1]
+
+    def _max(self, node: Node) -> View:
+        base, count, width = self._reduced(node)
+        made = self._make(node, "max_pool", f"{node.path}.max_pool", [base], 1, width,
+                          {"length": count, "channels": width, "kernel_size": count,
+                           "stride": count, "positions": 1}, sources=node.sources)
+        return View(made, np.arange(width).reshape(node.shape))
+
+    def _max_pool(self, node: Node) -> View:
+        view = self.plain(self.view(node.inputs[0]), node)
+        base = self.ordered(view[_channels_last], node)
+        sizes = list(_channels_last(view.index).shape[1:])
+        for i, (kernel, stride, padding, positions) in enumerate(node.fields["windows"]):
+            if kernel == 1 and positions == sizes[i]:
+                continue
+            rows, channels = (int(np.prod(part)) for part in (sizes[:i], sizes[i + 1:]))
+            fields = {"length": sizes[i], "channels": channels, "kernel_size": kernel,
+                      "stride": stride, "positions": positions}
+            fields |= {key: value for key, value, usual in (("padding", padding, 0),
+                                                            ("rows", rows, 1)) if value != usual}
+            sizes[i] = positions
+            base = self._make(node, "max_pool", f"{node.path}.max_pool", [base],
+                              int(np.prod(sizes[:-1])), sizes[-1], fields, sources=node.sources)
+        index = np.arange(base.size).reshape(1, *sizes)
+        return View(base, np.moveaxis(index, -1, 1))
+
+    def _mean(self, node: Node) -> View:
+        base, count, width = self._reduced(node)
         made = self._make(node, "mean_pool", f"{node.path}.mean_pool", [base], 1, width,
                           {"seq_len": count, "embed_dim": width}, sources=node.sources)
         index = np.arange(width).reshape(node.shape)
@@ -611,8 +638,6 @@ class Lowering:
         filters = len(weight)
         channels, length = node.inputs[0].shape[-2:]
         groups = fields["groups"]
-        if groups not in (1, channels):
-            raise node.refuse(f"{groups} groups of {channels} channels; 1 and {channels} are known")
         view = self.view(node.inputs[0])
         index = view.index.reshape(channels, length)
         # Zeros at the ends are its padding
@@ -653,6 +678,38 @@ class Lowering:
                           {"weight": weight, "bias": np.zeros(filters) if bias is None else bias},
                           sources)
         return View(made, np.arange(made.size).reshape(positions, filters).T.reshape(node.shape))
+
+    def _conv2d(self, node: Node) -> View:
+        fields, sources = node.fields, node.sources
+        weight, bias = fields["weight"], fields["bias"]
+        filters, channels, *kernel = weight.shape
+        view = self.view(node.inputs[0])
+        if view.factor is not None and view.offset is not None:
+            factor, offset = (part.reshape(channels, -1) for part in (view.factor, view.offset))
+            padded = any(map(any, fields["padding"]))
+            if (factor == factor[:, :1]).all() and (offset == offset[:, :1]).all() and not (
+                    padded and offset.any()):  # it pads with zeros
+                more = (weight * offset[:, :1, None]).sum(axis=(1, 2, 3))
+                bias = more + (0 if bias is None else bias)
+                weight = weight * factor[:, :1, None]
+                sources, view = sources | view.sources, View(view.base, view.index)
+        view = self.plain(view, node)
+        base = self.ordered(view[_channels_last], node)
+        height, width = node.inputs[0].shape[2:]
+        positions = list(node.shape[2:])
+        rows, seen = int(np.prod(positions)), int(np.prod(kernel)) * channels
+        windows = self._make(
+            node, "unfold", f"{node.path}.unfold", [base], rows, seen,
+            {"height": height, "width": width, "channels": channels, "kernel_size": kernel,
+             "stride": list(fields["strides"]), "positions": positions,
+             "padding": [before for before, _ in fields["padding"]]})
+        counted = {"rows": rows} if rows > 1 else {}
+        made = self._make(node, "dense", "", [windows], rows, filters,
+                          {**counted, "in_features": seen, "out_features": filters},
+                          {"weight": weight.transpose(0, 2, 3, 1).reshape(filters, seen),
+                           "bias": np.zeros(filters) if bias is None else bias}, sources)
+        index = np.arange(made.size).reshape(1, *positions, filters)
+        return View(made, np.moveaxis(index, -1, 1))
 
     def _matmul(self, node: Node) -> View:
         return self._attention(node)
@@ -882,6 +939,10 @@ class Lowering:
                 entry["inputs"] = inputs
             before = name
             yield entry, made
+
+
+def _channels_last(part: np.ndarray) -> np.ndarray:
+    return np.moveaxis(part, 1, -1)
 
 
 def _common(names: Sequence[str]) -> str:

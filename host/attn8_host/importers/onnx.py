@@ -401,18 +401,37 @@ class Reader:
         axes, sizes = x.shape[2:], weight.shape[2:]
         one = [1] * len(axes)
         strides, dilations = (attributes.get(key, one) for key in ("strides", "dilations"))
-        pads = attributes.get("pads", [0] * 2 * len(axes))
-        padding = list(zip(pads[:len(axes)], pads[len(axes):], strict=True))
-        auto = attributes.get("auto_pad", b"NOTSET").decode()
-        if auto.startswith("SAME"):
-            padding = []
-            for n, size, stride, dilation in zip(axes, sizes, strides, dilations, strict=True):
-                reach = dilation * (size - 1) + 1
-                total = max((-(-n // stride) - 1) * stride + reach - n, 0)
-                less, more = total // 2, total - total // 2
-                padding.append((more, less) if auto == "SAME_LOWER" else (less, more))
+        padding = _padding(attributes, axes, sizes, strides, dilations)
         return build.conv(name, path, x, weight, bias, strides, padding, dilations,
                           attributes.get("group", 1))
+
+    @staticmethod
+    def _maxpool(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        x, sizes = given[0], attributes["kernel_shape"]
+        axes, one = x.shape[2:], [1] * len(x.shape[2:])
+        strides, dilations = (attributes.get(key, one) for key in ("strides", "dilations"))
+        if {*dilations} != {1}:
+            raise x.refuse(f"{name} has a dilation; only plain windows are known")
+        padding = _padding(attributes, axes, sizes, strides, dilations)
+        positions = []
+        for n, size, stride, (before, behind) in zip(axes, sizes, strides, padding, strict=True):
+            room = n + before + behind - size
+            count = (-(-room // stride) if attributes.get("ceil_mode") else room // stride) + 1
+            positions.append(min(count, (n + before - 1) // stride + 1))
+        return build.max_pool(name, path, x, sizes, strides, [pads[0] for pads in padding],
+                              positions)
+
+    @staticmethod
+    def _averagepool(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        x, sizes = given[0], attributes["kernel_shape"]
+        axes, one = x.shape[2:], [1] * len(x.shape[2:])
+        strides, dilations = (attributes.get(key, one) for key in ("strides", "dilations"))
+        padding = _padding(attributes, axes, sizes, strides, dilations)
+        if {*dilations} != {1} or attributes.get("ceil_mode") or (
+                any(map(any, padding)) and not attributes.get("count_include_pad")):
+            raise x.refuse(f"{name} takes means of fewer values at the ends, or has a dilation; "
+                           "take ceil_mode=0 and count_include_pad=1")
+        return build.mean_pool(name, path, x, sizes, strides, padding)
 
     def _gather(self, name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
         values, index = given
@@ -422,6 +441,24 @@ class Reader:
         axis = attributes.get("axis", 0)
         return build.add("function", name, path, [values, index],
                          lambda x, i: np.take(x, np.asarray(i, np.int64), axis))
+
+
+def _padding(
+    attributes: dict[str, Any], axes: Sequence[int], sizes: Sequence[int],
+    strides: Sequence[int], dilations: Sequence[int],
+) -> list[tuple[int, int]]:
+    """How many zeros there are in front of and behind each axis of windows of these sizes."""
+    auto = attributes.get("auto_pad", b"NOTSET").decode()
+    if not auto.startswith("SAME"):
+        pads = attributes.get("pads", [0] * 2 * len(axes))
+        return list(zip(pads[:len(axes)], pads[len(axes):], strict=True))
+    padding = []
+    for n, size, stride, dilation in zip(axes, sizes, strides, dilations, strict=True):
+        reach = dilation * (size - 1) + 1
+        total = max((-(-n // stride) - 1) * stride + reach - n, 0)
+        less, more = total // 2, total - total // 2
+        padding.append((more, less) if auto == "SAME_LOWER" else (less, more))
+    return padding
 
 
 def _path(node: onnx.NodeProto) -> str:

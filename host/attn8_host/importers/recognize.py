@@ -9,6 +9,7 @@ A node "function" becomes one of
     layer_norm, rms_norm    over the last axis: eps, weight, bias
     softmax     along axis
     mean        over axes, times factor
+    max         over axes
     add, multiply           of two
 
 or stays what it is. Where it is computed from one node further above, through functions only, it is
@@ -28,7 +29,7 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 FURTHEST = 24  # nodes that a pattern may span
 KNOWN = ("function", "move", "affine", "relu", "silu", "sigmoid", "tanh", "gelu", "activation",
-         "layer_norm", "rms_norm", "softmax", "mean", "add", "multiply")
+         "layer_norm", "rms_norm", "softmax", "mean", "max", "add", "multiply")
 EPSILONS = (1e-5, 1e-6, 1e-3, 1e-12, 1e-8, float(np.finfo(np.float32).eps))
 
 
@@ -186,7 +187,7 @@ def _known(node: Node, above: Node, function: Function) -> tuple[str, dict[str, 
     x = _normal(above.shape)
     out = function(x)
     if above.shape != node.shape:
-        return _mean(x, out)
+        return _mean(x, out) or _max(x, out)
     for op, fields, form in POINTWISE:
         if same(out, form(x)) and same(probed(function, x.shape), form(np.array(PROBES, float))):
             return op, fields
@@ -212,8 +213,7 @@ def _normal(shape: tuple[int, ...]) -> np.ndarray:
 
 def _mean(x: np.ndarray, out: np.ndarray) -> tuple[str, dict[str, Any]] | None:
     """The mean over one axis, or over all but one, times a factor: a sum, for one."""
-    for axes in [(i,) for i in range(x.ndim)] + [
-            tuple(i for i in range(x.ndim) if i != kept) for kept in range(x.ndim)]:
+    for axes in _axes(x.ndim):
         mean = x.mean(axis=axes).ravel()
         if mean.size != out.size or mean.size == x.size:
             continue
@@ -221,6 +221,20 @@ def _mean(x: np.ndarray, out: np.ndarray) -> tuple[str, dict[str, Any]] | None:
         if same(out.ravel(), mean * factor):
             return "mean", {"axes": axes, "factor": 1.0 if abs(factor - 1) < 1e-6 else factor}
     return None
+
+
+def _max(x: np.ndarray, out: np.ndarray) -> tuple[str, dict[str, Any]] | None:
+    """The largest value over the same axes."""
+    for axes in _axes(x.ndim):
+        largest = x.max(axis=axes).ravel()
+        if largest.size == out.size < x.size and same(out.ravel(), largest):
+            return "max", {"axes": axes}
+    return None
+
+
+def _axes(n: int) -> list[tuple[int, ...]]:
+    """One of n axes, or all but one."""
+    return [(i,) for i in range(n)] + [tuple(i for i in range(n) if i != kept) for kept in range(n)]
 
 
 def _norm(

@@ -176,9 +176,10 @@ class Reader:
         path = ".".join(part for part in _module(node).split(".") if part)
         call = node.args[0] if node.target is operator.getitem else node
         name = f"{path}: {call.name}" if path else str(call.name)
-        form = FORMS.get(node.target)
+        first = call is not node and call not in self.nodes and node.args[1] == 0
+        form = FORMS.get(call.target if first else node.target)  # of several, what it gives first
         if form is not None:
-            arguments = _bound(node)
+            arguments = _bound(call)
             given = {key: self.nodes[value] if _is_node(value) else value
                      for key, value in arguments.items()}
             return form(name, path, given, self)
@@ -301,6 +302,52 @@ def _conv(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
                       dilations, given["groups"])
 
 
+def _max_pool(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    x, axes = given["self"], len(given["self"].shape) - 2
+    kernel, stride, before, dilation = (
+        [each[0]] * axes if len(each) == 1 else list(each) for each in (
+            given["kernel_size"], given["stride"] or given["kernel_size"],
+            given["padding"], given["dilation"]))
+    if {*dilation} != {1} or axes < 1:
+        raise x.refuse(f"{name} has a dilation, or takes no batch; only plain windows are known")
+    positions = []
+    for n, size, step, more in zip(x.shape[2:], kernel, stride, before, strict=True):
+        room = n + 2 * more - size
+        count = (-(-room // step) if given["ceil_mode"] else room // step) + 1
+        positions.append(min(count, (n + more - 1) // step + 1))  # each begins within the values
+    return build.max_pool(name, path, x, kernel, stride, before, positions)
+
+
+def _adaptive_max_pool(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    x, positions = given["self"], given["output_size"]
+    sizes = _evenly(name, x, positions)
+    return build.max_pool(name, path, x, sizes, sizes, [0] * len(sizes), positions)
+
+
+def _avg_pool(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    x, padding = given["self"], given["padding"]
+    if given["ceil_mode"] or (any(padding) and not given["count_include_pad"]):
+        raise x.refuse(f"{name} takes means of fewer values at the ends; take ceil_mode=False and "
+                       "count_include_pad=True")
+    return build.mean_pool(name, path, x, given["kernel_size"],
+                           given["stride"] or given["kernel_size"], [(n, n) for n in padding])
+
+
+def _adaptive_avg_pool(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    x = given["self"]
+    sizes = _evenly(name, x, given["output_size"])
+    return build.mean_pool(name, path, x, sizes, sizes, [(0, 0)] * len(sizes))
+
+
+def _evenly(name: str, x: Node, positions: list[int]) -> list[int]:
+    """The sizes of so many windows that cover the axes behind the channels."""
+    axes = x.shape[2:]
+    if any(n % count for n, count in zip(axes, positions, strict=True)):
+        raise x.refuse(f"{name} has windows of several sizes; take {list(positions)} of an input "
+                       "that these divide")
+    return [n // count for n, count in zip(axes, positions, strict=True)]
+
+
 # What these give is made of their input's shape, not of its values
 OF_SHAPE = {aten.zeros_like.default, aten.ones_like.default, aten.full_like.default,
             aten.new_zeros.default, aten.new_ones.default, aten.new_full.default}
@@ -321,4 +368,13 @@ FORMS: dict[Any, Form] = {
     aten.conv1d.padding: _conv,
     aten.conv2d.default: _conv,
     aten.conv2d.padding: _conv,
+    aten.max_pool1d.default: _max_pool,
+    aten.max_pool2d.default: _max_pool,
+    aten.max_pool2d_with_indices.default: _max_pool,
+    aten.adaptive_max_pool1d.default: _adaptive_max_pool,
+    aten.adaptive_max_pool2d.default: _adaptive_max_pool,
+    aten.avg_pool1d.default: _avg_pool,
+    aten.avg_pool2d.default: _avg_pool,
+    aten.adaptive_avg_pool1d.default: _adaptive_avg_pool,
+    aten.adaptive_avg_pool2d.default: _adaptive_avg_pool,
 }
