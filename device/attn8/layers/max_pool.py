@@ -45,7 +45,7 @@ def window(name, length, size, stride, positions, padding, axis=""):
 def build(entry, given, need_weights):
     n, c = entry.size("length"), entry.size("channels")
     rows, positions = entry.size("rows", 1), entry.size("positions")
-    form = signals.follow(entry, given, rows * n * c)
+    form = entry.follow(given, rows * n * c)
     layer = MaxPool(n, c, entry.size("kernel_size"), entry.size("stride"), positions,
                     entry.integer("padding", 0), rows, form, entry.name, entry.make)
     entry.gives(signals.CODES[form], layer.out)

@@ -52,7 +52,7 @@ def build(entry, given, need_weights):
     c = entry.size("channels")
     kernel_size, stride = pair(entry, "kernel_size"), pair(entry, "stride")
     positions, padding = pair(entry, "positions"), pair(entry, "padding")
-    form = signals.follow(entry, given, sizes[0] * sizes[1] * c)
+    form = entry.follow(given, sizes[0] * sizes[1] * c)
     layer = Unfold(sizes, c, kernel_size, stride, positions, padding, form, entry.name,
                    entry.make)
     entry.gives(signals.CODES[form], layer.out)
