@@ -266,6 +266,10 @@ def in_rows(name, n, m, **more):
 
 
 CASES |= {
+    "dense": Case([in_rows("y", WIDTH, 3)], lambda torch, p, x, length: linear(p, "y", x)),
+    "dense, no bias": Case([in_rows("y", WIDTH, 3, bias=False)],
+                           lambda torch, p, x, length: linear(p, "y", x)),
+    "mean_pool": Case([POOL], lambda torch, p, x, length: x.mean(0)),
     "layer_norm": Case([NORM], normed("layer_norm")),
     "rms_norm": Case([{**NORM, "type": "rms_norm"}], normed("rms_norm")),
     "norms of three": Case([{**NORM, "features": 3}], lambda torch, p, x, length: normed(
