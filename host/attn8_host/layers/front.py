@@ -1,5 +1,6 @@
 """The int8 layers of a model before those that train."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from ..errors import ModelError
 from ..schema import INTEGER, INTEGERS, SIZE, WORD
 from .base import INT8, TOKENS, Fields, LayerType, Tensors, TrainableLayer
+
+SAMPLES = 1 << 12  # whose features are kept
 
 
 class TrainableFront(TrainableLayer):
@@ -24,11 +27,17 @@ class TrainableFront(TrainableLayer):
         self.model = model
         self.last = last
         self.mult = mult
+        self._features = lru_cache(maxsize=SAMPLES)(self._made)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        given = x.astype(self.model.input_dtype)
-        y = self.model(given, self.length)[self.last].astype(np.int64)
+        """What comes of a sample is the same in all epochs, and is computed once."""
+        return self._features(x.astype(self.model.input_dtype).tobytes(), self.length)
+
+    def _made(self, given: bytes, length: int | None) -> np.ndarray:
+        x = np.frombuffer(given, self.model.input_dtype)
+        y = self.model(x, length)[self.last].astype(np.int64)
         out: np.ndarray = self.f.array(((y * self.mult + 128) >> 8) / 2**16)
+        out.flags.writeable = False
         return out
 
 
