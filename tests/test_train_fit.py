@@ -294,7 +294,7 @@ def test_bad_fits_are_refused_in_one_line(remote, base, options, change, said):
 
 @pytest.mark.parametrize("code, said", [
     ("Samples('/bad', 0)", "size: expected 1 to 4194304, got 0"),
-    ("Samples('/bad', 4, 'z')", "code: expected b or h, got z"),
+    ("Samples('/bad', 4, 'z')", "code: expected b, h or i, got z"),
     ("Samples('/bad', 4).append(array('b', [1, 2]), 0)", "x: expected 4 int8 values, got 2"),
     ("Samples('/bad', 4).append(array('i', [1, 2, 3, 4]), 0)",
      "x: expected array('b'), got array of 'i'"),
