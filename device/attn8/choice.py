@@ -22,7 +22,7 @@ def choose(family, *sizes):
     # -> the module of a family that is taken for these shapes and constants
     for form in _machine_code():
         module = _module(form, family)
-        if module and module.fits(*sizes):
+        if module and (not hasattr(module, "fits") or module.fits(*sizes)):
             return module
     return _import("viper." + family)
 

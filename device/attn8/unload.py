@@ -39,6 +39,8 @@ class Unload:
         for path in self._own(MAKERS):
             _strip(path)
         self.forget(*LOADERS)
+        if "attn8.kernels" in sys.modules:  # it has nothing, and what lies in it stays
+            memory.forget("attn8.kernels")
         gc.collect()
 
     def made(self):

@@ -1,8 +1,8 @@
 # Forms of kernels. A family of kernels (matmul, attention ...) comes in several forms, with the
 # same functions and the same results to the bit. Module forms/FORM/FAMILY has these functions and
 #   room(...)  -> the bytes of each buffer that they work in, in the order in which they take them
-#   fits(...)  whether they are right for these shapes and constants. viper has none: what a public
-#              entry lets in, viper can do
+#   fits(...)  whether they are right for these shapes and constants, where they are not for all
+#              that a public entry lets in, as viper is
 # and package forms/FORM, of a form in machine code, has
 #   BACKEND    what `backend` calls it
 #   RANK       of two that fit that of higher rank is taken

@@ -100,7 +100,7 @@ class Importer:
         for part in fromlist:
             below = f"{name}.{part}"
             if not hasattr(found, part) and (below in self._stand_ins or _is_there(below)):
-                self.load(below)
+                setattr(found, part, self.load(below))
         return found
 
 

@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits(keys, head_dim):
-    return True
-
-
 def room(keys, head_dim):
     # Keys, which need no sums, values, behind which three bytes more are read, and three rows of
     # queries in eight bytes a dimension

@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits():
-    return True
-
-
 @micropython.viper
 def pack(x: ptr32, acc: int, m: ptr32, exponents: ptr8, offset: int, rows: int, inner: int,
          row_stride: int, step: int):

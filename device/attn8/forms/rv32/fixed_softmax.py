@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits():
-    return True
-
-
 @micropython.viper
 def softmax(scores: ptr32, x: int, out: ptr32, offset: int, table: ptr16, rows: int, columns: int,
             mult: int, shift: int, up: int, limit: int) -> int:

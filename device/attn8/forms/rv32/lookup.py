@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits():
-    return True
-
-
 @micropython.viper
 def lookup(x: ptr8, table: ptr8, out: ptr8, n: int):
     pass

@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits(inputs):
-    return True
-
-
 def room(inputs, rows):
     # Three rows of x in eight bytes a value, where rows are packed (see the host's matmul_rv32)
     return (8 * inputs if rows > 2 and inputs <= 512 else 0,)

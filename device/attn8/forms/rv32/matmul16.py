@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits(inputs):
-    return True
-
-
 def room(inputs):
     # A row, and what goes off sums of pairs
     return (2 * inputs + 4,)

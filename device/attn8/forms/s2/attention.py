@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits(keys, head_dim):
-    return True
-
-
 def room(keys, head_dim):
     # Keys, which need no sums; values, filled up to multiples of four columns, behind which two
     # rows of weights are interleaved; and three rows of queries in eight bytes a dimension, and

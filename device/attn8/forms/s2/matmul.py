@@ -4,10 +4,6 @@ import micropython
 from .. import scratch
 
 
-def fits(inputs):
-    return True
-
-
 def room(inputs, rows):
     # Three rows of x in eight bytes a value, and eight for each 64 of them, where rows are packed
     # (see the host's matmul_s2); or one in words, which is also what four rows of weights take

@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits():
-    return True
-
-
 @micropython.viper
 def swap_axes(x: ptr32, out: ptr32, n: int, m: int, size: int, rows: int):
     pass

@@ -3,10 +3,6 @@
 import micropython
 
 
-def fits(keys, head_dim):
-    return True
-
-
 def room(keys, head_dim):
     # Behind the values is a row of weights, and what the last load reads
     row = (head_dim + 15) & ~15

@@ -5,10 +5,6 @@ import micropython
 from .. import interleaved
 
 
-def fits(inputs):
-    return True
-
-
 def room(inputs, rows):
     return (((inputs + 15) & ~15) + 31,)
 

@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits(keys, head_dim):
-    return True
-
-
 def room(keys, head_dim):
     # Rows of keys and queries are filled up to multiples of four, those of values too, and a word
     # more is read; behind the values is a row of weights. A query and this row have two words

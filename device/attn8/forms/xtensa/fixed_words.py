@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits():
-    return True
-
-
 @micropython.viper
 def peak(x: ptr32, acc: int, n: int) -> int:
     pass

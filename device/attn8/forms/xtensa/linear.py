@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits(features, head_dim):
-    return True
-
-
 def room(rows, features, head_dim):
     # The row of values is one of features at first
     return 2 * head_dim, 2 * rows * features

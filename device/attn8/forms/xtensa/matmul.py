@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits(inputs):
-    return True
-
-
 def room(inputs, rows):
     # Rows of x as int16, filled up to multiples of four, and one of weights with two words more;
     # or a row of x alone, where rows are few or long (see the host's matmul_xtensa). A word more

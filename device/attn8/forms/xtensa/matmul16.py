@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits(inputs):
-    return True
-
-
 def room(inputs):
     # A row, filled up to a multiple of four, and a word more that is read; what goes off sums of
     # pairs

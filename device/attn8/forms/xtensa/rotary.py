@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits():
-    return True
-
-
 @micropython.viper
 def rotate(q: ptr16, acc: int, k: ptr16, turns: ptr32, sines: ptr16, position: int, heads: int,
            kv_heads: int, head_dim: int, most: int):

@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits():
-    return True
-
-
 @micropython.viper
 def add(a: ptr16, acc: int, b: ptr16, out: ptr16, n: int):
     pass

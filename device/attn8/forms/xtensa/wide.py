@@ -2,10 +2,6 @@
 import micropython
 
 
-def fits():
-    return True
-
-
 @micropython.viper
 def relu(x: ptr16, out: ptr16, n: int):
     pass
