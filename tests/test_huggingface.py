@@ -1,5 +1,5 @@
-"""Folders of Hugging Face: Llama and GPT-2, beside torch as the two are published, and the library.
-"""
+"""Folders of Hugging Face: Llama and GPT-2, beside torch as the two are published, and the library,
+which has Mistral, Qwen2 and Phi-3 as well."""
 
 import json
 import math
@@ -156,18 +156,26 @@ def test_a_folder_computes_what_was_published(tmp_path, about, files, dtype):
     assert difference(tmp_path, reference(wide, about, tokens), tokens) <= 1e-4
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+FAMILIES = {
+    "llama": ("Llama", {}), "biased llama": ("Llama", {"attention_bias": True, "mlp_bias": True}),
+    "mistral": ("Mistral", {"sliding_window": 4096}), "qwen2": ("Qwen2", {}),
+    "phi3": ("Phi3", {"pad_token_id": 0, "sliding_window": 2047}), "gpt2": ("GPT2", {}),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_folder_computes_what_transformers_does(tmp_path, family, tied):
     transformers = pytest.importorskip("transformers")
-    about = {**(LLAMA if family == "llama" else GPT2), "tie_word_embeddings": tied}
+    kind, more = FAMILIES[family]
+    about = {**(GPT2 if kind == "GPT2" else LLAMA), "tie_word_embeddings": tied, **more}
     del about["model_type"]
     torch.manual_seed(4)
+    head = "LMHeadModel" if kind == "GPT2" else "ForCausalLM"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the library's own
-        model = (transformers.LlamaForCausalLM(transformers.LlamaConfig(**about))
-                 if family == "llama" else
-                 transformers.GPT2LMHeadModel(transformers.GPT2Config(**about))).eval()
+        config = getattr(transformers, f"{kind}Config")(**about)
+        model = getattr(transformers, kind + head)(config).eval()
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, 0.1, 0.3)
         model.save_pretrained(tmp_path)
@@ -182,9 +190,12 @@ def test_a_folder_computes_what_transformers_does(tmp_path, family, tied):
         (LLAMA, {"rope_scaling": {"rope_type": "llama3"}}, 'rope_scaling.rope_type: is not known, '
          'got "llama3"'),
         (LLAMA, {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_parameters.rope"),
-        (LLAMA, {"sliding_window": 4096}, "sliding_window: expected null, got 4096"),
-        (LLAMA, {"attention_bias": True}, "attention_bias: expected false, got true"),
-        (LLAMA, {"mlp_bias": True}, "mlp_bias: expected false, got true"),
+        (LLAMA, {"model_type": "mistral", "sliding_window": 16}, "sliding_window: expected null, "
+         "or the 20 tokens of the context at least, got 16; --context 16 takes as many"),
+        (LLAMA, {"layer_types": ["sliding_attention"]}, 'layer_types: expected a list of "full_'),
+        (LLAMA, {"attention_bias": True}, "missing tensor model.layers.0.self_attn.q_proj.bias"),
+        (LLAMA, {"mlp_bias": True}, "missing tensor model.layers.0.mlp.gate_proj.bias"),
+        (LLAMA, {"model_type": "phi3"}, "missing tensor model.layers.0.self_attn.qkv_proj.weight"),
         (LLAMA, {"hidden_act": "gelu"}, 'hidden_act: expected silu or swish, got "gelu"'),
         (LLAMA, {"head_dim": 8}, "head_dim: expected 4, hidden_size / num_attention_heads, got 8"),
         (LLAMA, {"num_attention_heads": 5}, "num_attention_heads: expected a divisor of hidden"),
@@ -192,7 +203,8 @@ def test_a_folder_computes_what_transformers_does(tmp_path, family, tied):
         (LLAMA, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: is not known"),
         (LLAMA, {"vocab_size": 50257}, "vocab_size: expected a whole number from 1 to 32768"),
         (LLAMA, {"rms_norm_eps": None}, "rms_norm_eps: expected a number above 0, got null"),
-        (LLAMA, {"model_type": "mistral"}, "model_type: expected llama or gpt2, got 'mistral'"),
+        (LLAMA, {"model_type": "gemma"}, "model_type: expected llama, mistral, qwen2, phi3 or "
+         "gpt2, got 'gemma'"),
         (LLAMA, {"tie_word_embeddings": True}, "lm_head.weight is not the embedding"),
         (LLAMA, {"num_hidden_layers": 1}, "unused tensor model.layers.1."),
         (LLAMA, {"num_hidden_layers": 3}, "missing tensor model.layers.2."),

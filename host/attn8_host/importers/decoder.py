@@ -116,8 +116,13 @@ def llama(
 
     Args:
         found: weights [outputs, inputs], each of all layers: words, attention_norm, q, k, v, out,
-            ffn_norm, w1, w2, w3; norm, and head, unless the embedding is that.
+            ffn_norm, w1, w2, w3, with "q.bias" and the like where they have some; norm, and head,
+            unless the embedding is that.
     """
+    def parts(key: str, i: int) -> dict[str, np.ndarray]:
+        bias = {"bias": found[f"{key}.bias"][i]} if f"{key}.bias" in found else {}
+        return {"weight": found[key][i], **bias}
+
     made, head = Decoder(name, sizes), found.get("head")
     x = made.words(found["words"], head is None)
     for i in range(sizes.layers):
@@ -125,15 +130,15 @@ def llama(
         made.norm("rms_norm", prefix + "norm1", {"weight": found["attention_norm"][i]}, inputs=[x])
         attention = made.attention(
             prefix + "attention",
-            {f"{part}.weight": found[part][i] for part in ("q", "k", "v", "out")},
-            rotary_base=rotary_base)
+            {f"{part}.{key}": values for part in ("q", "k", "v", "out")
+             for key, values in parts(part, i).items()}, rotary_base=rotary_base)
         x = made.add("add", prefix + "add1", inputs=[x, attention])
         normed = made.norm("rms_norm", prefix + "norm2", {"weight": found["ffn_norm"][i]})
-        made.dense(prefix + "w1", {"weight": found["w1"][i]})
+        made.dense(prefix + "w1", parts("w1", i))
         gate = made.add("silu", prefix + "silu", activation_bits=16)
-        w3 = made.dense(prefix + "w3", {"weight": found["w3"][i]}, inputs=[normed])
+        w3 = made.dense(prefix + "w3", parts("w3", i), inputs=[normed])
         made.add("multiply", prefix + "gated", activation_bits=16, inputs=[gate, w3])
-        w2 = made.dense(prefix + "w2", {"weight": found["w2"][i]})
+        w2 = made.dense(prefix + "w2", parts("w2", i))
         x = made.add("add", prefix + "add2", inputs=[x, w2])
     made.norm("rms_norm", "norm", {"weight": found["norm"]})
     made.head(head)

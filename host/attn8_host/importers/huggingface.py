@@ -1,4 +1,5 @@
-"""Folders of Hugging Face transformers: config.json and safetensors of Llama and of GPT-2.
+"""Folders of Hugging Face transformers: config.json and safetensors of Llama, of those that are
+computed alike (Mistral, Qwen2, Phi-3), and of GPT-2.
 
 Llama's queries and keys have the two values of a rotary pair half a head apart; here they are
 adjacent. GPT-2's weights are [inputs, outputs], and c_attn has q, k and v side by side.
@@ -14,7 +15,7 @@ from safetensors import safe_open
 from .. import schema
 from ..errors import ModelError
 from ..paths import require_file
-from ..schema import SCALE, SIZE, Kind
+from ..schema import COUNT, SCALE, SIZE, Kind
 from . import decoder, pieces
 from .decoder import Sizes
 
@@ -54,6 +55,8 @@ IDLE = {
     "chunk_size_feed_forward", "finetuning_task", "tokenizer_class", "prefix",
 }
 POSITIONS = schema.within(1, 1 << 30)  # a context may be said that is less
+FULL = Kind('a list of "full_attention"', lambda given: given is None or (
+    type(given) is list and set(given) == {"full_attention"}))
 # Fields of each family: which there must be, and which there may be
 LLAMA = (
     {"hidden_size": SIZE, "intermediate_size": SIZE, "num_hidden_layers": SIZE,
@@ -61,9 +64,12 @@ LLAMA = (
      "rms_norm_eps": SCALE},
     {"num_key_value_heads": _or_none(SIZE), "head_dim": _or_none(SIZE), "rope_theta": SCALE,
      "rope_parameters": _or_none(schema.OBJECT), "rope_scaling": _or_none(schema.OBJECT),
-     "hidden_act": schema.one_of("silu", "swish"), "attention_bias": NO, "mlp_bias": NO,
-     "sliding_window": NONE, "use_sliding_window": NO, "partial_rotary_factor": _only(1.0)},
+     "hidden_act": schema.one_of("silu", "swish"), "attention_bias": FLAG, "mlp_bias": FLAG,
+     "sliding_window": _or_none(POSITIONS), "use_sliding_window": NO, "layer_types": FULL,
+     "max_window_layers": COUNT, "partial_rotary_factor": _only(1.0),
+     "original_max_position_embeddings": POSITIONS},
 )
+LLAMAS = ("llama", "mistral", "qwen2", "phi3")
 GPT2 = (
     {"n_embd": SIZE, "n_layer": SIZE, "n_head": SIZE, "vocab_size": SIZE, "n_positions": SIZE,
      "layer_norm_epsilon": SCALE},
@@ -84,23 +90,24 @@ def read(
         name: of the model, by default that of the folder.
 
     Raises:
-        ModelError: it is no Llama or GPT-2, a field of the config says something that changes what
+        ModelError: it is of another family, a field of the config says something that changes what
             is computed and is not known, a tensor is missing, misshapen or unused, or the tokenizer
             is not known.
     """
     path = folder / "config.json"
     about = pieces.load(path)
-    families = {"llama": (_llama, LLAMA), "gpt2": (_gpt2, GPT2)}
     kind = about.get("model_type")
-    if kind not in families:
-        raise ModelError(f"{path}: model_type: expected {' or '.join(families)}, got {kind!r}")
-    make, (needed, optional) = families[kind]
+    if kind not in (*LLAMAS, "gpt2"):
+        raise ModelError(f"{path}: model_type: expected {', '.join(LLAMAS)} or gpt2, got {kind!r}")
+    needed, optional = GPT2 if kind == "gpt2" else LLAMA
     try:
         said = _checked(about, needed, {**COMMON, **optional})
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     found = Tensors(folder)
-    config, tensors = make(name or folder.resolve().name, said, found, context)
+    own = name or folder.resolve().name
+    config, tensors = (_gpt2(own, said, found, context) if kind == "gpt2" else
+                       _llama(own, said, found, context, kind))
     found.refuse_unused()
     if pieces.there(folder):
         try:
@@ -218,7 +225,7 @@ class Tensors:
         """Raises ModelError where a tensor has not been asked for."""
         if self.left:
             raise ModelError(f"{self.where}: unused tensor {min(self.left)}; a model with "
-                             "more than Llama or GPT-2 has is not known")
+                             "more than its family has is not known")
 
 
 def bfloat16(path: Path, name: str) -> np.ndarray:
@@ -242,10 +249,10 @@ def _head(found: Tensors, tied: bool, words: np.ndarray, name: str) -> dict[str,
 
 
 def adjacent(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of a head from (first halves, second halves) of rotary pairs to pairs."""
-    rows, inputs = weight.shape
-    halves = weight.reshape(heads, 2, rows // heads // 2, inputs)
-    return halves.swapaxes(1, 2).reshape(rows, inputs)
+    """Rows of a head, of a weight or a bias, from (first halves, second halves) of rotary pairs to
+    pairs."""
+    halves = weight.reshape(heads, 2, len(weight) // heads // 2, -1)
+    return halves.swapaxes(1, 2).reshape(weight.shape)
 
 
 def _rotary_base(said: Mapping[str, Any]) -> float:
@@ -262,8 +269,9 @@ def _rotary_base(said: Mapping[str, Any]) -> float:
 
 
 def _llama(
-    name: str, said: Mapping[str, Any], found: Tensors, context: int | None
+    name: str, said: Mapping[str, Any], found: Tensors, context: int | None, kind: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Llama; kind: one of LLAMAS."""
     e, heads, hidden = (said[key] for key in ("hidden_size", "num_attention_heads",
                                               "intermediate_size"))
     kv_heads, vocab = said.get("num_key_value_heads") or heads, said["vocab_size"]
@@ -278,26 +286,62 @@ def _llama(
     base, n = _rotary_base(said), said["num_hidden_layers"]
     sizes = Sizes(e, hidden, n, heads, kv_heads, vocab,
                   decoder.room(said["max_position_embeddings"], context), said["rms_norm_eps"])
+    window = said.get("sliding_window")
+    if window is not None and window < sizes.context and kind != "qwen2":  # which has it not in use
+        raise ModelError(f"config.json: sliding_window: expected null, or the {sizes.context} "
+                         f"tokens of the context at least, got {window}; --context {window} takes "
+                         "as many")
     words = found("model.embed_tokens.weight", vocab, e)
     made: dict[str, Any] = {"words": words, "norm": found("model.norm.weight", e)}
     made |= _head(found, said.get("tie_word_embeddings", False), words, "lm_head.weight")
     turns = float(base) ** (-np.arange(0, d, 2) / d)
+    biased = said.get("attention_bias", kind == "qwen2"), said.get("mlp_bias", False)
     for i in range(n):
         own, attn, mlp = (f"model.layers.{i}.{part}" for part in ("", "self_attn.", "mlp."))
         found.ignore(attn + "rotary_emb.inv_freq", turns)
-        for key, part, shape in (
-            ("attention_norm", own + "input_layernorm", (e,)),
-            ("q", attn + "q_proj", (e, e)), ("k", attn + "k_proj", (kv_heads * d, e)),
-            ("v", attn + "v_proj", (kv_heads * d, e)), ("out", attn + "o_proj", (e, e)),
-            ("ffn_norm", own + "post_attention_layernorm", (e,)),
-            ("w1", mlp + "gate_proj", (hidden, e)), ("w2", mlp + "down_proj", (e, hidden)),
-            ("w3", mlp + "up_proj", (hidden, e)),
+        for norm, part in (("attention_norm", "input"), ("ffn_norm", "post_attention")):
+            made.setdefault(norm, []).append(found(f"{own}{part}_layernorm.weight", e))
+        wide = {"q": e, "k": kv_heads * d, "v": kv_heads * d}
+        for place, inputs, parts, bias in (
+            (attn + "qkv_proj", e, wide, biased[0]),
+            (attn + "o_proj", e, {"out": e}, biased[0] and kind != "qwen2"),
+            (mlp + "gate_up_proj", e, {"w1": hidden, "w3": hidden}, biased[1]),
+            (mlp + "down_proj", hidden, {"w2": e}, biased[1]),
         ):
-            weight = found(part + ".weight", *shape)
-            if key in "qk":
-                weight = adjacent(weight, heads if key == "q" else kv_heads)
-            made.setdefault(key, []).append(weight)
+            for key, values in _products(found, place, inputs, parts, bias, kind).items():
+                part = key.partition(".")[0]
+                if part in "qk":
+                    values = adjacent(values, heads if part == "q" else kv_heads)
+                made.setdefault(key, []).append(values)
+        if biased[0] and "out.bias" not in made:
+            made["out.bias"] = [np.zeros(e, np.float32)] * n
     return decoder.llama(name, sizes, made, base)
+
+
+NAMES = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "w1": "gate_proj", "w3": "up_proj"}
+
+
+def _products(
+    found: Tensors, place: str, inputs: int, parts: Mapping[str, int], bias: bool, kind: str
+) -> dict[str, np.ndarray]:
+    """Weights, and biases as "q.bias" if there are any, of products of the same values.
+
+    Args:
+        place: the name where they lie one after another, as in Phi-3.
+        parts: of each its outputs.
+    """
+    made = {}
+    for key in ("weight", "bias") if bias else ("weight",):
+        shape = (inputs,) if key == "weight" else ()
+        if kind == "phi3" or len(parts) == 1:
+            each = np.split(found(f"{place}.{key}", sum(parts.values()), *shape),
+                            np.cumsum(list(parts.values()))[:-1])
+        else:
+            above = place.rpartition(".")[0]
+            each = [found(f"{above}.{NAMES[part]}.{key}", n, *shape) for part, n in parts.items()]
+        made |= {part if key == "weight" else f"{part}.bias": values
+                 for part, values in zip(parts, each, strict=True)}
+    return made
 
 
 def _gpt2(
