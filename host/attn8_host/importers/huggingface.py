@@ -330,7 +330,7 @@ def _products(
         place: the name where they lie one after another, as in Phi-3.
         parts: of each its outputs.
     """
-    made = {}
+    made: dict[str, np.ndarray] = {}
     for key in ("weight", "bias") if bias else ("weight",):
         shape = (inputs,) if key == "weight" else ()
         if kind == "phi3" or len(parts) == 1:
