@@ -312,9 +312,9 @@ class MultiHeadAttention:
         # What hides keys in all calls from now on that bring no mask of their own: bytes as theirs,
         # a Mask, a list with a Mask for each head, or None
         if isinstance(mask, list) or hasattr(mask, "hidden"):
-            from ..masks.mask import hidden
+            from .. import masks
 
-            mask = hidden(mask)
+            mask = masks.mask.hidden(mask)
         self._head = 0 if mask is None else self._check_mask(mask)
         self._mask = mask
 
