@@ -276,8 +276,11 @@ def test_a_cut_at_any_write_leaves_the_old_or_the_new_weights(large, base):
     ("patience=0", None, "patience: expected 1 to 32767, got 0"),
     ("validation=1", None, "validation: 1 leaves none to train with; give 0, or 2 at least"),
     ("batch=61", None, "batch: expected 1 to 60, got 61"),
-    ("validation=40", None, "samples: expected 80 at least, one of 40 to validate with, got 60"),
-    ("validation=99", None, "validation: expected 0 to 60, got 99"),
+    ("validation=40", None, "samples: expected 80 at least, one of 40 to validate with, got 60; "
+     "collect more, or give validation=0"),
+    ("validation=99", None, "samples: expected 198 at least, one of 99 to validate with, got 60; "
+     "collect more, or give validation=0"),
+    ("validation=-1", None, "validation: expected 0 to 65535, got -1"),
     ("seed=0", None, "seed: expected 1 to 4294967295, got 0"),
     ("", 3, "sample 3: label: expected 0 to 2, got 3"),
     ("", 0, "samples: all that train are of class 0; keep some of others, too"),
@@ -290,6 +293,23 @@ def test_bad_fits_are_refused_in_one_line(remote, base, options, change, said):
     fed = put(remote, model, path, config, tensors, x, labels, labelled)
     assert remote.refused(FIT.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1],
                                      options=options)) == said
+
+
+@pytest.mark.parametrize("given, options, said", [
+    ("samples", "batch=4", "batch: a step is one sample, as --memory direct said; leave it out"),
+    ("[(x, None) for x, y in samples]", "", "sample 0: label: expected a whole number, got None"),
+    ("[(x[:5], y) for x, y in samples]", "", "sample 0: expected 12 int8 values, got 5"),
+])  # fmt: skip
+def test_bad_direct_fits_are_refused_in_one_line(remote, base, given, options, said):
+    """Where the first layers' features come first."""
+    model, path = base
+    x, labels = samples(20)
+    config, tensors = prepared(model, optimizer="direct")
+    fed = put(remote, model, path, config, tensors, x, labels)
+    pairs = list(zip(fed.tolist(), labels.tolist(), strict=True))
+    code = (f"samples = [(array('b', x), y) for x, y in {pairs}]\n"
+            f"train.fit({TRAINING!r}, {given}, {options})")
+    assert remote.refused(code, "from attn8 import train\nfrom array import array").startswith(said)
 
 
 @pytest.mark.parametrize("code, said", [

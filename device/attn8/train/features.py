@@ -55,6 +55,7 @@ def _made(path, front, samples):
     made = Samples(path, len(y) + ("tokens" in given), code)
     for i in range(len(samples)):
         x, label = pair(samples, i)
+        checks.between("sample %d: label" % i, label, 0, 65535)
         checks.values("sample %d" % i, x, size + bool(lengths), False, model.code)
         for k in range(size):
             model.input[k] = x[k]

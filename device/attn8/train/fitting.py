@@ -37,15 +37,16 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
         raise ValueError("%s: expected what attn8 train --prepare makes, with an int8 model and "
                          "labels" % path)
     n = checks.between("samples", len(samples), 1, 65535)
-    checks.between("validation", validation, 0, n)
+    checks.between("validation", validation, 0, 65535)
     held = n // validation if validation else 0
     if validation == 1:
         raise ValueError("validation: 1 leaves none to train with; give 0, or 2 at least")
     if validation and held < 2:
-        raise ValueError("samples: expected %d at least, one of %d to validate with, got %d"
-                         % (2 * validation, validation, n))
-    batch = checks.between("batch", trainer.batch if batch is None else batch, 1,
-                           1 if model.direct else n)
+        raise ValueError("samples: expected %d at least, one of %d to validate with, got %d; "
+                         "collect more, or give validation=0" % (2 * validation, validation, n))
+    if model.direct and batch not in (None, 1):
+        raise ValueError("batch: a step is one sample, as --memory direct said; leave it out")
+    batch = checks.between("batch", trainer.batch if batch is None else batch, 1, n)
     steps = (n - held + batch - 1) // batch
     checks.between("epochs", epochs, 1, max(1, 32767 // steps))
     checks.between("patience", patience, 1, 32767)

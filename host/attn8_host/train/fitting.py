@@ -51,7 +51,7 @@ def fit(
     held = n // validation if validation else 0
     if validation and held < 2:
         raise Attn8Error(f"samples: expected {2 * validation} at least, one of {validation} to "
-                         f"validate with, got {n}")
+                         f"validate with, got {n}; collect more, or give validation=0")
     order = np.arange(n)
     state = shuffle(order, 0, seed)
     if len(found := set(labels[order[held:]].tolist())) == 1:
