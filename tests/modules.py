@@ -291,6 +291,23 @@ class Pools(nn.Module):
         return self.parts(x)
 
 
+class Groups(nn.Module):
+    """Norms of groups of channels, and of each."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Sequential(
+            nn.Conv1d(3, 8, 3), nn.GroupNorm(4, 8), nn.ReLU(), nn.Conv1d(8, 6, 3),
+            nn.GroupNorm(1, 6), nn.Conv1d(6, 4, 2), nn.InstanceNorm1d(4, affine=True))
+        for part in self.parts:
+            if isinstance(part, (nn.GroupNorm, nn.InstanceNorm1d)):
+                nn.init.uniform_(part.weight, 0.5, 2)
+                nn.init.normal_(part.bias)
+
+    def forward(self, x):
+        return self.parts(x)
+
+
 class Image(nn.Module):
     """Tokens of an image: patches, as ViT has them, or those of a compact transformer."""
 
@@ -325,6 +342,7 @@ def cases():
         "mixer": (Mixer(), x), "decomposed": (Decomposed(), x),
         "activations": (Activations(), sensor),
         "pools": (Pools(), torch.randn(1, 3, 31)),
+        "groups": (Groups(), torch.randn(1, 3, 13)),
         "patches": (Image(True), torch.randn(1, 3, 8, 9)),
         "compact": (Image(False), torch.randn(1, 3, 7, 8)),
         "sinusoid": (Sinusoid(), torch.randn(S, 1, E)),

@@ -390,7 +390,8 @@ X = torch.ones(1, 6, 4)
         (Function(torch.cumsum), X, "torch.export cannot take Function: "),
         (Function(lambda x: x.cumsum(1)), X, "cumsum [1, 6, 4]: is not recognized as a layer; see "
                                              "docs/import.md for those that are"),
-        (Function(lambda x: F.max_pool1d(x, 2)), X, "max_pool1d [1, 6, 2]: is not recognized"),
+        (Function(lambda x: F.max_pool1d(x, 2, dilation=2)), X,
+         "input [1, 6, 4]: max_pool1d has a dilation, or takes no batch; only plain windows are"),
         (Function(lambda x: x @ x.transpose(1, 2)), X,
          "matmul [1, 6, 6]: a product of two values that depend on the input is only known as "
          "softmax(q @ k) @ v"),
@@ -403,8 +404,9 @@ X = torch.ones(1, 6, 4)
                                                "got [8, 6, 4]; give one sample of the batch, as "
                                                "x[:1]"),
         (nn.Linear(4, 4), np.ones((1, 4)), "example: expected a tensor, or a tuple of tensors"),
-        (nn.Conv2d(1, 1, 2), torch.ones(1, 1, 4, 4),
-         "input [1, 1, 4, 4]: conv2d is a convolution over 2 axes; conv1d is known"),
+        (nn.Conv2d(1, 1, 2, dilation=2), torch.ones(1, 1, 4, 4),
+         "input [1, 1, 4, 4]: conv2d is a convolution over 2 axes; over one it is known, and over "
+         "two without a dilation"),
         (nn.MultiheadAttention(4, 1), (X, X.clone(), X), "example: a model has one input; expected "
                                                          "the same tensor for all 3 arguments"),
         (Function(lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=torch.eye(6) > 0)),

@@ -170,3 +170,31 @@ def test_channels_of_a_first_layer_have_scales_of_their_own(name):
     first = (x[0] - offsets) / scales
     wanted = float_model.run(config, tensors, x[0])[last]
     assert np.allclose(float_model.run(biased, folded, first)[last], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("end", ["log_softmax", "argmax", "softmax argmax"])
+@pytest.mark.parametrize("onnx", [False, True])
+def test_logits_stand_for_what_is_decided_at_the_end(end, onnx, caplog, tmp_path):
+    ends = {"log_softmax": lambda x: F.log_softmax(x, -1), "argmax": lambda x: x.argmax(-1),
+            "softmax argmax": lambda x: F.softmax(x, -1).argmax(-1)}
+    module = Parts(lambda s, x: ends[end](s.head(x.flatten(1))), head=nn.Linear(N * C, 5)).eval()
+    if onnx:
+        pytest.importorskip("onnx")
+        from attn8_host.importers.onnx import from_onnx
+
+        torch.onnx.export(module, (X,), tmp_path / "m.onnx", dynamo=False)
+        config, tensors = from_onnx(tmp_path / "m.onnx")
+    else:
+        config, tensors = attn8_host.from_torch(module, X)
+    assert [entry["type"] for entry in config["layers"]] == ["dense"]
+    assert "is left out; head gives the logits" in caplog.text
+    logits = float_model.run(config, tensors, X[0].numpy())["head"]
+    wanted = module.head(X.flatten(1)).detach().numpy()
+    assert np.abs(logits - wanted).max() < 1e-5
+
+
+def test_a_decision_in_the_middle_is_refused():
+    module = Parts(lambda s, x: s.head(F.log_softmax(s.embed(x), -1)), embed=nn.Linear(C, E),
+                   head=nn.Linear(E, 2))
+    with pytest.raises(ModelError, match="log_softmax is only known at the end, where"):
+        attn8_host.from_torch(module, X)

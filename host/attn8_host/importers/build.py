@@ -294,6 +294,32 @@ def concat(name: str, path: str, inputs: Sequence[Node], axis: int) -> Node:
     return add("concat", name, path, inputs, lambda *x: np.concatenate(x, axis), {"axis": axis})
 
 
+def group_norm(
+    name: str, path: str, x: Node, groups: int, weight: Node | None, bias: Node | None, eps: float,
+) -> Node:
+    """x [1, channels, *axes] without the mean and over the spread of each group of channels, then
+    times weight and plus bias [channels]."""
+    def normalize(x: np.ndarray) -> np.ndarray:
+        x = x - x.mean(axis=-1, keepdims=True)
+        out: np.ndarray = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
+        return out
+
+    shape = x.shape
+    rows = move(x, lambda x: x.reshape(groups, -1))
+    normal = add("function", name, path, [rows], normalize, numbers=[eps])
+    out = move(normal, lambda x: x.reshape(shape))
+    for part, form in ((weight, np.multiply), (bias, np.add)):
+        if part is not None:
+            whole = move(part, lambda p: p.reshape(-1, *[1] * (len(shape) - 2)))
+            out = add("function", name, path, [out, whole], form)
+    return out
+
+
+def argmax(name: str, path: str, x: Node, axis: int | None, keep: bool) -> Node:
+    """Where the largest value along an axis is, or among all."""
+    return add("argmax", name, path, [x], lambda x: np.argmax(x, axis, keepdims=keep))
+
+
 def softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
     """exp(x) over its sum along an axis."""
     e = np.exp(x - x.max(axis=axis, keepdims=True))

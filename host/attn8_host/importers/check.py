@@ -8,6 +8,8 @@ import numpy as np
 from .. import float_model
 from ..errors import ModelError
 
+# The layers that give the original's outputs, and of each what makes the output of its values
+Outputs = Sequence[tuple[str, Callable[[np.ndarray], np.ndarray]]]
 MOST = 1e-4  # of the difference; of values beyond 1, of the largest
 RANDOM = 4  # inputs besides the example
 
@@ -29,7 +31,7 @@ def strip(what: str, shape: tuple[int, ...]) -> int:
 def check(
     config: dict[str, Any], tensors: dict[str, np.ndarray],
     original: Callable[[np.ndarray], list[np.ndarray]], example: np.ndarray,
-    outputs: Sequence[str],
+    outputs: Outputs,
 ) -> float:
     """The largest difference between the float form and the original.
 
@@ -37,7 +39,7 @@ def check(
         config, tensors: of the float model.
         original: from an input with its batch to its outputs.
         example: an input; others are drawn with its mean and spread.
-        outputs: the layers that give the same.
+        outputs: what gives the same.
 
     Raises:
         ModelError: it is more than MOST.
@@ -65,7 +67,7 @@ def inputs_like(config: dict[str, Any], example: np.ndarray) -> Iterator[np.ndar
 
 def difference(
     config: dict[str, Any], tensors: dict[str, np.ndarray], x: np.ndarray,
-    wanted: Sequence[np.ndarray], outputs: Sequence[str], length: int | None = None,
+    wanted: Sequence[np.ndarray], outputs: Outputs, length: int | None = None,
 ) -> float:
     """The largest difference of the float form from what the original gives.
 
@@ -73,8 +75,8 @@ def difference(
     """
     found = float_model.run(config, tensors, x.reshape(config["input"]["shape"]), length)
     largest = 0.0
-    for name, original in zip(outputs, wanted, strict=True):
-        given, values = found[name].ravel(), original.ravel()
+    for (name, finish), original in zip(outputs, wanted, strict=True):
+        given, values = finish(found[name]).ravel(), original.ravel()
         if given.size != values.size:
             raise ModelError(f"{name}: the float form gives {given.size} values, the original "
                              f"{values.size}; please report this module")

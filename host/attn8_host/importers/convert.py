@@ -1,5 +1,6 @@
 """From a front end's graph to a float model that is checked."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from .graph import Node
 from .lengths import Masked, with_lengths
 from .lower import Lowering
 
+LEFT_OUT = logging.getLogger("attn8.import")
+
 
 @contextmanager
 def one_of_several(count: int, how: str) -> Iterator[None]:
@@ -25,6 +28,23 @@ def one_of_several(count: int, how: str) -> Iterator[None]:
         if count == 1:
             raise
         raise ModelError(f"{error}. There are {count} outputs: choose one, as {how}") from None
+
+
+def _undecided(output: Node) -> tuple[Node, Callable[[np.ndarray], np.ndarray]]:
+    """The logits of an output that is a log_softmax or an argmax at the end, of any other that
+    itself; and what makes the output of their values."""
+    steps: list[Node] = []
+    while output.op in ("log_softmax", "argmax") or (
+            steps and steps[-1].op == "argmax" and output.op == "softmax"):
+        steps.append(output)
+        (output,) = output.variable
+
+    def finish(values: np.ndarray) -> np.ndarray:
+        for step in reversed(steps):
+            values = step.compute(values.reshape(step.variable[0].shape))
+        return values
+
+    return output, finish
 
 
 def convert(
@@ -52,7 +72,8 @@ def convert(
     entries: list[dict[str, Any]] = []
     tensors: dict[str, np.ndarray] = {}
     used: set[str] = set()
-    lowering = Lowering(outputs, core)
+    decided = [_undecided(output) for output in outputs]
+    lowering = Lowering([logits for logits, _ in decided], core)
     for entry, made in lowering.entries():
         used |= made.sources
         parts = {key: value if value.dtype == np.uint8 else np.asarray(value, np.float32)
@@ -82,9 +103,14 @@ def convert(
     config = {"format": "attn8", "version": 1, "name": name, "input": given, "layers": entries}
     modelfile.check_config(config)
     as_exact = config if is_softmax(core) else _with_core(config, "exact")
-    check(as_exact, tensors, original, example, lowering.names())
+    results = [(name, finish) for name, (_, finish) in zip(lowering.names(), decided, strict=True)]
+    for output, (logits, _), (layer, _) in zip(outputs, decided, results, strict=True):
+        if output is not logits:
+            LEFT_OUT.warning("%s: is left out; %s gives the logits that it is computed from",
+                             output.name, layer)
+    check(as_exact, tensors, original, example, results)
     if masked:
-        as_exact = with_lengths(as_exact, tensors, masked, example, lowering.names())
+        as_exact = with_lengths(as_exact, tensors, masked, example, results)
     if is_softmax(core):
         return as_exact, tensors
     config = _with_core(as_exact, core)

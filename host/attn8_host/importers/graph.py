@@ -23,7 +23,7 @@ class Node:
 
     Attributes:
         op: "input", "constant", "linear", "conv1d", "conv2d", "max_pool", "matmul", "concat",
-            "embedding", "function" of what was not recognized, or one of recognize.
+            "embedding", "argmax", "function" of what was not recognized, or one of recognize.
         name: the original's, for messages.
         path: of the module that it belongs to, for the names of layers.
         inputs: what it is computed from.

@@ -5,7 +5,7 @@ is found by trying: layers that can heed lengths do, so that the float form with
 what the original does with the mask of that length.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..lengths import Lengths
-from .check import MOST, difference, inputs_like
+from .check import MOST, Outputs, difference, inputs_like
 
 Masked = Callable[[np.ndarray, int], list[np.ndarray]]
 KINDS = ("attention", "cross_attention", "mean_pool", "select")  # that can heed lengths
@@ -48,7 +48,7 @@ def _choices(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def with_lengths(
     config: dict[str, Any], tensors: dict[str, np.ndarray], masked: Masked, example: np.ndarray,
-    outputs: Sequence[str],
+    outputs: Outputs,
 ) -> dict[str, Any]:
     """The config whose float form computes what the original does at every length.
 
@@ -56,7 +56,7 @@ def with_lengths(
         config, tensors: of the float model without lengths.
         masked: from an input with its batch and a length to the original's outputs.
         example: an input with its batch.
-        outputs: the layers that give the same.
+        outputs: what gives the same.
 
     Raises:
         ModelError: there is none.

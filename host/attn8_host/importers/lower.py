@@ -238,6 +238,17 @@ class Lowering:
             place = np.empty(base.size, np.int64)
             place[order.T.ravel()] = np.arange(base.size)
             return self.plain(replace(view, base=turned, index=place[view.index]), node)
+        if view.index.ndim > 2 and base.columns != view.index.shape[1]:
+            channels = view[_channels_last]
+            rows = [part.reshape(-1, view.index.shape[1]) for part in (channels.factor,
+                                                                       channels.offset)
+                    if part is not None]
+            if all((part == part[0]).all() for part in rows):  # of each channel, in another order
+                turned = self.ordered(View(base, channels.index), node)
+                places = np.arange(turned.size).reshape(channels.index.shape)
+                if turned.columns == view.index.shape[1]:
+                    return self.plain(replace(view, base=turned,
+                                              index=np.moveaxis(places, -1, 1)), node)
         if offset.any() and (factor != 1).any():  # by a layer for each
             one, zero = np.ones(view.index.shape), np.zeros(view.index.shape)
             scaled = self.plain(replace(view, offset=zero), node)
@@ -483,6 +494,11 @@ class Lowering:
         made = self._make(node, "softmax", f"{node.path}.softmax", [base], base.size // n, n,
                           {"rows": base.size // n, "columns": n}, sources=node.sources)
         return View(made, np.arange(base.size).reshape(node.shape))
+
+    def _decision(self, node: Node) -> View:
+        raise node.refuse(f"{node.op} is only known at the end, where the model gives the logits")
+
+    _log_softmax = _argmax = _decision
 
     def _reduced(self, node: Node) -> tuple[Made, int, int]:
         """What a node takes over its axes, as rows: (layer, rows, columns)."""

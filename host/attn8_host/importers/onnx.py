@@ -433,6 +433,29 @@ class Reader:
                            "take ceil_mode=0 and count_include_pad=1")
         return build.mean_pool(name, path, x, sizes, strides, padding)
 
+    def _groupnormalization(
+        self, name: str, path: str, given: list[Any], attributes: dict[str, Any]
+    ) -> Node:
+        (x, weight, bias), groups = given, attributes["num_groups"]
+        if self.opsets.get("", 0) < 21:  # a value for each group
+            weight, bias = (build.move(part, lambda p: np.repeat(p, x.shape[1] // groups))
+                            for part in (weight, bias))
+        return build.group_norm(name, path, x, groups, weight, bias,
+                                attributes.get("epsilon", 1e-5))
+
+    @staticmethod
+    def _instancenormalization(
+        name: str, path: str, given: list[Any], attributes: dict[str, Any]
+    ) -> Node:
+        x, weight, bias = given
+        return build.group_norm(name, path, x, x.shape[1], weight, bias,
+                                attributes.get("epsilon", 1e-5))
+
+    @staticmethod
+    def _argmax(name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
+        return build.argmax(name, path, given[0], attributes.get("axis", 0),
+                            bool(attributes.get("keepdims", 1)))
+
     def _gather(self, name: str, path: str, given: list[Any], attributes: dict[str, Any]) -> Node:
         values, index = given
         if values.constant and not index.constant:

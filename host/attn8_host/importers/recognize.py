@@ -7,7 +7,7 @@ A node "function" becomes one of
     relu, silu, sigmoid, tanh, gelu (approximate)
     activation  one of layers.activation.FUNCTIONS: function, and its parameters
     layer_norm, rms_norm    over the last axis: eps, weight, bias
-    softmax     along axis
+    softmax, log_softmax    along axis
     mean        over axes, times factor
     max         over axes
     add, multiply           of two
@@ -29,7 +29,7 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 FURTHEST = 24  # nodes that a pattern may span
 KNOWN = ("function", "move", "affine", "relu", "silu", "sigmoid", "tanh", "gelu", "activation",
-         "layer_norm", "rms_norm", "softmax", "mean", "max", "add", "multiply")
+         "layer_norm", "rms_norm", "softmax", "log_softmax", "mean", "max", "add", "multiply")
 EPSILONS = (1e-5, 1e-6, 1e-3, 1e-12, 1e-8, float(np.finfo(np.float32).eps))
 
 
@@ -198,6 +198,8 @@ def _known(node: Node, above: Node, function: Function) -> tuple[str, dict[str, 
             e = np.exp(x - x.max(axis=axis, keepdims=True))
             if same(out, e / e.sum(axis=axis, keepdims=True)):
                 return "softmax", {"axis": axis}
+            if same(out, np.log(e / e.sum(axis=axis, keepdims=True))):
+                return "log_softmax", {"axis": axis}
     if x.ndim and x.shape[-1] > 1:
         part = list(between(node, above))
         numbers = [number for each in part for number in each.numbers]

@@ -348,6 +348,23 @@ def _evenly(name: str, x: Node, positions: list[int]) -> list[int]:
     return [n // count for n, count in zip(axes, positions, strict=True)]
 
 
+def _group_norm(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    return build.group_norm(name, path, given["input"], given["num_groups"], given["weight"],
+                            given["bias"], given["eps"])
+
+
+def _instance_norm(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    x = given["input"]
+    if not given["use_input_stats"]:
+        raise x.refuse(f"{name} has running statistics; take BatchNorm for these")
+    return build.group_norm(name, path, x, x.shape[1], given["weight"], given["bias"],
+                            given["eps"])
+
+
+def _argmax(name: str, path: str, given: dict[str, Any], reader: Reader) -> Node:
+    return build.argmax(name, path, given["self"], given["dim"], given["keepdim"])
+
+
 # What these give is made of their input's shape, not of its values
 OF_SHAPE = {aten.zeros_like.default, aten.ones_like.default, aten.full_like.default,
             aten.new_zeros.default, aten.new_ones.default, aten.new_full.default}
@@ -368,6 +385,9 @@ FORMS: dict[Any, Form] = {
     aten.conv1d.padding: _conv,
     aten.conv2d.default: _conv,
     aten.conv2d.padding: _conv,
+    aten.group_norm.default: _group_norm,
+    aten.instance_norm.default: _instance_norm,
+    aten.argmax.default: _argmax,
     aten.max_pool1d.default: _max_pool,
     aten.max_pool2d.default: _max_pool,
     aten.max_pool2d_with_indices.default: _max_pool,
