@@ -391,7 +391,7 @@ X = torch.ones(1, 6, 4)
         (Function(lambda x: x.cumsum(1)), X, "cumsum [1, 6, 4]: is not recognized as a layer; see "
                                              "docs/import.md for those that are"),
         (Function(lambda x: F.max_pool1d(x, 2, dilation=2)), X,
-         "input [1, 6, 4]: max_pool1d has a dilation, or takes no batch; only plain windows are"),
+         "head: linear [1, 6, 4]: max_pool1d has a dilation, or takes no batch; only plain"),
         (Function(lambda x: x @ x.transpose(1, 2)), X,
          "matmul [1, 6, 6]: a product of two values that depend on the input is only known as "
          "softmax(q @ k) @ v"),
