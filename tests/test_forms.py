@@ -364,6 +364,14 @@ def test_a_function_has_one_signature_in_all_forms(form, family):
     assert (forms.ROOT / "known" / f"{family}.py").exists()
 
 
+@pytest.mark.parametrize("form, family", [(form, family) for form, family in FAMILIES
+                                          if form != forms.STUBS])
+def test_a_source_that_serves_other_forms_is_there_once(form, family):
+    path, others = forms.source(form, family), forms.source(forms.STUBS, family)
+    assert (f"attn8.forms.{form}.{family}" in forms.borrowed()) == (path == others)
+    assert path == others or path.read_text() != others.read_text()
+
+
 def test_forms_of_one_chip_have_a_rank_each():
     for name in isa.ISAS:
         ranks = [forms.declared(form, "RANK") for form in FORMS if name == forms.target(form).ISA]

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from attn8_host import forms
 from attn8_host.isa import importer
 from attn8_host.isa.device import Device
 from attn8_host.isa.importer import Importer, module
@@ -52,7 +53,14 @@ def test_a_stand_in_takes_the_place_of_a_module(folder):
     assert a.d.e.f() == 7 and a.late is late
 
 
+def test_a_source_is_borrowed(folder):
+    a = Importer({"board": module("board")}, {"a.lent": folder / "a/late.py"}).load("a")
+    lent = a.d.local("a.lent", fromlist=["y"])
+    assert lent.y == 5 and lent.__file__ == str(folder / "a/lent.py") and lent is a.lent
+
+
 def test_nothing_of_it_is_seen_outside():
+    forms.files_of("rv32imc", "turbo")  # for which the host imports what assembles them
     before = set(sys.modules), set(vars(builtins)), set(vars(gc))
     device = Device("rv32imc", "turbo")
     assert device.attn8.backend() == "turbo" and "attn8.forms.rv32.matmul" in device.modules

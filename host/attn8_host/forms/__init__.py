@@ -3,11 +3,11 @@ compiler's, on stock firmware.
 
 A form in machine code is a folder of device/attn8/forms (attn8/forms/__init__.py says what is in
 it) and here a module of `targets`, what it runs on. Each of its families is a file of that folder,
-in which viper functions without a body say what arguments they take, and here the module
-kernels/FAMILY_FORM.py, which assembles them. `attn8 deploy` sends the files of the forms that a
-board can run, the kernels in the place of those functions, and the board takes a family once it has
-given known answers. The form simd, with vector instructions, is experimental, as no chip has run
-it yet, and sent where ATTN8_BACKEND=simd asks for it.
+or of another form that says the same, in which viper functions without a body say what arguments
+they take, and here the module kernels/FAMILY_FORM.py, which assembles them. `attn8 deploy` sends
+the files of the forms that a board can run, the kernels in the place of those functions, and the
+board takes a family once it has given known answers. The form simd, with vector instructions, is
+experimental, as no chip has run it yet, and sent where ATTN8_BACKEND=simd asks for it.
 """
 
 import ast
@@ -31,6 +31,7 @@ from . import kernels, mpy, targets
 ROOT = DEVICE / "attn8"
 VIPER = "viper"  # the form that is Python source alone, and on every board
 PACKAGE = "__init__"  # the module of a form's package
+STUBS = "xtensa"  # the form whose sources serve the others
 
 
 def machine_forms() -> tuple[str, ...]:
@@ -47,13 +48,25 @@ def target(form: str) -> ModuleType:
 
 
 def families(form: str) -> tuple[str, ...]:
-    """The families of kernels that a form has."""
-    return tuple(sorted(path.stem for path in source(form).parent.glob("[a-z]*.py")))
+    """The families of kernels that a form has: of machine code those that are assembled for it."""
+    found = tuple(sorted(path.stem for path in source(VIPER).parent.glob("[a-z]*.py")))
+    assembled = {module.name for module in iter_modules(kernels.__path__)}
+    return tuple(f for f in found if form == VIPER or f"{f}_{form}" in assembled)
 
 
 def source(form: str, module: str = PACKAGE) -> Path:
-    """The device's source of a family of a form, or of its package."""
-    return ROOT / "forms" / form / f"{module}.py"
+    """The device's source of a family of a form, or of its package.
+
+    A family that says the same as that of STUBS has none of its own.
+    """
+    own = ROOT / "forms" / form / f"{module}.py"
+    return own if own.is_file() else ROOT / "forms" / STUBS / f"{module}.py"
+
+
+def borrowed() -> dict[str, Path]:
+    """The device's modules that have the source of another: {name: path of that source}."""
+    return {f"attn8.forms.{form}.{family}": source(form, family) for form in machine_forms()
+            for family in families(form) if source(form, family).parent.name != form}
 
 
 def is_portable(path: str) -> bool:

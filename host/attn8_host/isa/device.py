@@ -117,7 +117,8 @@ class Device:
         self.tally = Tally()
         self._machines: dict[str, Machine] = {}
         machine_code = forms.files_of(arch, backend)
-        self.importer = Importer(self._firmware(machine_code) | dict(stand_ins or {}))
+        self.importer = Importer(self._firmware(machine_code) | dict(stand_ins or {}),
+                                 forms.borrowed())
         self.load = self.importer.load
         self.modules = self.importer.modules
         self.attn8: Any = self.load("attn8")
@@ -174,8 +175,9 @@ class Device:
 
         def call(*arguments: Any) -> int:
             if where not in self._machines:
+                source = forms.source(form, path.stem) if in_machine_code else path
                 self._machines[where] = shared(path, form if in_machine_code else "", self.arch,
-                                               path.read_text(encoding="utf-8"))
+                                               source.read_text(encoding="utf-8"))
             found = self._run(self._machines[where], kernel, arguments)
             # What machine code returns is unsigned, or nothing
             return found & 0xFFFFFFFF if in_machine_code else found

@@ -22,13 +22,18 @@ class Importer:
 
     Args:
         stand_ins: modules by name, for what only a board's firmware has, or in place of others.
+        borrowed: paths of sources by the names of modules that have none of their own.
 
     Attributes:
         modules: those of the device and the stand-ins that are there, by name.
         imported: names of all that were imported, and may be gone.
     """
 
-    def __init__(self, stand_ins: Mapping[str, ModuleType] | None = None):
+    def __init__(
+        self, stand_ins: Mapping[str, ModuleType] | None = None,
+        borrowed: Mapping[str, Path] | None = None,
+    ):
+        self._borrowed = borrowed or {}
         self.modules: dict[str, ModuleType] = {}
         self.imported: set[str] = set()
         self._opened: list[IO[Any]] = []
@@ -61,7 +66,7 @@ class Importer:
         if name in self._stand_ins:
             self.modules[name] = self._stand_ins[name]
         else:
-            self._run(name, _source(name))
+            self._run(name, self._source(name))
         if parent:
             setattr(parent, last, self.modules[name])
         return self.modules[name]
@@ -74,7 +79,8 @@ class Importer:
             vars(made)["__path__"] = str(path.parent)  # one folder, as in MicroPython
         self.modules[name] = made
         try:
-            exec(_compiled(path, path.read_text(encoding="utf-8")), vars(made))
+            source = self._borrowed.get(name, path)
+            exec(_compiled(path, source.read_text(encoding="utf-8")), vars(made))
         except BaseException:
             del self.modules[name]
             raise
@@ -92,16 +98,32 @@ class Importer:
             package = str((globals or {})["__package__"]).split(".")
             name = ".".join([*package[: len(package) - level + 1], *filter(None, [name])])
         top = name.partition(".")[0]
-        if top not in self._stand_ins and not _is_there(top):
+        if top not in self._stand_ins and not self._is_there(top):
             return builtins.__import__(name, globals, locals, fromlist or (), 0)
         found = self.load(name)
         if not fromlist:
             return self.load(top)
         for part in fromlist:
             below = f"{name}.{part}"
-            if not hasattr(found, part) and (below in self._stand_ins or _is_there(below)):
+            if not hasattr(found, part) and (below in self._stand_ins or self._is_there(below)):
                 setattr(found, part, self.load(below))
         return found
+
+    def _source(self, name: str) -> Path:
+        """Where a module of the device is, or would be if it had a source of its own."""
+        path = DEVICE.joinpath(*name.split("."))
+        if name in self._borrowed:
+            return path.with_suffix(".py")
+        for file in (path / "__init__.py", path.with_suffix(".py")):
+            if file.is_file():
+                return file
+        raise ModuleNotFoundError(f"no module named {name} on the device", name=name)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            return bool(self._source(name))
+        except ModuleNotFoundError:
+            return False
 
 
 def _close(files: list[IO[Any]]) -> None:
@@ -120,18 +142,3 @@ def module(name: str, /, **contents: object) -> ModuleType:
 def _compiled(path: Path, source: str) -> CodeType:
     code: CodeType = compile(source, path, "exec")
     return code
-
-
-def _source(name: str) -> Path:
-    path = DEVICE.joinpath(*name.split("."))
-    for file in (path / "__init__.py", path.with_suffix(".py")):
-        if file.is_file():
-            return file
-    raise ModuleNotFoundError(f"no module named {name} on the device", name=name)
-
-
-def _is_there(name: str) -> bool:
-    try:
-        return bool(_source(name))
-    except ModuleNotFoundError:
-        return False
