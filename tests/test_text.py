@@ -2,6 +2,7 @@
 
 import json
 import struct
+from array import array
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from attn8_host.errors import BoardError, ModelError
 from attn8_host.importers import llama2c
 from attn8_host.model import Model, load
 from attn8_host.paths import MODELS
-from attn8_host.plan.inference import executed
+from attn8_host.plan.inference import executed, loaded
 from attn8_host.proof import generate
 from attn8_host.proof.attention import attended
 from attn8_host.sampling import Sampler
@@ -523,6 +524,26 @@ def test_a_token_takes_so_many_instructions(arch, cache, most):
     # Products, the ratios of their outputs, tables of silu, two rows of the embedding with theirs
     assert tally.read == 259_328 + 3 * 3512 + 5 * 1026 + 2 * (64 + 3)
     assert tally.reads < 70
+
+
+def test_a_token_of_a_prompt_takes_four_fifths_of_a_step():
+    config, tensors = modelfile.read(MODELS / "stories.safetensors")
+    model, device, _ = loaded(config, modelfile.pack(config, tensors), "xtensawin", "turbo")
+    tally, tokens = device.tally, array("h", range(32))
+
+    def steps():
+        for i in range(len(tokens)):
+            model.step(tokens[i : i + 1])
+
+    found = []
+    for run, *arguments in (steps,), (model.prefill, tokens):
+        model.reset()
+        tally.known = {}
+        tally.count(run, *arguments)
+        found.append((tally.instructions, tally.read))
+    (instructions, read), (fewer, less) = found
+    assert 0.79 * instructions < fewer < 0.81 * instructions
+    assert 0.75 * read < less < 0.76 * read
 
 
 def test_plan_says_what_a_rate_of_the_flash_makes_of_a_text(small, tmp_path, capsys):
