@@ -10,21 +10,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn8_host import rename, slim
-from attn8_host.bundle import bundled
-from attn8_host.deploy import package_sources
-from attn8_host.isa import compiler
+from attn8_host import forms, rename, slim
+from attn8_host.bundle import HOME
+from attn8_host.isa import compiler, mpy
 from attn8_host.paths import DEVICE, PACKAGE
 
 ROOT = PACKAGE.parent.parent
 
 
+DEVICE_SOURCES = {path.relative_to(DEVICE / "attn8").as_posix(): path.read_bytes()
+                  for path in sorted((DEVICE / "attn8").rglob("*.py"))}
+
+
 @pytest.fixture(scope="module")
 def package():
     """Sources by path before and after."""
-    slimmed = slim.slim(package_sources())
-    assert len(slimmed.names) > 300
+    slimmed = slim.package()
+    assert len(slimmed.names) > 700
     return slimmed
+
+
+@pytest.fixture(scope="module")
+def before(package):
+    """Sources by path, all but renamed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rename, "renamed", lambda data, names: data)
+        return slim.slim(DEVICE_SOURCES).sources
 
 
 def tokens(source):
@@ -45,12 +56,25 @@ def test_firmware_has_the_free_names():
 def test_modules_of_the_firmware_have_those_that_are_said_whole(board):
     board.enter_repl()
     found = board.execute("""
-import binascii, collections, heapq, machine, math, os, random, socket, struct, time
-for module in (binascii, collections, heapq, machine, math, os, random, socket, struct, time):
-    print(*dir(module))
-print(*dir(socket.socket), *dir(collections.deque))
+import asyncio.core, asyncio.stream, asyncio.funcs, asyncio.event, builtins, mip
+module, kind, seen = type(mip), type(type), []
+def walk(found):
+    if found not in seen:
+        seen.append(found)
+        print(*dir(found))
+        for name in dir(found):
+            value = getattr(found, name, None)
+            if type(value) in (module, kind):
+                walk(value)
+walk(builtins)
+walk(asyncio)
+walk(mip)
+for name in ("array", "binascii", "collections", "cryptolib", "deflate", "errno", "framebuf", "gc",
+             "hashlib", "heapq", "io", "json", "machine", "math", "micropython", "os", "platform",
+             "random", "re", "select", "socket", "ssl", "struct", "sys", "time", "uctypes", "vfs"):
+    walk(__import__(name))
 """).split()
-    assert set(rename.FIRMWARE) <= {*found}
+    assert {*rename.FIRMWARE, *rename.STROKES} <= {*found}
 
 
 def test_what_the_compiler_looks_for_is_not_free():
@@ -62,24 +86,36 @@ def test_what_the_compiler_looks_for_is_not_free():
 def test_what_users_look_into_hides_what_is_private(package):
     """attn8., a model and a stream: TAB leaves out what begins with a stroke."""
     for path in ("__init__.py", "public.py", "run.py", "stream.py", "train/samples.py"):
-        before = {name for name in names(package_sources()[path].decode()) if name[0] == "_"}
-        assert before and before <= names(package.sources[path].decode()), path
+        before = {name for name in names(DEVICE_SOURCES[path].decode()) if name[0] == "_"}
+        assert before, path
+        called = {package.names.get(name, name) for name in before}
+        assert {name[0] for name in called} == {"_"}, path
+        assert called <= names(package.sources[path].decode()), path
 
 
-def test_different_names_stay_different(package):
+def test_objects_that_users_look_into_have_all_else_by_its_own_name(package):
+    for path in ("run.py", "stream.py", "train/samples.py"):
+        for node in ast.walk(ast.parse(DEVICE_SOURCES[path])):
+            if isinstance(node, ast.ClassDef):
+                has = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+                has |= {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)
+                        and ast.unparse(each.value) == "self"}
+                assert not {name for name in has if name[0] != "_"} & package.names.keys(), path
+
+
+def test_different_names_stay_different(package, before):
     """In every file one token becomes one token, and no two of them the same."""
     called = package.names
-    for path, data in bundled(package_sources()).items():
-        before, after = names(data.decode()), names(package.sources[path].decode())
-        said = {called.get(name, name) for name in before}
-        assert len(said) == len(before), path
-        assert after <= said | {"__import__", "said", "pass"}, path
+    for path, data in before.items():
+        had, has = names(data.decode()), names(package.sources[path].decode())
+        assert len(had) == len(has), path
+        assert has == {called.get(name, name) for name in had}, path
 
 
-def test_what_an_object_has_stays_different(package):
+def test_what_an_object_has_stays_different(package, before):
     """Attributes, methods and those of bases: all that a class and its ancestors say of `self`."""
     own, bases = {}, {}  # by file and class
-    for path, data in bundled(package_sources()).items():
+    for path, data in before.items():
         for node in ast.walk(ast.parse(data)):
             if isinstance(node, ast.ClassDef):
                 kind = path, node.name
@@ -100,32 +136,56 @@ def test_what_an_object_has_stays_different(package):
     assert len(own) > 80 and families > 10
 
 
-def test_the_package_asks_for_no_free_name_that_it_gives(package):
+def test_the_package_asks_for_no_free_name_that_it_gives(package, before):
     """None of them is what values of MicroPython's own types are asked for."""
     given = set(package.names.values())
-    for data in bundled(package_sources()).values():
+    for data in before.values():
         for node in ast.walk(ast.parse(data)):
             if isinstance(node, ast.Attribute):
                 assert node.attr not in given, node.attr
             elif isinstance(node, ast.keyword):
-                assert node.arg not in given | package.names.keys(), node.arg
+                assert node.arg not in given, node.arg
 
 
 def asked(text):
     """Names that a program, or a text with programs in it, asks of attn8's modules and objects."""
-    found = set(re.findall(r"\bfrom attn8[\w.]* import (\w+)", text))
+    found = set(re.findall(r"\bfrom attn8(?:\.\w+)* import (\w+)", text))
     for name in re.findall(r"\battn8((?:\.\w+)+)", text):
         found |= set(name.split("."))
     return found
 
 
+def sessions(text):
+    """Programs of MicroPython, and what is typed at a board's REPL."""
+    fenced = re.findall(r"```(?:python)?\n(.*?)```", text, re.S)
+    rest = re.sub(r"```.*?```", "", text, flags=re.S)
+    blocks = [*fenced, *re.findall(r"(?:^    .*\n)+", rest, re.M)]
+    for block in blocks:
+        typed = "\n".join(line.strip()[4:] for line in block.splitlines()
+                          if line.strip()[:4] in (">>> ", "... "))
+        if typed or ("attn8_host" not in block and re.search(r"\battn8\b", block)):
+            yield typed or block
+
+
+def called(program):
+    """What objects are asked for, and what is said of parameters."""
+    return {*re.findall(r"\w\.([A-Za-z_]\w*)", program),
+            *re.findall(r"[(,]\s*([A-Za-z_]\w*)=[^=]", program)}
+
+
 def test_users_find_what_the_documentation_names(package):
     paths = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.py")]
     found = set().union(*(asked(path.read_text()) for path in paths))
-    assert {"load", "MultiHeadAttention", "choose", "fit"} <= found
-    assert not {name for name in found if name[:1] != "_"} & package.names.keys()
-    public = package_sources()["names.py"].decode()
-    assert not set(re.findall(r"\w+", public)) & package.names.keys()
+    for path in paths:
+        if path.name not in ("architecture.md", "forms.md", "numerics.md"):  # of the sources
+            text = path.read_text()
+            found |= set().union(*map(called, sessions(text) if path.suffix == ".md" else [text]
+                                      if "attn8_host" not in text else []))
+    assert {"load", "MultiHeadAttention", "choose", "fit", "get_gradient", "need_weights",
+            "mask"} <= found
+    assert {name for name in found if name[:1] != "_"} & package.names.keys() == set()
+    public = DEVICE_SOURCES["names.py"].decode()
+    assert set(re.findall(r"(\w+)=", public)) & package.names.keys() == set()
 
 
 def test_the_host_asks_for_no_name_that_has_become_another(package):
@@ -138,49 +198,72 @@ def test_the_host_asks_for_no_name_that_has_become_another(package):
                 if "attn8" in program or "\n" in program:
                     found |= asked(program) | said(program)
     assert "Unload" in found and "load" in found
-    assert not found & package.names.keys()
+    modules = {part for module in HOME for part in module.split(".")}  # which a source has alone
+    assert (found - modules) & package.names.keys() == set()
 
 
 def said(program):
-    """Attributes in what is a program."""
+    """Attributes in what is a program, but those that it gives."""
     try:
         tree = ast.parse(program)
     except (SyntaxError, ValueError):
         return set()
-    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    asks = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return ({node.attr for node in asks}
+            - {node.attr for node in asks if isinstance(node.ctx, ast.Store)})
 
 
-def test_machine_code_and_its_answers_have_their_names(package):
-    for path in sorted((DEVICE / "attn8").rglob("*.py")):
-        if path.parent.name in ("known", "rv32", "simd", "xtensa", "s2"):
-            assert not names(path.read_text()) & package.names.keys(), path
+@pytest.mark.parametrize("form", forms.machine_forms())
+def test_machine_code_has_the_package_s_names(package, form):
+    """Functions of its files are called as the package asks for them."""
+    for path, data in forms.files([form]).items():
+        source = path.replace(".mpy", ".py")
+        had = [node.name for node in ast.parse(DEVICE_SOURCES[source]).body
+               if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+        wanted = [package.names.get(name, name) for name in had]
+        numbers = compiler.static_names(" ".join(wanted))
+        has = [each.qstr for each in mpy.stored_functions(mpy.read(data))]
+        assert [numbers.get(name, name) for name in has] == wanted, path
 
 
-WORDS = st.sampled_from(["_a", "_b", "_c", "alpha", "beta", "len", "x", "append", "EOFError"])
+WORDS = ["_a", "_b", "_c", "alpha", "beta", "len", "x", "append", "EOFError"]
 MODULE = """
 class Kind:
+    {first} = 11
+
     def __init__(self, values):
         self.{first}, self.{second} = values
+
+    def {third}(self, {second}, {first}=3):
+        return self.{second} * {first} - {second}
+
+class Sub(Kind):
+    def {fourth}(self):
+        found = self.{third}({first}=2, {second}=5)
+        return found, hasattr(self, "{absent}"), bool(getattr(self, "{fourth}", 0))
 
 def _of({first}, {second}):
     return {first} * 3 - {second}
 
 def give({second}):
     {first} = 5
-    kind = Kind([{second}, {first}])
-    return kind.{first}, kind.{second}, _of(kind.{first}, {second}), (lambda {first}: {first})(7)
+    kind = Sub([{second}, {first}])
+    return (kind.{first}, kind.{second}, _of(kind.{first}, {second}), (lambda {first}: {first})(7),
+            kind.{third}(4), kind.{fourth}(), getattr(kind, "{second}"), Kind.{first})
 """
 
 
-@given(st.lists(st.tuples(WORDS, WORDS).filter(lambda pair: pair[0] != pair[1]), min_size=1,
-                max_size=5))
+@given(st.lists(st.permutations(WORDS).map(lambda words: words[:5]), min_size=1, max_size=5))
 def test_any_names_of_modules_keep_their_scopes(modules):
-    sources = {f"m{number}.py": MODULE.format(first=first, second=second).encode()
-               for number, (first, second) in enumerate(modules)}
+    keys = "first", "second", "third", "fourth", "absent"
+    sources = {f"m{number}.py": MODULE.format(**dict(zip(keys, words, strict=True))).encode()
+               for number, words in enumerate(modules)}
     called = rename.table(sources)
-    assert called.keys() >= {"_of", "Kind", "give"} and set(called.values()) <= set(rename.FREE)
+    assert called.keys() >= {"_of", "Kind", "Sub", "give", *{word for words in modules
+                             for word in words[:4]} - {"len", "x", "append", "EOFError"}}
+    assert set(called.values()) <= set(rename.FREE)
     for data in sources.values():
         before, after = {}, {}
         exec(data, before)
         exec(rename.renamed(data, called), after)
-        assert before["give"](2) == after[called["give"]](2) == (2, 5, 4, 7)
+        assert before["give"](2) == after[called["give"]](2)

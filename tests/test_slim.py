@@ -3,8 +3,8 @@
 import ast
 
 from attn8_host import slim
-from attn8_host.deploy import package_sources
 from attn8_host.slim import TEXTS
+from tests.compiled import compiled
 
 SOURCE = b'''
 A, B = range(2, 4)
@@ -36,10 +36,10 @@ def test_texts_and_numbers():
 
 
 def test_each_text_of_the_package_is_a_line(board):
-    lines = slim.slim(package_sources()).texts.decode().splitlines()
+    lines = slim.package().texts.decode().splitlines()
     assert len(lines) == len(set(lines)) > 100
     board.enter_repl()
-    said = board.execute(f"""
+    said = board.execute(compiled(f"""
 import attn8
 for line in (0, {len(lines) // 2}, {len(lines) - 1}):
     print(attn8.said(line))
@@ -47,6 +47,6 @@ try:
     attn8.load("/nosuch")
 except ValueError as error:
     print(error)
-""").splitlines()
+""")).splitlines()
     assert said == [lines[0], lines[len(lines) // 2], lines[-1], "/nosuch: no such file"]
     assert TEXTS == "said.txt"

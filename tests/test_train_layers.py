@@ -21,6 +21,7 @@ from attn8_host.quantize.model import quantize_model
 from attn8_host.train import session
 from attn8_host.train.arithmetic import ratio
 from attn8_host.train.model import Model
+from tests.compiled import compiled
 from tests.test_train_gradients import RELATIVE, absolute
 from tests.test_train_model import MEASURE, upload
 
@@ -569,7 +570,7 @@ def test_a_step_allocates_nothing(remote, case):
     assert with_steps == without
 
 
-REQUANTIZE = """
+REQUANTIZE = compiled("""
 from attn8.train.model import Model
 from attn8.train.ranges import Ranges
 from attn8.train.requantize import Requantizer
@@ -579,7 +580,7 @@ ranges = Ranges(model)
 for i in range(0, len(x), model.input_size):
     model(x[i : i + model.input_size])
 Requantizer(model.layers, model.f, ranges.end(), path).write()
-"""
+""")
 # Of a pre-LN encoder, with gates, functions and norms of all kinds
 WHOLE = [
     {**CONV, "padding": 1, "filters": WIDTH}, in_rows("start", WIDTH, WIDTH),

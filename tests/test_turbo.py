@@ -561,8 +561,9 @@ def test_micropython_loads_what_is_linked(board, monkeypatch):
     compiled = isa.compiler.compile_source(SWAPPED, board.info.arch)
     monkeypatch.setitem(isa.mpy.ARCHITECTURES, compiled[2] >> 2 & 15, board.info.arch)
     code = isa.mpy.functions(isa.mpy.read(compiled))
-    assert mpy.link(compiled, code) == compiled
-    linked = mpy.link(compiled, {"plus_one": code["plus_two"], "plus_two": code["plus_one"]})
+    first, last = code["plus_one"], code["plus_two"]
+    assert mpy.link(compiled, {0: first, 2: last}) == compiled
+    linked = mpy.link(compiled, {0: last, 2: first})
     board.write_file("/linked.mpy", linked)
     try:
         said = board.execute("import linked\nprint(linked.plus_one(1), linked.plus_two(1))\n"

@@ -20,6 +20,8 @@ from .paths import DEVICE
 # come before it there, each behind what it imports
 BUNDLES = {
     "": ("memory", "kernels.objects", "checks", "signals", "tables"),
+    "safetensors": ("grammar",),
+    "kernels": ("kernels.pointwise",),
     "link": ("link.frames", "link.server"),
 }
 HOME = {member: leader for leader, members in BUNDLES.items() for member in members}

@@ -280,25 +280,19 @@ def compile_device(arch: str | None) -> dict[str, bytes]:
     Raises:
         BoardError: mpy-cross refuses a file.
     """
-    sources = package_sources()
     if arch is None:
-        return sources
-    slimmed = _slim(tuple(sources.items()))
+        return package_sources()
+    slimmed = slim.package()
     compiled = {
         name.removesuffix(".py") + ".mpy": _compile(name, source, arch)
-        for name, source in slimmed.sources.items()
+        for name, source in slimmed.sources.items() if forms.is_portable(name)
     }
     return compiled | {slim.TEXTS: slimmed.texts}
 
 
 def compiled_names() -> dict[str, str]:
     """What internal names of the package are called in its .mpy files."""
-    return _slim(tuple(package_sources().items())).names
-
-
-@functools.cache
-def _slim(sources: tuple[tuple[str, bytes], ...]) -> slim.Slim:
-    return slim.slim(dict(sources))
+    return slim.package().names
 
 
 @functools.cache

@@ -1,18 +1,22 @@
 """What a board need not keep in memory of the device package's sources, before they are compiled.
 
 A board holds each string and each name of a module from its import on. So what errors say goes to a
-file, `said.txt`, a line each, which the board's `attn8.said(line)` reads where one is raised; whole
+file, `said.txt`, a line each, which the package's `said(line)` reads where one is raised; whole
 numbers that have a name stand where the name stood, and the name is kept where something else asks
-for it. What is internal gets names that the firmware has (rename.py).
+for it. A word behind a dot is said as the word alone. What is internal gets names that the firmware
+has (rename.py).
 """
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from . import bundle, rename
 from .edits import edited, place
+from .paths import DEVICE
 
 TEXTS = "said.txt"
 SHORT = 10  # characters of a string that MicroPython keeps as a name, perhaps another's
@@ -28,6 +32,14 @@ class Slim:
     sources: dict[str, bytes]
     texts: bytes
     names: dict[str, str]
+
+
+@cache
+def package() -> Slim:
+    """The device package, with what serves machine code."""
+    root = DEVICE / bundle.PACKAGE
+    return slim({path.relative_to(root).as_posix(): path.read_bytes()
+                 for path in sorted(root.rglob("*.py"))})
 
 
 def slim(sources: Mapping[str, bytes]) -> Slim:
@@ -84,6 +96,18 @@ class _Edits(ast.NodeVisitor):
             assert value.isprintable() and value.isascii(), value
             line = self.texts.setdefault(value, len(self.texts))
             self.edits.append((node, f'__import__("attn8").said({line})'))
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        # `name + ".size"` would be a name more than `name + "." + "size"`, as firmware has a dot
+        if (isinstance(node.op, ast.Add) and isinstance(node.right, ast.Constant)
+                and isinstance(node.right.value, str)
+                and re.fullmatch(r"\.[a-z_]+", node.right.value) and not self.raised
+                and node.right.value not in rename.HAD):
+            word = node.right.value[1:]
+            self.edits.append((node.right, f'"." + "{word}"'))
+            self.visit(node.left)
+        else:
+            self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         names = {name.id for target in node.targets for name in ast.walk(target)

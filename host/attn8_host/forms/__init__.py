@@ -21,10 +21,11 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
-from .. import bundle
+from .. import bundle, slim
 from ..boards import BoardInfo
 from ..errors import BoardError
 from ..isa import compiler
+from ..isa import mpy as isa
 from ..paths import DEVICE
 from . import kernels, mpy, targets
 
@@ -153,24 +154,30 @@ def files(forms: list[str]) -> dict[str, bytes]:
     found = {}
     for form in forms:
         for module in (PACKAGE, *families(form)):
-            found[f"forms/{form}/{module}.mpy"] = build(form, module)
+            found[f"forms/{form}/{module}.mpy"] = build(form, module, True)
     if forms:
         arch = target(forms[0]).ARCH
         for module in (PACKAGE, *sorted({family for form in forms for family in families(form)})):
-            found[f"known/{module}.mpy"] = _compile(ROOT / f"known/{module}.py", arch)
+            found[f"known/{module}.mpy"] = _compile(ROOT / f"known/{module}.py", arch, True)
     return found
 
 
 @cache
-def build(form: str, module: str) -> bytes:
-    """The .mpy file of a family of a form, or of its package, with its kernels in machine code."""
+def build(form: str, module: str, slimmed: bool = False) -> bytes:
+    """The .mpy file of a family of a form, or of its package, with its kernels in machine code.
+
+    Args:
+        slimmed: whether it is for a chip, where internal names are others (see slim.py).
+    """
     path, wanted = source(form, module), target(form)
-    compiled = _compile(path, wanted.ARCH)
+    named = _compile(path, wanted.ARCH)
+    compiled = _compile(path, wanted.ARCH, True) if slimmed else named
     stubs = signatures(path)
     if not stubs:
         return compiled
     assembles = wanted if module == PACKAGE else kernels_of(form, module)
     table = mpy.table_index(compiled)
+    stored = [each.qstr for each in isa.stored_functions(isa.read(named))]
     code = {}
     for name, signature in stubs.items():
         kernel = name.lstrip("_")
@@ -178,7 +185,7 @@ def build(form: str, module: str) -> bytes:
         function = wanted.FUNCTION(replace(signature, spare=spare, table=table))
         getattr(assembles, kernel)(function)
         function.finish()
-        code[name] = function.code()
+        code[stored.index(name)] = function.code()
     return mpy.link(compiled, code)
 
 
@@ -206,7 +213,7 @@ def _kind(argument: ast.arg) -> int:
     return mpy.INT if is_int else mpy.POINTER
 
 
-def _compile(path: Path, arch: str) -> bytes:
+def _compile(path: Path, arch: str, slimmed: bool = False) -> bytes:
     module = path.relative_to(ROOT).as_posix()
-    source = bundle.moved(module, path.read_bytes()).decode()
-    return compiler.compile_source(source, arch, path.name)
+    source = slim.package().sources[module] if slimmed else bundle.moved(module, path.read_bytes())
+    return compiler.compile_source(source.decode(), arch, path.name)

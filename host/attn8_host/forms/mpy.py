@@ -235,17 +235,17 @@ class Rv32Function(Function, Rv32):
         self.sw(register, self.slots[name], SP)
 
 
-def link(compiled: bytes, functions: dict[str, bytes]) -> bytes:
+def link(compiled: bytes, functions: dict[int, bytes]) -> bytes:
     """A compiled module with other machine code for some of its viper functions.
 
     Args:
         compiled: a .mpy file.
-        functions: machine code by name.
+        functions: machine code by the place among those that the module stores.
     """
     module = mpy.read(compiled)
-    stored = {found.qstr: found.code for found in mpy.stored_functions(module)}
-    for name, code in functions.items():
-        stored[name].data = code
+    stored = mpy.stored_functions(module)
+    for place, code in functions.items():
+        stored[place].code.data = code
     return compiled[: module.head] + _pack(module.root)
 
 

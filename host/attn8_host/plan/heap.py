@@ -31,28 +31,15 @@ NAMES = 20  # that the first pool of names has room for (py/qstr.c)
 # Names that a board has from what else it runs, about, by the bytes of its word; the unix port's
 # also lacks some of a chip's
 OTHERS = {4: 2, 8: 68}
-# Names of the package that the firmware of a chip has, as of ESP32-C3 with MicroPython 1.27
-FIRMWARE = frozenset(re.findall(r"\S+", """
-    . .mpy <dictcomp> <genexpr> <lambda> <listcomp> INT16 POLLIN Server UnicodeError __dict__
-    __globals__ __import__ __path__ __version__ _context _path _run accept add addressof array
-    binascii bits block block_size buffer bytearray_at cls code collect config context core cos
-    crc32 d data decode default digest discard done dump dumps e encode enumerate exp feed file
-    fill filter flags float floor frexp gather gc head help hidden i idle indices input
-    intersection ipoll json kbd_intr label ldexp level line listdir load loads log machine math
-    max measure mem32 mem_alloc mem_free memory memoryview min module modules n name os pack
-    pack_into partition path poll prompt property put r random rate raw rb real register rename
-    reset reversed rpartition run s schedule seed seek select shift sleep_us slice slot sqrt
-    stat state stdin stdout stream struct sys t target tell temperature threshold ticks_add
-    ticks_diff ticks_ms ticks_us time timeout uctypes unhexlify uniform union unpack
-    unpack_from v version viper wb width y
-""")) | frozenset(rename.FIRMWARE)
+FIRMWARE = rename.HAD | {*rename.FIRMWARE, *rename.STROKES}  # names that take nothing
 
 
 @cache
 def interned() -> frozenset[str]:
     """Names of the device's source: strings that are kept once, with the package's code."""
     sources = (path.read_text(encoding="utf-8") for path in (DEVICE / "attn8").rglob("*.py"))
-    return frozenset(name for text in sources for name in re.findall(r"\w+", text)) | {*rename.FREE}
+    return (frozenset(name for text in sources for name in re.findall(r"\w+", text))
+            | {*rename.FREE, *rename.STROKES})
 
 
 @cache
