@@ -1,5 +1,5 @@
 """Folders of Hugging Face: Llama and GPT-2, beside torch as the two are published, and the library,
-which has Mistral, Qwen2 and Phi-3 as well."""
+which has Mistral, Qwen2, Qwen3 and Phi-3 as well."""
 
 import json
 import math
@@ -159,6 +159,7 @@ def test_a_folder_computes_what_was_published(tmp_path, about, files, dtype):
 FAMILIES = {
     "llama": ("Llama", {}), "biased llama": ("Llama", {"attention_bias": True, "mlp_bias": True}),
     "mistral": ("Mistral", {"sliding_window": 4096}), "qwen2": ("Qwen2", {}),
+    "qwen3": ("Qwen3", {"head_dim": 4}),
     "phi3": ("Phi3", {"pad_token_id": 0, "sliding_window": 2047}), "gpt2": ("GPT2", {}),
 }
 
@@ -203,8 +204,8 @@ def test_a_folder_computes_what_transformers_does(tmp_path, family, tied):
         (LLAMA, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: is not known"),
         (LLAMA, {"vocab_size": 50257}, "vocab_size: expected a whole number from 1 to 32768"),
         (LLAMA, {"rms_norm_eps": None}, "rms_norm_eps: expected a number above 0, got null"),
-        (LLAMA, {"model_type": "gemma"}, "model_type: expected llama, mistral, qwen2, phi3 or "
-         "gpt2, got 'gemma'"),
+        (LLAMA, {"model_type": "gemma"}, "model_type: expected llama, mistral, qwen2, qwen3, phi3 "
+         "or gpt2, got 'gemma'"),
         (LLAMA, {"tie_word_embeddings": True}, "lm_head.weight is not the embedding"),
         (LLAMA, {"num_hidden_layers": 1}, "unused tensor model.layers.1."),
         (LLAMA, {"num_hidden_layers": 3}, "missing tensor model.layers.2."),

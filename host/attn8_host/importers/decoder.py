@@ -80,9 +80,12 @@ class Decoder:
                         **({} if "bias" in parts else {"bias": False}), **fields)
 
     def attention(self, name: str, parts: Parts, **fields: Any) -> str:
-        """parts: weights, and biases if there are any, of q, k, v and out."""
-        s = self.sizes
-        return self.add("grouped_attention", name, parts, seq_len=s.context, embed_dim=s.dim,
+        """parts: weights, and biases if there are any, of q, k, v and out; weights of q_norm and
+        k_norm if heads are normalized."""
+        s, kind = self.sizes, "grouped_attention"
+        if "q_norm.weight" in parts:
+            kind, fields = "normed_attention", {**fields, "eps": s.eps}
+        return self.add(kind, name, parts, seq_len=s.context, embed_dim=s.dim,
                         num_heads=s.heads, num_kv_heads=s.kv_heads, **fields,
                         **({} if "q.bias" in parts else {"bias": False}))
 
@@ -116,8 +119,8 @@ def llama(
 
     Args:
         found: weights [outputs, inputs], each of all layers: words, attention_norm, q, k, v, out,
-            ffn_norm, w1, w2, w3, with "q.bias" and the like where they have some; norm, and head,
-            unless the embedding is that.
+            ffn_norm, w1, w2, w3, with "q.bias" and the like where they have some; q_norm and
+            k_norm, where heads are normalized; norm, and head, unless the embedding is that.
     """
     def parts(key: str, i: int) -> dict[str, np.ndarray]:
         bias = {"bias": found[f"{key}.bias"][i]} if f"{key}.bias" in found else {}
@@ -131,7 +134,9 @@ def llama(
         attention = made.attention(
             prefix + "attention",
             {f"{part}.{key}": values for part in ("q", "k", "v", "out")
-             for key, values in parts(part, i).items()}, rotary_base=rotary_base)
+             for key, values in parts(part, i).items()}
+            | {f"{part}.weight": found[part][i] for part in ("q_norm", "k_norm") if part in found},
+            rotary_base=rotary_base)
         x = made.add("add", prefix + "add1", inputs=[x, attention])
         normed = made.norm("rms_norm", prefix + "norm2", {"weight": found["ffn_norm"][i]})
         made.dense(prefix + "w1", parts("w1", i))

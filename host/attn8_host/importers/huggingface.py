@@ -1,5 +1,5 @@
 """Folders of Hugging Face transformers: config.json and safetensors of Llama, of those that are
-computed alike (Mistral, Qwen2, Phi-3), and of GPT-2.
+computed alike (Mistral, Qwen2, Qwen3, Phi-3), and of GPT-2.
 
 Llama's queries and keys have the two values of a rotary pair half a head apart; here they are
 adjacent. GPT-2's weights are [inputs, outputs], and c_attn has q, k and v side by side.
@@ -69,7 +69,7 @@ LLAMA = (
      "max_window_layers": COUNT, "partial_rotary_factor": _only(1.0),
      "original_max_position_embeddings": POSITIONS},
 )
-LLAMAS = ("llama", "mistral", "qwen2", "phi3")
+LLAMAS = ("llama", "mistral", "qwen2", "qwen3", "phi3")
 GPT2 = (
     {"n_embd": SIZE, "n_layer": SIZE, "n_head": SIZE, "vocab_size": SIZE, "n_positions": SIZE,
      "layer_norm_epsilon": SCALE},
@@ -287,7 +287,8 @@ def _llama(
     sizes = Sizes(e, hidden, n, heads, kv_heads, vocab,
                   decoder.room(said["max_position_embeddings"], context), said["rms_norm_eps"])
     window = said.get("sliding_window")
-    if window is not None and window < sizes.context and kind != "qwen2":  # which has it not in use
+    used = kind not in ("qwen2", "qwen3")  # which say it of use_sliding_window
+    if window is not None and window < sizes.context and used:
         raise ModelError(f"config.json: sliding_window: expected null, or the {sizes.context} "
                          f"tokens of the context at least, got {window}; --context {window} takes "
                          "as many")
@@ -313,6 +314,9 @@ def _llama(
                 if part in "qk":
                     values = adjacent(values, heads if part == "q" else kv_heads)
                 made.setdefault(key, []).append(values)
+        for part in ("q_norm", "k_norm") if kind == "qwen3" else ():
+            weight = adjacent(found(f"{attn}{part}.weight", d), 1)
+            made.setdefault(part, []).append(weight)
         if biased[0] and "out.bias" not in made:
             made["out.bias"] = [np.zeros(e, np.float32)] * n
     return decoder.llama(name, sizes, made, base)

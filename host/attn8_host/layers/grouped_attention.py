@@ -57,7 +57,7 @@ def cache_size(entry: Fields) -> int:
 
     Of int8 each row of keys and values has a step besides; of int16 values are in whole fours.
     """
-    if entry["type"] != "grouped_attention":
+    if entry["type"] not in ("grouped_attention", "normed_attention"):
         return 0
     tokens, values = entry["seq_len"], kv_heads(entry) * head_dim(entry)
     if entry.get("cache", INT8) == INT16:
@@ -365,13 +365,27 @@ class Type(LayerType):
         past: list[np.ndarray] = []
         return lambda x: self._float(entry, tensors, x.reshape(-1, entry["embed_dim"]), past)
 
+    def projected(self, entry: Fields, tensors: Tensors, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Queries, keys and values [heads, tokens, head_dim] before they turn, in floats."""
+        kv = kv_heads(entry)
+        return {part: split(dense.apply(f"{part}.", tensors, x), heads)
+                for part, heads in (("q", entry["num_heads"]), ("k", kv), ("v", kv))}
+
+    def product(
+        self, entry: Fields, quantizer: Quantizer, part: str, scales: dict[str, float]
+    ) -> None:
+        """Quantizes the product that gives q, k or v in steps of scales[part], which becomes more
+        where its weights cannot express that."""
+        name = f"{entry['name']}.{part}"
+        scales[part] = max(scales[part], quantizer.finest(name, quantizer.scale, True))
+        quantizer.linear(name, quantizer.scale, scales[part], True)
+
     def _float(
         self, entry: Fields, tensors: Tensors, x: np.ndarray, past: list[np.ndarray]
     ) -> dict[str, np.ndarray]:
         """Of tokens behind those of whose keys and values `past` has, which get theirs."""
         kv, first = kv_heads(entry), past[0].shape[1] if past else 0
-        found = {part: split(dense.apply(f"{part}.", tensors, x), heads)
-                 for part, heads in (("q", entry["num_heads"]), ("k", kv), ("v", kv))}
+        found = self.projected(entry, tensors, x)
         if "rotary_base" in entry:
             turn = np.exp(1j * np.arange(first, first + len(x))[:, None] * frequencies(entry))
             for part in "qk":
@@ -399,16 +413,14 @@ class Type(LayerType):
         return folded
 
     def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
-        name, before, peaks = entry["name"], quantizer.scale, quantizer.whole
+        name, peaks = entry["name"], quantizer.whole
         largest = most(head_dim(entry), entry.get("cache", INT8))
         # A pair turns to at most sqrt(2) times its larger value; v gets as much room again
         scales = {part: peaks[f"{name}.{part}"] * room / largest[part]
                   for part, room in (("q", math.sqrt(2)), ("k", math.sqrt(2)), ("v", 2.0))}
-        scales = {part: max(scale, quantizer.finest(f"{name}.{part}", before, True))
-                  for part, scale in scales.items()}
-        scales["heads"] = output_scale(peaks[f"{name}.heads"], scales["v"])
         for part in "qkv":
-            quantizer.linear(f"{name}.{part}", before, scales[part], True)
+            self.product(entry, quantizer, part, scales)
+        scales["heads"] = output_scale(peaks[f"{name}.heads"], scales["v"])
         finest = quantizer.finest(f"{name}.out", scales["heads"], True)
         quantizer.linear(f"{name}.out", scales["heads"], quantizer.result(name, finest), True)
         dense.settle_bias(entry, quantizer, *PREFIXES)
@@ -432,14 +444,17 @@ class Type(LayerType):
                              "num_heads": heads, "num_kv_heads": kv, "cache": cache}
             yield self._example(rng, entry | ({"rotary_base": base} if base else {}))
 
+    def peaks(self, floats: Tensors) -> dict[str, float]:
+        """As large as values of an example can become: inputs are within 127 * INPUT_SCALE."""
+        found = {part: float(np.abs(floats[f"{part}.weight"]).sum(axis=1).max()) for part in PARTS}
+        return found | {part: 127 * INPUT_SCALE * found[part] + 1 for part in "qkv"}
+
     def _example(self, rng: np.random.Generator, entry: Fields) -> Example:
         tokens, e, before = entry["seq_len"], entry["embed_dim"], INPUT_SCALE / 128
         kv = kv_heads(entry) * head_dim(entry)
         floats = {key: rng.normal(0, e**-0.5, [n or 1 for n in tensor.shape])
                   for key, tensor in self.float_tensors(entry).items()}
-        # As large as values can become: inputs are within 127 * INPUT_SCALE
-        peaks = {part: float(np.abs(floats[f"{part}.weight"]).sum(axis=1).max()) for part in PARTS}
-        peaks |= {part: 127 * INPUT_SCALE * peaks[part] + 1 for part in "qkv"}
+        peaks = self.peaks(floats)
         scale = peaks["out"] * peaks["v"] / 16383
         peaks = {f"attn.{part}": peak for part, peak in (peaks | {"heads": peaks["v"]}).items()}
         named = {f"attn.{key}": values for key, values in floats.items()}
@@ -449,11 +464,12 @@ class Type(LayerType):
         made: Fields = {**entry, "output": INT16}
         self.quantize(made, quantizer)
         scales = {**made["scales"], "out": quantizer.scale}
-        real = {}
+        real = dict(floats)
         for part in PARTS:  # what the integers stand for
             matrix = {key: quantizer.made[f"attn.{part}.{key}"].astype(np.float64)
                       for key in ("weight", "bias", "mult", "shift")}
-            unit = matrix["mult"] / 2 ** matrix["shift"] * scales[part]
+            unit = matrix["mult"] / 2 ** matrix["shift"] * scales.get(f"{part}_projected",
+                                                                      scales[part])
             real[f"{part}.weight"] = matrix["weight"] * unit[:, None] / (
                 scales["heads"] if part == "out" else before)
             real[f"{part}.bias"] = matrix["bias"] * unit
