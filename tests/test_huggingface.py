@@ -282,8 +282,20 @@ def tokenizer_files(folder):
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)) + "\n")
 
 
-def test_a_board_writes_what_numpy_does(tmp_path, capsys):
-    save(tmp_path, GPT2, weights(GPT2))
+def qwen3(about):
+    """Tensors of a Qwen3: those of a Llama, and norms of each head."""
+    d = about["hidden_size"] // about["num_attention_heads"]
+    return weights({**about, "model_type": "llama"}) | {
+        f"model.layers.{i}.self_attn.{part}_norm.weight": 0.5 + torch.rand(d)
+        for i in range(about["num_hidden_layers"]) for part in "qk"}
+
+
+QWEN3 = {**LLAMA, "model_type": "qwen3", "bos_token_id": 0, "eos_token_id": 0}
+
+
+@pytest.mark.parametrize(("about", "tensors"), [(GPT2, weights), (QWEN3, qwen3)])
+def test_a_board_writes_what_numpy_does(tmp_path, capsys, about, tensors):
+    save(tmp_path, about, tensors(about))
     tokenizer_files(tmp_path)
     floats, made, report = (tmp_path / name for name in ("float.safetensors", "int8.safetensors",
                                                          "report.json"))
