@@ -113,16 +113,18 @@ def _module(form, family):
 
 def _tried(name, family):
     # The module of a family, or the package of a form, where there is nothing wrong with it
+    wrong = None
     try:
         module = _import(name)
         if family:
             known = __import__("attn8.known." + family, None, None, [family])
-            wrong = None if known.right(module) else "gives wrong answers"
+            if not known.right(module):
+                wrong = "gives wrong answers"
             for used in list(sys.modules):
                 if used.startswith("attn8.known"):  # its memory is not needed any more
                     memory.forget(used)
-        else:
-            wrong = module.fault()
+        elif hasattr(module, "CHIPS") and module.configid0() not in module.CHIPS:
+            wrong = "is for another chip"
     except ValueError as error:  # MicroPython's word on a file for another chip or version
         wrong = "cannot be loaded (%s)" % error
     if not wrong:

@@ -6,7 +6,7 @@
 # and package forms/FORM, of a form in machine code, has
 #   BACKEND    what `backend` calls it
 #   RANK       of two that fit that of higher rank is taken
-#   fault()    what keeps this chip from running it, None if nothing does
+#   CHIPS      where not all chips run it for which it compiles: what configid0() gives on those
 #
 # viper is on every board, and says what each function does. Machine code is there where
 # `attn8 deploy` put it; nothing lists it: a folder with an __init__.mpy is such a form. It is taken

@@ -2,7 +2,3 @@
 # a body are those of host/attn8_host/forms/kernels/FAMILY_rv32.py.
 BACKEND = "turbo"
 RANK = 1
-
-
-def fault():
-    return None

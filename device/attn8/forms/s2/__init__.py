@@ -4,14 +4,10 @@ import micropython
 
 BACKEND = "turbo"
 RANK = 1
+CHIPS = (0xC2ECFAFE,)
 
 
 @micropython.viper
 def configid0() -> int:
     # As in xtensa
     pass
-
-
-def fault():
-    if configid0() != 0xC2ECFAFE:
-        return "is for another chip"

@@ -5,15 +5,11 @@ import micropython
 
 BACKEND = "turbo"
 RANK = 1
+# ESP32-S2 has the same architecture name, and neither MAC16 nor loops
+CHIPS = 0xC2F0FFFE, 0xC2BCFFFE
 
 
 @micropython.viper
 def configid0() -> int:
     # The processor's configuration number; reading it is safe on every chip
     pass
-
-
-def fault():
-    # ESP32-S2 has the same architecture name, and neither MAC16 nor loops
-    if configid0() not in (0xC2F0FFFE, 0xC2BCFFFE):
-        return "is for another chip"
