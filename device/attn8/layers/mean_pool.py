@@ -11,23 +11,25 @@ class MeanPool:
     def __init__(self, seq_len, embed_dim, mult, shift, format="int8", output="int8",
                  lengths=False, make=signals.make):
         # The sums of int16 stay below 2**30
-        checks.between("mean_pool.seq_len", seq_len, 1, (1 << 15) - (format == "int16" or lengths))
-        checks.between("mean_pool.embed_dim", embed_dim, 1, 1 << 15)
+        name = "mean_pool"
+        most = (1 << 15) - (format == "int16" or lengths)
+        checks.between("%s.%s" % (name, "seq_len"), seq_len, 1, most)
+        checks.between("%s.%s" % (name, "embed_dim"), embed_dim, 1, 1 << 15)
         self.lengths = lengths
         self.length = seq_len
         if lengths:
-            checks.values("mean_pool.mult", mult, seq_len, False, "h")
-            checks.int8("mean_pool.shift", shift, seq_len)
+            checks.values("%s.%s" % (name, "mult"), mult, seq_len, False, "h")
+            checks.int8("%s.%s" % (name, "shift"), shift, seq_len)
             for n in range(seq_len):
-                checks.multiplier("mean_pool", mult[n], shift[n])
+                checks.multiplier(name, mult[n], shift[n])
         else:
-            checks.multiplier("mean_pool", mult, shift)
+            checks.multiplier(name, mult, shift)
         self.seq_len = seq_len
         self.embed_dim = embed_dim
         self.mult = mult
         self.shift = shift
-        self.format = signals.known("mean_pool.format", format)
-        self.most = signals.MOST[signals.known("mean_pool.output", output)]
+        self.format = signals.known("%s.%s" % (name, "format"), format)
+        self.most = signals.MOST[signals.known("%s.%s" % (name, "output"), output)]
         self._stream = None
         if lengths:
             from ..kernels import mean

@@ -8,8 +8,9 @@ class ReLU:
     # max(x, 0) over `size` int8 or int16 values
 
     def __init__(self, size, format="int8", make=signals.make):
-        self.size = checks.between("relu.size", size, 1, 1 << 20)
-        self.format = signals.known("relu.format", format)
+        name = "relu"
+        self.size = checks.between("%s.%s" % (name, "size"), size, 1, 1 << 20)
+        self.format = signals.known("%s.%s" % (name, "format"), format)
         self._relu = pointwise.relu
         if format == "int16":
             self._relu = forms.choose("wide").relu
