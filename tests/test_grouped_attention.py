@@ -9,13 +9,15 @@ import pytest
 from attn8_host import float_model, isa, modelfile
 from attn8_host.deploy import push
 from attn8_host.errors import ModelError
+from attn8_host.isa.device import Device
 from attn8_host.layers.grouped_attention import most, rotary, stored
 from attn8_host.model import Model
 from attn8_host.numerics.rotary import sine
-from attn8_host.plan.inference import loaded
+from attn8_host.plan.inference import loaded, served
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.model import quantize_model
 
+from .compiled import compiled
 from .test_zero_allocation import GROWN, RUN
 
 PATH = "/models/grouped.safetensors"
@@ -195,6 +197,58 @@ def test_the_machine_code_of_chips_computes_the_same(arch, backend, variant):
     assert [name for name, *_ in made.outputs] == list(want)
     for name, code, values in made.outputs:
         assert (np.array(values, code) == want[name].ravel()).all(), name
+
+
+PIECES = """
+from attn8.layers.grouped_attention import GroupedAttention
+whole = GroupedAttention._piece
+def _piece(self, kv):
+    if kv > 1:
+        raise MemoryError("no piece of memory is as large")
+    return whole(self, kv)
+GroupedAttention._piece = _piece
+"""
+
+
+def test_a_cache_in_pieces_gives_the_same(board, remote):
+    floats, parameters, inputs = decoder(*VARIANTS["grouped"])
+    config, tensors = quantize_model(floats, parameters, inputs, activation_bits=16)
+    whole = Model(config, tensors)(inputs[0])["head"]
+    board.enter_repl()
+    push(board, PATH, modelfile.pack(config, tensors))
+    remote(compiled(PIECES))
+    *rows, without, grown, full, fifth, last = remote(STEPS, x=inputs[0], path=PATH)
+    assert remote(compiled("give(len(model.layers[2]._pieces))")) == 2
+    assert (np.array(rows).reshape(2, N, VOCAB) == whole).all()
+    assert grown == without
+    assert full == "attn: its cache has room for 9 tokens and holds 9; reset"
+    assert (fifth == whole[4]).all() and (last == whole[-1]).all()
+    board.enter_repl()
+
+
+@pytest.mark.parametrize("arch", isa.ARCHES)
+@pytest.mark.parametrize("heads, kv_heads, limit, pieces", [(4, 2, 1, 2), (8, 4, 2, 2),
+                                                            (8, 4, 1, 4), (6, 3, 2, 3)])
+def test_machine_code_computes_the_same_in_pieces(arch, heads, kv_heads, limit, pieces):
+    floats, parameters, inputs = decoder(heads, kv_heads, 8, "int8", True, False)
+    config, tensors = quantize_model(floats, parameters, inputs, activation_bits=16)
+    device = Device(arch, "turbo")
+    kind = device.load("attn8.layers.grouped_attention").GroupedAttention
+    whole = kind._piece
+
+    def piece(self, kv):
+        if kv > limit:
+            raise MemoryError
+        return whole(self, kv)
+
+    kind._piece = piece
+    server, _ = served(device, config, modelfile.pack(config, tensors))
+    made = server._model
+    assert len(made.layers[2]._pieces) == pieces
+    made(array("h", inputs[0].tobytes()))
+    _, code, values = made.outputs[-1]
+    want = Model(config, tensors, need_weights=False)(inputs[0])["head"]
+    assert (np.array(values, code) == want.ravel()).all()
 
 
 def test_an_embedding_and_its_head_are_one_tensor():

@@ -1,4 +1,6 @@
 # Makes a model of its config, layer by layer.
+import json
+
 from . import checks, memory, signals
 from .find import module as find
 from .kernels.objects import later, view
@@ -14,6 +16,11 @@ def _entry(*arguments):
     from .entry import Entry
 
     return Entry(*arguments)
+
+
+def _type(text):
+    fields = json.loads(text)
+    return fields.get("type") if isinstance(fields, dict) else None
 
 
 def _unload(before, types=None):
@@ -50,7 +57,7 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
     if step and not need_weights:
         from .pool import Pool
 
-        pool = Pool(config["layers"])
+        pool = Pool(map(json.loads, config["layers"]))
     tokenizer = None
     if "tokenizer.pieces" in tensors:
         from .tokenizer import of
@@ -70,13 +77,13 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
     if count is not None:
         left = left[: checks.between("count", count, 1, len(left))]
     left.reverse()
-    types = [fields.get("type") for fields in left if isinstance(fields, dict)]
+    types = [_type(text) for text in left]
     if advance and not callable(advance):
         checks.refuse("function", "advance", advance)
     while left:
         if advance:
             advance()
-        entry = _entry(left.pop(), tensors, outputs, step, arena or pool, rooms)
+        entry = _entry(json.loads(left.pop()), tensors, outputs, step, arena or pool, rooms)
         if entry.name in places:
             raise ValueError("%s: two layers have this name" % entry.name)
         sources = entry.names("inputs", [last])

@@ -1,5 +1,6 @@
 # A model's file: its metadata holds a JSON config, which says what each layer is made of.
 import gc
+import json
 import os
 
 from . import checks, memory
@@ -10,15 +11,20 @@ ROOM = 20000  # bytes that layers and their code take, about, besides what the f
 
 def configuration(path, form):
     # The config of a file of this format, checked as far as all of them are alike
-    from .grammar import loads
-    from .safetensors import metadata as read_metadata
+    from .safetensors import metadata
 
-    metadata = read_metadata(path)
+    config = checked(metadata(path), form)
+    config["layers"] = [json.loads(text) for text in config["layers"]]
+    return config
+
+
+def checked(metadata, form):
+    # As `configuration`, of what a file has besides its tensors, which is taken out of the dict;
+    # each layer is the JSON that it is written in, of which most takes less than what it says
     if "config" not in metadata:
         raise ValueError("no attn8 config in the metadata")
-    config = loads(memory.take(metadata, "config").encode())
-    if (not isinstance(config, dict) or type(config.get("version")) is not int
-            or config["version"] != 1):
+    config = _read(bytearray(memory.take(metadata, "config").encode()))
+    if type(config.get("version")) is not int or config["version"] != 1:
         raise ValueError("expected an %s model of version 1" % form)
     found = config.get("format")
     if found != form:
@@ -33,6 +39,30 @@ def configuration(path, form):
             raise ValueError("%s: expected %s, got %s"
                              % (key, {str: "a word", dict: "an object", list: "layers"}[kind],
                                 config[key]))
+    return config
+
+
+def _read(text):
+    # JSON in a bytearray -> its value, {} of what is no object; "layers" are a list of bytes
+    from .grammar import TWICE, first, loads, split
+
+    config = {}
+    if not text or text[first(text)] != 123:
+        loads(text)
+        return config
+    for piece in split(text)[1]:
+        at = bytes(piece[:16]).find(b":")
+        value = piece[at + 1 : len(piece) - 1]
+        if bytes(piece[1:at]).strip() == b'"layers"' and value[first(value)] == 91:
+            made = {"layers": [bytes(each) for each in split(value, 91)[1]]}
+            for each in made["layers"]:
+                loads(each)
+        else:
+            made = loads(piece)
+        for key in made:
+            if key in config:
+                raise ValueError(TWICE)
+            config[key] = made[key]
     return config
 
 

@@ -42,12 +42,17 @@ def _load(*arguments):
 
 
 def _opened(path, weights, step):
-    from .configuration import configuration, streams
+    from .configuration import checked, streams
     from .tensors import Tensors
 
-    config = configuration(path, "attn8")
-    stream = streams(path, weights, step, config.get("arena"))
-    return config, Tensors(path, STREAMED if stream else 0)
+    tensors = Tensors(path, None)
+    try:
+        config = checked(tensors.metadata, "attn8")
+        tensors.keep(STREAMED if streams(path, weights, step, config.get("arena")) else 0)
+    except Exception:
+        tensors.close()
+        raise
+    return config, tensors
 
 
 def loaded(path, make):

@@ -8,10 +8,9 @@ _types = {"I8": ("b", 1), "U8": ("B", 1), "I16": ("h", 2), "U16": ("H", 2), "I32
 MAX_HEADER = 32768
 
 
-def open_file(path):
-    # -> (file, bytes before the tensors' data, bytes of it, header)
-    from .grammar import check, loads
-
+def begun(path):
+    # -> (file, its size, whether more may lie behind its tensors, bytes of its header, which is
+    # read next)
     checks.kind("path", path, str)
     beyond = False
     try:
@@ -30,13 +29,28 @@ def open_file(path):
     if not 2 <= length <= min(MAX_HEADER, size - 8):
         file.close()
         raise ValueError("%s: not a safetensors file, or its header is too long" % path)
+    return file, size, beyond, length
+
+
+def members(path, file, size, beyond, length):
+    # Those of the header of a file that was begun, (name, value) in turn. ValueError where the file
+    # is not what it says, which is closed then
+    from .grammar import check, members
+
     try:
-        header = loads(file.read(length))
-        size = check(header, _types, size - 8 - length, beyond)
+        text = bytearray(length)
+        file.readinto(text)
+        for member in check(members(text), _types, size - 8 - length, beyond):
+            yield member
     except ValueError as error:
         file.close()
         raise ValueError("%s: header: %s" % (path, error))
-    return file, 8 + length, size, header
+
+
+def open_file(path):
+    # -> (file, bytes before the tensors' data, bytes of the file, header)
+    found = begun(path)
+    return found[0], 8 + found[3], found[1], dict(members(path, *found))
 
 
 def metadata(path):
@@ -45,29 +59,25 @@ def metadata(path):
     return header.get("__metadata__", {})
 
 
-def listed(path, tensors, stream):
-    # Puts (typecode, shape, place, values) of each tensor into a dict -> the file, open. ValueError
-    # where the file is not what it says
-    file, data, size, header = open_file(path)
-    try:
-        if not stream:
-            memory.require(path, size)
-        shapes = []  # many tensors have the same
-        for name in list(header):
-            entry = memory.take(header, name)
-            if name == "__metadata__":
-                continue
-            start, end = entry["data_offsets"]
-            code, itemsize = _types[entry["dtype"]]
-            shape = entry["shape"]
-            if shape not in shapes:
-                shapes.append(shape)
-            shape = shapes[shapes.index(shape)]
-            tensors[name] = code, shape, data + start, (end - start) // itemsize
-    except Exception:
-        file.close()
-        raise
-    return file
+def listed(path, tensors, found):
+    # Puts (typecode, shape, place, values) of each tensor of a file that was begun into a dict
+    # -> its metadata, and the bytes of all
+    metadata = {}
+    size = 0
+    shapes = []  # many tensors have the same
+    for name, entry in members(path, *found):
+        if name == "__metadata__":
+            metadata = entry
+            continue
+        start, end = entry["data_offsets"]
+        code, itemsize = _types[entry["dtype"]]
+        shape = entry["shape"]
+        if shape not in shapes:
+            shapes.append(shape)
+        shape = shapes[shapes.index(shape)]
+        tensors[name] = code, shape, 8 + found[3] + start, (end - start) // itemsize
+        size = max(size, end)
+    return metadata, size
 
 
 def read(path):

@@ -10,21 +10,36 @@ SMALL = 256  # bytes that an array may take twice while it is made
 
 class Tensors(dict):
     # Those of a file by name, (typecode, shape, place, values) each until `pop` reads one: what is
-    # taken in turn is not held twice. stream: int8 weights of so many bytes or more stay in the
-    # file, where that is not 0: `pop` gives them as Stored, and the file is left open for them.
-    # Those of an int8 product do where kernels pack them in their place.
+    # taken in turn is not held twice. metadata: what the file has besides. stream: int8 weights of
+    # so many bytes or more stay in the file, where that is not 0: `pop` gives them as Stored, and
+    # the file is left open for them. Those of an int8 product do where kernels pack them in their
+    # place. None: `keep` will say.
 
     def __init__(self, path, stream=0):
-        from .safetensors import listed
+        from .safetensors import begun, listed
 
         super().__init__()
         self._path = path
-        self._stream = stream
-        self._file = listed(path, self, stream)
+        self._stream = 0
+        found = begun(path)
+        self._file = found[0]
+        self.metadata, self._size = listed(path, self, found)
+        if stream is not None:
+            try:
+                self.keep(stream)
+            except MemoryError:
+                self.close()
+                raise
         self.source = None  # of what stays in the file, once there is any
         self.left = []
         self.own = True  # whether the input has memory of its own, as `build` says
         self._shared = []
+
+    def keep(self, stream):
+        # How much may stay in the file; nothing is read where what comes into memory has no room
+        if not stream:
+            memory.require(self._path, self._size)
+        self._stream = stream
 
     def pop(self, name, default=None):
         if name not in self:

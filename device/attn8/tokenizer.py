@@ -149,6 +149,8 @@ class Tokenizer:
 def of(tensors, config):
     # What a model file says of text, which is taken out of the dict: -> its Tokenizer, and mult and
     # shift of a Sampler
+    import json
+
     keep = getattr(tensors, "stored", tensors.pop)
     found = []
     for part in ("pieces", "ends", "ranks"):
@@ -167,7 +169,7 @@ def of(tensors, config):
         kind = ByteTokenizer
         found.append(keep("tokenizer.classes"))
     made = kind(*found)
-    first = config["layers"][0]
+    first = json.loads(config["layers"][0])
     size = first.get("vocab_size") if isinstance(first, dict) else None
     if size != len(made):
         raise ValueError("tokenizer: it has %d pieces, the first layer takes %s tokens"

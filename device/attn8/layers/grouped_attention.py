@@ -104,14 +104,33 @@ class GroupedAttention:
         self.length = 0  # tokens in the cache
 
     def claim(self):
-        # Makes room for keys and values
-        size = self.num_kv_heads * self.head_dim * (1 if self._narrow else 2)
-        n, steps = self.seq_len, self.num_kv_heads * self._narrow
+        # Makes room for keys and values, of all heads together or, where no piece of memory is as
+        # large, of fewer: more calls then give the same bits
+        n, kv, d = self.seq_len, self.num_kv_heads, self.head_dim
         slots = n if self._narrow else n + 3 & -4
-        memory.require(self.name, (n + slots) * size + 2 * n * steps)
-        self.keys, self.values = bytearray(n * size), bytearray(slots * size)
-        if self._narrow:  # what one step of int8 stands for
-            self.key_steps, self.value_steps = bytearray(n * steps), bytearray(n * steps)
+        size = kv * (d if self._narrow else 2 * d)
+        memory.require(self.name, (n + slots) * size + 2 * n * kv * self._narrow)
+        self._pieces = ()
+        if not self._narrow:
+            self.keys, self.values = bytearray(n * size), bytearray(slots * size)
+            return
+        pieces = 1
+        while True:
+            try:
+                made = [self._piece(kv // pieces) for _ in range(pieces)]
+                break
+            except MemoryError:
+                made = None
+                pieces += 1
+                while pieces < kv and kv % pieces:
+                    pieces += 1
+                if pieces > kv:
+                    raise
+        if pieces == 1:
+            self.keys, self.key_steps, self.values, self.value_steps = made[0]
+        else:
+            self._pieces = made
+            self._of_piece = [memoryview(b"") for _ in range(4)]  # of the centre, k, v and q
 
     def __call__(self, x):
         n = 2 * self.rows * self.embed_dim
@@ -155,7 +174,9 @@ class GroupedAttention:
         n = slot + 1
         scores = forms.scratch.bytes
         mult, shift, num, out_shift = self._constants
-        if self._narrow:
+        if self._pieces:
+            self._attend(q, k, v, slot)
+        elif self._narrow:
             rotary.put(k, 0, self._centre, self.keys, self.key_steps, slot, kv, d, self._most)
             rotary.put(v, 0, self._none, self.values, self.value_steps, slot, kv, d, 32385)
             kernels.attend(q, 0, self.keys, self.key_steps, self.values, self.value_steps, scores,
@@ -167,6 +188,31 @@ class GroupedAttention:
         self._merge.run(q, out)
         self.length = n
         return self.out
+
+    def _piece(self, kv):
+        # Keys and values of so many heads of int8, and what one step of each stands for
+        n = self.seq_len * kv
+        size = n * self.head_dim
+        return bytearray(size), bytearray(n), bytearray(size), bytearray(n)
+
+    def _attend(self, q, k, v, slot):
+        # As `run` does of all heads: of some at a time
+        rotary, attend, d = self._rotary, self._kernels.attend, self.head_dim
+        kv = self.num_kv_heads // len(self._pieces)
+        heads = self.num_heads // len(self._pieces)
+        views = self._of_piece
+        mult, shift, num, out_shift = self._constants
+        n, at = 2 * kv * d, 0
+        for keys, key_steps, values, value_steps in self._pieces:
+            centre = part(views[0], self._centre, at, n)
+            rotary.put(part(views[1], k, at, n), 0, centre, keys, key_steps, slot, kv, d,
+                       self._most)
+            rotary.put(part(views[2], v, at, n), 0, self._none, values, value_steps, slot, kv, d,
+                       32385)
+            attend(part(views[3], q, at * heads // kv, 2 * heads * d), 0, keys, key_steps, values,
+                   value_steps, forms.scratch.bytes, tables.EXP2, slot + 1, heads, kv, d, mult,
+                   shift, num, out_shift)
+            at += n
 
 
 def most(head_dim, cache):

@@ -5,6 +5,7 @@ functions replaced by its machine code. What MicroPython's interpreter spends ar
 estimated, from the costs that were measured of its calls.
 """
 
+import json
 import os
 import sys
 from array import array
@@ -152,6 +153,8 @@ class Device:
             "__main__": module("__main__", serve=None),  # that of a host's session
             "select": module("select", POLLIN=1, poll=lambda: line),
             "os": module("os", **vars(os) | {"listdir": listdir}),
+            "json": module("json", **vars(json) | {"loads": lambda text: json.loads(
+                text if isinstance(text, str) else bytes(text))}),
         }
 
     def _counted(
@@ -191,8 +194,11 @@ class Device:
         tally.estimated += VIPER_CALL + INT_ARGUMENT * len(ints)
         tally.estimated += BUFFER_ARGUMENT * (len(arguments) - len(ints))
         call = (kernel, *ints)
-        if kernel == SCAN and isinstance(arguments[0], bytes):
-            found = _scanned(machine, arguments[0], arguments[3])
+        if kernel == SCAN:
+            text, _, _, deepest, places, most = arguments
+            *found, ends = _scanned(machine, bytes(text), deepest, most)
+            if most:
+                memoryview(places).cast("B")[:] = ends
         elif tally.known is None or call not in tally.known:
             result = _execute(machine, kernel.rpartition(".")[2], arguments)
             found = result, machine.instructions, machine.cycles
@@ -205,13 +211,14 @@ class Device:
         return found[0]
 
 
-@lru_cache(maxsize=16)
-def _scanned(machine: Machine, text: bytes, deepest: int) -> tuple[int, int, int]:
-    """What SCAN finds of a text, in how many instructions and cycles: to load a model asks several
-    times for the same."""
+@lru_cache(maxsize=256)
+def _scanned(machine: Machine, text: bytes, deepest: int, most: int) -> tuple[int, int, int, bytes]:
+    """What SCAN finds of a text, in how many instructions and cycles, and where its members end: to
+    load a model asks several times for the same."""
+    places = bytearray(2 * most or 1)
     found = _execute(machine, SCAN.rpartition(".")[2],
-                     (text, len(text), bytearray(deepest), deepest))
-    return found, machine.instructions, machine.cycles
+                     (text, len(text), bytearray(deepest), deepest, places, most))
+    return found, machine.instructions, machine.cycles, bytes(places)
 
 
 def typecode(x: object) -> int:

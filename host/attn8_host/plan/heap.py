@@ -166,11 +166,11 @@ class Peak:
                     peak._look(made, initial)
                 return made
 
-        def loads(text: str | bytes) -> object:
+        def loads(text: bytes | bytearray | memoryview) -> object:
             if peak.package:
                 peak.names = (peak.package.names() | FIRMWARE
                               | frozenset(static_names().values()))
-            return json.loads(text, object_pairs_hook=_with_own_keys)
+            return json.loads(bytes(text), object_pairs_hook=_with_own_keys)
 
         self.array = module("array", array=Array)
         self.json = module("json", **vars(json) | {"loads": loads})
