@@ -65,7 +65,8 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
         tokenizer = of(tensors, config)
     steps = []
     ends = []
-    layers = []  # and how many of the steps are each one's
+    layers = []
+    counts = []  # of steps that are each one's
     spans = []
     names = []
     outputs = []
@@ -111,7 +112,12 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
         # What a part of a layer computes can be read before the next one runs
         parts = layer.parts() if arena and hasattr(layer, "parts") else [(layer, 0)]
         if pool:
+            # What nothing asks for any more goes at once, and leaves its place to what stays
             pool.end(sources)
+            del outputs[:-1]
+            for name in list(given):
+                if pool.done(name):
+                    del given[name], tokens[name]
         last = entry.name
         types = types[: len(left)]
         given[last] = gives
@@ -130,22 +136,23 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
                 steps.append((call, taken))
                 taken = (len(steps),)
                 ends.append(len(outputs) - after)
-            layers.append((layer, len(parts)))
+            layers.append(layer)
+            counts.append(len(parts))
             places[last] = len(steps)
-            names.append(last)
-            spans.append(arena.end() if arena else None)
+            if arena:
+                names.append(last)
+                spans.append(arena.end())
     at = None
     if arena:
         from .placing import check
 
-        at = check(steps, [parts for _, parts in layers], spans, names, arena.size,
-                   size * signals.ITEMSIZES[code])
+        at = check(steps, counts, spans, names, arena.size, size * signals.ITEMSIZES[code])
     del spans, names
     if count is None:
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)
     if pool:
-        outputs, ends = outputs[-1:], []  # others have been in the same memory
+        ends = []  # other outputs have been in the same memory
     from .run import Model
 
     # Its memory comes with the arena's, or is a part of it (see placing.py)
@@ -159,7 +166,8 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
         room = memoryview(later(n))
     values = view(room, ord(code), start, size)
     model = Model(config["name"], values, scale, steps, outputs, ends, arena and arena.block, code,
-                  length if heed and not step else None, step, channels, inner, layers)
+                  length if heed and not step else None, step, channels, inner,
+                  list(zip(layers, counts)))
     if tokenizer:
         model.tokenizer, model.text = tokenizer
     return model

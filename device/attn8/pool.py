@@ -49,6 +49,10 @@ class Pool:
         for name in [name for name in self._kept if last.get(name) == self._at]:
             self._free.append(self._kept.pop(name))
 
+    def done(self, name):
+        # Whether no layer to come takes the result of this one
+        return self._last.get(name, -1) <= self._at
+
 
 def room():
     # -> memory that is to be let go when what is needed for a while only has been made: what stays

@@ -1,4 +1,5 @@
 # The tensors of a model's file, read as they are taken.
+import gc
 from array import array
 
 from . import checks, memory
@@ -111,6 +112,13 @@ class Tensors(dict):
                 )
             for tiles in self.source.rooms.values() if self.source else ():
                 tiles.parts()
+        except MemoryError as error:
+            if not str(error).startswith("memory allocation"):
+                raise
+            gc.collect()
+            raise MemoryError("%s needs memory in larger pieces than are free (%s; %d bytes are "
+                              "free in all); take a smaller model, fewer tokens or reset the board"
+                              % (self._path, error, gc.mem_free()))
         finally:
             self.close()
 
