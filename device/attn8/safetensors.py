@@ -1,7 +1,7 @@
 # Reads safetensors files: 8 bytes of header length, a JSON header, the tensors' bytes.
 import os
 
-from . import checks, memory
+from . import checks
 
 _types = {"I8": ("b", 1), "U8": ("B", 1), "I16": ("h", 2), "U16": ("H", 2), "I32": ("i", 4),
           "F32": ("f", 4), "F64": ("d", 8)}

@@ -110,26 +110,23 @@ class GroupedAttention:
         slots = n if self._narrow else n + 3 & -4
         size = kv * (d if self._narrow else 2 * d)
         memory.require(self.name, (n + slots) * size + 2 * n * kv * self._narrow)
-        self._pieces = ()
+        self._pieces = made = []
         if not self._narrow:
             self.keys, self.values = bytearray(n * size), bytearray(slots * size)
             return
-        pieces = 1
-        while True:
-            try:
-                made = [self._piece(kv // pieces) for _ in range(pieces)]
-                break
-            except MemoryError:
-                made = None
+        pieces = 0
+        while not made:
+            pieces += 1
+            while kv % pieces:
                 pieces += 1
-                while pieces < kv and kv % pieces:
-                    pieces += 1
-                if pieces > kv:
+            try:
+                made.extend([self._piece(kv // pieces) for _ in range(pieces)])
+            except MemoryError:
+                if pieces == kv:
                     raise
         if pieces == 1:
-            self.keys, self.key_steps, self.values, self.value_steps = made[0]
+            self.keys, self.key_steps, self.values, self.value_steps = made.pop()
         else:
-            self._pieces = made
             self._of_piece = [memoryview(b"") for _ in range(4)]  # of the centre, k, v and q
 
     def __call__(self, x):

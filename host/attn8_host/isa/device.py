@@ -196,7 +196,7 @@ class Device:
         call = (kernel, *ints)
         if kernel == SCAN:
             text, _, _, deepest, places, most = arguments
-            *found, ends = _scanned(machine, bytes(text), deepest, most)
+            found, ends = _scanned(machine, bytes(text), deepest, most)
             if most:
                 memoryview(places).cast("B")[:] = ends
         elif tally.known is None or call not in tally.known:
@@ -212,13 +212,15 @@ class Device:
 
 
 @lru_cache(maxsize=256)
-def _scanned(machine: Machine, text: bytes, deepest: int, most: int) -> tuple[int, int, int, bytes]:
+def _scanned(
+    machine: Machine, text: bytes, deepest: int, most: int
+) -> tuple[tuple[int, int, int], bytes]:
     """What SCAN finds of a text, in how many instructions and cycles, and where its members end: to
     load a model asks several times for the same."""
     places = bytearray(2 * most or 1)
     found = _execute(machine, SCAN.rpartition(".")[2],
                      (text, len(text), bytearray(deepest), deepest, places, most))
-    return found, machine.instructions, machine.cycles, bytes(places)
+    return (found, machine.instructions, machine.cycles), bytes(places)
 
 
 def typecode(x: object) -> int:
