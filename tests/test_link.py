@@ -159,7 +159,7 @@ def constants(path):
 
 
 def test_both_ends_mean_the_same_by_every_number():
-    board = {name: value for path in ("link/load.py", "link/server.py", "train/trainer.py")
+    board = {name: value for path in ("link/load.py", "link/server.py", "train/served.py")
              for name, value in constants(path).items()}
     del board["NOWHERE"]  # the board's own
     board["ERRORS"] = tuple(error.__name__ for error in board["ERRORS"])

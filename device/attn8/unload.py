@@ -49,7 +49,7 @@ class Unload:
         from .train.layers import UNCALLED
 
         for path in self._own(("train",)):
-            _strip(path, MAKING + UNCALLED, not path.startswith(TRAINING))
+            _strip(path, UNCALLED, not path.startswith(TRAINING))
         self.all()
 
     def forget(self, *parts):

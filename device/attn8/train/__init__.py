@@ -1,9 +1,11 @@
 # Training on the board: layers with backward passes, losses and optimizers in fixed point.
+from .. import memory
 
 
 def load(path, given=None):
-    # Loads a training file (see attn8_host.train.session): -> what trains its model, a Trainer.
-    # given: of an input that has been through the first layer, as the config says such
+    # Loads a training file (see attn8_host.train.session): -> what trains its model for a host, a
+    # Served. given: of a board that learns alone, the input and the first layer where they are not
+    # those of the config, see features.py; -> a Trainer then.
     from ..unload import Unload
 
     unloads = [Unload()]  # until it has forgotten all that it can, and goes as well
@@ -18,18 +20,21 @@ def load(path, given=None):
 
 
 def _made(path, unloads, given):
-    from ..configuration import configuration
+    from .reading import read
+
+    config, places = read(path)
+    del read
+    unloads[0].forget("configuration", "grammar", "safetensors", "tensors")
+    memory.forget("attn8.train.reading")
+    if given is None:
+        from .served import Served
+
+        return Served(path, config, places, unloads)
     from .trainer import Trainer
 
-    config = configuration(path, "attn8-train")
-    del configuration
     if given:
-        config["input"] = given
-        name = config["layers"].pop(0)["name"]
-        for entry in config["layers"]:
-            if "inputs" in entry:
-                entry["inputs"] = [x if x != name else "input" for x in entry["inputs"]]
-    return Trainer(path, config, unloads, given is not None)
+        config["input"], config["layers"][0] = given
+    return Trainer(path, config, places, unloads, len(given) > 0)
 
 
 def fit(path, samples, epochs=10, batch=None, validation=5, patience=3, seed=1, report=None):

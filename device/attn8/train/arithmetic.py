@@ -18,12 +18,12 @@ from .. import checks, forms, tables
 from ..kernels import fixed as kernels
 from ..kernels import fixed_optimizers as optimizers
 from ..kernels.objects import part
+from .schedule import ONE
 
 BLOCK = 8  # rows of a product's second operand that are packed at a time,
 MOST_ROWS = 32  # or so many where another product's operand has the room
 LEFT = 512  # words of a first operand that are packed at a time where memory is to be saved
 MAX_COLUMNS = 512  # of a softmax: the sum of its numerators stays below 2**24
-ONE = 1 << 15  # a learning-rate factor of 1
 
 
 def get(name):

@@ -12,13 +12,13 @@ SUFFIX = ".features"
 
 
 def features(path, samples):
-    # path: of the training file. -> the features as Samples, and what the config says of them as an
-    # input; the samples and None where they are not to be made again, or all layers train
+    # path: of the training file. -> the features as Samples, and the input and the first layer that
+    # stand for those; the samples and () where they are not to be made again, or all layers train
     before = set(sys.modules)
     rooms = forms.scratch.bytes, forms.weights.bytes
     front = _front(path)
     if not front:
-        return samples, None
+        return samples, ()
     try:
         os.remove(path + SUFFIX)
     except OSError:
@@ -48,7 +48,7 @@ def _made(path, front, samples):
     model = load(front["model"], count=front["count"])
     lengths = front.get("lengths")
     _, code, y = model.outputs[-1]
-    given = {"size": len(y), "mult": front["mult"]}
+    given = {"size": len(y)}
     if lengths and max(lengths):
         given["tokens"] = max(lengths)
     size = len(model.input)
@@ -66,4 +66,4 @@ def _made(path, front, samples):
         except OSError as error:
             raise ValueError("%s: there is no room for what the first layers make of %d samples: "
                              "%s" % (path, len(samples), error))
-    return made, given
+    return made, (given, {"type": "features", "name": front["name"], "mult": front["mult"]})

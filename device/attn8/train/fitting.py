@@ -4,6 +4,7 @@ from array import array
 
 from .. import checks, memory
 from . import load
+from .schedule import LinearSchedule
 
 CALIBRATION = 100  # samples, at most, that new ranges of activations are taken of
 
@@ -53,8 +54,6 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
     order = array("H", range(n))
     state = _shuffle(order, 0, checks.between("seed", seed, 1, 0xFFFFFFFF))
     _check(samples, trainer, order, held)
-    from .schedule import LinearSchedule
-
     steps *= epochs
     model.schedule = LinearSchedule(min(5, steps - 1), steps)
     run = _runner(trainer, samples)
@@ -94,7 +93,7 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
             trainer.save(best_path)
         trainer.calibrate()
         if best < len(history):
-            _restore(model, best_path)
+            trainer.restore(best_path)
         for at in range(held, min(n, held + CALIBRATION)):
             run(order[at])
         for name in trainer.quantize():
@@ -139,19 +138,18 @@ def _runner(trainer, samples):
     # -> what runs a sample forwards, and gives its loss and whether it was right
     model = trainer.model
     mult, size = trainer.mult, trainer.size
-    x, target = trainer.sample  # of which a board that learns alone has one
+    words = model.f.zeros(0 if trainer.inner else model.input_size)
 
     def run(i):
-        values, target[0] = samples[i]
-        for k in range(len(x)):
-            x[k] = (values[k] * mult + 128) >> 8 if mult and k < size else values[k]
-        y = model(x)
+        values, label = samples[i]
+        for k in range(len(words)):
+            words[k] = (values[k] * mult + 128) >> 8 if mult and k < size else values[k]
+        y = model(words or values)
         largest = 0
         for k in range(model.output_size):
             if y[k] > y[largest]:
                 largest = k
-        right = int(largest == target[0])
-        return model.measure(y, target), right
+        return model.loss(y, label), int(largest == label)
 
     return run
 
@@ -175,15 +173,3 @@ def _shuffle(order, first, state):
         j = first + state % (i - first + 1)
         order[i], order[j] = order[j], order[i]
     return state
-
-
-def _restore(model, path):
-    from ..tensors import Tensors
-
-    tensors = Tensors(path)
-    try:
-        for p in model.params:
-            found = tensors.pop(p.name)
-            model.f.spread(found, p.value, 1, p.size)
-    finally:
-        tensors.close()

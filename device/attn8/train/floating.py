@@ -3,7 +3,8 @@ from array import array
 from .. import checks
 from ..formats import require_doubles
 from ..kernels import floating as kernels
-from .arithmetic import ONE, Numbers
+from .arithmetic import Numbers
+from .schedule import ONE
 
 
 class Float(Numbers):

@@ -1,6 +1,5 @@
 # Makes the layers of a model that trains, which may each take what any before them give.
 from .. import checks
-from ..configuration import known
 from ..entry import Entry as Fields
 from ..find import module as find
 from .lifetimes import Rooms
@@ -18,14 +17,13 @@ class Entry(Fields):
         return bits == 16
 
 
-def build(f, config, tensors):
+def build(f, config):
     # See model.Model -> layers; their parameters; of each layer, the places of what it takes, a
     # place counting results, 0 being the input; of each result its size, whether its gradient leads
     # to parameters, and see _sums; of each layer that is told a length, the places of that and of
     # what it makes of it; how many tokens an input has at most, where it may have fewer; of each
     # layer the places of those that are called again before its backward pass (see _again). f.rooms
     # are still to be settled.
-    known(config["input"], ("format", "mult", "size", "tokens"))
     width = checks.between("input", config["input"]["size"], 1, 1 << 15)
     most = config["input"].get("tokens")
     if most is not None:
@@ -40,7 +38,7 @@ def build(f, config, tensors):
     direct = config["optimizer"].get("direct", False)
     f.rooms = Rooms(direct, config.get("recompute", False))
     for fields in config["layers"]:
-        entry = Entry(fields, tensors, [])
+        entry = Entry(fields, {}, [])
         if entry.name in places:
             raise ValueError("%s: two layers have this name" % entry.name)
         sources = entry.names("inputs", [last])
@@ -65,10 +63,6 @@ def build(f, config, tensors):
         if direct and not getattr(layer, "DIRECT", not own):
             raise ValueError("%s: a layer of type %s does not train as soon as it has gradients; "
                              "leave \"direct\" out of the optimizer" % (entry.name, entry.type))
-        for p in own:
-            if p.name not in tensors:
-                raise ValueError("missing tensor " + p.name)
-            p.value = f.accept(tensors.pop(p.name), p.size, p.name)
         params += own
         last = entry.name
         places[last] = len(sizes)

@@ -1,13 +1,13 @@
 # Whether what trains is what a model infers.
 import json
 
-from .. import safetensors
+from ..safetensors import metadata
 
 
 def check(layers, path):
     # What trains is what the int8 model at `path` infers: its layers say so in `infers`
     said = {fields["name"]: fields
-            for fields in json.loads(safetensors.metadata(path)["config"])["layers"]}
+            for fields in json.loads(metadata(path)["config"])["layers"]}
     for layer in layers:
         infers = getattr(layer, "infers", {})
         for key in infers:

@@ -1,38 +1,42 @@
 # A model that trains: layers, a loss and an optimizer that a config describes.
 from .. import checks, memory, signals
 from . import arithmetic
+from .schedule import ONE
 
 
 class Model:
     # config: "numbers" (the format), "layers", "loss", "optimizer", and where wanted "clip_norm"
     # and "schedule". tensors: the parameters by name, of the format's words; they become the
-    # model's own. A step allocates nothing (but for floats, see floating.py). built(layers) is
-    # called, where it is given, once there is all but the memory that layers compute in.
+    # model's own. A step allocates nothing (but for floats, see floating.py). built(model) is
+    # called, where it is given, once there is all but the memory that layers compute in; without
+    # tensors whoever gives it gives parameters their values.
 
     def __init__(self, config, tensors, built=None):
         self.f = f = arithmetic.get(config["numbers"])
         from .graph import build
 
         (self.layers, self.params, self._takes, self._sizes, self._asked, self._sums,
-         self._heeding, self._tokens, self._again) = build(f, config, tensors)
+         self._heeding, self._tokens, self._again) = build(f, config)
         memory.forget("attn8.train.graph")  # what makes layers is forgotten once there are
         memory.forget("attn8.train.lifetimes")
         del build
         self.input_size = self._sizes[0]
+        self._values = None
         if self._tokens is not None:  # a sample's last word is its length
-            self._values = f.zeros(self.input_size)
+            if not hasattr(self.layers[0], "RAW"):
+                self._values = f.zeros(self.input_size)
             self.input_size += 1
         self._results = [None] * len(self._sizes)
         self._lengths = [0] * len(self._sizes)
         self._grads = [None] * len(self._sizes)
         width = self._sizes[-1]
         labels = config.get("labels", 1)  # of a sample: one, or one of each token
-        self.loss = _loss(f, config["loss"], width, labels)
+        self.loss = loss_of(f, config["loss"], width, labels)
         self.output_size = width
         self.labelled = config["loss"] == "cross_entropy" and labels == 1
         self.target_size = labels if config["loss"] == "cross_entropy" else width
         self.direct = config["optimizer"].get("direct", False)
-        self.optimizer = _optimizer(f, self.params, config)
+        self.optimizer = optimizer_of(f, self.params, config)
         self.clip = None
         if "clip_norm" in config and not self.direct:
             from .clipping import ClipNorm
@@ -46,18 +50,23 @@ class Model:
         self.measured = None  # is told after each layer's pass the place of its result
         self.steps = 0
         if built:
-            built(self.layers)
+            built(self)
         self.arena = f.rooms.settle(f, self.layers, self._takes, self._asked, self._sums,
                                     self._again)
         f.rooms = None
+        for p in self.params if tensors is not None else ():
+            if p.name not in tensors:
+                raise ValueError("missing tensor " + p.name)
+            p.value = f.accept(tensors.pop(p.name), p.size, p.name)
 
     def __call__(self, x):
         # x: a sample, `input_size` words; the last one is its length, where inputs have lengths
         if self._tokens is not None:
             n = self.input_size - 1
-            self.f.spread(x, self._values, 1, n)
             self._heed(int(x[n]))
-            x = self._values
+            if self._values is not None:
+                self.f.spread(x, self._values, 1, n)
+                x = self._values
         results = self._results
         results[0] = x
         at = 0
@@ -156,11 +165,7 @@ class Model:
             raise ValueError("the training has ended")
 
     def _factor(self):
-        return self.schedule(self.steps) if self.schedule else arithmetic.ONE
-
-    def values(self, metadata):
-        # What `update` writes into the file that the parameters came from
-        return {p.name: p.value for p in self.params}
+        return self.schedule(self.steps) if self.schedule else ONE
 
     def finish(self):
         # Gives back the memory of what only another step would need
@@ -180,7 +185,7 @@ class Model:
         del release
 
 
-def _loss(f, name, width, labels):
+def loss_of(f, name, width, labels):
     if labels != 1:
         from .token_loss import TokenCrossEntropy
 
@@ -200,7 +205,7 @@ def _loss(f, name, width, labels):
     raise ValueError("loss: expected cross_entropy or mse, got %s" % name)
 
 
-def _optimizer(f, params, config):
+def optimizer_of(f, params, config):
     options = dict(config["optimizer"])
     name = options.pop("type")
     if options.pop("direct", False):

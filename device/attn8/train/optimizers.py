@@ -1,5 +1,6 @@
 from ..kernels.fixed_optimizers import root
-from .arithmetic import ONE, ratio
+from .arithmetic import ratio
+from .schedule import ONE
 
 # lr, momentum, beta and eps are floats, or (mult, shift) pairs (see formats.ratio) where boards and
 # host must take exactly the same. step() takes the learning rate's factor, ONE being 1 (see

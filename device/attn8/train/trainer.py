@@ -1,36 +1,26 @@
-import uctypes
+# A model that trains, and the files that it comes from and goes to.
+import os
+from array import array
 
-from .. import memory, signals
+from .. import memory
+from ..signals import ITEMSIZES
 from .model import Model
 
-EVALUATE, TRAIN, SAVE, CALIBRATE, QUANTIZE, ACCUMULATE = range(6)
+PIECE = 512  # bytes of a file that are copied at a time
 
 
 class Trainer:
-    # What the link serves of a model that trains (see link/server.py). A run takes samples from
-    # `input`, words of the format: a command, their number, and each one's inputs and target. There
-    # is room for a batch, or for as many as config["held"] says: ACCUMULATE adds to the gradients
-    # of those before, TRAIN as well, and then makes a step. SAVE writes the parameters to the file
-    # that the model came from; CALIBRATE, with which training ends, evaluates and measures;
-    # QUANTIZE then writes them as int8 into the model file that config["int8"] names.
+    # path: of the training file, config, places: what it says (see reading.py); unloads: has what
+    # forgets what only loads it, which goes. inner: whether inputs are what the first layers of the
+    # int8 model have made, as they are. A training ends with `calibrate`, runs of the model, and
+    # `quantize`.
 
-    # path, config: of the training file; unloads: has what forgets what only loads it, which goes.
-    # inner: whether inputs have been through layers of the int8 model.
-
-    def __init__(self, path, config, unloads, inner=False):
-        from ..configuration import known
-        from ..safetensors import read
-
-        known(config, ("batch", "clip_norm", "held", "input", "int8", "labels", "layers", "loss",
-                       "name", "numbers", "optimizer", "recompute", "schedule"))
+    def __init__(self, path, config, places, unloads, inner=False):
         self.path = path
         self.name = config["name"]
         self.batch = config["batch"]
-        self._held = held = config.get("held", self.batch)
         if config["optimizer"].get("direct") and self.batch != 1:
             raise ValueError("batch: expected 1 with a direct optimizer, got %s" % self.batch)
-        tensors = read(path)
-        del known, read
         self.int8 = config.get("int8")
         # Of int8 samples, see fitting.py; what comes behind so many values is a length. code: the
         # typecode of samples
@@ -38,71 +28,57 @@ class Trainer:
         self._scale = self.mult / (1 << 24) if self.mult and not inner else None
         self.size = config["input"]["size"]
         self.code = "h" if config["input"].get("format") == "tokens" else "b"
+        self.inner = inner
+        self.ranges = None  # until training has ended
 
-        def built(layers):
-            for key in tensors:
+        def built(model):
+            for p in model.params:
+                if p.name not in places:
+                    raise ValueError("missing tensor " + p.name)
+                if (places[p.name][0], places[p.name][2]) != (model.f.typecode, p.size):
+                    model.f.accept(array(places[p.name][0]), p.size, p.name)
+            self._places = [places.pop(p.name)[1] for p in model.params]
+            for key in places:
                 raise ValueError("unused tensor %s; take it out of the file" % key)
             if self.int8:
                 from .matching import check
 
-                check(layers, self.int8)
+                check(model.layers, self.int8)
                 memory.forget("attn8.train.matching")
             memory.take(config, "layers")
             unloads.pop().made()
 
-        self.model = model = Model(config, tensors, built)
-        f = model.f
-        code = f.typecode
-        stride = model.input_size + model.target_size
-        self._words = f.zeros(2 + held * stride)
-        size = signals.ITEMSIZES[code] * len(self._words)
-        self.input = uctypes.bytearray_at(uctypes.addressof(self._words), size)
-        view = memoryview(self._words)
-        self._samples = [view[i : i + model.input_size] for i in range(2, len(view), stride)]
-        self._targets = [view[i - model.target_size : i]
-                         for i in range(2 + stride, len(view) + 1, stride)]
-        self.sample = self._samples[0], self._targets[0]
-        self.losses = f.zeros(held)
-        self.predictions = f.zeros(held * model.output_size)
-        self.state = f.zeros(2)  # steps and overflows
-        self.outputs = [("losses", code, self.losses), ("predictions", code, self.predictions),
-                        ("state", code, self.state)]
-        self.ranges = None  # until training has ended
-        for p in model.params:
-            self.outputs.append((p.name, code, p.value))
+        self.model = Model(config, None, built)
+        memory.require(path, sum([p.size for p in self.model.params]) * self._bytes)
+        self.restore(path)
 
-    def __call__(self):
-        model = self.model
-        if not model.layers:
-            raise ValueError("the model is quantized; load it again")
-        f = model.f
-        command = self._words[0]
-        if command == SAVE:
-            self.save(self.path)
-            return
-        if command == QUANTIZE:
-            self.quantize()
-            return
-        if command == CALIBRATE:
-            self.calibrate()
-        size = model.output_size
-        for i in range(min(int(self._words[1]), self._held)):
-            y = model(self._samples[i])
-            for j in range(size):
-                self.predictions[i * size + j] = y[j]
-            self.losses[i] = model.measure(y, self._targets[i])
-            if command == TRAIN or command == ACCUMULATE:
-                model.backward()
-        if command == TRAIN:
-            model.step()
-        self.state[0] = model.steps
-        self.state[1] = f.overflows
+    @property
+    def _bytes(self):
+        return ITEMSIZES[self.model.f.typecode]
+
+    def restore(self, path):
+        # The parameters, of a file that this one or `save` has written
+        f = self.model.f
+        with open(path, "rb") as file:
+            for i in range(len(self._places)):
+                p = self.model.params[i]
+                if p.value is None:
+                    p.value = f.zeros(p.size)
+                file.seek(self._places[i])
+                file.readinto(p.value)
+                f.accept(p.value, p.size, p.name)
 
     def save(self, path):
-        # The parameters, in a file that is there whole or as it was
-        from .update import update
-
-        update(self.path, self.model.values, path)
+        # The parameters, in a file that is there whole or as it was: all tensors of this one
+        places = self._places
+        temporary = path + ".new"
+        with open(self.path, "rb") as file, open(temporary, "wb") as new:
+            left = min(places)
+            while left:
+                left -= new.write(file.read(min(PIECE, left)))
+            for i in sorted(range(len(places)), key=lambda i: places[i]):
+                new.write(self.model.params[i].value)
+        os.rename(temporary, path)
 
     def calibrate(self):
         # Training ends: from now on each run measures the model

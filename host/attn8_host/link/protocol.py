@@ -1,6 +1,6 @@
 """The numbers that travel over the link; frames.py describes them.
 
-The board's end defines them again, in device/attn8/link/server.py and train/trainer.py, where a
+The board's end defines them again, in device/attn8/link/server.py and train/served.py, where a
 module more would take memory. A test holds both equal by their names.
 """
 

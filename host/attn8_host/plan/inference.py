@@ -36,6 +36,7 @@ SCALE = 0.03  # of all values of a layer that only its sizes describe
 Config = dict[str, Any]  # of a model file
 Tensors = dict[str, np.ndarray]
 Model = tuple[Config, Tensors]
+Given = tuple[dict[str, Any], dict[str, Any]]  # see served
 
 
 @dataclass
@@ -213,7 +214,7 @@ def plan(
     config: Config, tensors: Tensors, arch: str = "xtensawin",
     backend: str = "turbo", word: int = 4,
     predicted: Callable[[], tuple[int, int]] | None = None,
-    settle: Callable[[Any], object] | None = None, given: dict[str, int] | None = None,
+    settle: Callable[[Any], object] | None = None, given: Given | None = None,
 ) -> Plan:
     """Plans a model.
 
@@ -240,7 +241,7 @@ def plan(
 def _plan(
     config: Config, tensors: Tensors, arch: str, backend: str, word: int,
     predicted: Callable[[], tuple[int, int]] | None, settle: Callable[[Any], object] | None,
-    streamed: Plan | None, stream: bool = False, given: dict[str, int] | None = None,
+    streamed: Plan | None, stream: bool = False, given: Given | None = None,
 ) -> Plan:
     # streamed: what it takes where weights stay in the file, if they may; stream: they do
     files = compile_device(isa.MACHINES[arch].code) | forms.files_of(arch, backend)
@@ -266,8 +267,7 @@ def _plan(
     computing = getattr(model, "model", model)  # what a trainer trains
     if getattr(computing, "arena", None):
         heap.add(computing.arena, "arena")
-    entries = [e for e in config["layers"][given is not None :]
-               if layers.get(e["type"]).computes]
+    entries = [e for e in config["layers"] if layers.get(e["type"]).computes]
     for entry, layer in zip(entries, computing.layers, strict=True):
         heap.add(layer, entry["name"])
     heap.add(model)
@@ -330,13 +330,13 @@ def loaded(
 
 def served(
     device: Device, config: Config, data: bytes, need_weights: bool = False,
-    given: dict[str, int] | None = None,
+    given: Given | None = None,
 ) -> tuple[Any, dict[str, int]]:
     """The device's server, which has loaded a model file, and what it required.
 
     Args:
-        given: of what trains on a board alone (device/attn8/train/features.py): its input, where
-            the first layer is gone. Instead of a server there is then only what it trains.
+        given: of what trains on a board alone (device/attn8/train/features.py): its input and what
+            stands for the first layer. Instead of a server there is then only what it trains.
     """
     required: dict[str, int] = {}
 
@@ -362,7 +362,6 @@ def served(
                 device.load("attn8.text")
             elif given is not None:
                 server._model = device.load("attn8.train").load(str(path), given)
-                device.load("attn8.train.schedule")
             else:
                 server._load(bytes([kind]) + str(path).encode())
         except (ValueError, TypeError) as error:

@@ -159,11 +159,23 @@ def alone(config: Config, tensors: Tensors, word: int = 4) -> Plan:
     front = config["layers"][0]
     device = Device(next(iter(ISAS)))
     size = len(device.load("attn8.model").load(front["model"], count=front["count"]).outputs[-1][2])
-    given = {"size": size, "mult": front["mult"]}
+    given: dict[str, Any] = {"size": size}
     if any(front.get("lengths", [])):
         given["tokens"] = max(front["lengths"])
-    return plan(config, tensors, word=word, predicted=lambda: (0, 0), given=given,
-                settle=lambda trainer: run(trainer, TRAIN, 1))
+    stands = {"type": "features", "name": front["name"], "mult": front["mult"]}
+    return plan(config, tensors, word=word, predicted=lambda: (0, 0), given=(given, stands),
+                settle=fit_one)
+
+
+def fit_one(trainer: Any) -> None:
+    """Has the device's trainer of a board alone train with a sample of zeros, label 0."""
+    model = trainer.model
+    x = array(trainer.code, bytes(model.input_size * array(trainer.code).itemsize))
+    if model._tokens is not None:
+        x[-1] = model._tokens
+    model.loss(model(x), 0)
+    model.backward()
+    model.step()
 
 
 def run(trainer: Any, command: int, samples: int) -> None:

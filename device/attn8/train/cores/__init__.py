@@ -32,7 +32,7 @@ class Core:
     def collect_params(self):
         return []
 
-    def _floats(self, r):
+    def learned(self, r):
         # What `maker` takes of the parameters
         return {}
 
@@ -42,7 +42,7 @@ class Core:
         from ... import quantize
 
         keywords = dict(fields.get("options", {}))
-        keywords.update(self._floats(r))
+        keywords.update(self.learned(r))
         made = getattr(quantize, self.maker)(
             self.key_dim, scales["q"], scales["k"], scales["v"], scales["heads"], **keywords)
         constants = fields["constants"]

@@ -89,7 +89,7 @@ class LocalGlobal(Masked):
     def collect_params(self):
         return [self.gate]
 
-    def _floats(self, r):
+    def learned(self, r):
         return {"gate": r.floats(self.gate), "heads": self.num_heads}
 
     def requantize(self, r, fields, scales):
