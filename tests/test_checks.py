@@ -167,7 +167,6 @@ def test_what_must_not_pass_is_refused(remote, code, message):
     ("next(attn8.generate(5))", "model: expected one that attn8.load gave, got int"),
     ("load('/models')", "/models: a folder; expected a file in it"),
     ("load('/models/digits.safetensors', weights=(1, 2))", "weights: expected resident or stream"),
-    ("attn8.safetensors.read(5)", "path: expected str, got int"),
     ("attn8.CrossAttention(ReLU(2))", "layer: expected MultiHeadAttention, got ReLU"),
     ("attn8.Embedding(1, 4, 4, x[:8] + x[:8], paired=5)", "embedding.paired: expected 0 to 1, got"),
     ("attn8.Embedding(1, 3, 4, x, paired=1)", "embedding.paired: expected 0 to 0, got 1"),

@@ -120,8 +120,6 @@ LINES = (
     "RMSNorm(rows, weight, bias, shift, eps_mult, eps_shift, output='int8', name='rms_norm')"
     "\n    x / sqrt(mean(x**2) + eps) * weight, as LayerNorm without the mean; bias is what "
     "rounds",
-    "safetensors\n    Reads safetensors files: 8 bytes of header length, a JSON header, the "
-    "tensors' bytes",
     "Select(seq_len, embed_dim, index, format='int8', name='select', lengths=False)\n    The "
     "token `index` of [seq_len, embed_dim], from the end where negative; int8 or int16",
     "SelfAttention1D(seq_len, embed_dim, projection_dim, format='Q16.16', rounding='nearest', "

@@ -39,7 +39,6 @@ NAMES = dict(
     ReLU="layers.relu",
     Requantize="layers.convert",
     RMSNorm="layers.rms_norm",
-    safetensors="safetensors",
     Select="layers.select",
     SelfAttention1D="layers.self_attention_1d",
     serve="link.server",
