@@ -20,6 +20,7 @@ from attn8_host.train import session as train
 from attn8_host.train.arithmetic import ratio
 from attn8_host.train.memory import saving
 from attn8_host.train.model import Model as Trained
+from tests.compiled import compiled
 from tools.train_cost import words
 
 PATH = "/models/plan.safetensors"
@@ -139,13 +140,13 @@ def test_other_attention_does_not_train(remote, field, value):
             train_plan(config, tensors)
         with pytest.raises(ModelError, match=message):
             Trained(config, tensors)
-    said = remote.refused("""
+    said = remote.refused(compiled("""
 from attn8.train.layers.attention import MultiHeadAttention
 from attn8.train import arithmetic
 from attn8.train.matching import check
 f = arithmetic.get("Q16.16")
 check([MultiHeadAttention(f, "attn", 4, 4, 2)], path)
-""", path=written(remote.board, field, value))
+"""), path=written(remote.board, field, value))
     assert said.startswith(f"attn.{field}: what trains has {config_default(field)}, the model that")
 
 
