@@ -7,7 +7,7 @@ from ..safetensors import metadata
 def check(layers, path):
     # What trains is what the int8 model at `path` infers: its layers say so in `infers`
     said = {fields["name"]: fields
-            for fields in json.loads(metadata(path)["config"])["layers"]}
+            for fields in json.loads(metadata(path)["config"].encode())["layers"]}
     for layer in layers:
         infers = getattr(layer, "infers", {})
         for key in infers:
