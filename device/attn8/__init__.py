@@ -32,7 +32,7 @@ def said(line):
 # dir and TAB find the words that the interpreter knows when they begin, so the public names are
 # there from the start, but in a host's session: its word `serve` in __main__ says that none looks
 if not hasattr(__import__("__main__"), "serve"):
-    __import__("attn8.names")
+    from .names import NAMES  # imported first, and with it
     from .public import Names
 
     NAMES: object = Names()

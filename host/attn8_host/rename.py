@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from . import bundle
 from .isa import compiler
 
+SHORT = 10  # characters of a string that MicroPython keeps as a name, perhaps another's
 # Names that every firmware has, of its modules: an .mpy file says them whole
 FIRMWARE = tuple(re.findall(r"\S+", """
     a2b_base64 aclose acos acosh acquire appendleft argv asin asinh atan atan2 atanh awrite
@@ -164,7 +165,9 @@ def _chosen(names: set[str], free: list[str], strokes: list[str], hidden: set[st
     chosen: dict[str, str] = {}
     optional = set().union(*(file.optional | file.given for file in files)) & names
     for name in sorted(optional):
-        chosen[name] = (strokes if name in hidden else free).pop()
+        spare = strokes if name in hidden else free
+        # Its text is an object where it is longer, as hasattr has it
+        chosen[name] = spare.pop(max(i for i, each in enumerate(spare) if len(each) <= SHORT))
     first = {name for file in files if file.module in FIRST for name in file.own}
     for name in sorted(names - optional,
                        key=lambda name: (name not in first, -len(where[name]), name)):

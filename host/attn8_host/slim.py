@@ -19,7 +19,6 @@ from .edits import edited, place
 from .paths import DEVICE
 
 TEXTS = "said.txt"
-SHORT = 10  # characters of a string that MicroPython keeps as a name, perhaps another's
 APART = ("lines.py", "refuse.py")  # imported only to say something
 MOST = 1 << 30  # whole numbers from here on are objects
 
@@ -92,7 +91,7 @@ class _Edits(ast.NodeVisitor):
         value = node.value
         if self.texts is None or not self.raised or not isinstance(value, str):
             return
-        if len(value) > SHORT:
+        if len(value) > rename.SHORT:
             assert value.isprintable() and value.isascii(), value
             line = self.texts.setdefault(value, len(self.texts))
             self.edits.append((node, f'__import__("attn8").said({line})'))

@@ -60,7 +60,7 @@ class Streaming:
     # [seq_len] hides never come into the cache.
 
     masks_keys = True
-    own_buffers = True  # which lie within no other memory
+    own_memory = True  # which lie within no other memory
 
     def __init__(self, seq_len, head_dim, causal, need_weights, cache, buffers, output):
         checks.between("seq_len", seq_len, 1, 1 << 15)

@@ -25,7 +25,7 @@ class Micro:
     constants = ()
     options = ("window",)
     tensors = {}
-    own_buffers = True
+    own_memory = True
 
     def __init__(self, seq_len, head_dim, causal=False, need_weights=False, buffers=None,
                  window=None, output="int8"):

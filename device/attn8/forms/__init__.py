@@ -20,7 +20,9 @@ proven = {}
 
 def __getattr__(name):
     # What chooses is imported when it is asked for, and forgotten once a model is loaded
-    return getattr(__import__("attn8.choice", None, None, ["choice"]), name)
+    from ..choice import __dict__ as found
+
+    return found[name]
 
 
 class Scratch:

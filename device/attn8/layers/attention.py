@@ -36,8 +36,8 @@ class MultiHeadAttention:
         checks.kind("tensors", tensors, dict)
         checks.kind("constants", constants, dict)
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
-        checks.between("%s.embed_dim" % name, embed_dim, 1, 1 << 15)
-        checks.between("%s.num_heads" % name, num_heads, 1, embed_dim)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
+        checks.between(name + ".num_heads", num_heads, 1, embed_dim)
         self.name = name
         self._memory_name = name + ".memory"
         self.seq_len = seq_len
@@ -52,14 +52,14 @@ class MultiHeadAttention:
         self.memory_dim = memory_dim
         kind = cores.get(checks.kind("core", core, str))
         for key in options:
-            cores.expect("%s.options.%s" % (name, key), core, key, kind.options)
+            cores.expect(name + ".options" + "." + key, core, key, kind.options)
         if value_dim != key_dim:
             if not hasattr(kind, "value_widths"):
                 raise ValueError("%s.value_dim: core %s takes heads of one width, %d, got %d; exact"
                                  " takes two" % (name, core, key_dim, value_dim))
             options["value_dim"] = value_dim
         for key in constants:
-            cores.expect(name + ".constants." + key, core, key, kind.constants)
+            cores.expect(name + ".constants" + "." + key, core, key, kind.constants)
         if key_len is None:
             key_len = seq_len
         else:
@@ -94,7 +94,7 @@ class MultiHeadAttention:
             options["steps"] = steps
         shares = _shares(tensors, name + ".core.", num_heads)
         for key in shares[0]:
-            cores.expect(name + ".core." + key, core, key, kind.tensors)
+            cores.expect(name + ".core" + "." + key, core, key, kind.tensors)
         alone = need_weights or steps or shares[0]  # each head with a core of its own
         own, working = kind.room(seq_len, key_dim, causal=causal, need_weights=need_weights,
                                 **options, **shares[0])
@@ -122,7 +122,7 @@ class MultiHeadAttention:
             n = tile * max(keys, values)
             # What x and the tile leave, or packed keys and values of a head and six rows of scores
             within = max(unit * (size + n), self.key_len * (key_dim + value_dim + 36) + 256)
-        free = 0 if make is signals.make or hasattr(kind, "own_buffers") else within
+        free = 0 if make is signals.make or hasattr(kind, "own_memory") else within
         memory.require(name, needs + max(0, working - free))
         # From which part to which: q, k and v
         of_q = [False, 0, 2 if keys == values else 1] if parts else []
@@ -366,7 +366,7 @@ def head_dims(name, embed_dim, num_heads, key_dim, value_dim):
         key_dim = head_dim if key_dim is None else key_dim
         value_dim = head_dim if value_dim is None else value_dim
     checks.between(name + ".key_dim", key_dim, 1, 1 << 15)
-    checks.between("%s.value_dim" % name, value_dim, 1, 1 << 15)
+    checks.between(name + ".value_dim", value_dim, 1, 1 << 15)
     return key_dim, value_dim
 
 

@@ -8,7 +8,7 @@ class ClassToken:
     def __init__(self, seq_len, embed_dim, weight, name="class_token", make=signals.make):
         self.name = name
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
-        checks.between("%s.embed_dim" % name, embed_dim, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         self.size = n = seq_len * embed_dim
         self.embed_dim = embed_dim
         self.weight = checks.values(name + ".weight", weight, embed_dim, False, "h")

@@ -12,8 +12,8 @@ class Concat:
     def __init__(self, rows, n, m, name="concat", make=signals.make):
         self.name = name
         self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
-        self.n = checks.between("%s.features" % name, n, 1, 1 << 15)
-        self.m = checks.between("%s.features" % name, m, 1, 1 << 15)
+        self.n = checks.between(name + ".features", n, 1, 1 << 15)
+        self.m = checks.between(name + ".features", m, 1, 1 << 15)
         self.out = make("h", rows * (n + m))
 
     def __call__(self, a, b):

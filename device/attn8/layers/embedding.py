@@ -17,7 +17,7 @@ class Embedding:
         self.name = name
         self.seq_len = checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
         self.vocab_size = checks.between(name + ".vocab_size", vocab_size, 1, 1 << 15)
-        checks.between("%s.embed_dim" % name, embed_dim, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         code = signals.CODES[signals.known(name + ".output", output)]
         self._stored = hasattr(weight, "load")  # it stays in the file, as do its ratios
         where = weight.memory() if self._stored else None

@@ -37,8 +37,8 @@ class GroupedAttention:
                  score_shift, out_num, out_shift, turns=None, cache="int8", rows=1,
                  name="attention", make=signals.make, centre=None, later=None):
         checks.between(name + ".seq_len", seq_len, 1, checks.MAX_KEYS)
-        checks.between("%s.embed_dim" % name, embed_dim, 1, checks.MAX_INPUTS)
-        checks.between("%s.num_heads" % name, num_heads, 1, embed_dim)
+        checks.between(name + ".embed_dim", embed_dim, 1, checks.MAX_INPUTS)
+        checks.between(name + ".num_heads", num_heads, 1, embed_dim)
         checks.between(name + ".num_kv_heads", num_kv_heads, 1, num_heads)
         checks.between(name + ".rows", rows, 1, seq_len)
         if embed_dim % num_heads:

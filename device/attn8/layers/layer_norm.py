@@ -17,14 +17,14 @@ class LayerNorm:
         self.name = name
         self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
         checks.values(name + ".weight", weight, None, False, "i")
-        self.features = n = checks.between("%s.features" % name, len(weight), 1, MAX_FEATURES)
+        self.features = n = checks.between(name + ".features", len(weight), 1, MAX_FEATURES)
         checks.values(name + ".bias", bias, n, False, "i")
         most = (1 << 30) - 1  # the sums stay in int32
         checks.between(name + ".bias", min(bias), -most, most)
         checks.between(name + ".bias", max(bias), -most, most)
         self.shift = checks.between(name + ".shift", shift, 0, 30)
-        checks.between("%s.eps_mult" % name, eps_mult, 0, (1 << 15) - 1)
-        checks.between("%s.eps_shift" % name, eps_shift, 0, 38)
+        checks.between(name + ".eps_mult", eps_mult, 0, (1 << 15) - 1)
+        checks.between(name + ".eps_shift", eps_shift, 0, 38)
         self.weight, self.bias = weight, bias
         eps = eps_mult << eps_shift
         self._eps_high, self._eps_low = eps >> 28, eps & (1 << 28) - 1

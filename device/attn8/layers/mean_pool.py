@@ -13,13 +13,13 @@ class MeanPool:
         # The sums of int16 stay below 2**30
         name = "mean_pool"
         most = (1 << 15) - (format == "int16" or lengths)
-        checks.between("%s.%s" % (name, "seq_len"), seq_len, 1, most)
-        checks.between("%s.%s" % (name, "embed_dim"), embed_dim, 1, 1 << 15)
+        checks.between(name + ".seq_len", seq_len, 1, most)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         self.lengths = lengths
         self.length = seq_len
         if lengths:
-            checks.values("%s.%s" % (name, "mult"), mult, seq_len, False, "h")
-            checks.int8("%s.%s" % (name, "shift"), shift, seq_len)
+            checks.values(name + ".mult", mult, seq_len, False, "h")
+            checks.int8(name + ".shift", shift, seq_len)
             for n in range(seq_len):
                 checks.multiplier(name, mult[n], shift[n])
         else:
@@ -28,8 +28,8 @@ class MeanPool:
         self.embed_dim = embed_dim
         self.mult = mult
         self.shift = shift
-        self.format = signals.known("%s.%s" % (name, "format"), format)
-        self.most = signals.MOST[signals.known("%s.%s" % (name, "output"), output)]
+        self.format = signals.known(name + ".format", format)
+        self.most = signals.MOST[signals.known(name + ".output", output)]
         self._stream = None
         if lengths:
             from ..kernels import mean

@@ -12,7 +12,7 @@ class Position:
                  make=signals.make):
         self.name = name
         self.seq_len = checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
-        checks.between("%s.embed_dim" % name, embed_dim, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         self.weight = checks.values(name + ".weight", weight, seq_len * embed_dim, False, "h")
         self.size = embed_dim if step else seq_len * embed_dim
         self.out = make("h", self.size, True)

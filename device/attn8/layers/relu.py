@@ -9,8 +9,8 @@ class ReLU:
 
     def __init__(self, size, format="int8", make=signals.make):
         name = "relu"
-        self.size = checks.between("%s.%s" % (name, "size"), size, 1, 1 << 20)
-        self.format = signals.known("%s.%s" % (name, "format"), format)
+        self.size = checks.between(name + ".size", size, 1, 1 << 20)
+        self.format = signals.known(name + ".format", format)
         self._relu = pointwise.relu
         if format == "int16":
             self._relu = forms.choose("wide").relu

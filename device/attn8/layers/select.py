@@ -10,7 +10,7 @@ class Select:
                  lengths=False, make=signals.make):
         self.name = name
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
-        checks.between("%s.embed_dim" % name, embed_dim, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         checks.between(name + ".index", index, -seq_len, seq_len - 1)
         self.format = signals.known(name + ".format", format)
         self.size = seq_len * embed_dim

@@ -9,7 +9,7 @@ class Slice:
                  make=signals.make):
         self.name = name
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
-        checks.between("%s.embed_dim" % name, embed_dim, 1, 1 << 15)
+        checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)
         checks.between(name + ".start", start, 0, seq_len - 1)
         checks.between(name + ".step", step, 1, 1 << 15)
         checks.between(name + ".rows", rows, 1, (seq_len - 1 - start) // step + 1)

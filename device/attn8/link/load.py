@@ -14,7 +14,7 @@ def load(caller, payload):
     # which holds until the input is written or the first layer runs, as the input does
     caller._model = None
     caller._regions[:SCRATCH] = [[], [], []]
-    caller.runs = caller.digest = 0
+    caller.digest = 0
     gc.collect()
     path = bytes(payload[1:]).decode()
     if payload[0] == 2:

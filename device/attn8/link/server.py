@@ -35,7 +35,7 @@ class Server:
         self._end = NOWHERE
         self._reply = bytearray(8)
         self.rate = None  # of the line, where the host asked for another
-        self.runs = self.digest = 0
+        self.digest = 0
 
     def run(self, idle):
         # Until EXIT, or `idle` ms without a valid frame: a host that died leaves a working REPL
@@ -108,8 +108,6 @@ class Server:
         except Exception as error:
             kind = type(error)
             text = str(error) or kind.__name__
-            if kind is MemoryError:
-                text = "out of memory: " + text
         code = ERRORS.index(kind) if kind in ERRORS else 0
         return ERROR, (bytes((code,)), text.encode()[: frames.MAX_REPLY - 1])
 
@@ -118,10 +116,10 @@ class Server:
         return (self._reply,)
 
     def _load(self, payload):
-        from .load import load
+        from . import load
 
-        memory.forget("attn8.link.load")
-        return load(self, payload)
+        memory.forget(load.__name__)
+        return load.load(self, payload)
 
     def _working(self):
         self._frames.send(WORKING, self._frames.sequence)
@@ -169,7 +167,6 @@ class Server:
         self._at = at + 1 if end < len(crcs) else 0
         if not self._at:
             self.digest = crc32(crcs, self.digest)
-            self.runs += 1
         return elapsed
 
     def _put(self, place, data):
@@ -227,5 +224,3 @@ def serve(idle=20000):
         micropython.kbd_intr(3)
         if server.rate:
             server.rate.restore()
-    if server.runs:
-        print("attn8: %d runs, digest %08x" % (server.runs, server.digest))

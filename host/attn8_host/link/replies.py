@@ -102,7 +102,8 @@ def refusal(payload: bytes) -> RemoteError:
     """The error that the payload of an ERROR tells of."""
     code = payload[0] if payload else 0
     kind = ERRORS[code if code < len(ERRORS) else 0]
-    return RemoteError(payload[1:].decode("utf-8", "replace"), kind)
+    text = payload[1:].decode("utf-8", "replace")
+    return RemoteError(f"out of memory: {text}" if kind == "MemoryError" else text, kind)
 
 
 def _output(said: Any) -> Output:

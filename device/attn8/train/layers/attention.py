@@ -26,7 +26,7 @@ class MultiHeadAttention:
                  asked=True, core="exact", options=None, constants=None):
         for what, n in (("seq_len", seq_len), ("key_len", key_len or seq_len)):
             checks.between("%s.%s" % (name, what), n, 1, 512)
-        checks.between("%s.num_heads" % name, num_heads, 1, embed_dim)
+        checks.between(name + ".num_heads", num_heads, 1, embed_dim)
         if embed_dim % num_heads and None in (key_dim, value_dim):
             raise ValueError(
                 "%s.embed_dim: expected a multiple of num_heads %d, got %d"

@@ -21,7 +21,7 @@ class GroupedAttention:
     def __init__(self, f, name, seq_len, embed_dim, num_heads, num_kv_heads, bias=True, turns=None,
                  sines=None, most=32767, asked=True):
         s, e = checks.between(name + ".seq_len", seq_len, 1, 512), embed_dim
-        checks.between("%s.num_heads" % name, num_heads, 1, embed_dim)
+        checks.between(name + ".num_heads", num_heads, 1, embed_dim)
         checks.between(name + ".num_kv_heads", num_kv_heads, 1, num_heads)
         if e % num_heads:
             raise ValueError("%s.embed_dim: expected a multiple of num_heads %d, got %d"
