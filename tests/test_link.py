@@ -199,8 +199,8 @@ def test_an_error_travels_with_its_kind(board, error, kind, line):
 
 
 @pytest.mark.parametrize("payload, kind, line", [
-    (b"", "Exception", ""), (b"\x01", "MemoryError", "out of memory: "), (b"\xffmore", "Exception", "more"),
-    (b"\x02\xff", "ValueError", "\ufffd"),
+    (b"", "Exception", ""), (b"\x01", "MemoryError", "out of memory: "),
+    (b"\xffmore", "Exception", "more"), (b"\x02\xff", "ValueError", "\ufffd"),
 ])
 def test_any_payload_of_an_error_is_an_error(payload, kind, line):
     refusal = replies.refusal(payload)

@@ -23,7 +23,7 @@ def __getattr__(name):
 def said(line):
     # Of the texts that errors say: in .mpy files a board would keep them in memory, and the host
     # puts such a call in their place (attn8_host/slim.py)
-    with open("%s/said.txt" % __path__) as file:
+    with open(__path__ + "/said.txt") as file:
         for _ in range(line):
             file.readline()
         return file.readline()[:-1]
@@ -32,7 +32,7 @@ def said(line):
 # dir and TAB find the words that the interpreter knows when they begin, so the public names are
 # there from the start, but in a host's session: its word `serve` in __main__ says that none looks
 if not hasattr(__import__("__main__"), "serve"):
-    from .names import NAMES  # imported first, and with it
+    from .names import NAMES as _  # noqa: F401 - public has its names
     from .public import Names
 
     NAMES: object = Names()

@@ -12,7 +12,7 @@ def load(path, need_weights, count, advance, step, share, weights, before):
         held = _room() if step else None  # of text, whose config is large
         config, tensors = _opened(path, weights, step)
         if step:
-            for name in "build", "choice", "entry", "find":
+            for name in "choice", "entry", "find":
                 __import__("attn8." + name)
             del held
             gc.collect()

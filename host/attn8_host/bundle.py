@@ -20,7 +20,8 @@ from .paths import DEVICE
 # come before it there, each behind what it imports
 BUNDLES = {
     "": ("memory", "kernels.objects", "checks", "signals", "tables"),
-    "safetensors": ("grammar",),
+    "loading": ("build",),
+    "safetensors": ("grammar", "configuration"),
     "kernels": ("kernels.pointwise",),
     "link": ("link.frames", "link.server"),
 }

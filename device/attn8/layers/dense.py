@@ -28,7 +28,7 @@ class Linear:
         if weight is not None:
             checks.int8(name + ".weight", weight, inputs * outputs, True)
         checks.values(name + ".bias", bias, outputs, True, "i")
-        limit = (1 << 30) - 1 - (inputs << 14)  # |bias + sum of products| < 2**30
+        limit = 0x3FFFFFFF - (inputs << 14)  # |bias + sum of products| < 2**30
         checks.between(name + ".bias", min(bias), -limit, limit)
         checks.between(name + ".bias", max(bias), -limit, limit)
         self.wide = mult is None

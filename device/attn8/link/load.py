@@ -1,5 +1,6 @@
 # Carries out the request LOAD. The server imports this for it, and forgets it at once.
 import gc
+import json
 import struct
 from array import array
 
@@ -27,10 +28,7 @@ def load(caller, payload):
         model = load(path, payload[0] == 1, None, caller._working, False, True)
         del load
         memory.forget("attn8.model")
-    from .describe import text
-
-    said = text(model, getattr(model, "arena", None))
-    memory.forget("attn8.link.describe")
+    said = _text(model, getattr(model, "arena", None))
     parts = [output[2] for output in model.outputs]
     caller._crcs = array("i", bytes(4 * len(parts)))
     caller._regions[:SCRATCH] = [said], [model.input], parts + [caller._crcs]
@@ -38,3 +36,30 @@ def load(caller, payload):
     caller._at = 0
     return (struct.pack("<I", len(said)),)
 
+
+def _text(model, arena):
+    # What there is to read of a model (see client.load)
+    # -> the JSON in memory. Where layers share an arena it lies there: the first one overwrites it
+    size = 0
+    for piece in _pieces(model, arena):
+        size += len(piece.encode())
+    found = memoryview(arena if arena and size <= len(arena) else bytearray(size))[:size]
+    at = 0
+    for piece in _pieces(model, arena):
+        piece = piece.encode()
+        found[at : at + len(piece)] = piece
+        at += len(piece)
+    return found
+
+
+def _pieces(model, arena):
+    # An output at a time: all of it at once would take as much again
+    yield json.dumps({"name": model.name, "input": len(model.input),
+                      "code": getattr(model, "code", "b")})[:-1]
+    if arena:
+        yield ', "ends": %s' % json.dumps(model.ends)
+    comma = ', "outputs": ['
+    for name, code, values in model.outputs:
+        yield comma + json.dumps([name, code, len(values)])
+        comma = ", "
+    yield "]}" if model.outputs else ', "outputs": []}'

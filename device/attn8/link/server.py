@@ -22,7 +22,7 @@ AGAIN = 0xFF  # something was lost: go on from the frame of this number
 TEXT, INPUT, OUTPUTS, SCRATCH = range(4)  # the regions that READ and WRITE reach
 
 ERRORS = Exception, MemoryError, ValueError, TypeError, OSError  # by their codes, 0 of any other
-NOWHERE = 255 << 24
+NOWHERE = 63 << 24
 
 
 class Server:

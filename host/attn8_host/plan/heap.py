@@ -11,7 +11,7 @@ import types
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, partial, update_wrapper
 from typing import Any
 
 from .. import bundle, rename
@@ -183,7 +183,7 @@ class Peak:
             self._look(made, None)
             return made
 
-        return partial(call)
+        return standing_in(call, function)
 
     def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, before whose calls there is a look at what is held."""
@@ -194,7 +194,7 @@ class Peak:
             self._forgets = True
             return function(*arguments)
 
-        return partial(call)
+        return standing_in(call, function)
 
     def _look(self, made: object, initial: object) -> None:
         package = self.package
@@ -226,6 +226,11 @@ class Peak:
 def _with_own_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON as MicroPython makes it: CPython's share their keys."""
     return {key.encode().decode(): value for key, value in pairs}
+
+
+def standing_in(call: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """What is called in the place of a function of the device's, whose code is counted."""
+    return update_wrapper(partial(call), function)
 
 
 def in_device(code: types.CodeType) -> bool:

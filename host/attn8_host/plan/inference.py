@@ -26,7 +26,7 @@ from ..layers.base import INT16
 from ..layers.convert import requantizing
 from ..numerics.scales import linear
 from ..schema import MAX_INPUTS, check
-from .heap import Heap, Package, Peak
+from .heap import Heap, Package, Peak, standing_in
 
 CLOCKS = (80, 160, 240)  # MHz
 # Bytes free in the Python heap after start-up, and for native code, as measured on v1.26 firmware
@@ -343,7 +343,8 @@ def served(
     def require(what: str, size: int) -> None:
         required[what] = max(size, required.get(what, 0))
 
-    vars(device.load("attn8.memory"))["require"] = require
+    memory = vars(device.load("attn8.memory"))
+    memory["require"] = standing_in(require, memory["require"])
     if given is None:
         server = device.load("attn8.link.server").Server()
         server._frames.sequence = 0  # of the request
