@@ -11,6 +11,7 @@ from attn8_host.importers import pieces
 from attn8_host.model import load
 from attn8_host.paths import MODELS
 from attn8_host.tokenizer import Tokenizer
+from tests.compiled import compiled
 
 SIZE = 500  # of the vocabulary
 WORDS = ["Once", "upon", "a", "time", "lily's", "they'll", "I'M", "don't", "'tis", "  ", "\n\n",
@@ -140,7 +141,8 @@ def test_a_board_encodes_and_decodes_the_same(board, remote, gpt2, stories, tmp_
     tensors.setdefault("classes", np.zeros(0, np.int32))
     given = list(texts(25))
     board.enter_repl()
-    found = remote(ENCODE.replace("texts:", f"{given!r}:"), **tensors)
+    found = remote(compiled(ENCODE).replace("texts:", f"{given!r}:"),
+                   **{compiled(name): values for name, values in tensors.items()})
     assert [list(ids) for ids in found[:25]] == [made.encode(text) for text in given]
     assert found[25:] == [made.decode(made.begin, token).hex() for token in range(len(made.pieces))]
 

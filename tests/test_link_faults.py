@@ -177,9 +177,9 @@ def test_soak_connects_again_and_sees_no_drift(attn8_folder):
 
 LEAK = """
 from attn8.link.server import Server
-def leak(self, payload, run=Server._run, kept=[]):
+def leak(self, payload, whole, run=Server._run, kept=[]):
     kept.append(bytearray(32))
-    return run(self, payload)
+    return run(self, payload, whole)
 Server._run = leak
 """
 

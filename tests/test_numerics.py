@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from attn8_host.layers.dense import Dense
 from attn8_host.numerics import integers as numerics
 from attn8_host.numerics import scales as quantize
+from tests.compiled import compiled
 
 ratios = st.floats(2.0**-31, 0.499)
 
@@ -85,10 +86,10 @@ def test_the_board_finds_the_same_constants_from_scales(remote):
     rng = np.random.default_rng(0)
     for ratio in np.exp(rng.uniform(np.log(1e-6), np.log(0.4), 20)).astype(np.float32).tolist():
         mult, shift = remote(
-            "from attn8.quantize import *\ngive(requant_constants(ratio))", ratio=ratio
+            compiled("from attn8.quantize import *\ngive(requant_constants(ratio))"), ratio=ratio
         )
-        num, out_shift = remote("give(output_constants(ratio * 20))", ratio=ratio)
-        scores = remote("give(score_constants(ratio, 16))", ratio=ratio)
+        num, out_shift = remote(compiled("give(output_constants(ratio * 20))"), ratio=ratio)
+        scores = remote(compiled("give(score_constants(ratio, 16))"), ratio=ratio)
         expected = quantize.requant_constants(ratio)
         assert abs(mult / 2**shift / (expected[0] / 2 ** expected[1]) - 1) < 2**-14
         expected = quantize.output_constants(ratio * 20)

@@ -218,6 +218,8 @@ def test_machine_code_has_the_package_s_names(package, form):
     """Functions of its files are called as the package asks for them."""
     for path, data in forms.files([form]).items():
         source = path.replace(".mpy", ".py")
+        if source not in DEVICE_SOURCES:  # that of xtensa says the same
+            source = source.replace(f"/{form}/", "/xtensa/")
         had = [node.name for node in ast.parse(DEVICE_SOURCES[source]).body
                if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
         wanted = [package.names.get(name, name) for name in had]

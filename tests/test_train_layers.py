@@ -652,7 +652,8 @@ def test_the_board_makes_the_int8_model_that_it_came_from(remote, tmp_path, bits
 
 def test_every_layer_is_among_them():
     found = {path.stem for path in (DEVICE / "attn8/train/layers").glob("[!_]*.py")}
-    elsewhere = {"front", "self_attention_1d"}
+    # What frozen layers give, in a file, has tests of its own (test_train_fit)
+    elsewhere = {"features", "front", "self_attention_1d"}
     tested = {entry["type"] for case in CASES.values() for entry in case.config["layers"]}
     assert found == tested | elsewhere
     for name, kind in types.types().items():  # and what trains in one half does in the other

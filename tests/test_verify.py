@@ -210,7 +210,7 @@ def test_a_refusal_where_the_cost_is_measured_is_a_failure(verified, monkeypatch
 def test_an_unknown_mechanism_is_one_line(capsys):
     assert main(["verify", "--board", "virtual", "--core", "nosuch", "--core", "exact"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("attn8: no such mechanism: nosuch; expected add")
+    assert said.startswith("attn8: no such mechanism: nosuch; expected activation, add")
     assert len(said.splitlines()) == 1
 
 

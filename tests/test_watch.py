@@ -270,7 +270,7 @@ PLAY = ["--recording", "good.npz"]
     ([str(DIGITS), "--recording", "none.npz"], "none.npz: no such file"),
     ([str(DIGITS), "--recording", "named.npz"], "expected 10 names of classes"),
     ([str(DIGITS), "--recording", "numbered.npz"], "names: expected texts, got int64 [10]"),
-    ([str(DIGITS), "--recording", "labels.npz"], "labels.npz: expected 0 to 9"),
+    ([str(DIGITS), "--recording", "labels.npz"], "labels.npz: expected labels from 0 to 9"),
     ([str(DIGITS), *PLAY, "--names", "a,b"], "expected 10 names of classes, as many as the model"),
 ])  # fmt: skip
 def test_what_cannot_be_shown_is_refused_before_a_board_is_asked(

@@ -11,6 +11,7 @@ from attn8_host.errors import ModelError
 from attn8_host.layers import max_pool, unfold
 from attn8_host.layers.max_pool import Windows, largest
 from attn8_host.layers.unfold import unfolded
+from tests.compiled import compiled
 
 
 @st.composite
@@ -77,6 +78,6 @@ def test_both_sides_refuse_the_same(remote, kind, fields, change, line):
     size = np.prod([entry[key] for key in ("length", "height", "width", "channels")
                     if key in entry])
     said = remote.refused(
-        f"module.build(Entry({entry}, {{}}, []), ('int8', {size}), False)",
-        f"from attn8.entry import Entry\nfrom attn8.layers import {kind} as module")
+        compiled(f"module.build(Entry({entry}, {{}}, []), ('int8', {size}), False)"),
+        compiled(f"from attn8.entry import Entry\nfrom attn8.layers import {kind} as module"))
     assert re.match(line, said)

@@ -215,5 +215,6 @@ def _kind(argument: ast.arg) -> int:
 
 def _compile(path: Path, arch: str, slimmed: bool = False) -> bytes:
     module = path.relative_to(ROOT).as_posix()
-    source = slim.package().sources[module] if slimmed else bundle.moved(module, path.read_bytes())
+    packaged = slim.package().sources if slimmed else {}
+    source = packaged.get(module) or bundle.moved(module, path.read_bytes())
     return compiler.compile_source(source.decode(), arch, path.name)

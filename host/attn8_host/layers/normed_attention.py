@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ModelError
 from ..schema import OBJECT, SCALE, Tensor, check
 from . import grouped_attention, layer_norm
-from .base import INT8, INT16, Example, Fields, Signal, Tensors
+from .base import INT8, INT16, Example, Fields, LayerType, Signal, Tensors
 from .dense import Dense
 from .grouped_attention import GroupedAttention, head_dim
 from .layer_norm import EPS, LayerNorm, norm_constants, normalized
@@ -45,6 +45,7 @@ class Type(grouped_attention.Type):
     fields = {**grouped_attention.Type.fields, "rotary_base": SCALE, "eps": EPS}
     optional = {key: kind for key, kind in grouped_attention.Type.optional.items()
                 if key != "rotary_base"}
+    trainable = LayerType.trainable
     integers = {**grouped_attention.Type.integers, **dict.fromkeys(NORMS.values(), OBJECT)}
 
     def require_integers(self, entry: Fields) -> None:
@@ -116,9 +117,6 @@ class Type(grouped_attention.Type):
         self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
         raise ModelError(f"{entry['name']}: no normed_attention trains yet; grouped_attention does")
-
-    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> Any:
-        raise ModelError(f"{entry['name']}: there is no training layer of type {self.name}")
 
 
 TYPE = Type()
