@@ -122,7 +122,7 @@ tensors = {"tokenizer.pieces": pieces, "tokenizer.ends": ends, "tokenizer.ranks"
            "tokenizer.lefts": lefts, "tokenizer.rules": rules}
 if len(classes):
     tensors["tokenizer.classes"] = classes
-made, _ = of(tensors, {"layers": [{"vocab_size": len(ends)}], "text": {"mult": 1, "shift": 1}})
+made, _ = of(tensors, {"layers": ['{"vocab_size": %d}' % len(ends)], "text": {"mult": 1, "shift": 1}})
 for text in texts:
     give(made.encode(text))
 for token in range(len(made)):
@@ -141,8 +141,8 @@ def test_a_board_encodes_and_decodes_the_same(board, remote, gpt2, stories, tmp_
     tensors.setdefault("classes", np.zeros(0, np.int32))
     given = list(texts(25))
     board.enter_repl()
-    found = remote(compiled(ENCODE).replace("texts:", f"{given!r}:"),
-                   **{compiled(name): values for name, values in tensors.items()})
+    program = ENCODE.replace("import of", f"import {compiled('of')} as of")
+    found = remote(program.replace("texts:", f"{given!r}:"), **tensors)
     assert [list(ids) for ids in found[:25]] == [made.encode(text) for text in given]
     assert found[25:] == [made.decode(made.begin, token).hex() for token in range(len(made.pieces))]
 

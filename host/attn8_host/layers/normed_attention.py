@@ -5,7 +5,6 @@ Henry et al., "Query-Key Normalization for Transformers", 2020, with RMSNorm as 
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
