@@ -122,7 +122,8 @@ tensors = {"tokenizer.pieces": pieces, "tokenizer.ends": ends, "tokenizer.ranks"
            "tokenizer.lefts": lefts, "tokenizer.rules": rules}
 if len(classes):
     tensors["tokenizer.classes"] = classes
-made, _ = of(tensors, {"layers": ['{"vocab_size": %d}' % len(ends)], "text": {"mult": 1, "shift": 1}})
+layer = '{"vocab_size": %d}' % len(ends)
+made, _ = of(tensors, {"layers": [layer], "text": {"mult": 1, "shift": 1}})
 for text in texts:
     give(made.encode(text))
 for token in range(len(made)):

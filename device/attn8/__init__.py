@@ -23,7 +23,7 @@ def __getattr__(name):
 def said(line):
     # Of the texts that errors say: in .mpy files a board would keep them in memory, and the host
     # puts such a call in their place (attn8_host/slim.py)
-    with open(__path__ + "/said.txt") as file:
+    with open(str(__path__) + "/said.txt") as file:
         for _ in range(line):
             file.readline()
         return file.readline()[:-1]

@@ -20,7 +20,7 @@ proven = {}
 
 def __getattr__(name):
     # What chooses is imported when it is asked for, and forgotten once a model is loaded
-    from ..choice import __dict__ as found
+    from ..choice import __dict__ as found  # type: ignore[attr-defined]
 
     return found[name]
 

@@ -44,7 +44,7 @@ class Type(grouped_attention.Type):
     fields = {**grouped_attention.Type.fields, "rotary_base": SCALE, "eps": EPS}
     optional = {key: kind for key, kind in grouped_attention.Type.optional.items()
                 if key != "rotary_base"}
-    trainable = LayerType.trainable
+    trainable = LayerType.trainable  # type: ignore[assignment]  # none trains
     integers = {**grouped_attention.Type.integers, **dict.fromkeys(NORMS.values(), OBJECT)}
 
     def require_integers(self, entry: Fields) -> None:
