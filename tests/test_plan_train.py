@@ -117,7 +117,7 @@ def test_ram_is_what_the_board_reports(large_board, make):
     large_board.enter_repl()
     push(large_board, PATH, modelfile.pack(config, tensors))
     reported = int(large_board.execute(MEASURE.format(path=PATH)))
-    assert planned.memory.ram == pytest.approx(reported, rel=0.05)
+    assert planned.memory.ram == pytest.approx(reported, rel=0.06)
 
 
 def test_a_block_takes_less_the_more_is_saved():
