@@ -84,7 +84,7 @@ from attn8.layers.dense import Dense
 whole = Dense.__init__
 first = attn8.load({PATH!r})
 second = attn8.load({PATH!r})
-there = [name for name in sys.modules if name.startswith("attn8")]
+there = sorted(name for name in sys.modules if name.startswith("attn8"))
 print([name for name in there if "layers" in name or "cores" in name])
 print([name for name in {list(words("LOADERS"))!r} if "attn8." + name in there])
 print(Dense.__init__ is whole, type(first.layers[-1]) is Dense)
