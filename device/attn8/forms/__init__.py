@@ -22,6 +22,8 @@ def __getattr__(name):
     # What chooses is imported when it is asked for, and forgotten once a model is loaded
     from ..choice import __dict__ as found  # type: ignore[attr-defined]
 
+    if name not in found:
+        raise AttributeError(name)  # which dir awaits
     return found[name]
 
 
