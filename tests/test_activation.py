@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attn8_host import modelfile
+from attn8_host import layers
 from attn8_host.errors import ModelError
 from attn8_host.importers.activations import PARAMETERS, activation
 from attn8_host.isa.device import Device
@@ -53,7 +53,7 @@ def test_integers_are_floats_rounded_once(name, bits):
     given = {key: PROVEN[key] for key in FUNCTIONS[name].parameters}
     x = np.random.default_rng(1).normal(0, 1.5, (50, 8)).astype(np.float32)
     made, tensors = quantize_model(config(function=name, **given), {}, x, activation_bits=bits)
-    assert not set(made["layers"][-1]) & set(PROVEN)
+    assert {key: made["layers"][-1][key] for key in given} == given  # for training
     model = Model(made, tensors)
     last = made["layers"][-1]
     for sample in x[:4]:
@@ -77,8 +77,13 @@ def test_parameters_are_held_to_the_function():
     ):
         with pytest.raises(ModelError, match=line):
             quantize_model(config(**fields), {}, x)
+
+
+def test_an_int8_file_without_parameters_runs_and_does_not_train():
+    x = np.linspace(-1, 2, 32, dtype=np.float32).reshape(4, 8)
     made, tensors = quantize_model(config(function="elu", alpha=1), {}, x)
-    made["layers"][0]["alpha"] = 1
-    modelfile.check_config(made)
-    with pytest.raises(ModelError, match="act: unknown field alpha of integers"):
-        Model(made, tensors)
+    entry = made["layers"][0]
+    del entry["alpha"]
+    assert Model(made, tensors)(np.arange(8, dtype=np.int8))["act"].any()
+    with pytest.raises(ModelError, match="act: its file says no alpha of elu"):
+        layers.get("activation").retrained(entry, tensors, [0.1])

@@ -331,6 +331,28 @@ def test_what_linear_attention_needs_is_near_the_exact():
 
 
 @machine_settings
+@given(seed=seeds, name=names, bits=magnitudes)
+def test_what_functions_by_name_need(machines, seed, name, bits):
+    f, rng = formats.get(name), np.random.default_rng(seed)
+    x, call = words(rng, f, bits, 40), Call(machines("fixed_pieces"))
+    c = words(rng, f, bits, 5)
+    c[:2].sort()
+    x[:2] = c[:2]  # the ends
+    found = call("clamp", x, 0, np.zeros(40, int), 40, int(c[0]), int(c[1]))[2]
+    assert (found.read(np.int32) == np.clip(x, c[0], c[1])).all()
+    found = call("steps", x, 0, c, np.zeros(40, int), 40)[3]
+    assert (found.read(np.int32) == f.steps(x, *c)).all()
+    found = call("softplus", x, 0, np.zeros(40, int), EXP2.astype(np.uint16), 40, f.frac)[2]
+    assert (found.read(np.int32) == f.softplus(x)).all()
+
+
+def test_softplus_is_near_the_exact_one():
+    fixed, exact = formats.get("Q16.16"), formats.get("float64")
+    x = np.arange(-20, 20, 1 / 512)
+    assert np.abs(fixed.floats(fixed.softplus(fixed.array(x))) - exact.softplus(x)).max() <= 2**-13
+
+
+@machine_settings
 @given(seed=seeds, name=names, heads=st.integers(1, 3), pairs=st.integers(1, 4), bits=magnitudes,
        back=st.booleans())
 @example(seed=0, name="Q16.16", heads=2, pairs=2, bits=30, back=True)
@@ -407,8 +429,8 @@ def test_squares_and_root(machines, x, seed, bits):
 @pytest.mark.parametrize("arch", isa.ARCHES)
 @pytest.mark.parametrize(
     "name", ["kernels/fixed", "kernels/fixed_linear", "kernels/fixed_mask", "kernels/fixed_norm",
-             "kernels/fixed_optimizers", "kernels/fixed_pointwise", "kernels/fixed_rotary",
-             "forms/viper/fixed_product", "forms/viper/fixed_softmax",
+             "kernels/fixed_optimizers", "kernels/fixed_pieces", "kernels/fixed_pointwise",
+             "kernels/fixed_rotary", "forms/viper/fixed_product", "forms/viper/fixed_softmax",
              "forms/viper/fixed_words"]
 )
 def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):

@@ -13,12 +13,13 @@ import pytest
 from attn8_host import layers as types
 from attn8_host import modelfile
 from attn8_host.deploy import push
+from attn8_host.layers.activation import FUNCTIONS, PROVEN
 from attn8_host.masks import build
 from attn8_host.model import Model as Integers
 from attn8_host.numerics.scales import quantize
 from attn8_host.paths import DEVICE
 from attn8_host.quantize.model import quantize_model
-from attn8_host.train import session
+from attn8_host.train import functions, session
 from attn8_host.train.arithmetic import ratio
 from attn8_host.train.model import Model
 from tests.compiled import compiled
@@ -291,6 +292,38 @@ CASES |= {
                                          "inputs": ["add1", "linear2"]},
          {**POOL, "lengths": True}], encoder, LENGTHS),
 }
+FRACTION = 1 / functions.UNIT
+GIVEN = {key: round(value * functions.UNIT) for key, value in PROVEN.items()}
+BY_NAME = {
+    "abs": lambda torch, x: x.abs(),
+    "celu": lambda torch, x: torch.nn.functional.celu(x, GIVEN["alpha"] * FRACTION),
+    "clip": lambda torch, x: torch.nn.functional.hardtanh(x, -1, 2.5),
+    "elu": lambda torch, x: torch.nn.functional.elu(x, GIVEN["alpha"] * FRACTION),
+    "hard_sigmoid": lambda torch, x: (0.125 * x + 0.5).clamp(0, 1),
+    "hard_swish": lambda torch, x: torch.nn.functional.hardswish(x),
+    "leaky_relu": lambda torch, x: torch.nn.functional.leaky_relu(x, 0.125),
+    "log_sigmoid": lambda torch, x: torch.nn.functional.logsigmoid(x),
+    "mish": lambda torch, x: torch.nn.functional.mish(x),
+    "quick_gelu": lambda torch, x: x * torch.sigmoid(GIVEN["factor"] * FRACTION * x),
+    "selu": lambda torch, x: torch.nn.functional.selu(x),
+    "softplus": lambda torch, x: torch.nn.functional.softplus(x, 2),
+    "softsign": lambda torch, x: torch.nn.functional.softsign(x),
+    "square": lambda torch, x: x.square(),
+}
+
+
+def by_name(name):
+    """Of values three times as large as the layer before gives, so that all pieces are met."""
+    given = {key: GIVEN[key] for key in FUNCTIONS[name].parameters}
+    layers = [{"type": "add", "name": "two", "inputs": ["x", "x"]},
+              {"type": "add", "name": "three", "inputs": ["two", "x"]},
+              {"type": "activation", "name": "y", "function": name, **given}]
+    return Case(layers, lambda torch, p, x, length: BY_NAME[name](torch, 3 * x))
+
+
+CASES |= {f"activation, {name}": by_name(name) for name in FUNCTIONS}
+
+
 def with_token(torch, p, x, length):
     """What attention makes of a class token in front of the tokens that count."""
     x = torch.cat([p["token.weight"][None], x + p["position.weight"]])

@@ -35,6 +35,12 @@ WIDE: list[dict[str, Any]] = [
      "padding": 1, "stride": 1, "filters": 8, "activation_bits": 16},
     {**LAYERS[4], "in_features": 8 * TOKENS, "activation_bits": 16},
 ]
+FUNCTIONS: list[dict[str, Any]] = [
+    LAYERS[0], {"type": "activation", "name": "elu", "function": "elu", "alpha": 0.7},
+    {"type": "activation", "name": "leaky", "function": "leaky_relu", "slope": 0.01},
+    {"type": "dense", "name": "mid", "rows": TOKENS, "in_features": 8, "out_features": 8},
+    {"type": "activation", "name": "mish", "function": "mish", "activation_bits": 16},
+    *LAYERS[3:]]
 RESIDUAL = [*LAYERS[:3], {"type": "add", "name": "sum", "inputs": ["relu", "attn"]}, *LAYERS[3:]]
 
 
@@ -73,8 +79,9 @@ def port():
     (LAYERS, "head", ["head"]), (LAYERS, "last:2", ["attn", "head"]),
     (LAYERS, "all", ["attn", "embed", "head"]), (WITHOUT_POOL, "head", ["head"]),
     (RESIDUAL, "head", ["head"]), (WIDE, "all", ["conv", "embed", "head"]),
-    (WIDE, "head", ["head"]),
-], ids=["head", "last:2", "all", "behind attention", "behind a graph", "int16", "behind int16"])
+    (WIDE, "head", ["head"]), (FUNCTIONS, "all", ["embed", "head", "mid"]),
+], ids=["head", "last:2", "all", "behind attention", "behind a graph", "int16", "behind int16",
+        "functions"])
 def test_layers_are_trained_and_come_back(tmp_path, capsys, port, entries, which, trained):
     """Behind a front that ends in a pooling or in attention, or is a graph; and without one."""
     model, data, made, results, png = (tmp_path / name for name in (
@@ -101,7 +108,7 @@ def test_layers_are_trained_and_come_back(tmp_path, capsys, port, entries, which
     tuned, base = load(made), load(model)
     changed = {name.split(".")[0] for name, values in tuned.tensors.items()
                if (values != base.tensors[name]).any()}
-    assert set(trained) <= changed <= {*trained, "attn", "gelu"}
+    assert set(trained) <= changed <= {*trained, "attn", "gelu", "elu", "leaky", "mish"}
     fed = tuned.feed(x).reshape(len(x), -1)
     right = [tuned(each)["head"].argmax() == label for each, label in zip(fed, labels, strict=True)]
     assert np.mean(right) > 0.6

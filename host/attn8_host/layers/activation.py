@@ -1,16 +1,18 @@
 """Functions of one value by name, besides those with a layer of their own."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import ModelError
-from ..schema import Kind, number, one_of
+from ..schema import Kind, number, one_of, within
+from ..train import functions
+from ..train.functions import UNIT
 from .base import Example, Fields, Tensors
 from .lookup import LookupType
-from .quantizer import Quantizer
 from .sigmoid import sigmoid
 
 NUMBER, ABOVE = number(-1e4, 1e4), number(1e-4, 1e4)
@@ -59,13 +61,27 @@ PARAMETERS = {key: kind for each in FUNCTIONS.values() for key, kind in each.par
 
 
 class Type(LookupType):
-    """One of FUNCTIONS of each value; an int8 file has its parameters in the table."""
+    """One of FUNCTIONS of each value; what an int8 file says of its parameters is for training, as
+    its table has them."""
 
     fields = {"function": one_of(*FUNCTIONS)}
     optional = {**LookupType.optional, **PARAMETERS}
+    training_optional: ClassVar[Mapping[str, Kind]] = dict.fromkeys(
+        PARAMETERS, within(-10000 * UNIT, 10000 * UNIT))
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
+        self._check_parameters(entry)
+
+    def check_training(self, entry: Fields) -> None:
+        super().check_training(entry)
+        own = FUNCTIONS[entry["function"]].parameters
+        for key in sorted(own.keys() - entry.keys()):
+            raise ModelError(f"{entry['name']}: the config lacks {key} of {entry['function']}")
+        self._check_parameters({key: value / UNIT if key in PARAMETERS else value
+                                for key, value in entry.items()})
+
+    def _check_parameters(self, entry: Fields) -> None:
         name, own = entry["name"], FUNCTIONS[entry["function"]].parameters
         for key in entry.keys() & PARAMETERS.keys():
             if key not in own:
@@ -73,13 +89,6 @@ class Type(LookupType):
                                  "of the config")
             if not own[key].holds(entry[key]):
                 raise ModelError(f"{name}.{key}: expected {own[key].words}, got {entry[key]}")
-
-    def require_integers(self, entry: Fields) -> None:
-        super().require_integers(entry)
-        for key in PARAMETERS:
-            if key in entry:
-                raise ModelError(f"{entry['name']}: unknown field {key} of integers, whose table "
-                                 "has it; take it out of the config")
 
     def function(self, entry: Fields, x: np.ndarray) -> np.ndarray:
         kind = FUNCTIONS[entry["function"]]
@@ -90,32 +99,29 @@ class Type(LookupType):
                                           **{key: entry[key] for key in kind.parameters})
         return result
 
-    def quantize(self, entry: Fields, quantizer: Quantizer) -> None:
-        super().quantize(entry, quantizer)
-        for key in FUNCTIONS[entry["function"]].parameters:
-            del entry[key]
-
     def examples(self, rng: np.random.Generator) -> Iterator[Example]:
         """Of each function, and one in int16."""
         for name, kind in FUNCTIONS.items():
             entry = {"type": self.name, "name": "y", "function": name,
                      **{key: PROVEN[key] for key in kind.parameters}}
-            yield _in_integers(self.example(entry, name))
+            yield self.example(entry, name)
             if name == "leaky_relu":
-                yield _in_integers(self.wide_example(entry, f"{name}, int16"))
+                yield self.wide_example(entry, f"{name}, int16")
 
     def retrained(
         self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        raise ModelError(f"{entry['name']}: no {entry['function']} trains yet; relu, gelu, silu, "
-                         "sigmoid and tanh do")
+        found = {key: entry[key] for key in ("type", "name", "function")}
+        for key in FUNCTIONS[entry["function"]].parameters:
+            if key not in entry:
+                raise ModelError(f"{entry['name']}: its file says no {key} of {entry['function']}, "
+                                 "and it trains by that; quantize the float model anew")
+            found[key] = math.floor(entry[key] * UNIT + 0.5)
+        return found, {}
 
-
-def _in_integers(example: Example) -> Example:
-    """With the last entry as an int8 file has it."""
-    *before, entry = example.layers
-    kept = {key: value for key, value in entry.items() if key not in PARAMETERS}
-    return replace(example, layers=[*before, kept])
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> functions.Function:
+        given = [entry[key] for key in FUNCTIONS[entry["function"]].parameters]
+        return functions.KINDS[entry["function"]](f, *given)
 
 
 TYPE = Type()

@@ -69,6 +69,30 @@ class FixedPointwise:
         found: np.ndarray = np.clip(x, -most << self.frac, most << self.frac)
         return found
 
+    def word(self, num: int, den: int) -> int:
+        """num / den."""
+        return max(-self.limit, min(self.limit, ((num << (self.frac + 1)) // den + 1) >> 1))
+
+    def steps(
+        self, x: np.ndarray, low: Any, high: Any, below: Any, between: Any, above: Any
+    ) -> np.ndarray:
+        """Words: `below` up to x = low, `above` from x = high on."""
+        found: np.ndarray = np.where(x <= low, below, np.where(x < high, between, above))
+        return found
+
+    def softplus(self, x: np.ndarray) -> np.ndarray:
+        """ln(1 + e**x).
+
+        Source: M. Abramowitz and I. Stegun, "Handbook of Mathematical Functions", 4.1.43.
+        """
+        t = np.minimum(np.abs(x), 12 << self.frac) << self.up
+        e = _halved((t * 23637 + 16384) >> 15)
+        y = np.full_like(e, 1054)
+        for coefficient in (-4459, 9486, -16119, 32751):
+            y = ((e * y + 16384) >> 15) + coefficient
+        result: np.ndarray = np.maximum(x, 0) + self._given((e * y + 16384) >> 15)
+        return result
+
     def _given(self, q15: np.ndarray) -> np.ndarray:
         given: np.ndarray = ((q15 << 1) + ((1 << self.up) >> 1)) >> self.up
         return given
@@ -216,6 +240,15 @@ class FloatPointwise:
 
     def within(self, x: Any, most: int) -> Any:
         return np.clip(x, -most, most)
+
+    def word(self, num: int, den: int) -> float:
+        return num / den
+
+    def steps(self, x: Any, low: Any, high: Any, below: Any, between: Any, above: Any) -> Any:
+        return np.where(x <= low, below, np.where(x < high, between, above))
+
+    def softplus(self, x: Any) -> Any:
+        return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
     def sigmoid(self, x: Any) -> Any:
         return 0.5 * (1 + np.tanh(0.5 * x))
