@@ -320,7 +320,7 @@ def test_bad_direct_fits_are_refused_in_one_line(remote, base, given, options, s
      "x: expected array('b'), got array of 'i'"),
     ("Samples('/bad', 4).append(array('b', [1, 2, 3, 4]), -1)",
      "label: expected 0 to 65535, got -1"),
-    ("Samples('/bad', 5)", "/bad: it holds samples of 4 values, got 5"),
+    ("Samples('/bad', 5)", "/bad: it holds samples of size 4, got 5; take another file"),
     ("Samples('/bad', 4, 'h')", "/bad: it holds samples of code b, got h; take another file"),
     ("Samples('/nodir/s', 4)", "/nodir/s: it cannot be written: [Errno 2] ENOENT"),
     ("Samples(5, 4)", "path: expected str, got int"),

@@ -176,6 +176,6 @@ LINES = (
     "train.fit(path, samples, epochs=10, batch=None, validation=5, patience=3, seed=1, "
     "report=None)\n    Trains on the board alone, what `attn8 train MODEL --prepare` has put "
     "there, and makes int8 weights of what was learned",
-    "train.samples.Samples(path, size, code='b')\n    Labelled inputs of a model in a file, "
-    "which a board collects: len, append and [i]",
+    "train.samples.Samples(path, size, code='b', labels=1)\n    Labelled inputs of a model in a "
+    "file, which a board collects: len, append and [i]",
 )

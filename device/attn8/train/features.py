@@ -16,14 +16,14 @@ def features(path, samples):
     # stand for those; the samples and () where they are not to be made again, or all layers train
     before = set(sys.modules)
     rooms = forms.scratch.bytes, forms.weights.bytes
-    front = _front(path)
+    front, labels = _front(path)
     if not front:
         return samples, ()
     try:
         os.remove(path + SUFFIX)
     except OSError:
         pass
-    made, given = _made(path + SUFFIX, front, samples)
+    made, given = _made(path + SUFFIX, front, labels, samples)
     found = [name for name in sys.modules if name not in before and name[:6] == "attn8."
              and name.split(".")[1] not in ("forms", "kernels")]
     found.sort(reverse=True)  # what lies in a package comes before it
@@ -39,10 +39,11 @@ def _front(path):
 
     config = configuration(path, "attn8-train")
     first = config["layers"][0]
-    return first if config.get("recompute") and first["type"] == "front" else None
+    apart = config.get("recompute") and first["type"] == "front"
+    return first if apart else None, config.get("labels", 1)
 
 
-def _made(path, front, samples):
+def _made(path, front, labels, samples):
     from ..model import load
 
     model = load(front["model"], count=front["count"])
@@ -52,11 +53,19 @@ def _made(path, front, samples):
     if lengths and max(lengths):
         given["tokens"] = max(lengths)
     size = len(model.input)
-    made = Samples(path, len(y) + ("tokens" in given), code)
+    made = Samples(path, len(y) + ("tokens" in given), code, labels)
+    each = None
+    if labels > 1:
+        from .token_loss import TokenLabels
+
+        each = TokenLabels(labels, 1 << 15, len(lengths) if lengths else None)
     for i in range(len(samples)):
         x, label = pair(samples, i)
-        checks.between("sample %d: label" % i, label, 0, 65535)
         checks.values("sample %d" % i, x, size + bool(lengths), False, model.code)
+        if each:
+            label = each(i, x, label)
+        else:
+            checks.between("sample %d: label" % i, label, 0, 65535)
         for k in range(size):
             model.input[k] = x[k]
         told = int(x[size]) if lengths else None

@@ -34,7 +34,7 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
 
 def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, report):
     model = trainer.model
-    if not trainer.int8 or not model.labelled:
+    if not trainer.int8 or not model.labels:
         raise ValueError("%s: expected what attn8 train --prepare makes, with an int8 model and "
                          "labels" % path)
     n = checks.between("samples", len(samples), 1, 65535)
@@ -62,22 +62,23 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
     best = 0
     least = _evaluate(run, order, held)[0] if held else 0
     for epoch in range(1, epochs + 1):
-        total = hits = 0
+        total = hits = count = 0
         state = _shuffle(order, held, state)
         for at in range(held, n):
-            loss, right = run(order[at])
+            loss, right, labels = run(order[at])
             total += loss
             hits += right
+            count += labels
             model.backward()
             if (at - held) % batch == batch - 1 or at == n - 1:
                 model.step()
-        seen, right = _evaluate(run, order, held)
+        seen, right, labels = _evaluate(run, order, held)
         if model.f.overflows:
             raise ValueError("values saturated in epoch %d: give a lower learning rate; the model "
                              "is as it was" % epoch)
         one = model.f.number(1.0)
-        history.append((total / (n - held) / one, hits / (n - held),
-                        seen / held / one if held else None, right / held if held else None))
+        history.append((total / (n - held) / one, hits / count,
+                        seen / held / one if held else None, right / labels if held else None))
         if report:
             report(epoch, *history[-1])
         if not held:
@@ -117,51 +118,78 @@ def pair(samples, i):
 def _check(samples, trainer, order, held):
     # What the samples say, before anything is trained. held: how many of `order` do not train
     model = trainer.model
-    classes = bytearray(model.output_size)
+    classes = bytearray(model.output_size // model.labels)
+    each = _each(trainer)
     for at in range(len(order)):
         i = order[at]
         x, label = pair(samples, i)
         checks.values("sample %d" % i, x, model.input_size, False, trainer.code)
-        checks.between("sample %d: label" % i, label, 0, len(classes) - 1)
-        if at >= held:
-            classes[label] = 1
+        if each:
+            found = each(i, x, label)
+        else:
+            found = (checks.between("sample %d: label" % i, label, 0, len(classes) - 1),)
+        if at >= held and label is not None:  # but for a text's
+            for label in found:
+                if label >= 0:
+                    classes[label] = 1
     if sum(classes) == 1:
         raise ValueError("samples: all that train are of class %d; keep some of others, too"
                          % list(classes).index(1))
     missing = [str(i) for i in range(len(classes)) if not classes[i]]
-    if missing:
+    if 0 < len(missing) < len(classes):
         print("fit: no sample that trains is of class %s: what trains forgets it"
               % ", ".join(missing))
 
 
-def _runner(trainer, samples):
-    # -> what runs a sample forwards, and gives its loss and whether it was right
+def _each(trainer):
+    # -> what makes of a sample's labels those of each token; None where a sample has one
     model = trainer.model
+    if model.labels == 1:
+        return None
+    from .token_loss import TokenLabels
+
+    # What the first layers' features are kept with says already what counts
+    return TokenLabels(model.labels, model.output_size // model.labels,
+                       None if trainer.inner else model._tokens)
+
+
+def _runner(trainer, samples):
+    # -> what runs a sample forwards, and gives its loss, how many labels were right, of how many
+    model = trainer.model
+    each = _each(trainer)
+    classes = model.output_size // model.labels
     mult, size = trainer.mult, trainer.size
     words = model.f.zeros(0 if trainer.inner else model.input_size)
 
     def run(i):
-        values, label = samples[i]
+        values, labels = samples[i]
+        labels = each(i, values, labels) if each else (labels,)
         for k in range(len(words)):
             words[k] = (values[k] * mult + 128) >> 8 if mult and k < size else values[k]
         y = model(words or values)
-        largest = 0
-        for k in range(model.output_size):
-            if y[k] > y[largest]:
-                largest = k
-        return model.loss(y, label), int(largest == label)
+        right = count = first = 0
+        for label in labels:
+            largest = first
+            for k in range(first, first + classes):
+                if y[k] > y[largest]:
+                    largest = k
+            right += int(largest - first == label)
+            count += int(label >= 0)
+            first += classes
+        return model.loss(y, labels if each else label), right, count
 
     return run
 
 
 def _evaluate(run, order, held):
-    # -> the sum of the losses of those that do not train, and how many are right
-    total = hits = 0
+    # -> of those that do not train the sum of the losses, how many are right, and of how many
+    total = hits = count = 0
     for at in range(held):
-        loss, right = run(order[at])
+        loss, right, labels = run(order[at])
         total += loss
         hits += right
-    return total, hits
+        count += labels
+    return total, hits, count
 
 
 def _shuffle(order, first, state):

@@ -33,8 +33,8 @@ class Model:
         labels = config.get("labels", 1)  # of a sample: one, or one of each token
         self.loss = loss_of(f, config["loss"], width, labels)
         self.output_size = width
-        self.labelled = config["loss"] == "cross_entropy" and labels == 1
-        self.target_size = labels if config["loss"] == "cross_entropy" else width
+        self.labels = labels if config["loss"] == "cross_entropy" else 0
+        self.target_size = self.labels or width
         self.direct = config["optimizer"].get("direct", False)
         self.optimizer = optimizer_of(f, self.params, config)
         self.clip = None
@@ -102,7 +102,7 @@ class Model:
 
     def measure(self, y, target):
         # -> the loss of outputs y; target is an array, of labels where the loss is cross_entropy
-        return self.loss(y, int(target[0]) if self.labelled else target)
+        return self.loss(y, int(target[0]) if self.labels == 1 else target)
 
     def backward(self):
         # Adds the gradients of the loss that was measured last to those of its batch, or trains

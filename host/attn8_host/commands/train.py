@@ -235,13 +235,15 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
                                               arguments.optimizer, arguments.lr, how)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    if "labels" in config:
-        raise ModelError(f"{path}: it gives each token values of its own, and a board alone takes "
-                         "one label a sample; train it with DATA.npz")
     told = "tokens" in config["input"]
     size = config["input"]["size"] + told
     ids = config["input"].get("format") == TOKENS
     kind, values = (', "h"', "ids") if ids else ("", "model.feed(values)")
+    label = ", label"
+    if each := config.get("labels"):  # of each token, but of a text's
+        text = tune.writes(base)
+        kind += f", labels={0 if text else each}"
+        label = "" if text else ", labels"
     with opened(arguments, console) as board, progress(console) as advance:
         deploy(board, progress=lambda done, size: advance("package to the board (bytes)", done,
                                                           size))
@@ -256,7 +258,7 @@ def prepare(arguments: argparse.Namespace, path: Path, console: Console) -> int:
         "  from attn8.train.samples import Samples\n"
         f'  samples = Samples("/models/{path.stem}.samples", {size}{kind})\n'
         f'  model = load("{target}")\n'
-        f"  samples.append({values}, label{', length' * told})   # as often as there is "
+        f"  samples.append({values}{label}{', length=length' * told})   # as often as there is "
         "one\n"
         "  del model\n"
         f'  train.fit("{training}", samples)', highlight=False)

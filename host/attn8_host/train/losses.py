@@ -48,6 +48,25 @@ class TokenCrossEntropy:
         return total / len(losses) if rows.dtype.kind == "f" else total // len(losses)
 
 
+def token_labels(
+    labels: np.ndarray | None, x: np.ndarray, tokens: int, most: int | None
+) -> np.ndarray:
+    """int64 [samples, tokens]: the label of each token, -1 of those that do not count.
+
+    Args:
+        labels: [samples, tokens], below 0 where one does not count; None of a text: of each token
+            it is the next id.
+        x: [samples, values], behind which comes a length where inputs have lengths.
+        most: how many tokens an input has at most, where inputs have lengths.
+    """
+    left = x[:, -1:] if most == tokens else np.full((len(x), 1), tokens)
+    if labels is None:
+        labels = np.column_stack([x[:, 1:tokens], np.full(len(x), -1)])
+        left = left - 1
+    counts = np.arange(tokens) < left
+    return np.where(counts, np.maximum(labels.astype(np.int64), -1), -1)
+
+
 class MSE:
     """mean((y - target)**2); the gradient is 2*(y - target)/size."""
 

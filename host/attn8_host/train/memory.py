@@ -36,7 +36,8 @@ def saving(config: dict[str, Any], how: str) -> dict[str, Any]:
 
 
 def choose(planned: Callable[[str], Plan], optimizer: str) -> tuple[str, Plan]:
-    """The fastest of CHOICES that fits a chip, else "fast"; and its plan.
+    """The fastest of CHOICES that fits a chip, else "fast"; and its plan. What has layers that do
+    not train "direct" has the others.
 
     Args:
         planned: what a training takes that saves memory so.
@@ -44,7 +45,12 @@ def choose(planned: Callable[[str], Plan], optimizer: str) -> tuple[str, Plan]:
     """
     first = None
     for how in list(CHOICES) if optimizer == "sgd" else list(CHOICES)[:2]:
-        plan = planned(how)
+        try:
+            plan = planned(how)
+        except Attn8Error:
+            if how == "direct":
+                break
+            raise
         first = first or plan
         if any(plan.fits.values()):
             return how, plan

@@ -28,6 +28,7 @@ from ..plan.inference import Plan
 from ..plan.training import alone, train_plan
 from ..proof.compare import Verification, verify
 from .arithmetic import ratio
+from .losses import token_labels
 from .memory import saving
 from .session import Epoch, Trained, Training, pack, schedule, total_steps
 
@@ -79,18 +80,18 @@ def read(path: Path, model: Model) -> Samples:
         ModelError: it cannot be read, does not fit the model, or has samples of one class alone.
     """
     x = inputs.read(path, model.config)
-    with np.load(path) as found:
-        names = list(found) if isinstance(found, np.lib.npyio.NpzFile) else []
+    with np.load(path) as file:
+        names = list(file) if isinstance(file, np.lib.npyio.NpzFile) else []
     lengths = inputs.read_lengths(path if "lengths" in names else None, model.config, len(x))
     tokens = labelled(model)
+    given = rows(inputs.integers(x, model), lengths, model)
     if tokens == 1:
         labels = inputs.read_labels(path, len(x), model.output_size)
-    elif "labels" not in names and writes(model):
-        labels = np.column_stack([x[:, 1:], np.full(len(x), -1)]).astype(np.int64)
     else:
-        labels = inputs.read_token_labels(path, len(x), tokens, model.output_size // tokens)
-    if tokens == model.lengths.tokens:  # what is padding has none
-        labels[np.arange(tokens) >= np.array([[n or tokens] for n in lengths])] = -1
+        found = None
+        if "labels" in names or not writes(model):
+            found = inputs.read_token_labels(path, len(x), tokens, model.output_size // tokens)
+        labels = token_labels(found, given, tokens, model.lengths.tokens)
     bare = np.flatnonzero((labels.reshape(len(x), -1) < 0).all(axis=1))
     if bare.size:
         raise ModelError(f"{path}: no token of sample {bare[0]} has a label")
@@ -101,7 +102,7 @@ def read(path: Path, model: Model) -> Samples:
     if (seen == seen[0]).all():
         raise ModelError(f"{path}: every sample is of class {seen[0]}, so that there is nothing "
                          "to tell apart; give samples of others, too")
-    return rows(inputs.integers(x, model), lengths, model), labels
+    return given, labels
 
 
 def labelled(model: Model) -> int:

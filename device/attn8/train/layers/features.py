@@ -1,3 +1,6 @@
+TOKENWISE = True  # the length that lies behind them is that of their tokens
+
+
 class Features:
     # What the first layers of an int8 model have made of a sample, in the place of `front`: int8 or
     # int16 in, words of Q16.16 out. `mult` is the scale of the values, times 2**24. A length may
