@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attn8_host import isa
+from attn8_host.layers.max_pool import TrainableMaxPool, Windows
+from attn8_host.layers.unfold import TrainableUnfold
 from attn8_host.numerics.integers import EXP2
 from attn8_host.numerics.rotary import SINE
 from attn8_host.paths import DEVICE
@@ -346,6 +348,40 @@ def test_what_functions_by_name_need(machines, seed, name, bits):
     assert (found.read(np.int32) == f.softplus(x)).all()
 
 
+@machine_settings
+@given(seed=seeds, name=names, bits=magnitudes, size=st.integers(1, 4), stride=st.integers(1, 3),
+       channels=st.integers(1, 3), padding=st.integers(0, 3))
+@example(seed=0, name="Q16.16", bits=1, size=3, stride=1, channels=2, padding=1)
+@example(seed=0, name="Q16.16", bits=30, size=3, stride=1, channels=2, padding=1)
+def test_windows(machines, seed, name, bits, size, stride, channels, padding):
+    """Behind two words, with equal values among them."""
+    f, rng, length = formats.get(name), np.random.default_rng(seed), 7
+    padding = min(padding, size - 1)
+    seen = Windows(length, size, stride, int(rng.integers(1, (length + padding - 1) // stride + 2)),
+                   padding)
+    seen.check("windows")
+    layer = TrainableMaxPool(f, (1, length, channels), seen)
+    x, grad = words(rng, f, bits, length * channels), words(rng, f, bits, seen.positions * channels)
+    call, behind = Call(machines("fixed_windows")), np.zeros(2, int)
+    sizes = seen.positions, size, channels, stride, -padding, length
+    given, out = np.concatenate([behind, x]), np.zeros(len(grad) + 2, int)
+    wanted = np.concatenate([behind, layer(x).ravel()])
+    found = call("largest", given, 0, out, 2, 2, *sizes)[2]
+    assert (found.read(np.int32) == wanted).all()
+    wanted = np.concatenate([behind, layer.backward(grad).ravel()])
+    found = call("back", given, 0, np.concatenate([behind, grad]), np.zeros(len(given), int), 2, 2,
+                 *sizes, f.limit, call.count)[3]
+    assert (found.read(np.int32) == wanted).all() and call.overflows == f.overflows
+    layer = TrainableUnfold(f, (1, length, channels), (Windows(1, 1, 1, 1), seen))
+    layer(x)
+    grad = words(rng, f, bits, seen.positions * size * channels)
+    wanted = np.concatenate([behind, layer.backward(grad).ravel()])
+    found = call("fold", np.concatenate([behind, grad]), 0, np.zeros(len(given), int), 2, 2,
+                 seen.positions, size, channels, size * channels, stride, -padding, length, f.limit,
+                 call.count)[2]
+    assert (found.read(np.int32) == wanted).all() and call.overflows == f.overflows
+
+
 def test_softplus_is_near_the_exact_one():
     fixed, exact = formats.get("Q16.16"), formats.get("float64")
     x = np.arange(-20, 20, 1 / 512)
@@ -430,8 +466,8 @@ def test_squares_and_root(machines, x, seed, bits):
 @pytest.mark.parametrize(
     "name", ["kernels/fixed", "kernels/fixed_linear", "kernels/fixed_mask", "kernels/fixed_norm",
              "kernels/fixed_optimizers", "kernels/fixed_pieces", "kernels/fixed_pointwise",
-             "kernels/fixed_rotary", "forms/viper/fixed_product", "forms/viper/fixed_softmax",
-             "forms/viper/fixed_words"]
+             "kernels/fixed_rotary", "kernels/fixed_windows", "forms/viper/fixed_product",
+             "forms/viper/fixed_softmax", "forms/viper/fixed_words"]
 )
 def test_functions_stay_below_what_old_compilers_get_wrong(arch, name):
     machine = isa.load(DEVICE / "attn8" / f"{name}.py", arch)

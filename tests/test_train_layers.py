@@ -292,6 +292,45 @@ CASES |= {
                                          "inputs": ["add1", "linear2"]},
          {**POOL, "lengths": True}], encoder, LENGTHS),
 }
+POOLED = {"type": "max_pool", "name": "pool", "length": TOKENS, "channels": WIDTH,
+          "kernel_size": 3, "stride": 1, "positions": 6, "padding": 1}
+UNFOLD = {"type": "unfold", "name": "windows", "height": 6, "width": 4, "channels": 2,
+          "kernel_size": [3, 2], "stride": [2, 1], "positions": [3, 5], "padding": [1, 1]}
+
+
+def largest(size, stride, padding, positions):
+    """Of x [channels, length], so many positions; the last ones may see less."""
+
+    def forward(torch, x):
+        return torch.nn.functional.max_pool1d(x, size, stride, padding, ceil_mode=True)[
+            :, :positions]
+
+    return forward
+
+
+def in_lines(torch, p, x, length):
+    """The largest of [8 lines, 3 places, 2 channels] in windows over both axes."""
+    image = x.reshape(8, 3, 2).permute(2, 0, 1)
+    return torch.nn.functional.max_pool2d(image, (3, 2), (2, 1), (1, 0)).permute(1, 2, 0)
+
+
+def unfolded(torch, p, x, length):
+    image = torch.nn.functional.pad(x.reshape(6, 4, 2), (0, 0, 1, 1, 1, 1))
+    return image.unfold(0, 3, 2).unfold(1, 2, 1).permute(0, 1, 3, 4, 2)
+
+
+CASES |= {
+    "max_pool": Case([POOLED], lambda torch, p, x, length: largest(3, 1, 1, 6)(torch, x.T).T),
+    "max_pool, few": Case(
+        [{**POOLED, "kernel_size": 2, "stride": 3, "padding": 0, "positions": 2}],
+        lambda torch, p, x, length: largest(2, 3, 0, 2)(torch, x.T).T),
+    "max_pool, two axes": Case(
+        [{"type": "max_pool", "name": "lines", "rows": 8, "length": 3, "channels": 2,
+          "kernel_size": 2, "stride": 1, "positions": 2},
+         {"type": "max_pool", "name": "pool", "length": 8, "channels": 4, "kernel_size": 3,
+          "stride": 2, "positions": 4, "padding": 1}], in_lines),
+    "unfold": Case([UNFOLD], unfolded),
+}
 FRACTION = 1 / functions.UNIT
 GIVEN = {key: round(value * functions.UNIT) for key, value in PROVEN.items()}
 BY_NAME = {
@@ -418,10 +457,13 @@ def rotated(torch, x, turns):
     return torch.view_as_real(pairs * turns).flatten(2)
 
 
-def grouped(heads, kv, turns=None):
+def grouped(heads, kv, turns=None, norms=False):
     def forward(torch, p, x, length):
         q, k, v = (linear(p, f"attn.{part}", x).unflatten(1, (n, -1))
                    for part, n in (("q", heads), ("k", kv), ("v", kv)))
+        if norms:
+            q, k = (torch.nn.functional.rms_norm(t, t.shape[2:], p[f"attn.{part}_norm.weight"],
+                                                 21475 / 2**31) for part, t in (("q", q), ("k", k)))
         if turns:
             q, k = rotated(torch, q, turns), rotated(torch, k, turns)
         k, v = (t.repeat_interleave(heads // kv, 1) for t in (k, v))
@@ -439,6 +481,12 @@ CASES |= {
     "grouped_attention, a head for all": Case(
         [{**GROUPED, "num_heads": 2, "num_kv_heads": 1, "turns": [*TURNS, 1 << 20]}],
         grouped(2, 1, [*TURNS, 1 << 20])),
+    "normed_attention": Case(
+        [{**GROUPED, "type": "normed_attention", "eps": [21475, 31], "turns": TURNS,
+          "bias": False}], grouped(4, 2, TURNS, norms=True)),
+    "normed_attention, biases": Case(
+        [{**GROUPED, "type": "normed_attention", "eps": [21475, 31], "num_kv_heads": 4}],
+        grouped(4, 4, norms=True)),
 }
 
 

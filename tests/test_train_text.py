@@ -26,23 +26,25 @@ LLAMA = {"attention_norm": (), "q": (16,), "k": (8,), "v": (8,), "out": (16,), "
          "w1": (24,), "w2": (16,), "w3": (24,)}  # outputs of each layer's tensors
 
 
-def llama(tied=True):
+def llama(tied=True, normed=False):
     """A float model of random weights."""
     rng = np.random.default_rng(4)
     found = {key: rng.normal(0, 0.25, (2, *rows, 24 if key == "w2" else 16)) if rows
              else rng.normal(1, 0.1, (2, 16)) for key, rows in LLAMA.items()}
     found |= {"norm": np.ones(16), "words": rng.normal(0, 1, (VOCABULARY, 16))}
+    if normed:
+        found |= {key: rng.normal(1, 0.2, (2, 4)) for key in ("q_norm", "k_norm")}
     if not tied:
         found["head"] = rng.normal(0, 0.25, (VOCABULARY, 16))
     return decoder.llama("tiny", SIZES, {key: np.float32(values) for key, values in found.items()},
                          100.0)
 
 
-def classifier(**attention):
+def classifier(normed=False, **attention):
     """The same, whose last token says of which class the text is."""
-    config, tensors = llama()
+    config, tensors = llama(normed=normed)
     config["layers"] = [
-        *({**entry, **attention} if entry["type"] == "grouped_attention" else entry
+        *({**entry, **attention} if "num_kv_heads" in entry else entry
           for entry in config["layers"][:-1]),
         {"type": "select", "name": "last", "seq_len": CONTEXT, "embed_dim": 16, "index": -1},
         {"type": "dense", "name": "head", "in_features": 16, "out_features": CLASSES,
@@ -64,11 +66,12 @@ def texts(count=60):
     return ids, labels
 
 
+@pytest.mark.parametrize("normed", [False, True], ids=["grouped", "normed"])
 @pytest.mark.parametrize("cache", ["int8", "int16"])
-def test_the_board_makes_the_int8_model_that_it_came_from(roomy, tmp_path, cache):
+def test_the_board_makes_the_int8_model_that_it_came_from(roomy, tmp_path, cache, normed):
     """From int8 to words and back, with ranges of the same inputs."""
     ids, _ = texts(12)
-    before, integers = quantize_model(*classifier(cache=cache), ids)
+    before, integers = quantize_model(*classifier(normed, cache=cache), ids)
     path = "/models/tiny.safetensors"
     config, words, _ = tune.training(Integers(before, integers), "all", path)
     config |= {"optimizer": {"type": "sgd", "lr": ratio(0.02)}}
@@ -90,6 +93,8 @@ def test_the_board_makes_the_int8_model_that_it_came_from(roomy, tmp_path, cache
         if name.endswith("weight") and values.dtype == np.int8:
             assert np.abs(values.astype(int) - found[name]).max() <= 1, name
             assert (values == found[name]).mean() > 0.98, name
+        if name.endswith("_norm.weight"):
+            assert np.abs(values / found[name] - 1).max() < 0.02, name
         if name.endswith("centre"):
             assert np.abs(values.astype(int) - found[name]).max() < 0.01 * most(4, "int8")["k"]
     outputs = [Integers(*pair)(ids[0].astype(np.int16))["head"] * pair[0]["layers"][-1]["scale"]
@@ -97,13 +102,14 @@ def test_the_board_makes_the_int8_model_that_it_came_from(roomy, tmp_path, cache
     assert np.abs(outputs[1] - outputs[0]).max() < 0.02 * np.abs(outputs[0]).max()
 
 
-@pytest.mark.parametrize("which, names", [("all", 15), ("last:8", 8)])
-def test_what_trains_is_int8_again(tmp_path, roomy, which, names):
+@pytest.mark.parametrize("which, names, normed", [("all", 15, False), ("last:8", 8, False),
+                                                  ("all", 15, True)])
+def test_what_trains_is_int8_again(tmp_path, roomy, which, names, normed):
     """All of it, and the last block with the head behind a front of token ids: every step is
     NumPy's, and so is every inference of the int8 model that comes of it."""
     model, made = tmp_path / "tiny.safetensors", tmp_path / "tuned.safetensors"
     ids, labels = texts()
-    modelfile.write(model, *quantize_model(*classifier(), ids))
+    modelfile.write(model, *quantize_model(*classifier(normed), ids))
     base = load(model)
     found = tune.tune(roomy.board, model, base, (ids.astype(np.int16), labels), made, which,
                       epochs=4, batch=8, rate=0.02)
@@ -114,6 +120,7 @@ def test_what_trains_is_int8_again(tmp_path, roomy, which, names):
                if (values != base.tensors[name]).any()}
     assert {"layers.1.attention.k.weight", "layers.1.attention.centre", "head.weight"} <= changed
     assert ("words.weight" in changed) == (which == "all")
+    assert ("layers.0.attention.q_norm.weight" in changed) == normed
     right = [tuned(each)["head"].argmax() == label
              for each, label in zip(ids.astype(np.int16), labels, strict=True)]
     assert np.mean(right) > 0.9

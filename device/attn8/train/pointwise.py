@@ -1,4 +1,3 @@
-import math
 from array import array
 
 from .. import checks, tables
@@ -214,43 +213,27 @@ class Norm:
         return [self.weight, self.bias] if self.bias else [self.weight]
 
     def requantize(self, r, fields, scale):
-        # See attn8_host.layers.layer_norm.norm_constants
         after = r.result(fields)
-        weight = r.floats(self.weight)
-        bias = r.floats(self.bias) if self.bias else [0.0] * self.features
-        places = 1
-        while self.features - (1 if self.bias else 0) >> (2 * places - 2):
-            places += 1
-        shift = 30
-        while (max([abs(w) for w in weight]) / after * 2.0 ** (shift + places) > 2147483000
-               or (max([abs(b) for b in bias]) / after + 0.5) * 2.0**shift > 1073741000):
-            shift -= 1
-        if shift < 0:
-            raise ValueError("%s: weight and bias are too large for int8" % self.name)
-        fields["shift"] = shift
-        eps = fields["eps_mult"] * (r.took[0] / scale) ** 2  # in squared steps of what it takes
-        up = fields["eps_shift"]
-        while eps < 16384 and up:
-            eps *= 2
-            up -= 1
-        fields["eps_mult"], fields["eps_shift"] = min(32767, int(eps + 0.5)), up
-        r.put(self.name, "weight", array("i", [
-            math.floor(w / after * 2.0 ** (shift + places) + 0.5) for w in weight]))
-        r.put(self.name, "bias", array("i", [
-            math.floor((b / after + 0.5) * 2.0**shift + 0.5) for b in bias]))
+        r.norm(self, fields, r.took[0] / scale, after)
         return after
 
 
 def norm(f, entry, given, centred):
     # -> what `build` of a norm gives
     n = entry.size("features")
+    eps = small(entry)
+    if given % n:
+        raise ValueError("%s.features: expected a divisor of the %d values before, got %d"
+                         % (entry.name, given, n))
+    return Norm(f, entry.name, given // n, n, eps, centred), given
+
+
+def small(entry):
+    # -> eps of an entry, as (mult, shift)
     eps = entry.take("eps")
     if type(eps) is not list or [type(part) for part in eps] != [int, int]:
         raise ValueError("%s.eps: expected [mult, shift], mult / 2**shift, got %s"
                          % (entry.name, eps))
     checks.between(entry.name + ".eps", eps[0], 0, 1 << 15)
     checks.between(entry.name + ".eps", eps[1], 0, 60)
-    if given % n:
-        raise ValueError("%s.features: expected a divisor of the %d values before, got %d"
-                         % (entry.name, given, n))
-    return Norm(f, entry.name, given // n, n, eps, centred), given
+    return eps

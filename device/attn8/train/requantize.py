@@ -241,6 +241,33 @@ class Requantizer:
                 self.put(fields["name"], part, values)
         return 1 / (1 << frac)
 
+    def norm(self, layer, fields, coarser, after):
+        # Writes the weights of a norm whose results have the scale `after`, and into `fields` its
+        # constants, of those of which the steps of what it takes were `coarser` times as large. See
+        # attn8_host.layers.layer_norm.norm_constants
+        weight = self.floats(layer.weight)
+        bias = self.floats(layer.bias) if layer.bias else [0.0] * layer.features
+        places = 1
+        while layer.features - (1 if layer.bias else 0) >> (2 * places - 2):
+            places += 1
+        shift = 30
+        while (max([abs(w) for w in weight]) / after * 2.0 ** (shift + places) > 2147483000
+               or (max([abs(b) for b in bias]) / after + 0.5) * 2.0**shift > 1073741000):
+            shift -= 1
+        if shift < 0:
+            raise ValueError("%s: weight and bias are too large for int8" % layer.name)
+        fields["shift"] = shift
+        eps = fields["eps_mult"] * coarser ** 2
+        up = fields["eps_shift"]
+        while eps < 16384 and up:
+            eps *= 2
+            up -= 1
+        fields["eps_mult"], fields["eps_shift"] = min(32767, int(eps + 0.5)), up
+        self.put(layer.name, "weight", array("i", [
+            math.floor(w / after * 2.0 ** (shift + places) + 0.5) for w in weight]))
+        self.put(layer.name, "bias", array("i", [
+            math.floor((b / after + 0.5) * 2.0**shift + 0.5) for b in bias]))
+
     def pair(self, layer):
         # Brings the rows that `linear` has written into pairs, where the file has a matrix in these
         # (see forms/viper/matmul16.py)

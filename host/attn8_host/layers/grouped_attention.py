@@ -498,14 +498,21 @@ class Type(LayerType):
         scales = {**entry["scales"], "out": entry["scale"]}
         takes = {**dict.fromkeys("qkv", before[0]), "out": scales["heads"]}
         return found, {key: values for part in PARTS for key, values in dense.in_floats(
-            f"{part}.", tensors, takes[part], scales[part], True).items()}
+            f"{part}.", tensors, takes[part], scales.get(f"{part}_projected", scales[part]),
+            True).items()}
 
     def trainable(
         self, f: Any, entry: Fields, tensors: Tensors, base: Any
     ) -> TrainableGroupedAttention:
-        linears = {part: dense.trainable(f, entry, f"{part}.", tensors) for part in PARTS}
+        linears = self.training_linears(f, entry, tensors)
         turns = np.array(entry["turns"]) if "turns" in entry else None
         return TrainableGroupedAttention(f, entry["num_heads"], kv_heads(entry), linears, turns)
+
+    def training_linears(
+        self, f: Any, entry: Fields, tensors: Tensors
+    ) -> dict[str, TrainableDense]:
+        """q, k, v and out, as they train."""
+        return {part: dense.trainable(f, entry, f"{part}.", tensors) for part in PARTS}
 
     def work(self, entry: Fields, tensors: Tensors) -> int:
         s = entry["seq_len"]

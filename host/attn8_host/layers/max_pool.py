@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
 from ..schema import COUNT, SIZE
-from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors, TrainableLayer
 from .convert import requantizing
 from .quantizer import Quantizer
 
@@ -50,17 +51,50 @@ def largest(x: np.ndarray, seen: Windows) -> np.ndarray:
     return found.reshape(-1, x.shape[-1])
 
 
+class TrainableMaxPool(TrainableLayer):
+    """The same; the gradient of each largest value goes to the first that has it.
+
+    Args:
+        f: the format of the numbers.
+        shape: of what it takes, [rows, length, channels].
+        seen: the windows.
+    """
+
+    def __init__(self, f: Any, shape: tuple[int, ...], seen: Windows):
+        self.f = f
+        self.shape = shape
+        self.seen = seen
+
+    def __call__(self, *x: np.ndarray, **_: Any) -> np.ndarray:
+        self.x = x[0].reshape(self.shape)
+        return largest(self.x, self.seen)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        rows, _, channels = self.shape
+        dx, own = np.zeros_like(self.x), grad.reshape(rows, -1, channels)
+        row, channel = np.ogrid[:rows, :channels]
+        for p, part in enumerate(self.seen):
+            place = row, part.start + self.x[:, part].argmax(axis=1), channel
+            dx[place] = self.f.add(dx[place], own[:, p])
+        return dx
+
+
 class Type(LayerType):
     """[rows, length, channels] -> [rows, positions, channels]."""
 
     fields = {"length": SIZE, "channels": SIZE, "kernel_size": SIZE, "stride": SIZE,
               "positions": SIZE}
-    optional = {"padding": COUNT, "rows": SIZE}
+    optional = training_optional = {"padding": COUNT, "rows": SIZE}
+    retrains = (INT16,)
     input_formats = output_formats = (INT8, INT16)
     keeps_scale = tied = True
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
+        windows(entry).check(entry["name"])
+
+    def check_training(self, entry: Fields) -> None:
+        super().check_training(entry)
         windows(entry).check(entry["name"])
 
     def shape(self, entry: Fields, given: Signal) -> tuple[int, ...]:
@@ -100,6 +134,16 @@ class Type(LayerType):
 
             yield Example(output, sizes, [before, {"type": "max_pool", "name": "pool", **sizes}],
                           {}, size, floats)
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        keys = ("type", "name", *self.fields, *self.optional)
+        return {key: entry[key] for key in keys if key in entry}, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableMaxPool:
+        shape = entry.get("rows", 1), entry["length"], entry["channels"]
+        return TrainableMaxPool(f, shape, windows(entry))
 
 
 TYPE = Type()

@@ -5,16 +5,25 @@ Henry et al., "Query-Key Normalization for Transformers", 2020, with RMSNorm as 
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError
 from ..schema import OBJECT, SCALE, Tensor, check
+from ..train.pointwise import Norm
 from . import grouped_attention, layer_norm
-from .base import INT8, INT16, Example, Fields, LayerType, Signal, Tensors
-from .dense import Dense
+from .base import INT8, INT16, Example, Fields, Signal, Tensors
+from .dense import Dense, TrainableDense
 from .grouped_attention import GroupedAttention, head_dim
-from .layer_norm import EPS, LayerNorm, norm_constants, normalized
+from .layer_norm import (
+    EPS,
+    PAIR,
+    LayerNorm,
+    eps_pair,
+    norm_constants,
+    normalized,
+    whole_bits,
+)
 from .quantizer import Quantizer
 
 NORMS = {"q": "q_norm", "k": "k_norm"}  # by what they normalize
@@ -38,13 +47,32 @@ class NormedHeads:
         return self._norm(found.reshape(-1, len(self._norm.weight))).reshape(found.shape)
 
 
+class TrainableNormedHeads(TrainableDense):
+    """The same in training."""
+
+    def __init__(self, dense: TrainableDense, norm: Norm):
+        self.dense, self.norm = dense, norm
+        self.weight = dense.weight
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        found = self.dense(x)
+        return self.norm(found).reshape(found.shape)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        self.dense.asked = self.asked
+        return self.dense.backward(self.norm.backward(grad).reshape(grad.shape))
+
+    def collect_params(self) -> list[Any]:
+        return self.dense.collect_params() + self.norm.collect_params()
+
+
 class Type(grouped_attention.Type):
     """[seq_len, embed_dim] -> [seq_len, embed_dim]."""
 
     fields = {**grouped_attention.Type.fields, "rotary_base": SCALE, "eps": EPS}
     optional = {key: kind for key, kind in grouped_attention.Type.optional.items()
                 if key != "rotary_base"}
-    trainable = LayerType.trainable  # type: ignore[assignment]  # none trains
+    training_fields = {**grouped_attention.Type.training_fields, "eps": PAIR}
     integers = {**grouped_attention.Type.integers, **dict.fromkeys(NORMS.values(), OBJECT)}
 
     def require_integers(self, entry: Fields) -> None:
@@ -115,7 +143,27 @@ class Type(grouped_attention.Type):
     def retrained(
         self, entry: Fields, tensors: Tensors, before: Sequence[float]
     ) -> tuple[Fields | None, dict[str, np.ndarray]]:
-        raise ModelError(f"{entry['name']}: no normed_attention trains yet; grouped_attention does")
+        found, floats = super().retrained(entry, tensors, before)
+        assert found
+        found["eps"] = eps_pair(entry["eps"])
+        for part, norm in NORMS.items():  # the reverse of norm_constants
+            weight, shift = tensors[f"{norm}.weight"].astype(np.float64), entry[norm]["shift"]
+            places = 1 + whole_bits(len(weight), False)
+            floats[f"{norm}.weight"] = weight * entry["scales"][part] / 2.0 ** (shift + places)
+        return found, floats
+
+    def initial(self, entry: Fields, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {**super().initial(entry, rng),
+                **{f"{norm}.weight": np.ones(head_dim(entry)) for norm in NORMS.values()}}
+
+    def training_linears(
+        self, f: Any, entry: Fields, tensors: Tensors
+    ) -> dict[str, TrainableDense]:
+        found = super().training_linears(f, entry, tensors)
+        for part, norm in NORMS.items():
+            of = Norm(f, f"{entry['name']}.{norm}", tuple(entry["eps"]), tensors[f"{norm}.weight"])
+            found[part] = TrainableNormedHeads(found[part], of)
+        return found
 
 
 TYPE = Type()

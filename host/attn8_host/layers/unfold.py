@@ -1,12 +1,13 @@
 """Windows over two axes: what a convolution over both multiplies."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
 from ..schema import MAX_INPUTS, MOST, SIZE, Kind, within
-from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors
+from .base import INT8, INT16, Example, Fields, Layer, LayerType, Signal, Tensors, TrainableLayer
 from .convert import requantizing
 from .max_pool import Windows
 from .quantizer import Quantizer
@@ -41,16 +42,57 @@ def unfolded(x: np.ndarray, height: Windows, width: Windows) -> np.ndarray:
     return np.ascontiguousarray(found).reshape(height.positions * width.positions, -1)
 
 
+class TrainableUnfold(TrainableLayer):
+    """The same; the gradient of a value is the sum of those of all windows that see it, tap by
+    tap.
+
+    Args:
+        f: the format of the numbers.
+        shape: of what it takes, [height, width, channels].
+        seen: the windows over the height and over the width.
+    """
+
+    def __init__(self, f: Any, shape: tuple[int, ...], seen: tuple[Windows, Windows]):
+        self.f = f
+        self.shape = shape
+        self.seen = seen
+
+    def __call__(self, *x: np.ndarray, **_: Any) -> np.ndarray:
+        return unfolded(x[0].reshape(self.shape), *self.seen)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        height, width = self.seen
+        own = grad.reshape(height.positions, width.positions, height.kernel_size,
+                           width.kernel_size, -1)
+        dx = np.zeros(self.shape, grad.dtype)
+        for y, x in np.ndindex(height.kernel_size, width.kernel_size):
+            rows, columns = (np.arange(seen.positions) * seen.stride + tap - seen.padding
+                             for seen, tap in ((height, y), (width, x)))
+            inside = np.ix_((rows >= 0) & (rows < height.length),
+                            (columns >= 0) & (columns < width.length))
+            place = rows[inside[0]], columns[inside[1]]
+            dx[place] = self.f.add(dx[place], own[inside][:, :, y, x])
+        return dx
+
+
 class Type(LayerType):
     """[height, width, channels] -> [positions, kernel height * kernel width * channels]."""
 
     fields = {"height": SIZE, "width": SIZE, "channels": SIZE, "kernel_size": pair(1),
               "stride": pair(1), "positions": pair(1), "padding": pair(0)}
+    retrains = (INT16,)
     input_formats = output_formats = (INT8, INT16)
     keeps_scale = tied = moves = True
 
     def check(self, entry: Fields) -> None:
         super().check(entry)
+        self._check_windows(entry)
+
+    def check_training(self, entry: Fields) -> None:
+        super().check_training(entry)
+        self._check_windows(entry)
+
+    def _check_windows(self, entry: Fields) -> None:
         name, (height, width) = entry["name"], axes(entry)
         height.check(name, "[0]")
         width.check(name, "[1]")
@@ -100,6 +142,15 @@ class Type(LayerType):
 
             sizes = {"height": height.length, "width": width.length, "channels": channels}
             yield Example(output, sizes, [before, entry], {}, int(np.prod(shape)), floats)
+
+    def retrained(
+        self, entry: Fields, tensors: Tensors, before: Sequence[float]
+    ) -> tuple[Fields | None, dict[str, np.ndarray]]:
+        return {key: entry[key] for key in ("type", "name", *self.fields)}, {}
+
+    def trainable(self, f: Any, entry: Fields, tensors: Tensors, base: Any) -> TrainableUnfold:
+        shape = entry["height"], entry["width"], entry["channels"]
+        return TrainableUnfold(f, shape, axes(entry))
 
 
 TYPE = Type()

@@ -168,14 +168,11 @@ class GroupedAttention:
                                    ("k", self.k, math.sqrt(2) / most),
                                    ("v", self.v, 2 / (32385 if narrow else 32767))):
             peak = 127 * r.scale("%s.%s" % (name, part))
-            scales[part] = max(peak * room, r.finest(linear, scale))
+            self.learned(r, part, linear, scale, peak * room, fields, scales)
         scales["heads"] = max(127 * r.scale(name + ".heads") / 16383, scales["v"] / 8)
-        for part, linear in (("q", self.q), ("k", self.k), ("v", self.v)):
-            r.linear(linear, scale, scales[part])
         after = r.result(fields, self.out, scales["heads"])
         r.linear(self.out, scales["heads"], after)
-        for linear in (self.q, self.k, self.v, self.out):
-            r.pair(linear)
+        r.pair(self.out)
         if narrow:
             step = 2 * scales["k"] * (1 << self.f.frac)
             r.put(name, "centre", array("h", [math.floor((low + high) / step + 0.5)
@@ -185,8 +182,15 @@ class GroupedAttention:
         fields["scales"] = scales
         return after
 
+    def learned(self, r, part, linear, scale, after, fields, scales):
+        # Writes a product of what comes in steps of `scale`, its results in steps of `after`, or
+        # more where its weights cannot express that
+        scales[part] = max(after, r.finest(linear, scale))
+        r.linear(linear, scale, scales[part])
+        r.pair(linear)
 
-def build(f, entry, given):
+
+def build(f, entry, given, kind=GroupedAttention, *more):
     from ...layers.grouped_attention import SINES, most
 
     s, e, heads = entry.rows("seq_len"), entry.size("embed_dim"), entry.size("num_heads")
@@ -200,6 +204,6 @@ def build(f, entry, given):
         for n in turns:
             checks.between(entry.name + ".turns", n, -(1 << 31), (1 << 31) - 1)
         turns = array("i", turns)
-    layer = GroupedAttention(f, entry.name, s, e, heads, kv, entry.flag("bias", True), turns, SINES,
-                             most(max(d, 1), "int16"), entry.asked)
+    layer = kind(f, entry.name, s, e, heads, kv, entry.flag("bias", True), turns, SINES,
+                 most(max(d, 1), "int16"), entry.asked, *more)
     return layer, s * e
