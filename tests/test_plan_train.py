@@ -122,11 +122,11 @@ def test_ram_is_what_the_board_reports(large_board, make):
 
 def test_a_block_takes_less_the_more_is_saved():
     """All that saves memory together: over half; and the arena is no more than what is needed while
-    linear1 passes its gradient on: sum1, norm2, the gradient that passes by, that of gelu and of a
-    weight and its bias."""
+    linear2 passes its gradient on: sum1, the gradient that passes by, what gelu took and gave, and
+    gradients of some columns of a weight and of its bias."""
     most, least = (train_plan(*block(how), arches=()).memory for how in ("fast", "direct"))
     assert least.ram < 0.48 * most.ram
-    assert least.buffers["arena"] == 4 * (3 * 32 * 32 + 32 * 64 + 64 * 32 + 64)
+    assert least.buffers["arena"] == 4 * (2 * 32 * 32 + 2 * 32 * 64 + 512 + 32)
 
 
 @pytest.mark.parametrize(("field", "value"), [("causal", True), ("core", "micro")])
@@ -168,9 +168,9 @@ def test_recompute_saves_what_the_formula_says():
     again = train_plan(*layer(True))
     assert kept.recompute_ram == again.memory.ram
     saved = 4 * (words(*SHAPE, False) - words(*SHAPE, True))
-    # The gradients of k and v may lie where the arena has room anyway
+    # What either keeps may lie where the arena has room anyway
     seq_len, embed_dim, _ = SHAPE
-    assert 0 <= kept.memory.ram - kept.recompute_ram - saved <= 4 * 2 * seq_len * embed_dim
+    assert abs(kept.memory.ram - kept.recompute_ram - saved) <= 4 * 2 * seq_len * embed_dim
     assert kept.attention == {"attn": 4 * words(*SHAPE, False),
                               "attn, recompute": 4 * words(*SHAPE, True)}
     for arch, cost in kept.cost.items():

@@ -37,3 +37,17 @@ def hide(scores: ptr32, rows: int, columns: int, length: int, first: int, value:
             j += 1
         scores = ptr32(int(scores) + (columns << 2))
         rows -= 1
+
+
+@micropython.viper
+def copy(x: ptr32, out: ptr32, start: int, to: int, rows: int, columns: int, step: int,
+         stride: int):
+    # out[to + r*stride + j] = x[start + r*step + j]
+    while rows:
+        j = 0
+        while j < columns:
+            out[to + j] = x[start + j]
+            j += 1
+        start += step
+        to += stride
+        rows -= 1

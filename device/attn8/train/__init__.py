@@ -5,7 +5,7 @@ from .. import memory
 def load(path, given=None):
     # Loads a training file (see attn8_host.train.session): -> what trains its model for a host, a
     # Served. given: of a board that learns alone, the input and the first layer where they are not
-    # those of the config, see features.py; -> a Trainer then.
+    # those of the config, see features.py; -> a Trainer then, which lacks its parameters still.
     from ..unload import Unload
 
     unloads = [Unload()]  # until it has forgotten all that it can, and goes as well

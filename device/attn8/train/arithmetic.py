@@ -22,7 +22,8 @@ from .schedule import ONE
 
 BLOCK = 8  # rows of a product's second operand that are packed at a time,
 MOST_ROWS = 32  # or so many where another product's operand has the room
-LEFT = 512  # words of a first operand that are packed at a time where memory is to be saved
+LEFT = 512  # words of a first operand that are packed at a time where memory is to be saved; where
+# parameters train directly, half of these
 MAX_COLUMNS = 512  # of a softmax: the sum of its numerators stays below 2**24
 
 
@@ -73,11 +74,11 @@ class Numbers:
     def room(self, kind, n):
         return self.rooms.take(kind, n) if self.rooms else self.zeros(n)
 
-    def phase(self, first, last):
+    def phase(self, first, last, start=0, end=2):
         # What is asked for next is needed from one to another of the phases 0 to 3 of a layer's
-        # backward pass
+        # backward pass, and of 0 to 2 of its forward pass
         if self.rooms:
-            self.rooms.phases = first, last
+            self.rooms.phases = first, last, start, end
 
     def gradient(self, name, n):
         # Of a parameter
@@ -165,6 +166,10 @@ class Fixed(Numbers):
     def spread(self, x, out, rows, columns):
         self.words.spread(x, out, rows, columns)
 
+    def copy(self, x, out, start, to, rows, columns, step, stride):
+        # Rows of so many words, `step` apart in x and `stride` in out
+        kernels.copy(x, out, start, to, rows, columns, step, stride)
+
     def column_sums(self, x, out, rows, columns):
         self.words.column_sums(x, 0, out, rows, columns, self.limit, self.count)
 
@@ -233,21 +238,30 @@ class Fixed(Numbers):
         peak = 0
         for p in params:
             peak = max(peak, self.words.peak(p.grad, 0, p.size))
-        # The squares' sum stays below 2**30, itself no small integer: it would take memory
+        shift = self.shift(peak, size)
+        total = 0
+        for p in params:
+            total += optimizers.squares(p.grad, 0, p.size, shift)
+        mult = self.share(total, norm, shift)
+        if mult < ONE:
+            for p in params:
+                self.words.scale(p.grad, 0, p.grad, p.size, mult, 15)
+
+    def shift(self, peak, size):
+        # By how many bits so many values are shifted, of which none is over `peak`: the sum of
+        # their squares stays below 2**30, itself no small integer: it would take memory
         most = optimizers.root(0x3FFFFFFF // size) - 1
         shift = 0
         while peak >> shift >= most:
             shift += 1
-        total = 0
-        for p in params:
-            total += optimizers.squares(p.grad, 0, p.size, shift)
+        return shift
+
+    def share(self, total, norm, shift):
+        # By what values are scaled that, shifted so, have this sum of squares, in 2**-15
         root = optimizers.root(total)
         if norm >> shift > root:
-            return
-        mult = (norm << (15 - shift) if shift < 15 else norm >> (shift - 15)) // max(root, 1)
-        if mult < ONE:
-            for p in params:
-                self.words.scale(p.grad, 0, p.grad, p.size, mult, 15)
+            return ONE
+        return (norm << (15 - shift) if shift < 15 else norm >> (shift - 15)) // max(root, 1)
 
 
 def _part(mult, factor):
@@ -271,14 +285,15 @@ class Product:
         self.shape = array("i", (rows, inner, out[0], out[1], guard, f.frac, f.limit, int(add)))
         self.steps = cols, out[1], a[0], a[1], b[0], b[1]
         self.rows = self.block = rows
+        half = int(bool(f.rooms and f.rooms.direct))
         if f.rooms and f.rooms.recompute:
-            self.block = max(1, min(rows, LEFT // inner))
+            self.block = max(1, min(rows, (LEFT >> half) // inner))
         if self.block * inner > len(f.left):
             f.left = f.zeros(self.block * inner)
         if rows > len(f.left_exponents):
             f.left_exponents = bytearray(rows)
-        if min(cols, BLOCK) * inner > len(f.right):
-            f.right = f.zeros(min(cols, BLOCK) * inner)
+        if min(cols, BLOCK >> half) * inner > len(f.right):
+            f.right = f.zeros(min(cols, BLOCK >> half) * inner)
 
     def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0, again=False):
         rows, block, shape = self.rows, self.block, self.shape

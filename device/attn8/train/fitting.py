@@ -34,26 +34,16 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
 
 def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, report):
     model = trainer.model
-    if not trainer.int8 or not model.labels:
-        raise ValueError("%s: expected what attn8 train --prepare makes, with an int8 model and "
-                         "labels" % path)
-    n = checks.between("samples", len(samples), 1, 65535)
-    checks.between("validation", validation, 0, 65535)
-    held = n // validation if validation else 0
-    if validation == 1:
-        raise ValueError("validation: 1 leaves none to train with; give 0, or 2 at least")
-    if validation and held < 2:
-        raise ValueError("samples: expected %d at least, one of %d to validate with, got %d; "
-                         "collect more, or give validation=0" % (2 * validation, validation, n))
-    if model.direct and batch not in (None, 1):
-        raise ValueError("batch: a step is one sample, as --memory direct said; leave it out")
-    batch = checks.between("batch", trainer.batch if batch is None else batch, 1, n)
-    steps = (n - held + batch - 1) // batch
-    checks.between("epochs", epochs, 1, max(1, 32767 // steps))
-    checks.between("patience", patience, 1, 32767)
+    from .features import arguments, check
+
+    held, batch, steps = arguments(path, samples, trainer, epochs, batch, validation, patience)
+    n = len(samples)
     order = array("H", range(n))
     state = _shuffle(order, 0, checks.between("seed", seed, 1, 0xFFFFFFFF))
-    _check(samples, trainer, order, held)
+    check(samples, trainer, order, held)
+    memory.forget("attn8.train.features")
+    del arguments, check
+    trainer.restore(path)  # when what loads and checks is gone
     steps *= epochs
     model.schedule = LinearSchedule(min(5, steps - 1), steps)
     run = _runner(trainer, samples)
@@ -104,44 +94,7 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
     return best, history
 
 
-def pair(samples, i):
-    # -> what the sample is, and its label
-    try:
-        found = samples[i]
-    except (TypeError, KeyError):
-        checks.refuse("samples", samples)
-    if not isinstance(found, (tuple, list)) or len(found) != 2:
-        checks.refuse("sample", i, found)
-    return found
-
-
-def _check(samples, trainer, order, held):
-    # What the samples say, before anything is trained. held: how many of `order` do not train
-    model = trainer.model
-    classes = bytearray(model.output_size // model.labels)
-    each = _each(trainer)
-    for at in range(len(order)):
-        i = order[at]
-        x, label = pair(samples, i)
-        checks.values("sample %d" % i, x, model.input_size, False, trainer.code)
-        if each:
-            found = each(i, x, label)
-        else:
-            found = (checks.between("sample %d: label" % i, label, 0, len(classes) - 1),)
-        if at >= held and label is not None:  # but for a text's
-            for label in found:
-                if label >= 0:
-                    classes[label] = 1
-    if sum(classes) == 1:
-        raise ValueError("samples: all that train are of class %d; keep some of others, too"
-                         % list(classes).index(1))
-    missing = [str(i) for i in range(len(classes)) if not classes[i]]
-    if 0 < len(missing) < len(classes):
-        print("fit: no sample that trains is of class %s: what trains forgets it"
-              % ", ".join(missing))
-
-
-def _each(trainer):
+def each_of(trainer):
     # -> what makes of a sample's labels those of each token; None where a sample has one
     model = trainer.model
     if model.labels == 1:
@@ -156,7 +109,7 @@ def _each(trainer):
 def _runner(trainer, samples):
     # -> what runs a sample forwards, and gives its loss, how many labels were right, of how many
     model = trainer.model
-    each = _each(trainer)
+    each = each_of(trainer)
     classes = model.output_size // model.labels
     mult, size = trainer.mult, trainer.size
     words = model.f.zeros(0 if trainer.inner else model.input_size)

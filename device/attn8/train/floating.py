@@ -66,6 +66,9 @@ class Float(Numbers):
     def spread(self, x, out, rows, columns):
         kernels.spread(x, out, rows, columns)
 
+    def copy(self, x, out, start, to, rows, columns, step, stride):
+        kernels.copy(x, out, start, to, rows, columns, step, stride)
+
     def column_sums(self, x, out, rows, columns):
         kernels.column_sums(x, out, rows, columns)
 

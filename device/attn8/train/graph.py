@@ -22,8 +22,8 @@ def build(f, config):
     # place counting results, 0 being the input; of each result its size, whether its gradient leads
     # to parameters, and see _sums; of each layer that is told a length, the places of that and of
     # what it makes of it; how many tokens an input has at most, where it may have fewer; of each
-    # layer the places of those that are called again before its backward pass (see _again). f.rooms
-    # are still to be settled.
+    # layer the places of those that are called again before its backward pass, and before its
+    # forward pass (see _again). f.rooms are still to be settled.
     width = checks.between("input", config["input"]["size"], 1, 1 << 15)
     most = config["input"].get("tokens")
     if most is not None:
@@ -79,18 +79,19 @@ def build(f, config):
         sizes.append(width)
         asked.append(bool(own) or entry.asked)
     sums = _sums(f, layers, taken, asked, sizes)
-    again = [()] * len(layers)
+    again = fresh = [()] * len(layers)
     if f.rooms.recompute:
-        again = _again(f.rooms, layers, taken, asked)
-    return layers, params, taken, sizes, asked, sums, heeding, most, again
+        again, fresh = _again(f.rooms, layers, taken, asked)
+    return layers, params, taken, sizes, asked, sums, heeding, most, again, fresh
 
 
 def _again(rooms, layers, taken, asked):
     # A part of a graph ends where one result is all that those behind it take. What it keeps for
     # its backward pass is let go, and made again before that; not of the last one, whose comes at
     # once. Within a part, what the first of its backward passes does not read is made once more
-    # before the one that does, where that is by two layers at most. A place below 0 is of a layer
-    # of which nobody reads the result again.
+    # before the one that does, where that is by one layer. What a SOURCE gives is made again before
+    # each pass that reads it, also forwards, but of the next layer and the last one. A place below
+    # 0 is of a layer of which nobody reads the result again, or of a source.
     count = len(taken)
     last = [0] * (count + 1)  # of each result, the place of the last layer that takes it
     reads = [()] + [getattr(layer, "READS", ("x", "out")) for layer in layers]
@@ -121,13 +122,24 @@ def _again(rooms, layers, taken, asked):
             places = [place for place in taken[i - 1] if place in inner]
             if asked[i] and "x" in reads[i] and places:
                 chain = _made(places, (), inner, taken)
-                if not fresh and len(chain) <= 2 and not [j for j in chain if j in keeping]:
+                if not fresh and len(chain) == 1 and chain[0] not in keeping:
                     again[i - 1] = tuple(chain)
                 fresh = False
         first = end + 1
     if kept is not None:
         again[kept] = ()
-    return again
+    forwards = [tuple()] * count
+    for j in range(1, count):
+        if hasattr(layers[j - 1], "SOURCE"):
+            for i in range(j + 1, count):
+                wants = taken[i - 1] if asked[i] and "x" in reads[i] else ()
+                for other in again[i - 1]:
+                    wants += taken[abs(other) - 1]
+                if j in wants:
+                    again[i - 1] = (-j,) + again[i - 1]
+                if j in taken[i - 1] and i > j + 1:
+                    forwards[i - 1] += (-j,)
+    return again, forwards
 
 
 def _made(wanted, keeps, inner, taken):

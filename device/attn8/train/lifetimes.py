@@ -1,18 +1,20 @@
 # Where the layers of a model that trains keep what is not needed all the time: in an arena, whose
 # words serve one buffer after another.
 #
-# A layer asks f.room(kind, n) for n words. Of the calls of its forward and its backward pass
+# A layer asks f.room(kind, n) for n words. Of the calls of its forward and its backward pass, or
+# of those of their phases that f.phase has said,
 #   "out"   its result: from the one to the last that reads it
 #   "kept"  from the one to the end of the other
 #   "spare" in each of them, but nothing from one to the other
-#   "back"  in the backward pass, or in those of its phases that f.phases names
+#   "back"  in the backward pass
 #   "dx"    the gradient that this returns, until the layers that it is for had it
 #   "sum"   that of its result, where several add to it (see graph.py)
 # Its class says in READS what its backward pass reads of "x", what it took, and "out": by default
 # both; LATE where that has read all of x before it writes "dx", which may then lie there; PIECES
 # where it writes each value of "dx" once it has read those of x, out and the gradient in the same
-# place, so that "dx" may be any of these; and GRAD, the last phase in which that reads the
-# gradient. Until all layers are made, a Room stands for each.
+# place, so that "dx" may be any of these, or x alone where it says "x"; OVER where its forward pass
+# does so with "out"; GRAD, the last phase in which the backward pass reads the gradient; and TAKES,
+# the last one in which the forward pass reads x. Until all layers are made, a Room stands for each.
 import gc
 
 from .. import memory, signals
@@ -21,6 +23,7 @@ from ..kernels.objects import overlap
 ALIGNMENT = 4  # words
 LAST = 3  # phase of a backward pass, in which "dx" is written by a layer with LATE
 CALL = LAST + 1  # times that one takes
+END = 2  # phase of a forward pass
 
 
 class Room:
@@ -49,7 +52,8 @@ class Rooms:
         self.all = []
         self.said = []  # of each the place of its layer's result, its kind, group and phases
         self.layer = 0  # the place of the result of the one that is being made
-        self.phases = 0, LAST  # of its backward pass, in which what is made next is needed
+        # Of its backward and forward pass, in which what is made next is needed
+        self.phases = 0, LAST, 0, END
 
     def take(self, kind, n, group=None):
         # group: of a layer's parameters, whose gradients are there in turn
@@ -65,10 +69,10 @@ class Rooms:
         # -> of the layers that keep more than their results
         return [layer for layer, kind, _, _ in self.said if kind == "kept"]
 
-    def settle(self, f, layers, taken, asked, sums, again):
+    def settle(self, f, layers, taken, asked, sums, again, fresh):
         # Gives all their memory, once nothing else is made -> the blocks that are the arena. taken,
-        # asked, sums, again: see graph.build
-        sizes = self._place(self._spans(layers, taken, asked, sums, again))
+        # asked, sums, again, fresh: see graph.build
+        sizes = self._place(self._spans(layers, taken, asked, sums, again, fresh))
         self.all, self.said, self.products = [], [], []
         gc.collect()
         memory.require("what trains", sum(sizes) * signals.ITEMSIZES[f.typecode])
@@ -124,29 +128,32 @@ class Rooms:
         if self.all[i].n != self.all[j].n:
             return False
         for a, b in ((i, j), (j, i)):
-            call = self.pieces.get(a)
-            if call and self.said[b][1] in ("out", "dx", "sum") and not _meet_outside(
-                    spans[a], spans[b], call):
+            calls, places = self.pieces.get(a, ([], ()))
+            layer, kind = self.said[b][:2]
+            if (calls and (kind == "out" and layer in places or not places and kind in ("out", "dx",
+                           "sum")) and not _meet_outside(spans[a], spans[b], calls)):
                 return True
         return False
 
-    def _spans(self, layers, taken, asked, sums, again):
+    def _spans(self, layers, taken, asked, sums, again, fresh):
         # Of each room the first and last times when it is needed
         count = len(layers)
-        forward = [[2 * i] for i in range(count + 1)]  # of each result, when it is made
+        forward = [[CALL * i] for i in range(count + 1)]  # of each result, when it is made
         backward = [0] * (count + 1)  # when the gradient of each is used; 0: never
         without = []  # when a layer makes no result
         users = [[] for _ in range(count + 1)]
-        now = loss = 2 * (count + 1)
+        now = loss = CALL * (count + 1)
         for i in range(count):
             for place in taken[i]:
                 users[place].append(i + 1)
+            for other in fresh[i]:
+                forward[-other].append(CALL * (i + 1) - 1)
         for i in range(count, 0, -1):
             for other in again[i - 1]:
-                now += 1
-                forward[abs(other)].append(now)
-                if other < 0:
-                    without.append(now)
+                forward[abs(other)].append(now + 1)
+                if other < 0 and not hasattr(layers[-other - 1], "SOURCE"):
+                    without.append(now + 1)
+                now += CALL
             if asked[i]:
                 backward[i] = now + 1
                 now += CALL
@@ -167,45 +174,56 @@ class Rooms:
                     flows[i] = max([flows[i]] + [held(i, place) for place in taken[i - 1]
                                                  if asked[place]])
         reads = [("x", "out")] + [getattr(layer, "READS", ("x", "out")) for layer in layers]
-        late = [0] + [int(hasattr(layer, "LATE")) for layer in layers]
+        late = [0] + [int(getattr(layer, "LATE", False)) for layer in layers]
+        takes = [0] + [getattr(layer, "TAKES", END) for layer in layers]
         found = []
-        self.pieces = {}  # the first and the last times of calls, by the rooms that they write so
-        for i, kind, _, (first, last) in self.said:
+        # The first and the last times of calls, and the places of results that they may write on,
+        # () where it may be any, by the rooms that they write so
+        self.pieces = {}
+        for i, kind, _, (first, last, start, end) in self.said:
             back = backward[i]
             spans = []
             if kind == "out":
-                used = [forward[j][k] for j in users[i] for k in range(len(forward[j]))]
+                used = [at + takes[j] for j in users[i] for at in forward[j]]
                 used += [backward[j] + LAST - late[j] for j in users[i] if "x" in reads[j]]
                 if i == count:
                     used.append(loss)
                 if "out" in reads[i]:
                     used.append(back + LAST)
-                spans = _held([at for at in forward[i] if at not in without], used)
+                spans = _held([at for at in forward[i] if at not in without], used, start, end)
+                if hasattr(layers[i - 1], "OVER"):
+                    calls = []
+                    for at in forward[i]:
+                        calls += [at, at + END]
+                    self.pieces[len(found)] = calls, taken[i - 1]
             elif kind == "kept":
-                spans = _held(forward[i], (back + last,))
+                spans = _held(forward[i], (back + last,), start, end)
             elif kind == "sum":
                 spans = [min([backward[j] for j in users[i]]), flows[i]]
             elif kind == "dx" and back:
                 spans = [back + (LAST if late[i] else first), max(
                     [back + LAST] + [held(i, j) for j in taken[i - 1] if asked[j]])]
-                if hasattr(layers[i - 1], "PIECES"):
-                    self.pieces[len(found)] = back, back + LAST
+                kinds = getattr(layers[i - 1], "PIECES", None)
+                if kinds:
+                    self.pieces[len(found)] = ([back, back + LAST],
+                                               taken[i - 1] if kinds == "x" else ())
             else:
                 if kind == "spare":
                     for at in forward[i]:
-                        spans += [at, at]
+                        spans += [at + start, at + end]
                 if back:
                     spans += [back + first, back + last]
             found.append(spans)
         return found
 
 
-def _held(made, used):
+def _held(made, used, start, end):
     # From each time that a result is made to the last use before the next
     spans = []
     for k in range(len(made)):
         until = made[k + 1] if k + 1 < len(made) else 1 << 29
-        spans += [made[k], max([made[k]] + [at for at in used if made[k] < at < until])]
+        spans += [made[k] + start,
+                  max([made[k] + end] + [at for at in used if made[k] < at < until])]
     return spans
 
 
@@ -228,12 +246,13 @@ def _meet(a, b):
     return False
 
 
-def _meet_outside(a, b, call):
-    # Whether both are needed at a time before or after a call
+def _meet_outside(a, b, calls):
+    # Whether both are needed at a time other than those calls'
     for i in range(0, len(a), 2):
         for j in range(0, len(b), 2):
             first, last = max(a[i], b[j]), min(a[i + 1], b[j + 1])
-            if first <= last and (first < call[0] or call[1] < last):
+            if first <= last and not [k for k in range(0, len(calls), 2)
+                                      if calls[k] <= first and last <= calls[k + 1]]:
                 return True
     return False
 

@@ -16,7 +16,7 @@ class Model:
         from .graph import build
 
         (self.layers, self.params, self._takes, self._sizes, self._asked, self._sums,
-         self._heeding, self._tokens, self._again) = build(f, config)
+         self._heeding, self._tokens, self._again, self._fresh) = build(f, config)
         memory.forget("attn8.train.graph")  # what makes layers is forgotten once there are
         memory.forget("attn8.train.lifetimes")
         del build
@@ -52,7 +52,7 @@ class Model:
         if built:
             built(self)
         self.arena = f.rooms.settle(f, self.layers, self._takes, self._asked, self._sums,
-                                    self._again)
+                                    self._again, self._fresh)
         f.rooms = None
         for p in self.params if tensors is not None else ():
             if p.name not in tensors:
@@ -71,6 +71,8 @@ class Model:
         results[0] = x
         at = 0
         while at < len(self.layers):
+            for i in self._fresh[at]:
+                self._keep(-i)
             at += 1
             self._call(at)
             if self.measured:

@@ -3,7 +3,7 @@ from array import array
 from .. import checks, tables
 from ..kernels import fixed_pointwise as kernels
 
-PIECE = 256  # values whose slopes are there at a time
+PIECE = 256  # values whose slopes are there at a time; half of them where parameters train directly
 
 
 class Pointwise:
@@ -52,7 +52,7 @@ class Activation:
         self.name = name
         self.size = size
         self.p = f.pointwise()
-        self.piece = n = min(size, PIECE)
+        self.piece = n = min(size, PIECE // 2 if f.rooms and f.rooms.direct else PIECE)
         self.rooms = [f.room("spare", n) for _ in range(self.ROOMS)]
         self.slopes = f.room("back", n)
         self._pieces = [memoryview(b"") for _ in range(2)]

@@ -17,6 +17,7 @@ class Served(Trainer):
     def __init__(self, path, config, places, unloads):
         held = config.get("held", config["batch"])
         super().__init__(path, config, places, unloads)
+        self.restore(path)
         model = self.model
         f = model.f
         code = f.typecode

@@ -10,10 +10,10 @@ PIECE = 512  # bytes of a file that are copied at a time
 
 
 class Trainer:
-    # path: of the training file, config, places: what it says (see reading.py); unloads: has what
-    # forgets what only loads it, which goes. inner: whether inputs are what the first layers of the
-    # int8 model have made, as they are. A training ends with `calibrate`, runs of the model, and
-    # `quantize`.
+    # path: of the training file, config, places: what it says (see reading.py), but for the
+    # parameters, which `restore` reads; unloads: has what forgets what only loads it, which goes.
+    # inner: whether inputs are what the first layers of the int8 model have made, as they are. A
+    # training ends with `calibrate`, runs of the model, and `quantize`.
 
     def __init__(self, path, config, places, unloads, inner=False):
         self.path = path
@@ -40,25 +40,22 @@ class Trainer:
             self._places = [places.pop(p.name)[1] for p in model.params]
             for key in places:
                 raise ValueError("unused tensor %s; take it out of the file" % key)
+            places.clear()
             if self.int8:
                 from .matching import check
 
                 check(model.layers, self.int8)
                 memory.forget("attn8.train.matching")
-            memory.take(config, "layers")
+            config.clear()
             unloads.pop().made()
 
         self.model = Model(config, None, built)
-        memory.require(path, sum([p.size for p in self.model.params]) * self._bytes)
-        self.restore(path)
-
-    @property
-    def _bytes(self):
-        return ITEMSIZES[self.model.f.typecode]
 
     def restore(self, path):
         # The parameters, of a file that this one or `save` has written
         f = self.model.f
+        memory.require(path, sum([p.size for p in self.model.params if p.value is None])
+                       * ITEMSIZES[f.typecode])
         with open(path, "rb") as file:
             for i in range(len(self._places)):
                 p = self.model.params[i]

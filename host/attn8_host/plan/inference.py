@@ -36,7 +36,7 @@ SCALE = 0.03  # of all values of a layer that only its sizes describe
 Config = dict[str, Any]  # of a model file
 Tensors = dict[str, np.ndarray]
 Model = tuple[Config, Tensors]
-Given = tuple[dict[str, Any], dict[str, Any]]  # see served
+Given = list[tuple[Any, int]]  # see served
 
 
 @dataclass
@@ -335,8 +335,8 @@ def served(
     """The device's server, which has loaded a model file, and what it required.
 
     Args:
-        given: of what trains on a board alone (device/attn8/train/features.py): its input and what
-            stands for the first layer. Instead of a server there is then only what it trains.
+        given: samples, of what trains on a board alone: the first layers make features of them (see
+            device/attn8/train/features.py). Instead of a server there is then only what it trains.
     """
     required: dict[str, int] = {}
 
@@ -362,7 +362,11 @@ def served(
                 server._model = load(str(path), step=True, weights="stream")
                 device.load("attn8.text")
             elif given is not None:
+                made = device.load("attn8.train.features")
+                _, given = made.features(str(path), given)
+                vars(device.load("attn8.memory"))["forget"]("attn8.train.features")
                 server._model = device.load("attn8.train").load(str(path), given)
+                server._model.restore(str(path))
             else:
                 server._load(bytes([kind]) + str(path).encode())
         except (ValueError, TypeError) as error:

@@ -15,7 +15,7 @@ from safetensors.numpy import load as from_bytes
 
 from .. import layers, modelfile
 from ..isa import ISAS
-from ..isa.device import Device
+from ..layers.base import TOKENS
 from ..link.protocol import EVALUATE, TRAIN
 from ..model import load
 from ..numerics.formats import FLOATS
@@ -149,21 +149,18 @@ def train_plan(
 
 def alone(config: Config, tensors: Tensors, word: int = 4) -> Plan:
     """What attn8.train.fit takes on a board without a host, once the layers before those that train
-    have made their features (device/attn8/train/features.py); while they do, no more than inference
-    takes is there.
+    have made their features (device/attn8/train/features.py), with the names and the machine code's
+    modules that these leave; while they do, no more than inference takes is there.
 
     Args:
         config: of a training file with `recompute`, whose first layer is the front of the others.
         tensors, word: as train_plan takes them.
     """
-    front = config["layers"][0]
-    device = Device(next(iter(ISAS)))
-    size = len(device.load("attn8.model").load(front["model"], count=front["count"]).outputs[-1][2])
-    given: dict[str, Any] = {"size": size}
-    if any(front.get("lengths", [])):
-        given["tokens"] = max(front["lengths"])
-    stands = {"type": "features", "name": front["name"], "mult": front["mult"]}
-    return plan(config, tensors, word=word, predicted=lambda: (0, 0), given=(given, stands),
+    about = config["input"]
+    sample = array("h" if about.get("format") == TOKENS else "b", [0] * about["size"])
+    if "tokens" in about:
+        sample.append(about["tokens"])
+    return plan(config, tensors, word=word, predicted=lambda: (0, 0), given=[(sample, 0)],
                 settle=fit_one)
 
 

@@ -27,7 +27,7 @@ class Core:
         self.causal = causal
         self.length = self.key_len
         self.context = f.room("kept", self.seq_len * self.num_heads * self.value_dim)
-        f.phase(1, 1)  # for what a core computes in; gradients of k and v are needed until 3
+        f.phase(1, 1, 1, 1)  # for what a core computes in; gradients of k and v are needed until 3
 
     def collect_params(self):
         return []

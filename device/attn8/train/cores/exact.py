@@ -1,5 +1,8 @@
 from . import Core
 
+ROWS = 256  # attention weights that are there at a time where memory is to be saved; half of them
+# where parameters train directly
+
 
 class Exact(Core):
     # Per head A = softmax(q @ k.T / sqrt(key_dim)), context = A @ v. With `causal` a query sees the
@@ -7,10 +10,11 @@ class Exact(Core):
     # The attention weights A of all heads [num_heads, seq_len, key_len] are kept, and the gradients
     # of k and v take the place of these. With `recompute` the backward pass computes A again, one
     # query row at a time: room for one row, O(seq_len), instead, and for the gradients of k and v.
-    # Where all of the model is made again (see graph.py), that is A of a head: the same to the bit.
+    # Where all of the model is made again (see graph.py), that is A of a head, some rows after
+    # others, in whose places their gradients come: the same to the bit.
 
     options = ["block_rows", "precise"]
-    value_widths = crosses = True
+    value_widths = crosses = by_rows = True
 
     def __init__(self, f, name, sizes, operands, causal, recompute, **options):
         super().__init__(f, name, sizes, operands, causal)
@@ -20,17 +24,25 @@ class Exact(Core):
         self._scale = f.softmax_scale(1, d)
         self._keys = hd = heads * d  # columns of q and k, and of v
         self._values = hw = heads * w
-        self.block = n = 1 if recompute else s  # query rows at a time
+        n, of_v = 1 if recompute else s, (hw, 1)
         # Of one head, as (stride of the token, of the value)
-        row, values = (hd, 1), (hw, 1)
-        self._scores = f.product(n, keys, d, row, row, (keys, 1))
-        self._context = f.product(n, w, keys, (keys, 1), (1, hw), values)
-        self._dscores = f.product(n, keys, w, values, values, (keys, 1))
-        self._dq = f.product(n, d, keys, (keys, 1), (1, hd), row)
-        self._dv = f.product(keys, w, n, (1, keys), (1, hw), values, add=recompute)
-        self._dk = f.product(keys, d, n, (1, keys), (1, hd), row, add=recompute)
+        self._dv = f.product(keys, w, n, (1, keys), (1, hw), (hw, 1), add=recompute)
+        self._dk = f.product(keys, d, n, (1, keys), (1, hd), (hd, 1), add=recompute)
+        self.by_rows = self.by_rows and self._again and not recompute
+        if self.by_rows:
+            count = -(-s * keys // (ROWS // 2 if f.rooms.direct else ROWS))
+            n = -(-s // count)
+            of_v = w, 1
+        self.most = n  # query rows at a time
+        self._parts = [self._of(n, of_v)]
+        if s % n:
+            self._parts.append(self._of(s % n, of_v))
+        self._next(0)
         self.scores = self.weights = f.room("spare", n * keys)
-        if self._again:  # a softmax in place
+        if self.by_rows:
+            self.dscores = self.scores
+            self.whole, self.values = f.room("back", s * keys), f.room("back", keys * w)
+        elif self._again:  # a softmax in place
             self.dscores = f.room("back", n * keys)
         else:
             self.dscores = self.scores
@@ -40,6 +52,23 @@ class Exact(Core):
             f.phase(1, 3)
             self.dk, self.dv = f.room("back", keys * hd), f.room("back", keys * hw)
             f.phase(1, 1)
+
+    def _of(self, n, of_v):
+        # Products of n query rows
+        keys, d, w = self.key_len, self.key_dim, self.value_dim
+        row, values, weights = (self._keys, 1), (self._values, 1), (keys, 1)
+        product = self.f.product
+        return (product(n, keys, d, row, row, weights),
+                product(n, w, keys, weights, (1, self._values), values),
+                product(n, keys, w, values, of_v, weights),
+                product(n, d, keys, weights, (1, self._keys), row))
+
+    def _next(self, first):
+        # Takes the products of the query rows from there on -> those behind them
+        self.block = min(self.most, self.seq_len - first)
+        self._scores, self._context, self._dscores, self._dq = self._parts[
+            0 if self.block == self.most else 1]
+        return first + self.block
 
     def _attend(self, head, first):
         # The attention weights of a block of query rows; -> where they start
@@ -70,13 +99,43 @@ class Exact(Core):
             column = head * self.value_dim
             first = 0
             while first < self.seq_len:  # a range with a step would allocate
+                behind = self._next(first)
                 start = self._attend(head, first)
                 self._context(self.weights, self.v, self.context, start, column,
                               first * self._values + column)
-                first += self.block
+                first = behind
         return self.context
 
+    def _backward(self, dcontext, dq):
+        f, s, keys, scores = self.f, self.seq_len, self.key_len, self.scores
+        for head in range(self.num_heads):
+            column, values = head * self.key_dim, head * self.value_dim
+            before = f.overflows
+            first = 0
+            while first < s:
+                behind = self._next(first)
+                self._attend(head, first)
+                f.copy(scores, self.whole, 0, first * keys, self.block, keys, keys, keys)
+                first = behind
+            f.recount(before)  # what saturated was counted
+            f.copy(self.v, self.values, values, 0, keys, self.value_dim, self._values,
+                   self.value_dim)
+            self._dv(self.whole, dcontext, self.dv, 0, values, values)
+            first = 0
+            while first < s:
+                behind = self._next(first)
+                rows, at = first * self._keys + column, first * keys
+                self._dscores(dcontext, self.values, scores, first * self._values + values)  # dA
+                f.softmax_backward(self.whole, at, scores, self.block, keys, self._scale)
+                self._dq(scores, self.k, dq, 0, column, rows)
+                f.copy(scores, self.whole, 0, at, self.block, keys, keys, keys)
+                first = behind
+            self._dk(self.whole, self.q, self.dk, 0, column, column)
+
     def backward(self, dcontext, dq):
+        if self.by_rows:
+            self._backward(dcontext, dq)
+            return
         f, s = self.f, self.seq_len
         if self.recompute:
             f.clear(self.dk, self.key_len * self._keys)

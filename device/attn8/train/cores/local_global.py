@@ -8,6 +8,7 @@ class LocalGlobal(Masked):
     # key_dim], trains as well.
 
     DIRECT = True
+    by_rows = False
     options = ["block_rows", "global_indices", "window"]
     maker = "local_global_constants"
 

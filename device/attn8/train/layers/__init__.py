@@ -8,7 +8,8 @@
 #   layer.backward(grad) -> the gradient of x, which is the layer's own memory until its next call,
 #                      or grad itself in a layer with PASSES; of several inputs a list of them.
 #                      `entry.asked` is False where nobody asks for it: it may then be anything
-#   layer.again(x)     of one that asks for a "kept" room: makes what it keeps again, and no result
+#   layer.again(x)     of one that asks for a "kept" room: makes what it keeps again, and no result;
+#                      of one with SOURCE, which nobody asks for a gradient: its result, at once
 #   layer.collect_params()
 #   layer.heed(length) -> the length of its results: called before a sample, if there is such a
 #                      method and inputs have lengths

@@ -5,7 +5,7 @@ TOKENWISE = True
 class Add:
     # What both inputs give, added: `size` values
 
-    PASSES = True
+    PASSES = OVER = True
     READS = ()
 
     def __init__(self, f, name, size):

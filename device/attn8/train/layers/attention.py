@@ -19,7 +19,7 @@ class MultiHeadAttention:
     # must, and computes it again.
 
     READS = ("x",)
-    GRAD = 0
+    GRAD = TAKES = 0
 
     def __init__(self, f, name, seq_len, embed_dim, num_heads, recompute=False, bias=True,
                  causal=False, lengths=False, key_dim=None, value_dim=None, key_len=0, memory_dim=0,
@@ -51,10 +51,11 @@ class MultiHeadAttention:
                        "value_dim": w}
         hd, hw = num_heads * d, num_heads * w
         memory = memory_dim or e
+        f.phase(0, 3, 0, 1)
         k, v = f.room("kept", keys * hd), f.room("kept", keys * hw)
-        f.phase(0, 1)
+        f.phase(0, 1, 0, 1)
         q = f.room("kept", s * hd)
-        f.phase(0, 3)
+        f.phase(0, 3, 1, 2)
         self.core = kind(f, name, (num_heads, s, keys, d, w), (q, k, v), causal, recompute,
                          **keywords)
         # The gradient of the context lies where that was, if the core needs it no more. What it
@@ -62,7 +63,7 @@ class MultiHeadAttention:
         f.phase(0, 3)
         dcontext = f.room("back", s * hw) if "context" in kind.READS else self.core.context
         self.dq = dcontext if d == w else f.room("back", s * hd)
-        f.phase(0, 0)
+        f.phase(0, 0, 2)
         self.out = Dense(f, name + ".out", hw, e, s, bias, dcontext)
         f.phase(2, 3)
         self.q = Dense(f, name + ".q", e, hd, s, bias, asked or None, out=q)

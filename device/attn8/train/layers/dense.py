@@ -1,6 +1,7 @@
 from ..parameter import Parameter
 
 TOKENWISE = True
+PIECE = 256  # values of a weight whose gradient is there at a time, where it trains at once
 
 
 class Dense:
@@ -9,6 +10,7 @@ class Dense:
     # backward(grad): weight.grad += grad.T @ x, bias.grad += sum of grad's rows, -> grad @ weight,
     # in `dx`: an array, by default one of its own, or None where nobody asks for it. `out`: the
     # array of the results, by default one of its own. wide: the int8 form of it takes int16
+    # A large weight that trains as soon as it has gradients does so by columns: see direct.py.
 
     READS = ("x",)
     DIRECT = LATE = True
@@ -21,15 +23,27 @@ class Dense:
         self.inputs = inputs
         self.outputs = outputs
         self.rows = rows
-        self.weight = weight or Parameter(f, name + ".weight", outputs * inputs)
+        columns = inputs
+        if f.rooms and f.rooms.direct and f.typecode == "i" and not weight:
+            columns = max(1, min(inputs, PIECE // outputs))
+            while inputs % columns:
+                columns -= 1
+        self.weight = weight or Parameter(f, name + ".weight", outputs * inputs, outputs * columns)
         self.bias = Parameter(f, name + ".bias", outputs) if bias else None
         self._product = f.product(rows, outputs, inputs, (inputs, 1), (inputs, 1), (outputs, 1),
                                   add=bias)
-        self._product_weight = f.product(outputs, inputs, rows, (1, outputs), (1, inputs),
-                                         (inputs, 1), add=True)
+        self._columns = None
         self.x = None
         self.out = f.room("out", rows * outputs) if out is None else out
         self.dx = f.room("dx", rows * inputs) if dx is True else dx
+        if columns < inputs:
+            from ..direct import Columns
+
+            self._columns = Columns(f, self, columns)
+            self.LATE, self.PIECES = False, "x"
+            return
+        self._product_weight = f.product(outputs, inputs, rows, (1, outputs), (1, inputs),
+                                         (inputs, 1), add=True)
         if dx is not None:
             self._product_x = f.product(rows, inputs, outputs, (outputs, 1), (1, inputs),
                                         (inputs, 1))
@@ -46,10 +60,13 @@ class Dense:
     def backward(self, grad):
         f = self.f
         f.accept(grad, self.rows * self.outputs, self.name)
-        self._product_weight(grad, self.x, self.weight.begin())
         if self.bias:
             f.column_sums(grad, self.bias.begin(), self.rows, self.outputs)
             self.bias.end()
+        if self._columns:
+            self._columns(grad, self.x, self.dx)
+            return self.dx
+        self._product_weight(grad, self.x, self.weight.begin())
         if self.dx is not None:
             self._product_x(grad, self.weight.value, self.dx)
         self.weight.end()

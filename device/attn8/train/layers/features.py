@@ -8,6 +8,7 @@ class Features:
 
     READS = ()
     RAW = True  # it takes no words
+    SOURCE = True
 
     def __init__(self, f, name, size, mult):
         self.f = f
@@ -16,6 +17,9 @@ class Features:
         self.out = f.room("out", size)
 
     def __call__(self, x):
+        return self.again(x)
+
+    def again(self, x):
         out, mult = self.out, self.mult
         for i in range(len(out)):
             out[i] = (x[i] * mult + 128) >> 8
