@@ -122,11 +122,11 @@ def test_ram_is_what_the_board_reports(large_board, make):
 
 def test_a_block_takes_less_the_more_is_saved():
     """All that saves memory together: over half; and the arena is no more than what is needed while
-    linear2 passes its gradient on: sum1, the gradient that passes by, what gelu took and gave, and
-    gradients of some columns of a weight and of its bias."""
+    attention passes its gradient on: what it took, q, k, v, the context's gradient, the weights of
+    a head, some rows of these and the head's v."""
     most, least = (train_plan(*block(how), arches=()).memory for how in ("fast", "direct"))
     assert least.ram < 0.48 * most.ram
-    assert least.buffers["arena"] == 4 * (2 * 32 * 32 + 2 * 32 * 64 + 512 + 32)
+    assert least.buffers["arena"] == 4 * (6 * 32 * 32 + 128 + 32 * 8)
 
 
 @pytest.mark.parametrize(("field", "value"), [("causal", True), ("core", "micro")])

@@ -1,4 +1,5 @@
 # Training without a host. attn8_host.train.fitting computes the same.
+import gc
 import os
 from array import array
 
@@ -43,6 +44,7 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
     check(samples, trainer, order, held)
     memory.forget("attn8.train.features")
     del arguments, check
+    gc.collect()
     trainer.restore(path)  # when what loads and checks is gone
     steps *= epochs
     model.schedule = LinearSchedule(min(5, steps - 1), steps)

@@ -34,9 +34,16 @@ class Exact(Core):
             n = -(-s // count)
             of_v = w, 1
         self.most = n  # query rows at a time
-        self._parts = [self._of(n, of_v)]
+
+        def products(n):
+            return (f.product(n, keys, d, (hd, 1), (hd, 1), (keys, 1)),
+                    f.product(n, w, keys, (keys, 1), (1, hw), (hw, 1)),
+                    f.product(n, keys, w, (hw, 1), of_v, (keys, 1)),
+                    f.product(n, d, keys, (keys, 1), (1, hd), (hd, 1)))
+
+        self._parts = [products(n)]
         if s % n:
-            self._parts.append(self._of(s % n, of_v))
+            self._parts.append(products(s % n))
         self._next(0)
         self.scores = self.weights = f.room("spare", n * keys)
         if self.by_rows:
@@ -52,16 +59,6 @@ class Exact(Core):
             f.phase(1, 3)
             self.dk, self.dv = f.room("back", keys * hd), f.room("back", keys * hw)
             f.phase(1, 1)
-
-    def _of(self, n, of_v):
-        # Products of n query rows
-        keys, d, w = self.key_len, self.key_dim, self.value_dim
-        row, values, weights = (self._keys, 1), (self._values, 1), (keys, 1)
-        product = self.f.product
-        return (product(n, keys, d, row, row, weights),
-                product(n, w, keys, weights, (1, self._values), values),
-                product(n, keys, w, values, of_v, weights),
-                product(n, d, keys, weights, (1, self._keys), row))
 
     def _next(self, first):
         # Takes the products of the query rows from there on -> those behind them
