@@ -23,7 +23,7 @@ from .schedule import ONE
 BLOCK = 8  # rows of a product's second operand that are packed at a time,
 MOST_ROWS = 32  # or so many where another product's operand has the room
 LEFT = 512  # words of a first operand that are packed at a time where memory is to be saved; where
-# parameters train directly, half of these
+# parameters train directly, half of these, and a quarter of the rows
 MAX_COLUMNS = 512  # of a softmax: the sum of its numerators stays below 2**24
 
 
@@ -292,8 +292,8 @@ class Product:
             f.left = f.zeros(self.block * inner)
         if rows > len(f.left_exponents):
             f.left_exponents = bytearray(rows)
-        if min(cols, BLOCK >> half) * inner > len(f.right):
-            f.right = f.zeros(min(cols, BLOCK >> half) * inner)
+        if min(cols, BLOCK >> 2 * half) * inner > len(f.right):
+            f.right = f.zeros(min(cols, BLOCK >> 2 * half) * inner)
 
     def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0, again=False):
         rows, block, shape = self.rows, self.block, self.shape
