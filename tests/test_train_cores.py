@@ -18,6 +18,7 @@ from tests.test_train_tune import LAYERS, samples, write
 
 CORES: dict[str, dict[str, Any]] = {
     "exact": {"core": "exact", "options": {"precise": True, "block_rows": 2}},
+    "exact16": {"core": "exact16", "activation_bits": 16, "options": {"block_rows": 2}},
     "flash": {"core": "flash", "options": {"block_size": 3}, "causal": True},
     "linear": {"core": "linear", "causal": True, "options": {"phi": "elu+1"}},
     "linear, relu+1": {"core": "linear", "options": {"block_rows": 2}},

@@ -24,9 +24,21 @@ def image():
         nn.Conv2d(6, 8, 2, stride=2), nn.Hardswish(), nn.Flatten(), nn.Linear(32, CLASSES))
 
 
+class Encoder(nn.Module):
+    """A layer of an encoder, and the mean of its tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, 0.0, "gelu", batch_first=True)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        return self.head(self.layer(x).mean(1))
+
+
 @pytest.fixture(scope="module")
 def port():
-    virtual = VirtualBoard()
+    virtual = VirtualBoard(heap_size="1M")
     yield virtual.port
     virtual.stop()
 
@@ -34,7 +46,8 @@ def port():
 @pytest.mark.filterwarnings("ignore")  # of torch's own code
 @pytest.mark.parametrize("make, shape, kinds, options", [
     (image, (2, 8, 8), {"unfold", "max_pool", "activation"}, []),
-], ids=["an image"])
+    (Encoder, (5, 8), {"exact16"}, ["--activation-bits", "16"]),
+], ids=["an image", "an encoder in int16"])
 def test_a_model_of_pytorch_trains_on_a_board(tmp_path, port, make, shape, kinds, options):
     """Each class is a pattern of its own under noise."""
     torch.manual_seed(0)
@@ -50,7 +63,8 @@ def test_a_model_of_pytorch_trains_on_a_board(tmp_path, port, make, shape, kinds
     np.save(some, x)
     assert main(["quantize", str(floats), "--calibration", str(some), "--output", str(ints),
                  *options]) == 0
-    assert kinds <= {entry["type"] for entry in load(ints).config["layers"]}
+    assert kinds <= {entry[key] for entry in load(ints).config["layers"]
+                     for key in ("type", "core") if key in entry}
     assert main(["train", str(ints), str(data), "--layers", "all", "--epochs", "6", "--lr", "0.05",
                  "--batch", "4", "--output", str(made), "--png", str(tmp_path / "curve.png"),
                  "--json", str(results), "--board", port]) == 0

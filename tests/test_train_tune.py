@@ -271,7 +271,7 @@ def test_bad_commands_are_refused_in_one_line(tmp_path, monkeypatch, capsys, wor
 
 @pytest.mark.parametrize("change, said", [
     ({2: {"core": "micro"}}, "attn.core: micro does not train; see docs/numerics.md"),
-    ({2: {"activation_bits": 16}}, "attn: it takes int16, and what takes int8 trains"),
+    ({2: {"core": "performer"}}, "attn.core: performer does not train; see docs/numerics.md"),
 ])  # fmt: skip
 def test_layers_that_do_not_train_are_named(tmp_path, change, said):
     write(tmp_path / "model", [{**entry, **change.get(i, {})} for i, entry in enumerate(LAYERS)])

@@ -165,9 +165,9 @@ class Requantizer:
             return self.stream(fields, finest)
         return self.product(fields["name"], linear, before)
 
-    def product(self, name, linear, before):
-        # The same of a part that is int8
-        return max(self.scale(name), self.finest(linear, before))
+    def product(self, name, linear, before, most=127):
+        # The same of a part that is int8, or whose largest value is to become `most`
+        return max(self.scale(name, most), self.finest(linear, before))
 
     def finest(self, linear, before):
         if linear:
@@ -217,9 +217,9 @@ class Requantizer:
     def floats(self, parameter):
         return [word / (1 << self._frac) for word in parameter.value]
 
-    def scale(self, name):
-        # Of the int8 values of a tensor that was measured
-        return self._peaks[name] / (127 << self._frac)
+    def scale(self, name, most=127):
+        # Of the values of a tensor that was measured, the largest of which becomes `most`
+        return self._peaks[name] / (most << self._frac)
 
     def formatted(self, fields, parameters):
         # Writes parameters, by the parts that a file has them under, of a layer that computes in

@@ -10,7 +10,7 @@ from ..numerics.integers import EXP2, bit_length, int32, rounded, saturated
 from ..numerics.scales import output_constants, requant_constants
 from ..schema import MAX_INPUTS, MULT, SHIFT, between, within
 from .base import OUTPUT, Core, Variant
-from .exact import MAX_KEYS, floating, masked_scores
+from .exact import MAX_KEYS, TrainableExact, floating, masked_scores
 
 OCTAVES = 16  # below the largest, a softmax numerator is 0
 FRACTION = 14  # bits of an octave
@@ -124,6 +124,7 @@ def output_scale(peak: float, scale_v: float) -> float:
 
 CORE = Core(
     reference=Exact16,
+    trainable=TrainableExact,
     format="int16",
     masks_keys=True,
     masks_pairs=True,

@@ -260,6 +260,7 @@ class Attention(LayerType):
         "recompute": FLAG, "bias": FLAG, "causal": FLAG, "core": WORD, "lengths": FLAG,
         "key_dim": SIZE, "value_dim": SIZE, "options": OBJECT, "constants": OBJECT}
     by_bits = True
+    retrains = (INT16,)
 
     def reads_padding(self, entry: Fields) -> bool:
         return not (entry.get("lengths") or entry["causal"])
@@ -619,7 +620,8 @@ class Attention(LayerType):
         after = {**entry["scales"], "out": entry["scale"]}
         takes = {"q": before[0], "k": before[-1], "v": before[-1], "out": after["heads"]}
         floats = {key: values for part in PARTS for key, values in
-                  dense.in_floats(f"{part}.", tensors, takes[part], after[part]).items()}
+                  dense.in_floats(f"{part}.", tensors, takes[part], after[part],
+                                  core.format == INT16).items()}
         return found, floats | {f"core.{key}": values for key, values in parameters.items()}
 
 

@@ -126,9 +126,18 @@ class MultiHeadAttention:
 
     def requantize(self, r, fields, scale):
         scales = {}
+        most = {}
+        if hasattr(self.core, "wide"):
+            from ...cores.exact16 import Exact16
+
+            most["q"] = most["k"] = Exact16.most(self.core.key_dim)
+            most["v"], most["heads"] = 32767, 16383
+            for each in (self.q, self.k, self.v, self.out):
+                each.wide = True
         for part, linear, before in (("q", self.q, scale), ("k", self.k, r.takes[-1]),
                                      ("v", self.v, r.takes[-1]), ("heads", None, 0)):
-            scales[part] = r.product("%s.%s" % (self.name, part), linear, before)
+            scales[part] = r.product("%s.%s" % (self.name, part), linear, before,
+                                     most.get(part, 127))
         # As in attn8_host.quantize: at most 8 times as fine as v
         scales["heads"] = max(scales["heads"], scales["v"] / 8)
         r.linear(self.q, scale, scales["q"])
