@@ -298,6 +298,29 @@ def test_a_run_with_labels_says_what_was_taken_for_what(files, capsys):
     assert (files / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("names, said", [
+    (["rest", "[red]wave", "$"], ["rest", "[red]wave", "$"]),
+    (["rest", "wave"], ["0", "1", "2"]),  # of another model's classes
+    ([0, 1, 2], "names: expected texts, got int64 [3]"),
+])
+def test_classes_have_the_names_that_a_file_has(files, capsys, names, said):
+    assert quantized(files) == 0
+    data, picture = files / "data.npz", files / "named.png"
+    np.savez(data, inputs=np.load(files / "test.npy"), labels=np.load(files / "labels.npy"),
+             names=names)
+    status = main(["run", str(files / "int8.safetensors"), str(data), "--labels", str(data),
+                   "--board", "virtual", "--png", str(picture)])
+    out, err = capsys.readouterr()
+    if isinstance(said, str):
+        assert status == 2 and f"{data}: {said}" in err
+        return
+    assert status == 0 and picture.read_bytes().startswith(b"\x89PNG")
+    rows = out.partition("What is (rows)")[2].splitlines()
+    head = next(row for row in rows if "┃" in row)
+    assert [each.strip() for each in head.split("┃")[2:-1]] == said
+    assert [row.split("│")[1].strip() for row in rows if row.startswith("│")] == said
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

@@ -40,8 +40,10 @@ trainer = train.load(path)
 trainer.calibrate()
 for i in range(0, len(x), trainer.model.input_size):
     trainer.model(x[i : i + trainer.model.input_size])
-give(trainer.quantize())
+give([(name, why.partition(",")[0]) for name, why in sorted(trainer.quantize().items())])
 """
+SHARED = ("it has outgrown the int16 scale that it has together with layers that do not train")
+LARGE = "its weight has grown beyond what any scale of its int16 expresses"
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +121,14 @@ def test_a_stream_of_frozen_layers_keeps_its_scale(remote, tmp_path):
     base, x = quantized()
     made, clipped, model = requantized(remote, tmp_path, base, x, "last:3",
                                        {"attn.out.weight": 40})
-    assert clipped == ["attn", "sum"] and scales(made)["sum"] == scales(base)["sum"]
+    assert clipped == [("attn", SHARED), ("sum", SHARED)]
+    assert scales(made)["sum"] == scales(base)["sum"]
     named = tune.beyond({p.name: p.value for p in model.params},
                         tune.training(made, "last:3", INT8)[1],
-                        Verification(outputs=[made(each) for each in x]))
-    assert named == ["attn.out"]
+                        Verification(outputs=[made(each) for each in x]), made, 2)
+    assert named == (["attn.out"], [])
     ends = Verification(outputs=[{"sum": np.array([-32767, 5], np.int16), "x": x[0]}])
-    assert tune.beyond({}, {}, ends) == ["sum"]
+    assert tune.beyond({}, {}, ends, made, 2) == (["sum"], [])
     found = dict(errors(made, "last:3", model))
     assert (found.pop("attn.out.weight") > 1).any()
     assert all((error <= 0.51).all() for error in found.values())
@@ -147,7 +150,7 @@ train.fit({TRAINING!r}, samples, epochs=1, validation=0)
 """).splitlines()
     for name in ("attn", "sum"):
         assert (f"fit: {name}: it has outgrown the int16 scale that it has together with layers "
-                "that do not train, and is clipped") in said
+                "that do not train, and is clipped; let more layers train") in said
     assert remote.board.read_file(INT8) != modelfile.pack(base.config, base.tensors)
 
 
@@ -203,7 +206,11 @@ def test_what_no_scale_of_a_stream_expresses_is_clipped(tmp_path, which):
         deploy(board)
         made, clipped, model = requantized(Remote(board), tmp_path, base, x, which,
                                            {"mid.weight": 100})
-    assert clipped == ["mid"] and scales(made)["sum"] == scales(base)["sum"]
+    assert clipped == [("mid", LARGE)] and scales(made)["sum"] == scales(base)["sum"]
+    named = tune.beyond({p.name: p.value for p in model.params},
+                        tune.training(made, which, INT8)[1], Verification(outputs=[]), made,
+                        0 if which == "all" else 1)
+    assert named == ([], ["mid"])
     found = dict(errors(made, which, model))
     assert (found.pop("mid.weight") > 1).all()
     assert all((error <= 0.51).all() for error in found.values())
@@ -218,7 +225,8 @@ def test_streams_that_ask_for_coarser_ones_in_turn_are_clipped(remote, tmp_path)
     base, x = cancelling(entries, 1.0)
     made, clipped, model = requantized(remote, tmp_path, base, x, "all",
                                        {"mid.weight": 100, "last.weight": 100})
-    assert {"mid", "last"} <= set(clipped) and scales(made)["sum"] == scales(base)["sum"]
+    assert {("mid", LARGE), ("last", LARGE)} <= set(clipped)
+    assert scales(made)["sum"] == scales(base)["sum"]
     found = dict(errors(made, "all", model))
     assert (found.pop("mid.weight") > 1).all()
     assert (found["embed.weight"] <= 0.51).all() and (found["head.weight"] <= 0.51).all()

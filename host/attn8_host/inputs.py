@@ -94,6 +94,23 @@ def read_labels(path: Path, samples: int, classes: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
+def read_names(path: Path) -> list[str] | None:
+    """The names of the classes, of an array `names` of a .npz; None where there is none.
+
+    Raises:
+        ModelError: they are no texts.
+    """
+    if path.suffix != ".npz":
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        if "names" not in file:
+            return None
+        names = file["names"]
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise ModelError(f"{path}: names: expected texts, got {names.dtype} {list(names.shape)}")
+    return [str(name) for name in names]
+
+
 def read_token_labels(path: Path, samples: int, tokens: int, classes: int) -> np.ndarray:
     """int64 [samples, tokens], the class of each token; -1 of those that have none.
 

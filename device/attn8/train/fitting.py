@@ -89,9 +89,8 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
             trainer.restore(best_path)
         for at in range(held, min(n, held + CALIBRATION)):
             run(order[at])
-        for name in trainer.quantize():
-            print("fit: %s: it has outgrown the int16 scale that it has together with layers that "
-                  "do not train, and is clipped" % name)
+        for name, why in trainer.quantize().items():
+            print("fit: %s: %s" % (name, why))
         os.rename(best_path, path)
     return best, history
 

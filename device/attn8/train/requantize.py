@@ -36,6 +36,11 @@ def _whole(layer):
 
 
 FINEST = 2 * (1 + 1 / 32768)  # a result's scale over that of its sums, at least
+# Why values are clipped, and what to do
+SHARED = ("it has outgrown the int16 scale that it has together with layers that do not train, "
+          "and is clipped; let more layers train")
+LARGE = ("its weight has grown beyond what any scale of its int16 expresses, and is clipped; give "
+         "a lower learning rate")
 MOST_RATIO = 0.49999  # of scales, between that and what requant_constants has constants for
 
 
@@ -43,7 +48,7 @@ class Requantizer:
     # Replaces, in the int8 model file at `path`, the layers that a training model has trained.
     # layers: its own; f: its numbers; peaks: of its activations (see ranges.py). scale: of the
     # input as it was trained with, None where it is what the file says. clipped: after `write`,
-    # the layers that had to keep a scale which they have outgrown.
+    # of the layers that had to keep a scale which they have outgrown, why.
 
     def __init__(self, layers, f, peaks, path, scale=None):
         self.path = path
@@ -54,7 +59,7 @@ class Requantizer:
         self._peaks = peaks
         self._peak = forms.choose("fixed_words").peak
         self._streams = {}  # by the scale that a stream has in the file: its new one
-        self.clipped = []
+        self.clipped = {}
 
     def write(self):
         # A power cut leaves the old file or the new one
@@ -160,7 +165,7 @@ class Requantizer:
             finest, scale = self.finest(linear, before), fields["scale"]
             if finest > before == self._streams.get(scale, scale):
                 # What it takes is of the same stream: a coarser scale of both is no help
-                self.clipped.append(fields["name"])
+                self.clipped[fields["name"]] = LARGE
                 finest = 0
             return self.stream(fields, finest)
         return self.product(fields["name"], linear, before)
@@ -190,7 +195,7 @@ class Requantizer:
         scale = self._streams.get(old, old)
         if finest > scale:
             if self._ends or old in self._kept:
-                self.clipped.append(fields["name"])
+                self.clipped[fields["name"]] = LARGE if self._ends else SHARED
             else:
                 self._coarser[old] = max(finest, self._coarser.get(old, 0))
         return scale

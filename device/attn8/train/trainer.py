@@ -86,7 +86,7 @@ class Trainer:
             self.ranges = Ranges(self.model)
 
     def quantize(self):
-        # Writes the parameters as int8 into the model's file -> the layers that are clipped there
+        # Writes the parameters as int8 into the model's file -> by name, why layers are clipped
         if not self.ranges:
             raise ValueError("nothing was measured")
         layers = self.model.layers

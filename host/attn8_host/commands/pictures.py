@@ -1,6 +1,6 @@
 """Pictures as PNG files, drawn by matplotlib."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ def draw_attention(
     title: str = "",
     confusion: "np.ndarray | None" = None,
     source: str = "as the board computed them",
+    names: Sequence[str] | None = None,
 ) -> bool:
     """Draws each head's attention weights: a row of maps a layer.
 
@@ -46,6 +47,7 @@ def draw_attention(
         confusion: inputs [classes, classes] by (what they are, what the board says), in a column
             of its own.
         source: whose they are, in the title.
+        names: of the classes; None: their numbers.
 
     Returns:
         False, with nothing drawn, where there is neither of both.
@@ -72,7 +74,7 @@ def draw_attention(
             maps_figure, beside = figure.subfigures(1, 2, width_ratios=(width, side))
         else:
             beside = figure
-        _draw_confusion(beside, confusion)
+        _draw_confusion(beside, confusion, names)
         if not layers:
             save(figure, path)
             return True
@@ -152,7 +154,9 @@ def wrapped(pieces: list[str]) -> list[tuple[int, int]]:
     return places
 
 
-def _draw_confusion(figure: Any, confusion: "np.ndarray") -> None:
+def _draw_confusion(
+    figure: Any, confusion: "np.ndarray", names: Sequence[str] | None
+) -> None:
     """Draws how often each class was taken for which, with the counts."""
     axis = figure.subplots()
     shares = confusion / confusion.sum(axis=1, keepdims=True).clip(1)
@@ -160,6 +164,11 @@ def _draw_confusion(figure: Any, confusion: "np.ndarray") -> None:
     classes = range(len(confusion))
     if len(confusion) <= 30:
         axis.set(xticks=classes, yticks=classes)
+        if names:
+            long = max(map(len, names)) > 3
+            axis.set_xticklabels(names, rotation=30 if long else 0, parse_math=False,
+                                 ha="right" if long else "center")
+            axis.set_yticklabels(names, parse_math=False)
         for row in classes:
             for column in classes:
                 if confusion[row, column]:

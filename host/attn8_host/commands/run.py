@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import ModelError
+from ..terminal import printable
 from .parser import Command, Parser
 from .pictures import draw_attention
 from .shared import add_board, add_json, add_png, equal, facts, opened, write_json
@@ -61,10 +62,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     model = load(arguments.model, need_weights)
     samples = inputs.read(arguments.inputs, model.config)
     lengths = inputs.read_lengths(arguments.lengths, model.config, len(samples))
-    classified = None
+    classified, names = None, [str(c) for c in range(model.output_size)]
     if arguments.labels:
         labels = inputs.read_labels(arguments.labels, len(samples), model.output_size)
         classified = Classified(labels, model.output_size)
+        for path in (arguments.labels, arguments.inputs):
+            found = inputs.read_names(path) or []
+            if len(found) == model.output_size:  # else they are of another model's classes
+                names = [printable(name) for name in found]
+                break
     try:
         fed = inputs.integers(samples, model)
     except ModelError as error:
@@ -80,9 +86,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         more += [("accuracy on the board", f"{classified.accuracy:.2%}", "of the labels")]
     console.print(run_facts(f"{outcome.model}: {outcome.samples} inputs", outcome, result, more))
     if classified:
-        console.print(confusion_table(classified.confusion))
+        console.print(confusion_table(classified.confusion, names))
     confusion = classified.confusion if classified else None
-    if arguments.png and not draw_attention(arguments.png, result.outputs[0], confusion=confusion):
+    if arguments.png and not draw_attention(arguments.png, result.outputs[0], confusion=confusion,
+                                            names=names):
         console.print("no attention weights to draw")
     if arguments.output:
         outputs = result.outputs
@@ -131,14 +138,14 @@ def run_facts(
     return table
 
 
-def confusion_table(confusion: "np.ndarray") -> Table:
-    """A row a class: what the board said of the inputs that are it."""
+def confusion_table(confusion: "np.ndarray", names: list[str]) -> Table:
+    """A row a class: what the board said of the inputs that are it. names: of the classes."""
     table = Table(title="What is (rows), and what the board says it is (columns)")
     table.add_column("", style="bold", justify="right")
-    for c in range(len(confusion)):
-        table.add_column(str(c), justify="right")
+    for name in names:
+        table.add_column(Text(name), justify="right")
     for c, row in enumerate(confusion):
-        table.add_row(str(c), *(
+        table.add_row(Text(names[c]), *(
             Text(str(n), style="dim" if not n else "green" if c == k else "red")
             for k, n in enumerate(row.tolist())))
     return table

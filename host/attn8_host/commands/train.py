@@ -191,6 +191,10 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
         console.print(f"warning: {name}: it has outgrown the int16 scale that it has together with "
                       "layers that do not train, and is clipped; give --layers all, or quantize "
                       "anew with these samples", highlight=False, markup=False)
+    for name in outcome.large:
+        console.print(f"warning: {name}: its weight has grown beyond what any scale of its int16 "
+                      "expresses, and is clipped; give a lower --lr", highlight=False,
+                      markup=False)
     said = f"{arguments.output}: the new int8 model" if best else (
         f"no epoch was better than the model as it is, whose validation loss is "
         f"{outcome.validation_loss_before:.4f}: {arguments.output} is not written; give a lower "

@@ -67,6 +67,7 @@ class Tuned(Trained):
     accuracy_before: float  # int8 on the board, of the validation samples
     accuracy_after: float
     clipped: list[str]  # layers that outgrew an int16 scale which frozen layers have, too
+    large: list[str]  # layers that are clipped as no scale expresses their weight
     history: list[TunedEpoch]
 
 
@@ -418,10 +419,12 @@ def tune(
         right = hits(np.concatenate([outputs for _, outputs in seen]), labels[held])
         return float(np.concatenate([losses for losses, _ in seen]).mean()), float(right.mean())
 
+    frozen = config["layers"][0].get("count", 0) if front else 0
     before, first = infer(Model(base.config, base.tensors, False), "int8 before (samples)")
     push(board, training_path, pack(config, tensors))
     board.enter_repl()
     history: list[TunedEpoch] = []
+    none: tuple[list[str], list[str]] = [], []
     best, best_words = 0, tensors
     with _memory(), board.serve() as client:
         used = client.heap()[1]
@@ -453,7 +456,7 @@ def tune(
             if epoch - best >= patience:
                 break
     exact = first.bit_exact and bool(session.bit_exact)
-    after, clipped = before, []
+    after, (clipped, large) = before, none
     if best:
         push(board, training_path, pack(config, best_words))
         board.enter_repl()
@@ -469,7 +472,7 @@ def tune(
             new = Model(*modelfile.read(made), False)
             after, last = infer(new, "int8 after (samples)")
             exact = exact and bool(measured.bit_exact) and last.bit_exact
-            clipped = beyond(best_words, in_int8(new, which, target), last)
+            clipped, large = beyond(best_words, in_int8(new, which, target), last, new, frozen)
             load(made)
             made.replace(output)
     board.execute(f"import os\nos.remove({training_path!r})")
@@ -477,7 +480,7 @@ def tune(
         board=board.info.as_dict(), model=base.name, epochs=len(history), batch=batch,
         steps=len(session.microseconds), layers=names, samples=len(x), validation=len(held),
         best_epoch=best, validation_loss_before=at_first, accuracy_before=before,
-        accuracy_after=after, clipped=clipped,
+        accuracy_after=after, clipped=clipped, large=large,
         device_us_per_step=statistics.median(session.microseconds),
         bit_exact=exact, overflows=session.overflows, ram_bytes=ram, history=history,
     )  # fmt: skip
@@ -490,21 +493,32 @@ def in_int8(model: Model, which: str, target: str) -> dict[str, np.ndarray]:
 
 
 def beyond(
-    trained: dict[str, np.ndarray], made: dict[str, np.ndarray], found: Verification
-) -> list[str]:
-    """What is clipped by a scale that the board had to keep.
+    trained: dict[str, np.ndarray], made: dict[str, np.ndarray], found: Verification, model: Model,
+    frozen: int,
+) -> tuple[list[str], list[str]]:
+    """What is clipped: by a scale that frozen layers have, too; and as no scale would do.
 
-    That is layers with a weight that is off by more than a step of int8, or with results at the end
-    of int16.
+    That is layers with results at the end of int16, or with a weight that is off by more than a
+    step of int8. Of these no scale helps what takes values of the scale that it gives, or shares it
+    with none that is frozen.
 
     Args:
         trained, made: the parameters, and those of the int8 model in floats.
         found: of the int8 model.
+        model: that, whose first `frozen` layers did not train.
     """
-    names = {name.rpartition(".")[0] for name, values in made.items() if name.endswith(".weight")
-             and (np.abs(trained[name]) - np.abs(values)).max() > np.abs(values).max() / 127}
-    return sorted(names | {name for outputs in found.outputs for name, values in outputs.items()
-                           if values.dtype == np.int16 and np.abs(values).max() == 32767})
+    weights = {name.rpartition(".")[0] for name, values in made.items() if name.endswith(".weight")
+               and (np.abs(trained[name]) - np.abs(values)).max() > np.abs(values).max() / 127}
+    entries, sources = model.config["layers"], modelfile.inputs(model.config)
+    scales = {entry["name"]: entry.get("scale") for entry in entries}
+    kept = {scales[entry["name"]] for entry in entries[:frozen]}
+    takes = {entry["name"]: {scales.get(name) for name in names}
+             for entry, names in zip(entries, sources, strict=True)}
+    large = {name for name in weights & scales.keys()
+             if scales[name] in takes[name] or scales[name] not in kept}
+    ends = {name for outputs in found.outputs for name, values in outputs.items()
+            if values.dtype == np.int16 and np.abs(values).max() == 32767}
+    return sorted((weights | ends) - large), sorted(large)
 
 
 @contextmanager

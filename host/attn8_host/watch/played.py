@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import inputs
 from ..boards import Board
-from ..errors import LinkError, ModelError, RemoteError
+from ..errors import LinkError, RemoteError
 from ..link import Client
 from ..link.protocol import OUTPUTS
 from ..link.replies import Output
@@ -53,12 +53,7 @@ def read(path: Path, model: Model) -> Recording:
                 recording.labels = inputs.read_labels(path, len(values), model.output_size)
             if "lengths" in file:
                 recording.lengths = inputs.read_lengths(path, model.config, len(values))
-            if "names" in file:
-                names = file["names"]
-                if names.dtype.kind != "U" or names.ndim != 1:
-                    raise ModelError(f"{path}: names: expected texts, got {names.dtype} "
-                                     f"{list(names.shape)}")
-                recording.names = names.tolist()
+        recording.names = inputs.read_names(path)
     return recording
 
 
