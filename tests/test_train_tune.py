@@ -215,18 +215,25 @@ def test_what_fits_no_board_says_so(tmp_path):
 X, LABELS = samples()
 
 
+def test_samples_without_labels_are_refused(tmp_path):
+    write(tmp_path / "model")
+    np.save(tmp_path / "data.npy", X)
+    with pytest.raises(ModelError, match=r"data.npy: it is one array; give a .npz with the arrays"):
+        tune.read(tmp_path / "data.npy", load(tmp_path / "model"))
+
+
 @pytest.mark.parametrize("arrays, said", [
     ({"inputs": X, "labels": LABELS + 1}, ": expected labels from 0 to 2, as many classes as the "
      "model gives values, got 3 of sample 2"),
     ({"inputs": X, "labels": LABELS - 1}, ": expected labels from 0 to 2, as many classes as the "
      "model gives values, got -1 of sample 0"),
     ({"inputs": X * np.nan, "labels": LABELS}, ": it holds NaN, infinite values or some beyond "
-     "float32, first in sample 0"),
+     "float32, first in sample 0; leave such samples out"),
     ({"inputs": X[:, 1:], "labels": LABELS}, ": expected numbers [samples, 4, 3], got"),
     ({"inputs": X, "labels": LABELS[1:]}, ": expected labels of whole numbers [60], one an"),
     ({"inputs": X, "labels": LABELS / 2}, ": expected labels of whole numbers [60]"),
-    ({"inputs": X}, ": expected an array labels in it"),
-    ({"labels": LABELS}, ": expected an array inputs in it"),
+    ({"inputs": X}, ": expected an array labels in it, got inputs"),
+    ({"labels": LABELS}, ": expected an array inputs in it, got labels"),
     ({"inputs": X, "labels": LABELS, "lengths": LABELS}, ": the model takes no lengths; its"),
     ({"inputs": X, "labels": LABELS * 0 + 2}, ": every sample is of class 2, so"),
     ({"inputs": X[:9], "labels": LABELS[:9]}, ": expected 10 samples at least, one of 5 to"),

@@ -33,7 +33,7 @@ def read(path: Path, config: dict[str, Any]) -> np.ndarray:
     finite = np.abs(inputs.reshape(len(inputs), -1)) <= np.finfo(np.float32).max
     if len(wrong := np.flatnonzero(~finite.all(axis=1))):
         raise ModelError(f"{path}: it holds NaN, infinite values or some beyond float32, first in "
-                         f"sample {wrong[0]}")
+                         f"sample {wrong[0]}; leave such samples out")
     for entry in config["layers"]:
         if entry["type"] == "embedding":
             _require_ids(path, inputs, entry)
@@ -94,18 +94,24 @@ def read_labels(path: Path, samples: int, classes: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
+def arrays(path: Path) -> list[str]:
+    """The names of the arrays of a .npz that `read` has read; none of a .npy."""
+    found = np.load(path, allow_pickle=False)
+    if isinstance(found, np.ndarray):
+        return []
+    with found:
+        return list(found)
+
+
 def read_names(path: Path) -> list[str] | None:
     """The names of the classes, of an array `names` of a .npz; None where there is none.
 
     Raises:
         ModelError: they are no texts.
     """
-    if path.suffix != ".npz":
+    if "names" not in arrays(path):
         return None
-    with np.load(path, allow_pickle=False) as file:
-        if "names" not in file:
-            return None
-        names = file["names"]
+    names = _load(path, "names")
     if names.dtype.kind != "U" or names.ndim != 1:
         raise ModelError(f"{path}: names: expected texts, got {names.dtype} {list(names.shape)}")
     return [str(name) for name in names]
@@ -149,7 +155,8 @@ def _load(path: Path, name: str) -> np.ndarray:
         if not isinstance(found, np.ndarray):
             with found:
                 if name not in found:
-                    raise ModelError(f"{path}: expected an array {name} in it")
+                    raise ModelError(f"{path}: expected an array {name} in it, got "
+                                     f"{', '.join(found) or 'none'}")
                 found = found[name]
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None

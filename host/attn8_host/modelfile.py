@@ -155,7 +155,11 @@ def require_short_header(path: Path) -> None:
 
 def check_config(config: Any, form: str = "attn8") -> None:
     """Raises ModelError unless a config says all that its layers need, and nothing unknown."""
-    if type(config) is not dict or config.get("format") != form or config.get("version") != 1:
+    said = config.get("format") if type(config) is dict else None
+    if form == "attn8-train" and said == "attn8":
+        raise ModelError("it is a model and no training file; attn8 train MODEL DATA.npz says what "
+                         "its training takes")
+    if said != form or config.get("version") != 1:
         raise ModelError(f"expected an {form} model of version 1")
     needed, optional = CONFIGS[form]
     found = config.get("layers")

@@ -81,8 +81,9 @@ def read(path: Path, model: Model) -> Samples:
         ModelError: it cannot be read, does not fit the model, or has samples of one class alone.
     """
     x = inputs.read(path, model.config)
-    with np.load(path) as file:
-        names = list(file) if isinstance(file, np.lib.npyio.NpzFile) else []
+    names = inputs.arrays(path)
+    if not names:
+        raise ModelError(f"{path}: it is one array; give a .npz with the arrays inputs and labels")
     lengths = inputs.read_lengths(path if "lengths" in names else None, model.config, len(x))
     tokens = labelled(model)
     given = rows(inputs.integers(x, model), lengths, model)

@@ -47,13 +47,12 @@ def read(path: Path, model: Model) -> Recording:
     """
     values = inputs.read(path, model.config)
     recording = Recording(values, [None] * len(values))
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            if "labels" in file:
-                recording.labels = inputs.read_labels(path, len(values), model.output_size)
-            if "lengths" in file:
-                recording.lengths = inputs.read_lengths(path, model.config, len(values))
-        recording.names = inputs.read_names(path)
+    found = inputs.arrays(path)
+    if "labels" in found:
+        recording.labels = inputs.read_labels(path, len(values), model.output_size)
+    if "lengths" in found:
+        recording.lengths = inputs.read_lengths(path, model.config, len(values))
+    recording.names = inputs.read_names(path)
     return recording
 
 
