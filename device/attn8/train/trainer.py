@@ -91,6 +91,9 @@ class Trainer:
             raise ValueError("nothing was measured")
         layers = self.model.layers
         self.model.release()
+        for layer in layers:
+            if hasattr(layer, "stop"):
+                layer.stop()
         from ..unload import Unload
 
         unload = Unload()

@@ -44,6 +44,10 @@ class Front:
             self.out[i] = (y[i] * mult + half) >> shift
         return self.out
 
+    def stop(self):
+        # Nothing asks for what the int8 model gives any more (what is deleted stays in memory)
+        self._models = self._input = None  # type: ignore[assignment]
+
     def collect_params(self):
         return []
 
