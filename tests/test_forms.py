@@ -7,6 +7,7 @@ import shutil
 from array import array
 from binascii import crc32
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -430,9 +431,16 @@ def test_known_answers_of_training_by_words_are_those_of_the_reference(on_device
     out = [f.add(x, y), f.subtract(x, y), formats.multiply(x, 20000, 15),
            formats.multiply(x, 20000, 19), np.where(y > 0, x, 0)]  # fmt: skip
     sums = f.column_sums(x[:, None], np.array([7]))
-    out += [f.column_sums(y[None], y.copy()), np.repeat(sums, n), sums, [f.overflows]]
-    assert f.overflows > 9 and all(len(np.unique(values)) > 7 for values in out[:6])
-    found = np.concatenate(out).astype(np.int32).tobytes()
+    out += [f.column_sums(y[None], y.copy()), np.repeat(sums, n), sums]
+    squares = ((out[2] >> 18) ** 2).sum()
+    for momentum, grad, lr_shift in ((None, out[1], 15), ((20000, 15), out[2], 17),
+                                     ((30000, 16), out[3], 16)):
+        param = SimpleNamespace(value=x, grad=grad)
+        y = f.sgd(param, y, momentum, (30000, lr_shift), formats.ONE)
+        x = param.value
+        out += [x, np.zeros(n, int), y]
+    assert f.overflows > 9 and all(len(np.unique(values)) > 7 for values in (*out[:6], x, y))
+    found = np.concatenate([*out, [squares, f.overflows]]).astype(np.int32).tobytes()
     assert crc32(found) == on_device("attn8.known.fixed_words").ANSWER
 
 

@@ -29,6 +29,8 @@ from tests.test_train_kernels import (
     test_eight_largest_mantissas_fit_a_word,
     test_product,
     test_scale,
+    test_sgd,
+    test_squares,
     test_strides_and_offsets,
     test_sums,
 )

@@ -410,17 +410,19 @@ def test_what_grouped_attention_needs(machines, seed, name, heads, pairs, bits, 
 
 
 @machine_settings
-@given(seed=seeds, name=names, n=sizes, bits=magnitudes, momentum=st.booleans())
-def test_sgd(machines, seed, name, n, bits, momentum):
+@given(seed=seeds, name=names, n=sizes, bits=magnitudes,
+       momentum=st.one_of(st.just(0), st.floats(1e-4, 1)), lr=st.floats(1e-4, 1))
+@example(seed=0, name="Q16.16", n=20, bits=30, momentum=1.0, lr=1.0)
+def test_sgd(by_words, seed, name, n, bits, momentum, lr):
     rng = np.random.default_rng(seed)
     f = formats.get(name)
     value, grad, velocity = (words(rng, f, bits, n) for _ in range(3))
-    lr, decay = formats.ratio(float(rng.uniform(1e-4, 1))), (29491, 15) if momentum else None
+    lr, decay = formats.ratio(lr), formats.ratio(momentum) if momentum else None
     param = SimpleNamespace(value=value, grad=grad)
     expected = f.sgd(param, velocity, decay, lr, formats.ONE)
-    call = Call(machines("fixed_optimizers"))
-    mult, shift = decay or (0, 15)
-    placed = call("sgd", value, 0, grad, velocity, n, mult, mult, shift, *lr, f.limit, call.count)
+    call = Call(by_words)
+    placed = call("sgd", value, 0, grad, velocity, n, *(decay or (0, 15)), *lr, f.limit,
+                  call.count)
     assert (placed[0].read(np.int32) == param.value).all()
     assert (placed[3].read(np.int32) == expected).all()
     assert not placed[2].read(np.int32).any()
@@ -452,13 +454,19 @@ def test_adam(machines, seed, name, n, bits, steps):
 
 
 @machine_settings
-@given(x=st.integers(0, 2**31 - 1), seed=seeds, bits=st.integers(0, 12))
-def test_squares_and_root(machines, x, seed, bits):
+@given(x=st.integers(0, 2**31 - 1))
+def test_root(machines, x):
     call = Call(machines("fixed_optimizers"))
     call("root", x)
     assert call.result == math.isqrt(x)
-    values = words(np.random.default_rng(seed), formats.get("Q16.16"), 11 + bits, 50)
-    call("squares", values, 0, 50, bits)
+
+
+@machine_settings
+@given(seed=seeds, n=st.integers(1, 50), bits=st.integers(0, 12))
+def test_squares(by_words, seed, n, bits):
+    values = words(np.random.default_rng(seed), formats.get("Q16.16"), 11 + bits, n)
+    call = Call(by_words)
+    call("squares", values, 0, n, bits)
     assert call.result == ((values >> bits) ** 2).sum()
 
 

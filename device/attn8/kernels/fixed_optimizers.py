@@ -1,57 +1,11 @@
-# Optimizers and gradient clipping in fixed point; see fixed.py. Each clears the gradients it used.
+# Adam in fixed point, and the root that it and gradient clipping take; see fixed.py.
 import micropython
-
-
-@micropython.viper
-def sgd(value: ptr32, acc: int, grad: ptr32, velocity: ptr32, n: int, momentum: int,
-        momentum_mult: int, momentum_shift: int, lr_mult: int, lr_shift: int, limit: int,
-        count: ptr32):
-    # velocity = momentum*velocity + grad; value -= lr*velocity. Without momentum: lr*grad.
-    sign = 1
-    sign <<= 31
-    lr_shift -= 15
-    lr_high = (1 << lr_shift) >> 1
-    lr_low = 0
-    if lr_shift == 0:
-        lr_low = 16384
-    momentum_shift -= 15
-    high = (1 << momentum_shift) >> 1
-    low = 0
-    if momentum_shift == 0:
-        low = 16384
-    while n:
-        acc = (grad[0] ^ sign) - sign
-        grad[0] = 0
-        if momentum:
-            v = (velocity[0] ^ sign) - sign
-            v = (v >> 15) * momentum_mult + (((v & 32767) * momentum_mult + low) >> 15)
-            acc += (v + high) >> momentum_shift
-            if acc > limit:
-                acc = limit
-                count[0] = count[0] + 1
-            elif acc < 0 - limit:
-                acc = 0 - limit
-                count[0] = count[0] + 1
-            velocity[0] = acc
-            velocity = ptr32(int(velocity) + 4)
-        acc = (acc >> 15) * lr_mult + (((acc & 32767) * lr_mult + lr_low) >> 15)
-        acc = (value[0] ^ sign) - sign - ((acc + lr_high) >> lr_shift)
-        if acc > limit:
-            acc = limit
-            count[0] = count[0] + 1
-        elif acc < 0 - limit:
-            acc = 0 - limit
-            count[0] = count[0] + 1
-        value[0] = acc
-        value = ptr32(int(value) + 4)
-        grad = ptr32(int(grad) + 4)
-        n -= 1
 
 
 @micropython.viper
 def adam(value: ptr32, acc: int, grad: ptr32, first: ptr32, second: ptr32, n: int, up: int,
          constants: ptr32, limit: int, count: ptr32):
-    # With g the gradient in 2**-16, at most sqrt(2):
+    # Clears the gradient. With g the gradient in 2**-16, at most sqrt(2):
     #   m += (1 - beta1)*(g - m) in 2**-28,  v += (1 - beta2)*(g*g - v) in 2**-30,
     #   value -= lr * m / (sqrt(v) + eps), the quotient in 2**-12
     # constants: mult, shift of 1 - beta1, of 1 - beta2 and of lr, and eps in 2**-15
@@ -112,20 +66,6 @@ def adam(value: ptr32, acc: int, grad: ptr32, first: ptr32, second: ptr32, n: in
         first = ptr32(int(first) + 4)
         second = ptr32(int(second) + 4)
         n -= 1
-
-
-@micropython.viper
-def squares(x: ptr32, acc: int, n: int, shift: int) -> int:
-    # sum((x >> shift)**2)
-    sign = 1
-    sign <<= 31
-    total = 0
-    while n:
-        acc = ((x[0] ^ sign) - sign) >> shift
-        total += acc * acc
-        x = ptr32(int(x) + 4)
-        n -= 1
-    return total
 
 
 @micropython.viper

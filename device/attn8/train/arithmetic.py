@@ -217,7 +217,7 @@ class Fixed(Numbers):
 
     def sgd(self, param, velocity, momentum, lr, factor):
         decay, shift = momentum or (0, 15)
-        optimizers.sgd(param.value, 0, param.grad, velocity, param.size, decay, decay, shift,
+        self.words.sgd(param.value, 0, param.grad, velocity, param.size, decay, shift,
                        _part(lr[0], factor), lr[1], self.limit, self.count)
 
     def adam_constants(self, beta1, beta2, lr, eps):
@@ -241,7 +241,7 @@ class Fixed(Numbers):
         shift = self.shift(peak, size)
         total = 0
         for p in params:
-            total += optimizers.squares(p.grad, 0, p.size, shift)
+            total += self.words.squares(p.grad, 0, p.size, shift)
         mult = self.share(total, norm, shift)
         if mult < ONE:
             for p in params:

@@ -1,6 +1,6 @@
 # SGD that trains a parameter as soon as a backward pass has its gradient, and keeps none: all take
 # turns in the memory of the largest. A batch is one sample then, and there is no momentum.
-from ..kernels.fixed_optimizers import root, squares
+from ..kernels.fixed_optimizers import root
 from .schedule import ONE
 
 
@@ -89,6 +89,6 @@ class Columns:
         while at:
             at -= n
             self._product_weight(x, grad, self.grad, at)
-            total += squares(self.grad, 0, self.size, shift)
+            total += words.squares(self.grad, 0, self.size, shift)
         f.recount(before)
         return f.share(total, norm, shift)

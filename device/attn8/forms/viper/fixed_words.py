@@ -109,3 +109,63 @@ def relu(x: ptr32, gate: ptr32, out: ptr32, n: int):
         gate = ptr32(int(gate) + 4)
         out = ptr32(int(out) + 4)
         n -= 1
+
+
+@micropython.viper
+def sgd(value: ptr32, acc: int, grad: ptr32, velocity: ptr32, n: int, momentum: int,
+        momentum_shift: int, lr: int, lr_shift: int, limit: int, count: ptr32):
+    # velocity = momentum*velocity + grad; value -= lr*velocity; grad = 0. Where momentum is 0:
+    # lr*grad. Both are (mult, shift) as `scale` takes them.
+    sign = 1
+    sign <<= 31
+    lr_shift -= 15
+    lr_high = (1 << lr_shift) >> 1
+    lr_low = 0
+    if lr_shift == 0:
+        lr_low = 16384
+    momentum_shift -= 15
+    high = (1 << momentum_shift) >> 1
+    low = 0
+    if momentum_shift == 0:
+        low = 16384
+    while n:
+        acc = (grad[0] ^ sign) - sign
+        grad[0] = 0
+        if momentum:
+            v = (velocity[0] ^ sign) - sign
+            v = (v >> 15) * momentum + (((v & 32767) * momentum + low) >> 15)
+            acc += (v + high) >> momentum_shift
+            if acc > limit:
+                acc = limit
+                count[0] = count[0] + 1
+            elif acc < 0 - limit:
+                acc = 0 - limit
+                count[0] = count[0] + 1
+            velocity[0] = acc
+            velocity = ptr32(int(velocity) + 4)
+        acc = (acc >> 15) * lr + (((acc & 32767) * lr + lr_low) >> 15)
+        acc = (value[0] ^ sign) - sign - ((acc + lr_high) >> lr_shift)
+        if acc > limit:
+            acc = limit
+            count[0] = count[0] + 1
+        elif acc < 0 - limit:
+            acc = 0 - limit
+            count[0] = count[0] + 1
+        value[0] = acc
+        value = ptr32(int(value) + 4)
+        grad = ptr32(int(grad) + 4)
+        n -= 1
+
+
+@micropython.viper
+def squares(x: ptr32, acc: int, n: int, shift: int) -> int:
+    # sum((x >> shift)**2)
+    sign = 1
+    sign <<= 31
+    total = 0
+    while n:
+        acc = ((x[0] ^ sign) - sign) >> shift
+        total += acc * acc
+        x = ptr32(int(x) + 4)
+        n -= 1
+    return total

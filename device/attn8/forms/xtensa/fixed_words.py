@@ -31,3 +31,14 @@ def scale(x: ptr32, acc: int, out: ptr32, n: int, mult: int, shift: int):
 @micropython.viper
 def relu(x: ptr32, gate: ptr32, out: ptr32, n: int):
     pass
+
+
+@micropython.viper
+def sgd(value: ptr32, acc: int, grad: ptr32, velocity: ptr32, n: int, momentum: int,
+        momentum_shift: int, lr: int, lr_shift: int, limit: int, count: ptr32):
+    pass
+
+
+@micropython.viper
+def squares(x: ptr32, acc: int, n: int, shift: int) -> int:
+    pass

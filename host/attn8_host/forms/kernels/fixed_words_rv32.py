@@ -3,7 +3,28 @@ kernel computes.
 """
 
 from ..mpy import Rv32Function
-from ..rv32 import A0, A1, A2, A3, A4, A5, A6, A7, S0, S1, T0, T1, T2, T3, ZERO
+from ..rv32 import (
+    A0,
+    A1,
+    A2,
+    A3,
+    A4,
+    A5,
+    A6,
+    A7,
+    S0,
+    S1,
+    S2,
+    S3,
+    S4,
+    S5,
+    S6,
+    T0,
+    T1,
+    T2,
+    T3,
+    ZERO,
+)
 from .common_rv32 import elements
 
 
@@ -118,36 +139,45 @@ def add(a: Rv32Function) -> None:
 
 
 def scale(a: Rv32Function) -> None:
-    """x*mult >> 15 from all 64 bits of the product."""
     x, out, n, mult, shift, high, low, left = A0, A1, A2, A3, A4, A5, A6, A7
     a.arguments(x=x, out=out, n=n, mult=mult, shift=shift)
-    a.addi(shift, shift, -15)
-    a.li(high, 1)
-    a.sll(high, high, shift)
-    a.srli(high, high, 1)
-    a.li(low, 0)
-    a.bne(shift, ZERO, "shifted")
-    a.lui(low, 4)
-    a.label("shifted")
+    halves(a, "", shift, low, high)
 
     def body(places: range, _: str) -> None:
         values = [*zip((T0, T2), (T1, T3), places, strict=False)]
         for v, _w, i in values:
             a.lw(v, 4 * i, x)
         for v, w, i in values:
-            a.mulh(w, v, mult)
-            a.mul(v, v, mult)
-            a.add(v, v, low)
-            a.sltu(S0, v, low)
-            a.add(w, w, S0)
-            a.srli(v, v, 15)
-            a.slli(w, w, 17)
-            a.or_(v, v, w)
+            scaled(a, v, w, S0, mult, low)
             a.add(v, v, high)
             a.sra(v, v, shift)
             a.sw(v, 4 * i, out)
 
     elements(a, "word", n, left, 4, {x: 4, out: 4}, body)
+
+
+def halves(a: Rv32Function, name: str, shift: int, low: int, high: int) -> None:
+    """A shift becomes what is left of it behind `scaled`; low and high round in either."""
+    a.addi(shift, shift, -15)
+    a.li(high, 1)
+    a.sll(high, high, shift)
+    a.srli(high, high, 1)
+    a.li(low, 0)
+    a.bne(shift, ZERO, name + "shifted")
+    a.lui(low, 4)
+    a.label(name + "shifted")
+
+
+def scaled(a: Rv32Function, v: int, w: int, t: int, mult: int, low: int) -> None:
+    """v = v*mult + low >> 15, from all 64 bits of the product."""
+    a.mulh(w, v, mult)
+    a.mul(v, v, mult)
+    a.add(v, v, low)
+    a.sltu(t, v, low)
+    a.add(w, w, t)
+    a.srli(v, v, 15)
+    a.slli(w, w, 17)
+    a.or_(v, v, w)
 
 
 def relu(a: Rv32Function) -> None:
@@ -166,3 +196,61 @@ def relu(a: Rv32Function) -> None:
             a.sw(v, 4 * i, out)
 
     elements(a, "word", n, left, 8, {x: 4, gate: 4, out: 4}, body)
+
+
+def sgd(a: Rv32Function) -> None:
+    value, grad, velocity, n, limit, low, count = A0, A1, A2, A3, A4, A5, A6
+    v, w, t, step = T0, T1, T2, T3
+    momentum, lr = (A7, S0, S1, S2), (S3, S4, S5, S6)  # mult, shift, low and high
+    a.arguments(value=value, grad=grad, velocity=velocity, n=n, limit=limit, count=count)
+    a.sub(low, ZERO, limit)
+    for name, (mult, shift, *rounding) in (("momentum", momentum), ("lr", lr)):
+        a.argument(mult, name)
+        a.argument(shift, name + "_shift")
+        halves(a, name + " ", shift, *rounding)
+
+    def product(of: tuple[int, int, int, int]) -> None:
+        """v = v * that, rounded"""
+        mult, shift, low, high = of
+        scaled(a, v, w, t, mult, low)
+        a.add(v, v, high)
+        a.sra(v, v, shift)
+
+    a.label("word")
+    a.lw(step, 0, grad)
+    a.sw(ZERO, 0, grad)
+    a.mv(v, step)
+    a.beq(momentum[0], ZERO, "step")
+    a.lw(v, 0, velocity)
+    product(momentum)
+    a.add(v, v, step)
+    saturate(a, "velocity", v, limit, low, count, t)
+    a.sw(v, 0, velocity)
+    a.addi(velocity, velocity, 4)
+    a.label("step")
+    a.lw(step, 0, value)
+    product(lr)
+    a.sub(v, step, v)
+    saturate(a, "value", v, limit, low, count, t)
+    a.sw(v, 0, value)
+    for pointer in (value, grad):
+        a.addi(pointer, pointer, 4)
+    a.addi(n, n, -1)
+    a.bne(n, ZERO, "word")
+
+
+def squares(a: Rv32Function) -> None:
+    total, x, n, shift, left = A0, A1, A2, A3, A4
+    a.arguments(x=x, n=n, shift=shift)
+    a.li(total, 0)
+
+    def body(places: range, _: str) -> None:
+        values = [*zip((T0, T1), places, strict=False)]
+        for v, i in values:
+            a.lw(v, 4 * i, x)
+        for v, _ in values:
+            a.sra(v, v, shift)
+            a.mul(v, v, v)
+            a.add(total, total, v)
+
+    elements(a, "word", n, left, 8, {x: 4}, body)

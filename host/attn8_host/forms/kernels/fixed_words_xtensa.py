@@ -5,6 +5,9 @@ each kernel computes.
 from ..mpy import XtensaFunction
 from .common_xtensa import elements, half_of
 
+SPARE = {"sgd": tuple(f"{name} {half}" for name in ("momentum_shift", "lr_shift")
+                      for half in ("low", "high"))}
+
 
 def peak(a: XtensaFunction) -> None:
     highest, x, n, lowest, t = range(2, 7)
@@ -122,33 +125,42 @@ def add(a: XtensaFunction) -> None:
 
 
 def scale(a: XtensaFunction) -> None:
-    """x*mult >> 15 from all 64 bits of the product."""
     x, out, n, mult, shift, high, low, v, w = range(2, 11)
     a.arguments(x=x, out=out, n=n, mult=mult, shift=shift)
-    a.addi(shift, shift, -15)
-    half_of(a, high, shift)
-    a.movi(low, 0)
-    a.bnez(shift, "shifted")
-    a.movi(low, 1)
-    a.slli(low, low, 14)
-    a.label("shifted")
+    halves(a, "", shift, low, high)
     a.loopnez(n, "word")
     a.l32i(v, x)
     a.addi(x, x, 4)
-    a.mulsh(w, v, mult)
-    a.mull(v, v, mult)
-    a.add(v, v, low)
-    a.branch("geu", v, low, "no carry")
-    a.addi(w, w, 1)
-    a.label("no carry")
-    a.ssai(15)
-    a.src(v, w, v)
+    scaled(a, "word", v, w, mult, low)
     a.ssr(shift)
     a.add(v, v, high)
     a.sra(v, v)
     a.s32i(v, out)
     a.addi(out, out, 4)
     a.label("word")
+
+
+def halves(a: XtensaFunction, name: str, shift: int, low: int, high: int) -> None:
+    """A shift becomes what is left of it behind `scaled`; low and high round in either."""
+    a.addi(shift, shift, -15)
+    half_of(a, high, shift)
+    a.movi(low, 0)
+    a.bnez(shift, name + "shifted")
+    a.movi(low, 1)
+    a.slli(low, low, 14)
+    a.label(name + "shifted")
+
+
+def scaled(a: XtensaFunction, name: str, v: int, w: int, mult: int, low: int) -> None:
+    """v = v*mult + low >> 15, from all 64 bits of the product."""
+    a.mulsh(w, v, mult)
+    a.mull(v, v, mult)
+    a.add(v, v, low)
+    a.branch("geu", v, low, name + " without carry")
+    a.addi(w, w, 1)
+    a.label(name + " without carry")
+    a.ssai(15)
+    a.src(v, w, v)
 
 
 def relu(a: XtensaFunction) -> None:
@@ -165,4 +177,65 @@ def relu(a: XtensaFunction) -> None:
     a.s32i(v, out)
     a.addi(x, x, 4)
     a.addi(out, out, 4)
+    a.label("word")
+
+
+def sgd(a: XtensaFunction) -> None:
+    value, grad, velocity, n, momentum, lr, limit, low, counted, v, w, t, u = range(2, 15)
+    for name in ("momentum_shift", "lr_shift"):
+        a.argument(v, name)
+        halves(a, name + " ", v, t, u)
+        a.keep(v, name)
+        a.keep(t, name + " low")
+        a.keep(u, name + " high")
+    a.arguments(value=value, grad=grad, velocity=velocity, n=n, momentum=momentum, lr=lr)
+    a.arguments(limit=limit)
+    a.neg(low, limit)
+    a.movi(counted, 0)
+
+    def product(mult: int, shift: str) -> None:
+        """v = v*mult, rounded"""
+        a.argument(t, shift + " low")
+        scaled(a, shift, v, w, mult, t)
+        a.argument(w, shift)
+        a.argument(t, shift + " high")
+        a.ssr(w)
+        a.add(v, v, t)
+        a.sra(v, v)
+
+    a.loopnez(n, "word")
+    a.l32i(u, grad)
+    a.movi(t, 0)
+    a.s32i(t, grad)
+    a.mov(v, u)
+    a.beqz(momentum, "step")
+    a.l32i(v, velocity)
+    product(momentum, "momentum_shift")
+    a.add(v, v, u)
+    saturate(a, "velocity", v, limit, low, counted, t)
+    a.s32i(v, velocity)
+    a.addi(velocity, velocity, 4)
+    a.label("step")
+    product(lr, "lr_shift")
+    a.l32i(u, value)
+    a.addi(grad, grad, 4)
+    a.sub(v, u, v)
+    saturate(a, "value", v, limit, low, counted, t)
+    a.s32i(v, value)
+    a.addi(value, value, 4)
+    a.label("word")
+    count(a, counted, t, v)
+
+
+def squares(a: XtensaFunction) -> None:
+    total, x, n, shift, v = range(2, 7)
+    a.arguments(x=x, n=n, shift=shift)
+    a.movi(total, 0)
+    a.ssr(shift)
+    a.loopnez(n, "word")
+    a.l32i(v, x)
+    a.addi(x, x, 4)
+    a.sra(v, v)
+    a.mull(v, v, v)
+    a.add(total, total, v)
     a.label("word")
