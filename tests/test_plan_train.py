@@ -259,8 +259,8 @@ def test_a_training_file_is_checked(tmp_path, capsys, change, message):
 
 # Of the kernels, a product of 32-bit fixed point: forwards, the int8 layers before those that train
 # included, and backwards
-DIGITS = {"xtensawin": (9.8, 9.1), "rv32imc": (12.4, 10.1)}
-STEP = {"xtensawin": 5.2e6, "rv32imc": 5.6e6}  # of 10 samples, with the calls
+DIGITS = {"xtensawin": (9.7, 9.1), "rv32imc": (11.5, 8.6)}
+STEP = {"xtensawin": 4.3e6, "rv32imc": 4.4e6}  # of 10 samples, with the calls
 
 
 @pytest.mark.parametrize("arch", DIGITS)

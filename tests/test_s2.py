@@ -31,7 +31,6 @@ from tests.test_train_kernels import (
     test_scale,
     test_sgd,
     test_squares,
-    test_strides_and_offsets,
     test_sums,
 )
 from tests.test_train_kernels import test_softmax as test_softmax_of_fixed_point

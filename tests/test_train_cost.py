@@ -40,8 +40,7 @@ def test_attention_on_the_chips(arch, recompute):
     assert (np.array(out) == reference(x).ravel()).all()
     dx = layer.backward(array("i", grad.ravel().tolist()))
     assert (np.array(dx) == reference.backward(grad).ravel()).all()
-    scratch = len(device_format.left) + len(device_format.right)
-    held = sum(len(values) for values in arrays(layer)) + scratch
+    held = sum(len(values) for values in arrays(layer)) + len(device_format.operands)
     assert held == train_cost.words(*SHAPE, recompute)
     for p, expected in zip(layer.collect_params(), reference.collect_params(), strict=True):
         assert (np.array(p.grad) == expected.grad.ravel()).all(), p.name

@@ -1,6 +1,8 @@
 """Training's kernels: their machine code for ESP32 and ESP32-C3 against the NumPy reference."""
 
 import math
+from array import array
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attn8_host import isa
+from attn8_host.isa.device import Device
 from attn8_host.layers.max_pool import TrainableMaxPool, Windows
 from attn8_host.layers.unfold import TrainableUnfold
 from attn8_host.numerics.integers import EXP2
@@ -35,8 +38,13 @@ def words(rng, f, bits, *shape):
 
 @pytest.fixture(params=["viper", "turbo"])
 def products(machines, request):
-    """A machine with the family's kernels, in viper and in machine code."""
-    return machines("turbo." * (request.param == "turbo") + "fixed_product")
+    """The family's module on an emulated board, in viper and in machine code."""
+    return form_of(machines("fixed").arch, request.param)
+
+
+@cache
+def form_of(arch, backend):
+    return Device(arch, backend).load("attn8.forms").choose("fixed_product")
 
 
 @pytest.fixture(params=["viper", "turbo"])
@@ -74,40 +82,63 @@ class Call:
         return int(self.count.read(np.int32)[0])
 
 
-def product(call, f, a, b, onto, first=0):
-    """a @ b.T as the device composes it from `pack` and `matmul`; b's rows from `first` on."""
-    rows, inner = a.shape
-    cols = len(b)
+def words_of(x):
+    return array("i", np.asarray(x).ravel().tolist())
+
+
+def product(form, f, a, b, onto, blocks=(4, 2), transposed=(False, False, False), offset=0):
+    """a @ b.T or that added to `onto`, and what saturated, as the device has it; `transposed`: how
+    a, b and the result lie, behind so many words."""
+    (rows, inner), cols = a.shape, len(b)
     guard = 1
     while 8 << (guard - 1) < inner:
         guard += 1
-    packed = []
-    for x in (a, b):
-        packed += call("pack", x, 0, np.zeros(x.size, np.int32), np.zeros(len(x), np.uint8), 0,
-                       len(x), inner, inner, 1)[2:4]
-    shape = np.array([rows, inner, cols, 1, guard, f.frac, f.limit, onto is not None], np.int32)
-    out = np.zeros((rows, cols), np.int32) if onto is None else onto
-    placed = call("matmul", packed[0], 0, packed[2], packed[1], packed[3], out, 0, cols, shape,
-                  call.count)
-    return placed[5].read(np.int32).reshape(rows, cols)
+    block, group = min(blocks[0], rows), min(blocks[1], cols)
+    out = np.zeros((rows, cols), int) if onto is None else onto
+    placed = [words_of([*range(offset), *(x.T if swapped else x).ravel()])
+              for x, swapped in zip((a, b, out), transposed, strict=True)]
+    strides = [(1, len(x)) if swapped else (x.shape[1], 1)
+               for x, swapped in zip((a, b, out), transposed, strict=True)]
+    shape = array("i", [rows, inner, *strides[2], guard, f.frac, f.limit, onto is not None, cols,
+                        *strides[0], *strides[1], block, group])
+    room = array("i", bytes(4 * (inner + 1) * (block + block % 2 + group + group % 2)))
+    count, before = array("i", [0]), [bytes(x) for x in placed[:2]]
+    form.product(placed[0], 0, placed[1], placed[2], offset, offset, offset, 0, shape, room, count)
+    if block == rows:  # the first column alone, of a as it is packed
+        again = words_of([*range(offset), *(out.T if transposed[2] else out).ravel()])
+        shape[8] = shape[14] = 1
+        form.product(words_of([1]), 0, placed[1], again, 0, offset, offset, 1, shape, room,
+                     array("i", [0]))
+        first = slice(offset, offset + rows if transposed[2] else None,
+                      1 if transposed[2] else cols)
+        assert again[first] == placed[2][first]
+    assert [bytes(x) for x in placed[:2]] == before
+    assert placed[2][:offset].tolist() == [*range(offset)]
+    found = np.array(placed[2][offset:]).reshape(out.T.shape if transposed[2] else out.shape)
+    return found.T if transposed[2] else found, count[0]
 
 
 @machine_settings
 @given(
-    seed=seeds, name=names, shape=shapes(4, 4, 40), a_bits=magnitudes, b_bits=magnitudes,
-    add=st.booleans(),
+    seed=seeds, name=names, shape=shapes(6, 6, 40), a_bits=magnitudes, b_bits=magnitudes,
+    add=st.booleans(), blocks=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    transposed=st.tuples(st.booleans(), st.booleans(), st.booleans()), offset=st.integers(0, 3),
 )
-@example(seed=0, name="Q16.16", shape=(1, 1, 2048), a_bits=30, b_bits=30, add=True)
-@example(seed=0, name="Q16.16", shape=(2, 1, 8), a_bits=14, b_bits=14, add=False)
-def test_product(products, seed, name, shape, a_bits, b_bits, add):
+@example(seed=0, name="Q16.16", shape=(1, 1, 2048), a_bits=30, b_bits=30, add=True, blocks=(1, 1),
+         transposed=(False, False, False), offset=0)
+@example(seed=0, name="Q16.16", shape=(2, 1, 8), a_bits=14, b_bits=14, add=False, blocks=(2, 1),
+         transposed=(False, False, False), offset=0)
+@example(seed=0, name="Q8.8", shape=(8, 16, 16), a_bits=15, b_bits=15, add=True, blocks=(8, 8),
+         transposed=(True, True, False), offset=1)
+def test_product(products, seed, name, shape, a_bits, b_bits, add, blocks, transposed, offset):
     rows, cols, inner = shape
     rng = np.random.default_rng(seed)
     f = formats.get(name)
     a, b = words(rng, f, a_bits, rows, inner), words(rng, f, b_bits, cols, inner)
     onto = words(rng, f, 30, rows, cols) if add else None
-    call = Call(products)
-    assert (product(call, f, a, b, onto) == f.product(a, b, onto)).all()
-    assert call.overflows == f.overflows
+    found, overflows = product(products, f, a, b, onto, blocks, transposed, offset)
+    assert (found == f.product(a, b, onto)).all()
+    assert overflows == f.overflows
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -115,21 +146,8 @@ def test_eight_largest_mantissas_fit_a_word(products, sign):
     # -16383 and 16382 are the largest that stay as they are
     f = formats.get("Q16.16")
     a, b = np.full((1, 8), -16383), np.full((1, 8), 16382 if sign < 0 else -16383)
-    call = Call(products)
-    assert product(call, f, a, b, None)[0, 0] == round(8 * int(a[0, 0]) * int(b[0, 0]) / 65536)
-
-
-def test_strides_and_offsets(machines, products):
-    # The transpose of a slice of columns, packed in place
-    x = np.arange(60).reshape(5, 12)
-    int16 = products.arch != "rv32imc" and products is machines("turbo.fixed_product")
-    call = Call(products)
-    _, _, m, _, *_ = call("pack", x, 0, np.zeros(15, np.int32), np.zeros(3, np.uint8), 4, 3, 5, 1,
-                          12)
-    found = m.read(np.int32).reshape(3, 5)
-    if int16:
-        found = m.read(np.int16)[: 3 * 6].reshape(3, 6)[:, :5]  # rows are filled up to words
-    assert (found == x[:, 4:7].T).all()
+    found, _ = product(products, f, a, b, None)
+    assert found[0, 0] == round(8 * int(a[0, 0]) * int(b[0, 0]) / 65536)
 
 
 @machine_settings

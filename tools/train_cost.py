@@ -44,9 +44,9 @@ class Meter:
             memoryview(arguments[i]).cast("B")[:] = buffer.read().tobytes()
         machine.reset()
         self.instructions += machine.instructions
-        if name == "matmul":
-            cols, shape = arguments[7], arguments[8]
-            self.macs += shape[0] * shape[1] * cols
+        if name == "product":
+            rows, inner, cols = (arguments[8][i] for i in (0, 1, 8))
+            self.macs += rows * inner * cols
         return result
 
     def measure(self, function: Callable[..., object], *arguments: object) -> tuple[int, int]:

@@ -20,8 +20,7 @@ from ..kernels import fixed_optimizers as optimizers
 from ..kernels.objects import part
 from .schedule import ONE
 
-BLOCK = 8  # rows of a product's second operand that are packed at a time,
-MOST_ROWS = 32  # or so many where another product's operand has the room
+BLOCK = 8  # rows of a product's second operand that are packed at a time
 LEFT = 512  # words of a first operand that are packed at a time where memory is to be saved; where
 # parameters train directly, half of these, and a quarter of the rows
 MAX_COLUMNS = 512  # of a softmax: the sum of its numerators stays below 2**24
@@ -100,10 +99,7 @@ class Fixed(Numbers):
         self._softmax = forms.choose("fixed_softmax")
         self._zero = array("i", [0])
         self._pointwise = None
-        self.left = array("i")
-        self.right = array("i")
-        self.left_exponents = bytearray(0)
-        self.right_exponents = bytearray(MOST_ROWS)
+        self.operands = array("i")
 
     @property
     def overflows(self):
@@ -282,43 +278,18 @@ class Product:
         guard = 1
         while 8 << (guard - 1) < inner:
             guard += 1
-        self.shape = array("i", (rows, inner, out[0], out[1], guard, f.frac, f.limit, int(add)))
-        self.steps = cols, out[1], a[0], a[1], b[0], b[1]
-        self.rows = self.block = rows
         half = int(bool(f.rooms and f.rooms.direct))
+        block, group = rows, min(cols, BLOCK >> 2 * half)
         if f.rooms and f.rooms.recompute:
-            self.block = max(1, min(rows, (LEFT >> half) // inner))
-        if self.block * inner > len(f.left):
-            f.left = f.zeros(self.block * inner)
-        if rows > len(f.left_exponents):
-            f.left_exponents = bytearray(rows)
-        if min(cols, BLOCK >> 2 * half) * inner > len(f.right):
-            f.right = f.zeros(min(cols, BLOCK >> 2 * half) * inner)
+            block = max(1, min(rows, (LEFT >> half) // inner))
+        self.whole = block == rows
+        room = ((block + 1 & ~1) + (group + 1 & ~1)) * (inner + 1)
+        if room > len(f.operands):
+            f.operands = f.zeros(room)
+        self.shape = array("i", (rows, inner, out[0], out[1], guard, f.frac, f.limit, int(add),
+                                 cols, a[0], a[1], b[0], b[1], block, group))
 
     def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0, again=False):
-        rows, block, shape = self.rows, self.block, self.shape
-        if rows == block:
-            self._rows(a, b, out, a_offset, b_offset, offset, again)
-            return
-        while rows:
-            shape[0] = min(rows, block)
-            self._rows(a, b, out, a_offset, b_offset, offset, False)
-            a_offset += shape[0] * self.steps[2]
-            offset += shape[0] * shape[2]
-            rows -= shape[0]
-
-    def _rows(self, a, b, out, a_offset, b_offset, offset, again):
-        f, kernels = self.f, self.f.products
-        rows, inner = self.shape[0], self.shape[1]
-        left, step, a_row, a_column, b_row, b_column = self.steps
-        if not again:
-            kernels.pack(a, 0, f.left, f.left_exponents, a_offset, rows, inner, a_row, a_column)
-        block = min(len(f.right) // inner, MOST_ROWS)
-        while left:
-            cols = min(left, block)
-            kernels.pack(b, 0, f.right, f.right_exponents, b_offset, cols, inner, b_row, b_column)
-            kernels.matmul(f.left, 0, f.right, f.left_exponents, f.right_exponents, out, offset,
-                           cols, self.shape, f.count)
-            b_offset += cols * b_row
-            offset += cols * step
-            left -= cols
+        f = self.f
+        f.products.product(a, 0, b, out, a_offset, b_offset, offset, again and self.whole,
+                           self.shape, f.operands, f.count)

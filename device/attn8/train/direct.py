@@ -49,8 +49,8 @@ class Columns:
         self._product_weight = f.product(n, m, rows, (1, k), (1, m), (1, n))
         if layer.dx is not None:
             self._product_x = f.product(n, rows, m, (1, k), (m, 1), (1, k))
-        if self.size > len(f.left):
-            f.left = f.zeros(self.size)  # where values of a piece lie side by side
+        if self.size > len(f.operands):
+            f.operands = f.zeros(self.size)  # where values of a piece lie side by side
 
     def __call__(self, grad, x, dx):
         f, n, m, k, words = self.f, self.n, self.outputs, self.inputs, self.f.words
@@ -58,7 +58,7 @@ class Columns:
         mult, counted = ONE, direct.norm is not None
         if counted:
             mult = self._clipped(grad, x, direct.norm)
-        self.value = f.left
+        self.value = f.operands
         at = 0
         while at < k:
             before = f.overflows

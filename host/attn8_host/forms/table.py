@@ -2,7 +2,7 @@
 
 import ast
 
-from . import ROOT, VIPER, families, machine_forms, signatures, source, target
+from . import ROOT, STUBS, VIPER, families, machine_forms, signatures, source, target
 
 START = "<!-- forms: generated -->"
 END = "<!-- end of forms -->"
@@ -20,13 +20,17 @@ def table() -> str:
         head.append(f"{form}{note}: {runs.ARCH}, {runs.NEEDS}")
     rows = [head, ["---"] * len(head)]
     for family in families(VIPER):
-        operators = [name for name in signatures(source(VIPER, family)) if name[0] != "_"]
+        operators = _operators(VIPER, family) or _operators(STUBS, family)
         rows.append([family, ", ".join(operators), "yes", *(_cell(form, family) for form in forms)])
     for path in sorted((ROOT / "kernels").glob("[a-z]*.py")):
         operators = list(signatures(path))
         if operators:
             rows.append([path.stem, ", ".join(operators), "yes", *("" for _ in forms)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _operators(form: str, family: str) -> list[str]:
+    return [name for name in signatures(source(form, family)) if name[0] != "_"]
 
 
 def _cell(form: str, family: str) -> str:

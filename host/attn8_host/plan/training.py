@@ -195,15 +195,15 @@ def cost(config: Config, tensors: Tensors, arch: str, backend: str) -> Cost:
     """Counts one step with a batch of one sample."""
     trainer, device, _ = loaded(config, modelfile.pack(config, tensors), arch, backend)
     products: Any = device.load("attn8.forms").choose("fixed_product")
-    matmul, macs = products.matmul, 0
+    product, macs = products.product, 0
 
-    def watched(*arguments: Any) -> int:
+    def watched(*arguments: Any) -> None:
         nonlocal macs
-        cols, shape = arguments[7:9]
-        macs += shape[0] * shape[1] * cols
-        return int(matmul(*arguments))
+        rows, inner, cols = (arguments[8][i] for i in (0, 1, 8))
+        macs += rows * inner * cols
+        product(*arguments)
 
-    products.matmul = watched
+    products.product = watched
 
     def count(function: Callable[..., object], *arguments: object) -> np.ndarray:
         nonlocal macs

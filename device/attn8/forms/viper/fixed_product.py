@@ -1,18 +1,46 @@
 # Products of training's fixed point (see attn8/kernels/fixed.py): operands become mantissas of 15
-# bits, with an exponent a row.
+# bits, each row of them behind its exponent.
 import micropython
 
 
+def product(a: ptr32, acc: int, b: ptr32, out: ptr32, a_offset: int, b_offset: int, offset: int,
+            again: int, shape: ptr32, room: ptr32, count: ptr32):
+    # out[i, j] = sum_k a[i, k]*b[j, k], or added to out. The words of `shape`: rows, inner, out's
+    # strides of i and j, guard, frac, limit, whether to add, cols, strides of i and k of a, of j
+    # and k of b, rows of either that are packed at a time; offsets and strides count words. room:
+    # for those of a, then of b, inner + 1 words a row, rows of either filled up to an even number.
+    # again: what it has of a is still there.
+    rows, inner = shape[0], shape[1]
+    right = (shape[13] + 1 & ~1) * (inner + 1)
+    while rows:
+        block = min(rows, shape[13])
+        if not again:
+            _pack(a, 0, room, a_offset, 0, block, inner, shape[9], shape[10])
+        cols, column, place = shape[8], b_offset, offset
+        while cols:
+            group = min(cols, shape[14])
+            _pack(b, 0, room, column, right, group, inner, shape[11], shape[12])
+            _matmul(room, 0, room, right, out, place, block, group, shape, count)
+            column += group * shape[11]
+            place += group * shape[3]
+            cols -= group
+        a_offset += block * shape[9]
+        offset += block * shape[2]
+        rows -= block
+        again = 0
+
+
 @micropython.viper
-def pack(x: ptr32, acc: int, m: ptr32, exponents: ptr8, offset: int, rows: int, inner: int,
-         row_stride: int, step: int):
-    # Row by row m = round(x / 2**e) with the smallest e that makes every |m| <= 16383;
-    # offset, row_stride and step count words of x, m [rows, inner] is contiguous
+def _pack(x: ptr32, acc: int, m: ptr32, offset: int, place: int, rows: int, inner: int,
+          row_stride: int, step: int):
+    # Row by row e and m = round(x / 2**e) with the smallest e that makes every |m| <= 16383;
+    # offset, row_stride and step count words of x, place words of m
     sign = 1
     sign <<= 31
     row_stride <<= 2
     step <<= 2
     x = ptr32(int(x) + (offset << 2))
+    m = ptr32(int(m) + (place << 2))
     while rows:
         start = int(x)
         peak = 0
@@ -27,8 +55,8 @@ def pack(x: ptr32, acc: int, m: ptr32, exponents: ptr8, offset: int, rows: int, 
         e = 0
         while (peak >> e) > 16382:
             e += 1
-        exponents[0] = e
-        exponents = ptr8(int(exponents) + 1)
+        m[0] = e
+        m = ptr32(int(m) + 4)
         half = 0
         if e:
             half = 1
@@ -46,15 +74,13 @@ def pack(x: ptr32, acc: int, m: ptr32, exponents: ptr8, offset: int, rows: int, 
 
 
 @micropython.viper
-def matmul(a: ptr32, acc: int, b: ptr32, a_exponents: ptr8, b_exponents: ptr8, out: ptr32,
-           offset: int, cols: int, shape: ptr32, count: ptr32):
-    # out[i, j] = sum_k a[i, k]*b[j, k], or added to out; a and b are packed. The words of `shape`:
-    # rows, inner, out's row_stride and step, guard, frac, limit, whether to add. Loads of a and b
-    # need no sign: eight products are right modulo 2**32, and their sum lies within int32.
+def _matmul(a: ptr32, acc: int, b: ptr32, place: int, out: ptr32, offset: int, rows: int,
+            cols: int, shape: ptr32, count: ptr32):
+    # Of packed rows: a [rows], and b [cols], from `place` on. Loads of a and b need no sign: eight
+    # products are right modulo 2**32, and their sum lies within int32.
     sign = 1
     sign <<= 31
     mask = (sign << 1) - 1
-    rows = shape[0]
     inner = shape[1]
     row_stride = shape[2] << 2
     step = shape[3] << 2
@@ -63,6 +89,7 @@ def matmul(a: ptr32, acc: int, b: ptr32, a_exponents: ptr8, b_exponents: ptr8, o
     limit = shape[6]
     add = shape[7]
     start = int(a)
+    b = ptr32(int(b) + (place << 2))
     out = ptr32(int(out) + (offset << 2))
     while cols:
         a = ptr32(start)
@@ -71,6 +98,9 @@ def matmul(a: ptr32, acc: int, b: ptr32, a_exponents: ptr8, b_exponents: ptr8, o
         while i < rows:
             total = 0
             r = b
+            shift = frac - guard - a[0] - r[0]
+            a = ptr32(int(a) + 4)
+            r = ptr32(int(r) + 4)
             n = inner >> 3
             while n:
                 acc = a[0] * r[0]
@@ -94,7 +124,6 @@ def matmul(a: ptr32, acc: int, b: ptr32, a_exponents: ptr8, b_exponents: ptr8, o
                     r = ptr32(int(r) + 4)
                     n -= 1
                 total += (((acc & mask) ^ sign) - sign) >> guard
-            shift = frac - guard - a_exponents[i] - b_exponents[0]
             if shift > 0:
                 total = ((total >> (shift - 1)) + 1) >> 1
             else:
@@ -119,7 +148,6 @@ def matmul(a: ptr32, acc: int, b: ptr32, a_exponents: ptr8, b_exponents: ptr8, o
             target[0] = total
             target = ptr32(int(target) + row_stride)
             i += 1
-        b = ptr32(int(b) + (inner << 2))
-        b_exponents = ptr8(int(b_exponents) + 1)
+        b = ptr32(int(b) + (inner << 2) + 4)
         out = ptr32(int(out) + step)
         cols -= 1

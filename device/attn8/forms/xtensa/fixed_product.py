@@ -1,15 +1,8 @@
-# Products of training's fixed point in machine code. Mantissas are packed as int16, rows of them
-# filled up to words.
+# Products of training's fixed point in machine code. How mantissas lie in `room` is up to it.
 import micropython
 
 
 @micropython.viper
-def pack(x: ptr32, acc: int, m: ptr32, exponents: ptr8, offset: int, rows: int, inner: int,
-         row_stride: int, step: int):
-    pass
-
-
-@micropython.viper
-def matmul(a: ptr32, acc: int, b: ptr32, a_exponents: ptr8, b_exponents: ptr8, out: ptr32,
-           offset: int, cols: int, shape: ptr32, count: ptr32):
+def product(a: ptr32, acc: int, b: ptr32, out: ptr32, a_offset: int, b_offset: int, offset: int,
+            again: int, shape: ptr32, room: ptr32, count: ptr32):
     pass

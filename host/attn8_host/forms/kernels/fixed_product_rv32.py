@@ -1,6 +1,6 @@
 """Products of training's fixed point on RV32IM: attn8/forms/viper/fixed_product.py says what they
-compute. Two rows of a and two of b share their loads: three instructions a product, and a quarter
-for every eight of them.
+compute. Two rows of a and two of b share their loads: three instructions a product. In `room` the
+rows of such a pair lie by turns, value by value, behind their exponents.
 """
 
 from ..mpy import Rv32Function
@@ -37,169 +37,294 @@ from ..rv32 import (
 )
 from .common_rv32 import clear, elements
 
-SPARE = {"matmul": ("shift", "shift 0", "shift 1", "limit", "add")}
+SPARE = {"product": ("rows", "cols", "block", "group", "right", "column", "row_stride", "step",
+                     "guard", "shift", "add", "groups", "rest", "limit", "start")}
 GROUP = 8  # products that are summed before the guard bits go
+# Places of the words of `shape`, in bytes
+ROWS, INNER, ROW_STRIDE, STEP, GUARD, FRAC, LIMIT, ADD, COLS, LEFT_STRIDES, RIGHT_STRIDES = (
+    0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 44)
+BLOCK, COLUMNS = 52, 56
+
+
+def product(a: Rv32Function) -> None:
+    t, u, shape = A0, A1, A2
+
+    def least(name: str, other: int) -> None:
+        """t = the lower of an argument and of a word of `shape`"""
+        a.arguments(shape=shape, **{name: t})
+        a.lw(u, other, shape)
+        a.blt(t, u, f"less {name}")
+        a.mv(t, u)
+        a.label(f"less {name}")
+
+    begin(a)
+    a.label("block")
+    least("rows", BLOCK)
+    a.keep(t, "block")
+    for source, to in (("b_offset", "column"), ("offset", "out")):
+        a.argument(t, source)
+        a.keep(t, to)
+    a.lw(t, COLS, shape)
+    a.keep(t, "cols")
+    a.label("group")
+    least("cols", COLUMNS)
+    a.keep(t, "group")
+    pack(a)
+    multiply(a)
+    a.arguments(cols=t, group=u)
+    a.sub(t, t, u)
+    a.keep(t, "cols")
+    a.bne(t, ZERO, "group")
+    a.keep(ZERO, "again")
+    a.arguments(rows=t, block=u)
+    a.sub(t, t, u)
+    a.keep(t, "rows")
+    a.arguments(row_stride=shape)
+    a.mul(u, u, shape)
+    a.argument(shape, "offset")
+    a.add(u, u, shape)
+    a.keep(u, "offset")
+    a.bne(t, ZERO, "block")
+
+
+def begin(a: Rv32Function) -> None:
+    """Offsets become addresses, strides of results bytes; what does not change is kept."""
+    shape, t, u, v = A0, A1, A2, A3
+    a.arguments(shape=shape)
+    for array, offset in (("a", "a_offset"), ("b", "b_offset"), ("out", "offset")):
+        a.argument(t, array)
+        a.argument(u, offset)
+        a.slli(u, u, 2)
+        a.add(t, t, u)
+        a.keep(t, offset)
+    for place, name in ((ROW_STRIDE, "row_stride"), (STEP, "step")):
+        a.lw(t, place, shape)
+        a.slli(t, t, 2)
+        a.keep(t, name)
+    for place, name in ((ROWS, "rows"), (GUARD, "guard"), (ADD, "add"), (LIMIT, "limit")):
+        a.lw(t, place, shape)
+        a.keep(t, name)
+    a.arguments(guard=u)
+    a.lw(t, FRAC, shape)
+    a.sub(t, t, u)
+    a.addi(t, t, -1)
+    a.keep(t, "shift")  # without the last bit, which rounds
+    a.lw(u, INNER, shape)
+    a.srli(t, u, 3)
+    a.keep(t, "groups")
+    a.andi(t, u, GROUP - 1)
+    a.keep(t, "rest")
+    a.lw(t, BLOCK, shape)
+    a.addi(t, t, 1)
+    a.andi(t, t, -2)
+    a.addi(u, u, 1)
+    a.mul(t, t, u)
+    a.slli(t, t, 2)
+    a.arguments(room=v)
+    a.add(t, t, v)
+    a.keep(t, "right")
 
 
 def pack(a: Rv32Function) -> None:
-    x, m, exponents, rows, inner, row_stride, step = A0, A1, A2, A3, A4, A5, A6
-    at, t, largest, most, e, half = A7, S0, S1, S2, S3, S4
-    a.arguments(x=x, m=m, exponents=exponents, rows=rows, inner=inner, row_stride=row_stride)
-    a.arguments(step=step, offset=t)
-    for words in (t, row_stride, step):
-        a.slli(words, words, 2)
-    a.add(x, x, t)
-    a.lui(most, 4)
-    a.addi(most, most, -2)
+    """Rows of b, and of a before, where they are not there yet."""
+    x, m, rows, inner, row_stride, step, at, most = A0, A1, A2, A3, A4, A5, A6, A7
+    next_row, pair, to, largest, e, half, t, left = S0, S1, S2, S3, S4, S5, S6, S7
+    values = (T0, T1, T2, T3, T4, T5, T6, S8)  # of a row of eight, which are loaded once
 
-    def compare(places: range, name: str) -> None:
-        values = [*zip((T0, T2), (T1, T3), places, strict=False)]
-        for v, _, _ in values:
+    def compare(found: tuple[int, ...], name: str) -> None:
+        for v in found:
             a.lw(v, 0, at)
             a.add(at, at, step)
-        for v, sign, _ in values:
-            a.srai(sign, v, 31)
-            a.xor(v, v, sign)
-        for v, _, i in values:
-            a.bge(largest, v, f"{name} {i} not larger")
-            a.mv(largest, v)
+        for i, v in enumerate(found):
+            a.srai(t, v, 31)
+            a.xor(t, t, v)
+            a.bge(largest, t, f"{name} {i} not larger")
+            a.mv(largest, t)
             a.label(f"{name} {i} not larger")
 
-    def shift(places: range, _: str) -> None:
-        values = [*zip((T0, T2), places, strict=False)]
-        for v, _i in values:
+    def shift(found: tuple[int, ...], places: range) -> None:
+        for v in found:
+            a.add(v, v, half)
+        for v in found:
+            a.sra(v, v, e)
+        for v, i in zip(found, places, strict=True):
+            a.sw(v, 8 + 8 * i, to)
+
+    def load_and_shift(places: range, _: str) -> None:
+        found = values[: len(places)]
+        for v in found:
             a.lw(v, 0, at)
             a.add(at, at, step)
-        for v, _i in values:
-            a.add(v, v, half)
-            a.sra(v, v, e)
-        for v, i in values:
-            a.sw(v, 4 * i, m)
+        shift(found, places)
 
+    def exponent() -> None:
+        """From that of the row before"""
+        a.label("more")
+        a.sra(t, largest, e)
+        a.blt(most, t, "one more")
+        a.label("less")
+        a.beq(e, ZERO, "exponent")
+        a.addi(left, e, -1)
+        a.sra(t, largest, left)
+        a.blt(most, t, "exponent")
+        a.mv(e, left)
+        a.j("less")
+        a.label("one more")
+        a.addi(e, e, 1)
+        a.j("more")
+        a.label("exponent")
+        a.sw(e, 0, m)
+        a.li(half, 1)
+        a.sll(half, half, e)
+        a.srli(half, half, 1)
+        a.mv(to, m)
+
+    a.arguments(again=t, shape=e)
+    a.lw(inner, INNER, e)
+    a.addi(pair, inner, 1)
+    a.slli(pair, pair, 3)
+    a.lui(most, 4)
+    a.addi(most, most, -2)
+    a.bne(t, ZERO, "pack b")
+    a.arguments(a_offset=x, room=m, block=rows)
+    a.lw(row_stride, LEFT_STRIDES, e)
+    a.lw(step, LEFT_STRIDES + 4, e)
+    a.j("pack")
+    a.label("pack b")
+    a.arguments(column=x, right=m, group=rows, shape=e)
+    a.lw(row_stride, RIGHT_STRIDES, e)
+    a.lw(step, RIGHT_STRIDES + 4, e)
+    a.label("pack")
+    a.slli(row_stride, row_stride, 2)
+    a.slli(step, step, 2)
+    a.li(next_row, 4)
+    a.li(e, 0)
     a.label("row")
     a.mv(at, x)
     a.li(largest, 0)
-    elements(a, "value", inner, t, 8, {}, compare)
-    a.li(e, -1)
-    a.label("too large")
-    a.addi(e, e, 1)
-    a.sra(t, largest, e)
-    a.blt(most, t, "too large")
-    a.sb(e, 0, exponents)
-    a.addi(exponents, exponents, 1)
-    a.li(half, 1)
-    a.sll(half, half, e)
-    a.srli(half, half, 1)
-    a.mv(at, x)
-    elements(a, "packed", inner, t, 8, {m: 4}, shift)
+    a.addi(t, inner, -GROUP)
+    a.bne(t, ZERO, "long row")
+    compare(values, "of eight")
+    a.label("largest")
+    exponent()
+    a.addi(t, inner, -GROUP)
+    a.bne(t, ZERO, "pack long row")
+    shift(values, range(GROUP))
+    a.label("row packed")
     a.add(x, x, row_stride)
+    a.add(m, m, next_row)
+    a.sub(next_row, pair, next_row)
     a.addi(rows, rows, -1)
     a.bne(rows, ZERO, "row")
+    a.arguments(again=t)
+    a.bne(t, ZERO, "packed both")
+    a.li(t, 1)
+    a.keep(t, "again")
+    a.keep(x, "a_offset")
+    a.j("pack b")
+    a.label("long row")
+    elements(a, "value", inner, left, GROUP, {},
+             lambda places, name: compare(values[: len(places)], name))
+    a.j("largest")
+    a.label("pack long row")
+    a.mv(at, x)
+    elements(a, "packed", inner, left, GROUP, {to: 8}, load_and_shift)
+    a.j("row packed")
+    a.label("packed both")
+    a.keep(x, "column")
 
 
-LEFT, RIGHT = (A0, A1), (A2, A3)
+LEFT, RIGHT, COLUMN, LINE, PAIR = A0, A1, A2, A4, A5
+GUARD_BITS, LEFT_ROWS, STRIDE, SHIFTS, HIGHEST, LOWEST, TURNS = A3, S0, S1, (A6, A7), RA, T0, T0
+TARGETS = S10, S11
 SUMS, TOTALS = ((S2, S3), (S4, S5)), ((S6, S7), (S8, S9))  # [row][column]
-GUARD, INNER, TARGET, ROWS = S0, S1, S10, S11
-ROW_STRIDE, STEP, LEFT_EXPONENTS, RIGHT_EXPONENTS = A4, A5, A6, A7
-EXPONENT, LIMIT, LOW, ADD = T0, T4, T5, T3  # of results; T0 is where products end
 
 
-def matmul(a: Rv32Function) -> None:
-    t, u, end = T2, T3, T0
-    a.arguments(shape=RA, out=TARGET, offset=t, b=RIGHT[0], b_exponents=RIGHT_EXPONENTS)
-    a.slli(t, t, 2)
-    a.add(TARGET, TARGET, t)
-    a.keep(TARGET, "out")
-    for i, register in ((1, INNER), (2, ROW_STRIDE), (3, STEP)):
-        a.lw(register, 4 * i, RA)
-        a.slli(register, register, 2)
-    a.lw(GUARD, 16, RA)
-    a.lw(t, 20, RA)
-    a.sub(t, t, GUARD)
-    a.keep(t, "shift")
-    for i, name in ((6, "limit"), (7, "add")):
-        a.lw(t, 4 * i, RA)
-        a.keep(t, name)
+def multiply(a: Rv32Function) -> None:
+    """A block of rows of a by a group of those of b."""
+    t, u, cols = T1, T2, T3
+    a.arguments(shape=t, right=COLUMN, guard=GUARD_BITS, row_stride=STRIDE, limit=HIGHEST)
+    a.arguments(group=cols)
+    a.lw(PAIR, INNER, t)
+    a.addi(PAIR, PAIR, 1)
+    a.slli(PAIR, PAIR, 3)
     a.label("columns")
-    a.arguments(cols=t, a=LEFT[0], a_exponents=LEFT_EXPONENTS, out=TARGET, shape=u)
-    a.lw(ROWS, 0, u)
-    a.addi(t, t, -2)
-    a.keep(t, "cols")
-    a.arguments(shift=u)
+    a.keep(cols, "start")
+    a.arguments(shift=t, out=TARGETS[0], step=u)
     for column in range(2):
-        a.lbu(t, column, RIGHT_EXPONENTS)
-        a.sub(t, u, t)
-        a.keep(t, f"shift {column}")
-    a.arguments(cols=t)
-    a.mv(RIGHT[1], RIGHT[0])
-    a.blt(t, ZERO, "rows")  # of one column: it stands for two
-    a.add(RIGHT[1], RIGHT[0], INNER)
-    a.label("rows")
-    a.addi(ROWS, ROWS, -2)
-    a.mv(LEFT[1], LEFT[0])
-    a.blt(ROWS, ZERO, "one row")
-    a.add(LEFT[1], LEFT[0], INNER)
-    a.label("one row")
+        a.lw(SHIFTS[column], 4 * column, COLUMN)
+        a.sub(SHIFTS[column], t, SHIFTS[column])
+    a.add(TARGETS[1], TARGETS[0], u)
+    a.add(t, TARGETS[1], u)
+    a.keep(t, "out")
+    a.addi(cols, cols, -1)
+    a.bne(cols, ZERO, "two columns")
+    a.mv(TARGETS[1], ZERO)
+    a.add(t, TARGETS[0], u)
+    a.keep(t, "out")
+    a.label("two columns")
+    a.arguments(room=LINE, block=LEFT_ROWS)
+    a.label("line")
+    a.mv(LEFT, LINE)
+    a.mv(RIGHT, COLUMN)
+    a.arguments(groups=TURNS)
+    a.beq(TURNS, ZERO, "short")
+    group(a)
+    for row in range(2):
+        for column in range(2):
+            a.sra(TOTALS[row][column], SUMS[row][column], GUARD_BITS)
+    a.label("next group")
+    a.addi(TURNS, TURNS, -1)
+    a.beq(TURNS, ZERO, "groups done")
+    for pointer in (LEFT, RIGHT):
+        a.addi(pointer, pointer, 8 * GROUP)
+    group(a)
+    take(a)
+    a.j("next group")
+    a.label("short")
     clear(a, TOTALS[0] + TOTALS[1])
-    a.andi(end, INNER, -4 * GROUP)
-    a.add(end, end, LEFT[0])
-    a.beq(LEFT[0], end, "groups done")
-    a.label("group")
-    for k in range(GROUP):
-        products(a, k, first=not k)
-    take(a, GROUP)
-    a.bne(LEFT[0], end, "group")
+    for pointer in (LEFT, RIGHT):
+        a.addi(pointer, pointer, -8 * GROUP)
     a.label("groups done")
-    a.andi(t, INNER, 4 * (GROUP - 1))
-    a.add(end, end, t)
-    a.beq(LEFT[0], end, "products done")
+    a.arguments(rest=TURNS)
+    a.beq(TURNS, ZERO, "summed")
     clear(a, SUMS[0] + SUMS[1])
+    for pointer in (LEFT, RIGHT):
+        a.addi(pointer, pointer, 8 * GROUP)
     a.label("one")
     products(a, 0)
-    for pointer in LEFT + RIGHT:
-        a.addi(pointer, pointer, 4)
-    a.bne(LEFT[0], end, "one")
-    take(a, 0)
-    a.label("products done")
-    a.arguments(limit=LIMIT, add=ADD)
-    a.sub(LOW, ZERO, LIMIT)
-    for row in range(2):
-        a.lbu(EXPONENT, row, LEFT_EXPONENTS)
-        for column in range(2):
-            if column:
-                a.arguments(cols=t)
-                a.blt(t, ZERO, f"row {row} done")
-            result(a, row, column)
-        a.label(f"row {row} done")
-        a.add(TARGET, TARGET, ROW_STRIDE)
-        if not row:
-            a.blt(ROWS, ZERO, "next rows")
-    a.label("next rows")
-    for pointer in RIGHT:
-        a.sub(pointer, pointer, INNER)
-    a.mv(LEFT[0], LEFT[1])
-    a.addi(LEFT_EXPONENTS, LEFT_EXPONENTS, 2)
-    a.blt(ZERO, ROWS, "rows")
-    a.arguments(out=TARGET, cols=t)
-    a.slli(u, STEP, 1)
-    a.add(TARGET, TARGET, u)
-    a.keep(TARGET, "out")
-    a.add(RIGHT[0], RIGHT[1], INNER)
-    a.addi(RIGHT_EXPONENTS, RIGHT_EXPONENTS, 2)
-    a.blt(ZERO, t, "columns")
-    a.j("done")
-    for row in range(2):
-        for column in range(2):
-            seldom(a, row, column)
-    a.label("done")
+    for pointer in (LEFT, RIGHT):
+        a.addi(pointer, pointer, 8)
+    a.addi(TURNS, TURNS, -1)
+    a.bne(TURNS, ZERO, "one")
+    take(a)
+    a.label("summed")
+    a.arguments(add=t)
+    a.sub(LOWEST, ZERO, HIGHEST)
+    a.bne(t, ZERO, "onto")
+    results(a, "alone")
+    a.label("next line")
+    a.add(LINE, LINE, PAIR)
+    a.addi(LEFT_ROWS, LEFT_ROWS, -2)
+    a.blt(ZERO, LEFT_ROWS, "line")
+    a.arguments(start=cols)
+    a.add(COLUMN, COLUMN, PAIR)
+    a.addi(cols, cols, -2)
+    a.blt(ZERO, cols, "columns")
+    a.j("multiplied")
+    a.label("onto")
+    results(a, "onto", add=True)
+    a.j("next line")
+    a.place_seldom()
+    a.label("multiplied")
 
 
 def products(a: Rv32Function, k: int, first: bool = False) -> None:
     """Of value k of two rows and two columns."""
     of_rows, of_columns, product = (T2, T3), (T4, T5), (T1, T6)
     for i in range(2):
-        a.lw(of_rows[i], 4 * k, LEFT[i])
-        a.lw(of_columns[i], 4 * k, RIGHT[i])
+        a.lw(of_rows[i], 8 + 8 * k + 4 * i, LEFT)
+        a.lw(of_columns[i], 8 + 8 * k + 4 * i, RIGHT)
     for row in range(2):
         for column in range(2):
             to = SUMS[row][column] if first else product[column]
@@ -209,65 +334,73 @@ def products(a: Rv32Function, k: int, first: bool = False) -> None:
                 a.add(SUMS[row][column], SUMS[row][column], product[column])
 
 
-def take(a: Rv32Function, moved: int) -> None:
-    """Sums, without their guard bits, go to the totals; pointers move by so many values."""
+def group(a: Rv32Function) -> None:
+    for k in range(GROUP):
+        products(a, k, first=not k)
+
+
+def take(a: Rv32Function) -> None:
+    """Sums, without their guard bits, go to the totals."""
     for row in range(2):
         for column in range(2):
-            a.sra(SUMS[row][column], SUMS[row][column], GUARD)
+            a.sra(SUMS[row][column], SUMS[row][column], GUARD_BITS)
             a.add(TOTALS[row][column], TOTALS[row][column], SUMS[row][column])
-    if moved:
-        for pointer in LEFT + RIGHT:
-            a.addi(pointer, pointer, 4 * moved)
 
 
-def result(a: Rv32Function, row: int, column: int) -> None:
-    """A total becomes a word of the format, at TARGET or a step behind it."""
-    name, total, place = f"{row}, {column}", TOTALS[row][column], (TARGET, RA)[column]
-    shift = T2
-    a.argument(shift, f"shift {column}")
-    a.sub(shift, shift, EXPONENT)
-    if column:
-        a.add(place, TARGET, STEP)
-    a.bge(ZERO, shift, name + " to the left")
-    a.addi(shift, shift, -1)
-    a.sra(total, total, shift)
+def results(a: Rv32Function, name: str, add: bool = False) -> None:
+    """Totals become words of the format, at TARGETS, which move to the next row."""
+    exponent = T1
+    for row in range(2):
+        if row:
+            a.addi(exponent, LEFT_ROWS, -1)
+            a.beq(exponent, ZERO, "next line")
+        a.lw(exponent, 4 * row, LINE)
+        for column in range(2):
+            if column:
+                a.beq(TARGETS[1], ZERO, f"{name} {row} of one column")
+            result(a, f"{name} {row}, {column}", TOTALS[row][column], SHIFTS[column],
+                   TARGETS[column], exponent, add)
+            a.add(TARGETS[column], TARGETS[column], STRIDE)
+        a.label(f"{name} {row} of one column")
+
+
+def result(
+    a: Rv32Function, name: str, total: int, shift: int, target: int, exponent: int, add: bool
+) -> None:
+    """A total becomes a word of the format. What saturates or is shifted to the left is seldom."""
+    t, u = T2, T3
+    a.sub(t, shift, exponent)
+    a.blt(t, ZERO, name + " to the left")
+    a.sra(total, total, t)
     a.addi(total, total, 1)
     a.srai(total, total, 1)
     a.label(name + " shifted")
-    a.bne(ADD, ZERO, name + " onto")
-    a.label(name + " added")
-    a.blt(LIMIT, total, name + " too high")
-    a.blt(total, LOW, name + " too low")
+    if add:
+        a.lw(u, 0, target)
+        a.add(total, total, u)
+    a.blt(HIGHEST, total, name + " too high")
+    a.blt(total, LOWEST, name + " too low")
     a.label(name + " within")
-    a.sw(total, 0, place)
+    a.sw(total, 0, target)
 
+    def seldom() -> None:
+        a.label(name + " to the left")
+        a.sub(t, ZERO, t)
+        a.addi(t, t, -1)
+        a.sra(u, HIGHEST, t)
+        a.blt(u, total, name + " far too high")
+        a.sub(u, ZERO, u)
+        a.blt(total, u, name + " far too low")
+        a.sll(total, total, t)
+        a.j(name + " shifted")
+        for far, then in (("far ", " shifted"), ("", " within")):
+            for side, bound in (("high", HIGHEST), ("low", LOWEST)):
+                a.label(f"{name} {far}too {side}")
+                a.mv(total, bound)
+                a.arguments(count=t)
+                a.lw(u, 0, t)
+                a.addi(u, u, 1)
+                a.sw(u, 0, t)
+                a.j(name + then)
 
-def seldom(a: Rv32Function, row: int, column: int) -> None:
-    """What `result` goes to where words saturate, are added, or shifted to the left."""
-    name, total, place = f"{row}, {column}", TOTALS[row][column], (TARGET, RA)[column]
-    shift, most = T2, T6
-
-    def count() -> None:
-        a.arguments(count=T1)
-        a.lw(most, 0, T1)
-        a.addi(most, most, 1)
-        a.sw(most, 0, T1)
-
-    a.label(name + " to the left")
-    a.sub(shift, ZERO, shift)
-    a.sra(most, LIMIT, shift)
-    a.blt(most, total, name + " far too high")
-    a.sub(most, ZERO, most)
-    a.blt(total, most, name + " far too low")
-    a.sll(total, total, shift)
-    a.j(name + " shifted")
-    a.label(name + " onto")
-    a.lw(T1, 0, place)
-    a.add(total, total, T1)
-    a.j(name + " added")
-    for far, then in (("far ", " shifted"), ("", " within")):
-        for side, bound in (("high", LIMIT), ("low", LOW)):
-            a.label(f"{name} {far}too {side}")
-            a.mv(total, bound)
-            count()
-            a.j(name + then)
+    a.seldom(seldom)

@@ -13,19 +13,18 @@ from .fixed_product_xtensa import (
     T,
     U,
     Y,
-    matmul_with,
-    pack,
+    product_with,
 )
 from .fixed_product_xtensa import SPARE as OF_XTENSA
 
-__all__ = ["SPARE", "matmul", "pack"]
+__all__ = ["SPARE", "product"]
 
-SPARE = {"matmul": (*OF_XTENSA["matmul"], "kept shift", "kept limit")}
+SPARE = {"product": (*OF_XTENSA["product"], "kept shift", "kept limit")}
 
 
-def matmul(a: XtensaFunction) -> None:
+def product(a: XtensaFunction) -> None:
     """Four instructions a product of eight, and what `products` takes around them."""
-    matmul_with(a, products, 0)
+    product_with(a, products, 4)
 
 
 def products(a: XtensaFunction) -> None:

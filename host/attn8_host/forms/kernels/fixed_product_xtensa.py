@@ -1,5 +1,6 @@
 """Products of training's fixed point on LX6 and LX7: attn8/forms/viper/fixed_product.py says what
-they compute. Mantissas are int16: an instruction multiplies two of them, adds and loads.
+they compute. Mantissas are int16: an instruction multiplies two of them, adds and loads. In `room`
+a row is a word, its exponent, and mantissas that are filled up to words.
 """
 
 from collections.abc import Callable
@@ -8,71 +9,22 @@ from ..mpy import XtensaFunction
 from ..xtensa import ACCLO, HH, LL
 from .common_xtensa import half_of
 
-SPARE = {"matmul": ("guard", "shift", "limit", "add", "row_stride", "step")}
+SPARE = {"product": ("rows", "cols", "block", "group", "right", "column", "row_stride", "step",
+                     "guard", "shift", "add")}
 GROUP = 8  # products that are summed before the guard bits go
+# Places of the words of `shape`, in bytes
+ROWS, INNER, ROW_STRIDE, STEP, GUARD, FRAC, LIMIT, ADD, COLS, LEFT_STRIDES, RIGHT_STRIDES = (
+    0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 44)
+BLOCK, COLUMNS = 52, 56
 
 
-def pack(a: XtensaFunction) -> None:
-    x, m, exponents, rows, inner, row_stride, step, at, t, highest, lowest, e = range(2, 14)
-    a.arguments(x=x, m=m, exponents=exponents, rows=rows, inner=inner, row_stride=row_stride)
-    a.arguments(step=step, offset=t)
-    for words in (t, row_stride, step):
-        a.slli(words, words, 2)
-    a.add(x, x, t)
-    a.label("row")
-    a.mov(at, x)
-    a.movi(highest, 0)
-    a.movi(lowest, -1)
-    a.loopnez(inner, "largest")
-    a.l32i(t, at)
-    a.add(at, at, step)
-    a.max(highest, highest, t)
-    a.min(lowest, lowest, t)
-    a.label("largest")
-    a.neg(lowest, lowest)
-    a.addi(lowest, lowest, -1)
-    a.max(highest, highest, lowest)
-    a.nsau(e, highest)
-    a.movi(t, 18)
-    a.sub(e, t, e)
-    a.movi(t, 0)
-    a.max(e, e, t)  # so that 14 bits are left
-    a.ssr(e)
-    a.sra(highest, highest)
-    a.addi(highest, highest, 1)
-    a.srli(highest, highest, 14)
-    a.add(e, e, highest)  # 16383 is too large
-    a.s8i(e, exponents)
-    a.addi(exponents, exponents, 1)
-    half_of(a, highest, e)
-    a.ssr(e)
-    a.mov(at, x)
-    a.loopnez(inner, "packed")
-    a.l32i(t, at)
-    a.add(at, at, step)
-    a.add(t, t, highest)
-    a.sra(t, t)
-    a.s16i(t, m)
-    a.addi(m, m, 2)
-    a.label("packed")
-    a.extui(t, inner, 0, 1)
-    a.beqz(t, "full")
-    a.movi(t, 0)
-    a.s16i(t, m)
-    a.addi(m, m, 2)
-    a.label("full")
-    a.add(x, x, row_stride)
-    a.addi(rows, rows, -1)
-    a.bnez(rows, "row")
-
-
-# Register map of `matmul`; U is free while products are summed
-LEFT, Y, GROUPS, REST, TOTAL, T, U, ZERO = range(2, 10)
-
-
-def matmul(a: XtensaFunction) -> None:
+def product(a: XtensaFunction) -> None:
     """1.75 instructions a product of eight. Pointers to mantissas stand a word before the next."""
-    matmul_with(a, products, -4)
+    product_with(a, products, 0)
+
+
+# Register map while products are summed; U is free
+LEFT, Y, GROUPS, REST, TOTAL, T, U, ZERO = range(2, 10)
 
 
 def products(a: XtensaFunction) -> None:
@@ -108,51 +60,184 @@ def products(a: XtensaFunction) -> None:
     a.label("no rest")
 
 
-def matmul_with(
+def product_with(
     a: XtensaFunction, products_of: Callable[[XtensaFunction], None], before: int
 ) -> None:
     """All products, each by `products_of` (see `products`), whose pointers stand so many bytes
-    from the next mantissa.
+    behind the word before the next mantissa.
     """
+    t, u = T, U
+    begin(a)
+    a.label("block")
+    a.arguments(rows=t, shape=u)
+    a.l32i(u, u, BLOCK)
+    a.min(t, t, u)
+    a.keep(t, "block")
+    a.arguments(shape=u, b_offset=t)
+    a.keep(t, "column")
+    a.l32i(t, u, COLS)
+    a.keep(t, "cols")
+    a.arguments(offset=t)
+    a.keep(t, "out")
+    a.label("group")
+    a.arguments(cols=t, shape=u)
+    a.l32i(u, u, COLUMNS)
+    a.min(t, t, u)
+    a.keep(t, "group")
+    pack(a)
+    multiply(a, products_of, before)
+    a.arguments(cols=t, group=u)
+    a.sub(t, t, u)
+    a.keep(t, "cols")
+    a.beqz(t, "columns done")
+    a.j("group")
+    a.label("columns done")
+    a.movi(t, 0)
+    a.keep(t, "again")
+    a.arguments(rows=t, block=u)
+    a.sub(t, t, u)
+    a.keep(t, "rows")
+    a.beqz(t, "done")
+    a.arguments(row_stride=t, offset=LEFT)
+    a.mull(t, t, u)
+    a.add(t, t, LEFT)
+    a.keep(t, "offset")
+    a.j("block")
+    a.label("done")
+
+
+def begin(a: XtensaFunction) -> None:
+    """Offsets become addresses, strides of results bytes; what does not change is kept."""
+    shape, t, u, v = range(2, 6)
+    a.arguments(shape=shape)
+    for array, offset in (("a", "a_offset"), ("b", "b_offset"), ("out", "offset")):
+        a.argument(t, array)
+        a.argument(u, offset)
+        a.addx4(t, u, t)
+        a.keep(t, offset)
+    for place, name in ((ROW_STRIDE, "row_stride"), (STEP, "step")):
+        a.l32i(t, shape, place)
+        a.slli(t, t, 2)
+        a.keep(t, name)
+    for place, name in ((ROWS, "rows"), (GUARD, "guard"), (ADD, "add")):
+        a.l32i(t, shape, place)
+        a.keep(t, name)
+    a.arguments(guard=u)
+    a.l32i(t, shape, FRAC)
+    a.sub(t, t, u)
+    a.keep(t, "shift")
+    a.l32i(t, shape, BLOCK)
+    a.l32i(u, shape, INNER)
+    a.addi(t, t, 1)
+    a.srli(t, t, 1)
+    a.slli(t, t, 1)
+    a.addi(u, u, 1)
+    a.mull(t, t, u)
+    a.arguments(room=v)
+    a.addx4(t, t, v)
+    a.keep(t, "right")
+
+
+def pack(a: XtensaFunction) -> None:
+    """Rows of b, and of a before, where they are not there yet."""
+    x, m, rows, inner, row_stride, step, at, t, highest, lowest, e = range(2, 13)
+    a.arguments(again=t, shape=e)
+    a.l32i(inner, e, INNER)
+    a.bnez(t, "pack b")
+    a.arguments(a_offset=x, room=m, block=rows)
+    a.l32i(row_stride, e, LEFT_STRIDES)
+    a.l32i(step, e, LEFT_STRIDES + 4)
+    a.j("pack")
+    a.label("pack b")
+    a.arguments(column=x, right=m, group=rows, shape=e)
+    a.l32i(row_stride, e, RIGHT_STRIDES)
+    a.l32i(step, e, RIGHT_STRIDES + 4)
+    a.label("pack")
+    a.slli(row_stride, row_stride, 2)
+    a.slli(step, step, 2)
+    a.label("row")
+    a.mov(at, x)
+    a.movi(highest, 0)
+    a.movi(lowest, -1)
+    a.loopnez(inner, "largest")
+    a.l32i(t, at)
+    a.add(at, at, step)
+    a.max(highest, highest, t)
+    a.min(lowest, lowest, t)
+    a.label("largest")
+    a.neg(lowest, lowest)
+    a.addi(lowest, lowest, -1)
+    a.max(highest, highest, lowest)
+    a.nsau(e, highest)
+    a.movi(t, 18)
+    a.sub(e, t, e)
+    a.movi(t, 0)
+    a.max(e, e, t)  # so that 14 bits are left
+    a.ssr(e)
+    a.sra(highest, highest)
+    a.addi(highest, highest, 1)
+    a.srli(highest, highest, 14)
+    a.add(e, e, highest)  # 16383 is too large
+    a.s32i(e, m)
+    a.addi(m, m, 4)
+    half_of(a, highest, e)
+    a.ssr(e)
+    a.mov(at, x)
+    a.loopnez(inner, "packed")
+    a.l32i(t, at)
+    a.add(at, at, step)
+    a.add(t, t, highest)
+    a.sra(t, t)
+    a.s16i(t, m)
+    a.addi(m, m, 2)
+    a.label("packed")
+    a.extui(t, inner, 0, 1)
+    a.beqz(t, "full")
+    a.movi(t, 0)
+    a.s16i(t, m)
+    a.addi(m, m, 2)
+    a.label("full")
+    a.add(x, x, row_stride)
+    a.addi(rows, rows, -1)
+    a.bnez(rows, "row")
+    a.arguments(again=t)
+    a.bnez(t, "packed both")
+    a.movi(t, 1)
+    a.keep(t, "again")
+    a.keep(x, "a_offset")
+    a.j("pack b")
+    a.label("packed both")
+    a.keep(x, "column")
+
+
+def multiply(
+    a: XtensaFunction, products_of: Callable[[XtensaFunction], None], before: int
+) -> None:
+    """A block of rows of a by a group of those of b."""
     left, y, groups, rest, total, t, u, zero = LEFT, Y, GROUPS, REST, TOTAL, T, U, ZERO
-    target, end, exponents, base, shift, limit = range(10, 16)
-    a.arguments(shape=t, out=target, offset=u, b=y)
-    a.slli(u, u, 2)
-    a.add(target, target, u)
-    a.keep(target, "out")
-    a.addi(y, y, before)
-    a.keep(y, "b")
-    a.l32i(groups, t, 4)
+    target, rows, cols, base, shift, limit = range(10, 16)
+    a.arguments(shape=t, right=y, group=cols)
+    a.l32i(groups, t, INNER)
     a.extui(rest, groups, 0, 3)
     a.srli(groups, groups, 3)
     a.addi(rest, rest, 1)
     a.srli(rest, rest, 1)  # in words
-    for place, name in ((8, "row_stride"), (12, "step")):
-        a.l32i(u, t, place)
-        a.slli(u, u, 2)
-        a.keep(u, name)
-    a.l32i(u, t, 16)
-    a.keep(u, "guard")
-    a.l32i(total, t, 20)
-    a.sub(u, total, u)
-    a.keep(u, "shift")
-    a.l32i(u, t, 28)
-    a.keep(u, "add")
-    a.l32i(limit, t, 24)
+    a.l32i(limit, t, LIMIT)
     a.movi(zero, 0)
     a.label("column")
-    a.arguments(a=left, a_exponents=exponents, out=target, shape=t, b_exponents=u, shift=base)
-    a.l32i(end, t, 0)
-    a.l8ui(u, u)
-    a.addi(left, left, before)
-    a.add(end, end, exponents)
+    a.arguments(room=left, out=target, block=rows, shift=base)
+    a.l32i(u, y)
+    a.keep(y, "b")
     a.sub(base, base, u)
-    a.label("row")
+    a.label("line")
     a.arguments(guard=t, b=y)
-    a.l8ui(shift, exponents)
+    a.l32i(shift, left)
     a.ssr(t)
     a.mov(total, zero)
     a.sub(shift, base, shift)
+    if before:
+        a.addi(left, left, before)
+        a.addi(y, y, before)
     products_of(a)
     a.branch("ge", zero, shift, "to the left")
     a.addi(shift, shift, -1)
@@ -172,9 +257,11 @@ def matmul_with(
     a.label("within")
     a.s32i(total, target)
     a.add(target, target, u)
-    a.addi(exponents, exponents, 1)
-    a.branch("eq", exponents, end, "next column")
-    a.j("row")
+    a.addi(rows, rows, -1)
+    if before != 4:
+        a.addi(left, left, 4 - before)
+    a.beqz(rows, "next column")
+    a.j("line")
     a.label("too high")
     a.mov(t, limit)
     a.label("too low")
@@ -201,18 +288,15 @@ def matmul_with(
     count(a, t, shift)
     a.j("shifted")
     a.label("next column")
-    a.keep(y, "b")
-    a.arguments(b_exponents=t, step=u, cols=shift)
-    a.addi(t, t, 1)
-    a.keep(t, "b_exponents")
-    a.arguments(out=target)
+    if before != 4:
+        a.addi(y, y, 4 - before)
+    a.arguments(out=target, step=u)
     a.add(target, target, u)
     a.keep(target, "out")
-    a.addi(shift, shift, -1)
-    a.keep(shift, "cols")
-    a.beqz(shift, "done")
+    a.addi(cols, cols, -1)
+    a.beqz(cols, "multiplied")
     a.j("column")
-    a.label("done")
+    a.label("multiplied")
 
 
 def count(a: XtensaFunction, t: int, u: int) -> None:
