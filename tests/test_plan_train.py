@@ -191,7 +191,7 @@ def test_published_formula_of_self_attention_1d(sizes, values, numbers):
     planned = train_plan(config, tensors, arches=())
     size = values * (8 if numbers == "double" else 4)
     assert planned.attention == {"attn": size}
-    constants = 4 * 8 * 7  # the shape of each product in fixed point
+    constants = 4 * 15 * 7  # the shape of each product in fixed point
     held = sum(found for name, found in planned.memory.buffers.items()
                if name.startswith("attn.") and name != "attn.x" and ".f." not in name)
     unasked = sizes[0] * sizes[1] * size // values
@@ -210,9 +210,8 @@ def test_heap_of_self_attention_1d_grows_by_the_formula(large_board):
         push(large_board, PATH, modelfile.pack(config, tensors))
         taken.append(int(large_board.execute(MEASURE.format(path=PATH))))
         samples = n * d + 3 * n * p
-        left = max(n * d, n * p)
-        right = max(8 * d, 8 * n, 8 * p, n * p)
-        words = 6 * d * p + 6 * p + 4 * n * p + p * p + samples + left + right
+        operands = max((n + 8) * (d + 1), (d + 8) * (n + 1), 2 * (n * p + 1))
+        words = 6 * d * p + 6 * p + 4 * n * p + p * p + samples + operands
         taken[-1] -= 4 * words
     assert 0 <= taken[1] - taken[0] < 200
 
@@ -259,8 +258,8 @@ def test_a_training_file_is_checked(tmp_path, capsys, change, message):
 
 # Of the kernels, a product of 32-bit fixed point: forwards, the int8 layers before those that train
 # included, and backwards
-DIGITS = {"xtensawin": (9.7, 9.1), "rv32imc": (11.5, 8.6)}
-STEP = {"xtensawin": 4.3e6, "rv32imc": 4.4e6}  # of 10 samples, with the calls
+DIGITS = {"xtensawin": (9.5, 8.9), "rv32imc": (10.9, 8.3)}
+STEP = {"xtensawin": 3.65e6, "rv32imc": 3.68e6}  # of 10 samples, with the calls
 
 
 @pytest.mark.parametrize("arch", DIGITS)

@@ -101,13 +101,13 @@ def product(form, f, a, b, onto, blocks=(4, 2), transposed=(False, False, False)
                for x, swapped in zip((a, b, out), transposed, strict=True)]
     shape = array("i", [rows, inner, *strides[2], guard, f.frac, f.limit, onto is not None, cols,
                         *strides[0], *strides[1], block, group])
-    room = array("i", bytes(4 * (inner + 1) * (block + block % 2 + group + group % 2)))
+    room = array("i", bytes(form.room(block, group, inner)))
     count, before = array("i", [0]), [bytes(x) for x in placed[:2]]
-    form.product(placed[0], 0, placed[1], placed[2], offset, offset, offset, 0, shape, room, count)
+    form.matmul(placed[0], 0, placed[1], placed[2], offset, offset, offset, 0, shape, room, count)
     if block == rows:  # the first column alone, of a as it is packed
         again = words_of([*range(offset), *(out.T if transposed[2] else out).ravel()])
         shape[8] = shape[14] = 1
-        form.product(words_of([1]), 0, placed[1], again, 0, offset, offset, 1, shape, room,
+        form.matmul(words_of([1]), 0, placed[1], again, 0, offset, offset, 1, shape, room,
                      array("i", [0]))
         first = slice(offset, offset + rows if transposed[2] else None,
                       1 if transposed[2] else cols)

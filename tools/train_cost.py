@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attn8_host import forms, isa
-from attn8_host.isa.device import machine_of, overlap, part, same, typecode, view
+from attn8_host.isa.device import Device, machine_of, overlap, part, same, typecode, view
 from attn8_host.isa.importer import Importer, module
 from attn8_host.layers import get
 from attn8_host.paths import DEVICE
@@ -32,6 +32,7 @@ class Meter:
 
     def __init__(self, arch: str):
         self.machines = {name: _machine(name, arch) for name in KERNELS}
+        self.room = Device(arch, "turbo").load("attn8.forms").choose("fixed_product").room
         self.instructions = self.macs = 0
 
     def call(self, module: str, name: str, *arguments: Any) -> int:
@@ -44,7 +45,7 @@ class Meter:
             memoryview(arguments[i]).cast("B")[:] = buffer.read().tobytes()
         machine.reset()
         self.instructions += machine.instructions
-        if name == "product":
+        if name == "matmul":
             rows, inner, cols = (arguments[8][i] for i in (0, 1, 8))
             self.macs += rows * inner * cols
         return result
@@ -71,6 +72,8 @@ def device(meter: Meter) -> tuple[ModuleType, ModuleType]:
     for name in KERNELS:
         made = {function: partial(meter.call, name, function)
                 for function in meter.machines[name].functions}
+        if name.endswith("fixed_product"):
+            made["room"] = meter.room
         kernels[f"attn8.{name}"] = module(name, **made)
     kernels["attn8.kernels.objects"] = module("objects", typecode=typecode, overlap=overlap,
                                                same=same, view=view, part=part)

@@ -13,10 +13,10 @@ def right(form):
     x = array("i", [value << 4 * (k // n) for k, value in enumerate(numbers("b", 5 * n, 37))])
     y = numbers("i", 3 * n, 91)
     out, count, found = array("i", bytes(60)), array("i", [0]), b""
-    room = array("i", bytes(4 * 20 * 6))
+    room = array("i", bytes(form.room(4, 2, n)))
     for frac, limit, add in ((16, (1 << 30) - 1, 0), (8, (1 << 15) - 1, 1)):
         # Of b a transpose; two rows of either at a time
         shape = array("i", [5, n, 3, 1, 3, frac, limit, add, 3, n, 1, 1, 3, 4 - add, 2])
-        form.product(x, 0, y, out, 0, 0, 0, 0, shape, room, count)
+        form.matmul(x, 0, y, out, 0, 0, 0, 0, shape, room, count)
         found += bytes(out)
     return crc32(found + bytes(count)) == ANSWER

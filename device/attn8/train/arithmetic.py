@@ -63,9 +63,11 @@ def root_ratio(num, den):
 
 
 class Numbers:
-    # What all have. rooms: of the layers that are being made (see lifetimes.py)
+    # What all have. rooms: of the layers that are being made (see lifetimes.py). given: an array
+    # that another layer has made, whose words need no check
 
     rooms = None
+    given = None
 
     def zeros(self, n):
         raise NotImplementedError
@@ -96,6 +98,8 @@ class Fixed(Numbers):
         self.count = array("i", [0])
         self.products = forms.choose("fixed_product")
         self.words = forms.choose("fixed_words")
+        self.spread = self.words.spread  # (x, out, rows, columns); these are called often
+        self.relu = self.words.relu  # (x, gate, out, n)
         self._softmax = forms.choose("fixed_softmax")
         self._zero = array("i", [0])
         self._pointwise = None
@@ -130,6 +134,8 @@ class Fixed(Numbers):
 
     def accept(self, x, n, what):
         # Checks an array that comes from outside
+        if x is self.given:
+            return x
         checks.values(what, x, n, False, "i")
         peak = self.words.peak(x, 0, n)
         if peak > self.limit:
@@ -159,9 +165,6 @@ class Fixed(Numbers):
         # n words of x, as the memoryview `view`
         return part(view, x, 4 * first, 4 * n)
 
-    def spread(self, x, out, rows, columns):
-        self.words.spread(x, out, rows, columns)
-
     def copy(self, x, out, start, to, rows, columns, step, stride):
         # Rows of so many words, `step` apart in x and `stride` in out
         kernels.copy(x, out, start, to, rows, columns, step, stride)
@@ -177,9 +180,6 @@ class Fixed(Numbers):
 
     def scale(self, x, out, n, factor):
         self.words.scale(x, 0, out, n, factor[0], factor[1])
-
-    def relu(self, x, gate, out, n):
-        self.words.relu(x, gate, out, n)
 
     def hide(self, scores, rows, columns, length, first):
         # Below all others what a softmax is to give 0: the scores of keys from `length` on, and of
@@ -214,7 +214,7 @@ class Fixed(Numbers):
     def sgd(self, param, velocity, momentum, lr, factor):
         decay, shift = momentum or (0, 15)
         self.words.sgd(param.value, 0, param.grad, velocity, param.size, decay, shift,
-                       _part(lr[0], factor), lr[1], self.limit, self.count)
+                       (lr[0] * factor + (ONE >> 1)) >> 15, lr[1], self.limit, self.count)
 
     def adam_constants(self, beta1, beta2, lr, eps):
         # 1 - beta as (mult, shift); the quotient that lr multiplies has 12 fractional bits
@@ -225,7 +225,7 @@ class Fixed(Numbers):
         return array("i", rate1 + rate2 + (lr[0], shift, max(1, eps[0] << 15 >> eps[1])))
 
     def adam(self, param, first, second, constants, lr, factor):
-        constants[4] = _part(lr[0], factor)
+        constants[4] = (lr[0] * factor + (ONE >> 1)) >> 15
         optimizers.adam(param.value, 0, param.grad, first, second, param.size, self.up, constants,
                         self.limit, self.count)
 
@@ -260,10 +260,6 @@ class Fixed(Numbers):
         return (norm << (15 - shift) if shift < 15 else norm >> (shift - 15)) // max(root, 1)
 
 
-def _part(mult, factor):
-    return (mult * factor + (ONE >> 1)) >> 15
-
-
 class Product:
     # out[i, j] = sum_k a[i, k]*b[j, k] for rows x cols x inner, or added to out where `add`.
     # a, b and out are given as (stride of i or j, stride of k) and (of i, of j), in words, and may
@@ -283,7 +279,7 @@ class Product:
         if f.rooms and f.rooms.recompute:
             block = max(1, min(rows, (LEFT >> half) // inner))
         self.whole = block == rows
-        room = ((block + 1 & ~1) + (group + 1 & ~1)) * (inner + 1)
+        room = f.products.room(block, group, inner) >> 2
         if room > len(f.operands):
             f.operands = f.zeros(room)
         self.shape = array("i", (rows, inner, out[0], out[1], guard, f.frac, f.limit, int(add),
@@ -291,5 +287,5 @@ class Product:
 
     def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0, again=False):
         f = self.f
-        f.products.product(a, 0, b, out, a_offset, b_offset, offset, again and self.whole,
-                           self.shape, f.operands, f.count)
+        f.products.matmul(a, 0, b, out, a_offset, b_offset, offset, again and self.whole,
+                          self.shape, f.operands, f.count)

@@ -13,6 +13,8 @@ class Float(Numbers):
     # "double", where the board's floats are, of theirs.
 
     overflows = 0
+    # All arrays are checked: what is no number must not go on from layer to layer
+    given = property(lambda self: None, lambda self, x: None)
 
     def __init__(self, name="float"):
         self.name = name

@@ -67,25 +67,26 @@ class Model:
             if self._values is not None:
                 self.f.spread(x, self._values, 1, n)
                 x = self._values
-        results = self._results
-        results[0] = x
-        at = 0
-        while at < len(self.layers):
-            for i in self._fresh[at]:
-                self._keep(-i)
-            at += 1
-            self._call(at)
+        self._results[0] = x
+        self._run(1, len(self.layers), self._fresh)
+        return self._results[len(self.layers)]
+
+    def _run(self, at, last, fresh=None):
+        # The layers that give the results from `at` to `last`; fresh: what is made again before
+        # each of all
+        f, results = self.f, self._results
+        while at <= last:
+            if fresh:
+                for i in fresh[at - 1]:
+                    self._keep(-i)
+            takes, layer = self._takes[at - 1], self.layers[at - 1]
+            x = results[takes[0]]
+            f.given = x if takes[0] else None
+            results[at] = layer(x) if len(takes) == 1 else layer(x, results[takes[1]])
             if self.measured:
                 self.measured(at)
-        return results[at]
-
-    def _call(self, at):
-        # The layer that gives result `at`
-        takes, results = self._takes[at - 1], self._results
-        if len(takes) == 1:
-            results[at] = self.layers[at - 1](results[takes[0]])
-        else:
-            results[at] = self.layers[at - 1](results[takes[0]], results[takes[1]])
+            at += 1
+        f.given = results[last]
 
     def _keep(self, at):
         # What that layer keeps for its backward pass, without its result
@@ -121,7 +122,7 @@ class Model:
                 before = f.overflows
                 for i in self._again[at - 1]:
                     if i > 0:
-                        self._call(i)
+                        self._run(i, i)
                     else:
                         self._keep(-i)
                 f.recount(before)  # what saturated was counted
@@ -130,12 +131,15 @@ class Model:
             at -= 1
             if grad is not None:
                 takes = self._takes[at]
+                self.f.given = grad
                 found = self.layers[at].backward(grad)
-                if len(takes) == 1:
-                    self._gather(takes[0], found)
-                else:
+                if len(takes) == 2:
                     self._gather(takes[0], found[0])
                     self._gather(takes[1], found[1])
+                elif grads[takes[0]] is not None:
+                    self._gather(takes[0], found)
+                elif self._asked[takes[0]]:
+                    grads[takes[0]] = found
 
     def _gather(self, place, grad):
         # What one of those that take a result says of its gradient

@@ -642,7 +642,8 @@ class Type(Attention):
         rows = 1 if recompute else s
         # rows, columns, inner
         products = [(s, e, e), (e, e, s), (rows, s, d), (rows, d, s), (s, d, rows)]
-        scratch = max((r + r % 2 + min(c + c % 2, 8)) * (i + 1) for r, c, i in products)
+        scratch = max(((r + 1) // 2 + (min(c, 8) + 1) // 2) * (i + i % 2 + 2)
+                      for r, c, i in products)
         weights = s if recompute else h * s * s
         biases = e if entry.get("bias", True) else 0
         return int(8 * (e * e + biases) + (8 if recompute else 6) * s * e + weights + rows * s

@@ -186,7 +186,7 @@ def run(trainer: Any, command: int, samples: int) -> None:
         one[-1] = model._tokens
     words = [command, samples] + samples * (one + [0] * model.target_size)
     f = model.f
-    words += [0] * (len(trainer.input) // f.zeros(1).itemsize - len(words))
+    words += [0] * (len(trainer.input) // array(f.typecode).itemsize - len(words))
     trainer.input[:] = bytes(array(f.typecode, words))
     trainer()
 
@@ -195,15 +195,15 @@ def cost(config: Config, tensors: Tensors, arch: str, backend: str) -> Cost:
     """Counts one step with a batch of one sample."""
     trainer, device, _ = loaded(config, modelfile.pack(config, tensors), arch, backend)
     products: Any = device.load("attn8.forms").choose("fixed_product")
-    product, macs = products.product, 0
+    matmul, macs = products.matmul, 0
 
     def watched(*arguments: Any) -> None:
         nonlocal macs
         rows, inner, cols = (arguments[8][i] for i in (0, 1, 8))
         macs += rows * inner * cols
-        product(*arguments)
+        matmul(*arguments)
 
-    products.product = watched
+    products.matmul = watched
 
     def count(function: Callable[..., object], *arguments: object) -> np.ndarray:
         nonlocal macs

@@ -3,15 +3,19 @@
 import micropython
 
 
-def product(a: ptr32, acc: int, b: ptr32, out: ptr32, a_offset: int, b_offset: int, offset: int,
-            again: int, shape: ptr32, room: ptr32, count: ptr32):
+def room(rows, cols, inner):
+    # The bytes that `matmul` works in, with so many rows of a, and of b, at a time
+    return 4 * (rows + cols) * (inner + 1)
+
+
+def matmul(a: ptr32, acc: int, b: ptr32, out: ptr32, a_offset: int, b_offset: int, offset: int,
+           again: int, shape: ptr32, room: ptr32, count: ptr32):
     # out[i, j] = sum_k a[i, k]*b[j, k], or added to out. The words of `shape`: rows, inner, out's
     # strides of i and j, guard, frac, limit, whether to add, cols, strides of i and k of a, of j
-    # and k of b, rows of either that are packed at a time; offsets and strides count words. room:
-    # for those of a, then of b, inner + 1 words a row, rows of either filled up to an even number.
-    # again: what it has of a is still there.
+    # and k of b, rows of either that are packed at a time; offsets and strides count words. again:
+    # what `room` has of a is still there, of a product with as many rows.
     rows, inner = shape[0], shape[1]
-    right = (shape[13] + 1 & ~1) * (inner + 1)
+    right = shape[13] * (inner + 1)
     while rows:
         block = min(rows, shape[13])
         if not again:
@@ -20,7 +24,7 @@ def product(a: ptr32, acc: int, b: ptr32, out: ptr32, a_offset: int, b_offset: i
         while cols:
             group = min(cols, shape[14])
             _pack(b, 0, room, column, right, group, inner, shape[11], shape[12])
-            _matmul(room, 0, room, right, out, place, block, group, shape, count)
+            _multiply(room, 0, room, right, out, place, block, group, shape, count)
             column += group * shape[11]
             place += group * shape[3]
             cols -= group
@@ -74,8 +78,8 @@ def _pack(x: ptr32, acc: int, m: ptr32, offset: int, place: int, rows: int, inne
 
 
 @micropython.viper
-def _matmul(a: ptr32, acc: int, b: ptr32, place: int, out: ptr32, offset: int, rows: int,
-            cols: int, shape: ptr32, count: ptr32):
+def _multiply(a: ptr32, acc: int, b: ptr32, place: int, out: ptr32, offset: int, rows: int,
+              cols: int, shape: ptr32, count: ptr32):
     # Of packed rows: a [rows], and b [cols], from `place` on. Loads of a and b need no sign: eight
     # products are right modulo 2**32, and their sum lies within int32.
     sign = 1

@@ -142,7 +142,7 @@ class Exact(Core):
             first = 0
             while first < s:
                 rows, of_values = first * self._keys + column, first * self._values + values
-                start = self._kept(head, first)
+                start = self._kept(head, first) if self._again else head * s * self.key_len
                 self._dscores(dcontext, self.v, self.dscores, of_values, values)  # dA
                 self._dv(self.weights, dcontext, self.dv, start, of_values, values)
                 f.softmax_backward(self.weights, start, self.dscores, self.block, self.key_len,

@@ -88,7 +88,8 @@ class MultiHeadAttention:
         return None if self._grads else length  # queries keep none of a memory
 
     def __call__(self, x, memory=None):
-        return self.out(self.again(x, memory))
+        context = self.f.given = self.again(x, memory)
+        return self.out(context)
 
     def again(self, x, memory=None):
         self.q(x)
@@ -99,17 +100,20 @@ class MultiHeadAttention:
     def backward(self, grad):
         f = self.f
         self.core.backward(self.out.backward(grad), self.dq)
+        f.given = self.dq
         dx = self.q.backward(self.dq)
-        dmemory = self.k.backward(self.core.dk)
+        dk = f.given = self.core.dk
+        dmemory = self.k.backward(dk)
         if self._grads:
             self._grads[0], self._grads[1] = dx, dmemory
         n, onto = self._size, dmemory if self._grads else dx
-        if dx is None:
-            self.v.backward(self.core.dv)
-            return self._grads
-        if not self._grads:
+        if dx is not None and not self._grads:
             f.add(dx, dmemory, dx, n)
-        f.add(onto, self.v.backward(self.core.dv), onto, n)
+        dv = f.given = self.core.dv
+        more = self.v.backward(dv)
+        if dx is None:
+            return self._grads
+        f.add(onto, more, onto, n)
         return self._grads or dx
 
     def collect_params(self):

@@ -51,25 +51,31 @@ class Dense:
     def __call__(self, x, again=False):
         # again: x is what the layer called before took, of the same shape
         f = self.f
-        self.x = x if again else f.accept(x, self.rows * self.inputs, self.name)
+        self.x = x
+        if x is not f.given and not again:
+            f.accept(x, self.rows * self.inputs, self.name)
         if self.bias:
             f.spread(self.bias.value, self.out, self.rows, self.outputs)
         self._product(x, self.weight.value, self.out, 0, 0, 0, again)
         return self.out
 
     def backward(self, grad):
-        f = self.f
-        f.accept(grad, self.rows * self.outputs, self.name)
-        if self.bias:
-            f.column_sums(grad, self.bias.begin(), self.rows, self.outputs)
-            self.bias.end()
+        f, weight, bias = self.f, self.weight, self.bias
+        if grad is not f.given:
+            f.accept(grad, self.rows * self.outputs, self.name)
+        direct = weight.direct  # without, what begins and ends is not called
+        if bias:
+            f.column_sums(grad, bias.begin() if direct else bias.grad, self.rows, self.outputs)
+            if direct:
+                bias.end()
         if self._columns:
             self._columns(grad, self.x, self.dx)
             return self.dx
-        self._product_weight(grad, self.x, self.weight.begin())
+        self._product_weight(grad, self.x, weight.begin() if direct else weight.grad)
         if self.dx is not None:
-            self._product_x(grad, self.weight.value, self.dx)
-        self.weight.end()
+            self._product_x(grad, weight.value, self.dx)
+        if direct:
+            weight.end()
         return self.dx
 
     def collect_params(self):

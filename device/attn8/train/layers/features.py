@@ -23,6 +23,8 @@ class Features:
         out, mult = self.out, self.mult
         for i in range(len(out)):
             out[i] = (x[i] * mult + 128) >> 8
+        if mult > self.f.limit >> 7:  # a value of int16 may be no word
+            self.f.accept(out, len(out), self.name)
         return out
 
     def collect_params(self):

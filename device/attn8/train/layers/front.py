@@ -19,7 +19,10 @@ class Front:
         self._lengths = lengths
         self._length = None
         self._input = model.input
-        self.out = f.room("out", len(model.outputs[-1][2]))
+        _, code, y = model.outputs[-1]
+        # Whether a value may be no word
+        self._beyond = (128 if code == "b" else 32768) * self._mult >> self._shift > f.limit
+        self.out = f.room("out", len(y))
 
     def heed(self, length):
         if not self._lengths:
@@ -42,6 +45,8 @@ class Front:
         half = 1 << shift >> 1
         for i in range(len(self.out)):
             self.out[i] = (y[i] * mult + half) >> shift
+        if self._beyond:
+            self.f.accept(self.out, len(self.out), self.name)
         return self.out
 
     def stop(self):

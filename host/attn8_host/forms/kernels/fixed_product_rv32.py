@@ -1,6 +1,6 @@
 """Products of training's fixed point on RV32IM: attn8/forms/viper/fixed_product.py says what they
 compute. Two rows of a and two of b share their loads: three instructions a product. In `room` the
-rows of such a pair lie by turns, value by value, behind their exponents.
+rows of such a pair lie by turns, value by value, as int16 behind their exponents.
 """
 
 from ..mpy import Rv32Function
@@ -37,8 +37,8 @@ from ..rv32 import (
 )
 from .common_rv32 import clear, elements
 
-SPARE = {"product": ("rows", "cols", "block", "group", "right", "column", "row_stride", "step",
-                     "guard", "shift", "add", "groups", "rest", "limit", "start")}
+SPARE = {"matmul": ("rows", "cols", "block", "group", "right", "column", "row_stride", "step",
+                    "guard", "shift", "add", "groups", "rest", "limit", "start")}
 GROUP = 8  # products that are summed before the guard bits go
 # Places of the words of `shape`, in bytes
 ROWS, INNER, ROW_STRIDE, STEP, GUARD, FRAC, LIMIT, ADD, COLS, LEFT_STRIDES, RIGHT_STRIDES = (
@@ -46,7 +46,7 @@ ROWS, INNER, ROW_STRIDE, STEP, GUARD, FRAC, LIMIT, ADD, COLS, LEFT_STRIDES, RIGH
 BLOCK, COLUMNS = 52, 56
 
 
-def product(a: Rv32Function) -> None:
+def matmul(a: Rv32Function) -> None:
     t, u, shape = A0, A1, A2
 
     def least(name: str, other: int) -> None:
@@ -115,11 +115,12 @@ def begin(a: Rv32Function) -> None:
     a.andi(t, u, GROUP - 1)
     a.keep(t, "rest")
     a.lw(t, BLOCK, shape)
-    a.addi(t, t, 1)
-    a.andi(t, t, -2)
+    for words in (t, u):
+        a.addi(words, words, 1)
+        a.srli(words, words, 1)
     a.addi(u, u, 1)
     a.mul(t, t, u)
-    a.slli(t, t, 2)
+    a.slli(t, t, 3)
     a.arguments(room=v)
     a.add(t, t, v)
     a.keep(t, "right")
@@ -129,12 +130,14 @@ def pack(a: Rv32Function) -> None:
     """Rows of b, and of a before, where they are not there yet."""
     x, m, rows, inner, row_stride, step, at, most = A0, A1, A2, A3, A4, A5, A6, A7
     next_row, pair, to, largest, e, half, t, left = S0, S1, S2, S3, S4, S5, S6, S7
-    values = (T0, T1, T2, T3, T4, T5, T6, S8)  # of a row of eight, which are loaded once
+    # Of a row of 8 or 16, which are loaded once; the last one takes the pointer's place
+    values = (T0, T1, T2, T3, T4, T5, T6, S8, S9, S10, S11, RA, left, to, row_stride, at)
 
     def compare(found: tuple[int, ...], name: str) -> None:
         for v in found:
             a.lw(v, 0, at)
-            a.add(at, at, step)
+            if v != at:
+                a.add(at, at, step)
         for i, v in enumerate(found):
             a.srai(t, v, 31)
             a.xor(t, t, v)
@@ -142,20 +145,23 @@ def pack(a: Rv32Function) -> None:
             a.mv(largest, t)
             a.label(f"{name} {i} not larger")
 
-    def shift(found: tuple[int, ...], places: range) -> None:
+    def shift(found: tuple[int, ...], to: int) -> None:
         for v in found:
             a.add(v, v, half)
         for v in found:
             a.sra(v, v, e)
-        for v, i in zip(found, places, strict=True):
-            a.sw(v, 8 + 8 * i, to)
+        for i, v in enumerate(found):
+            a.sh(v, 4 + 4 * i, to)
 
     def load_and_shift(places: range, _: str) -> None:
         found = values[: len(places)]
         for v in found:
             a.lw(v, 0, at)
             a.add(at, at, step)
-        shift(found, places)
+        for v, i in zip(found, places, strict=True):
+            a.add(v, v, half)
+            a.sra(v, v, e)
+            a.sh(v, 4 + 4 * i, to)
 
     def exponent() -> None:
         """From that of the row before"""
@@ -164,25 +170,28 @@ def pack(a: Rv32Function) -> None:
         a.blt(most, t, "one more")
         a.label("less")
         a.beq(e, ZERO, "exponent")
-        a.addi(left, e, -1)
-        a.sra(t, largest, left)
+        a.addi(half, e, -1)
+        a.sra(t, largest, half)
         a.blt(most, t, "exponent")
-        a.mv(e, left)
+        a.mv(e, half)
         a.j("less")
         a.label("one more")
         a.addi(e, e, 1)
         a.j("more")
         a.label("exponent")
-        a.sw(e, 0, m)
+        a.sh(e, 0, m)
         a.li(half, 1)
         a.sll(half, half, e)
         a.srli(half, half, 1)
-        a.mv(to, m)
+
+    def of_length(n: int, otherwise: str) -> None:
+        a.addi(t, inner, -n)
+        a.bne(t, ZERO, otherwise)
 
     a.arguments(again=t, shape=e)
     a.lw(inner, INNER, e)
     a.addi(pair, inner, 1)
-    a.slli(pair, pair, 3)
+    a.slli(pair, pair, 2)
     a.lui(most, 4)
     a.addi(most, most, -2)
     a.bne(t, ZERO, "pack b")
@@ -196,20 +205,19 @@ def pack(a: Rv32Function) -> None:
     a.lw(step, RIGHT_STRIDES + 4, e)
     a.label("pack")
     a.slli(row_stride, row_stride, 2)
+    a.keep(row_stride, "start")
     a.slli(step, step, 2)
-    a.li(next_row, 4)
+    a.li(next_row, 2)
     a.li(e, 0)
     a.label("row")
     a.mv(at, x)
     a.li(largest, 0)
-    a.addi(t, inner, -GROUP)
-    a.bne(t, ZERO, "long row")
-    compare(values, "of eight")
+    of_length(8, "not of eight")
+    compare(values[:8], "of eight")
     a.label("largest")
     exponent()
-    a.addi(t, inner, -GROUP)
-    a.bne(t, ZERO, "pack long row")
-    shift(values, range(GROUP))
+    of_length(8, "pack not of eight")
+    shift(values[:8], m)
     a.label("row packed")
     a.add(x, x, row_stride)
     a.add(m, m, next_row)
@@ -222,13 +230,23 @@ def pack(a: Rv32Function) -> None:
     a.keep(t, "again")
     a.keep(x, "a_offset")
     a.j("pack b")
+    a.label("not of eight")
+    of_length(16, "long row")
+    compare(values, "of sixteen")
+    a.j("largest")
+    a.label("pack not of eight")
+    of_length(16, "pack long row")
+    shift(values, m)
+    a.argument(row_stride, "start")
+    a.j("row packed")
     a.label("long row")
     elements(a, "value", inner, left, GROUP, {},
              lambda places, name: compare(values[: len(places)], name))
     a.j("largest")
     a.label("pack long row")
     a.mv(at, x)
-    elements(a, "packed", inner, left, GROUP, {to: 8}, load_and_shift)
+    a.mv(to, m)
+    elements(a, "packed", inner, left, GROUP, {to: 4}, load_and_shift)
     a.j("row packed")
     a.label("packed both")
     a.keep(x, "column")
@@ -247,12 +265,12 @@ def multiply(a: Rv32Function) -> None:
     a.arguments(group=cols)
     a.lw(PAIR, INNER, t)
     a.addi(PAIR, PAIR, 1)
-    a.slli(PAIR, PAIR, 3)
+    a.slli(PAIR, PAIR, 2)
     a.label("columns")
     a.keep(cols, "start")
     a.arguments(shift=t, out=TARGETS[0], step=u)
     for column in range(2):
-        a.lw(SHIFTS[column], 4 * column, COLUMN)
+        a.lhu(SHIFTS[column], 2 * column, COLUMN)
         a.sub(SHIFTS[column], t, SHIFTS[column])
     a.add(TARGETS[1], TARGETS[0], u)
     a.add(t, TARGETS[1], u)
@@ -277,24 +295,24 @@ def multiply(a: Rv32Function) -> None:
     a.addi(TURNS, TURNS, -1)
     a.beq(TURNS, ZERO, "groups done")
     for pointer in (LEFT, RIGHT):
-        a.addi(pointer, pointer, 8 * GROUP)
+        a.addi(pointer, pointer, 4 * GROUP)
     group(a)
     take(a)
     a.j("next group")
     a.label("short")
     clear(a, TOTALS[0] + TOTALS[1])
     for pointer in (LEFT, RIGHT):
-        a.addi(pointer, pointer, -8 * GROUP)
+        a.addi(pointer, pointer, -4 * GROUP)
     a.label("groups done")
     a.arguments(rest=TURNS)
     a.beq(TURNS, ZERO, "summed")
     clear(a, SUMS[0] + SUMS[1])
     for pointer in (LEFT, RIGHT):
-        a.addi(pointer, pointer, 8 * GROUP)
+        a.addi(pointer, pointer, 4 * GROUP)
     a.label("one")
     products(a, 0)
     for pointer in (LEFT, RIGHT):
-        a.addi(pointer, pointer, 8)
+        a.addi(pointer, pointer, 4)
     a.addi(TURNS, TURNS, -1)
     a.bne(TURNS, ZERO, "one")
     take(a)
@@ -323,8 +341,8 @@ def products(a: Rv32Function, k: int, first: bool = False) -> None:
     """Of value k of two rows and two columns."""
     of_rows, of_columns, product = (T2, T3), (T4, T5), (T1, T6)
     for i in range(2):
-        a.lw(of_rows[i], 8 + 8 * k + 4 * i, LEFT)
-        a.lw(of_columns[i], 8 + 8 * k + 4 * i, RIGHT)
+        a.lh(of_rows[i], 4 + 4 * k + 2 * i, LEFT)
+        a.lh(of_columns[i], 4 + 4 * k + 2 * i, RIGHT)
     for row in range(2):
         for column in range(2):
             to = SUMS[row][column] if first else product[column]
@@ -354,7 +372,7 @@ def results(a: Rv32Function, name: str, add: bool = False) -> None:
         if row:
             a.addi(exponent, LEFT_ROWS, -1)
             a.beq(exponent, ZERO, "next line")
-        a.lw(exponent, 4 * row, LINE)
+        a.lhu(exponent, 2 * row, LINE)
         for column in range(2):
             if column:
                 a.beq(TARGETS[1], ZERO, f"{name} {row} of one column")

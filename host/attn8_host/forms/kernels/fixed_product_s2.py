@@ -13,18 +13,18 @@ from .fixed_product_xtensa import (
     T,
     U,
     Y,
-    product_with,
+    matmul_with,
 )
 from .fixed_product_xtensa import SPARE as OF_XTENSA
 
-__all__ = ["SPARE", "product"]
+__all__ = ["SPARE", "matmul"]
 
-SPARE = {"product": (*OF_XTENSA["product"], "kept shift", "kept limit")}
+SPARE = {"matmul": (*OF_XTENSA["matmul"], "kept shift", "kept limit")}
 
 
-def product(a: XtensaFunction) -> None:
+def matmul(a: XtensaFunction) -> None:
     """Four instructions a product of eight, and what `products` takes around them."""
-    product_with(a, products, 4)
+    matmul_with(a, products, 4)
 
 
 def products(a: XtensaFunction) -> None:

@@ -9,8 +9,8 @@ from ..mpy import XtensaFunction
 from ..xtensa import ACCLO, HH, LL
 from .common_xtensa import half_of
 
-SPARE = {"product": ("rows", "cols", "block", "group", "right", "column", "row_stride", "step",
-                     "guard", "shift", "add")}
+SPARE = {"matmul": ("rows", "cols", "block", "group", "right", "column", "row_stride", "step",
+                    "guard", "shift", "add")}
 GROUP = 8  # products that are summed before the guard bits go
 # Places of the words of `shape`, in bytes
 ROWS, INNER, ROW_STRIDE, STEP, GUARD, FRAC, LIMIT, ADD, COLS, LEFT_STRIDES, RIGHT_STRIDES = (
@@ -18,9 +18,9 @@ ROWS, INNER, ROW_STRIDE, STEP, GUARD, FRAC, LIMIT, ADD, COLS, LEFT_STRIDES, RIGH
 BLOCK, COLUMNS = 52, 56
 
 
-def product(a: XtensaFunction) -> None:
+def matmul(a: XtensaFunction) -> None:
     """1.75 instructions a product of eight. Pointers to mantissas stand a word before the next."""
-    product_with(a, products, 0)
+    matmul_with(a, products, 0)
 
 
 # Register map while products are summed; U is free
@@ -60,7 +60,7 @@ def products(a: XtensaFunction) -> None:
     a.label("no rest")
 
 
-def product_with(
+def matmul_with(
     a: XtensaFunction, products_of: Callable[[XtensaFunction], None], before: int
 ) -> None:
     """All products, each by `products_of` (see `products`), whose pointers stand so many bytes
@@ -128,11 +128,12 @@ def begin(a: XtensaFunction) -> None:
     a.keep(t, "shift")
     a.l32i(t, shape, BLOCK)
     a.l32i(u, shape, INNER)
-    a.addi(t, t, 1)
-    a.srli(t, t, 1)
-    a.slli(t, t, 1)
+    for words in (t, u):
+        a.addi(words, words, 1)
+        a.srli(words, words, 1)
     a.addi(u, u, 1)
     a.mull(t, t, u)
+    a.slli(t, t, 1)
     a.arguments(room=v)
     a.addx4(t, t, v)
     a.keep(t, "right")

@@ -248,7 +248,7 @@ def squares(a: Rv32Function) -> None:
         values = [*zip((T0, T1), places, strict=False)]
         for v, i in values:
             a.lw(v, 4 * i, x)
-        for v, _ in values:
+        for v, _i in values:
             a.sra(v, v, shift)
             a.mul(v, v, v)
             a.add(total, total, v)
