@@ -234,7 +234,7 @@ def test_the_command(tmp_path, capsys):
     assert main(["plan", "--seq-len", "9", "--embed-dim", "8", "--projection-dim", "8"]) == 2
     assert main(["plan", "--train"]) == 2
     assert main(["plan", "--train", "--model", str(MODELS / "digits.safetensors")]) == 2
-    assert "expected an attn8-train model" in capsys.readouterr().err
+    assert "it is a model and no training file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
