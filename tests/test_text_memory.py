@@ -68,6 +68,23 @@ GroupedAttention._piece = _piece
 attn8.load({PATH!r}, step=True, weights="stream")
 """
 
+# What is held for what stays leaves too little for the header
+IN_THE_WAY = f"""
+import attn8, attn8.pool
+def room():
+    held = []
+    try:
+        while True:
+            held.append(bytearray(4096))
+    except MemoryError:
+        del held[-2:]
+        print("held")
+        return held
+attn8.pool.room = room
+model = attn8.load({PATH!r}, step=True, weights="stream")
+print("".join(attn8.generate(model, "Once upon a time", 3)))
+"""
+
 
 def resized(context):
     """(config, tensors) of the stories with room for so many tokens, as attn8 import --context."""
@@ -109,6 +126,15 @@ def test_192_tokens_load_and_load_again_in_a_heap_that_gets_into_pieces():
         board.enter_repl()
         once, again = board.execute(compiled(TWICE)).strip().splitlines()
     assert once == again == "Once upon a time, there was a little girl named Lily. She"
+
+
+@pytest.mark.board("virtual")
+def test_what_is_held_for_what_stays_goes_where_it_is_in_the_way(board):
+    push(board, PATH, modelfile.pack(*resized(16)))
+    board.enter_repl()
+    said = board.execute(compiled(IN_THE_WAY)).split("\n")
+    assert [line.strip() for line in said if line] == ["held", "Once upon a time, there was"]
+    board.enter_repl()
 
 
 @pytest.mark.board("virtual")

@@ -10,7 +10,14 @@ def load(path, need_weights, count, advance, step, share, weights, before):
     # See model.load -> the model, and the tensors of its file. before: as build has it
     def make():
         held = _room() if step else None  # of text, whose config is large
-        config, tensors = _opened(path, weights, step)
+        try:
+            config, tensors = _opened(path, weights, step)
+        except MemoryError:
+            if held is None:
+                raise
+            held = None  # it was in the way
+            gc.collect()
+            config, tensors = _opened(path, weights, step)
         if step:
             for name in "choice", "entry", "find":
                 __import__("attn8." + name)
