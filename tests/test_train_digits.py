@@ -89,8 +89,8 @@ def tuning(tmp_path):
     base = load(MODELS / "digits.safetensors")
     _, tensors = modelfile.read(MODELS / "digits_float.safetensors")
     tensors = {n: t.astype(float) for n, t in tensors.items() if not n.startswith("embed.")}
-    # What takes 100 KB on a 32-bit board; here objects are twice as large
-    virtual = VirtualBoard(root=tmp_path, heap_size="165K")
+    # What takes about 105 KB on a 32-bit board; here objects are twice as large
+    virtual = VirtualBoard(root=tmp_path, heap_size="174K")
     with Board(virtual.port, kind="virtual", close=virtual.stop) as board:
         deploy(board)
         push(board, MODEL, (MODELS / "digits.safetensors").read_bytes())
