@@ -14,7 +14,7 @@ class Float(Numbers):
 
     overflows = 0
     # All arrays are checked: what is no number must not go on from layer to layer
-    given = property(lambda self: None, lambda self, x: None)
+    given = property(lambda self: self, lambda self, x: None)
 
     def __init__(self, name="float"):
         self.name = name
