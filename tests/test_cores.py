@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from attn8_host import float_model, modelfile
+from attn8_host import cores, float_model, modelfile
 from attn8_host.cores.performer import random_features
 from attn8_host.deploy import push
+from attn8_host.errors import ModelError
 from attn8_host.model import load
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.model import quantize_model
+from tests.test_train_layers import CASES as TRAINING
 
 HEADS, HEAD_DIM, SEQ_LEN = 3, 4, 11
 
@@ -87,3 +89,43 @@ for _ in range(2):
     layer.reset()
 """, x=x)
     assert (np.array(rows) == expected).all()
+
+
+OWN = [name for name, core in cores.all_cores().items() if not core.crosses]
+
+
+@pytest.mark.parametrize("core", OWN)
+def test_cores_of_their_own_sequence_take_no_other(remote, core):
+    """Neither half takes a cross attention with one, which only a file made by hand can say."""
+    cross = {"type": "cross_attention", "name": "a", "seq_len": 2, "key_len": 4, "embed_dim": 4,
+             "memory_dim": 4, "num_heads": 2, "core": core, "causal": False, "options": {},
+             "constants": {}, "inputs": ["q", "x"]}
+    config = {"format": "attn8", "version": 1, "name": "crossed", "input": {"shape": [4, 4]},
+              "layers": [
+                  {"type": "relu", "name": "x"},
+                  {"type": "slice", "name": "q", "seq_len": 4, "embed_dim": 4, "start": 0,
+                   "rows": 2}, cross]}
+    kind = cores.get(core)
+    cross["options"] = {"mask": ["local_window", 1]} if core == "sparse" else dict.fromkeys(
+        (key for key in ("window", "cache_len") if key in kind.options), 4)
+    message = f"a.core: {core} takes keys and values of its own sequence only; take exact"
+    with pytest.raises(ModelError) as refused:
+        modelfile.check_config(config)
+    assert str(refused.value) == message
+    push(remote.board, "/models/crossed.safetensors", modelfile.pack(config, {}))
+    said = remote.refused("load('/models/crossed.safetensors')", "from attn8 import load")
+    assert said == f"/models/crossed.safetensors: {message}"
+
+
+@pytest.mark.parametrize("core", [core for core in OWN if cores.get(core).trainable])
+def test_nor_do_they_train_so(roomy, core):
+    layers = [dict(entry) for entry in TRAINING["cross"].config["layers"]]
+    layers[-1]["core"] = core
+    config = {**TRAINING["cross"].config, "format": "attn8-train", "version": 1, "name": "crossed",
+              "batch": 1, "layers": layers}
+    message = f"attn.core: {core} takes keys and values of its own sequence only; take exact"
+    with pytest.raises(ModelError) as refused:
+        modelfile.check_config(config, "attn8-train")
+    assert str(refused.value) == message
+    assert roomy.refused("Model(config, {})", "from attn8.train.model import Model",
+                         config=config) == message

@@ -67,9 +67,12 @@ def test_the_board_trains_with_the_same_words(remote, name):
     assert found[-1][0] == model.f.overflows
 
 
-def test_what_is_made_again_changes_nothing_and_saves_memory(remote):
-    """Of an encoder."""
-    case = CASES["encoder"]
+WHOLE = ["encoder", "normed_attention", "normed_attention, biases"]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_is_made_again_changes_nothing_and_saves_memory(remote, name):
+    case = CASES[name]
     found = []
     for recompute in (False, True):
         config = {**case.config, "recompute": recompute}
@@ -85,9 +88,29 @@ def test_what_is_made_again_changes_nothing_and_saves_memory(remote):
     assert found[1][-1][1] < found[0][-1][1]
 
 
-def test_direct_is_sgd_of_one_sample():
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("saved", [{"recompute": True}, {"optimizer": DIRECT},
+                                   {"recompute": True, "optimizer": DIRECT}],
+                         ids=["recompute", "direct", "both"])
+def test_the_board_saves_memory_and_trains_as_the_plain_trainer(remote, name, saved):
+    """Words of NumPy, whose trainer saves none, where no norm is clipped."""
+    case = CASES[name]
+    plain = {**case.config, "optimizer": {"type": "sgd", "lr": DIRECT["lr"]}}
+    tensors, x, target, losses, model = steps(case, plain)
+    remote("tensors = {}")
+    upload(remote, tensors, model.f)
+    found = remote(BOARD, config={**plain, **saved}, x=x.astype(np.int32),
+                   target=target.astype(np.int32))
+    assert found[:3] == [[int(loss)] for loss in losses]
+    for values, p in zip(found[3:-1], model.params, strict=True):
+        assert (np.array(values) == p.value.ravel()).all(), p.name
+    assert found[-1][0] == model.f.overflows
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_direct_is_sgd_of_one_sample(name):
     """Bit for bit, where no norm is clipped."""
-    case = CASES["encoder"]
+    case = CASES[name]
     models = [steps(case, {**case.config, "optimizer": optimizer})[-1]
               for optimizer in (DIRECT, {"type": "sgd", "lr": DIRECT["lr"]})]
     for p, other in zip(*(model.params for model in models), strict=True):

@@ -34,6 +34,9 @@ def build(entry, given, need_weights):
     keys, width = entry.rows("key_len"), entry.size("memory_dim")
     core = entry.word("core")
     form = cores.form(core)
+    if core != "exact":
+        raise ValueError("%s.core: %s takes keys and values of its own sequence only; take exact"
+                         % (entry.name, core))
     entry.accept(given[0], form, s * e)
     entry.accept(given[1], form, keys * width)
     lengths = entry.lengths(keys)

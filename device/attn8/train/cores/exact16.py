@@ -6,5 +6,5 @@ class Exact16(Exact):
 
     options = ["block_rows"]
     maker = "exact16_constants"
-    value_widths = False
+    value_widths = crosses = False
     wide = True
