@@ -261,7 +261,7 @@ PLAY = ["--recording", "good.npz"]
     (["--demo", "--terminal", "--port", "80"], "--port: --terminal serves no page"),
     (["--demo", "--hop", "3"], "--hop: without --sensor a recording is played"),
     ([str(DIGITS), "--sensor", "a.py", "--speed", "3"], "--speed: --sensor gives the signal"),
-    (["--demo", "--port", "0"], "argument --port: expected a whole number from 1 to 65535"),
+    (["--demo", "--port", "0"], "--port: expected a whole number from 1 to 65535"),
     (["bare", *PLAY], "bare: head: the last layer has neither softmax nor scale"),
     ([str(DIGITS), "--sensor", "none.py"], "none.py: No such file or directory"),
     (["no_channels", "--sensor", "a.py"], "no_channels: expected input.channels along"),

@@ -87,8 +87,10 @@ class Parser(argparse.ArgumentParser):
             self.register("action", name, action)
 
     def error(self, message: str) -> NoReturn:
-        """As argparse's, in one line, whatever an argument holds."""
-        super().error(printable(" ".join(message.splitlines())))
+        """Ends in one line, whatever an argument holds, and without the usage of argparse's."""
+        line = printable(" ".join(message.removeprefix("argument ").splitlines()))
+        hint = "" if ": expected" in line else f"; `{self.prog} --help` says what it takes"
+        self.exit(2, f"attn8: {line}{hint}\n")
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         """As argparse's."""
