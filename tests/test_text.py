@@ -354,6 +354,53 @@ def test_wrong_calls_are_refused_in_one_line(board, remote, small):
     assert {code: remote.refused(code) for code in WRONG} == WRONG
 
 
+# What is asked of a tokenizer with each of VALUES, and what is expected of it
+ASKED = {
+    "made.encode({})": ("text: expected str, got {}", ("str",)),
+    "made.decode(1, {})": ("token: expected a whole number, got {}", ("int", "bool")),
+    "made.piece({})": ("token: expected a whole number, got {}", ("int", "bool")),
+}
+VALUES = ("None", "5", "True", "b'ab'", "1.5", "[1]", "['a']", "(1,)", "{}", "'ab'", "object")
+# Of which there are 300
+NONE = {call: f"token: expected 0 to 299, got {token}" for token in (-2, 300, 1 << 40)
+        for call in (f"made.decode(1, {token})", f"made.piece({token})")}
+WORDS = [(call.format(value), expected.format(type(eval(value)).__name__))
+         for call, (expected, kinds) in ASKED.items() for value in VALUES
+         if type(eval(value)).__name__ not in kinds]
+
+
+@pytest.mark.parametrize("weights", ["stream", "resident"])
+def test_a_tokenizer_says_what_it_expected(board, remote, small, weights):
+    board.enter_repl()
+    push(board, PATH, small[0].read_bytes())
+    remote(f"from attn8 import load\nmodel = load({PATH!r}, step=True, weights={weights!r})\n"
+           "made = model.tokenizer\ngive(0)")
+    assert [(call, remote.refused(call)) for call, _ in WORDS] == WORDS
+    assert {call: remote.refused(call) for call in NONE} == NONE
+
+
+def test_a_tokenizer_on_the_host_says_the_same(small):
+    made = load(small[0], False).tokenizer
+    for call, message in [*WORDS, *NONE.items()]:
+        with pytest.raises((TypeError, ValueError)) as refused:
+            eval(call, {"made": made})
+        assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(("request_", "message"), [
+    (("a",), "tokens: expected a whole number, got str"),
+    ((0,), "tokens: expected 1 to 32768, got 0"),
+    ((1, "a"), "temperature: expected a number, got str"),
+    ((1, 1, None), "top_p: expected a number, got NoneType"),
+    ((1, 1, 1, 1.5), "seed: expected a whole number, got float"),
+    ((1, 1, 1, -1), "seed: expected 0 to 4294967295, got -1"),
+])
+def test_what_numpy_is_asked_to_write_is_refused_as_well(small, request_, message):
+    with pytest.raises((TypeError, ValueError, ModelError)) as refused:
+        list(steps(load(small[0], False), [1], *request_))
+    assert str(refused.value) == message
+
+
 IN_PLACE = """
 import vfs
 from attn8 import load

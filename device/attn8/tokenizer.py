@@ -63,6 +63,7 @@ class Tokenizer:
             self._tables = []
 
     def piece(self, token):
+        checks.between("token", token, 0, self._n - 1)
         if not self._tables:
             return self._read(token)
         pieces, ends = self._tables[:2]
@@ -86,6 +87,7 @@ class Tokenizer:
 
     def encode(self, text):
         # -> the tokens of a text
+        checks.kind("text", text, str)
         self._open()
         try:
             return self._encode(text)
@@ -102,7 +104,8 @@ class Tokenizer:
             data = character.encode()
             token = self._find(data)
             if token is None:
-                ids.extend([BYTES + byte for byte in data])
+                for byte in data:
+                    ids.append(BYTES + byte)
             else:
                 ids.append(token)
         return self._join(ids)

@@ -71,8 +71,8 @@ class ByteTokenizer(Tokenizer):
         """Those of a model file."""
         return {**super().tensors(), "tokenizer.classes": self.classes}
 
-    def encode(self, text: str) -> list[int]:
-        """The tokens of a text, as the rules say behind begin."""
+    def _encode(self, text: str) -> list[int]:
+        """As the rules say behind begin."""
         ids = [self.begin] if self.begins or not text else []
         for word in words(text, self.kinds(text)):
             data = word.encode("utf-8", "surrogateescape")
@@ -87,7 +87,7 @@ class ByteTokenizer(Tokenizer):
 
     def decode(self, before: int, token: int) -> bytes:
         """What a token stands for; begin and end for nothing."""
-        return b"" if token in (self.begin, self.end) else self.pieces[token]
+        return b"" if token in (self.begin, self.end) else self.piece(token)
 
 
 def words(text: str, kinds: list[int]) -> Iterator[str]:

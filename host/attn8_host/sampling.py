@@ -4,6 +4,7 @@ import numpy as np
 
 from .errors import ModelError
 from .layers.softmax import FINE, OCTAVES, Softmax, softmax_constants
+from .schema import between
 
 UNIT = 1000  # of a temperature and of top_p
 MOST_MULT = 1 << 29
@@ -13,8 +14,11 @@ def thousandths(name: str, value: float, most: int) -> int:
     """A number in thousandths.
 
     Raises:
+        TypeError: it is none.
         ModelError: it is not within 0 to `most`.
     """
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     if not 0 <= value <= most:
         raise ModelError(f"{name}: expected 0 to {most}, got {value:g}")
     return int(value * UNIT + 0.5)
@@ -35,14 +39,17 @@ class Sampler:
         seed: a whole number of 32 bits.
 
     Raises:
-        ModelError: one of these is out of its range.
+        TypeError: one of these is no number, or the seed no whole one.
+        ModelError: one is out of its range.
     """
 
     def __init__(self, ratio: dict[str, int], temperature: float, top_p: float, seed: int):
         self.temperature = thousandths("temperature", temperature, 100)
         self.top_p = thousandths("top_p", top_p, 1)
-        if not 0 <= seed < 1 << 32:
-            raise ModelError(f"seed: expected 0 to {(1 << 32) - 1}, got {seed}")
+        try:
+            between("seed", seed, 0, (1 << 32) - 1)
+        except ValueError as error:
+            raise ModelError(str(error)) from None
         self.state = (seed + 1) * 0x9E3779B1 & 0xFFFFFFFF or 1
         if self.temperature:
             shift = ratio["shift"]

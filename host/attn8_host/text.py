@@ -7,6 +7,7 @@ import numpy as np
 from .errors import ModelError
 from .model import Model
 from .sampling import Sampler
+from .schema import between
 
 
 def encoded(model: Model, prompt: str) -> list[int]:
@@ -36,10 +37,16 @@ def steps(
         ids: of the prompt.
         tokens: at most.
         temperature, top_p, seed: of the Sampler.
+
+    Raises:
+        TypeError, ValueError: an argument is none of these.
+        ModelError: one is out of its range.
     """
     tokenizer, room = model.tokenizer, model.config["input"]["shape"][0]
     assert tokenizer is not None  # as there are ids
-    left = min(room if tokens is None else tokens, room + 1 - len(ids))
+    tokens = room if tokens is None else tokens
+    between("tokens", tokens, 1, 1 << 15)
+    left = min(tokens, room + 1 - len(ids))
     model.reset()
     sampler = Sampler(model.config["text"], temperature, top_p, seed)
     logits = model.prefill(np.array(ids, np.int16))

@@ -19,7 +19,7 @@ import numpy as np
 
 from .errors import ModelError
 from .paths import require_file
-from .schema import Tensor
+from .schema import Tensor, between
 
 RULES = (1, 2, 1, 1)  # of a file that has none: begin, end, begins, space
 SPACES = ("none", "always", "unless the text begins with one")
@@ -123,7 +123,16 @@ class Tokenizer:
         return made
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text, as the rules say behind begin, and with a space in front."""
+        """The tokens of a text, as the rules say behind begin, and with a space in front.
+
+        Raises:
+            TypeError: it is none.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text: expected str, got {type(text).__name__}")
+        return self._encode(text)
+
+    def _encode(self, text: str) -> list[int]:
         ids = [self.begin] if self.begins or not text else []
         if text and self.space and not (self.space == 2 and text[0] == " ") and b" " in self._ids:
             ids.append(self._ids[b" "])
@@ -145,12 +154,21 @@ class Tokenizer:
                 return ids
             ids[at : at + 2] = [made]
 
+    def piece(self, token: int) -> bytes:
+        """That of a token.
+
+        Raises:
+            TypeError, ValueError: it is no whole number, or no token.
+        """
+        between("token", token, 0, len(self.pieces) - 1)
+        return self.pieces[token]
+
     def decode(self, before: int, token: int) -> bytes:
         """What a token stands for, behind another one: begin and end for nothing, and of the first
-        one no space in front."""
+        one no space in front. Errors are those of `piece`."""
         if token in (self.begin, self.end):
             return b""
-        piece = self.pieces[token]
+        piece = self.piece(token)
         if before == self.begin and self.space and piece[:1] == b" ":
             piece = piece[1:]
         if len(piece) == 6 and piece[:3] == b"<0x" and piece[5:] == b">":
