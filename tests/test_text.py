@@ -401,6 +401,56 @@ def test_what_numpy_is_asked_to_write_is_refused_as_well(small, request_, messag
     assert str(refused.value) == message
 
 
+NEWER = ("generate: a newer one writes with this model; end one before the next, or load the model "
+         "twice")
+TWO = """
+from attn8 import generate, load
+model = load(path, step=True)
+alone = "".join(generate(model, "ab", 6))
+first = generate(model, "ab", 6)
+next(first)
+second = generate(model, "ab", 6)
+begun = next(second)
+for _ in range(2):
+    try:
+        give("".join(first))
+    except ValueError as error:
+        give(str(error))
+give(int(begun + "".join(second) == alone == "".join(generate(model, "ab", 6))))
+first = generate(model, "ab", 6)
+next(first)
+try:
+    list(generate(model, "ab", 6, 101))
+except ValueError as error:
+    give(str(error))
+try:
+    next(first)
+except ValueError as error:
+    give(str(error))
+"""
+
+
+def test_of_two_that_write_with_one_model_the_older_is_refused(board, remote, small):
+    board.enter_repl()
+    push(board, PATH, small[0].read_bytes())
+    # An iterator that has failed has ended; one that is refused has reset the model
+    assert remote(TWO, path=PATH) == [NEWER, "", 1, "temperature: expected 0 to 100, got 101",
+                                      NEWER]
+
+
+def test_numpy_refuses_the_older_too(small):
+    model = load(small[0], False)
+    ids = encoded(model, "ab")
+    alone = [token for token, _ in steps(model, ids, 6)]
+    first, second = steps(model, ids, 6), steps(model, ids, 6)
+    next(first)
+    begun, _ = next(second)
+    with pytest.raises(ModelError) as refused:
+        next(first)
+    assert str(refused.value) == NEWER
+    assert [begun, *(token for token, _ in second)] == alone
+
+
 IN_PLACE = """
 import vfs
 from attn8 import load

@@ -11,10 +11,10 @@ def generate(model, prompt="", tokens=None, temperature=0, top_p=1, seed=1):
     # token each time.
     if not hasattr(model, "tokenizer"):
         checks.refuse("model", model)
-    if model.tokenizer is None:
+    tokenizer = model.tokenizer
+    if tokenizer is None:
         raise ValueError("the model has no tokenizer: import it with --tokenizer, or with "
                          "tokenizer.json in its folder")
-    tokenizer = model.tokenizer
     decode = tokenizer.decode
     ids = tokenizer.encode(checks.kind("prompt", prompt, str))
     left = b""  # bytes of a character that is not whole
@@ -35,23 +35,31 @@ def generate(model, prompt="", tokens=None, temperature=0, top_p=1, seed=1):
 
 def steps(model, ids, tokens=None, temperature=0, top_p=1, seed=1):
     # Yields (token, the logits that it was chosen from) behind a list of ids
-    room = min([layer.seq_len for layer in model.layers if hasattr(layer, "reset")])
+    room = 1 << 15
+    for layer in model.layers:
+        if hasattr(layer, "reset"):
+            room = min(room, layer.seq_len)
     if len(ids) > room:
         raise ValueError("the prompt has %d tokens, the model has room for %d" % (len(ids), room))
     if tokens is None:
         tokens = room
     checks.between("tokens", tokens, 1, 1 << 15)
+    tokenizer = model.tokenizer
+    # Says as well who began last
+    ends = tokenizer.ends = (tokenizer.begin, tokenizer.end)
     model.reset()
     logits = model.prefill(array("h", ids))
     mult, shift = model.text
     sampler = Sampler(len(logits), mult, shift, temperature, top_p, seed)
     left = min(tokens, room + 1 - len(ids))
-    ends = (model.tokenizer.begin, model.tokenizer.end)
     while True:
         token = sampler(logits)
         if token in ends:
             return
         yield token, logits
+        if tokenizer.ends is not ends:
+            raise ValueError("generate: a newer one writes with this model; end one before the "
+                             "next, or load the model twice")
         left -= 1
         if not left:
             return

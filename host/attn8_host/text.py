@@ -40,13 +40,14 @@ def steps(
 
     Raises:
         TypeError, ValueError: an argument is none of these.
-        ModelError: one is out of its range.
+        ModelError: one is out of its range, or a newer one writes with this model.
     """
     tokenizer, room = model.tokenizer, model.config["input"]["shape"][0]
     assert tokenizer is not None  # as there are ids
     tokens = room if tokens is None else tokens
     between("tokens", tokens, 1, 1 << 15)
     left = min(tokens, room + 1 - len(ids))
+    mine = tokenizer.writer = object()
     model.reset()
     sampler = Sampler(model.config["text"], temperature, top_p, seed)
     logits = model.prefill(np.array(ids, np.int16))
@@ -55,6 +56,9 @@ def steps(
         if token in (tokenizer.begin, tokenizer.end):
             return
         yield token, logits
+        if tokenizer.writer is not mine:
+            raise ModelError("generate: a newer one writes with this model; end one before the "
+                             "next, or load the model twice")
         left -= 1
         if not left:
             return

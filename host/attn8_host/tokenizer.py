@@ -66,6 +66,7 @@ class Tokenizer:
                 and self.space in range(len(SPACES))):
             raise ModelError(f"tokenizer.rules: expected two tokens of {n}, 0 or 1, and 0, 1 or 2, "
                              f"got {list(self.rules)}")
+        self.writer: object = None  # who began to write with the model last
         self._ids: dict[bytes, int] = {}
         for token, piece in enumerate(pieces):
             self._ids.setdefault(piece, token)
