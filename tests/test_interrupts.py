@@ -11,8 +11,8 @@ import sys
 import pytest
 from mpremote.transport_serial import SerialTransport
 
-from attn8_host.boards.interrupts import uninterrupted
 from attn8_host.boards.virtual import VirtualBoard
+from attn8_host.interrupts import ENDS, ended_whole, uninterrupted
 
 SECONDS = 60  # in which the slowest computer answers
 LATEST = 2.5  # seconds after the start; the commands take longer
@@ -86,3 +86,31 @@ def test_what_ignores_interrupts_still_does():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with uninterrupted():
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_what_ends_a_command_closes_what_is_open_once_it_may(number):
+    """A second signal, as of whoever has waited too long, does not cut that off."""
+    done = []
+    with pytest.raises(SystemExit) as ended, ended_whole():
+        try:
+            with uninterrupted():
+                signal.raise_signal(number)
+                done.append("not left half done")
+        finally:
+            signal.raise_signal(number)
+            done.append("closed")
+    assert ended.value.code == 128 + number
+    assert done == ["not left half done", "closed"]
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_who_ignores_what_ends_a_command_still_does(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with ended_whole(), uninterrupted():
+            signal.raise_signal(number)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)

@@ -1,6 +1,11 @@
 """The emulated chip behind `--board qemu`; needs Espressif's QEMU and ATTN8_FIRMWARE."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -78,3 +83,56 @@ def test_an_emulator_ends_where_its_opening_is_interrupted(no_qemu, tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         open_board("qemu", firmware=tmp_path / "f.bin")
     assert started == [True, -9]
+
+
+# Stands for QEMU: one end of its socket, behind which nothing answers or the virtual board does
+FAKE = """#!{python}
+import os, pathlib, select, socket, sys, time
+fd = next(int(part[3:]) for word in sys.argv for part in word.split(",") if part[:3] == "fd=")
+client, _ = socket.socket(fileno=fd).accept()
+pathlib.Path({pid!r}).write_text(str(os.getpid()))
+if {answers}:
+    from attn8_host.boards.virtual import VirtualBoard
+    board = VirtualBoard()
+    port = os.open(board.port, os.O_RDWR | os.O_NOCTTY)
+    ways = {{client.fileno(): port, port: client.fileno()}}
+while True:
+    for each in select.select(list(ways) if {answers} else [client], [], [])[0]:
+        data = os.read(each if {answers} else each.fileno(), 4096)
+        if not data:
+            time.sleep(60)  # QEMU waits for another one, but not here for good
+            sys.exit()
+        if {answers}:
+            os.write(ways[each], data)
+"""
+
+
+@pytest.mark.parametrize(("number", "answers"), [
+    (signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGHUP, True),
+])
+def test_an_emulator_ends_with_a_command_that_is_ended(no_qemu, tmp_path, monkeypatch, number,
+                                                       answers):
+    """While it starts, and while the board is at work."""
+    program, started = tmp_path / "qemu", tmp_path / "pid"
+    program.write_text(FAKE.format(python=sys.executable, pid=str(started), answers=answers))
+    program.chmod(0o755)
+    monkeypatch.setenv("ATTN8_QEMU", str(program))
+    firmware(tmp_path / "f.bin", ESP32)
+    command = [sys.executable, "-m", "attn8_host", "demo", "--board", "qemu",
+               "--firmware", str(tmp_path / "f.bin")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               cwd=tmp_path, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    try:
+        while not started.exists() or not started.read_text():
+            assert process.poll() is None
+            time.sleep(0.05)
+        if answers:
+            assert "Using the board" in process.stdout.readline()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+        assert (process.returncode, said) == (128 + number, "")
+    finally:
+        process.kill()
+        process.communicate()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)

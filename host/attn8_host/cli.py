@@ -12,6 +12,7 @@ from . import __version__, commands
 from .commands.parser import Command, Parser
 from .discover import entries
 from .errors import Attn8Error
+from .interrupts import ended_whole
 from .terminal import Terminal, printable
 
 
@@ -42,13 +43,18 @@ def _add_commands(above: Parser, package: str, **options: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit status: 0, 1 (a proof failed) or 2 (it could not run)."""
+    """Runs a command; returns its exit status: 0, 1 (a proof failed) or 2 (it could not run).
+
+    Raises:
+        SystemExit: argparse ended it, or a signal (see `ended_whole`).
+    """
     arguments = parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows ? for blocks
     console = Terminal()
     try:
-        return _run(arguments, console)
+        with ended_whole():
+            return _run(arguments, console)
     except Attn8Error as error:
         _say(str(error))
         return 2

@@ -19,11 +19,11 @@ from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
 from ..errors import Attn8Error, BoardError, LinkError, RemoteError, explained
+from ..interrupts import uninterrupted
 from ..link import RESCUE, Client
 from . import uart
 from .answers import BYTES, literal
 from .discovery import WINDOWS, present
-from .interrupts import uninterrupted
 from .limited import Limit
 
 BAUD = 115200
