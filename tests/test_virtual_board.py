@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from attn8_host.boards.board import Board
 from attn8_host.boards.running import running
 from attn8_host.boards.virtual import VirtualBoard
 from attn8_host.cli import main
-from attn8_host.errors import BoardError
+from attn8_host.errors import BoardError, RemoteError
 from attn8_host.proof.soak import growth
 
 
@@ -115,6 +117,36 @@ def test_a_crash_leaves_a_board_that_can_be_used(virtual):
         board.transport.read_until(1, b">>> ", timeout=60)
         board.enter_repl()
         assert board.execute("print(3)") == "3\n"
+
+
+@pytest.mark.parametrize("program", ["while True: pass", "while True: print('x' * 50)"])
+def test_what_waits_for_a_program_is_told_that_micropython_died(program):
+    """At once, of a program that may be silent for ten minutes, and of one that says much."""
+    virtual = VirtualBoard()
+    try:
+        with Board(virtual.port) as board:
+            (process,) = children(virtual.process.pid)
+            kill = threading.Timer(1, os.kill, (process, signal.SIGKILL))
+            kill.start()
+            start = time.monotonic()
+            with pytest.raises(RemoteError) as refused:
+                board.follow(program, lambda line: None)
+            kill.join()
+            assert str(refused.value) == ("the board says: virtual board: MicroPython died of "
+                                          "SIGKILL")
+            assert time.monotonic() - start < 60
+            board.enter_repl()
+            assert board.execute("print(3)") == "3\n"
+    finally:
+        virtual.stop()
+
+
+def children(process):
+    """Processes that one has started."""
+    done = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True,
+                          check=True)
+    pairs = (map(int, line.split()) for line in done.stdout.splitlines())
+    return [own for own, above in pairs if above == process]
 
 
 def test_too_little_heap_is_said_in_one_line(tmp_path, monkeypatch, capsys):

@@ -319,7 +319,9 @@ class Supervisor:
         crashed = status < 0 and status != -signal.SIGINT
         if crashed:
             name = signal.Signals(-status).name
-            self._emit(b"\r\nvirtual board: MicroPython died of %s\r\n" % name.encode())
+            said = b"\r\nvirtual board: MicroPython died of %s\r\n" % name.encode()
+            # To who waits for the end of a program it is that, and the error
+            self._emit(b"\x04%s\x04" % said if self.raw else said)
         if self.hard_reset:
             self._emit(b"\r\nvirtual board: reset\r\n")
         else:
