@@ -9,6 +9,7 @@ import pytest
 from mpremote.romfs import VfsRomWriter
 
 from attn8_host import float_model, modelfile, partition
+from attn8_host.boards import Board
 from attn8_host.cli import main
 from attn8_host.commands.pictures import WIDTH, wrapped
 from attn8_host.deploy import push
@@ -449,6 +450,17 @@ def test_numpy_refuses_the_older_too(small):
         next(first)
     assert str(refused.value) == NEWER
     assert [begun, *(token for token, _ in second)] == alone
+
+
+def test_a_run_of_a_model_of_text_is_refused_before_a_board_is_asked(
+    capsys, monkeypatch, tmp_path, small
+):
+    """The board gets what it takes to write a token at a time: a whole pass found no module."""
+    monkeypatch.setattr(Board, "__init__", None)
+    np.save(tmp_path / "ids.npy", np.ones((1, CONTEXT), np.int16))
+    assert main(["run", str(small[0]), str(tmp_path / "ids.npy")]) == 2
+    assert capsys.readouterr().err == (f"attn8: {small[0]}: it takes text; attn8 generate compares "
+                                       "each token that it writes\n")
 
 
 IN_PLACE = """

@@ -60,6 +60,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     need_weights = not arguments.no_weights
     model = load(arguments.model, need_weights)
+    if "text" in model.config:  # a board has what such a one takes a token at a time
+        raise ModelError(f"{arguments.model}: it takes text; attn8 generate compares each token "
+                         "that it writes")
     samples = inputs.read(arguments.inputs, model.config)
     lengths = inputs.read_lengths(arguments.lengths, model.config, len(samples))
     classified, names = None, [str(c) for c in range(model.output_size)]
