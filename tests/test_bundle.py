@@ -8,6 +8,7 @@ import pytest
 
 from attn8_host import bundle
 from attn8_host.deploy import package_sources
+from attn8_host.errors import Attn8Error
 
 SOURCES = {
     "__init__.py": b"""
@@ -70,9 +71,9 @@ del i
 from . import one, other
 from .one import kind
 
-def said(module=one):
+def said(module=type(one)):
     one = 5
-    return one, kind(1), other.LAST, type(module) is type(__import__("sys"))
+    return one, kind(1), other.LAST, module is type(__import__("sys"))
 """,
     "link/__init__.py": b"",
     "link/front.py": b"""
@@ -141,9 +142,29 @@ def test_all_is_found_in_a_bundle(bundles, tmp_path, monkeypatch):
     assert names == {"serve": "link", "Kind": "late"}
 
 
-def test_a_module_of_a_bundle_is_no_value_in_it(bundles):
-    with pytest.raises(ValueError, match=r"other: one lies in its own file"):
-        bundle.bundled({"one.py": b"", "other.py": b"from . import one\nx = type(one)\n"})
+@pytest.mark.parametrize("statement", [
+    "held = {}", "print({})", "def f(x={}): pass", "def f(): return {}", "x = [{} for i in x]",
+    "x = getattr({}, name)", "x.held = {}", "lambda: {}", "del {}", "class C: held = {}",
+])
+@pytest.mark.parametrize(("path", "imports", "name"), [
+    ("other.py", "from . import one", "one"),  # of its own file
+    ("late.py", "from . import one", "one"), ("late.py", "from .kernels import two as k", "k"),
+    ("link/beside.py", "from . import back", "back"), ("__main__", "from attn8 import one", "one"),
+])
+def test_a_module_of_a_bundle_is_no_value(bundles, statement, path, imports, name):
+    """Its file has the names of others as well, so that what is asked of it lies elsewhere."""
+    source = f"{imports}\n{statement.format(name)}\n"
+    with pytest.raises(Attn8Error) as refused:
+        bundle.moved(path, source.encode())
+    assert str(refused.value) == (f"{path}:2: {name} shares a file with other modules, and is no "
+                                  f"value; ask for {name}.NAME in its place")
+
+
+def test_the_type_of_a_module_is_asked_for_but_in_its_own_file(bundles):
+    source = b"from . import one\nMODULE = type(one)\n"
+    assert bundle.moved("late.py", source) == b"import attn8\nMODULE = type(attn8)\n"
+    with pytest.raises(Attn8Error, match=r"^other\.py:2: one shares a file"):
+        bundle.moved("other.py", source)
 
 
 def test_the_package_s_bundles_keep_all_that_their_modules_have():

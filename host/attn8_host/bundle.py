@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from .edits import edited, place
+from .errors import Attn8Error
 from .paths import DEVICE
 
 # The module whose file a bundle takes the place of, "" being the package itself, and those that
@@ -54,7 +55,7 @@ def found(module: str, asked: str) -> str:
     path = DEVICE / PACKAGE / f"{module.replace('.', '/')}.py"
     if not path.is_file():
         return name(module, asked)
-    scope = _Moved(module, ast.parse(path.read_bytes()))
+    scope = _Moved(path.relative_to(DEVICE / PACKAGE).as_posix(), ast.parse(path.read_bytes()))
     if asked in scope.top.taken:
         return scope.top.taken[asked]
     if asked not in scope.top.bound - scope.imported:
@@ -82,7 +83,7 @@ def outside(program: str) -> str:
 @cache
 def moved(path: str, source: bytes) -> bytes:
     """A source of the package as its bundle has it, or what is in none with what it asks of one."""
-    return _Moved(_module(path), ast.parse(source)).applied(source)
+    return _Moved(path, ast.parse(source)).applied(source)
 
 
 def _module(path: str) -> str:
@@ -113,16 +114,21 @@ class _Moved(ast.NodeVisitor):
     """Finds what changes of a source.
 
     Args:
-        module: "__main__" of a program outside of the package.
+        path: of the source, within the package; "__main__" of a program outside of it.
+
+    Raises:
+        Attn8Error: a module of a bundle is held as a value, which has all modules of its file.
     """
 
-    def __init__(self, module: str, tree: ast.Module):
-        self.module = module
+    def __init__(self, path: str, tree: ast.Module):
+        self.path = path
+        self.module = module = _module(path)
         self.leader = home(module)
         self.package = _package(module)
         self.edits: list[tuple[ast.AST, str]] = []  # what each is to be
         # Definitions, and what they are called
         self.named: list[tuple[ast.FunctionDef | ast.ClassDef, str]] = []
+        self.typed: set[ast.AST] = set()  # what is asked for its type alone
         self.top = self.scope = _Scope()
         self.imported = {(each.asname or each.name).split(".")[0] for statement in tree.body
                          if isinstance(statement, (ast.Import, ast.ImportFrom))
@@ -228,6 +234,11 @@ class _Moved(ast.NodeVisitor):
         else:
             self.generic_visit(node)
 
+    def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Name) and node.func.id == "type":
+            self.typed.update(node.args)
+        self.generic_visit(node)
+
     def visit_Constant(self, node: ast.Constant) -> None:
         if self.module == NAMES and node.value in HOME:
             self.edits.append((node, f'"{HOME[node.value]}"'))
@@ -238,8 +249,9 @@ class _Moved(ast.NodeVisitor):
             return
         if node.id in scope.modules:
             of = home(scope.modules[node.id])
-            if of == self.leader:
-                raise ValueError(f"{self.module}: {node.id} lies in its own file, and is no module")
+            if of == self.leader or node not in self.typed:
+                raise Attn8Error(f"{self.path}:{node.lineno}: {node.id} shares a file with other "
+                                 f"modules, and is no value; ask for {node.id}.NAME in its place")
             if not of:
                 self.edits.append((node, PACKAGE))
         elif node.id in scope.taken:
