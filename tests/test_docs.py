@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from attn8_host import cores, layers
+from attn8_host.cli import main
 from attn8_host.paths import DEVICE
 from attn8_host.plan.inference import one_layer, plan
 from attn8_host.quantize.file import quantize_file
@@ -30,6 +31,21 @@ def test_examples(remote, page):
     remote.board.enter_repl()  # each page starts with the whole of the board's memory
     for example in examples:
         assert remote.board.execute(shown(example.source)) == example.want, example.source
+
+
+def test_the_demo_prints_what_the_readme_shows(capsys, monkeypatch, tmp_path):
+    """Every row; of a computer its name alone, and of memory within 2 %."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--board", "virtual"]) == 0
+    found, shown = (dict(re.findall(r"^│ (.*?) +│ +(.*?) +│", text, re.M)) for text in (
+        capsys.readouterr().out, (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert list(found) == list(shown)
+    own = ("board", "firmware", "time per inference", "of 95 % at most", "link")
+    (taken,), (said,) = (map(int, re.findall(r"^(\d+) bytes$", rows.pop("RAM").replace(",", "")))
+                         for rows in (found, shown))
+    assert taken == pytest.approx(said, rel=0.02)
+    for name in found.keys() - own:
+        assert found[name] == shown[name], name
 
 
 def test_every_layer_and_what_it_says_is_in_the_table():
