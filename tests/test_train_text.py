@@ -196,6 +196,28 @@ def test_a_text_model_learns_what_comes_next(tmp_path, roomy, tied, which, memor
     assert found.accuracy_after > found.accuracy_before + 0.2
 
 
+def test_what_is_right_counts_over_tokens(tmp_path, roomy):
+    """As attn8.train.fit counts it: a text weighs as much as it has labels."""
+    model, data, made = (tmp_path / name for name in ("tiny", "data.npz", "tuned"))
+    modelfile.write(model, *quantize_model(*llama(False), counting()))
+    base, ids = load(model), counting(20)
+    ids[:, 1:] = np.random.default_rng(8).integers(0, VOCABULARY, (20, CONTEXT - 1))
+    found = np.stack([base(each)[base.output].reshape(CONTEXT, -1).argmax(axis=1) for each in ids])
+    # A text of one label that is right, and one of as many as there are of which few are
+    labels = np.where(np.arange(20)[:, None] % 2, ids, np.where(np.arange(CONTEXT), -1, found))
+    np.savez(data, inputs=ids, labels=labels)
+    held, kept = tune.split(np.random.default_rng(1), 20)
+    outcome = tune.tune(roomy.board, model, base, tune.read(data, base), made, "head", epochs=1,
+                        batch=len(kept), rate=2**-15, memory="plain")
+    right, seen = (found == labels)[held], (labels >= 0)[held]
+    assert outcome.accuracy_before == right.sum() / seen.sum()
+    assert outcome.accuracy_before != (right.sum(axis=1) / seen.sum(axis=1)).mean()
+    for share, some in ((outcome.history[0].accuracy, kept),
+                        (outcome.history[0].validation_accuracy, held)):
+        count = (labels >= 0)[some].sum()
+        assert share == round(share * count) / count
+
+
 def test_labels_of_tokens_that_do_not_fit_are_refused(tmp_path):
     model, data = tmp_path / "tiny", tmp_path / "data.npz"
     modelfile.write(model, *quantize_model(*llama(), counting()))

@@ -322,5 +322,21 @@ def test_samples_that_say_no_lengths_are_named(tmp_path, capsys):
     assert "warning: all 32 tokens of each sample count:" in said
 
 
-def test_classes_without_a_sample_are_named():
+@pytest.mark.parametrize(("names", "said"), [
+    (["rest", "wave", "\x1b[2J"], r"wave, \x1b[2J"), (["another", "model's"], "1, 2"),
+    (None, "1, 2"),
+])
+def test_classes_without_a_sample_are_named(tmp_path, capsys, names, said):
+    """As the file names them, where it names those of the model."""
     assert tune.missing(np.array([0, 2, 2]), 4) == [1, 3]
+    model, data = tmp_path / "gestures.safetensors", tmp_path / "data.npz"
+    write(model)
+    x, labels = samples()
+    held, _ = tune.split(np.random.default_rng(1), len(x))
+    labels[:] = 0
+    labels[held] = 1  # what validates trains nothing
+    np.savez(data, inputs=x, labels=labels, **({} if names is None else {"names": names}))
+    assert main(["train", str(model), str(data), "--layers", "head", "--output",
+                 str(tmp_path / "made"), "--board", "/dev/nosuch"]) == 2
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"warning: no sample that trains is of class {said}: what trains forgets it" in printed

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import Attn8Error, ModelError
+from ..terminal import printable
 from .parser import Command, Parser
 from .pictures import pyplot, save
 from .shared import add_board, add_json, add_png, equal, facts, opened, positive, write_json
@@ -143,7 +144,7 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
     import numpy as np
 
     from ..feed import clamped
-    from ..inputs import read
+    from ..inputs import read, read_names
     from ..model import load
     from ..train import memory, session, tune
 
@@ -163,8 +164,11 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
                   f"{fits}, with --memory {how}: {memory.CHOICES[how]}", highlight=False)
     warnings = []
     if samples[1].ndim == 1 and (absent := tune.missing(samples[1][kept], base.output_size)):
-        warnings.append(f"no sample that trains is of class {', '.join(map(str, absent))}: what "
-                        "trains forgets it")
+        names = read_names(arguments.data) or []
+        if len(names) != base.output_size:  # of another model's classes
+            names = [str(c) for c in range(base.output_size)]
+        said = ", ".join(printable(names[c]) for c in absent)
+        warnings.append(f"no sample that trains is of class {said}: what trains forgets it")
     if base.lengths.tokens and (samples[0][:, -1] == base.lengths.tokens).all():
         warnings.append(f"all {base.lengths.tokens} tokens of each sample count: {arguments.data} "
                         "says no shorter lengths")

@@ -124,16 +124,15 @@ def writes(model: Model) -> bool:
 
 
 def hits(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Of each sample how many of its labels are its largest outputs, from 0 to 1.
+    """How many labels are the largest outputs, and how many there are, int64 [2].
 
     Args:
         outputs: [samples, values].
-        labels: [samples], or [samples, tokens].
+        labels: [samples], or [samples, tokens]; below 0 one does not count.
     """
     labels = labels.reshape(len(outputs), -1)
     found = outputs.reshape(*labels.shape, -1).argmax(axis=2)
-    shares: np.ndarray = (found == labels).sum(axis=1) / (labels >= 0).sum(axis=1)
-    return shares
+    return np.array([(found == labels).sum(), (labels >= 0).sum()])
 
 
 def rows(x: np.ndarray, lengths: Sequence[int | None], model: Model) -> np.ndarray:
@@ -410,7 +409,7 @@ def tune(
                            lambda: advance(what, next(count), len(held)),
                            [lengths[i] for i in held])
         outputs = np.stack([each[model.output].ravel() for each in found.outputs])
-        return float(hits(outputs, labels[held]).mean()), found
+        return float(np.divide(*hits(outputs, labels[held]))), found
 
     def parts(of: np.ndarray) -> Iterator[np.ndarray]:
         return (of[i : i + batch] for i in range(0, len(of), batch))
@@ -418,7 +417,8 @@ def tune(
     def validate() -> tuple[float, float]:
         seen = [session.run(EVALUATE, x[some], labels[some]) for some in parts(held)]
         right = hits(np.concatenate([outputs for _, outputs in seen]), labels[held])
-        return float(np.concatenate([losses for losses, _ in seen]).mean()), float(right.mean())
+        return (float(np.concatenate([losses for losses, _ in seen]).mean()),
+                float(np.divide(*right)))
 
     frozen = config["layers"][0].get("count", 0) if front else 0
     before, first = infer(Model(base.config, base.tensors, False), "int8 before (samples)")
@@ -436,16 +436,16 @@ def tune(
         least = at_first = validate()[0]
         for epoch in range(1, epochs + 1):
             saturated = session.overflows
-            losses, reached = [], 0.0
+            losses, reached = [], np.zeros(2, np.int64)
             for some in rng.permutation(kept)[: steps * batch].reshape(-1, batch):
                 found, outputs = session.run(TRAIN, x[some], labels[some])
                 losses += found.tolist()
-                reached += float(hits(outputs, labels[some]).sum())
+                reached += hits(outputs, labels[some])
                 advance(f"training (steps): loss {np.mean(losses[-batch:]):.3f}, "
-                        f"{reached / len(losses):.0%} right", len(session.microseconds), total)
+                        f"{np.divide(*reached):.0%} right", len(session.microseconds), total)
             seen, right = validate()
             history.append(TunedEpoch(
-                loss=float(np.mean(losses)), accuracy=reached / (steps * batch),
+                loss=float(np.mean(losses)), accuracy=float(np.divide(*reached)),
                 validation_loss=seen, validation_accuracy=right, overflows=session.overflows,
             ))
             if session.overflows > saturated:
