@@ -38,11 +38,11 @@ for i in range(64):
     trainer._words[2 + i] = i
 trainer()
 weight = trainer.model.params[-2].value
-layers, f, peaks = trainer.model.layers, trainer.model.f, trainer.ranges.end()
-trainer.model.release()
+made = trainer.model.layers, trainer.model.f, trainer.ranges.end()
 del trainer
 from attn8.train.requantize import Requantizer
-requantizer = Requantizer(layers, f, peaks, {MODEL!r})
+requantizer = Requantizer(*made, {MODEL!r})
+del made
 def write(change):
     weight[0] += change << 14
     requantizer.write()
@@ -90,7 +90,7 @@ def tuning(tmp_path):
     _, tensors = modelfile.read(MODELS / "digits_float.safetensors")
     tensors = {n: t.astype(float) for n, t in tensors.items() if not n.startswith("embed.")}
     # What takes about 105 KB on a 32-bit board; here objects are twice as large
-    virtual = VirtualBoard(root=tmp_path, heap_size="174K")
+    virtual = VirtualBoard(root=tmp_path, heap_size="165K")
     with Board(virtual.port, kind="virtual", close=virtual.stop) as board:
         deploy(board)
         push(board, MODEL, (MODELS / "digits.safetensors").read_bytes())

@@ -568,7 +568,7 @@ def test_fixed_point_is_within_the_bound(case, seed):
         assert np.abs(model.f.floats(fixed[name]) - values).max() < bound, name
 
 
-BOARD = """
+BOARD = compiled("""
 from attn8.train.model import Model
 model = None  # that of the case before
 model = Model(config, dict(tensors))
@@ -579,7 +579,7 @@ model.step()
 for p in model.params:
     give(p.value)
 give([model.f.overflows])
-"""
+""")
 SPREADS = {"Q16.16": 1, "Q24.8": 1, "Q8.8": 1, "Q16.16 that saturates": 5000}
 
 
@@ -607,13 +607,13 @@ def test_the_board_has_the_same_words(remote, case, numbers):
     assert spread == 1 or model.f.overflows
 
 
-DOUBLES = """
+DOUBLES = compiled("""
 from attn8.train.model import Model
 model = Model(config, dict(tensors))
 give(array("d", [model.accumulate(x, target)]))
 for p in model.params:
     give(p.grad)
-"""
+""")
 
 
 @each_case
@@ -631,14 +631,14 @@ def test_floats_train_as_float64_does(remote, case):
         assert np.abs(one - other.ravel()).max() < 1e-12 * max(1, np.abs(other).max()), name
 
 
-STEP = """
+STEP = compiled("""
 from attn8.train.model import Model
 model = Model(config, dict(tensors))
 model.accumulate(x, target)
 def step():
     model.accumulate(x, target)
     model.step()
-"""
+""")
 
 
 @each_case
@@ -659,7 +659,6 @@ from attn8.train.model import Model
 from attn8.train.ranges import Ranges
 from attn8.train.requantize import Requantizer
 model = Model(config, tensors)
-model.finish()
 ranges = Ranges(model)
 for i in range(0, len(x), model.input_size):
     model(x[i : i + model.input_size])

@@ -9,12 +9,13 @@ from attn8_host.plan.training import train_plan
 from attn8_host.train import session, tune
 from attn8_host.train.arithmetic import ratio
 from attn8_host.train.model import Model
+from tests.compiled import compiled
 from tests.test_train_layers import CASES, LENGTH, drawn
 from tests.test_train_model import upload
 from tests.test_train_tune import write
 
 DIRECT = {"type": "sgd", "lr": ratio(0.02), "direct": True}
-BOARD = """
+BOARD = compiled("""
 from attn8.train.model import Model
 model = None  # that of the case before
 model = Model(config, tensors)
@@ -24,7 +25,7 @@ for i in range(0, len(x), model.input_size):
 for p in model.params:
     give(p.value)
 give([model.f.overflows, sum([len(block) for block in model.arena])])
-"""
+""")
 
 
 def steps(case, config, count=3):

@@ -9,9 +9,10 @@ from attn8_host.paths import DEVICE
 from attn8_host.train import arithmetic as formats
 from attn8_host.train.arithmetic import ratio
 from attn8_host.train.model import Model
+from tests.compiled import compiled
 from tests.test_zero_allocation import GROWN
 
-TRAIN = """
+TRAIN = compiled("""
 from attn8.train.model import Model
 tensors = dict(tensors)
 model = Model(config, tensors)
@@ -24,7 +25,7 @@ give(losses)
 for p in model.params:
     give(p.value)
 give(model.f.overflows)
-"""
+""")
 
 ADAM = {"type": "adam", "lr": ratio(0.01), "beta1": ratio(0.9), "beta2": ratio(0.999),
         "eps": ratio(0.001)}
@@ -168,7 +169,7 @@ grown(1)
 give(grown(0))
 give(grown(300))
 """
-STEP = """
+STEP = compiled("""
 from attn8.train.model import Model
 model = Model(config, tensors)
 x = model.f.zeros(model.input_size)
@@ -178,7 +179,7 @@ target[0] = 1
 def step():
     model.accumulate(x, target)
     model.step()
-"""
+""")
 
 
 @pytest.mark.parametrize(
@@ -221,10 +222,10 @@ def test_the_float_mode_is_close_to_float64(remote):
     for name, values in tensors.items():
         remote("tensors[name] = array('f', values)", name=name, values=values.ravel().tolist())
     found = remote(
-        "from attn8.train.model import Model\nmodel = Model(config, tensors)\n"
-        "for i in range(12):\n"
-        "    loss = model.accumulate(array('f', x[i * 4 : i * 4 + 4]), [i % 3])\n"
-        "    model.step()\n    give(repr(loss))",
+        compiled("from attn8.train.model import Model\nmodel = Model(config, tensors)\n"
+                 "for i in range(12):\n"
+                 "    loss = model.accumulate(array('f', x[i * 4 : i * 4 + 4]), [i % 3])\n"
+                 "    model.step()\n    give(repr(loss))"),
         config=config, x=x.ravel().tolist(),
     )
     # A chip's floats have 24 bits
@@ -281,19 +282,19 @@ def test_bad_input_is_refused_in_one_line(roomy, code, message):
     if "tensors" in code:
         upload(roomy, parameters(np.random.default_rng(0), config), formats.get("Q16.16"))
     said = roomy.refused(
-        code,
-        "from attn8.train import arithmetic as formats\n"
-        "from attn8.train.layers.attention import MultiHeadAttention\n"
-        "from attn8.train.layers.dense import Dense\n"
-        "from attn8.train.losses import CrossEntropy\n"
-        "from attn8.train.model import Model\n"
-        "from attn8.train.optimizers import SGD, Adam\n"
-        "from attn8.train.schedule import LinearSchedule\n"
-        "f, g = formats.get('Q16.16'), formats.get('float')\n"
-        "def with_attention(**changes):\n"
-        "    layers = [dict(entry) for entry in config['layers']]\n"
-        "    layers[2].update(changes)\n"
-        "    return dict(config, layers=layers)",
+        compiled(code),
+        compiled("from attn8.train import arithmetic as formats\n"
+                 "from attn8.train.layers.attention import MultiHeadAttention\n"
+                 "from attn8.train.layers.dense import Dense\n"
+                 "from attn8.train.losses import CrossEntropy\n"
+                 "from attn8.train.model import Model\n"
+                 "from attn8.train.optimizers import SGD, Adam\n"
+                 "from attn8.train.schedule import LinearSchedule\n"
+                 "f, g = formats.get('Q16.16'), formats.get('float')\n"
+                 "def with_attention(**changes):\n"
+                 "    layers = [dict(entry) for entry in config['layers']]\n"
+                 "    layers[2].update(changes)\n"
+                 "    return dict(config, layers=layers)"),
         config=config,
     )
     assert said.startswith(message), said

@@ -15,6 +15,7 @@ from attn8_host.quantize.model import quantize_model
 from attn8_host.train import tune
 from attn8_host.train.model import Model
 from attn8_host.train.session import pack, to_words
+from tests.compiled import compiled
 from tests.conftest import Remote
 
 TOKENS, WIDTH, CLASSES = 8, 6, 3
@@ -33,7 +34,7 @@ LAYERS: list[dict[str, Any]] = [
     {"type": "dense", "name": "head", "in_features": WIDTH, "out_features": CLASSES,
      "output": "int32"},
 ]  # fmt: skip
-REQUANTIZE = """
+REQUANTIZE = compiled("""
 from attn8 import train
 
 trainer = train.load(path)
@@ -41,7 +42,7 @@ trainer.calibrate()
 for i in range(0, len(x), trainer.model.input_size):
     trainer.model(x[i : i + trainer.model.input_size])
 give([(name, why.partition(",")[0]) for name, why in sorted(trainer.quantize().items())])
-"""
+""")
 SHARED = ("it has outgrown the int16 scale that it has together with layers that do not train")
 LARGE = "its weight has grown beyond what any scale of its int16 expresses"
 

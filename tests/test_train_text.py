@@ -16,6 +16,7 @@ from attn8_host.train import tune
 from attn8_host.train.arithmetic import ratio
 from attn8_host.train.losses import TokenCrossEntropy
 from attn8_host.train.model import Model
+from tests.compiled import compiled
 from tests.test_train_layers import REQUANTIZE
 from tests.test_train_model import upload
 
@@ -149,7 +150,7 @@ def test_the_loss_of_each_token_is_pytorchs():
         assert 3 * slope == pytest.approx(x.grad.numpy().ravel()[i], abs=1e-7)
 
 
-LOSS = """
+LOSS = compiled("""
 from attn8.train import arithmetic
 from attn8.train.token_loss import TokenCrossEntropy
 loss = TokenCrossEntropy(arithmetic.get(numbers), 4, 5)
@@ -157,7 +158,7 @@ give([loss(logits, labels)])
 give(loss.grad)
 give([loss(logits, array("i", [-1] * 4))])
 give(loss.grad)
-"""
+""")
 
 
 @pytest.mark.parametrize("numbers", ["Q16.16", "Q8.8"])

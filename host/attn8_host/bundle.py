@@ -24,13 +24,16 @@ BUNDLES = {
     "loading": ("build",),
     "safetensors": ("grammar", "configuration"),
     "kernels": ("kernels.pointwise",),
+    "kernels.fixed": ("kernels.fixed_optimizers", "kernels.fixed_pointwise", "kernels.fixed_norm"),
     "link": ("link.frames", "link.server"),
+    "train.trainer": ("train.schedule", "train.parameter", "train.arithmetic", "train.losses",
+                      "train.model"),
 }
 HOME = {member: leader for leader, members in BUNDLES.items() for member in members}
 PACKAGE = "attn8"
 NAMES = "names"  # the module that says where public names are
-# What others than the package ask for: it keeps its name
-OWN = frozenset(("serve", "EXP2"))
+# What others than the package ask for, or what unloads: it keeps its name
+OWN = frozenset(("serve", "EXP2", "get", "root_ratio", "loss_of", "optimizer_of"))
 
 
 def home(module: str) -> str:
@@ -200,12 +203,13 @@ class _Moved(ast.NodeVisitor):
             of = self.scope.modules.get(bound)
             if bound in self.scope.taken or (of and home(of) == self.leader):
                 continue
-            if of:  # not from the package, whose __getattr__ knows public names alone
-                module = home(of) and f".{home(of)} as {bound}"
-                made[f"import {PACKAGE}{module}"] = []
-                continue
             where, what = path, each.name
-            if path in HOME:
+            if of:
+                where, _, what = home(of).rpartition(".")
+                if not where:  # not from the package, whose __getattr__ knows public names alone
+                    made[f"import {PACKAGE}{what and f'.{what} as {bound}'}"] = []
+                    continue
+            elif path in HOME:
                 where, what = home(path), found(path, what)
             made.setdefault(f"from {self._said(where)} import ", []).append(
                 what if what == bound else f"{what} as {bound}")

@@ -107,8 +107,7 @@ SHOWN = frozenset(("__init__", "public", "run", "stream", "train.samples"))
 # Whose objects have all else by its own name
 OBJECTS = frozenset((
     "cores.micro", "formats", "layers.self_attention_1d", "masks", "run", "stream",
-    "train.arithmetic", "train.fitting", "train.floating", "train.model", "train.parameter",
-    "train.samples", "train.trainer",
+    "train.samples",
 ))
 # What most programs have: its names come first, where there are not enough for all
 FIRST = frozenset(("__init__", "entry", "choice", "layers.attention", "layers.dense", "link"))

@@ -34,6 +34,7 @@ def _made(path, unloads, given):
 
     if given:
         config["input"], config["layers"][0] = given
+    config["schedule"] = {"warmup_steps": 0, "total_steps": 1}  # until it is known how many are
     return Trainer(path, config, places, unloads, len(given) > 0)
 
 

@@ -18,6 +18,7 @@ from .. import checks, forms, tables
 from ..kernels import fixed as kernels
 from ..kernels import fixed_optimizers as optimizers
 from ..kernels.objects import part
+from .parameter import Parameter
 from .schedule import ONE
 
 BLOCK = 8  # rows of a product's second operand that are packed at a time
@@ -80,6 +81,9 @@ class Numbers:
         # backward pass, and of 0 to 2 of its forward pass
         if self.rooms:
             self.rooms.phases = first, last, start, end
+
+    def parameter(self, name, n, piece=None):
+        return Parameter(self, name, n, piece)
 
     def gradient(self, name, n):
         # Of a parameter
@@ -278,7 +282,6 @@ class Product:
         block, group = rows, min(cols, BLOCK >> 2 * half)
         if f.rooms and f.rooms.recompute:
             block = max(1, min(rows, (LEFT >> half) // inner))
-        self.whole = block == rows
         room = f.products.room(block, group, inner) >> 2
         if room > len(f.operands):
             f.operands = f.zeros(room)
@@ -287,5 +290,6 @@ class Product:
 
     def __call__(self, a, b, out, a_offset=0, b_offset=0, offset=0, again=False):
         f = self.f
-        f.products.matmul(a, 0, b, out, a_offset, b_offset, offset, again and self.whole,
-                          self.shape, f.operands, f.count)
+        shape = self.shape
+        f.products.matmul(a, 0, b, out, a_offset, b_offset, offset,
+                          again and shape[13] == shape[0], shape, f.operands, f.count)

@@ -38,10 +38,8 @@ class Columns:
 
     def __init__(self, f, layer, n):
         rows, m, k = layer.rows, layer.outputs, layer.inputs
-        self.f = f
         self.weight = layer.weight
         self.inputs = k
-        self.outputs = m
         self.n = n
         self.size = n * m
         self.grad = layer.weight.grad
@@ -52,12 +50,13 @@ class Columns:
         if self.size > len(f.operands):
             f.operands = f.zeros(self.size)  # where values of a piece lie side by side
 
-    def __call__(self, grad, x, dx):
-        f, n, m, k, words = self.f, self.n, self.outputs, self.inputs, self.f.words
+    def __call__(self, f, grad, x, dx):
+        n, k, words = self.n, self.inputs, f.words
+        m = self.size // n
         weight, direct = self.weight, self.weight.direct
         mult, counted = ONE, direct.norm is not None
         if counted:
-            mult = self._clipped(grad, x, direct.norm)
+            mult = self._clipped(f, grad, x, direct.norm)
         self.value = f.operands
         at = 0
         while at < k:
@@ -74,9 +73,9 @@ class Columns:
             f.copy(self.value, weight.value, 0, at, m, n, n, k)
             at += n
 
-    def _clipped(self, grad, x, norm):
+    def _clipped(self, f, grad, x, norm):
         # By what a gradient is scaled whose norm is over `norm`, in 2**-15; see Fixed.clip
-        f, n, size, words = self.f, self.n, self.weight.size, self.f.words
+        n, size, words = self.n, self.weight.size, f.words
         peak = at = total = 0
         while at < self.inputs:
             self._product_weight(x, grad, self.grad, at)

@@ -5,7 +5,6 @@ from array import array
 
 from .. import checks, memory
 from . import load
-from .schedule import LinearSchedule
 
 CALIBRATION = 100  # samples, at most, that new ranges of activations are taken of
 
@@ -47,7 +46,7 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
     gc.collect()
     trainer.restore(path)  # when what loads and checks is gone
     steps *= epochs
-    model.schedule = LinearSchedule(min(5, steps - 1), steps)
+    model.schedule.last(min(5, steps - 1), steps)
     run = _runner(trainer, samples)
     best_path = path + ".best"
     history = []
@@ -89,9 +88,7 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
             trainer.restore(best_path)
         for at in range(held, min(n, held + CALIBRATION)):
             run(order[at])
-        for name, why in trainer.quantize().items():
-            print("fit: %s: %s" % (name, why))
-        os.rename(best_path, path)
+        trainer.ranges.fitted(trainer, path, best_path)
     return best, history
 
 

@@ -12,9 +12,10 @@
 # Its class says in READS what its backward pass reads of "x", what it took, and "out": by default
 # both; LATE where that has read all of x before it writes "dx", which may then lie there; PIECES
 # where it writes each value of "dx" once it has read those of x, out and the gradient in the same
-# place, so that "dx" may be any of these, or x alone where it says "x"; OVER where its forward pass
-# does so with "out"; GRAD, the last phase in which the backward pass reads the gradient; and TAKES,
-# the last one in which the forward pass reads x. Until all layers are made, a Room stands for each.
+# place, so that "dx" may be any of these, or x alone where it says "x", as it is of one that trains
+# `by_columns`, which is not LATE; OVER where its forward pass does so with "out"; GRAD, the last
+# phase in which the backward pass reads the gradient; and TAKES, the last one in which the forward
+# pass reads x. Until all layers are made, a Room stands for each.
 import gc
 
 from .. import memory, signals
@@ -174,7 +175,7 @@ class Rooms:
                     flows[i] = max([flows[i]] + [held(i, place) for place in taken[i - 1]
                                                  if asked[place]])
         reads = [("x", "out")] + [getattr(layer, "READS", ("x", "out")) for layer in layers]
-        late = [0] + [int(getattr(layer, "LATE", False)) for layer in layers]
+        late = [0] + [getattr(layer, "LATE", False) and not _by_columns(layer) for layer in layers]
         takes = [0] + [getattr(layer, "TAKES", END) for layer in layers]
         found = []
         # The first and the last times of calls, and the places of results that they may write on,
@@ -203,7 +204,8 @@ class Rooms:
             elif kind == "dx" and back:
                 spans = [back + (LAST if late[i] else first), max(
                     [back + LAST] + [held(i, j) for j in taken[i - 1] if asked[j]])]
-                kinds = getattr(layers[i - 1], "PIECES", None)
+                layer = layers[i - 1]
+                kinds = "x" if _by_columns(layer) else getattr(layer, "PIECES", None)
                 if kinds:
                     self.pieces[len(found)] = ([back, back + LAST],
                                                taken[i - 1] if kinds == "x" else ())
@@ -255,6 +257,10 @@ def _meet_outside(a, b, calls):
                                       if calls[k] <= first and last <= calls[k + 1]]:
                 return True
     return False
+
+
+def _by_columns(layer):
+    return getattr(layer, "by_columns", None)
 
 
 def _in_turn(a, b):

@@ -1,7 +1,7 @@
 # A model that trains: layers, a loss and an optimizer that a config describes.
-from .. import checks, memory, signals
+from .. import checks, memory
 from . import arithmetic
-from .schedule import ONE
+from .schedule import ONE, LinearSchedule
 
 
 class Model:
@@ -44,8 +44,6 @@ class Model:
             self.clip = ClipNorm(f, self.params, config["clip_norm"])
         self.schedule = None
         if "schedule" in config:
-            from .schedule import LinearSchedule
-
             self.schedule = LinearSchedule(**config["schedule"])
         self.measured = None  # is told after each layer's pass the place of its result
         self.steps = 0
@@ -172,23 +170,6 @@ class Model:
 
     def _factor(self):
         return self.schedule(self.steps) if self.schedule else ONE
-
-    def finish(self):
-        # Gives back the memory of what only another step would need
-        self.optimizer = self.clip = self.schedule = None
-        for p in self.params:
-            p.grad = p.direct = None
-
-    def release(self):
-        # Gives back the memory of what only another forward pass would need
-        from .lifetimes import release
-
-        self._results = self._grads = self._sums = self._takes = []
-        release(self.layers, self.arena, signals.ITEMSIZES[self.f.typecode])
-        self.arena = None
-        self.layers = []
-        memory.forget("attn8.train.lifetimes")
-        del release
 
 
 def loss_of(f, name, width, labels):

@@ -1,6 +1,7 @@
 from array import array
 
 from .. import checks, tables
+from ..kernels import fixed_norm
 from ..kernels import fixed_pointwise as kernels
 
 PIECE = 256  # values whose slopes are there at a time; half of them where parameters train directly
@@ -115,10 +116,7 @@ class Rows:
     # What a norm does to `rows` of n values; see kernels.fixed_norm. eps is mult / 2**shift.
 
     def __init__(self, f, name, rows, n, eps):
-        from ..kernels import fixed_norm
-
         self.f = f
-        self._kernels = fixed_norm
         self._size = rows, n
         mult, shift = eps
         whole = (mult << (2 * f.frac + 12)) * n >> shift
@@ -135,19 +133,19 @@ class Rows:
 
     def centre(self, x, out):
         f, (rows, n) = self.f, self._size
-        self._kernels.centre(x, 0, out, rows, n, f.limit, f.count)
+        fixed_norm.centre(x, 0, out, rows, n, f.limit, f.count)
 
     def normalize(self, x, out):
         rows, n = self._size
-        self._kernels.normalize(x, 0, out, rows, n, self._shape, self._factors)
+        fixed_norm.normalize(x, 0, out, rows, n, self._shape, self._factors)
 
     def project(self, d, z):
         f, (rows, n) = self.f, self._size
-        self._kernels.project(d, 0, z, rows, n, f.frac, f.limit, f.count)
+        fixed_norm.project(d, 0, z, rows, n, f.frac, f.limit, f.count)
 
     def stretch(self, d):
         f, (rows, n) = self.f, self._size
-        self._kernels.stretch(d, 0, self._factors, rows, n, f.limit, f.count)
+        fixed_norm.stretch(d, 0, self._factors, rows, n, f.limit, f.count)
 
 
 class Norm:
@@ -158,8 +156,6 @@ class Norm:
     DIRECT = LATE = True
 
     def __init__(self, f, name, rows, features, eps, centred):
-        from .parameter import Parameter
-
         self.f = f
         self.name = name
         self.rows = rows
@@ -167,8 +163,8 @@ class Norm:
         self.p = f.pointwise()
         self.room = f.room("spare", rows * n)
         self._of = self.p.norm(name, rows, n, eps)
-        self.weight = Parameter(f, name + ".weight", n)
-        self.bias = Parameter(f, name + ".bias", n) if centred else None
+        self.weight = f.parameter(name + ".weight", n)
+        self.bias = f.parameter(name + ".bias", n) if centred else None
         self.x = None
         self.out = f.room("out", rows * n)
         self.dx = f.room("dx", rows * n)

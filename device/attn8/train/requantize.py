@@ -7,6 +7,7 @@ from array import array
 
 from .. import forms, signals
 from ..find import module as find
+from ..unload import Unload
 from .layers import UNCALLED
 
 
@@ -23,7 +24,9 @@ def narrowing(weight, inputs, outputs):
 
 
 def _whole(layer):
-    # -> the layer with all that its class had before it was made (see attn8.unload), and its core
+    # Gives the classes of a layer and its core all that they had before it was made (see
+    # attn8.unload) -> those that lacked it
+    lacked = []
     for x in layer, getattr(layer, "core", None):
         kind = type(x)
         if hasattr(kind, "requantize") and not getattr(kind, "requantize"):  # noqa: B009
@@ -32,7 +35,8 @@ def _whole(layer):
             for name in UNCALLED:
                 if hasattr(found, name):
                     setattr(kind, name, getattr(found, name))
-    return layer
+            lacked.append(kind)
+    return lacked
 
 
 FINEST = 2 * (1 + 1 / 32768)  # a result's scale over that of its sums, at least
@@ -47,15 +51,18 @@ MOST_RATIO = 0.49999  # of scales, between that and what requant_constants has c
 class Requantizer:
     # Replaces, in the int8 model file at `path`, the layers that a training model has trained.
     # layers: its own; f: its numbers; peaks: of its activations (see ranges.py). scale: of the
-    # input as it was trained with, None where it is what the file says. clipped: after `write`,
-    # of the layers that had to keep a scale which they have outgrown, why.
+    # input as it was trained with, None where it is what the file says. read(parameter, first, n):
+    # n of the words of one that has no value. clipped: after `write`, of the layers that had to
+    # keep a scale which they have outgrown, why.
 
-    def __init__(self, layers, f, peaks, path, scale=None):
+    def __init__(self, layers, f, peaks, path, scale=None, read=None):
         self.path = path
         self._scale = scale
         self._numbers = f.name
         self._frac = f.frac
-        self._layers = {layer.name: _whole(layer) for layer in layers}
+        self._layers = {layer.name: layer for layer in layers}
+        self._read = read
+        self._unload = Unload()
         self._peaks = peaks
         self._peak = forms.choose("fixed_words").peak
         self._streams = {}  # by the scale that a stream has in the file: its new one
@@ -87,6 +94,7 @@ class Requantizer:
             if tries > 2 * len(self._streams):
                 self._streams = {}
                 self._ends = True
+        metadata["config"] = None  # which takes as much
         metadata["config"] = json.dumps(config)
         return self._tensors
 
@@ -104,7 +112,13 @@ class Requantizer:
             old[last] = fields.get("scale", self.took[0])
             if layer:
                 trains = True
+                lacked = _whole(layer)
                 fields["scale"] = layer.requantize(self, fields, self.takes[0])
+                for kind in lacked:  # one after another: all that they had takes many kilobytes
+                    for name in UNCALLED:
+                        if hasattr(kind, name):
+                            setattr(kind, name, None)
+                self._unload.forget("train")
             elif fields["type"] == "convert":
                 self._between(fields, sources[0])
             elif trains:
@@ -210,17 +224,25 @@ class Requantizer:
         # Writes a weight as int8 or int16 in steps of `scale`
         most = 32767 if code == "h" else 127
         step = scale * (1 << self._frac)
+        words = self.words(parameter)
         values = array(code, bytes(parameter.size * signals.ITEMSIZES[code]))
         for i in range(parameter.size):
-            values[i] = max(-most, min(most, math.floor(parameter.value[i] / step + 0.5)))
+            values[i] = max(-most, min(most, math.floor(words[i] / step + 0.5)))
         self.put(name, "weight", values)
 
     def put(self, name, part, values):
         # A tensor of the file
         self._tensors["%s.%s" % (name, part)] = values
 
+    def words(self, parameter, first=0, n=None):
+        # Those of a parameter, or n of them from one on
+        n = parameter.size if n is None else n
+        if parameter.value is None:
+            return self._read(parameter, first, n)
+        return memoryview(parameter.value)[first : first + n]
+
     def floats(self, parameter):
-        return [word / (1 << self._frac) for word in parameter.value]
+        return [word / (1 << self._frac) for word in self.words(parameter)]
 
     def scale(self, name, most=127):
         # Of the values of a tensor that was measured, the largest of which becomes `most`
@@ -240,9 +262,9 @@ class Requantizer:
         half = 1 << down >> 1
         for part, parameter in parameters.items():
             if parameter:
-                values = array(code, bytes(parameter.size * size))
+                values, words = array(code, bytes(parameter.size * size)), self.words(parameter)
                 for i in range(parameter.size):
-                    values[i] = max(-most, min(most, (parameter.value[i] + half) >> down))
+                    values[i] = max(-most, min(most, (words[i] + half) >> down))
                 self.put(fields["name"], part, values)
         return 1 / (1 << frac)
 
@@ -297,7 +319,7 @@ class Requantizer:
         from ..quantize import requant_constants
 
         frac, outputs = self._frac, layer.outputs
-        bias = layer.bias and layer.bias.value
+        bias = layer.bias and self.words(layer.bias)
         name = layer.name + "."
         self._tensors[layer.weight.name] = int8 = array("b", bytes(outputs * layer.inputs))
         self._tensors[name + "bias"] = int32 = array("i", bytes(4 * outputs))
@@ -329,12 +351,11 @@ class Requantizer:
     def _row_peaks(self, layer, before):
         # -> the word of each row that becomes 127: the largest, or one by which its bias fits
         n = layer.inputs
-        bias = layer.bias and layer.bias.value
-        view = memoryview(layer.weight.value)
+        bias = layer.bias and self.words(layer.bias)
         peaks = array("i", bytes(4 * layer.outputs))
         most = before * _most_bias(layer)
         for j in range(layer.outputs):
-            peaks[j] = max(1, self._peak(view[j * n : (j + 1) * n], 0, n))
+            peaks[j] = max(1, self._peak(self.words(layer.weight, j * n, n), 0, n))
             if bias:
                 peaks[j] = max(peaks[j], math.ceil(abs(bias[j]) * 127 / most))
         return peaks
@@ -343,11 +364,10 @@ class Requantizer:
         # Writes a matrix -> by how many bits what it takes goes down: none but int16. Without int8
         # it finds that alone
         n = layer.inputs
-        view = memoryview(layer.weight.value)
         one = int8 or array("b", bytes(n))
         down = 0
         for j in range(layer.outputs):
-            row, peak = view[j * n : (j + 1) * n], peaks[j]
+            row, peak = self.words(layer.weight, j * n, n), peaks[j]
             at = j * n if int8 else 0
             for i in range(n):
                 q = (row[i] * 254 + peak) // (2 * peak)

@@ -15,7 +15,8 @@ class Samples:
     # their labels are not one, 128 is added to it and two bytes with their number follow.
     # code: "b" of int8, "h" of token ids; those of what first layers make are their format's.
     # labels: 1, or one of each token of a model that gives tokens values of their own, or 0 of a
-    # text, whose ids are labels of those before.
+    # text, whose ids are labels of those before. What begins the file and appends to it is
+    # forgotten while a model trains, see keeping.py.
 
     def __init__(self, path, size, code="b", labels=1):
         self.path = checks.kind("path", path, str)
@@ -29,20 +30,9 @@ class Samples:
         self._sum = bytearray(SUM)
         self._first = 4 if labels == 1 else 6
         self._step = size * ITEMSIZES[code] + 2 * labels + SUM
-        head = b""
-        try:
-            with open(path, "rb") as file:
-                head = file.read(6)
-        except OSError:
-            pass
-        if len(head) < 4 or len(head) < 6 and head[3] > 127:
-            self.clear()
-        else:
-            self._accept("size", int.from_bytes(head[:3], "little"), size)
-            if head[3] & 127:
-                self._accept("code", chr(head[3] & 127), code)
-            found = int.from_bytes(head[4:], "little") if head[3] > 127 else 1
-            self._accept("labels", found, labels)
+        from .keeping import opened
+
+        opened(self)
         self._count = max(0, os.stat(path)[6] - self._first) // self._step
         if self._count and not self._read(self._count - 1):
             self._count -= 1
@@ -65,54 +55,16 @@ class Samples:
         # each token, below 0 where it does not count; of a text None. length: of a model whose
         # inputs have lengths; it takes a place of `size`. A label that the model has no class for
         # is refused by what trains.
-        if length is not None:
-            most = 127 if self.code == "b" else 32767
-            checks.values("x", x, self.size - 1, False, self.code)
-            told = array(self.code, [checks.between("length", length, 1, most)])
-            self._x[:] = array(self.code, x) + told
-            x = self._x
-        checks.values("x", x, self.size, False, self.code)
-        y = self._y
-        if self.labels == 1:
-            y[0] = checks.between("label", label, 0, 65535)
-        elif self.labels:
-            if not isinstance(label, (list, tuple, array)) or len(label) != len(y):
-                raise ValueError("label: expected a list of %d, one a token, got %s"
-                                 % (len(y), label))
-            for t in range(len(y)):
-                y[t] = checks.between("label", label[t], -32768, 32767)
-        elif label is not None:
-            raise ValueError("label: expected none, as labels=0 said, got %s" % (label,))
-        tail = crc32(y, crc32(x)).to_bytes(SUM, "little")
-        try:
-            with open(self.path, "r+b") as file:
-                file.seek(self._first + self._count * self._step)
-                file.write(x)
-                file.write(y)
-                file.write(tail)
-        except OSError as error:
-            self._fails(error)
+        from .keeping import append
+
+        append(self, x, label, length)
         self._count += 1
 
     def clear(self):
-        several = self.labels != 1
-        try:
-            with open(self.path, "wb") as file:
-                file.write(self.size.to_bytes(3, "little"))
-                file.write(bytes([ord(self.code) | several << 7]))
-                if several:
-                    file.write(self.labels.to_bytes(2, "little"))
-        except OSError as error:
-            self._fails(error)
+        from .keeping import clear
+
+        clear(self)
         self._count = 0
-
-    def _accept(self, what, found, given):
-        if found != given:
-            raise ValueError("%s: it holds samples of %s %s, got %s; take another file"
-                             % (self.path, what, found, given))
-
-    def _fails(self, error):
-        raise ValueError("%s: it cannot be written: %s" % (self.path, error))
 
     def _read(self, i):
         # Whether a record is whole

@@ -8,6 +8,9 @@ class LinearSchedule:
     # falls in a straight line to 0 at total_steps.
 
     def __init__(self, warmup_steps, total_steps):
+        self.last(warmup_steps, total_steps)
+
+    def last(self, warmup_steps, total_steps):
         checks.between("total_steps", total_steps, 1, ONE - 1)
         checks.between("warmup_steps", warmup_steps, 0, total_steps - 1)
         self.warmup_steps = warmup_steps

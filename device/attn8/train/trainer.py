@@ -25,7 +25,7 @@ class Trainer:
         # Of int8 samples, see fitting.py; what comes behind so many values is a length. code: the
         # typecode of samples
         self.mult = config["input"].get("mult")
-        self._scale = self.mult / (1 << 24) if self.mult and not inner else None
+        self.scale = self.mult / (1 << 24) if self.mult and not inner else None
         self.size = config["input"]["size"]
         self.code = "h" if config["input"].get("format") == "tokens" else "b"
         self.inner = inner
@@ -37,7 +37,7 @@ class Trainer:
                     raise ValueError("missing tensor " + p.name)
                 if (places[p.name][0], places[p.name][2]) != (model.f.typecode, p.size):
                     model.f.accept(array(places[p.name][0]), p.size, p.name)
-            self._places = [places.pop(p.name)[1] for p in model.params]
+            self.places = [places.pop(p.name)[1] for p in model.params]
             for key in places:
                 raise ValueError("unused tensor %s; take it out of the file" % key)
             places.clear()
@@ -52,22 +52,22 @@ class Trainer:
         self.model = Model(config, None, built)
 
     def restore(self, path):
-        # The parameters, of a file that this one or `save` has written
-        f = self.model.f
-        memory.require(path, sum([p.size for p in self.model.params if p.value is None])
+        # The parameters, of a file that this one or `save` has written, the largest first
+        f, params = self.model.f, self.model.params
+        memory.require(path, sum([p.size for p in params if p.value is None])
                        * ITEMSIZES[f.typecode])
         with open(path, "rb") as file:
-            for i in range(len(self._places)):
-                p = self.model.params[i]
+            for i in sorted(range(len(params)), key=lambda i: -params[i].size):
+                p = params[i]
                 if p.value is None:
                     p.value = f.zeros(p.size)
-                file.seek(self._places[i])
+                file.seek(self.places[i])
                 file.readinto(p.value)
                 f.accept(p.value, p.size, p.name)
 
     def save(self, path):
         # The parameters, in a file that is there whole or as it was: all tensors of this one
-        places = self._places
+        places = self.places
         temporary = path + ".new"
         with open(self.path, "rb") as file, open(temporary, "wb") as new:
             left = min(places)
@@ -80,28 +80,13 @@ class Trainer:
     def calibrate(self):
         # Training ends: from now on each run measures the model
         if not self.ranges:
-            self.model.finish()
             from .ranges import Ranges
 
+            memory.forget("attn8.train.ranges")
             self.ranges = Ranges(self.model)
 
     def quantize(self):
         # Writes the parameters as int8 into the model's file -> by name, why layers are clipped
         if not self.ranges:
             raise ValueError("nothing was measured")
-        layers = self.model.layers
-        self.model.release()
-        for layer in layers:
-            if hasattr(layer, "stop"):
-                layer.stop()
-        from ..unload import Unload
-
-        unload = Unload()
-        del Unload
-        from .requantize import Requantizer
-
-        requantizer = Requantizer(layers, self.model.f, self.ranges.end(), self.int8, self._scale)
-        requantizer.write()
-        unload.forget("train", "quantize")
-        unload.all()
-        return requantizer.clipped
+        return self.ranges.quantize(self)

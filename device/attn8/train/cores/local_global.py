@@ -1,4 +1,3 @@
-from ..parameter import Parameter
 from .sparse import Masked
 
 
@@ -18,7 +17,7 @@ class LocalGlobal(Masked):
         indices = sorted(set(global_indices))
         super().__init__(f, name, sizes, operands, causal, recompute,
                          [["local_window", min(window, s - 1)], ["global_indices", indices]])
-        self.gate = Parameter(f, name + ".core.gate", heads * w)
+        self.gate = f.parameter(name + ".core.gate", heads * w)
         self.p = f.pointwise()
         self.rooms = [f.room("back", s * heads * w), f.room("back", heads * w)]
         self.share = f.zeros(heads * w)  # g

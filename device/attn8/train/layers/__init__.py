@@ -20,6 +20,7 @@
 # What no step calls is forgotten once a model is made, see UNCALLED; requantize.py gives it back.
 # Where a type may have no part in the training of a model that has it, as the loss stands for it, a
 # function follow(fields, scale) of its module writes its int8 form.
-UNCALLED = ("__init__", "collect_params", "requantize", "real", "learned", "gradient", "phase",
-            "room", "product", "pointwise", "norm", "softmax_scale", "root_ratio", "adam_constants",
-            "get", "loss_of", "optimizer_of")  # public: two private ones may be called the same
+UNCALLED = ("__init__", "collect_params", "requantize", "real", "learned", "parameter", "gradient",
+            "phase", "room", "product", "pointwise", "norm", "softmax_scale", "root_ratio",
+            "adam_constants", "get", "loss_of", "optimizer_of")
+# They are public: two private ones may be called the same

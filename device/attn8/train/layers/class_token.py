@@ -1,6 +1,5 @@
 from ... import signals
 from ...kernels import cache
-from ..parameter import Parameter
 
 
 class ClassToken:
@@ -14,7 +13,7 @@ class ClassToken:
         self.name = name
         self.embed_dim = embed_dim
         self.size = n = seq_len * embed_dim
-        self.weight = Parameter(f, name + ".weight", embed_dim)
+        self.weight = f.parameter(name + ".weight", embed_dim)
         size = signals.ITEMSIZES[f.typecode]
         self._token, self._bytes = size * embed_dim, size * n
         self.out = f.room("out", n + embed_dim)

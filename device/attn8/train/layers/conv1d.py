@@ -1,6 +1,5 @@
 from ... import checks, signals
 from ...kernels import cache
-from ..parameter import Parameter
 
 
 class Conv1D:
@@ -37,8 +36,8 @@ class Conv1D:
         self.inputs = seen = kernel_size * channels // groups
         self.outputs = self.filters = filters
         self.positions = n = (whole - self.reach) // stride + 1
-        self.weight = Parameter(f, name + ".weight", filters * seen)
-        self.bias = Parameter(f, name + ".bias", filters) if bias else None
+        self.weight = f.parameter(name + ".weight", filters * seen)
+        self.bias = f.parameter(name + ".bias", filters) if bias else None
         # Products, each of so many filters and values of a window, which are `apart` in x; from one
         # to the next, how far it is in x, in the weight and in the results
         cols, inner, apart = filters, seen, 1

@@ -1,5 +1,3 @@
-from ..parameter import Parameter
-
 TOKENWISE = True
 PIECE = 256  # values of a weight whose gradient is there at a time, where it trains at once
 
@@ -28,19 +26,18 @@ class Dense:
             columns = max(1, min(inputs, PIECE // outputs))
             while inputs % columns:
                 columns -= 1
-        self.weight = weight or Parameter(f, name + ".weight", outputs * inputs, outputs * columns)
-        self.bias = Parameter(f, name + ".bias", outputs) if bias else None
+        self.weight = weight or f.parameter(name + ".weight", outputs * inputs, outputs * columns)
+        self.bias = f.parameter(name + ".bias", outputs) if bias else None
         self._product = f.product(rows, outputs, inputs, (inputs, 1), (inputs, 1), (outputs, 1),
                                   add=bias)
-        self._columns = None
+        self.by_columns = None
         self.x = None
         self.out = f.room("out", rows * outputs) if out is None else out
         self.dx = f.room("dx", rows * inputs) if dx is True else dx
         if columns < inputs:
             from ..direct import Columns
 
-            self._columns = Columns(f, self, columns)
-            self.LATE, self.PIECES = False, "x"
+            self.by_columns = Columns(f, self, columns)
             return
         self._product_weight = f.product(outputs, inputs, rows, (1, outputs), (1, inputs),
                                          (inputs, 1), add=True)
@@ -68,8 +65,8 @@ class Dense:
             f.column_sums(grad, bias.begin() if direct else bias.grad, self.rows, self.outputs)
             if direct:
                 bias.end()
-        if self._columns:
-            self._columns(grad, self.x, self.dx)
+        if self.by_columns:
+            self.by_columns(f, grad, self.x, self.dx)
             return self.dx
         self._product_weight(grad, self.x, weight.begin() if direct else weight.grad)
         if self.dx is not None:

@@ -1,6 +1,5 @@
 from ... import checks, signals
 from ...kernels import cache
-from ..parameter import Parameter
 
 TOKENWISE = True
 
@@ -20,7 +19,7 @@ class Embedding:
         self.vocab_size = self.outputs = vocab_size
         self.embed_dim = self.inputs = embed_dim
         self.infers = {"seq_len": seq_len, "vocab_size": vocab_size, "embed_dim": embed_dim}
-        self.weight = Parameter(f, name + ".weight", vocab_size * embed_dim)
+        self.weight = f.parameter(name + ".weight", vocab_size * embed_dim)
         self.bias = None
         self._bytes = embed_dim * signals.ITEMSIZES[f.typecode]
         self.x = ()

@@ -1,4 +1,3 @@
-from ..parameter import Parameter
 from ..pointwise import Norm, small
 from .dense import Dense
 from .grouped_attention import GroupedAttention
@@ -19,7 +18,7 @@ class HeadNorm(Norm):
         self.p = f.pointwise()
         self.room = room or f.room("spare", rows * n)
         self._of = self.p.norm(name, rows, n, eps)
-        self.weight = Parameter(f, name + ".weight", n)
+        self.weight = f.parameter(name + ".weight", n)
         self.bias = None
         self.x = None
         self.out = f.room("kept", rows * n)

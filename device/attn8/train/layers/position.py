@@ -1,5 +1,3 @@
-from ..parameter import Parameter
-
 TOKENWISE = True
 
 
@@ -14,7 +12,7 @@ class Position:
         self.f = f
         self.name = name
         self.size = size
-        self.weight = Parameter(f, name + ".weight", size)
+        self.weight = f.parameter(name + ".weight", size)
         self.out = f.room("out", size)
 
     def __call__(self, x):

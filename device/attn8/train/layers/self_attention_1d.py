@@ -1,6 +1,3 @@
-from ..parameter import Parameter
-
-
 class SelfAttention1D:
     # Linear self-attention [seq_len, embed_dim] -> [seq_len, projection_dim], without softmax:
     #   q = relu(x @ w_q + b_q), k = relu(x @ w_k + b_k), v = x @ w_v + b_v
@@ -16,8 +13,8 @@ class SelfAttention1D:
         self.seq_len = n = seq_len
         self.embed_dim = d = embed_dim
         self.projection_dim = p = projection_dim
-        self.weights = Parameter(f, name + ".weights", 3 * d * p)
-        self.biases = Parameter(f, name + ".biases", 3 * p)
+        self.weights = f.parameter(name + ".weights", 3 * d * p)
+        self.biases = f.parameter(name + ".biases", 3 * p)
         row, column = (p, 1), (1, p)
         self._project = f.product(n, p, d, (d, 1), column, row, add=True)
         self._outer = f.product(p, p, n, column, column, row)  # a.T @ b

@@ -1,7 +1,6 @@
 from ... import checks
 from ...kernels import cache
 from ...signals import ITEMSIZES
-from ..arithmetic import MAX_COLUMNS
 
 TOKENWISE = True
 
@@ -10,6 +9,8 @@ class Softmax:
     # The probabilities of each row of [rows, columns]
 
     def __init__(self, f, name, rows, columns):
+        from ..arithmetic import MAX_COLUMNS
+
         self.f = f
         self.name = name
         self.rows = rows
