@@ -11,12 +11,18 @@ MOST = 1 << 29  # of |bias| and of |sum of products|: requant takes what is belo
 
 class Linear16(Linear):
     # What a Linear is, of int16 x. Values go down by as many bits (`down`) as the sums of the
-    # weights' magnitudes ask for. bias None: zeros; weight: an array, or Stored in the file.
+    # weights' magnitudes ask for. bias None: zeros; weight: an array, or Stored in the file, of
+    # which its place is kept.
     # mult and shift that lie right before it there are read with it, and not kept. paired: it is in
     # pairs of rows (see forms/viper/matmul16.py), as `in_pairs` finds.
 
+    # What most have is no object's own: a language model has dozens
     tiles = None  # how weights are read that stay in the file: see tiles.Tiles
     mult = shift = None  # where they come with the weights
+    bias = down = 0
+    output = "int16"
+    wide = False
+    paired = 1
 
     def __init__(self, name, inputs, outputs, weight, bias, mult=None, shift=None, output="int8",
                  paired=0):
@@ -43,12 +49,14 @@ class Linear16(Linear):
                 checks.multiplier(name, mult[j], shift[j])
         ahead = _ahead(weight, mult, shift) if stored and not outputs & 1 else 0
         self.name = name
-        self.paired = paired
         self.inputs = inputs
         self.outputs = outputs
-        self.wide = mult is None
-        self.output = output
-        self.ratios = output == "int16"  # as a Linear's tell
+        if not paired:
+            self.paired = 0
+        if mult is None:
+            self.wide = True
+        if output != "int16":
+            self.output = output
         self.form = forms.choose("matmul16", inputs)
         if stored:
             from .tiles import tiles
@@ -62,10 +70,11 @@ class Linear16(Linear):
             most = magnitudes(weight, 0, inputs, outputs, paired)
             weight, bias, mult, shift = self.form.operands(weight, bias, mult, shift, inputs,
                                                            outputs, paired)
-        self.down = 0
         while most * (32768 >> self.down) > MOST:
             self.down += 1
-        self.weight, self.bias = weight, bias
+        self.weight = weight.start if stored else weight
+        if bias:
+            self.bias = bias
         if not ahead:
             self.mult, self.shift = mult or bias, shift or bias
 
@@ -86,11 +95,11 @@ class Linear16(Linear):
 
 def in_pairs(entry, part, inputs, outputs):
     # 1 where the file has the weight `part` of an entry in pairs of rows, as its shape says, else 0
-    found = entry.tensors.get("%s.%sweight" % (entry.name, part))
-    if not found or len(found[1]) < 3:
+    part += "weight"
+    if not entry.has(part) or len(entry.tensors["%s.%s" % (entry.name, part)][1]) < 3:
         return 0
     if outputs & 1 or inputs & 3 or inputs < 8:
-        raise ValueError("%s.%sweight: expected pairs of an even number of rows, and inputs in "
+        raise ValueError("%s.%s: expected pairs of an even number of rows, and inputs in "
                          "fours, 8 at least, got %d and %d" % (entry.name, part, outputs, inputs))
     return 1
 
@@ -109,36 +118,44 @@ class Dense16:
     # What a Dense is, of int16 x. most: the largest magnitude of requantized results, where that of
     # their format is not.
 
+    rows = 1
+    _most = 32767
+
     def __init__(self, linear, rows=1, out=None, make=signals.make, most=None):
         self.linear = checks.kind("linear", linear, Linear16)
         name = linear.name
-        self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
+        if checks.between(name + ".rows", rows, 1, 1 << 15) > 1:
+            self.rows = rows
         n = rows * linear.outputs
         code = "i" if linear.wide else signals.CODES[linear.output]
-        self._size = size = n * (4 if linear.wide else signals.BYTES[linear.output])
-        self._most = largest = 0 if linear.wide else signals.MOST[linear.output]
-        if most is not None:
-            self._most = checks.between(name + ".most", most, min(largest, 128), largest)
+        largest = 0 if linear.wide else signals.MOST[linear.output]
+        if most is None:
+            most = largest
+        else:
+            checks.between(name + ".most", most, min(largest, 128), largest)
+        if most != 32767:
+            self._most = most
         if make is signals.make and out is None:
-            memory.require(name, size)
+            memory.require(name, n * signals.ITEMSIZES[code])
         if out is None:
             out = make(code, n)
         self.out = checks.values(name + ".out", out, n, True, code)
         forms.scratch.claim(*linear.form.room(linear.inputs))
-        if linear.tiles:
-            self.run = self._stream  # type: ignore[method-assign]
 
     def __call__(self, x):
         p = self.linear
         size = self.rows * p.inputs
         checks.values(p.name, x, size, False, "h")
-        checks.apart(p.name, x, 2 * size, "out", self.out, self._size)
+        unit = 4 if p.wide else 2 if self._most > 127 else 1
+        checks.apart(p.name, x, 2 * size, "out", self.out, self.rows * p.outputs * unit)
         return self.run(x)
 
     def run(self, x, out=None):
         # Unchecked, for a layer's own buffers
         p = self.linear
         out = self.out if out is None else out
+        if p.tiles:
+            return self._stream(x, out)
         p.form.matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes,
                       self.rows, p.inputs, p.outputs, p.down, self._most, p.paired)
         return out
@@ -148,14 +165,14 @@ class Dense16:
         self.rows = rows
         return self.run(x, out)
 
-    def _stream(self, x, out=None):
+    def _stream(self, x, out):
         # The same with weights from the file, some rows of them at a time, for each row of x
         p = self.linear
-        out = self.out if out is None else out
-        most, m, inputs, weight = self._most, p.outputs, p.inputs, p.weight
-        a, b, c = weight.source.views
-        file, start = weight.source.file, weight.start
+        most, m, inputs, start = self._most, p.outputs, p.inputs, p.weight
         tiles, room, matmul = p.tiles, forms.scratch.bytes, p.form.matmul
+        source = tiles.source
+        a, b, c = source.views
+        file = source.file
         parts = tiles.made if tiles.bytes is room else tiles.parts()
         bias, mult, shift = p.bias, p.mult, p.shift
         if mult is None:
@@ -171,12 +188,12 @@ class Dense16:
                 for n, place, whole, rows in parts:
                     file.seek(start + place)
                     if file.readinto(whole) != len(whole):
-                        weight.source.lost()
+                        source.lost()
                     if n < m and p.bias:
                         bias = part(c, p.bias, 4 * first, 4 * n)
                     matmul(rows, first, one, bias, mult, shift, to, room, 1, inputs, n, p.down,
                            most, p.paired)
                     first += n
         except OSError:
-            weight.source.lost()
+            source.lost()
         return out

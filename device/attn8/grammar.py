@@ -100,6 +100,8 @@ def check(members, types, size, beyond=False):
                     raise ValueError("__metadata__: expected an object of words")
             yield name, entry
             continue
+        if "\0" in name:
+            raise ValueError("a tensor's name has a zero in it")
         try:
             dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
             code, count = types[dtype]

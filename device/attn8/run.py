@@ -32,11 +32,14 @@ class Model:
         self.arena = arena
         self.tokens = tokens
         self._one = step
-        self._steps = steps
-        if step:
-            # Where all inputs are results of layers, `build` has seen what they are
-            self._steps = [(layer.run if hasattr(layer, "run") and 0 not in places
-                            else getattr(layer, "step", layer), places) for layer, places in steps]
+        self._steps = made = []  # (layer, place of its input, of another ...) each
+        for layer, places in steps:
+            if step and hasattr(layer, "run") and 0 not in places:
+                # Where all inputs are results of layers, `build` has seen what they are
+                layer = layer.run
+            elif step:
+                layer = getattr(layer, "step", layer)
+            made.append((layer,) + places)
         self._channels = channels
         self._inner = inner
         self._feed = self._batch = None  # imported where they are asked for
@@ -77,13 +80,14 @@ class Model:
         values = self._values
         x = None
         while at < end:
-            layer, places = self._steps[at]
-            if len(places) == 1:
-                x = layer(values[places[0]])
-            elif len(places) == 2:
-                x = layer(values[places[0]], values[places[1]])
+            step = self._steps[at]
+            n = len(step)
+            if n == 2:
+                x = step[0](values[step[1]])
+            elif n == 3:
+                x = step[0](values[step[1]], values[step[2]])
             else:  # a call with *arguments would allocate
-                x = layer(values[places[0]], values[places[1]], values[places[2]])
+                x = step[0](values[step[1]], values[step[2]], values[step[3]])
             at += 1
             values[at] = x
         return x

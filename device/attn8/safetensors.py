@@ -1,5 +1,6 @@
 # Reads safetensors files: 8 bytes of header length, a JSON header, the tensors' bytes.
 import os
+from array import array
 
 from . import checks
 
@@ -59,25 +60,30 @@ def metadata(path):
     return header.get("__metadata__", {})
 
 
-def listed(path, tensors, found):
-    # Puts (typecode, shape, place, values) of each tensor of a file that was begun into a dict
-    # -> its metadata, and the bytes of all
+def listed(path, found):
+    # What the header of a file that was begun says -> its metadata, the bytes of all tensors, and
+    # of these what tensors.Tensors holds
     metadata = {}
     size = 0
-    shapes = []  # many tensors have the same
+    names = [b""]
+    places = array("I")
+    kind = array("H")
+    kinds = []  # many tensors have the same
     for name, entry in members(path, *found):
         if name == "__metadata__":
             metadata = entry
             continue
         start, end = entry["data_offsets"]
         code, itemsize = _types[entry["dtype"]]
-        shape = entry["shape"]
-        if shape not in shapes:
-            shapes.append(shape)
-        shape = shapes[shapes.index(shape)]
-        tensors[name] = code, shape, 8 + found[3] + start, (end - start) // itemsize
+        what = code, entry["shape"], (end - start) // itemsize
+        if what not in kinds:
+            kinds.append(what)
+        names.append(name.encode())
+        places.append(8 + found[3] + start)
+        kind.append(kinds.index(what))
         size = max(size, end)
-    return metadata, size
+    names.append(b"")
+    return metadata, size, b"\0".join(names), places, kind, kinds
 
 
 def read(path):

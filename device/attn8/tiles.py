@@ -48,7 +48,7 @@ def tiles(weight, inputs, outputs, room, ahead):
     shape = inputs, outputs, ahead
     made = weight.source.rooms
     if shape not in made:
-        made[shape] = Tiles(room, *shape)
+        made[shape] = Tiles(weight.source, room, *shape)
     return made[shape]
 
 
@@ -60,7 +60,8 @@ class Tiles:
 
     bytes = bytearray()
 
-    def __init__(self, room, inputs, outputs, ahead):
+    def __init__(self, source, room, inputs, outputs, ahead):
+        self.source = source
         most = max(1, (TILE - ahead) // inputs)
         rows = -(-outputs // -(-outputs // most))
         self.rows = rows if outputs & 1 else rows + 1 & ~1  # of a tile; pairs stay together

@@ -33,7 +33,8 @@ class MultiHeadAttention:
                  lengths=False, step=False, key_dim=None, value_dim=None, memory_dim=None,
                  make=signals.make, shared=None, parts=False, **options):
         checks.kind("name", name, str)
-        checks.kind("tensors", tensors, dict)
+        if not hasattr(tensors, "settle"):  # those of a file
+            checks.kind("tensors", tensors, dict)
         checks.kind("constants", constants, dict)
         checks.between(name + ".seq_len", seq_len, 1, 1 << 15)
         checks.between(name + ".embed_dim", embed_dim, 1, 1 << 15)

@@ -19,6 +19,7 @@ SINES = array("h", unhexlify(
 ))
 
 _none = [array("h")]  # zeros for a centre where there is none, which all share
+_of_piece = []  # views of the centre, k, v and q for some of the heads, which all share
 
 
 class GroupedAttention:
@@ -73,7 +74,10 @@ class GroupedAttention:
         self._constants = score_mult, score_shift, out_num, out_shift
         self._narrow = cache == "int8"
         if later is None:
-            self.claim()
+            try:
+                self.claim()
+            except MemoryError:
+                self.claim(False)
         else:
             later(self.claim)
         if self._narrow:
@@ -103,31 +107,26 @@ class GroupedAttention:
         self._rotary = forms.choose("rotary")
         self.length = 0  # tokens in the cache
 
-    def claim(self):
+    def claim(self, whole=True):
         # Makes room for keys and values, of all heads together or, where no piece of memory is as
-        # large, of fewer: more calls then give the same bits
+        # large, of each: more calls then give the same bits. None: lets it go
+        self.keys = self.key_steps = self.values = self.value_steps = None
+        self._pieces = pieces = []
+        if whole is None:
+            return
         n, kv, d = self.seq_len, self.num_kv_heads, self.head_dim
         slots = n if self._narrow else n + 3 & -4
         size = kv * (d if self._narrow else 2 * d)
         memory.require(self.name, (n + slots) * size + 2 * n * kv * self._narrow)
-        self._pieces = made = []
         if not self._narrow:
             self.keys, self.values = bytearray(n * size), bytearray(slots * size)
-            return
-        pieces = 0
-        while not made:
-            pieces += 1
-            while kv % pieces:
-                pieces += 1
-            try:
-                made.extend([self._piece(kv // pieces) for _ in range(pieces)])
-            except MemoryError:
-                if pieces == kv:
-                    raise
-        if pieces == 1:
-            self.keys, self.key_steps, self.values, self.value_steps = made.pop()
+        elif whole or kv == 1:
+            self.keys, self.key_steps, self.values, self.value_steps = self._piece(kv)
         else:
-            self._of_piece = [memoryview(b"") for _ in range(4)]  # of the centre, k, v and q
+            for _ in range(kv):
+                pieces.append(self._piece(1))
+            while len(_of_piece) < 4:
+                _of_piece.append(memoryview(b""))
 
     def __call__(self, x):
         n = 2 * self.rows * self.embed_dim
@@ -197,7 +196,7 @@ class GroupedAttention:
         rotary, attend, d = self._rotary, self._kernels.attend, self.head_dim
         kv = self.num_kv_heads // len(self._pieces)
         heads = self.num_heads // len(self._pieces)
-        views = self._of_piece
+        views = _of_piece
         mult, shift, num, out_shift = self._constants
         n, at = 2 * kv * d, 0
         for keys, key_steps, values, value_steps in self._pieces:
@@ -255,5 +254,7 @@ def build(entry, given, need_weights):
     layer = GroupedAttention(s, e, h, kv, tuple(linears), c["score_mult"], c["score_shift"],
                              c["out_num"], c["out_shift"], turns, cache, rows, entry.name,
                              entry.make, centre, getattr(entry.tensors, "later", None))
+    for linear in linears:  # its own takes memory
+        linear.name = entry.name
     entry.gives(signals.CODES[output], layer.out)
     return layer, (output, rows * e)

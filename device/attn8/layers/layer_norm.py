@@ -11,11 +11,15 @@ class LayerNorm:
     # eps in the units of the sums. See docs/numerics.md.
 
     _centred = True
+    rows = 1
+    most = 32767
+    _eps_high = 0
 
     def __init__(self, rows, weight, bias, shift, eps_mult, eps_shift, output="int8",
                  name="layer_norm", make=signals.make):
         self.name = name
-        self.rows = checks.between(name + ".rows", rows, 1, 1 << 15)
+        if checks.between(name + ".rows", rows, 1, 1 << 15) > 1:
+            self.rows = rows
         checks.values(name + ".weight", weight, None, False, "i")
         self.features = n = checks.between(name + ".features", len(weight), 1, MAX_FEATURES)
         checks.values(name + ".bias", bias, n, False, "i")
@@ -27,23 +31,26 @@ class LayerNorm:
         checks.between(name + ".eps_shift", eps_shift, 0, 38)
         self.weight, self.bias = weight, bias
         eps = eps_mult << eps_shift
-        self._eps_high, self._eps_low = eps >> 28, eps & (1 << 28) - 1
+        if eps >> 28:
+            self._eps_high = eps >> 28
+        self._eps_low = eps & (1 << 28) - 1
         self._left = 13  # less the whole bits of z, which is below 2 ** those
         squares = n - 1 if self._centred else n
         while squares:
             squares >>= 2
             self._left -= 1
-        self.most = signals.MOST[signals.known(name + ".output", output)]
+        if signals.known(name + ".output", output) == "int8":
+            self.most = 127
         self.form = forms.choose("norm", n)
         if make is signals.make:
             memory.require(name, 12 * rows + signals.BYTES[output] * rows * n)
         self._statistics = make("i", 3 * rows)
         self.out = make(signals.CODES[output], rows * n)
-        self._bytes = rows * n * signals.BYTES[output]
 
     def __call__(self, x):
         rows, n = self.rows, self.features
-        signals.accept(self.name, "int16", x, rows * n, self.out, self._bytes)
+        signals.accept(self.name, "int16", x, rows * n, self.out,
+                       rows * n * (1 if self.most == 127 else 2))
         return self.run(x)
 
     def run(self, x):
