@@ -227,7 +227,7 @@ def test_a_cache_in_pieces_gives_the_same(board, remote):
 
 
 @pytest.mark.parametrize("arch", isa.ARCHES)
-@pytest.mark.parametrize("heads, kv_heads, limit, pieces", [(4, 2, 1, 2), (8, 4, 2, 2),
+@pytest.mark.parametrize("heads, kv_heads, limit, pieces", [(4, 2, 1, 2), (8, 4, 2, 4),
                                                             (8, 4, 1, 4), (6, 3, 2, 3)])
 def test_machine_code_computes_the_same_in_pieces(arch, heads, kv_heads, limit, pieces):
     floats, parameters, inputs = decoder(heads, kv_heads, 8, "int8", True, False)

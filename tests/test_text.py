@@ -23,6 +23,7 @@ from attn8_host.proof.attention import attended
 from attn8_host.sampling import Sampler
 from attn8_host.text import encoded, steps
 from attn8_host.tokenizer import RULES, Tokenizer
+from tests.compiled import compiled
 
 BEGIN = RULES[0]
 STORIES = MODELS / "stories.safetensors"
@@ -374,10 +375,10 @@ WORDS = [(call.format(value), expected.format(type(eval(value)).__name__))
 def test_a_tokenizer_says_what_it_expected(board, remote, small, weights):
     board.enter_repl()
     push(board, PATH, small[0].read_bytes())
-    remote(f"from attn8 import load\nmodel = load({PATH!r}, step=True, weights={weights!r})\n"
-           "made = model.tokenizer\ngive(0)")
-    assert [(call, remote.refused(call)) for call, _ in WORDS] == WORDS
-    assert {call: remote.refused(call) for call in NONE} == NONE
+    remote(compiled(f"from attn8 import load\nmodel = load({PATH!r}, step=True, "
+                    f"weights={weights!r})\nmade = model.tokenizer\ngive(0)"))
+    assert [(call, remote.refused(compiled(call))) for call, _ in WORDS] == WORDS
+    assert {call: remote.refused(compiled(call)) for call in NONE} == NONE
 
 
 def test_a_tokenizer_on_the_host_says_the_same(small):

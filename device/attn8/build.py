@@ -109,6 +109,7 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
         takes = [given[name] for name in sources]
         layer, gives = module.build(entry, takes[0] if len(takes) == 1 else takes, need_weights)
         entry.done()
+        tensors.listing.trim()
         # What a part of a layer computes can be read before the next one runs
         parts = layer.parts() if arena and hasattr(layer, "parts") else [(layer, 0)]
         if pool:
@@ -151,6 +152,7 @@ def build(config, tensors, need_weights, count, advance, step, share, before):
     if count is None:
         for key in tensors:
             raise ValueError("unused tensor %s; take it out of the file" % key)
+    tensors.listing = None
     if pool:
         ends = []  # other outputs have been in the same memory
     from .run import Model

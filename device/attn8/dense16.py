@@ -154,22 +154,14 @@ class Dense16:
         # Unchecked, for a layer's own buffers
         p = self.linear
         out = self.out if out is None else out
-        if p.tiles:
-            return self._stream(x, out)
-        p.form.matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes,
-                      self.rows, p.inputs, p.outputs, p.down, self._most, p.paired)
-        return out
-
-    def product(self, x, out, rows):
-        # Of so many rows
-        self.rows = rows
-        return self.run(x, out)
-
-    def _stream(self, x, out):
-        # The same with weights from the file, some rows of them at a time, for each row of x
-        p = self.linear
+        tiles = p.tiles
+        if not tiles:
+            p.form.matmul(p.weight, 0, x, p.bias, p.mult, p.shift, out, forms.scratch.bytes,
+                          self.rows, p.inputs, p.outputs, p.down, self._most, p.paired)
+            return out
+        # With weights from the file, some rows of them at a time, for each row of x
         most, m, inputs, start = self._most, p.outputs, p.inputs, p.weight
-        tiles, room, matmul = p.tiles, forms.scratch.bytes, p.form.matmul
+        room, matmul = forms.scratch.bytes, p.form.matmul
         source = tiles.source
         a, b, c = source.views
         file = source.file
@@ -197,3 +189,8 @@ class Dense16:
         except OSError:
             source.lost()
         return out
+
+    def product(self, x, out, rows):
+        # Of so many rows
+        self.rows = rows
+        return self.run(x, out)

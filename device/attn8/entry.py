@@ -151,7 +151,7 @@ class Entry:
 
     def leave(self, part, code, shape, values):
         # Puts a tensor where the file's are, for what takes it next
-        self.tensors[self.name + "." + part] = code, shape, values
+        self.tensors.listing[self.name + "." + part] = code, shape, values
 
     def accept(self, given, form, size):
         # given: the format and the number of values that the layer before gives. This one takes

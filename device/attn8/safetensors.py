@@ -62,7 +62,9 @@ def metadata(path):
 
 def listed(path, found):
     # What the header of a file that was begun says -> its metadata, the bytes of all tensors, and
-    # of these what tensors.Tensors holds
+    # a Listing of these
+    from .find import Listing
+
     metadata = {}
     size = 0
     names = [b""]
@@ -74,8 +76,7 @@ def listed(path, found):
             metadata = entry
             continue
         start, end = entry["data_offsets"]
-        code, itemsize = _types[entry["dtype"]]
-        what = code, entry["shape"], (end - start) // itemsize
+        what = _types[entry["dtype"]][0], entry["shape"]
         if what not in kinds:
             kinds.append(what)
         names.append(name.encode())
@@ -83,7 +84,7 @@ def listed(path, found):
         kind.append(kinds.index(what))
         size = max(size, end)
     names.append(b"")
-    return metadata, size, b"\0".join(names), places, kind, kinds
+    return metadata, size, Listing(b"\0".join(names), places, kind, kinds)
 
 
 def read(path):

@@ -14,21 +14,16 @@ class Tensors:
     # taken in turn is not held twice. metadata: what the file has besides. stream: int8 weights of
     # so many bytes or more stay in the file, where that is not 0: `pop` gives them as Stored, and
     # the file is left open for them. Those of an int8 product do where kernels pack them in their
-    # place. None: `keep` will say. What the file says of them takes a few objects, not some for
-    # each: a language model has a hundred and fifty.
+    # place. None: `keep` will say. listing: see find.Listing; build takes it away in the end.
 
     def __init__(self, path, stream=0):
         from .safetensors import begun, listed
 
         self._path = path
         self._stream = 0
-        self._made = {}  # what layers leave, (typecode, shape, values) each
         found = begun(path)
         self._file = found[0]
-        # Their names with a zero before and behind each; where each begins, 0 once it is taken;
-        # and of which type and shape it is, one of `kinds`
-        self.metadata, self._size, self._names, self._places, self._kind, self._kinds = listed(
-            path, found)
+        self.metadata, self._size, self.listing = listed(path, found)
         if stream is not None:
             try:
                 self.keep(stream)
@@ -41,40 +36,14 @@ class Tensors:
         self.own = True  # whether the input has memory of its own, as `build` says
         self._shared = []
 
-    def _find(self, name):
-        # -> its number in the file, -1 if it is none of those that are left there
-        at = self._names.find(b"\0%s\0" % name.encode())
-        if at < 0:
-            return -1
-        i = self._names.count(b"\0", 0, at)
-        return i if self._places[i] else -1
-
     def __contains__(self, name):
-        return name in self._made or self._find(name) >= 0
+        return name in self.listing
 
     def __iter__(self):
-        names = self._names[1:-1].split(b"\0")
-        return iter([str(name, "utf-8") for name, at in zip(names, self._places) if at]
-                    + list(self._made))
+        return iter(self.listing)
 
     def __getitem__(self, name):
-        if name in self._made:
-            return self._made[name]
-        i = self._find(name)
-        code, shape, n = self._kinds[self._kind[i]]
-        return code, shape, self._places[i], n
-
-    def __setitem__(self, name, value):
-        self._made[name] = value
-
-    def _take(self, name):
-        # As [name], which is gone
-        value = self[name]
-        if name in self._made:
-            memory.take(self._made, name)
-        else:
-            self._places[self._find(name)] = 0
-        return value
+        return self.listing[name]
 
     def keep(self, stream):
         # How much may stay in the file; nothing is read where what comes into memory has no room
@@ -89,13 +58,13 @@ class Tensors:
         if len(found) > 3 and name.endswith(".weight") and found[0] == "b":
             if self._stream <= found[3]:
                 return self.stored(name)
-        return self._read(name, *self._take(name))
+        return self._read(name, *self.listing.take(name))
 
     def stored(self, name, default=None):
         # As `pop`, of a tensor of any type and size that may stay in the file
         if name not in self:
             return default
-        found = self._take(name)
+        found = self.listing.take(name)
         if len(found) > 3 and self._stream:
             from .tiles import Stored
 
@@ -120,13 +89,12 @@ class Tensors:
 
     def leave(self, name, linear):
         # A Linear takes its weight when there is no more to make (see settle)
-        self.left.append((linear,) + self._take(name)[2:])
+        self.left.append((linear,) + self.listing.take(name)[2:])
 
     def settle(self, model, advance):
         # Gives the model its memory, and reads and packs what was left; advance() is called before
         # each, where there is one
         try:
-            self._names = self._places = self._kind = self._kinds = None
             self._claim()
             from .placing import place
 

@@ -36,9 +36,10 @@ class Conv1D:
         if (linear.inputs, linear.outputs) != (seen, filters):
             raise ValueError("%s.weight: expected shape [%d, %d], got [%d, %d]" % (
                 linear.name, filters, seen, linear.outputs, linear.inputs))
-        if linear.wide and not linear.ratios:
+        ratios = linear.ratios if format == "int8" else linear.output == "int16"
+        if linear.wide and not ratios:
             raise ValueError("missing tensor %s.mult" % linear.name)
-        if linear.ratios and not time_major:
+        if ratios and not time_major:
             raise ValueError("%s.output: int16 needs time_major" % linear.name)
         self.length = length
         self.channels = channels
