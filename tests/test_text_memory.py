@@ -20,20 +20,21 @@ from tests.compiled import compiled
 
 STORIES = MODELS / "stories.safetensors"
 CONTEXT = 192
-BUDGET = 150_000  # bytes of heap for all by plan: package, server and model
+BUDGET = 140_000  # bytes of heap for all by plan: package, server and model
 # A heap of the unix port, whose words have 8 bytes, in which they load: bytes in pieces, as plan
 # does not count them
 HEAP = "250K"
 PATH = "/models/stories.safetensors"
 
-# With a server, as plan counts
+# With a server and without the public names, as plan counts
 MEASURE = f"""
+serve = None
 import gc
 gc.collect()
 start = gc.mem_alloc()
 from attn8.link.server import Server
 server = Server()
-from attn8 import load
+from attn8.model import load
 server._model = load({PATH!r}, step=True, weights="stream")
 import attn8.text
 def room(n=100):
@@ -100,7 +101,7 @@ def resized(context):
 
 
 @pytest.mark.parametrize("arch", ["xtensawin", "rv32imc"])
-def test_192_tokens_take_less_than_150_kb(arch):
+def test_192_tokens_take_less_than_140_kb(arch):
     planned = plan(*modelfile.read(STORIES), arch, predicted=lambda: (0, 0))
     caches = sum(size for name, size in planned.buffers.items()
                  if name.endswith((".keys", ".values", ".key_steps", ".value_steps")))

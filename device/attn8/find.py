@@ -1,5 +1,5 @@
-# What is found by its name: layers and cores, the module of that name in a folder of the package, and
-# the tensors of a file.
+# What is found by its name: layers and cores, the module of that name in a folder of the package,
+# and the tensors of a file.
 from . import memory
 
 

@@ -26,11 +26,12 @@ from .run import COLUMNS
 Step = Callable[[np.ndarray], np.ndarray]
 
 SCRIPT = """
+serve = None  # as a session has it, which spares the board the public names
 import gc, time
 from binascii import crc32
-import attn8
+from attn8.model import load
 from attn8.text import steps
-model = attn8.load({path!r}, step=True)
+model = load({path!r}, step=True)
 gc.collect()
 print("ram", gc.mem_alloc())
 start = time.ticks_us()
