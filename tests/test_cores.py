@@ -10,6 +10,7 @@ from attn8_host.errors import ModelError
 from attn8_host.model import load
 from attn8_host.proof.compare import verify
 from attn8_host.quantize.model import quantize_model
+from tests.compiled import compiled
 from tests.test_train_layers import CASES as TRAINING
 
 HEADS, HEAD_DIM, SEQ_LEN = 3, 4, 11
@@ -127,5 +128,5 @@ def test_nor_do_they_train_so(roomy, core):
     with pytest.raises(ModelError) as refused:
         modelfile.check_config(config, "attn8-train")
     assert str(refused.value) == message
-    assert roomy.refused("Model(config, {})", "from attn8.train.model import Model",
-                         config=config) == message
+    assert roomy.refused(compiled("Model(config, {})"),
+                         compiled("from attn8.train.model import Model"), config=config) == message
