@@ -48,6 +48,9 @@ def test_a_listing_is_a_dict_of_few_objects(device, data):
         assert sorted(found) == sorted(want)
         assert {name: found[name] for name in want} == want
         assert [name in found for name in names] == [name in want for name in names]
+        for name in {*names, "ab"} - {*want}:
+            with pytest.raises(KeyError):
+                found[name]
 
 
 def test_a_tensor_s_name_has_no_zero_in_it(device, tmp_path):

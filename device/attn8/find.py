@@ -61,6 +61,8 @@ class Listing:
         if name in self._left:
             return self._left[name]
         i = self._find(name)
+        if i < 0:
+            raise KeyError(name)
         code, shape = self._kinds[self._kind[i]]
         n = 1
         for size in shape:
