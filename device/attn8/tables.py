@@ -6,8 +6,11 @@
 from array import array
 
 EXP2 = array("H", range(257))
-x = 1 << 30
+x = (1 << 30) - 1
 for f in range(257):
     EXP2[f] = min(65535, ((x >> 13) + 1) >> 1)
-    x = (x * 1070838486 + (1 << 29)) >> 30  # 2**(30 - 1/256)
-del x, f
+    # x -= x * D >> 30, D = 1417 * 2**11 + 1322 = (1 - 2**(-1/256)) * 2**30, in halves of fifteen
+    # and eleven bits: larger numbers would leave 38 kB behind for the collector
+    h = x >> 15
+    x -= (h * 1417 + (h * 1322 >> 11) + ((x & 32767) * 1417 >> 15) + 8) >> 4
+del x, f, h

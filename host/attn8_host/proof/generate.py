@@ -119,7 +119,7 @@ def generate(
                 push(board, target, content, progress(f"the model to {MODELS} (bytes)"))
         if data:
             partition.push(board, content, progress("the model to its partition (bytes)"))
-            board.enter_repl()
+        board.enter_repl()  # what deploying left in the heap lies where the model's caches are due
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     times: list[int] = []
     ram: list[int] = []
