@@ -28,11 +28,13 @@ Step = Callable[[np.ndarray], np.ndarray]
 SCRIPT = """
 serve = None  # as a session has it, which spares the board the public names
 import gc, time
+gc.threshold(1024)  # what stays lies close together then, and leaves room in large pieces
 from binascii import crc32
 from attn8.model import load
 from attn8.text import steps
 model = load({path!r}, step=True)
 gc.collect()
+gc.threshold(-1)
 print("ram", gc.mem_alloc())
 start = time.ticks_us()
 for token, logits in steps(model, {ids}, {tokens}, {temperature}, {top_p}, {seed}):
