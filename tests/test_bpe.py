@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from attn8_host import bpe
+from attn8_host import bpe, tokenizer
 from attn8_host.errors import ModelError
 from attn8_host.importers import pieces
 from attn8_host.model import load
@@ -61,6 +61,13 @@ def test_the_older_files_say_the_same(gpt2, tmp_path):
     original.save_model(str(tmp_path))
     whole, older = pieces.read(folder, 0, 0, SIZE), pieces.read(tmp_path, 0, 0, SIZE)
     assert [whole.encode(text) for text in texts(50)] == [older.encode(text) for text in texts(50)]
+
+
+def test_bytes_and_an_end_are_enough():
+    made = bpe.ByteTokenizer([b"", *(bytes([byte]) for byte in range(256))], [-1] * 257, None,
+                             (0, 0, 0, 0))
+    found = tokenizer.of({"layers": [{"vocab_size": 257}]}, made.tensors())
+    assert found.encode("né") == [111, 196, 170] and found.text([111, 196, 170]) == "né"
 
 
 @pytest.fixture(scope="module")

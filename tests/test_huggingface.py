@@ -310,3 +310,4 @@ def test_a_board_writes_what_numpy_does(tmp_path, capsys, about, tensors):
     assert found["tokens"] == tokens and found["bit_exact"] and len(tokens) > 4
     assert found["text"] == model.tokenizer.text([*ids, *tokens])
     assert abs(found["cross_entropy"] - found["cross_entropy_float"]) <= 0.1
+    assert main(["plan", "--model", str(made)]) == 0

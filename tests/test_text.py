@@ -389,6 +389,28 @@ def test_a_tokenizer_on_the_host_says_the_same(small):
         assert str(refused.value) == message
 
 
+@pytest.mark.parametrize(("call", "message"), [
+    ("tokenizer.text(5)", "ids: expected a list of tokens, got int"),
+    ("tokenizer.text(None)", "ids: expected a list of tokens, got NoneType"),
+    ("step('a')", "x: expected whole numbers, got str"),
+    ("step(None)", "x: expected whole numbers, got NoneType"),
+    ("step(np.array([1.5]))", "x: expected whole numbers, got ndarray of float64"),
+    ("step([1, 2])", "x: expected 1 whole numbers, got 2"),
+    ("step([])", "x: expected 1 whole numbers, got 0"),
+    ("step([300])", "words: token 0: expected 0 to 299, got 300"),
+    ("prefill('a')", "tokens: expected whole numbers, got str"),
+    ("prefill([True])", "tokens: expected whole numbers, got list of bool"),
+    ("prefill([])", "tokens: expected one or more whole numbers, got 0"),
+    ("prefill([[1, 2], [3]])", "tokens: expected whole numbers, got list"),
+])
+def test_what_numpy_is_given_in_place_of_tokens_is_refused(small, call, message):
+    model = load(small[0], False)
+    with pytest.raises((TypeError, ValueError)) as refused:
+        eval(f"model.{call}")
+    assert str(refused.value) == message
+    assert (model.step(5) == model(np.full(CONTEXT, 5, np.int16))["head"].ravel()[:VOCAB]).all()
+
+
 @pytest.mark.parametrize(("request_", "message"), [
     (("a",), "tokens: expected a whole number, got str"),
     ((0,), "tokens: expected 1 to 32768, got 0"),

@@ -13,7 +13,7 @@ from .layers.base import INT8, TOKENS, Layer, Signal
 from .lengths import Lengths
 from .modelfile import inputs, parts, read, refuse_unused, require_short_header
 from .numerics.scales import quantize
-from .schema import require
+from .schema import require, whole
 
 
 class Model:
@@ -118,12 +118,14 @@ class Model:
         """The last layer's results for the next token, bit for bit those of a whole pass.
 
         Args:
-            x: one token of the input.
+            x: one token of the input, whole numbers.
 
         Raises:
             ModelError: a layer takes more than one token at a time.
-            ValueError: there is no room for another token.
+            TypeError: x is none of whole numbers.
+            ValueError: it has not as many, or there is no room for another token.
         """
+        x = whole("x", x, self.input_size // self.config["input"]["shape"][0])
         if not self._steps:
             self.reset()
         values = {"input": x}
@@ -139,8 +141,11 @@ class Model:
 
         Args:
             tokens: whole numbers [n], n from 1.
+
+        Raises:
+            TypeError, ValueError: they are none, or as `step`.
         """
-        return [self.step(token) for token in np.reshape(tokens, (-1, 1))][-1]
+        return [self.step(token) for token in whole("tokens", tokens).reshape(-1, 1)][-1]
 
     def reset(self) -> None:
         """The next token is the first one of a new sequence.

@@ -102,6 +102,26 @@ def between(what: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{what}: expected {low} to {high}, got {value}")
 
 
+def whole(what: str, given: Any, size: int | None = None) -> np.ndarray:
+    """An array of whole numbers, of `size` or else of one at least.
+
+    Raises:
+        TypeError: these are none.
+        ValueError: they are not as many.
+    """
+    try:
+        found = np.asarray(given)
+    except ValueError:  # lists of several lengths
+        found = np.asarray(None)
+    if found.size and found.dtype.kind not in "iu":
+        raise TypeError(f"{what}: expected whole numbers, got {type(given).__name__}"
+                        f"{f' of {found.dtype}' if found.dtype.kind in 'bf' else ''}")
+    if found.size != size if size else not found.size:
+        raise ValueError(f"{what}: expected {size or 'one or more'} whole numbers, got "
+                         f"{found.size}")
+    return found
+
+
 def _words(shape: Sequence[int | None]) -> str:
     return f"[{', '.join('any' if n is None else str(n) for n in shape)}]"
 

@@ -180,7 +180,13 @@ class Tokenizer:
         return piece
 
     def text(self, ids: Iterable[int]) -> str:
-        """That of some tokens."""
+        """That of some tokens.
+
+        Raises:
+            TypeError, ValueError: there are none to go through, or one is no token.
+        """
+        if not isinstance(ids, Iterable):
+            raise TypeError(f"ids: expected a list of tokens, got {type(ids).__name__}")
         found, before = b"", self.begin
         for token in ids:
             found += self.decode(before, token)
@@ -210,10 +216,11 @@ def of(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Tokenize
     data = found["pieces"].tobytes()
     pieces = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     given = found["ranks"], found.get("lefts"), found.get("rules", RULES)
-    made = Tokenizer(pieces, *given)
     if "classes" in found:
         from .bpe import ByteTokenizer
 
-        made = ByteTokenizer(pieces, *given, found["classes"])
+        made: Tokenizer = ByteTokenizer(pieces, *given, found["classes"])
+    else:
+        made = Tokenizer(pieces, *given)
     made.check(config)
     return made

@@ -417,9 +417,10 @@ def _macs(config: Config, tensors: Tensors) -> int:
     total = 0
     for entry in config["layers"]:
         kind = layers.get(entry["type"])
+        own = modelfile.parts(entry, kind.tensors(entry), tensors)  # of all tokens
         if "text" in config:
             entry = kind.one_token(entry, config["input"]["shape"][0])
-        total += kind.work(entry, modelfile.parts(entry, kind.tensors(entry), tensors))
+        total += kind.work(entry, own)
     return total
 
 
