@@ -389,6 +389,26 @@ def test_a_tokenizer_on_the_host_says_the_same(small):
         assert str(refused.value) == message
 
 
+@pytest.mark.parametrize(("given", "message"), [
+    (None, "text: expected mult and shift, got None"),
+    ({"mult": 5}, "text: expected mult and shift, got {'mult': 5}"),
+    ({"mult": 0, "shift": 3}, "text.mult: expected 1 to 536870912, got 0"),
+    ({"mult": 5, "shift": "a"}, "text.shift: expected a whole number, got str"),
+])
+def test_both_halves_refuse_what_no_draw_can_be_made_of(board, remote, small, given, message):
+    config, tensors = modelfile.read(small[0])
+    config["text"] = given
+    if given is None:
+        del config["text"]
+    with pytest.raises(ModelError) as refused:
+        Model(config, tensors)
+    assert str(refused.value) == message
+    board.enter_repl()
+    push(board, PATH, modelfile.pack(config, tensors))
+    assert remote.refused(f"load({PATH!r}, step=True)", "from attn8 import load") == (
+        f"{PATH}: {message}")
+
+
 @pytest.mark.parametrize(("call", "message"), [
     ("tokenizer.text(5)", "ids: expected a list of tokens, got int"),
     ("tokenizer.text(None)", "ids: expected a list of tokens, got NoneType"),

@@ -13,6 +13,7 @@ from .layers.base import INT8, TOKENS, Layer, Signal
 from .lengths import Lengths
 from .modelfile import inputs, parts, read, refuse_unused, require_short_header
 from .numerics.scales import quantize
+from .sampling import require_ratio
 from .schema import require, whole
 
 
@@ -59,6 +60,8 @@ class Model:
         self._channels, self._inner = feeding(config, tensors)
         wanted["input"] = {"channels": CHANNELS}
         self.tokenizer = tokenizer.of(config, tensors)
+        if self.tokenizer is not None:
+            require_ratio(config.get("text"))
         wanted["tokenizer"] = tokenizer.TENSORS
         refuse_unused(wanted, tensors)
         arena.check(config)

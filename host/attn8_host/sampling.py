@@ -1,5 +1,7 @@
 """The choice of a token, in integers; the device module of the same name is its twin."""
 
+from typing import Any
+
 import numpy as np
 
 from .errors import ModelError
@@ -87,3 +89,14 @@ def ratio(scale: float) -> dict[str, int]:
     """
     constants = softmax_constants(scale)
     return {"mult": constants["mult"], "shift": constants["shift"]}
+
+
+def require_ratio(given: Any) -> None:
+    """Raises ModelError unless this is what a Sampler needs, as a board takes it."""
+    if not isinstance(given, dict) or sorted(given) != ["mult", "shift"]:
+        raise ModelError(f"text: expected mult and shift, got {given}")
+    for key, most in ("mult", MOST_MULT), ("shift", 14):
+        try:
+            between(f"text.{key}", given[key], 1, most)
+        except (TypeError, ValueError) as error:
+            raise ModelError(str(error)) from None
