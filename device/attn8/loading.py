@@ -73,8 +73,8 @@ def loaded(path, make):
         text = str(error)
         if not text.startswith("memory allocation"):
             raise
-        raise MemoryError("the model needs more than is free (%s); take a smaller model, fewer "
-                          "tokens or another core (see attn8 plan)" % text)
+        raise MemoryError("%s needs more than is free (%s); take a smaller model, fewer tokens or "
+                          "another core (see attn8 plan)" % (path, text))
     except KeyError as error:
         raise ValueError("%s: the config lacks %s" % (path, error))
     except (TypeError, ValueError) as error:
