@@ -55,9 +55,13 @@ def open_file(path):
 
 
 def metadata(path):
-    file, _, _, header = open_file(path)
-    file.close()
-    return header.get("__metadata__", {})
+    found = begun(path)
+    said = {}
+    for name, value in members(path, *found):
+        if name == "__metadata__":
+            said = value
+    found[0].close()
+    return said
 
 
 def listed(path, found):

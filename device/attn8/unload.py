@@ -4,8 +4,8 @@ import sys
 
 from . import memory
 
-LOADERS = ("arena", "build", "configuration", "entry", "find", "grammar", "loading", "pool",
-           "safetensors", "tensors", "unload")
+LOADERS = ("arena", "build", "configuration", "entry", "errors", "find", "grammar", "loading",
+           "pool", "safetensors", "tensors", "unload")
 # Modules of layers and cores have functions that make layers, which are forgotten, kernels, whose
 # type is another one, and classes; of a class these make its objects.
 MAKERS = "layers", "cores", "dense16", "lookup", "choice", "run"
@@ -13,6 +13,7 @@ MAKING = ("__init__", "__new__", "room", "parts", "take", "from_scales", "from_f
           "array")
 CALLS = ("__call__",)  # of a core, which checks what a layer gives to `run` unchecked
 TRAINING = "attn8.train.layers.", "attn8.train.cores", "attn8.train.pointwise"  # MAKERS as well
+LAST = "requantize", "real", "learned"  # that those have for the end of a training alone
 # What most layers share is imported once
 COMMON = ["attn8.layers", "attn8.choice", "attn8.layers.dense", "attn8.dense16", "attn8.lookup"]
 FUNCTION = type(lambda: None)
@@ -35,9 +36,12 @@ class Unload:
         found.sort(reverse=True)
         return found
 
-    def all(self):
-        for path in self._own(MAKERS):
+    def strip(self, *parts):
+        for path in self._own(parts):
             _strip(path)
+
+    def all(self):
+        self.strip(*MAKERS)
         self.forget(*LOADERS)
         if "attn8.kernels" in sys.modules:  # it has nothing, and what lies in it stays
             memory.forget("attn8.kernels")
@@ -52,15 +56,31 @@ class Unload:
             _strip(path, UNCALLED, not path.startswith(TRAINING))
         self.all()
 
+    def trains(self, types):
+        # A layer that trains is made, and layers of these types are still to come
+        for path in self._own(("train",)):
+            _clear(path, LAST, True)
+        from .train.layers import UNCALLED
+
+        for path in self._spare(TRAINING[0], types, [TRAINING[0] + "dense"]):
+            if path.startswith(TRAINING[0]):
+                _strip(path, UNCALLED)
+
     def forget(self, *parts):
         for path in self._own(parts):
             memory.forget(path)
 
     def but(self, types):
         # Layers of these types are still to come: what makes others is forgotten
-        needed = ["attn8.layers.%s" % name for name in types]
-        kept = needed + COMMON
-        spare = [path for path in self._own(MAKERS) if path not in kept]
+        for path in self._spare("attn8.layers.", types, COMMON):
+            _strip(path)
+
+    def _spare(self, folder, types, common):
+        # -> the paths of modules that no layer of these types needs
+        parts = ("train",) if folder == TRAINING[0] else MAKERS
+        needed = ["%s%s" % (folder, name) for name in types]
+        kept = needed + common
+        spare = [path for path in self._own(parts) if path not in kept]
         for path in needed:
             if path not in sys.modules:
                 continue  # it imports what it needs, which is whole again
@@ -69,8 +89,7 @@ class Unload:
                     if _is_of(value, other, sys.modules[other]):
                         spare.remove(other)
                         needed.append(other)
-        for path in spare:
-            _strip(path)
+        return spare
 
 
 def _is_of(value, path, module):
@@ -81,8 +100,13 @@ def _is_of(value, path, module):
 
 
 def _strip(path, forgotten=MAKING, named=False):
+    _clear(path, forgotten, named)
+    memory.forget(path)
+
+
+def _clear(path, forgotten, named):
     # named: of functions, too, only those of these names
-    module = memory.forget(path)
+    module = sys.modules[path]
     core = path[:12] == "attn8.cores."
     names = module.__dict__
     for key, value in names.items():

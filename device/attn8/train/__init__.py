@@ -1,5 +1,4 @@
 # Training on the board: layers with backward passes, losses and optimizers in fixed point.
-from .. import memory
 
 
 def load(path, given=None):
@@ -8,34 +7,11 @@ def load(path, given=None):
     # those of the config, see features.py; -> a Trainer then, which lacks its parameters still.
     from ..unload import Unload
 
-    unloads = [Unload()]  # until it has forgotten all that it can, and goes as well
+    unloads = [Unload()]  # before all that it is to forget
     del Unload
-    try:
-        from ..loading import loaded
+    from .loading import load as made
 
-        return loaded(path, lambda: _made(path, unloads, given))
-    finally:
-        if unloads:
-            unloads.pop().all()
-
-
-def _made(path, unloads, given):
-    from .reading import read
-
-    config, places = read(path)
-    del read
-    unloads[0].forget("configuration", "grammar", "safetensors", "tensors")
-    memory.forget("attn8.train.reading")
-    if given is None:
-        from .served import Served
-
-        return Served(path, config, places, unloads)
-    from .trainer import Trainer
-
-    if given:
-        config["input"], config["layers"][0] = given
-    config["schedule"] = {"warmup_steps": 0, "total_steps": 1}  # until it is known how many are
-    return Trainer(path, config, places, unloads, len(given) > 0)
+    return made(path, given, unloads)
 
 
 def fit(path, samples, epochs=10, batch=None, validation=5, patience=3, seed=1, report=None):

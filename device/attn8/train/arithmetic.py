@@ -64,7 +64,7 @@ def root_ratio(num, den):
 
 
 class Numbers:
-    # What all have. rooms: of the layers that are being made (see lifetimes.py). given: an array
+    # What all have. rooms: of the layers that are being made (see rooms.py). given: an array
     # that another layer has made, whose words need no check
 
     rooms = None

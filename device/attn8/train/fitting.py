@@ -21,6 +21,7 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
     from .features import SUFFIX, features
 
     samples, given = features(path, samples)
+    del features  # which would hold its module
     memory.forget("attn8.train.features")
     try:
         trainer = load(path, given)

@@ -1,21 +1,5 @@
 # Where the layers of a model that trains keep what is not needed all the time: in an arena, whose
-# words serve one buffer after another.
-#
-# A layer asks f.room(kind, n) for n words. Of the calls of its forward and its backward pass, or
-# of those of their phases that f.phase has said,
-#   "out"   its result: from the one to the last that reads it
-#   "kept"  from the one to the end of the other
-#   "spare" in each of them, but nothing from one to the other
-#   "back"  in the backward pass
-#   "dx"    the gradient that this returns, until the layers that it is for had it
-#   "sum"   that of its result, where several add to it (see graph.py)
-# Its class says in READS what its backward pass reads of "x", what it took, and "out": by default
-# both; LATE where that has read all of x before it writes "dx", which may then lie there; PIECES
-# where it writes each value of "dx" once it has read those of x, out and the gradient in the same
-# place, so that "dx" may be any of these, or x alone where it says "x", as it is of one that trains
-# `by_columns`, which is not LATE; OVER where its forward pass does so with "out"; GRAD, the last
-# phase in which the backward pass reads the gradient; and TAKES, the last one in which the forward
-# pass reads x. Until all layers are made, a Room stands for each.
+# words serve one buffer after another. What each asks for, and when it is needed: see rooms.py.
 import gc
 
 from .. import memory, signals
@@ -27,65 +11,31 @@ CALL = LAST + 1  # times that one takes
 END = 2  # phase of a forward pass
 
 
-class Room:
-    # So many words of the arena
+def settle(f, layers, taken, asked, sums, again, fresh):
+    # Gives all of f.rooms their memory, once nothing else is made -> the blocks that are the arena.
+    # taken, asked, sums, again, fresh: see graph.build
+    room, gradient = f.rooms.KINDS
+    sizes = _Places(f.rooms, layers, taken, asked, sums, again, fresh).sizes
+    f.rooms = None
+    gc.collect()
+    memory.require("what trains", sum(sizes) * signals.ITEMSIZES[f.typecode])
+    arena = [memoryview(f.zeros(size)) for size in sizes]
 
-    def __init__(self, n):
-        self.n = n
-        self.block = self.start = 0
+    def settled(x):
+        if type(x) is gradient:
+            return f.zeros(x.n)
+        return arena[x.block][x.start : x.start + x.n] if type(x) is room else x
 
-    def __len__(self):
-        return self.n
-
-
-class Gradient:
-    # Of a parameter, which has memory of its own
-
-    def __init__(self, n):
-        self.n = n
+    _replace([layers, sums], [f], settled)
+    return arena
 
 
-class Rooms:
-    def __init__(self, direct, recompute):
-        self.direct = direct  # whether gradients of parameters are there in turn (see direct.py)
-        self.recompute = recompute  # whether what a backward pass needs is made again before it
-        self.products = []  # that layers have asked for, behind what they said of each
-        self.all = []
-        self.said = []  # of each the place of its layer's result, its kind, group and phases
-        self.layer = 0  # the place of the result of the one that is being made
-        # Of its backward and forward pass, in which what is made next is needed
-        self.phases = 0, LAST, 0, END
+class _Places:
+    # Gives each room a block and its first word there. sizes: the words of each block
 
-    def take(self, kind, n, group=None):
-        # group: of a layer's parameters, whose gradients are there in turn
-        room = Room(n)
-        self.all.append(room)
-        self.said.append((self.layer, kind, group, self.phases))
-        return room
-
-    def gradient(self, group, n):
-        return self.take("back", n, group) if self.direct else Gradient(n)
-
-    def keeping(self):
-        # -> of the layers that keep more than their results
-        return [layer for layer, kind, _, _ in self.said if kind == "kept"]
-
-    def settle(self, f, layers, taken, asked, sums, again, fresh):
-        # Gives all their memory, once nothing else is made -> the blocks that are the arena. taken,
-        # asked, sums, again, fresh: see graph.build
-        sizes = self._place(self._spans(layers, taken, asked, sums, again, fresh))
-        self.all, self.said, self.products = [], [], []
-        gc.collect()
-        memory.require("what trains", sum(sizes) * signals.ITEMSIZES[f.typecode])
-        arena = [memoryview(f.zeros(size)) for size in sizes]
-
-        def settled(x):
-            if type(x) is Gradient:
-                return f.zeros(x.n)
-            return arena[x.block][x.start : x.start + x.n] if type(x) is Room else x
-
-        _replace([layers, sums], [f], settled)
-        return arena
+    def __init__(self, rooms, layers, taken, asked, sums, again, fresh):
+        self.all, self.said = rooms.all, rooms.said
+        self.sizes = self._place(self._spans(layers, taken, asked, sums, again, fresh))
 
     def _place(self, spans):
         # The largest first, of equal ones the first that are needed in the end, where there is a

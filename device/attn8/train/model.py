@@ -9,17 +9,26 @@ class Model:
     # and "schedule". tensors: the parameters by name, of the format's words; they become the
     # model's own. A step allocates nothing (but for floats, see floating.py). built(model) is
     # called, where it is given, once there is all but the memory that layers compute in; without
-    # tensors whoever gives it gives parameters their values.
+    # tensors whoever gives it gives parameters their values. unload: an Unload, see there, which
+    # forgets what makes layers as soon as they are.
 
-    def __init__(self, config, tensors, built=None):
+    def __init__(self, config, tensors, built=None, unload=None):
         self.f = f = arithmetic.get(config["numbers"])
+        if unload:
+            unload.strip("choice")
         from .graph import build
 
         (self.layers, self.params, self._takes, self._sizes, self._asked, self._sums,
-         self._heeding, self._tokens, self._again, self._fresh) = build(f, config)
+         self._heeding, self._tokens) = build(f, config, unload)
         memory.forget("attn8.train.graph")  # what makes layers is forgotten once there are
-        memory.forget("attn8.train.lifetimes")
         del build
+        self._again = self._fresh = [()] * len(self.layers)
+        if f.rooms.recompute:
+            from .recompute import recompute
+
+            self._again, self._fresh = recompute(f.rooms, self.layers, self._takes, self._asked)
+            memory.forget("attn8.train.recompute")
+            del recompute
         self.input_size = self._sizes[0]
         self._values = None
         if self._tokens is not None:  # a sample's last word is its length
@@ -49,9 +58,11 @@ class Model:
         self.steps = 0
         if built:
             built(self)
-        self.arena = f.rooms.settle(f, self.layers, self._takes, self._asked, self._sums,
-                                    self._again, self._fresh)
-        f.rooms = None
+        from .lifetimes import settle
+
+        self.arena = settle(f, self.layers, self._takes, self._asked, self._sums, self._again,
+                            self._fresh)
+        memory.forget("attn8.train.lifetimes")
         for p in self.params if tensors is not None else ():
             if p.name not in tensors:
                 raise ValueError("missing tensor " + p.name)

@@ -14,9 +14,9 @@ class Served(Trainer):
     # that the model came from; CALIBRATE, with which training ends, evaluates and measures;
     # QUANTIZE then writes them as int8 into the model file that config["int8"] names.
 
-    def __init__(self, path, config, places, unloads):
+    def __init__(self, path, config, places, said, unloads):
         held = config.get("held", config["batch"])
-        super().__init__(path, config, places, unloads)
+        super().__init__(path, config, places, said, unloads)
         self.restore(path)
         model = self.model
         f = model.f

@@ -10,12 +10,12 @@ PIECE = 512  # bytes of a file that are copied at a time
 
 
 class Trainer:
-    # path: of the training file, config, places: what it says (see reading.py), but for the
+    # path: of the training file, config, places, said: what it says (see reading.py), but for the
     # parameters, which `restore` reads; unloads: has what forgets what only loads it, which goes.
     # inner: whether inputs are what the first layers of the int8 model have made, as they are. A
     # training ends with `calibrate`, runs of the model, and `quantize`.
 
-    def __init__(self, path, config, places, unloads, inner=False):
+    def __init__(self, path, config, places, said, unloads, inner=False):
         self.path = path
         self.name = config["name"]
         self.batch = config["batch"]
@@ -41,15 +41,16 @@ class Trainer:
             for key in places:
                 raise ValueError("unused tensor %s; take it out of the file" % key)
             places.clear()
-            if self.int8:
+            if said:
                 from .matching import check
 
-                check(model.layers, self.int8)
+                check(model.layers, said, self.int8)
                 memory.forget("attn8.train.matching")
+                said.clear()
             config.clear()
             unloads.pop().made()
 
-        self.model = Model(config, None, built)
+        self.model = Model(config, None, built, unloads[0])
 
     def restore(self, path):
         # The parameters, of a file that this one or `save` has written, the largest first
