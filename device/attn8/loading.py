@@ -1,7 +1,7 @@
 # Makes the layers of a model's file, which then wait for their weights (see tensors.Tensors).
 import gc
 
-from .errors import loaded
+from . import checks
 
 STREAMED = 1024  # bytes of weights that may stay in a file
 
@@ -30,7 +30,7 @@ def load(path, need_weights, count, advance, step, share, weights, before):
             tensors.close()
             raise
 
-    return loaded(path, make, 4096)
+    return loaded(path, make)
 
 
 # What is imported in these two is forgotten before there is much else
@@ -60,3 +60,26 @@ def _opened(path, weights, step):
         tensors.close()
         raise
     return config, tensors
+
+
+def loaded(path, make, amount=4096):
+    # -> what make() makes of the file, whose path begins each error. amount: bytes after which what
+    # is no more needed is let go: what stays for good then lies close together
+    checks.kind("path", path, str)
+    threshold = gc.threshold()
+    gc.threshold(amount)
+    try:
+        return make()
+    except MemoryError as error:
+        text = str(error)
+        if not text.startswith("memory allocation"):
+            raise
+        raise MemoryError("%s needs more than is free (%s); take a smaller model, fewer tokens or "
+                          "another core (see attn8 plan)" % (path, text))
+    except KeyError as error:
+        raise ValueError("%s: the config lacks %s" % (path, error))
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        raise ValueError(text if text.startswith(path) else "%s: %s" % (path, text))
+    finally:
+        gc.threshold(threshold)

@@ -4,8 +4,8 @@ import sys
 
 from . import memory
 
-LOADERS = ("arena", "build", "configuration", "entry", "errors", "find", "grammar", "loading",
-           "pool", "safetensors", "tensors", "unload")
+LOADERS = ("arena", "build", "configuration", "entry", "find", "grammar", "loading", "pool",
+           "safetensors", "tensors", "unload")
 # Modules of layers and cores have functions that make layers, which are forgotten, kernels, whose
 # type is another one, and classes; of a class these make its objects.
 MAKERS = "layers", "cores", "dense16", "lookup", "choice", "run"
