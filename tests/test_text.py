@@ -261,6 +261,24 @@ def test_a_wrong_checkpoint_is_refused_in_one_line(tmp_path, newer):
             llama2c.read(path, context)
 
 
+def test_an_import_refuses_what_the_next_command_would(tmp_path, capsys):
+    """Heads of an odd width, products of more values than a kernel takes, and weights of NaN."""
+    odd, wide = SIZES | {"heads": 4, "kv_heads": 2}, SIZES | {"hidden_dim": 4104}
+    for sizes, words in (
+        (odd, "heads: expected a divisor of dim 12 with heads of an even width, as positions turn "
+         "pairs of values, and a multiple of kv_heads 2, got 4; train it with other heads"),
+        (wide, "layers.0.w2.in_features: expected a whole number from 1 to 4096, got 4104"),
+        (SIZES, "words.weight [300, 12]: holds NaN or infinities; train it again"),
+    ):
+        data = checkpoint(True, True, sizes)[0]
+        at = 256 + 4 * 12 * 5  # behind the norms
+        path, made = tmp_path / "model.bin", tmp_path / "float.safetensors"
+        path.write_bytes(data[:at] + np.float32("nan").tobytes() + data[at + 4 :]
+                         if sizes is SIZES else data)
+        assert main(["import", str(path), "--output", str(made)]) == 2
+        assert capsys.readouterr().err == f"attn8: {path}: {words}\n" and not made.exists()
+
+
 # A small model all the way, through the commands
 
 

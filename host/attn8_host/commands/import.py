@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ..errors import Attn8Error
+from ..errors import Attn8Error, ModelError
 from .parser import Command, Parser
 from .shared import positive
 
@@ -63,7 +63,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    from .. import modelfile
+    from .. import float_model, modelfile
 
     if is_text(arguments.model):
         from ..importers import decoder, huggingface, llama2c
@@ -73,6 +73,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
                                            arguments.name)
         else:
             config, tensors = huggingface.read(arguments.model, arguments.context, arguments.name)
+        try:
+            modelfile.check_config(config)
+            float_model.check(config, tensors)
+        except ModelError as error:
+            raise ModelError(f"{arguments.model}: {error}") from None
         modelfile.write(arguments.output, config, tensors)
         console.print(
             f"{arguments.output}: {len(config['layers'])} layers for "

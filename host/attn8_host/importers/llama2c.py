@@ -83,9 +83,11 @@ def _read(
         if not 1 <= sizes[key] <= most:
             raise ModelError(f"{key}: expected 1 to {most}, got {sizes[key]}; a checkpoint of "
                              "llama2.c (legacy or version 1)?")
-    if sizes["dim"] % sizes["heads"] or sizes["heads"] % sizes["kv_heads"]:
-        raise ModelError(f"heads: expected a divisor of dim {sizes['dim']} and a multiple of "
-                         f"kv_heads {sizes['kv_heads']}, got {sizes['heads']}")
+    dim, heads, kv_heads = (sizes[key] for key in ("dim", "heads", "kv_heads"))
+    if dim % heads or heads % kv_heads or dim // heads % 2:
+        raise ModelError(f"heads: expected a divisor of dim {dim} with heads of an even width, as "
+                         f"positions turn pairs of values, and a multiple of kv_heads {kv_heads}, "
+                         f"got {heads}; train it with other heads")
     made = decoder.Sizes(**{**sizes, "context": decoder.room(sizes["context"], context)}, eps=EPS)
     return decoder.llama(name, made, _matrices(data, start, sizes, newer, tied), BASE)
 
