@@ -1,5 +1,7 @@
 """`attn8 quantize`: from a float model file to an int8 one."""
 
+import re
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -76,6 +78,28 @@ def test_any_model_of_known_layers(board, tmp_path):
     with board.serve() as client:
         client.load(path)
         assert verify(client, model, x).bit_exact
+
+
+def test_a_header_that_no_board_takes_is_refused_where_it_is_written(tmp_path, capsys):
+    def floats(n):
+        entries = [{"type": "dense", "name": f"product{i}", "in_features": 4, "out_features": 4,
+                    "bias": False} for i in range(n)]
+        return ({"format": "attn8", "version": 1, "name": "deep", "input": {"shape": [4]},
+                 "layers": entries},
+                {f"{entry['name']}.weight": np.eye(4, dtype=np.float32) for entry in entries})
+
+    source, target = tmp_path / "float.safetensors", tmp_path / "int8.safetensors"
+    modelfile.write(source, *floats(100))
+    np.save(tmp_path / "x.npy", np.eye(4, dtype=np.float32))
+    assert main(["quantize", str(source), "--calibration", str(tmp_path / "x.npy"),
+                 "--calibrate", "absmax", "--output", str(target)]) == 2
+    said = re.fullmatch(rf"attn8: {target}: its header has (\d+) bytes, and a board takes 32768; "
+                        "take fewer layers, or shorter names\n", capsys.readouterr().err)
+    assert said and int(said[1]) > 32768
+    for make in (lambda config, tensors: modelfile.write(target, config, tensors), modelfile.pack):
+        with pytest.raises(ModelError, match="its header has"):
+            make(*floats(200))
+    assert {path.name for path in tmp_path.iterdir()} == {source.name, "x.npy"}
 
 
 @pytest.mark.parametrize(

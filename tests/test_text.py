@@ -262,7 +262,8 @@ def test_a_wrong_checkpoint_is_refused_in_one_line(tmp_path, newer):
 
 
 def test_an_import_refuses_what_the_next_command_would(tmp_path, capsys):
-    """Heads of an odd width, products of more values than a kernel takes, and weights of NaN."""
+    """Heads of an odd width, products of more values than a kernel takes, weights of NaN, and a
+    header longer than a board's."""
     odd, wide = SIZES | {"heads": 4, "kv_heads": 2}, SIZES | {"hidden_dim": 4104}
     for sizes, words in (
         (odd, "heads: expected a divisor of dim 12 with heads of an even width, as positions turn "
@@ -277,6 +278,9 @@ def test_an_import_refuses_what_the_next_command_would(tmp_path, capsys):
                          if sizes is SIZES else data)
         assert main(["import", str(path), "--output", str(made)]) == 2
         assert capsys.readouterr().err == f"attn8: {path}: {words}\n" and not made.exists()
+    path.write_bytes(checkpoint(True, True, SIZES | {"layers": 20})[0])
+    assert main(["import", str(path), "--output", str(made)]) == 2
+    assert f"{made}: its header has" in capsys.readouterr().err and not made.exists()
 
 
 # A small model all the way, through the commands

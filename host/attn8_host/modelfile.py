@@ -147,9 +147,12 @@ def _check_header(path: Path) -> None:
 def require_short_header(path: Path) -> None:
     """Raises ModelError where a header is longer than a board takes."""
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        _require_short(path, int.from_bytes(file.read(8), "little"))
+
+
+def _require_short(where: object, length: int) -> None:
     if length > MAX_HEADER:
-        raise ModelError(f"{path}: its header has {length} bytes, and a board takes {MAX_HEADER}; "
+        raise ModelError(f"{where}: its header has {length} bytes, and a board takes {MAX_HEADER}; "
                          "take fewer layers, or shorter names")
 
 
@@ -299,8 +302,10 @@ def _order(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> list[str]:
     return sorted(tensors, key=place)
 
 
-def _pieces(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
-    """The content of a model file, a tensor at a time."""
+def _pieces(
+    where: object, config: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> Iterator[bytes]:
+    """The content of a model file, a tensor at a time; where: begins an error."""
     names = {np.dtype(kind): name for name, kind in KINDS.items()}
     config, tensors = _in_pairs(config, tensors)
     about: dict[str, Any] = {
@@ -312,22 +317,31 @@ def _pieces(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Iterator[
                        "data_offsets": [start, end]}
     head = json.dumps(about, separators=(",", ":"), ensure_ascii=False).encode()
     head += b" " * (-len(head) % 8)
+    _require_short(where, len(head))
     yield len(head).to_bytes(8, "little") + head
     for name in list(about)[1:]:
         yield tensors[name].tobytes()
 
 
 def pack(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
-    """The content of a model file."""
-    return b"".join(_pieces(config, tensors))
+    """The content of a model file.
+
+    Raises:
+        ModelError: its header is longer than a board takes.
+    """
+    return b"".join(_pieces(config.get("name"), config, tensors))
 
 
 def write(path: Path, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
-    """Writes a model file, whole or not at all."""
+    """Writes a model file, whole or not at all.
+
+    Raises:
+        ModelError: its header is longer than a board takes.
+    """
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
-            for piece in _pieces(config, tensors):
+            for piece in _pieces(path, config, tensors):
                 file.write(piece)
         part.replace(path)  # one that is mapped stays as it is for whoever reads it
     finally:
