@@ -184,6 +184,56 @@ def test_what_makes_layers_goes_as_soon_as_it_has(tmp_path):
     assert planned.peak_heap <= 109_000
 
 
+ELU = {"core": "linear", "options": {"phi": "elu+1"}}
+CORES = {  # row of the table in docs/training.md: what the layer's entry says
+    "`exact`, `flash`": [{}, {"core": "flash", "options": {}}],
+    "`sparse`, a window of 4": [{"core": "sparse", "options": {"mask": ["local_window", 4]}}],
+    "`local_global`, a window of 4 and a global token": [
+        {"core": "local_global", "options": {"window": 4, "global_indices": [0]}}],
+    "`linear`, ELU + 1": [ELU],
+}
+
+
+def of_core(tokens: int, entry: dict[str, Any]) -> training_plan.TrainPlan:
+    """One layer of attention, 16 values a token and 2 heads, planned for an ESP32-C3."""
+    config = training_plan.layer_config("attention", (tokens, 16, 2), "Q16.16")
+    config["layers"][0] |= entry
+    tensors = from_bytes(train.pack(config, train.initial(config, np.random.default_rng(1))))
+    return train_plan(config, tensors, arches=("rv32imc",))
+
+
+def hundreds(size: int) -> str:
+    return f"{round(size, -2):,}"
+
+
+def millions(instructions: int, digits: int) -> str:
+    return f"{instructions / 1e6:.{digits}f} M"
+
+
+@pytest.mark.parametrize("row", CORES)
+def test_a_core_that_trains_takes_what_the_documents_say(row):
+    page = (DOCS / "training.md").read_text()
+    for entry in CORES[row]:
+        found = of_core(32, entry)
+        cost = found.cost["rv32imc"]
+        assert (f"\n| {row} | {hundreds(found.memory.ram)} | {hundreds(found.recompute_ram or 0)} "
+                f"| {millions(cost.forward, 2)} | {millions(cost.backward, 2)} |\n") in page
+
+
+def test_cores_of_96_tokens_take_what_the_documents_say():
+    page = " ".join((DOCS / "training.md").read_text().split())
+
+    def of(entry: dict[str, Any]) -> tuple[str, str]:
+        found = of_core(96, entry)
+        cost = found.cost["rv32imc"]
+        return hundreds(found.memory.ram), millions(cost.forward + cost.backward, 1)
+
+    exact, linear, causal = of({}), of(ELU), of({**ELU, "causal": True})
+    assert (f"at 96 of them `exact` takes {exact[0]} bytes and {exact[1]} instructions, `linear` "
+            f"{linear[0]} and {linear[1]}.") in page
+    assert f"by chunks of 16 tokens, which takes {causal[1]} in {causal[0]} bytes." in page
+
+
 @pytest.mark.parametrize(("field", "value"), [("causal", True), ("core", "micro")])
 def test_other_attention_does_not_train(remote, field, value):
     """Neither from a training file nor into a model that infers otherwise."""
