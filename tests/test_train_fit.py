@@ -386,6 +386,40 @@ def test_what_saturates_ends_and_leaves_the_files(remote, base):
     assert (remote.board.read_file(INT8), remote.board.read_file(TRAINING)) == before
 
 
+LOST = """
+import os
+from attn8 import train
+from attn8.train.samples import Samples
+best = {path!r} + ".best"
+class Losing(Samples):
+    def __getitem__(self, i):
+        try:
+            with open(best, "rb") as file:
+                data = file.read()
+            with open(best, "wb") as file:
+                file.write(data[:-1])
+        except OSError:
+            pass
+        return super().__getitem__(i)
+samples = Losing({samples!r}, {size})
+try:
+    train.fit({path!r}, samples, epochs=1)
+finally:
+    os.remove(best)
+"""
+
+
+def test_learned_weights_that_are_cut_off_become_no_model(remote, base):
+    """Behind the last epoch, before the int8 weights are made of them: the files stay."""
+    model, path = base
+    config, tensors = prepared(model, "head")
+    fed = put(remote, model, path, config, tensors, *samples())
+    before = remote.board.read_file(INT8), remote.board.read_file(TRAINING)
+    said = remote.refused(LOST.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1]))
+    assert said == "head.weight: what was learned is cut off; train again"
+    assert (remote.board.read_file(INT8), remote.board.read_file(TRAINING)) == before
+
+
 def test_classes_without_a_sample_are_named(remote, base):
     model, path = base
     x, labels = samples()

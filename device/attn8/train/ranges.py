@@ -61,7 +61,8 @@ class Ranges:
         def read(p, first, n):
             words = model.f.zeros(n)
             saved.seek(trainer.places[model.params.index(p)] + 4 * first)
-            saved.readinto(words)
+            if saved.readinto(words) != 4 * n:
+                raise ValueError("%s: what was learned is cut off; train again" % p.name)
             return words
 
         from ..unload import Unload
