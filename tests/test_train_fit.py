@@ -370,6 +370,58 @@ def test_samples_that_are_none_are_refused_in_one_line(remote, base, given, said
     assert found.startswith(("sample ", "samples"))
 
 
+REFUSED = """
+import os
+import sys
+from attn8 import train
+from attn8.train.samples import Samples
+samples = Samples({samples!r}, {size})
+there = []
+def look(*_):
+    there.append(sorted([name for name in sys.modules if name[:6] == "attn8."]))
+class Cut:
+    def __len__(self):
+        return len(samples)
+    def __getitem__(self, i):
+        if i == 50:
+            raise OSError(5)
+        return samples[i]
+def stop(epoch, *_):
+    if epoch == 2:
+        raise ValueError("stop")
+first = train.fit({path!r}, samples, epochs=1, report=look)
+files = sorted(os.listdir("/models"))
+for path, given, report in (("/models/width", samples, None), ("/models/unused", samples, None),
+                            ({path!r}, Cut(), None), ({path!r}, samples, stop)):
+    try:
+        train.fit(path, given, epochs=3, report=report)
+    except (OSError, ValueError) as error:
+        give(str(error))
+give([name for name in os.listdir("/models") if name not in files])
+last = train.fit({path!r}, samples, epochs=1, report=look)
+give([name for name in there[1] if name not in there[0]])
+give((first[0], last[0]))
+"""
+
+
+@pytest.mark.parametrize("memory", ["fast", "direct"])
+def test_what_is_refused_leaves_no_trace(remote, base, memory):
+    """Of a training in the same boot what comes next lacks nothing, to the end, and has no less
+    memory; nor is there a file."""
+    model, path = base
+    config, tensors, _ = tune.prepare(model, "last:2", INT8, 4, "sgd", 0.005, memory)
+    remote.board.enter_repl()
+    fed = put(remote, model, path, config, tensors, *samples())
+    push(remote.board, "/models/unused", pack(config, {**tensors, "more": np.zeros(3)}))
+    config["layers"][-1]["in_features"] = 5
+    push(remote.board, "/models/width", pack(config, tensors))
+    code = REFUSED.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1])
+    assert remote(code) == [
+        "/models/width: head: takes 5 values, the layer before gives 8",
+        "/models/unused: unused tensor more; take it out of the file",
+        "[Errno 5] EIO", "stop", [], [], (1, 1)]
+
+
 def test_what_saturates_ends_and_leaves_the_files(remote, base):
     model, path = base
     x, labels = samples()

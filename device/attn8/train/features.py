@@ -5,10 +5,8 @@ import os
 import sys
 
 from .. import checks, forms, memory
-from .fitting import each_of
+from .fitting import FILES, each_of
 from .samples import Samples
-
-SUFFIX = ".features"
 
 
 def features(path, samples):
@@ -16,22 +14,20 @@ def features(path, samples):
     # stand for those; the samples and () where they are not to be made again, or all layers train
     before = set(sys.modules)
     rooms = forms.scratch.bytes, forms.weights.bytes
-    front, labels = _front(path)
-    if not front:
-        return samples, ()
+    from ..loading import loaded
+
     try:
-        os.remove(path + SUFFIX)
-    except OSError:
-        pass
-    made, given = _made(path + SUFFIX, front, labels, samples)
-    found = [name for name in sys.modules if name not in before and name[:6] == "attn8."
-             and name.split(".")[1] not in ("forms", "kernels")]
-    found.sort(reverse=True)  # what lies in a package comes before it
-    for name in found:
-        memory.forget(name)
-    forms.scratch.bytes, forms.weights.bytes = rooms  # which other models may work in
-    gc.collect()
-    return made, given
+        front, labels = loaded(path, lambda: _front(path))
+        return _made(path + FILES[0], front, labels, samples) if front else (samples, ())
+    finally:
+        del loaded
+        found = [name for name in sys.modules if name not in before and name[:6] == "attn8."
+                 and name.split(".")[1] not in ("forms", "kernels")]
+        found.sort(reverse=True)  # what lies in a package comes before it
+        for name in found:
+            memory.forget(name)
+        forms.scratch.bytes, forms.weights.bytes = rooms  # which other models may work in
+        gc.collect()
 
 
 def _front(path):
@@ -46,6 +42,10 @@ def _front(path):
 def _made(path, front, labels, samples):
     from ..model import load
 
+    try:
+        os.remove(path)
+    except OSError:
+        pass
     model = load(front["model"], count=front["count"])
     lengths = front.get("lengths")
     _, code, y = model.outputs[-1]

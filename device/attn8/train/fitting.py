@@ -1,12 +1,14 @@
 # Training without a host. attn8_host.train.fitting computes the same.
 import gc
 import os
+import sys
 from array import array
 
 from .. import checks, memory
 from . import load
 
 CALIBRATION = 100  # samples, at most, that new ranges of activations are taken of
+FILES = ".features", ".best", ".best.new"  # beside the training file, of no use behind it
 
 
 def fit(path, samples, epochs, batch, validation, patience, seed, report):
@@ -18,19 +20,25 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
         len(samples)
     except TypeError:
         checks.refuse("samples", samples)
-    from .features import SUFFIX, features
+    from .features import features
 
-    samples, given = features(path, samples)
-    del features  # which would hold its module
-    memory.forget("attn8.train.features")
+    given = ()
     try:
+        samples, given = features(path, samples)
+        del features  # which would hold its module
+        memory.forget("attn8.train.features")
         trainer = load(path, given)
         if given:
             trainer.code = samples.code
         return _fit(path, samples, trainer, epochs, batch, validation, patience, seed, report)
     finally:
-        if given:
-            os.remove(path + SUFFIX)
+        if "attn8.train.features" in sys.modules:  # it has refused something
+            memory.forget("attn8.train.features")
+        for end in FILES:
+            try:
+                os.remove(path + end)
+            except OSError:
+                pass
 
 
 def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, report):
@@ -49,7 +57,7 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
     steps *= epochs
     model.schedule.last(min(5, steps - 1), steps)
     run = _runner(trainer, samples)
-    best_path = path + ".best"
+    best_path = path + FILES[1]
     history = []
     best = 0
     least = _evaluate(run, order, held)[0] if held else 0

@@ -18,6 +18,7 @@ class Ranges:
                           else [(layer.name, layer.out)] for layer in model.layers]
         self._peaks = {name: 1 for each in self._measured for name, _ in each}
         self._peak = forms.choose("fixed_words").peak
+        memory.forget("attn8.choice")
         model.measured = self.measure
 
     def measure(self, at):
@@ -73,6 +74,6 @@ class Ranges:
 
         requantizer = Requantizer(layers, model.f, peaks, trainer.int8, trainer.scale, read)
         requantizer.write()
-        unload.forget("train", "quantize")
+        unload.forget("train", "quantize", "refuse")
         unload.all()
         return requantizer.clipped
