@@ -3,6 +3,7 @@
 import json
 import struct
 from array import array
+from binascii import crc32
 
 import numpy as np
 import pytest
@@ -131,6 +132,42 @@ def test_a_board_encodes_and_decodes_the_same(board, remote, stories):
     )
     assert [list(ids) for ids in found[:25]] == want
     assert found[25:] == [stories.tokenizer.decode(1, token).hex() for token in range(512)]
+
+
+DECODE = """
+from binascii import crc32
+import attn8.text as text
+class Pieces:
+    begin = end = -1
+    def encode(self, prompt):
+        return []
+    def decode(self, before, token):
+        return data[token * size : token * size + size]
+class Model:
+    tokenizer = Pieces()
+text.steps = lambda *given: ((token, None) for token in range(-(-len(data) // size)))
+for first in range(256):
+    for rest in rests[: len(rests) if first >= 0xE0 else 1]:
+        data = b"".join([bytes((first, second)) + rest for second in range(256)]) + rest[:-1]
+        for size in 4, len(data):
+            found = 0
+            for piece in text.generate(Model()):
+                found = crc32(piece.encode(), found)
+            give(found)
+"""
+ENDS = 0x41, 0x80, 0xBF, 0xC2  # beside what goes on, and its ends
+RESTS = [b"A", *(bytes((third, fourth, 65)) for third in ENDS for fourth in ENDS)]
+
+
+def test_a_board_writes_for_bytes_that_are_no_characters_what_cpython_does(board, remote):
+    """Overlong forms, surrogates, what is above U+10FFFF, is cut off or begins with nothing: each
+    first byte with each second one, and what may lie behind them; in tokens of any bytes."""
+    board.enter_repl()
+    found = remote(compiled(f"rests = {RESTS!r}\n{DECODE}"))
+    wanted = [b"".join(bytes((first, second)) + rest for second in range(256)) + rest[:-1]
+              for first in range(256) for rest in RESTS[: len(RESTS) if first >= 0xE0 else 1]]
+    assert found == [crc32(data.decode("utf-8", "replace").encode())
+                     for data in wanted for _ in range(2)]
 
 
 def tokenizer_bin(pieces, scores):
@@ -342,7 +379,7 @@ def test_a_board_writes_what_numpy_does_with_weights_in_memory_and_in_the_file(
     texts = []
     for request in (None, 0.9, 0.8, 5), (4,):
         tokens = [token for token, _ in steps(model, ids, *request)]
-        texts.append(model.tokenizer.text([*ids, *tokens]).replace("\ufffd", "?"))
+        texts.append(model.tokenizer.text([*ids, *tokens]))
     model.reset()
     logits = model.prefill(np.array([1, 2, 3]))
     board.enter_repl()

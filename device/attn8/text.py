@@ -30,7 +30,7 @@ def generate(model, prompt="", tokens=None, temperature=0, top_p=1, seed=1):
         before = token
     piece, left = whole(left)
     if piece or left:
-        yield piece + "?" * len(left)
+        yield piece + ("\ufffd" if left else "")
 
 
 def steps(model, ids, tokens=None, temperature=0, top_p=1, seed=1):
@@ -68,17 +68,27 @@ def steps(model, ids, tokens=None, temperature=0, top_p=1, seed=1):
 
 
 def whole(data):
-    # -> the characters of some bytes, and what is behind them
-    n = len(data)
-    back = 1
-    while back <= min(3, n):  # the lead byte of the last character
-        byte = data[n - back]
-        if byte & 0xC0 != 0x80:
-            if byte >= 0xC0 and back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4):
-                n -= back
-            break
-        back += 1
-    try:
-        return str(data[:n], "utf-8"), data[n:]
-    except UnicodeError:
-        return "".join([chr(byte) if byte < 128 else "?" for byte in data[:n]]), data[n:]
+    # -> the characters of some bytes, U+FFFD for what is none, and what is behind them of one that
+    # may go on: as CPython decodes them, of whose errors MicroPython takes some for characters
+    text = ""
+    done = start = left = low = high = 0
+    for at in range(len(data)):
+        byte = data[at]
+        if left and low <= byte <= high:
+            left -= 1
+            low = 0x80
+            high = 0xBF
+            continue
+        if left:
+            text += str(data[done:start], "utf-8") + "\ufffd"
+            done = at
+        start = at
+        left = 0
+        if byte > 0x7F:
+            left = 1 + (byte > 0xDF) + (byte > 0xEF)
+            low = 0xA0 if byte == 0xE0 else 0x90 if byte == 0xF0 else 0x80
+            high = 0x9F if byte == 0xED else 0x8F if byte == 0xF4 else 0xBF
+            if not 0xC2 <= byte <= 0xF4:
+                high = 0  # nothing goes on behind it
+    at = start if left else len(data)
+    return text + str(data[done:at], "utf-8"), data[at:]
