@@ -481,9 +481,9 @@ def test_both_halves_refuse_what_no_draw_can_be_made_of(board, remote, small, gi
     ("prefill([True])", "tokens: expected whole numbers, got list of bool"),
     ("prefill([])", "tokens: expected one or more whole numbers, got 0"),
     ("prefill([[1, 2], [3]])", "tokens: expected whole numbers, got list"),
-    ("__call__(5)", f"input: expected an array of {CONTEXT} values, got int"),
-    ("__call__(np.zeros(3, np.int16))", f"input: expected an array of {CONTEXT} values, got 3 "
-                                        "values"),
+    ("__call__(5)", f"input: expected {CONTEXT} whole numbers, got 1"),
+    ("__call__(np.zeros(3, np.int16))", f"input: expected {CONTEXT} whole numbers, got 3"),
+    (f"__call__(np.ones({CONTEXT}))", "input: expected whole numbers, got ndarray of float64"),
 ])
 def test_what_numpy_is_given_in_place_of_tokens_is_refused(small, call, message):
     model = load(small[0], False)

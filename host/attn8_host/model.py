@@ -96,12 +96,11 @@ class Model:
             length: how many of its tokens count, by default all; those behind are padding.
 
         Raises:
-            ValueError: the input is no array of as many values; the model takes no lengths, or not
-                this one; or an id is in no vocabulary.
+            TypeError: the input is none of whole numbers.
+            ValueError: it has not as many; the model takes no lengths, or not this one; or an id is
+                in no vocabulary.
         """
-        if not isinstance(x, np.ndarray) or x.size != self.input_size:
-            said = f"{x.size} values" if isinstance(x, np.ndarray) else type(x).__name__
-            raise ValueError(f"input: expected an array of {self.input_size} values, got {said}")
+        x = whole("input", x, self.input_size)
         lengths = self.lengths.of(length)
         outputs: dict[str, np.ndarray] = {}
         values = {"input": x}
