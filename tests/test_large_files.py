@@ -50,7 +50,8 @@ def write_weights(path, start=0):
 @pytest.fixture(scope="module")
 def float_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("large") / "float.safetensors"
-    config = {"format": "attn8", "version": 1, "name": "large", "input": {"shape": [WIDTH]},
+    config = {"format": "attn8", "version": 1, "name": "large",
+              "input": {"shape": [WIDTH], "scale": 1 / 32},  # of each value takes a longer header
               "layers": [{"type": "dense", "name": f"d{i}", "in_features": WIDTH, "bias": False,
                           "out_features": WIDTH} for i in range(LAYERS)]}
     header = {"__metadata__": {"config": json.dumps(config)}} | {

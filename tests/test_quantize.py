@@ -102,6 +102,24 @@ def test_a_header_that_no_board_takes_is_refused_where_it_is_written(tmp_path, c
     assert {path.name for path in tmp_path.iterdir()} == {source.name, "x.npy"}
 
 
+def test_a_header_of_too_many_channels_says_what_to_do(tmp_path, capsys):
+    source, target = tmp_path / "float.safetensors", tmp_path / "int8.safetensors"
+    config = {"format": "attn8", "version": 1, "name": "wide", "input": {"shape": [1024]},
+              "layers": [{"type": "dense", "name": "head", "in_features": 1024, "out_features": 4,
+                          "bias": False}]}
+    modelfile.write(source, config, {"head.weight": np.ones((4, 1024), np.float32)})
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(9, 1024)))
+    arguments = ["quantize", str(source), "--calibration", str(tmp_path / "x.npy"),
+                 "--calibrate", "absmax", "--output", str(target)]
+    assert main(arguments) == 2
+    assert re.fullmatch(rf"attn8: {target}: its header has \d+ bytes, and a board takes 32768; "
+                        "1024 scales and offsets of the input do not fit: give the input of the "
+                        'float file one "scale"\n', capsys.readouterr().err)
+    config["input"]["scale"] = 1 / 32
+    modelfile.write(source, config, {"head.weight": np.ones((4, 1024), np.float32)})
+    assert main(arguments) == 0 and load(target).input_size == 1024
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

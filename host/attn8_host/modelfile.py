@@ -147,13 +147,18 @@ def _check_header(path: Path) -> None:
 def require_short_header(path: Path) -> None:
     """Raises ModelError where a header is longer than a board takes."""
     with path.open("rb") as file:
-        _require_short(path, int.from_bytes(file.read(8), "little"))
+        _require_short(path, int.from_bytes(file.read(8), "little"), {})
 
 
-def _require_short(where: object, length: int) -> None:
+def _require_short(where: object, length: int, config: dict[str, Any]) -> None:
     if length > MAX_HEADER:
+        remedy = "take fewer layers, or shorter names"
+        channels = len(config.get("input", {}).get("scales", ()))
+        if 64 * channels > length:  # what a scale and an offset take, at most
+            remedy = (f"{channels} scales and offsets of the input do not fit: give the input of "
+                      'the float file one "scale"')
         raise ModelError(f"{where}: its header has {length} bytes, and a board takes {MAX_HEADER}; "
-                         "take fewer layers, or shorter names")
+                         f"{remedy}")
 
 
 def check_config(config: Any, form: str = "attn8") -> None:
@@ -317,7 +322,7 @@ def _pieces(
                        "data_offsets": [start, end]}
     head = json.dumps(about, separators=(",", ":"), ensure_ascii=False).encode()
     head += b" " * (-len(head) % 8)
-    _require_short(where, len(head))
+    _require_short(where, len(head), config)
     yield len(head).to_bytes(8, "little") + head
     for name in list(about)[1:]:
         yield tensors[name].tobytes()
