@@ -3,6 +3,7 @@
 
 import ast
 import json
+import textwrap
 
 import numpy as np
 import pytest
@@ -233,6 +234,9 @@ for cut in range(total):
         run()
     except OSError:
         pass
+    except ValueError as error:
+        if ": it cannot be written: " not in str(error):
+            raise
     try:
         vfs.umount("/ram")
     except OSError:
@@ -267,6 +271,60 @@ def test_a_cut_at_any_write_leaves_the_old_or_the_new_weights(large, base):
     learned, writes, seen = ast.literal_eval(printed[-1])
     assert learned and writes > 20
     assert seen == [(False, False), (True, False)]  # the last write makes both new
+
+
+FULL = BLOCKS + """
+from attn8 import train
+from attn8.train.samples import Samples
+
+def copy(source, target):
+    with open(source, "rb") as a, open(target, "wb") as b:
+        b.write(a.read())
+
+def content():
+    found = {}
+    for name in os.listdir("/ram"):
+        with open("/ram/" + name, "rb") as file:
+            found[name] = file.read()
+    return found
+
+for blocks in range(16, 60):
+    device = Blocks(memory(blocks))
+    vfs.VfsLfs2.mkfs(device)
+    vfs.mount(vfs.VfsLfs2(device), "/ram")
+    try:
+        for name in ("fit.safetensors", "fit_train", "samples"):
+            copy("/models/" + name, "/ram/" + name)
+        old = content()
+        try:
+            give(train.fit("/ram/fit_train", Samples("/ram/samples", size), epochs=1)[0])
+            break
+        except ValueError as error:
+            give(str(error))
+        if content() != old:
+            give("%d blocks: %s" % (blocks, sorted(content())))
+    except OSError as error:
+        give("no room for the files: %s" % error)
+    vfs.umount("/ram")
+vfs.umount("/ram")
+"""
+
+
+@pytest.mark.parametrize("memory", ["fast", "direct"])
+def test_a_full_file_system_is_named_and_stays_as_it_was(large, base, memory):
+    """Of any size, from one that holds the files that there are to one where there is room."""
+    model, path = base
+    x, labels = samples(30)
+    config, tensors, _ = tune.prepare(model, "last:2", INT8, 1, "sgd", 0.005, memory)
+    config["int8"] = config["layers"][0]["model"] = "/ram/fit.safetensors"
+    fed = put(large, model, path, config, tensors, x, labels)
+    said = large(FULL, size=fed.shape[1])
+    assert said[-1] == 1
+    full = ": it cannot be written: there is no room; remove other files"
+    wanted = {"/ram/fit.safetensors" + full, "/ram/fit_train.best" + full}
+    if memory == "direct":
+        wanted.add("/ram/fit_train.features" + full)
+    assert set(said[:-1]) - {"no room for the files: 28"} == wanted
 
 
 @pytest.mark.parametrize("options, change, said", [
@@ -469,6 +527,22 @@ def test_learned_weights_that_are_cut_off_become_no_model(remote, base):
     before = remote.board.read_file(INT8), remote.board.read_file(TRAINING)
     said = remote.refused(LOST.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1]))
     assert said == "head.weight: what was learned is cut off; train again"
+    assert (remote.board.read_file(INT8), remote.board.read_file(TRAINING)) == before
+
+
+def test_memory_that_is_full_is_told_in_one_line(remote, base):
+    """Wherever an epoch asks for it; the files stay."""
+    model, path = base
+    config, tensors = prepared(model)
+    fed = put(remote, model, path, config, tensors, *samples())
+    before = remote.board.read_file(INT8), remote.board.read_file(TRAINING)
+    code = FIT.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1],
+                      options="report=lambda *_: bytearray(1 << 29)")
+    said = remote(f"try:\n{textwrap.indent(code, '    ')}\n"
+                  "except MemoryError as error:\n    give(str(error))")
+    assert said == (f"{TRAINING}: training needs more memory than is free (memory allocation "
+                    f"failed, allocating {1 << 29} bytes); prepare it with fewer --layers, or "
+                    "--memory direct")
     assert (remote.board.read_file(INT8), remote.board.read_file(TRAINING)) == before
 
 

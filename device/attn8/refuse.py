@@ -27,6 +27,21 @@ def overlap(what, other):
     raise ValueError("%s: expected memory apart from %s" % (what, other))
 
 
+def memory(path, error):
+    # Of what trains, where an allocation has failed
+    said = str(error)
+    if said.startswith("memory allocation"):
+        error = MemoryError("%s: training needs more memory than is free (%s); prepare it with "
+                            "fewer --layers, or --memory direct" % (path, said))
+    raise error
+
+
+def written(path, error):
+    # Of 28, ENOSPC, a board has no word
+    why = "there is no room; remove other files" if error.args[0] == 28 else error
+    raise ValueError("%s: it cannot be written: %s" % (path, why))
+
+
 def operands():
     overlap("out", "q, k and v")
 

@@ -70,11 +70,7 @@ def _made(path, front, labels, samples):
             model.input[k] = x[k]
         told = int(x[size]) if lengths else None
         left = lengths[int(x[size]) - 1] if "tokens" in given else None
-        try:
-            made.append(model(None, told), label, left)
-        except OSError as error:
-            raise ValueError("%s: there is no room for what the first layers make of %d samples: "
-                             "%s" % (path, len(samples), error))
+        made.append(model(None, told), label, left)
     return made, (given, {"type": "features", "name": front["name"], "mult": front["mult"]})
 
 

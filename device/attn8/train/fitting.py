@@ -31,6 +31,10 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
         if given:
             trainer.code = samples.code
         return _fit(path, samples, trainer, epochs, batch, validation, patience, seed, report)
+    except MemoryError as error:
+        trainer = None  # the line needs memory, too
+        gc.collect()
+        checks.refuse("memory", path, error)
     finally:
         if "attn8.train.features" in sys.modules:  # it has refused something
             memory.forget("attn8.train.features")

@@ -52,7 +52,7 @@ def append(samples, x, label, length):
             file.write(y)
             file.write(tail)
     except OSError as error:
-        _fails(samples, error)
+        checks.refuse("written", samples.path, error)
 
 
 def clear(samples):
@@ -64,14 +64,10 @@ def clear(samples):
             if several:
                 file.write(samples.labels.to_bytes(2, "little"))
     except OSError as error:
-        _fails(samples, error)
+        checks.refuse("written", samples.path, error)
 
 
 def _accept(samples, what, found, given):
     if found != given:
         raise ValueError("%s: it holds samples of %s %s, got %s; take another file"
                          % (samples.path, what, found, given))
-
-
-def _fails(samples, error):
-    raise ValueError("%s: it cannot be written: %s" % (samples.path, error))

@@ -1,7 +1,7 @@
 # How a training ends: the ranges of what a model computes that has trained, and its int8 form.
 import os
 
-from .. import forms, memory, signals
+from .. import checks, forms, memory, signals
 
 
 class Ranges:
@@ -73,7 +73,15 @@ class Ranges:
         from .requantize import Requantizer
 
         requantizer = Requantizer(layers, model.f, peaks, trainer.int8, trainer.scale, read)
-        requantizer.write()
-        unload.forget("train", "quantize", "refuse")
-        unload.all()
+        try:
+            requantizer.write()
+        except OSError as error:
+            try:
+                os.remove(trainer.int8 + ".new")  # of which there is a part
+            except OSError:
+                pass
+            checks.refuse("written", trainer.int8, error)
+        finally:
+            unload.forget("train", "quantize", "refuse")
+            unload.all()
         return requantizer.clipped

@@ -2,7 +2,7 @@
 import os
 from array import array
 
-from .. import memory
+from .. import checks, memory
 from ..signals import ITEMSIZES
 from .model import Model
 
@@ -70,12 +70,15 @@ class Trainer:
         # The parameters, in a file that is there whole or as it was: all tensors of this one
         places = self.places
         temporary = path + ".new"
-        with open(self.path, "rb") as file, open(temporary, "wb") as new:
-            left = min(places)
-            while left:
-                left -= new.write(file.read(min(PIECE, left)))
-            for i in sorted(range(len(places)), key=lambda i: places[i]):
-                new.write(self.model.params[i].value)
+        try:
+            with open(self.path, "rb") as file, open(temporary, "wb") as new:
+                left = min(places)
+                while left:
+                    left -= new.write(file.read(min(PIECE, left)))
+                for i in sorted(range(len(places)), key=lambda i: places[i]):
+                    new.write(self.model.params[i].value)
+        except OSError as error:
+            checks.refuse("written", path, error)
         os.rename(temporary, path)
 
     def calibrate(self):
