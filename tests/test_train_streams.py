@@ -52,13 +52,13 @@ def remote(roomy):
     return roomy
 
 
-def quantized():
+def quantized(entries=LAYERS):
     """An int8 model of random weights, and its inputs in int8."""
     rng = np.random.default_rng(4)
-    config = {"format": "attn8", "version": 1, "name": "streams", "layers": LAYERS,
+    config = {"format": "attn8", "version": 1, "name": "streams", "layers": entries,
               "input": {"shape": [TOKENS, 3]}}
     floats = {f"{entry['name']}.{part}": rng.normal(0, 0.5, tensor.shape)
-              for entry in LAYERS
+              for entry in entries
               for part, tensor in layers.get(entry["type"]).float_tensors(entry).items()
               if tensor.needed}
     x = rng.normal(0, 2, (12, TOKENS, 3))
@@ -153,6 +153,38 @@ train.fit({TRAINING!r}, samples, epochs=1, validation=0)
         assert (f"fit: {name}: it has outgrown the int16 scale that it has together with layers "
                 "that do not train, and is clipped; let more layers train") in said
     assert remote.board.read_file(INT8) != modelfile.pack(base.config, base.tensors)
+
+
+EMBED = {"type": "dense", "name": "embed", "rows": TOKENS, "in_features": 3, "out_features": WIDTH}
+MIX = {**EMBED, "name": "mix", "in_features": WIDTH}
+SUM = [EMBED, MIX, {"type": "add", "name": "sum", "inputs": ["embed", "mix"]}]
+ONE = {"type": "slice", "name": "one", "rows": 1, "start": 2, **SHAPE}
+BEHIND: dict[str, list[dict[str, Any]]] = {
+    "relu": [*SUM, {"type": "relu", "name": "relu"}, ONE],
+    "max_pool": [*SUM, {"type": "max_pool", "name": "most", "length": TOKENS, "channels": WIDTH,
+                        "kernel_size": TOKENS, "stride": 1, "positions": 1}],
+    "select": [*SUM, {"type": "select", "name": "last", "index": -1, **SHAPE}],
+    "slice": [*SUM, ONE],
+    "transpose": [*SUM, ONE, {"type": "transpose", "name": "swap", "rows": 1, "columns": WIDTH}],
+    "unfold": [*SUM, ONE, {"type": "unfold", "name": "window", "height": 1, "width": 1,
+                           "channels": WIDTH, "kernel_size": [1, 1], "stride": [1, 1],
+                           "positions": [1, 1], "padding": [0, 0]}],
+    "multiply": [EMBED, MIX, {"type": "sigmoid", "name": "gate"}, {
+        "type": "multiply", "name": "product", "inputs": ["gate", "embed"]}, {
+        "type": "position", "name": "position", **SHAPE}, ONE],
+}
+
+
+@pytest.mark.parametrize("grown", [1, 5])
+@pytest.mark.parametrize("kind", BEHIND)
+def test_what_a_stream_gives_gets_the_range_that_it_has(remote, tmp_path, kind, grown):
+    """As int8, behind a layer that only hands it on; and a product has a scale that it can have."""
+    base, x = quantized([*BEHIND[kind], LAYERS[-1]])
+    made, clipped, model = requantized(remote, tmp_path, base, x, "all", {"embed.weight": grown})
+    assert clipped == []
+    wanted = np.array([model(each.astype(np.int64) * tune.NORMAL) for each in x])
+    found = np.array([made(each)["head"] * scales(made)["head"] for each in x])
+    assert np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()
 
 
 WIDE = 160  # so many inputs that sums of int16 are narrowed by a bit

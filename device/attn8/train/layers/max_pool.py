@@ -52,9 +52,6 @@ class MaxPool:
     def collect_params(self):
         return []
 
-    def measured(self):
-        return []
-
     def requantize(self, r, fields, scale):
         return scale
 

@@ -56,11 +56,13 @@ class MeanPool:
         if r.fixed(fields):
             return r.formatted(fields, {})
         from ...quantize import requant_constants
+        from ..requantize import MOST_RATIO
 
         if not self.lengths:
             share = scale / self.seq_len
             after = r.result(fields, None, share)
-            fields["mult"], fields["shift"] = requant_constants(share / after)
+            fields["mult"], fields["shift"] = requant_constants(
+                min(MOST_RATIO, share / after))  # that of a stream may be too fine yet
             return after
         after = r.result(fields)
         mults, shifts = array("h", bytes(2 * self.seq_len)), array("b", bytes(self.seq_len))

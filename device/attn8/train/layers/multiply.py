@@ -33,10 +33,12 @@ class Multiply:
 
     def requantize(self, r, fields, scale):
         from ...quantize import requant_constants
+        from ..requantize import MOST_RATIO
 
         product = scale * r.takes[1]
         after = r.result(fields, None, product)
-        fields["mult"], fields["shift"] = requant_constants(product / after)
+        fields["mult"], fields["shift"] = requant_constants(
+            min(MOST_RATIO, product / after))  # that of a stream may be too fine yet
         return after
 
 

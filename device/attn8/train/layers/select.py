@@ -44,9 +44,6 @@ class Select:
     def collect_params(self):
         return []
 
-    def measured(self):
-        return []
-
     def requantize(self, r, fields, scale):
         return scale
 

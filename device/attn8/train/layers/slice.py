@@ -38,9 +38,6 @@ class Slice:
     def collect_params(self):
         return []
 
-    def measured(self):
-        return []
-
     def requantize(self, r, fields, scale):
         return scale
 

@@ -29,9 +29,6 @@ class Transpose:
     def collect_params(self):
         return []
 
-    def measured(self):
-        return []
-
     def requantize(self, r, fields, scale):
         return scale
 

@@ -68,9 +68,6 @@ class Unfold:
     def collect_params(self):
         return []
 
-    def measured(self):
-        return []
-
     def requantize(self, r, fields, scale):
         return scale
 
