@@ -5,7 +5,7 @@ import os
 import sys
 
 from .. import checks, forms, memory
-from .fitting import FILES, each_of
+from .fitting import each_of
 from .samples import Samples
 
 
@@ -18,7 +18,7 @@ def features(path, samples):
 
     try:
         front, labels = loaded(path, lambda: _front(path))
-        return _made(path + FILES[0], front, labels, samples) if front else (samples, ())
+        return _made(path + ".features", front, labels, samples) if front else (samples, ())
     finally:
         del loaded
         found = [name for name in sys.modules if name not in before and name[:6] == "attn8."

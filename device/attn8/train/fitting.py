@@ -1,14 +1,12 @@
 # Training without a host. attn8_host.train.fitting computes the same.
 import gc
 import os
-import sys
 from array import array
 
 from .. import checks, memory
 from . import load
 
 CALIBRATION = 100  # samples, at most, that new ranges of activations are taken of
-FILES = ".features", ".best", ".best.new"  # beside the training file, of no use behind it
 
 
 def fit(path, samples, epochs, batch, validation, patience, seed, report):
@@ -20,13 +18,12 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
         len(samples)
     except TypeError:
         checks.refuse("samples", samples)
-    from .features import features
-
-    given = ()
     try:
+        from .features import features
+
+        memory.forget("attn8.train.features")  # whatever it refuses
         samples, given = features(path, samples)
         del features  # which would hold its module
-        memory.forget("attn8.train.features")
         trainer = load(path, given)
         if given:
             trainer.code = samples.code
@@ -36,9 +33,7 @@ def fit(path, samples, epochs, batch, validation, patience, seed, report):
         gc.collect()
         checks.refuse("memory", path, error)
     finally:
-        if "attn8.train.features" in sys.modules:  # it has refused something
-            memory.forget("attn8.train.features")
-        for end in FILES:
+        for end in (".features", ".best", ".best.new"):
             try:
                 os.remove(path + end)
             except OSError:
@@ -49,19 +44,19 @@ def _fit(path, samples, trainer, epochs, batch, validation, patience, seed, repo
     model = trainer.model
     from .features import arguments, check
 
+    memory.forget("attn8.train.features")
     held, batch, steps = arguments(path, samples, trainer, epochs, batch, validation, patience)
     n = len(samples)
     order = array("H", range(n))
     state = _shuffle(order, 0, checks.between("seed", seed, 1, 0xFFFFFFFF))
     check(samples, trainer, order, held)
-    memory.forget("attn8.train.features")
     del arguments, check
     gc.collect()
     trainer.restore(path)  # when what loads and checks is gone
     steps *= epochs
     model.schedule.last(min(5, steps - 1), steps)
     run = _runner(trainer, samples)
-    best_path = path + FILES[1]
+    best_path = path + ".best"
     history = []
     best = 0
     least = _evaluate(run, order, held)[0] if held else 0
