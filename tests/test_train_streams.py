@@ -155,10 +155,11 @@ train.fit({TRAINING!r}, samples, epochs=1, validation=0)
     assert remote.board.read_file(INT8) != modelfile.pack(base.config, base.tensors)
 
 
-EMBED = {"type": "dense", "name": "embed", "rows": TOKENS, "in_features": 3, "out_features": WIDTH}
-MIX = {**EMBED, "name": "mix", "in_features": WIDTH}
-SUM = [EMBED, MIX, {"type": "add", "name": "sum", "inputs": ["embed", "mix"]}]
-ONE = {"type": "slice", "name": "one", "rows": 1, "start": 2, **SHAPE}
+EMBED: dict[str, Any] = {"type": "dense", "name": "embed", "rows": TOKENS, "in_features": 3,
+                         "out_features": WIDTH}
+MIX: dict[str, Any] = {**EMBED, "name": "mix", "in_features": WIDTH}
+SUM: list[dict[str, Any]] = [EMBED, MIX, {"type": "add", "name": "sum", "inputs": ["embed", "mix"]}]
+ONE: dict[str, Any] = {"type": "slice", "name": "one", "rows": 1, "start": 2, **SHAPE}
 BEHIND: dict[str, list[dict[str, Any]]] = {
     "relu": [*SUM, {"type": "relu", "name": "relu"}, ONE],
     "max_pool": [*SUM, {"type": "max_pool", "name": "most", "length": TOKENS, "channels": WIDTH,
