@@ -48,12 +48,6 @@ def members(path, file, size, beyond, length):
         raise ValueError("%s: header: %s" % (path, error))
 
 
-def open_file(path):
-    # -> (file, bytes before the tensors' data, bytes of the file, header)
-    found = begun(path)
-    return found[0], 8 + found[3], found[1], dict(members(path, *found))
-
-
 def metadata(path):
     found = begun(path)
     said = {}

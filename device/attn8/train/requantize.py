@@ -66,6 +66,8 @@ class Requantizer:
         self._peaks = peaks
         self._peak = forms.choose("fixed_words").peak
         self._streams = {}  # by the scale that a stream has in the file: its new one
+        self._tries = 0
+        self._ends = False  # whether scales are as they were: no coarser ones are of use
         self.clipped = {}
 
     def write(self):
@@ -74,29 +76,24 @@ class Requantizer:
 
         update(self.path, self._change)
 
-    def _change(self, metadata):
+    def _change(self, config, tensors):
         # All layers of a stream have one scale, by which the file tells it. Where that is too fine
         # for one of them now, all are made again with a coarser one, as in attn8_host.quantize;
         # where none is coarse enough, weights are clipped
-        self._ends = False
-        tries = 0
-        while True:
-            self._tensors = {}
-            self._coarser = {}
-            self._kept = []
-            self.clipped.clear()
-            config = json.loads(metadata["config"])
-            self._convert(config)
-            if not self._coarser:
-                break
-            self._streams.update(self._coarser)
-            tries += 1
-            if tries > 2 * len(self._streams):
-                self._streams = {}
-                self._ends = True
-        metadata["config"] = None  # which takes as much
-        metadata["config"] = json.dumps(config)
-        return self._tensors
+        self._found = tensors
+        self._tensors = {}
+        self._coarser = {}
+        self._kept = []
+        self.clipped.clear()
+        self._convert(config)
+        if not self._coarser:
+            return self._tensors
+        self._tensors = None
+        self._streams.update(self._coarser)
+        self._tries += 1
+        if self._tries > 2 * len(self._streams):
+            self._streams = {}
+            self._ends = True
 
     def _convert(self, config):
         old = {"input": config["input"].get("scale", 1)}  # 1 of token ids
@@ -298,11 +295,7 @@ class Requantizer:
     def pair(self, layer):
         # Brings the rows that `linear` has written into pairs, where the file has a matrix in these
         # (see forms/viper/matmul16.py)
-        from ..safetensors import open_file
-
-        file, _, _, header = open_file(self.path)
-        file.close()
-        if len(header[layer.weight.name]["shape"]) < 3:
+        if self._found[layer.weight.name][2] < 3:
             return
         values, n = self._tensors[layer.weight.name], layer.inputs
         for at in range(0, len(values), 2 * n):

@@ -1,53 +1,155 @@
-# Changes safetensors files in place.
+# Changes the model in a safetensors file, which was checked when the training was loaded. The header
+# is read and written a little at a time: memory has no piece left that is large enough for all of it.
 import gc
 import json
 import os
-from array import array
+from io import IOBase
 
-from ..safetensors import open_file
+PIECE = 512  # bytes of a file that are copied at a time
 
 
-def update(path, change, target=None):
-    # change(metadata) -> the tensors that get new values, {name: array}; it may change the metadata
-    # too. Other tensors are copied piece by piece: the file need not fit into memory. Under another
-    # name until it is whole, then renamed to `target`, by default its own name, which file systems
-    # do at once: a power cut leaves the old file or the new one.
+def update(path, change):
+    # change(config, tensors) -> the values of the tensors that get new ones, {name: array}; it has
+    # changed the config then. None: it is called again, with the config as it was. tensors: see
+    # _scan. The file need not fit into memory: it gets another name until it is whole, and then its
+    # own, which file systems do at once: a power cut leaves the old file or the new one.
     gc.collect()
-    file, data, _, header = open_file(path)
-    tensors = change(header["__metadata__"])
-    names = [name for name in header if name != "__metadata__"]
-    names.sort(key=lambda name: header[name]["data_offsets"][0])
-    with file:
-        parts = []
-        for name in names:
-            start, end = header[name]["data_offsets"]
-            parts.append(tensors.get(name) or _pieces(file, data + start, end - start))
-        _write(target or path, header, parts)
+    with open(path, "rb") as file:
+        data = 8 + int.from_bytes(file.read(8), "little")
+        start, end, last, tensors = _scan(file)
+        values = None
+        while values is None:
+            file.seek(start)
+            config = json.load(_Text(file))
+            values = change(config, tensors)
+        with open(path + ".new", "wb") as new:
+            file.seek(0)
+            _copy(file, new, start)
+            _write(new, config)
+            file.seek(end)
+            _copy(file, new, last - end)
+            new.write(b" " * (-new.tell() % 8))
+            length = new.tell() - 8
+            for name in sorted(tensors, key=lambda name: tensors[name][0]):
+                start, end, _ = tensors[name]
+                if name in values:
+                    new.write(values[name])
+                else:
+                    file.seek(data + start)
+                    _copy(file, new, end - start)
+            new.seek(0)
+            new.write(length.to_bytes(8, "little"))
+    os.rename(path + ".new", path)
 
 
-def _pieces(file, start, size):
-    file.seek(start)
+def _scan(file):
+    # Of a header that the file is at: the places where what the config says begins and ends, that
+    # behind the last member; and of each tensor by its name where its bytes begin and end, counted
+    # from the first tensor's, and how many sizes its shape has
+    tensors = {}
+    _next(file, b"{")
+    for name, first in _members(file):
+        if name == "__metadata__":
+            for key, first in _members(file):
+                found = file.tell()
+                for _ in _value(file, first):
+                    pass
+                if key == "config":
+                    start, end = found, file.tell() - 1
+        else:
+            entry = json.loads(b"".join(_value(file, first)))
+            tensors[name] = tuple(entry["data_offsets"]) + (len(entry["shape"]),)
+    return start, end, file.tell(), tensors
+
+
+def _members(file):
+    # Those of the object whose first byte the file is behind: the name of each, and its value's
+    # first byte; whoever takes it reads the rest
+    while _next(file, b'"}') == b'"':
+        name = json.loads(b"".join(_value(file, b'"')))
+        yield name, _next(file, b'"{')
+
+
+def _next(file, among):
+    # The next byte that is one of these
+    while True:
+        found = _byte(file)
+        if found in among:
+            return found
+
+
+def _byte(file):
+    found = file.read(1)
+    if not found:
+        raise ValueError("the file ends in its header")
+    return found
+
+
+def _value(file, first):
+    # The bytes of the value that begins so
+    depth = 0
+    quoted = False
+    while True:
+        yield first
+        if quoted:
+            if first == b"\\":
+                yield _byte(file)
+            quoted = first != b'"'
+        elif first == b'"':
+            quoted = True
+        elif first in b"{[":
+            depth += 1
+        elif first in b"}]":
+            depth -= 1
+        if not depth and not quoted:
+            return
+        first = _byte(file)
+
+
+class _Text(IOBase):
+    # What a string says whose first quote the file is behind, as json.load reads it
+
+    def __init__(self, file):
+        self._file = file
+        self._left = b""
+
+    def readinto(self, buffer):
+        if not self._left:
+            found = _byte(self._file)
+            if found == b'"':
+                return 0  # the end
+            if found == b"\\":
+                found += _byte(self._file)
+                if found == b"\\u":
+                    found += self._file.read(4)
+                found = json.loads(b'"%s"' % found).encode()
+            self._left = found
+        buffer[0] = self._left[0]
+        self._left = self._left[1:]
+        return 1
+
+
+def _write(file, config):
+    # The inside of a string that says the config
+    before = "{"
+    for key, value in config.items():
+        _escaped(file, '%s"%s": ' % (before, key))
+        before = ", "
+        if key == "layers":
+            inner = "["
+            for fields in value:
+                _escaped(file, inner + json.dumps(fields))
+                inner = before
+            _escaped(file, "]")
+        else:
+            _escaped(file, json.dumps(value))
+    _escaped(file, "}")
+
+
+def _escaped(file, text):
+    file.write(json.dumps(text)[1:-1])
+
+
+def _copy(file, new, size):
     while size:
-        piece = file.read(min(512, size))
-        size -= len(piece)
-        yield piece
-
-
-def _write(path, header, parts):
-    # A part is an array, a view of one, as tensors of a file are, or a generator of bytes. The
-    # header's length is known once it is written: as a text it would take a few kilobytes.
-    temporary = path + ".new"
-    with open(temporary, "wb") as file:
-        file.write(bytes(8))
-        json.dump(header, file)
-        file.write(b" " * (-file.tell() % 8))
-        length = file.tell() - 8
-        for part in parts:
-            if isinstance(part, (array, memoryview)):
-                file.write(part)
-            else:
-                for piece in part:
-                    file.write(piece)
-        file.seek(0)
-        file.write(length.to_bytes(8, "little"))
-    os.rename(temporary, path)
+        size -= new.write(file.read(min(PIECE, size)))
