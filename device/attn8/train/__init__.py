@@ -9,9 +9,14 @@ def load(path, given=None):
 
     unloads = [Unload()]  # before all that it is to forget
     del Unload
-    from .loading import load as made
+    try:
+        from .loading import load as made
 
-    return made(path, given, unloads)
+        return made(path, given, unloads)
+    finally:
+        for unload in unloads:  # of a file that is refused all goes: classes may lack methods
+            unload.forget("train")
+            unload.all()
 
 
 def fit(path, samples, epochs=10, batch=None, validation=5, patience=3, seed=1, report=None):

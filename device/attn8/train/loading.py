@@ -4,15 +4,9 @@ from ..loading import loaded
 
 
 def load(path, given, unloads):
-    # See attn8.train.load. unloads: the Unload that forgets what loads, until it has. Of a file
-    # that is refused all goes: classes of its layers may lack already what ends a training
+    # See attn8.train.load. unloads: the Unload that forgets what loads, until it has
     amount = 1024 if given else 4096  # where memory is to be saved
-    try:
-        return loaded(path, lambda: _made(path, unloads, given), amount)
-    finally:
-        for unload in unloads:
-            unload.forget("train")
-            unload.all()
+    return loaded(path, lambda: _made(path, unloads, given), amount)
 
 
 def _made(path, unloads, given):

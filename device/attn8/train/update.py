@@ -20,6 +20,7 @@ def update(path, change):
         values = None
         while values is None:
             file.seek(start)
+            config = None  # what was changed in vain goes first
             config = json.load(_Text(file))
             values = change(config, tensors)
         with open(path + ".new", "wb") as new:
