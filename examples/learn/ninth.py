@@ -124,7 +124,7 @@ def main():
     some = chosen(data["train"][2].numpy())
     part = tuple(values[some] for values in data["train"])
     # Words of the virtual board have 64 bits, so that objects take twice a chip's memory
-    with TemporaryDirectory() as name, open_board(arguments.board, heap="280K") as board:
+    with TemporaryDirectory() as name, open_board(arguments.board, heap="240K") as board:
         folder = Path(name)
         example = windows[:1], speakers.padding(torch.tensor([speakers.FRAMES]))
         modelfile.write(folder / "float", *attn8_host.from_torch(model, example, name="ninth"))

@@ -1,7 +1,6 @@
 # From trained words back to int8, on the board. Scales are computed in the board's floats; the
 # formulas are those of attn8_host.quantize. All of this is imported when training has ended, and
 # what needs memory to train is gone.
-import json
 import math
 from array import array
 

@@ -1,11 +1,13 @@
-# Changes the model in a safetensors file, which was checked when the training was loaded. The header
-# is read and written a little at a time: memory has no piece left that is large enough for all of it.
+# Changes the model in a safetensors file that was checked when the training was loaded. Its header
+# is read and written a little at a time: memory may have no piece that is large enough for it.
 import gc
 import json
 import os
 from io import IOBase
 
 PIECE = 512  # bytes of a file that are copied at a time
+QUOTE, ESCAPE, OBJECT, LIST = b'"\\{['
+_one = bytearray(1)
 
 
 def update(path, change):
@@ -48,7 +50,8 @@ def _scan(file):
     # behind the last member; and of each tensor by its name where its bytes begin and end, counted
     # from the first tensor's, and how many sizes its shape has
     tensors = {}
-    _next(file, b"{")
+    while _byte(file) != OBJECT:
+        pass
     for name, first in _members(file):
         if name == "__metadata__":
             for key, first in _members(file):
@@ -58,7 +61,7 @@ def _scan(file):
                 if key == "config":
                     start, end = found, file.tell() - 1
         else:
-            entry = json.loads(b"".join(_value(file, first)))
+            entry = json.loads(bytes(_value(file, first)))
             tensors[name] = tuple(entry["data_offsets"]) + (len(entry["shape"]),)
     return start, end, file.tell(), tensors
 
@@ -66,41 +69,40 @@ def _scan(file):
 def _members(file):
     # Those of the object whose first byte the file is behind: the name of each, and its value's
     # first byte; whoever takes it reads the rest
-    while _next(file, b'"}') == b'"':
-        name = json.loads(b"".join(_value(file, b'"')))
-        yield name, _next(file, b'"{')
-
-
-def _next(file, among):
-    # The next byte that is one of these
     while True:
-        found = _byte(file)
-        if found in among:
-            return found
+        first = _byte(file)
+        if first == OBJECT + 2:
+            return
+        if first == QUOTE:
+            name = json.loads(bytes(_value(file, first)))
+            while first != OBJECT:  # ":", and spaces
+                first = _byte(file)
+                if first == QUOTE:
+                    break
+            yield name, first
 
 
 def _byte(file):
-    found = file.read(1)
-    if not found:
+    if not file.readinto(_one):
         raise ValueError("the file ends in its header")
-    return found
+    return _one[0]
 
 
 def _value(file, first):
-    # The bytes of the value that begins so
+    # The bytes of the value that begins so: a string or an object
     depth = 0
     quoted = False
     while True:
         yield first
         if quoted:
-            if first == b"\\":
+            if first == ESCAPE:
                 yield _byte(file)
-            quoted = first != b'"'
-        elif first == b'"':
+            quoted = first != QUOTE
+        elif first == QUOTE:
             quoted = True
-        elif first in b"{[":
+        elif first == OBJECT or first == LIST:
             depth += 1
-        elif first in b"}]":
+        elif first == OBJECT + 2 or first == LIST + 2:
             depth -= 1
         if not depth and not quoted:
             return
@@ -108,7 +110,7 @@ def _value(file, first):
 
 
 class _Text(IOBase):
-    # What a string says whose first quote the file is behind, as json.load reads it
+    # What a string says whose first quote the file is behind, as json.load reads it: by one byte
 
     def __init__(self, file):
         self._file = file
@@ -116,15 +118,13 @@ class _Text(IOBase):
 
     def readinto(self, buffer):
         if not self._left:
-            found = _byte(self._file)
-            if found == b'"':
-                return 0  # the end
-            if found == b"\\":
-                found += _byte(self._file)
-                if found == b"\\u":
-                    found += self._file.read(4)
-                found = json.loads(b'"%s"' % found).encode()
-            self._left = found
+            found = buffer[0] = _byte(self._file)
+            if found != ESCAPE:
+                return found != QUOTE  # that is the end
+            found = b"\\" + self._file.read(1)
+            if found == b"\\u":
+                found += self._file.read(4)
+            self._left = json.loads(b'"%s"' % found).encode()
         buffer[0] = self._left[0]
         self._left = self._left[1:]
         return 1
