@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 
 EPOCHS = 10  # of a model of one's own, by default
-HEAP = "4M"  # of the virtual board, where no chip without PSRAM has enough
+# Of the virtual board, whether one of these chips has enough: as stock firmware of ESP32 or C3 has
+# it, with room for what lies unused between what a plan counts; or more
+HEAPS = {True: "160wK", False: "4M"}
 NAMED = ("iris", "digits")
 # Of a model of one's own
 OWN = ("--layers", "--lr", "--memory", "--optimizer", "--patience", "--output", "--prepare")
@@ -177,7 +179,7 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
         warnings += clamped(base.config, base.tensors, raw)
     for warning in warnings:
         console.print(f"warning: {warning}", highlight=False, markup=False)
-    heap = None if any(found.fits.values()) else HEAP
+    heap = HEAPS[any(found.fits.values())]
     with opened(arguments, console, heap) as board, progress(console) as advance:
         outcome = tune.tune(
             board, int8, base, samples, arguments.output, which, epochs, arguments.batch,
