@@ -170,6 +170,10 @@ BEHIND: dict[str, list[dict[str, Any]]] = {
     "unfold": [*SUM, ONE, {"type": "unfold", "name": "window", "height": 1, "width": 1,
                            "channels": WIDTH, "kernel_size": [1, 1], "stride": [1, 1],
                            "positions": [1, 1], "padding": [0, 0]}],
+    "reshape": [*SUM, {"type": "reshape", "name": "same", "shape": [TOKENS, WIDTH]}, ONE,
+                {"type": "reshape", "name": "flat", "shape": [WIDTH]}],
+    "silu": [EMBED, {"type": "silu", "name": "silu"},
+             {"type": "position", "name": "position", **SHAPE}, ONE],
     "multiply": [EMBED, MIX, {"type": "sigmoid", "name": "gate"}, {
         "type": "multiply", "name": "product", "inputs": ["gate", "embed"]}, {
         "type": "position", "name": "position", **SHAPE}, ONE],

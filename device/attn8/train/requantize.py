@@ -87,7 +87,7 @@ class Requantizer:
         self._convert(config)
         if not self._coarser:
             return self._tensors
-        self._tensors = None
+        self._tensors = {}
         self._streams.update(self._coarser)
         self._tries += 1
         if self._tries > 2 * len(self._streams):
@@ -118,6 +118,8 @@ class Requantizer:
             elif fields["type"] == "convert":
                 self._between(fields, sources[0])
             elif trains:
+                if last not in self._peaks and sources[0] in self._peaks:
+                    self._peaks[last] = self._peaks[sources[0]]  # nobody measured it
                 self._follow(fields)
             else:  # what runs before all that trains keeps its scale
                 self._kept.append(old[last])
@@ -150,7 +152,10 @@ class Requantizer:
             from ..quantize import requant_constants
 
             fields["scale"] = after
-            fields["mult"], fields["shift"] = requant_constants(before / after)
+            ratio = before / after
+            if self._coarser:  # that of the stream may be too fine yet: all are made again
+                ratio = min(MOST_RATIO, ratio)
+            fields["mult"], fields["shift"] = requant_constants(ratio)
 
     def _decoded(self, fields):
         from ..formats import FORMATS
