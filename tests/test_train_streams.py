@@ -9,6 +9,7 @@ import pytest
 from attn8_host import layers, modelfile
 from attn8_host.boards.virtual import open_virtual
 from attn8_host.deploy import deploy, push
+from attn8_host.errors import RemoteError
 from attn8_host.model import Model as Integers
 from attn8_host.proof.compare import Verification
 from attn8_host.quantize.model import quantize_model
@@ -190,6 +191,32 @@ def test_what_a_stream_gives_gets_the_range_that_it_has(remote, tmp_path, kind, 
     wanted = np.array([model(each.astype(np.int64) * tune.NORMAL) for each in x])
     found = np.array([made(each)["head"] * scales(made)["head"] for each in x])
     assert np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+KEPT: dict[str, list[dict[str, Any]]] = {
+    "multiply": [EMBED, LAYERS[2], MIX, {"type": "sigmoid", "name": "gate"}, {
+        "type": "multiply", "name": "branch", "inputs": ["gate", "mix"]}, {
+        "type": "add", "name": "sum", "inputs": ["embed", "branch"]}, LAYERS[-2]],
+    "mean_pool": [EMBED, {**ONE, "name": "first"}, LAYERS[2], {**MIX, "rows": 1},
+                  {"type": "reshape", "name": "row", "shape": [1, WIDTH]},
+                  {"type": "mean_pool", "name": "branch", "seq_len": 1, "embed_dim": WIDTH},
+                  {"type": "add", "name": "sum", "inputs": ["first", "branch"]}],
+    "convert": [EMBED, LAYERS[2], MIX, {"type": "silu", "name": "branch"}, {
+        "type": "add", "name": "sum", "inputs": ["embed", "branch"]}, LAYERS[-2]],
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_what_a_kept_scale_has_no_constants_for_is_refused(remote, tmp_path, kind):
+    """Values that are all too small are not clipped ones; the model stays as it was."""
+    base, x = quantized([*KEPT[kind], LAYERS[-1]])
+    found = {entry["name"]: entry for entry in base.config["layers"]}
+    name = "branch" if "mult" in found["branch"] else "branch.int16"
+    assert found[name]["scale"] == scales(base)["embed"]
+    with pytest.raises(RemoteError, match=f"{name}: it has outgrown an int16 scale that has to "
+                       "stay; let more layers train, or give a lower learning rate"):
+        requantized(remote, tmp_path, base, x, "last:3", {"mix.weight": 300})
+    assert remote.board.read_file(INT8) == modelfile.pack(base.config, base.tensors)
 
 
 WIDE = 160  # so many inputs that sums of int16 are narrowed by a bit

@@ -149,13 +149,8 @@ class Requantizer:
         elif source in self._peaks:
             after = max(self.scale(source), FINEST * before)
         if before * 512 != self.took[0] or after != fields["scale"]:
-            from ..quantize import requant_constants
-
             fields["scale"] = after
-            ratio = before / after
-            if self._coarser:  # that of the stream may be too fine yet: all are made again
-                ratio = min(MOST_RATIO, ratio)
-            fields["mult"], fields["shift"] = requant_constants(ratio)
+            self.constants(fields, before)
 
     def _decoded(self, fields):
         from ..formats import FORMATS
@@ -172,6 +167,18 @@ class Requantizer:
     def fixed(self, fields):
         # Whether a layer computes in fixed point, or makes numbers of it
         return fields.get("format", "int8")[0] == "Q"
+
+    def constants(self, fields, before):
+        # Writes what brings sums in steps of `before` to the scale that the layer has now
+        from ..quantize import requant_constants
+
+        ratio = before / fields["scale"]
+        if ratio > MOST_RATIO:
+            if not self._coarser:
+                raise ValueError("%s: it has outgrown an int16 scale that has to stay; let more "
+                                 "layers train, or give a lower learning rate" % fields["name"])
+            ratio = MOST_RATIO  # all are made again
+        fields["mult"], fields["shift"] = requant_constants(ratio)
 
     def result(self, fields, linear=None, before=0):
         # The scale of what a layer gives, no finer than sums in steps of `before` can be brought

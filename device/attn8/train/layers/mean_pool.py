@@ -55,15 +55,13 @@ class MeanPool:
     def requantize(self, r, fields, scale):
         if r.fixed(fields):
             return r.formatted(fields, {})
-        from ...quantize import requant_constants
-        from ..requantize import MOST_RATIO
-
         if not self.lengths:
             share = scale / self.seq_len
-            after = r.result(fields, None, share)
-            fields["mult"], fields["shift"] = requant_constants(
-                min(MOST_RATIO, share / after))  # that of a stream may be too fine yet
-            return after
+            fields["scale"] = r.result(fields, None, share)
+            r.constants(fields, share)
+            return fields["scale"]
+        from ...quantize import requant_constants
+
         after = r.result(fields)
         mults, shifts = array("h", bytes(2 * self.seq_len)), array("b", bytes(self.seq_len))
         room = 15  # bits by which a sum of n int16 can be shifted up

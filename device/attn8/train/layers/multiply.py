@@ -32,14 +32,10 @@ class Multiply:
         return []
 
     def requantize(self, r, fields, scale):
-        from ...quantize import requant_constants
-        from ..requantize import MOST_RATIO
-
         product = scale * r.takes[1]
-        after = r.result(fields, None, product)
-        fields["mult"], fields["shift"] = requant_constants(
-            min(MOST_RATIO, product / after))  # that of a stream may be too fine yet
-        return after
+        fields["scale"] = r.result(fields, None, product)
+        r.constants(fields, product)
+        return fields["scale"]
 
 
 def build(f, entry, given, other):
