@@ -76,10 +76,6 @@ class Ranges:
         try:
             requantizer.write()
         except OSError as error:
-            try:
-                os.remove(trainer.int8 + ".new")  # of which there is a part
-            except OSError:
-                pass
             checks.refuse("written", trainer.int8, error)
         finally:
             unload.forget("train", "quantize", "refuse")

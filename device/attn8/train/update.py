@@ -6,6 +6,7 @@ import os
 from io import IOBase
 
 PIECE = 512  # bytes of a file that are copied at a time
+MOST = 32768  # of a header that is read again (see safetensors.py)
 QUOTE, ESCAPE, OBJECT, LIST = b'"\\{['
 _one = bytearray(1)
 
@@ -14,35 +15,45 @@ def update(path, change):
     # change(config, tensors) -> the values of the tensors that get new ones, {name: array}; it has
     # changed the config then. None: it is called again, with the config as it was. tensors: see
     # _scan. The file need not fit into memory: it gets another name until it is whole, and then its
-    # own, which file systems do at once: a power cut leaves the old file or the new one.
+    # own, which file systems do at once: a power cut leaves the old file or the new one, and an
+    # error the old one alone. OSError: it cannot be read or written as a whole.
     gc.collect()
-    with open(path, "rb") as file:
-        data = 8 + int.from_bytes(file.read(8), "little")
-        start, end, last, tensors = _scan(file)
-        values = None
-        while values is None:
-            file.seek(start)
-            config = None  # what was changed in vain goes first
-            config = json.load(_Text(file))
-            values = change(config, tensors)
-        with open(path + ".new", "wb") as new:
-            file.seek(0)
-            _copy(file, new, start)
-            _write(new, config)
-            file.seek(end)
-            _copy(file, new, last - end)
-            new.write(b" " * (-new.tell() % 8))
-            length = new.tell() - 8
-            for name in sorted(tensors, key=lambda name: tensors[name][0]):
-                start, end, _ = tensors[name]
-                if name in values:
-                    new.write(values[name])
-                else:
-                    file.seek(data + start)
-                    _copy(file, new, end - start)
-            new.seek(0)
-            new.write(length.to_bytes(8, "little"))
-    os.rename(path + ".new", path)
+    temporary = path + ".new"
+    try:
+        with open(path, "rb") as file:
+            data = 8 + int.from_bytes(file.read(8), "little")
+            start, end, last, tensors = _scan(file)
+            values = None
+            while values is None:
+                file.seek(start)
+                config = None  # what was changed in vain goes first
+                config = json.load(_Text(file))
+                values = change(config, tensors)
+            with open(temporary, "wb") as new:
+                file.seek(0)
+                _copy(file, new, start)
+                _write(new, config)
+                file.seek(end)
+                _copy(file, new, last - end)
+                _put(new, b" " * (-new.tell() % 8))
+                length = new.tell() - 8
+                if length > MOST:
+                    raise OSError("its header has %d bytes now, and %d are read" % (length, MOST))
+                for name in sorted(tensors, key=lambda name: tensors[name][0]):
+                    start, end, _ = tensors[name]
+                    if name in values:
+                        _put(new, values[name], end - start)
+                    else:
+                        file.seek(data + start)
+                        _copy(file, new, end - start)
+                new.seek(0)
+                _put(new, length.to_bytes(8, "little"))
+        os.rename(temporary, path)
+    finally:
+        try:
+            os.remove(temporary)  # of which there is a part
+        except OSError:
+            pass
 
 
 def _scan(file):
@@ -50,6 +61,7 @@ def _scan(file):
     # behind the last member; and of each tensor by its name where its bytes begin and end, counted
     # from the first tensor's, and how many sizes its shape has
     tensors = {}
+    start = None
     while _byte(file) != OBJECT:
         pass
     for name, first in _members(file):
@@ -63,6 +75,8 @@ def _scan(file):
         else:
             entry = json.loads(bytes(_value(file, first)))
             tensors[name] = tuple(entry["data_offsets"]) + (len(entry["shape"]),)
+    if start is None:
+        raise OSError("it has no config")
     return start, end, file.tell(), tensors
 
 
@@ -84,7 +98,7 @@ def _members(file):
 
 def _byte(file):
     if not file.readinto(_one):
-        raise ValueError("the file ends in its header")
+        raise OSError("it is cut off")
     return _one[0]
 
 
@@ -134,23 +148,38 @@ def _write(file, config):
     # The inside of a string that says the config
     before = "{"
     for key, value in config.items():
-        _escaped(file, '%s"%s": ' % (before, key))
-        before = ", "
+        _escaped(file, before + json.dumps(key) + ":")
+        before = ","
         if key == "layers":
             inner = "["
             for fields in value:
-                _escaped(file, inner + json.dumps(fields))
-                inner = before
+                _escaped(file, inner + _json(fields))
+                inner = ","
             _escaped(file, "]")
         else:
-            _escaped(file, json.dumps(value))
+            _escaped(file, _json(value))
     _escaped(file, "}")
 
 
+def _json(value):
+    # No longer than others write it
+    return json.dumps(value, separators=(",", ":"))
+
+
 def _escaped(file, text):
-    file.write(json.dumps(text)[1:-1])
+    _put(file, json.dumps(text)[1:-1].encode())
 
 
 def _copy(file, new, size):
     while size:
-        size -= new.write(file.read(min(PIECE, size)))
+        piece = file.read(min(PIECE, size))
+        if not piece:
+            raise OSError("it is cut off")
+        _put(new, piece)
+        size -= len(piece)
+
+
+def _put(file, data, size=None):
+    # size: in bytes, where data is no bytes
+    if file.write(data) != (len(data) if size is None else size):
+        raise OSError(28)  # no room
