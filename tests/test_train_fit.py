@@ -526,6 +526,40 @@ def test_learned_weights_that_are_cut_off_become_no_model(remote, base):
     assert (remote.board.read_file(INT8), remote.board.read_file(TRAINING)) == before
 
 
+CUT_OFF = """
+from attn8 import train
+from attn8.train.samples import Samples
+class Cutting(Samples):
+    left = {reads}
+    def __getitem__(self, i):
+        self.left -= 1
+        if not self.left:
+            with open({path!r}, "rb") as file:
+                data = file.read()
+            with open({path!r}, "wb") as file:
+                file.write(data[:{size}])
+        return super().__getitem__(i)
+train.fit({path!r}, Cutting({samples!r}, {values}), epochs=1)
+"""
+
+
+@pytest.mark.parametrize("reads, of_header", [(1, False), (100, True)],
+                         ids=["before its parameters are read", "before its header is copied"])
+def test_a_training_file_that_is_cut_off_ends_it(remote, base, reads, of_header):
+    """Once it is loaded: nothing is made of what is there, and no part of a file stays."""
+    model, path = base
+    config, tensors = prepared(model, "head")
+    fed = put(remote, model, path, config, tensors, *samples())
+    before = remote.board.read_file(INT8)
+    size = 100 if of_header else len(remote.board.read_file(TRAINING)) - 1
+    said = remote.refused(CUT_OFF.format(path=TRAINING, samples=SAMPLES, values=fed.shape[1],
+                                         reads=reads, size=size))
+    assert said == f"{TRAINING}: it is cut off; write it again"
+    assert remote.board.read_file(INT8) == before
+    assert not [name for name in remote("import os\ngive(os.listdir('/models'))")
+                if ".best" in name]
+
+
 def test_memory_that_is_full_is_told_in_one_line(remote, base):
     """Wherever an epoch asks for it; the files stay."""
     model, path = base

@@ -42,6 +42,10 @@ def written(path, error):
     raise ValueError("%s: it cannot be written: %s" % (path, why))
 
 
+def cut(path):
+    raise ValueError("%s: it is cut off; write it again" % path)
+
+
 def operands():
     overlap("out", "q, k and v")
 

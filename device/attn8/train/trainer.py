@@ -63,7 +63,8 @@ class Trainer:
                 if p.value is None:
                     p.value = f.zeros(p.size)
                 file.seek(self.places[i])
-                file.readinto(p.value)
+                if file.readinto(p.value) < p.size * ITEMSIZES[f.typecode]:
+                    checks.refuse("cut", path)
                 f.accept(p.value, p.size, p.name)
 
     def save(self, path):
@@ -74,7 +75,8 @@ class Trainer:
             with open(self.path, "rb") as file, open(temporary, "wb") as new:
                 left = min(places)
                 while left:
-                    left -= new.write(file.read(min(PIECE, left)))
+                    left -= (new.write(file.read(min(PIECE, left)))
+                             or checks.refuse("cut", self.path))
                 for i in sorted(range(len(places)), key=lambda i: places[i]):
                     new.write(self.model.params[i].value)
         except OSError as error:
