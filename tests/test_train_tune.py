@@ -10,6 +10,7 @@ import pytest
 from attn8_host import layers, modelfile
 from attn8_host.boards.virtual import VirtualBoard, open_virtual
 from attn8_host.cli import main
+from attn8_host.deploy import OWN_MODELS
 from attn8_host.errors import Attn8Error, ModelError
 from attn8_host.model import load
 from attn8_host.paths import MODELS
@@ -178,7 +179,32 @@ def test_what_saturates_ends_and_leaves_the_model(board, tmp_path, monkeypatch):
         tune.tune(board, tmp_path / "model.safetensors", base,
                   (base.feed(x).reshape(len(x), -1), labels), tmp_path / "out.safetensors",
                   epochs=3, rate=0.5)
-    assert not (tmp_path / "out.safetensors").exists()
+    assert not (tmp_path / "out.safetensors").exists() and left(board) == {"tuned.safetensors"}
+
+
+@pytest.mark.parametrize("what", ["int8 before (samples)", "training (steps): ",
+                                  "int8 after (samples)"])
+def test_what_is_interrupted_leaves_no_training_file(board, tmp_path, what):
+    """By Ctrl-C, at any time: the board has the package and the int8 model, and takes commands."""
+    write(tmp_path / "model")
+    base = load(tmp_path / "model", False)
+    x, labels = samples()
+
+    def interrupt(said, done, _):
+        if said.startswith(what) and done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune.tune(board, tmp_path / "model", base, (base.feed(x).reshape(len(x), -1), labels),
+                  tmp_path / "out", epochs=2, advance=interrupt)
+    assert left(board) == {"tuned.safetensors"}
+    assert {each.name for each in tmp_path.iterdir()} == {"model"}
+
+
+def left(board):
+    """What a training has put onto the board and not removed."""
+    found = board.evaluate(f"import os\nprint(os.listdir({OWN_MODELS!r}))", list)
+    return {name for name in found if name.startswith("tune")}
 
 
 def test_what_is_no_better_is_not_written(tmp_path, capsys, port):

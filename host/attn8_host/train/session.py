@@ -7,7 +7,8 @@ in words of that format. The board saves to the same file.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from .. import layers, modelfile
 from ..boards import Board
 from ..deploy import OWN_MODELS, deploy, push
 from ..errors import Attn8Error
+from ..interrupts import uninterrupted
 from ..layers.base import TOKENS
 from ..link import Client
 from ..link.client import run_digest
@@ -279,6 +281,18 @@ class Training:
         )
 
 
+@contextmanager
+def placed(board: Board, path: str, data: bytes) -> Iterator[None]:
+    """A file on a board that is freshly started, until the block has ended, however it does."""
+    push(board, path, data)
+    try:
+        board.enter_repl()
+        yield
+    finally:
+        with uninterrupted(), suppress(Attn8Error):  # of a board that is gone
+            board.execute(f"import os\nos.remove({path!r})")
+
+
 def _load(client: Client, path: str) -> int:
     """Loads a training file; returns the bytes of heap that it takes, imported code included."""
     used = client.heap()[1]
@@ -443,7 +457,6 @@ def digits(
     tensors = {n: t.astype(float) for n, t in tensors.items() if not n.startswith("embed.")}
     deploy(board, progress=lambda done, total: advance("package to the board (bytes)", done, total))
     push(board, path, (MODELS / "digits.safetensors").read_bytes())
-    push(board, training_path, pack(config, tensors))
 
     def infer(model: Base, what: str) -> tuple[float, float, bool]:
         board.enter_repl()
@@ -455,9 +468,8 @@ def digits(
         return float(right.mean()), float(right[moved].mean()), found.bit_exact
 
     before, shifted_before, exact_before = infer(base, "int8 before (digits)")
-    board.enter_repl()
     history = []
-    with board.serve() as client:
+    with placed(board, training_path, pack(config, tensors)), board.serve() as client:
         ram = _load(client, training_path)
         training = Training(client, config, tensors, base)
         for _ in range(epochs):

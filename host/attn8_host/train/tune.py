@@ -30,7 +30,7 @@ from ..proof.compare import Verification, verify
 from .arithmetic import ratio
 from .losses import token_labels
 from .memory import saving
-from .session import Epoch, Trained, Training, pack, schedule, total_steps
+from .session import Epoch, Trained, Training, pack, placed, schedule, total_steps
 
 VALIDATION = 5  # one sample of so many
 CALIBRATION = 100  # samples, at most, that new ranges of activations are taken of
@@ -422,12 +422,10 @@ def tune(
 
     frozen = config["layers"][0].get("count", 0) if front else 0
     before, first = infer(Model(base.config, base.tensors, False), "int8 before (samples)")
-    push(board, training_path, pack(config, tensors))
-    board.enter_repl()
     history: list[TunedEpoch] = []
     none: tuple[list[str], list[str]] = [], []
     best, best_words = 0, tensors
-    with _memory(), board.serve() as client:
+    with placed(board, training_path, pack(config, tensors)), _memory(), board.serve() as client:
         used = client.heap()[1]
         client.load(training_path, training=True)
         ram = client.heap()[1] - used
@@ -459,9 +457,8 @@ def tune(
     exact = first.bit_exact and bool(session.bit_exact)
     after, (clipped, large) = before, none
     if best:
-        push(board, training_path, pack(config, best_words))
-        board.enter_repl()
-        with _memory(), board.serve() as client:
+        with (placed(board, training_path, pack(config, best_words)), _memory(),
+              board.serve() as client):
             client.load(training_path, training=True)
             measured = Training(client, config, best_words, base if front else None)
             for some in parts(kept[:CALIBRATION]):
@@ -476,7 +473,6 @@ def tune(
             clipped, large = beyond(best_words, in_int8(new, which, target), last, new, frozen)
             load(made)
             made.replace(output)
-    board.execute(f"import os\nos.remove({training_path!r})")
     return Tuned(
         board=board.info.as_dict(), model=base.name, epochs=len(history), batch=batch,
         steps=len(session.microseconds), layers=names, samples=len(x), validation=len(held),
