@@ -4,11 +4,17 @@ import ast
 
 import pytest
 
-from attn8_host.deploy import push
+from attn8_host import bundle, modelfile
+from attn8_host.deploy import compile_device, push
+from attn8_host.isa import mpy
+from attn8_host.model import Model
 from attn8_host.paths import DEVICE, MODELS
+from attn8_host.train import tune
+from attn8_host.train.session import pack
+from tests.compiled import compiled
 
 PACKAGE = DEVICE / "attn8"
-PATH = "/models/unload.safetensors"
+PATH, TRAINING = "/models/unload.safetensors", "/models/unload_train.safetensors"
 MAKERS = [*PACKAGE.glob("layers/*.py"), *PACKAGE.glob("cores/*.py"),
           *PACKAGE.glob("train/layers/*.py"), *PACKAGE.glob("train/cores/[!_]*.py"),
           PACKAGE / "dense16.py", PACKAGE / "lookup.py"]  # fmt: skip
@@ -98,3 +104,48 @@ print(attention.__init__, attn8.MultiHeadAttention.__init__ is not None)
     # What was imported before stays as it was; what was not is whole to whoever imports it
     assert said[0] == "['attn8.layers', 'attn8.layers.dense']" and said[1] == "[]"
     assert said[2:] == ["True True", "True", "None True"]
+
+
+AGAIN = compiled("""
+import builtins, os, sys
+import attn8
+from array import array
+from attn8 import train
+
+imported = []
+there = set(sys.modules)
+real = __import__
+
+def follow(name, *rest):
+    there.intersection_update(sys.modules)  # without what was forgotten
+    found = real(name, *rest)
+    for path in sys.modules:
+        if path not in there:
+            there.add(path)
+            imported.append(path)
+    return found
+
+builtins.__import__ = follow
+for _ in range(2):
+    attn8.load(model)
+    train.fit(training, [(array("b", range(64)), i) for i in range(10)], epochs=1,
+              validation=0)
+builtins.__import__ = real
+give(imported)
+""")
+
+
+def test_no_machine_code_is_imported_again(roomy):
+    """A chip would keep that of each time, until no more is to be had."""
+    base = Model(*modelfile.read(MODELS / "digits.safetensors"))
+    config, tensors, _ = tune.prepare(base, "head", PATH, 1, "sgd")
+    push(roomy.board, PATH, (MODELS / "digits.safetensors").read_bytes())
+    push(roomy.board, TRAINING, pack(config, tensors))
+    imported = roomy(AGAIN, model=PATH, training=TRAINING)
+    files = {bundle.home(name): mpy.read(data) for path, data in compile_device("xtensawin").items()
+             if path.endswith(".mpy")
+             for name in [path[:-4].removesuffix("__init__").rstrip("/").replace("/", ".")]}
+    again = {name.removeprefix("attn8.") for name in imported if imported.count(name) > 1}
+    assert "loading" in again and not {
+        name for name in again & files.keys()
+        if any(code.kind != mpy.Kind.BYTECODE for code in files[name].root.children)}

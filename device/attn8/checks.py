@@ -16,9 +16,6 @@ def values(what, x, length=None, writable=False, code="b"):
     return x
 
 
-int8 = values
-
-
 def apart(what, x, size, other, y, n):
     # The `size` bytes of x and the n of y have none in common
     if overlap(x, size, y, n):

@@ -35,7 +35,7 @@ class Linear16(Linear):
             if where is not None:
                 weight, stored = where, False
         if not stored:
-            checks.int8(name + ".weight", weight, inputs * outputs)
+            checks.values(name + ".weight", weight, inputs * outputs)
         if bias is not None:
             checks.values(name + ".bias", bias, outputs, True, "i")
             checks.between(name + ".bias", min(bias), -MOST, MOST)
@@ -44,7 +44,7 @@ class Linear16(Linear):
             raise ValueError("missing tensor %s.mult" % name)
         if mult is not None:
             checks.values(name + ".mult", mult, outputs, False, "h")
-            checks.int8(name + ".shift", shift, outputs)
+            checks.values(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
         ahead = _ahead(weight, mult, shift) if stored and not outputs & 1 else 0

@@ -9,7 +9,7 @@ class Lookup:
     def __init__(self, size, table, name="lookup", make=signals.make):
         self.name = name
         self.size = checks.between(name + ".size", size, 1, 1 << 20)
-        self.table = checks.int8(name + ".table", table, 256)
+        self.table = checks.values(name + ".table", table, 256)
         self.out = make("b", size, True)
         self._lookup = forms.choose("lookup").lookup
 

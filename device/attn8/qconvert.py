@@ -39,7 +39,7 @@ class Convert:
         self.out = make(f.code, size)
 
     def __call__(self, x):
-        checks.int8("convert", x, self.size)
+        checks.values("convert", x, self.size)
         checks.apart("convert", x, self.size, "out", self.out,
                      self.size * self.format.itemsize)
         factor, down = self._factor

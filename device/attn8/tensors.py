@@ -113,7 +113,7 @@ class Tensors:
                     Weight(p, self.open(), *found)
                     continue
                 memory.require(name, n)
-                weight = checks.int8(name, self._read(name, "b", None, *found), n, True)
+                weight = checks.values(name, self._read(name, "b", None, *found), n, True)
                 p.weight, p.bias, p.mult, p.shift = p.form.operands(
                     weight, p.bias, p.mult, p.shift, p.inputs, p.outputs
                 )

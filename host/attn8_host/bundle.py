@@ -2,7 +2,9 @@
 
 A board keeps of each module that it imports three names, an object and a table, and two bytes of
 each name that its file says, whether another says it or not. So those that are there in every
-program, or in every session, are joined in their sources before they are compiled. What a module
+program, or in every session, are joined in their sources before they are compiled. So are those
+with machine code that would else be imported again and again: a chip keeps that of each time until
+its next soft reset. What a module
 has is then called by a name that says the module, `checks.between` is `checks_between`, and whoever
 imports the module gets that from the file in which it lies.
 """
@@ -20,10 +22,10 @@ from .paths import DEVICE
 # The module whose file a bundle takes the place of, "" being the package itself, and those that
 # come before it there, each behind what it imports
 BUNDLES = {
-    "": ("memory", "kernels.objects", "checks", "signals", "tables"),
+    "": ("memory", "kernels.objects", "kernels.grammar", "kernels.pointwise", "checks", "signals",
+         "tables"),
     "loading": ("build",),
     "safetensors": ("grammar", "configuration"),
-    "kernels": ("kernels.pointwise",),
     "kernels.fixed": ("kernels.fixed_optimizers", "kernels.fixed_pointwise", "kernels.fixed_norm"),
     "link": ("link.frames", "link.server"),
     "train.trainer": ("train.schedule", "train.parameter", "train.arithmetic", "train.losses",

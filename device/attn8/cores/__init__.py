@@ -43,9 +43,9 @@ def expect(what, core, key, known):
 
 def operands(q, k, v, out, n, m, code="b"):
     # What a call checks. out lies apart: a kernel may read a row after others were written
-    checks.int8("q", q, n)
-    checks.int8("k", k, m)
-    checks.int8("v", v, m)
+    checks.values("q", q, n)
+    checks.values("k", k, m)
+    checks.values("v", v, m)
     checks.values("out", out, n, True, code)
     if code == "i":
         n *= 4
@@ -56,6 +56,6 @@ def operands(q, k, v, out, n, m, code="b"):
 
 def key_mask(x, keys, pairs, out, size):
     # What hides keys: a byte for each key or, where pairs is not 0, for each pair of query and key
-    if not pairs or len(checks.int8("key_padding_mask", x)) != pairs:
-        checks.int8("key_padding_mask", x, keys)
+    if not pairs or len(checks.values("key_padding_mask", x)) != pairs:
+        checks.values("key_padding_mask", x, keys)
     checks.apart("out", out, size, "key_padding_mask", x, len(x))

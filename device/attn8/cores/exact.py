@@ -107,9 +107,9 @@ class Exact:
         if d == self.value_dim:
             operands(q, k, v, out, size, m * d)
         else:  # v and out are of another width
-            checks.int8("out", out, size, True)
+            checks.values("out", out, size, True)
             for what, x, length in (("q", q, n * d), ("k", k, m * d), ("v", v, m * self.value_dim)):
-                checks.int8(what, x, length)
+                checks.values(what, x, length)
                 checks.apart("out", out, size, what, x, length)
         if key_padding_mask is not None:
             key_mask(key_padding_mask, m, n * m, out, size)

@@ -184,9 +184,9 @@ class Linear:
     def step(self, q, k, v, out):
         # The next token, int8 [head_dim] each; out may be one of the others
         d = self.head_dim
-        checks.int8("q", q, d)
-        checks.int8("k", k, d)
-        checks.int8("v", v, d)
+        checks.values("q", q, d)
+        checks.values("k", k, d)
+        checks.values("v", v, d)
         checks.values("out", out, d, True, self._code)
         checks.between("tokens", self.length + 1, 1, self.seq_len)
         self._add(k, v, 0, 1)

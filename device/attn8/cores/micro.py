@@ -69,9 +69,9 @@ class Micro:
 
     def compute_scores(self, query, keys, scores):
         # query int8 [head_dim], keys int8 [len(scores), head_dim]
-        checks.int8("query", query, self.head_dim)
+        checks.values("query", query, self.head_dim)
         checks.values("scores", scores, None, True, "i")
-        checks.int8("keys", keys, len(scores) * self.head_dim)
+        checks.values("keys", keys, len(scores) * self.head_dim)
         kernels.compute_scores(keys, 0, query, scores, 0, len(scores), 0, self.head_dim,
                                self.scale_shift)
         return scores
@@ -92,7 +92,7 @@ class Micro:
     def weighted_sum(self, weights, values, output):
         # values int8 [len(weights), head_dim], output int32 [head_dim]
         checks.values("weights", weights, code="i")
-        checks.int8("values", values, len(weights) * self.head_dim)
+        checks.values("values", values, len(weights) * self.head_dim)
         checks.values("output", output, self.head_dim, True, "i")
         checks.apart("output", output, 4 * self.head_dim, "weights", weights, 4 * len(weights))
         kernels.weighted_sum(values, 0, weights, output, 0, len(weights), self.head_dim)
@@ -112,7 +112,7 @@ class Micro:
         d = self.head_dim
         if self.window is not None:
             if key_padding_mask is not None:
-                checks.int8("key_padding_mask", key_padding_mask, n)
+                checks.values("key_padding_mask", key_padding_mask, n)
             return self._slide(q, k, v, out, key_padding_mask)
         for t in range(n):
             row = t * self.keep

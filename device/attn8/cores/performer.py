@@ -27,9 +27,9 @@ class Performer(Linear):
                  block_rows=8, buffers=None, output="int8", steps=True):
         checks.between("seq_len", seq_len, 1, 1 << 15)
         checks.between("head_dim", head_dim, 1, 1024)
-        num_features = len(checks.int8("features", features)) // head_dim
+        num_features = len(checks.values("features", features)) // head_dim
         checks.between("num_features", num_features, 1, MAX_FEATURES)
-        checks.int8("features", features, num_features * head_dim)
+        checks.values("features", features, num_features * head_dim)
         self._query = _logarithm("query", query_mult, query_shift, head_dim)
         self._key = _logarithm("key", key_mult, key_shift, head_dim)
         self._norm = _logarithm("norm", norm_mult, norm_shift, head_dim)

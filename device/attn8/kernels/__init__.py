@@ -1,6 +1,7 @@
-# The viper code of the package; what comes in several forms lies in forms/viper, and what is
-# forgotten once a model is there with what asks for it (grammar.py). A kernel gets
-# pointers and trusts them: whoever calls one has checked every length. It allocates nothing.
+# The viper code of the package; what comes in several forms lies in forms/viper. None of it is
+# forgotten: a chip keeps machine code until its next soft reset, and has more of it with each
+# import. A kernel gets pointers and trusts them: whoever calls one has checked every length. It
+# allocates nothing.
 #
 # Three rules make one source right on a chip (32-bit words) and on the unix port (64-bit words):
 # - no intermediate leaves int32, or only where a comment says that the wrap is harmless;

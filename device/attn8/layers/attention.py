@@ -300,12 +300,12 @@ class MultiHeadAttention:
         size = self.key_len
         if hasattr(self._kind, "masks_pairs"):
             pairs = self.seq_len * size
-            n = len(checks.int8("key_padding_mask", mask))
+            n = len(checks.values("key_padding_mask", mask))
             if n == self.num_heads * pairs:
                 head = pairs
             if head or n == pairs:
                 size = n
-        checks.int8("key_padding_mask", mask, size)
+        checks.values("key_padding_mask", mask, size)
         checks.apart("out", self.out.out, self._out_bytes, "key_padding_mask", mask, size)
         return head
 
@@ -342,7 +342,7 @@ class MultiHeadAttention:
         # The next token, [embed_dim] in and out; only with a streaming core
         if self._steps is None:
             raise ValueError("%s: load the model with step=True" % self.name)
-        checks.int8(self.name, x, self.embed_dim)
+        checks.values(self.name, x, self.embed_dim)
         for dense in self._token_projections:
             dense(x)
         for core, (q, k, v, out) in self._steps:

@@ -26,7 +26,7 @@ class Linear:
         checks.between(name + ".in_features", inputs, 1, checks.MAX_INPUTS)
         checks.between(name + ".out_features", outputs, 1, 1 << 15)
         if weight is not None:
-            checks.int8(name + ".weight", weight, inputs * outputs, True)
+            checks.values(name + ".weight", weight, inputs * outputs, True)
         checks.values(name + ".bias", bias, outputs, True, "i")
         limit = 0x3FFFFFFF - (inputs << 14)  # |bias + sum of products| < 2**30
         checks.between(name + ".bias", min(bias), -limit, limit)
@@ -36,7 +36,7 @@ class Linear:
             raise ValueError("missing tensor %s.mult" % name)
         if not self.wide:
             checks.values(name + ".mult", mult, outputs, False, "h")
-            checks.int8(name + ".shift", shift, outputs)
+            checks.values(name + ".shift", shift, outputs)
             for j in range(outputs):
                 checks.multiplier(name, mult[j], shift[j])
         self.ratios = None
@@ -109,7 +109,7 @@ class Dense:
     def __call__(self, x):
         p = self.linear
         size = self.rows * p.inputs
-        checks.int8(p.name, x, size)
+        checks.values(p.name, x, size)
         checks.apart(p.name, x, size, "out", self.out, self._size)
         return self.run(x)
 

@@ -30,7 +30,7 @@ class Embedding:
         if mult is not None:
             mults, shifts = (mult.load(), shift.load()) if self._stored else (mult, shift)
             checks.values(name + ".mult", mults, vocab_size, False, "h")
-            checks.int8(name + ".shift", shifts, vocab_size)
+            checks.values(name + ".shift", shifts, vocab_size)
             for j in range(vocab_size):
                 checks.multiplier(name, mults[j], shifts[j])
         self._mult, self._shift = mult, shift

@@ -19,7 +19,7 @@ class MeanPool:
         self.length = seq_len
         if lengths:
             checks.values(name + ".mult", mult, seq_len, False, "h")
-            checks.int8(name + ".shift", shift, seq_len)
+            checks.values(name + ".shift", shift, seq_len)
             for n in range(seq_len):
                 checks.multiplier(name, mult[n], shift[n])
         else:

@@ -7,6 +7,7 @@ from array import array
 from .. import memory
 
 SCRATCH = 3  # the first region that holds nothing of a model
+WORKING = 0xFD  # the reply is still to come
 
 
 def load(caller, payload):
@@ -25,7 +26,9 @@ def load(caller, payload):
     else:
         from ..model import load
 
-        model = load(path, payload[0] == 1, None, caller._working, False, True)
+        link = caller._frames
+        model = load(path, payload[0] == 1, None, lambda: link.send(WORKING, link.sequence),
+                     False, True)
         del load
         memory.forget("attn8.model")
     said = _text(model, getattr(model, "arena", None))

@@ -16,7 +16,6 @@ from . import frames
 HELLO, LOAD, RESERVE, WRITE, MORE, RUN, READ, HEAP, RATE, NEXT = range(1, 11)
 EXIT = 0x58
 OK = 0x80  # added to the request's type
-WORKING = 0xFD  # the reply is still to come
 ERROR = 0xFE  # payload: the error's code, one line of text
 AGAIN = 0xFF  # something was lost: go on from the frame of this number
 TEXT, INPUT, OUTPUTS, SCRATCH = range(4)  # the regions that READ and WRITE reach
@@ -120,9 +119,6 @@ class Server:
 
         memory.forget(load.__name__)
         return load.load(self, payload)
-
-    def _working(self):
-        self._frames.send(WORKING, self._frames.sequence)
 
     def _run(self, payload, whole):
         # payload: the length of the input, where the model takes one and it is not the full one.

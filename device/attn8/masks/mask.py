@@ -49,7 +49,7 @@ class Mask:
     def from_bits(cls, seq_len, bits):
         # As `to_bits` gives them
         stride = (length(seq_len) + 7) >> 3
-        checks.int8("bits", bits, seq_len * stride)
+        checks.values("bits", bits, seq_len * stride)
         return cls(seq_len, (_scan(bits, i * stride, 8 * stride) for i in range(seq_len)))
 
     def to_bits(self):

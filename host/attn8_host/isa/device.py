@@ -30,7 +30,7 @@ PACKAGE = DEVICE / "attn8"
 # Machine instructions on an ESP32: of a viper call, of each of its arguments, of a Python call
 VIPER_CALL, INT_ARGUMENT, BUFFER_ARGUMENT, PYTHON_CALL = 180, 48, 95, 905
 INTERPRETER = 1.5  # cycles that an instruction of MicroPython's own is assumed to take
-SCAN = "grammar.count"  # the kernel that reads JSON
+SCAN = "kernels.grammar.count"  # the kernel that reads JSON
 FREE = 1 << 30  # bytes of heap that the device finds free
 
 

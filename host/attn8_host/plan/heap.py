@@ -297,7 +297,8 @@ class Package:
         def add_body(code: mpy.RawCode, path: str) -> None:
             # Of a module or class: it is run once and gone; what it stored stays, and two names
             # more, and functions with defaults
-            heap.total += heap.words(4) + heap.map(number(mpy.STORE_NAME, code) + 2)
+            stored = {name for found, name in mpy.opcodes(code.data) if found == mpy.STORE_NAME}
+            heap.total += heap.words(4) + heap.map(len(stored) + 2)
             defaults = number(mpy.MAKE_FUNCTION_DEFARGS, code)
             for child in code.children:
                 own = path
