@@ -17,6 +17,7 @@ from attn8_host.paths import MODELS
 from attn8_host.proof.demos.speakers import DEMO
 from attn8_host.quantize.model import quantize_model
 from attn8_host.train import tune
+from attn8_host.train.session import pack
 
 TOKENS, FEATURES, CLASSES = 4, 3, 3
 LAYERS: list[dict[str, Any]] = [
@@ -310,6 +311,26 @@ def test_layers_that_do_not_train_are_named(tmp_path, change, said):
     write(tmp_path / "model", [{**entry, **change.get(i, {})} for i, entry in enumerate(LAYERS)])
     with pytest.raises(ModelError, match=said):
         tune.training(load(tmp_path / "model"), "all", "/models/a")
+
+
+@pytest.mark.parametrize("words", [
+    ["run", "train.safetensors", "x.npy"], ["deploy", "--model", "train.safetensors"],
+    ["train", "train.safetensors", "data.npz", "--output", "out"],
+    ["train", "train.safetensors", "--prepare"],
+    ["quantize", "train.safetensors", "--calibration", "x.npy", "--output", "out"],
+])
+def test_a_training_file_is_no_model(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "model")
+    config, tensors, _ = tune.prepare(load(tmp_path / "model"), "head", "/models/m", 4, "sgd")
+    (tmp_path / "train.safetensors").write_bytes(pack(config, tensors))
+    np.save("x.npy", X)
+    np.savez("data.npz", inputs=X, labels=LABELS)
+    board = [] if words[0] == "quantize" else ["--board", "/dev/nosuch"]
+    assert main([*words, *board]) == 2
+    assert capsys.readouterr().err.startswith(
+        "attn8: train.safetensors: it is a training file and no model; give the model that it "
+        "trains")
 
 
 def test_what_cuts_a_graph_apart_is_named():

@@ -167,6 +167,8 @@ def check_config(config: Any, form: str = "attn8") -> None:
     if form == "attn8-train" and said == "attn8":
         raise ModelError("it is a model and no training file; attn8 train MODEL DATA.npz says what "
                          "its training takes")
+    if form == "attn8" and said == "attn8-train":
+        raise ModelError("it is a training file and no model; give the model that it trains")
     if said != form or config.get("version") != 1:
         raise ModelError(f"expected an {form} model of version 1")
     needed, optional = CONFIGS[form]
