@@ -370,6 +370,21 @@ def test_bad_direct_fits_are_refused_in_one_line(remote, base, given, options, s
     assert remote.refused(code, "from attn8 import train\nfrom array import array").startswith(said)
 
 
+@pytest.mark.parametrize("change, said", [
+    ({"more": 1}, "unknown field front.more; take it out of the config"),
+    ({"model": None}, "the config lacks model"),
+    ({"last": None}, "the config lacks last"),
+])
+def test_a_front_that_features_stand_for_is_checked(remote, base, change, said):
+    model, path = base
+    config, tensors = prepared(model, optimizer="direct")
+    config["layers"][0] = {key: value for key, value in (config["layers"][0] | change).items()
+                           if value is not None}
+    fed = put(remote, model, path, config, tensors, *samples(20))
+    assert remote.refused(FIT.format(path=TRAINING, samples=SAMPLES, size=fed.shape[1],
+                                     options="")) == f"{TRAINING}: {said}"
+
+
 @pytest.mark.parametrize("code, said", [
     ("Samples('/bad', 0)", "size: expected 1 to 4194304, got 0"),
     ("Samples('/bad', 4, 'z')", "code: expected b, h or i, got z"),

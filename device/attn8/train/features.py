@@ -31,12 +31,16 @@ def features(path, samples):
 
 
 def _front(path):
-    from ..configuration import configuration
+    from ..configuration import configuration, known
 
     config = configuration(path, "attn8-train")
     first = config["layers"][0]
-    apart = config.get("recompute") and first["type"] == "front"
-    return first if apart else None, config.get("labels", 1)
+    if not config.get("recompute") or first["type"] != "front":
+        return None, 1
+    known(first, ("count", "last", "lengths", "model", "mult", "name", "type"), "front.")
+    for key in "count", "last", "model", "mult", "name":  # a KeyError says which is missing
+        first[key]
+    return first, config.get("labels", 1)
 
 
 def _made(path, front, labels, samples):
