@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 EPOCHS = 10  # of a model of one's own, by default
-# Of the virtual board, whether one of these chips has enough: as stock firmware of ESP32 or C3 has
-# it, with room for what lies unused between what a plan counts; or more
-HEAPS = {True: "160wK", False: "4M"}
+# Heaps of the virtual board: as stock firmware of ESP32 or C3 has it, with room for what lies
+# unused between what a plan counts; and for what fits none of these chips
+CHIP_HEAP, LARGE_HEAP = "160wK", "4M"
 NAMED = ("iris", "digits")
 # Of a model of one's own
 OWN = ("--layers", "--lr", "--memory", "--optimizer", "--patience", "--output", "--prepare")
@@ -179,7 +179,7 @@ def _own(arguments: argparse.Namespace, path: Path, int8: Path, console: Console
         warnings += clamped(base.config, base.tensors, raw)
     for warning in warnings:
         console.print(f"warning: {warning}", highlight=False, markup=False)
-    heap = HEAPS[any(found.fits.values())]
+    heap = CHIP_HEAP if any(found.fits.values()) else LARGE_HEAP
     with opened(arguments, console, heap) as board, progress(console) as advance:
         outcome = tune.tune(
             board, int8, base, samples, arguments.output, which, epochs, arguments.batch,
