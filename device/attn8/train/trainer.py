@@ -58,11 +58,10 @@ class Trainer:
         memory.require(path, sum([p.size for p in params if p.value is None])
                        * ITEMSIZES[f.typecode])
         with open(path, "rb") as file:
-            for i in sorted(range(len(params)), key=lambda i: -params[i].size):
-                p = params[i]
+            for at, p in sorted(zip(self.places, params), key=lambda each: -each[1].size):
                 if p.value is None:
                     p.value = f.zeros(p.size)
-                file.seek(self.places[i])
+                file.seek(at)
                 if file.readinto(p.value) < p.size * ITEMSIZES[f.typecode]:
                     checks.refuse("cut", path)
                 f.accept(p.value, p.size, p.name)
@@ -77,8 +76,8 @@ class Trainer:
                 while left:
                     left -= (new.write(file.read(min(PIECE, left)))
                              or checks.refuse("cut", self.path))
-                for i in sorted(range(len(places)), key=lambda i: places[i]):
-                    new.write(self.model.params[i].value)
+                for _, p in sorted(zip(places, self.model.params)):
+                    new.write(p.value)
         except OSError as error:
             checks.refuse("written", path, error)
         os.rename(temporary, path)
