@@ -136,6 +136,24 @@ def test_a_board_fits_labels_of_tokens_as_numpy_does(roomy, tmp_path, made, whic
     assert any((values != base.tensors[name]).any() for name, values in load(after).tensors.items())
 
 
+IMPORTED = """
+import sys
+found = []
+def report(*_):
+    found[:] = [name for name in sys.modules if name[:13] == "attn8.train.t"]
+train.fit(training, Samples(path, size, typecode, labels), epochs=1, report=report)
+give(found)
+"""
+
+
+@pytest.mark.parametrize("memory", ["fast", "direct"])
+def test_what_makes_labels_of_tokens_brings_no_second_loss_and_trainer(roomy, memory):
+    """Which are forgotten when the model is made; they took 15 kB of the virtual board's heap."""
+    roomy.board.enter_repl()
+    assert put(roomy, *of_states(True), "last:2", memory, IMPORTED)[-1] == [
+        "attn8.train.token_labels"]
+
+
 @pytest.mark.parametrize("code, said", [
     ("kept.append(x, [0, 1])", "label: expected a list of 3, one a token, got [0, 1]"),
     ("kept.append(x, 1)", "label: expected a list of 3, one a token, got 1"),

@@ -60,7 +60,7 @@ def _made(path, front, labels, samples):
     made = Samples(path, len(y) + ("tokens" in given), code, labels)
     each = None
     if labels > 1:
-        from .token_loss import TokenLabels
+        from .token_labels import TokenLabels
 
         each = TokenLabels(labels, 1 << 15, len(lengths) if lengths else None)
     for i in range(len(samples)):

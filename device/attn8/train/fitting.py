@@ -105,7 +105,7 @@ def each_of(trainer):
     model = trainer.model
     if model.labels == 1:
         return None
-    from .token_loss import TokenLabels
+    from .token_labels import TokenLabels
 
     # What the first layers' features are kept with says already what counts
     return TokenLabels(model.labels, model.output_size // model.labels,
