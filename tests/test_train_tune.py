@@ -222,6 +222,7 @@ def test_what_is_no_better_is_not_written(tmp_path, capsys, port):
     assert found["validation_loss_before"] <= min(e["validation_loss"] for e in found["history"])
     assert found["accuracy_after"] == found["accuracy_before"]
     said = " ".join(capsys.readouterr().out.split())
+    assert "epochs: 2, samples a step: 10" in said
     assert "no epoch was better than the model as it is, whose validation loss is" in said
     assert {each.name for each in tmp_path.iterdir()} == {"model", "data.npz", "json", "png"}
 
@@ -278,8 +279,8 @@ def test_bad_samples_are_refused_in_one_line(tmp_path, capsys, arrays, said):
     (["nosuch", "data.npz", "--output", "out"], "nosuch: expected a model file, iris or digits"),
     (["model"], "with what? Give DATA.npz, with the arrays inputs and labels"),
     (["model", "data.npz"], "where to? Give the new model's file with --output FILE"),
-    (["model", "model", "--output", "out"], "model: not a .npy file of numbers"),
-    (["model", "empty.npz", "--output", "out"], "empty.npz: not a .npy file of numbers"),
+    (["model", "model", "--output", "out"], "model: not a .npy or .npz file of numbers"),
+    (["model", "empty.npz", "--output", "out"], "empty.npz: not a .npy or .npz file of numbers"),
     (["model", "none.npz", "--output", "out"], "none.npz: no such file"),
     (["model", "data.npz", "--output", "out", "--layers", "last:4"],
      "model: --layers last:4: expected 1 to 3, the layers that have parameters"),

@@ -161,6 +161,6 @@ def _load(path: Path, name: str) -> np.ndarray:
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, BadZipFile):
-        raise ModelError(f"{path}: not a .npy file of numbers") from None
+        raise ModelError(f"{path}: not a .npy or .npz file of numbers") from None
     assert isinstance(found, np.ndarray)
     return found
