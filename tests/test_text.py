@@ -151,8 +151,8 @@ for first in range(256):
         data = b"".join([bytes((first, second)) + rest for second in range(256)]) + rest[:-1]
         for size in 4, len(data):
             found = 0
-            for piece in text.generate(Model()):
-                found = crc32(piece.encode(), found)
+            for letters in text.generate(Model()):
+                found = crc32(letters.encode(), found)
             give(found)
 """
 ENDS = 0x41, 0x80, 0xBF, 0xC2  # beside what goes on, and its ends
